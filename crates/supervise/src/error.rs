@@ -1,0 +1,184 @@
+//! What can go wrong with a child process, in words that name the program.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ExitStatus;
+
+/// Why a program could not be started, failed, or could not be stopped.
+///
+/// The text says what happened to which program; what to do about it is apart, in [`SuperviseError::hint`].
+/// Cheap to clone, because every caller of one stop gets the same result.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SuperviseError {
+    /// There is no such program.
+    #[error("cannot run `{program}`: {what}")]
+    NotFound {
+        /// The program as it was asked for.
+        program: String,
+        /// What exactly is missing: the program, or the interpreter that it names.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The program exists and may not be executed.
+    #[error("cannot run `{program}`: permission denied")]
+    PermissionDenied {
+        /// The program as it was asked for.
+        program: String,
+    },
+    /// The folder to run in does not exist or cannot be entered.
+    #[error("cannot run `{program}` in the folder {}: {source}", folder.display())]
+    Folder {
+        /// The program as it was asked for.
+        program: String,
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The system could not start the program, for another reason.
+    #[error("cannot start `{program}`: {source}")]
+    Start {
+        /// The program as it was asked for.
+        program: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The program ran, and did not end with success.
+    #[error("`{program}` failed ({status}): {}", quoted(stderr))]
+    Failed {
+        /// The program as it was asked for.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote to stderr.
+        stderr: String,
+    },
+    /// The program did not end within its deadline, and was killed.
+    #[error("`{program}` did not end within {deadline:?} and was killed: {}", quoted(stderr))]
+    Deadline {
+        /// The program as it was asked for.
+        program: String,
+        /// The deadline.
+        deadline: Duration,
+        /// The end of what it wrote to stderr.
+        stderr: String,
+    },
+    /// The program wrote more to stdout than is kept.
+    #[error("`{program}` wrote more than the {limit} bytes of output that are kept")]
+    OutputTooLarge {
+        /// The program as it was asked for.
+        program: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Even SIGKILL did not end the program and all of its descendants in time.
+    #[error("`{program}` (process {pid}) or one of its descendants is still there {waited:?} after SIGKILL")]
+    StillRunning {
+        /// The program as it was asked for.
+        program: String,
+        /// The program's process id.
+        pid: u32,
+        /// How long was waited after the SIGKILL.
+        waited: Duration,
+    },
+    /// The runtime that watched over the child was shut down meanwhile (or there was none to start it on).
+    #[error("nothing watches over `{program}`: there is no async runtime, or it was shut down")]
+    NoRuntime {
+        /// The program as it was asked for.
+        program: String,
+    },
+}
+
+impl SuperviseError {
+    /// What to do about it, where something is known to help.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { hint, .. } => Some(hint.clone()),
+            Self::PermissionDenied { program } => {
+                Some(format!("is `{program}` a program? If so: chmod +x, and a file system without noexec"))
+            }
+            Self::Folder { .. } => Some("create the folder, or correct its path".to_owned()),
+            Self::StillRunning { pid, .. } => {
+                Some(format!("it may hang in the kernel (state D in `ps {pid}`), or belong to another user"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Says why starting `program` failed with `error`.
+    pub(crate) fn from_start(
+        program: &str,
+        folder: Option<&Path>,
+        hint: Option<&str>,
+        error: io::Error,
+    ) -> Self {
+        let program = program.to_owned();
+        if let Some(folder) = folder
+            && let Err(source) = std::fs::read_dir(folder)
+        {
+            return Self::Folder { program, folder: folder.to_owned(), source: Arc::new(source) };
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::not_found(program, hint),
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { program },
+            _ => Self::Start { program, source: Arc::new(error) },
+        }
+    }
+
+    fn not_found(program: String, hint: Option<&str>) -> Self {
+        let is_path = program.contains('/');
+        let (what, usual) = if is_path && Path::new(&program).exists() {
+            (
+                "it exists, but the interpreter or loader that it names does not",
+                "look at its first line, or build it for this system",
+            )
+        } else if is_path {
+            ("there is no such file", "correct the path, or install the program")
+        } else {
+            ("there is no such program in PATH", "install it, or add its folder to PATH")
+        };
+        Self::NotFound { program, what: what.to_owned(), hint: hint.unwrap_or(usual).to_owned() }
+    }
+}
+
+/// What a program said last, for the end of a sentence.
+fn quoted(stderr: &str) -> &str {
+    match stderr.trim() {
+        "" => "it wrote nothing to stderr",
+        text => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_has_the_hint_of_its_command() {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let error =
+            SuperviseError::from_start("qemu-img", None, Some("apt-get install qemu-utils"), missing());
+        assert_eq!(error.to_string(), "cannot run `qemu-img`: there is no such program in PATH");
+        assert_eq!(error.hint().as_deref(), Some("apt-get install qemu-utils"));
+
+        let error = SuperviseError::from_start("/nowhere/tool", None, None, missing());
+        assert_eq!(error.to_string(), "cannot run `/nowhere/tool`: there is no such file");
+    }
+
+    #[test]
+    fn a_failure_quotes_stderr_or_says_that_there_was_none() {
+        let failed = |stderr: &str| SuperviseError::Failed {
+            program: "qemu-img".to_owned(),
+            status: ExitStatus::Code(1),
+            stderr: stderr.to_owned(),
+        };
+        assert_eq!(failed("no disk\n").to_string(), "`qemu-img` failed (exit code 1): no disk");
+        assert_eq!(failed("").to_string(), "`qemu-img` failed (exit code 1): it wrote nothing to stderr");
+    }
+}

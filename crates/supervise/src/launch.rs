@@ -1,0 +1,88 @@
+//! Starts a program under a guardian: the one place where a process is made.
+#![expect(unsafe_code, reason = "std lets code run between fork and exec only through an unsafe function")]
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Stdio;
+
+use crate::command::{Command, Input, Sink};
+use crate::control::Control;
+use crate::guardian::{Setup, split};
+
+/// A started program, and all that is needed to own it.
+pub(crate) struct Launched {
+    /// The guardian, this process's direct child; its standard streams are the program's.
+    pub(crate) guardian: tokio::process::Child,
+    /// Dropping this kills the program.
+    pub(crate) control: Control,
+    /// The program's wait status will come here, in four bytes.
+    pub(crate) status: OwnedFd,
+    /// The program's process id.
+    pub(crate) pid: u32,
+}
+
+/// Starts the program; returns once it was executed, or with the reason why it could not be.
+///
+/// To be called in the context of a runtime. Takes the sinks' files out of the command, and blocks for the time
+/// of two forks and an exec.
+pub(crate) fn launch(
+    command: &Command,
+    stdin: &Input,
+    stdout: &mut Sink,
+    stderr: &mut Sink,
+) -> io::Result<Launched> {
+    let (orders, control) = io::pipe()?;
+    let (mut status, reports) = io::pipe()?;
+    let setup = Setup {
+        orders: orders.as_raw_fd(),
+        control: control.as_raw_fd(),
+        reports: reports.as_raw_fd(),
+        own_group: command.own_group,
+        kept: command.kept_numbers(),
+    };
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+    let mut process = tokio::process::Command::new(&command.program);
+    process.args(&command.args);
+    if command.env_clear {
+        process.env_clear();
+    }
+    for (name, value) in &command.env {
+        match value {
+            Some(value) => process.env(name, value),
+            None => process.env_remove(name),
+        };
+    }
+    if let Some(folder) = &command.folder {
+        process.current_dir(folder);
+    }
+    process.stdin(match stdin {
+        Input::Null => Stdio::null(),
+        Input::Inherit => Stdio::inherit(),
+        Input::Piped | Input::Bytes(_) => Stdio::piped(),
+    });
+    process.stdout(stream(stdout)).stderr(stream(stderr));
+    // SAFETY: `split` keeps to what is allowed between fork and exec; the pipes are open until after the spawn, and
+    // above 2, because a Rust program starts with 0, 1 and 2 open.
+    unsafe { process.pre_exec(move || split(&setup)) };
+
+    // Not kill_on_drop: that would kill the guardian. Closing `control` makes it kill what it guards.
+    let guardian = process.spawn()?;
+    drop((orders, reports));
+    let mut pid = [0; 4];
+    status.read_exact(&mut pid)?;
+    let pid = u32::from_ne_bytes(pid);
+    Ok(Launched { guardian, control: Control::new(control.into())?, status: status.into(), pid })
+}
+
+fn stream(sink: &mut Sink) -> Stdio {
+    match std::mem::replace(sink, Sink::Null) {
+        Sink::Null => Stdio::null(),
+        Sink::Inherit => Stdio::inherit(),
+        Sink::File(file) => Stdio::from(file),
+        kept @ (Sink::Piped | Sink::Tail(_) | Sink::Lines(_)) => {
+            *sink = kept;
+            Stdio::piped()
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Child processes and private folders that are owned: ended in order, never left behind.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use jumpstarter_supervise::{Command, Signal, StopPlan, run};
+//!
+//! # async fn example() -> Result<(), jumpstarter_supervise::SuperviseError> {
+//! // A short tool: its output, or an error that quotes its stderr.
+//! let info = run(Command::new("qemu-img").args(["info", "disk.qcow2"]), Duration::from_secs(10)).await?;
+//!
+//! // A long-lived one: a handle that can be cloned, awaited and stopped from anywhere.
+//! let child = Command::new("qemu-system-x86_64").args(["-display", "none"]).spawn().await?;
+//! let stopped = child.stop(StopPlan::new().signal(Signal::TERM, Duration::from_secs(5))).await?;
+//! println!("{stopped}: {}", child.stderr_tail());
+//! # let _ = info;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How a child is owned
+//!
+//! ```text
+//! this process ──control pipe──▶ guardian ──▶ the program ──▶ its descendants
+//!              ◀──status pipe───
+//! ```
+//!
+//! Every program runs under a guardian of its own: a fork of this process that never execs, holds nothing open
+//! but its two pipes, has a session of its own (so Ctrl-C does not reach it) and adopts every orphan below it.
+//! When the control pipe closes, because the last [`Child`] was dropped or because this process died in
+//! whatever way (`kill -9` too), the guardian kills the program and all of its descendants, those that
+//! moved to another session included, and exits. It also exits by itself once nothing is left to guard.
+//! Because the guardian is the one that reaps, a signal can never reach a process id that was reused.
+//!
+//! In a process list a guardian is called `js-guardian`, with the command line of this process. It shares this
+//! process's memory copy-on-write, so a parent that holds gigabytes pins the pages that it changes later.
+//!
+//! # Other systems than Linux
+//!
+//! Elsewhere nothing can adopt orphans: the guardian kills the program's process group, as soon as the program
+//! itself has ended. A descendant that left the group survives, and if someone kills the guardian itself,
+//! the program survives the parent.
+
+mod child;
+mod command;
+mod control;
+mod error;
+mod guardian;
+mod launch;
+mod output;
+mod run;
+mod runtime_dir;
+mod status;
+mod stop;
+mod supervisor;
+
+pub use child::Child;
+pub use command::{Command, EachLine, Input, Sink};
+pub use error::SuperviseError;
+pub use run::{Output, run, run_blocking, run_unchecked};
+pub use runtime_dir::RuntimeDir;
+pub use rustix::process::Signal;
+pub use status::ExitStatus;
+pub use stop::{StopPlan, Stopped};

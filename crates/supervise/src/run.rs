@@ -1,0 +1,136 @@
+//! Running a short tool to its end.
+
+use std::time::Duration;
+
+use crate::{Child, Command, ExitStatus, Input, Sink, StopPlan, SuperviseError};
+
+/// How much of a tool's stdout is kept unless asked otherwise, in bytes.
+const STDOUT_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How long what a tool left running may take to disappear.
+const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a tool said, and how it ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All that it wrote to stdout.
+    pub stdout: Vec<u8>,
+    /// The end of what it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Output {
+    /// What it wrote to stdout, as text; what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Runs a tool to its end, which must come within `deadline` and be a success.
+///
+/// Its stdout is returned, up to 16 MiB or to the limit of the [`Sink::Tail`] that the command names. What
+/// it left running is killed. Dropping the future kills the tool and all of its descendants.
+///
+/// # Errors
+///
+/// Those of [`Command::spawn`], [`Failed`](SuperviseError::Failed) for any end but exit code 0,
+/// [`Deadline`](SuperviseError::Deadline), [`OutputTooLarge`](SuperviseError::OutputTooLarge).
+pub async fn run(command: Command, deadline: Duration) -> Result<Output, SuperviseError> {
+    let program = command.name();
+    let output = run_unchecked(command, deadline).await?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(SuperviseError::Failed { program, status: output.status, stderr: output.stderr })
+}
+
+/// As [`run`], but however the tool ends is fine: for tools whose exit code is an answer.
+///
+/// # Errors
+///
+/// Those of [`run`] but [`Failed`](SuperviseError::Failed).
+pub async fn run_unchecked(mut command: Command, deadline: Duration) -> Result<Output, SuperviseError> {
+    let sink = command.stdout.take().unwrap_or(Sink::Tail(STDOUT_LIMIT));
+    let limit = if let Sink::Tail(limit) = sink { limit } else { usize::MAX };
+    let child = command.stdout(sink).spawn().await?;
+    let Ok(status) = tokio::time::timeout(deadline, child.wait()).await else {
+        return Err(overdue(&child, deadline).await);
+    };
+    child.leave_nothing().await;
+    if limit != usize::MAX && child.stdout_kept().is_cut() {
+        return Err(SuperviseError::OutputTooLarge { program: child.program().to_owned(), limit });
+    }
+    Ok(Output { status, stdout: child.stdout_kept().bytes(), stderr: child.stderr_tail() })
+}
+
+impl Child {
+    /// Kills what an ended program left running, and gives that and the guardian a moment to disappear.
+    async fn leave_nothing(&self) {
+        self.shared.kill_rest();
+        // Who is stuck in the kernel goes on being killed by its guardian.
+        tokio::time::timeout(LEFTOVERS_WITHIN, self.shared.wait_gone()).await.ok();
+    }
+}
+
+async fn overdue(child: &Child, deadline: Duration) -> SuperviseError {
+    match child.stop(StopPlan::new()).await {
+        Ok(_) => SuperviseError::Deadline {
+            program: child.program().to_owned(),
+            deadline,
+            stderr: child.stderr_tail(),
+        },
+        Err(error) => error,
+    }
+}
+
+/// As [`run`], for programs without an async runtime. Blocks; callable from anywhere.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub fn run_blocking(command: Command, deadline: Duration) -> Result<Output, SuperviseError> {
+    block_on(command.name(), run(command, deadline))
+}
+
+impl Command {
+    /// Runs a program that talks to the user: with this process's own terminal, and Ctrl-C for both. Blocks until
+    /// the program ends, however long that takes; callable with and without an async runtime. What it left running
+    /// is killed.
+    ///
+    /// Streams that were set on the command stay as set, and the others are this process's own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Command::spawn`]. However the program ends is fine.
+    pub fn status_inherit(mut self) -> Result<ExitStatus, SuperviseError> {
+        if matches!(self.stdin, Input::Null) {
+            self.stdin = Input::Inherit;
+        }
+        self.stdout.get_or_insert(Sink::Inherit);
+        self.stderr.get_or_insert(Sink::Inherit);
+        block_on(self.name(), async {
+            let child = self.in_our_group().spawn().await?;
+            let status = child.wait().await;
+            child.leave_nothing().await;
+            Ok(status)
+        })
+    }
+}
+
+/// Runs a future to its end on a thread and a runtime of its own, so that it does not matter where this is called.
+fn block_on<T: Send>(
+    program: String,
+    future: impl Future<Output = Result<T, SuperviseError>> + Send,
+) -> Result<T, SuperviseError> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.ok().map(|runtime| runtime.block_on(future))
+        });
+        thread.join().ok().flatten().unwrap_or(Err(SuperviseError::NoRuntime { program }))
+    })
+}
