@@ -1,0 +1,288 @@
+//! The entries of `export:`: drivers, groups and proxies.
+
+use serde_json::{Map, Value as Json};
+
+use super::check::{At, Checker};
+use super::fault::{Fault, Place, join};
+use super::refs::{Kind, Reference, References};
+use super::words::unknown_field;
+use super::yaml::{self, Value};
+use super::{ConfigProblem, Node, schema};
+use crate::registry::{self, DriverEntry};
+use crate::suggest;
+
+/// What may be given to any driver's `config` because every Python driver takes it.
+const LOG_LEVEL: &str = "log_level";
+
+/// Reads entries, collecting what is wrong.
+pub(super) struct Loader {
+    pub(super) faults: Vec<Fault>,
+    references: References,
+    shapes: Checker,
+}
+
+impl Loader {
+    pub(super) fn new() -> Self {
+        Self { faults: Vec::new(), references: References::new(), shapes: Checker::new(Map::new()) }
+    }
+
+    /// Reads `export:` and follows its references.
+    pub(super) fn export(&mut self, node: &yaml::Node, owner: Place) -> Vec<(String, Node)> {
+        let at = At { path: "export".to_owned(), owner };
+        let shape = serde_json::json!({"type": ["object", "null"]});
+        self.shapes.check(&shape, node, &at, &mut self.faults);
+        let entries = self.children(node, "export", 0);
+        self.faults.extend(self.references.faults());
+        entries
+    }
+
+    fn children(&mut self, node: &yaml::Node, path: &str, parent: usize) -> Vec<(String, Node)> {
+        let mut read = Vec::new();
+        for entry in node.entries() {
+            let at = At { path: join(path, &entry.key), owner: entry.place };
+            if entry.key.is_empty()
+                || entry.key.contains(|c: char| c == '.' || c.is_whitespace() || c.is_control())
+            {
+                let fault =
+                    Fault::new(entry.place, &at.path, "a name has no dots, blanks or control characters");
+                self.faults.push(fault.hint("the name is a part of paths such as `rack.qemu.power`"));
+            }
+            if let Some(node) = self.entry(&entry.key, &entry.value, &at, parent) {
+                read.push((entry.key.clone(), node));
+            }
+        }
+        read
+    }
+
+    fn entry(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) -> Option<Node> {
+        let field = |key: &str| node.get(key).map(|entry| &entry.value);
+        match (field("type"), field("ref"), field("children")) {
+            (Some(_), Some(reference), _) => {
+                self.references.add(parent, name, Kind::Driver);
+                let message = "an entry is a driver (`type`) or a proxy (`ref`), not both";
+                self.faults.push(Fault::new(reference.place, join(&at.path, "ref"), message));
+                None
+            }
+            (Some(kind), None, _) => self.driver(name, node, kind, at, parent),
+            (None, Some(reference), _) => {
+                let sound = self.shape(&schema::proxy_shape(), node, at);
+                let target = reference.text().unwrap_or_default().to_owned();
+                let written =
+                    Reference { target: target.clone(), place: reference.place, at: join(&at.path, "ref") };
+                let kind = if sound { Kind::Proxy(written) } else { Kind::Driver };
+                self.references.add(parent, name, kind);
+                Some(Node::Proxy { target, description: text(node, "description") })
+            }
+            (None, None, Some(children)) => {
+                self.shape(&schema::group_shape(), node, at);
+                let index = self.references.add(parent, name, Kind::Group);
+                let children = self.children(children, &join(&at.path, "children"), index);
+                Some(Node::Composite { description: text(node, "description"), children })
+            }
+            (None, None, None) => {
+                self.references.add(parent, name, Kind::Driver);
+                self.unclear(node, at);
+                None
+            }
+        }
+    }
+
+    fn driver(
+        &mut self,
+        name: &str,
+        node: &yaml::Node,
+        kind: &yaml::Node,
+        at: &At,
+        parent: usize,
+    ) -> Option<Node> {
+        self.shape(&schema::driver_shape(), node, at);
+        let entry =
+            kind.text().filter(|text| !text.is_empty()).and_then(|text| self.find(text, kind.place, at));
+        // A composite's children are all in the file; any other driver may make some itself.
+        let is_group = entry.is_some_and(|entry| entry.name == "composite");
+        let index = self.references.add(parent, name, if is_group { Kind::Group } else { Kind::Driver });
+        let mut config = Json::Object(Map::new());
+        if let Some(entry) = entry {
+            config = self.config(entry, node, at);
+        }
+        let children = match node.get("children") {
+            Some(children) => self.children(&children.value, &join(&at.path, "children"), index),
+            None => Vec::new(),
+        };
+        let described = node.get("methods_description").map_or(&[][..], |entry| entry.value.entries());
+        let methods_description = described
+            .iter()
+            .filter_map(|entry| Some((entry.key.clone(), entry.value.text()?.to_owned())))
+            .collect();
+        let log_level = node.get("config").and_then(|config| text(&config.value, LOG_LEVEL));
+        let description = text(node, "description");
+        Some(Node::Driver { entry: entry?, description, methods_description, config, log_level, children })
+    }
+
+    /// Checks `config` in three steps, each only where the one before found nothing: the schema, the types, the
+    /// driver's own check.
+    fn config(&mut self, entry: &'static DriverEntry, node: &yaml::Node, at: &At) -> Json {
+        let empty = yaml::Node { place: at.owner, value: Value::Map(Vec::new()) };
+        let (mut config, owner) = match node.get("config") {
+            Some(config) if matches!(config.value.value, Value::Null) => (empty, config.place),
+            Some(config) => (config.value.clone(), config.place),
+            None => (empty, at.owner),
+        };
+        if !matches!(config.value, Value::Map(_)) {
+            return Json::Null; // reported with the entry's shape
+        }
+        let at = At { path: join(&at.path, "config"), owner };
+        let (schema, definitions) = schema::of_driver(entry);
+        let before = self.faults.len();
+        if schema.pointer("/properties/log_level").is_none() {
+            self.log_level(&mut config, &at);
+        }
+        Checker::new(definitions).check(&schema, &config, &at, &mut self.faults);
+        let value = config.value.to_json();
+        self.faults.extend(beyond_schema(entry, &schema, &config, &at, &self.faults[before..]));
+        value
+    }
+
+    /// Takes `log_level` out of a configuration whose driver does not know it.
+    fn log_level(&mut self, config: &mut yaml::Node, at: &At) {
+        let Value::Map(entries) = &mut config.value else { return };
+        if let Some(index) = entries.iter().position(|entry| entry.key == LOG_LEVEL) {
+            let level = entries.remove(index);
+            let at = At { path: join(&at.path, LOG_LEVEL), owner: level.place };
+            self.shapes.check(&schema::log_level_shape(), &level.value, &at, &mut self.faults);
+        }
+    }
+
+    fn find(&mut self, name: &str, place: Place, at: &At) -> Option<&'static DriverEntry> {
+        let path = join(&at.path, "type");
+        let drivers = match registry::drivers() {
+            Ok(drivers) => drivers,
+            Err(error) => {
+                self.faults.push(Fault::new(place, path, error.report()));
+                return None;
+            }
+        };
+        let found = drivers.iter().find(|entry| entry.name == name || entry.python_names.contains(&name));
+        if found.is_none() {
+            let fault = Fault::new(place, path, format!("there is no driver `{name}` in this program"));
+            self.faults.push(fault.hint(near_drivers(name, drivers)));
+        }
+        found.copied()
+    }
+
+    fn shape(&mut self, shape: &Json, node: &yaml::Node, at: &At) -> bool {
+        let before = self.faults.len();
+        self.shapes.check(shape, node, at, &mut self.faults);
+        self.faults.len() == before
+    }
+
+    /// An entry without `type`, `ref` and `children`: perhaps one of them is misspelt.
+    fn unclear(&mut self, node: &yaml::Node, at: &At) {
+        const KINDS: [&str; 3] = ["type", "ref", "children"];
+        let misspelt = node.entries().iter().find(|entry| suggest::nearest(&entry.key, KINDS).is_some());
+        let fault = match (&node.value, misspelt) {
+            (_, Some(entry)) => unknown_field(&entry.key, entry.place, &join(&at.path, &entry.key), &KINDS),
+            (Value::Map(_), None) => Fault::new(at.owner, &at.path, "neither a driver, a proxy nor a group")
+                .hint("give it `type: DRIVER`, `ref: PATH` or `children:`"),
+            (_, None) => {
+                self.shape(&serde_json::json!({"type": "object"}), node, at);
+                return;
+            }
+        };
+        self.faults.push(fault);
+    }
+}
+
+/// What is wrong with a configuration beyond its schema: texts that their types refuse, then the driver's own check.
+///
+/// Deserialising stops at the first misfit, so the field of each is left out and the rest tried again: as long as it
+/// is not a required one. The driver's own check sees whole configurations only.
+fn beyond_schema(
+    entry: &DriverEntry,
+    schema: &Json,
+    config: &yaml::Node,
+    at: &At,
+    known: &[Fault],
+) -> Vec<Fault> {
+    let required = schema.get("required").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    let is_required = |name: &str| required.iter().any(|other| other == name);
+    let within = |path: &str, name: &str| {
+        path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let Value::Map(entries) = &config.value else { return Vec::new() };
+    let is_sound = |entry: &&yaml::Entry| {
+        let path = join(&at.path, &entry.key);
+        !known.iter().any(|fault| within(&fault.path, &path))
+    };
+    let mut rest: Vec<yaml::Entry> = entries.iter().filter(is_sound).cloned().collect();
+    let mut faults = Vec::new();
+    loop {
+        let value = Value::Map(rest.clone()).to_json();
+        let has_all = required.iter().filter_map(Json::as_str).all(|name| value.get(name).is_some());
+        if !has_all {
+            return faults;
+        }
+        let (field, message) = match (entry.check)(value) {
+            Ok(problems) => {
+                if known.is_empty() && faults.is_empty() {
+                    faults.extend(problems.into_iter().map(|problem| located(config, at, problem)));
+                }
+                return faults;
+            }
+            Err(misfit) => misfit,
+        };
+        let (message, hint) = match message.split_once("\nhint: ") {
+            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
+            None => (message, None),
+        };
+        let field = field.trim_start_matches('.').to_owned();
+        let culprit = rest.iter().position(|entry| within(&field, &entry.key));
+        let problem = ConfigProblem { field, message, hint };
+        let Some(culprit) = culprit.filter(|index| !is_required(&rest[*index].key)) else {
+            // Without a field to leave out, what is said of the rest may only follow from what was left out.
+            if known.is_empty() && faults.is_empty() || culprit.is_some() {
+                faults.push(located(config, at, problem));
+            }
+            return faults;
+        };
+        faults.push(located(config, at, problem));
+        rest.remove(culprit);
+    }
+}
+
+fn located(config: &yaml::Node, at: &At, problem: ConfigProblem) -> Fault {
+    let path = match problem.field.as_str() {
+        "" => at.path.clone(),
+        field => format!("{}.{field}", at.path),
+    };
+    let mut fault = Fault::new(config.locate(&problem.field), path, problem.message);
+    fault.hint = problem.hint;
+    fault
+}
+
+fn text(node: &yaml::Node, key: &str) -> Option<String> {
+    node.get(key).and_then(|entry| entry.value.text()).map(str::to_owned)
+}
+
+/// The nearest names, else all of them.
+fn near_drivers(name: &str, drivers: &[&'static DriverEntry]) -> String {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let all = drivers
+        .iter()
+        .flat_map(|entry| std::iter::once(entry.name).chain(entry.python_names.iter().copied()));
+    let mut near: Vec<&str> = Vec::new();
+    near.extend(suggest::nearest(name, all.clone()));
+    // The class alone, as written or as the end of an import path.
+    let lasts: Vec<(String, &str)> = all.map(|full| (last(full), full)).collect();
+    if let Some(class) = suggest::nearest(&last(name), lasts.iter().map(|(last, _)| last.as_str())) {
+        near.extend(lasts.iter().filter(|(last, _)| last == class).map(|(_, full)| *full));
+    }
+    let mut seen = std::collections::HashSet::new();
+    near.retain(|name| seen.insert(*name));
+    near.truncate(3);
+    match near.as_slice() {
+        [] => format!("there are {}", suggest::list(drivers.iter().map(|entry| entry.name))),
+        [one] => format!("did you mean `{one}`?"),
+        several => format!("did you mean one of {}?", suggest::list(several.iter().copied())),
+    }
+}

@@ -1,0 +1,185 @@
+//! What is wrong with an exporter file: every fault at once, each with its place.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// A place in a text, both counted from 1; the column counts characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The line, from 1; 0 when the file could not be read at all.
+    pub line: usize,
+    /// The character in the line, from 1; 0 when the file could not be read at all.
+    pub column: usize,
+    /// The keys that lead there, as `export.qemu.config.mem`; empty for the whole file.
+    pub path: String,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to write instead, if known.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// A fault at a place of the file.
+    pub(super) fn new(place: Place, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            line: place.line,
+            column: place.column,
+            path: path.into(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    /// `9:14: export.qemu.config.memm: unknown field; did you mean `mem`?`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}:{}: ", self.line, self.column)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Every fault of one exporter file, in the order of the file; never empty.
+///
+/// `{}` prints one line a fault, each as `lab.yaml:9:14: export.qemu.config.memm: unknown field; did you mean `mem`?`.
+/// Values of secrets are never part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFaults {
+    origin: String,
+    faults: Vec<Fault>,
+}
+
+impl ConfigFaults {
+    /// The faults of the file called `origin`, put into the order of the file; the same fault twice is one.
+    pub(super) fn new(origin: &str, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by_key(|fault| (fault.line, fault.column));
+        faults.dedup();
+        Self { origin: origin.to_owned(), faults }
+    }
+
+    /// The file could not be read.
+    pub(super) fn unreadable(origin: &str, message: impl Into<String>) -> Self {
+        let fault = Fault { line: 0, column: 0, path: String::new(), message: message.into(), hint: None };
+        Self { origin: origin.to_owned(), faults: vec![fault] }
+    }
+
+    /// What the file is called in messages.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The faults, in the order of the file.
+    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+        self.faults.iter()
+    }
+
+    /// How many there are: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// `{"file": …, "faults": [{"line": …, "column": …, "path": …, "message": …, "hint": …}, …]}`.
+    pub fn to_json(&self) -> Value {
+        let faults: Vec<Value> = self
+            .iter()
+            .map(|fault| {
+                serde_json::json!({
+                    "line": fault.line, "column": fault.column, "path": fault.path,
+                    "message": fault.message, "hint": fault.hint,
+                })
+            })
+            .collect();
+        serde_json::json!({ "file": self.origin, "faults": faults })
+    }
+}
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            let (newline, colon) =
+                (if index > 0 { "\n" } else { "" }, if fault.line > 0 { ":" } else { ": " });
+            write!(f, "{newline}{}{colon}{fault}", self.origin)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigFaults {}
+
+impl<'a> IntoIterator for &'a ConfigFaults {
+    type Item = &'a Fault;
+    type IntoIter = std::slice::Iter<'a, Fault>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<ConfigFaults> for Error {
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), with every fault on a line of its own.
+    fn from(faults: ConfigFaults) -> Self {
+        Error::invalid_argument(faults.to_string())
+    }
+}
+
+/// What a driver finds wrong with its own configuration beyond its types: two keys that exclude each other, a port
+/// used twice. Returned by [`DriverConfig::check`](crate::DriverConfig::check).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The dotted path under `config`, as `hostfwd.web.hostport`; empty for the configuration as a whole.
+    pub field: String,
+    /// What was found and what was expected. Never the value of a secret.
+    pub message: String,
+    /// What to write instead, if known.
+    pub hint: Option<String>,
+}
+
+impl ConfigProblem {
+    /// A problem with `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), hint: None }
+    }
+
+    /// Adds what to write instead.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// `path.key`; a key that would be misread is quoted.
+pub(super) fn join(path: &str, key: &str) -> String {
+    let plain = !key.is_empty() && key.chars().all(|c| !c.is_whitespace() && !".[]\"".contains(c));
+    let key = if plain { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,191 @@
+//! Reading an exporter file.
+
+use std::path::{Path, PathBuf};
+
+use super::check::{At, Checker};
+use super::entries::Loader;
+use super::fault::{ConfigFaults, Fault, Place};
+use super::settings::Settings;
+use super::yaml::{self, Value};
+use super::{Node, schema};
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// The largest file that is read: far more than any device needs.
+const MAX_LENGTH: u64 = 1 << 20;
+
+/// An exporter file: what makes up a device, and how it is served.
+///
+/// Reading touches no hardware; [`ExporterConfig::open`] does. The format is that of the Python exporter; fields that
+/// nobody knows are faults here.
+///
+/// ```
+/// use jumpstarter_driver_core::ExporterConfig;
+///
+/// let config = ExporterConfig::parse("export: {lab: {children: {}}}", "lab.yaml").unwrap();
+/// assert_eq!(config.export[0].0, "lab");
+///
+/// let faults = ExporterConfig::parse("exprot: {}", "lab.yaml").unwrap_err();
+/// assert_eq!(faults.to_string(), "lab.yaml:1:1: exprot: unknown field; did you mean `export`?");
+/// ```
+#[derive(Clone, Debug)]
+pub struct ExporterConfig {
+    /// What the file is called in messages: its path.
+    pub origin: String,
+    /// Everything but the drivers.
+    pub settings: Settings,
+    /// The drivers of the device by name, in the order of the file.
+    pub export: Vec<(String, Node)>,
+}
+
+impl ExporterConfig {
+    /// Reads the text of a file that messages call `origin`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and what is below an
+    /// unknown driver's `config` is not looked at.
+    pub fn parse(text: &str, origin: &str) -> std::result::Result<Self, ConfigFaults> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
+        accept_python_names(&mut root);
+
+        let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
+        let (of_settings, definitions) = schema::of_settings();
+        let mut loader = Loader::new();
+        Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
+        let export =
+            root.get("export").map(|entry| loader.export(&entry.value, entry.place)).unwrap_or_default();
+
+        let mut faults = loader.faults;
+        let mut settings = Settings::default();
+        if faults.is_empty() {
+            let mut value = root.value.to_json();
+            if let Some(fields) = value.as_object_mut() {
+                fields.shift_remove("export");
+            }
+            match serde_path_to_error::deserialize(value) {
+                Ok(read) => settings = read,
+                Err(error) => faults.push(misfit(&root, &error)),
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(Self { origin: origin.to_owned(), settings, export }),
+            false => Err(ConfigFaults::new(origin, faults)),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`ExporterConfig::parse`]; a file that cannot be read is one fault without a place.
+    pub fn load(path: impl AsRef<Path>) -> std::result::Result<Self, ConfigFaults> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let unreadable = |why: String| ConfigFaults::unreadable(&origin, format!("cannot be read: {why}"));
+        let bytes = read_bounded(path).map_err(|error| unreadable(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line =
+                error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+            unreadable(format!("line {line} is not UTF-8 text"))
+        })?;
+        Self::parse(&text, &origin)
+    }
+
+    /// Opens the drivers of the file.
+    ///
+    /// # Errors
+    /// The first driver's that fails; those that are open already are closed again.
+    pub async fn open(&self) -> Result<Device> {
+        Device::open(self).await
+    }
+
+    /// Where the file of the exporter called `alias` is: in the first of the [folders](ExporterConfig::folders) that
+    /// has it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an alias that is not a plain file name, `NotFound` with the places that were looked at.
+    pub fn find(alias: &str) -> Result<PathBuf> {
+        let file = Self::file_name(alias)?;
+        let files: Vec<PathBuf> = Self::folders().iter().map(|folder| folder.join(&file)).collect();
+        files.iter().find(|file| file.is_file()).cloned().ok_or_else(|| {
+            let places: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            Error::not_found(format!("there is no exporter `{alias}`"))
+                .with_hint(format!("looked for {}", places.join(" and ")))
+        })
+    }
+
+    /// The folders in which exporter files are looked up: `exporters/` in the user's configuration
+    /// (`$JMP_CLIENT_CONFIG_HOME`, else `$XDG_CONFIG_HOME/jumpstarter`, else `~/.config/jumpstarter`), if there is a
+    /// user, and last `/etc/jumpstarter/exporters`.
+    pub fn folders() -> Vec<PathBuf> {
+        let from =
+            |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let user = from("JMP_CLIENT_CONFIG_HOME")
+            .or_else(|| from("XDG_CONFIG_HOME").map(|home| home.join("jumpstarter")))
+            .or_else(|| from("HOME").map(|home| home.join(".config/jumpstarter")));
+        user.map(|home| home.join("exporters"))
+            .into_iter()
+            .chain(["/etc/jumpstarter/exporters".into()])
+            .collect()
+    }
+
+    /// What the file of the exporter called `alias` is called in its folder.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an alias that is not a plain file name, or a hidden one's.
+    pub fn file_name(alias: &str) -> Result<String> {
+        if alias.is_empty() || alias.starts_with('.') || alias.contains(['/', '\\', '\0']) {
+            return Err(Error::invalid_argument(format!("`{alias}` is not the name of an exporter"))
+                .with_hint("a name becomes a file's name: no `/` and no `\\`, and no `.` at its beginning"));
+        }
+        Ok(format!("{alias}.yaml"))
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_LENGTH + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_LENGTH {
+        true => Err(std::io::Error::other(format!("it is larger than {MAX_LENGTH} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// What passed the schema and still does not fit its type.
+fn misfit(root: &yaml::Node, error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
+    let path = error.path().to_string();
+    let text = error.inner().to_string();
+    let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(m, h)| (m, Some(h)));
+    let mut fault = Fault::new(root.locate(&path), path, message);
+    fault.hint = hint.map(str::to_owned);
+    fault
+}
+
+/// The Python exporter reads the hooks' fields under its attributes' names too.
+fn accept_python_names(root: &mut yaml::Node) {
+    const FIELDS: [(&str, &str); 4] = [
+        ("before_lease", "beforeLease"),
+        ("after_lease", "afterLease"),
+        ("on_failure", "onFailure"),
+        ("exec_", "exec"),
+    ];
+    fn rename(node: &mut yaml::Node) {
+        let Value::Map(entries) = &mut node.value else { return };
+        for (python, name) in FIELDS {
+            if entries.iter().all(|entry| entry.key != name) {
+                entries
+                    .iter_mut()
+                    .filter(|entry| entry.key == python)
+                    .for_each(|entry| entry.key = name.to_owned());
+            }
+        }
+    }
+    let Value::Map(entries) = &mut root.value else { return };
+    for hooks in entries.iter_mut().filter(|entry| entry.key == "hooks") {
+        rename(&mut hooks.value);
+        if let Value::Map(hooks) = &mut hooks.value.value {
+            hooks.iter_mut().for_each(|hook| rename(&mut hook.value));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a driver is and how it is configured and opened.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::config::ConfigProblem;
+use crate::error::Result;
+use crate::interface::Interfaces;
+
+/// A driver: one node of a device's tree.
+///
+/// It says which interfaces it has; an ability that it lacks is an interface that it does not list. It knows neither
+/// its name nor its place: those belong to the tree.
+#[async_trait]
+#[diagnostic::on_unimplemented(note = "`impl Driver for {Self}` lists the interfaces that it offers")]
+pub trait Driver: Send + Sync + 'static {
+    /// The interfaces that it offers; the first one names its Python client.
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new()
+    }
+
+    /// The drivers that it made itself, in the order in which they are shown. The tree adds those of its `children:`
+    /// in the exporter file that it does not list under the same name.
+    fn children(&self) -> Vec<Child> {
+        Vec::new()
+    }
+
+    /// The import path of the Python client class, where it is not its first interface's.
+    fn client(&self) -> Option<&str> {
+        None
+    }
+
+    /// Further labels for reports.
+    fn labels(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Figures for monitoring, as they are now. They are asked for at any time, and often: this must not wait.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
+
+    /// Brings the driver back to the state in which it was opened. Idempotent.
+    ///
+    /// # Errors
+    /// The device's own.
+    async fn reset(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Releases everything. Idempotent; after it every call may fail. Its children are closed by the tree.
+    ///
+    /// # Errors
+    /// The device's own; what could be released is released all the same.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A driver under another one.
+#[derive(Clone)]
+pub struct Child {
+    /// Its key under its parent.
+    pub name: String,
+    /// The driver.
+    pub driver: Arc<dyn Driver>,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// Help for its methods, by name, that replaces the interface's.
+    pub methods_description: Vec<(String, String)>,
+    /// For a proxy: the path, from the root, of the driver that it stands for.
+    pub(crate) reference: Option<String>,
+    /// The drivers of its `children:` in the exporter file.
+    pub(crate) configured: Vec<Child>,
+}
+
+impl Child {
+    /// A child without a description.
+    pub fn new(name: impl Into<String>, driver: Arc<dyn Driver>) -> Self {
+        Self {
+            name: name.into(),
+            driver,
+            description: None,
+            methods_description: Vec::new(),
+            reference: None,
+            configured: Vec::new(),
+        }
+    }
+
+    /// Adds what it is, for people.
+    #[must_use]
+    pub fn describe(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Child({} {:?})", self.name, self.driver.interfaces())
+    }
+}
+
+/// A figure of a driver for monitoring: its state, a temperature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    /// Its name in lower case, words joined by `_`, the unit last. Metrics show it as `jumpstarter_NAME`.
+    pub name: &'static str,
+    /// What it tells, in one line; the same for every gauge of that name.
+    pub help: &'static str,
+    /// What tells gauges of one name apart, beside the driver's path, which metrics show as the label `path`.
+    pub labels: Vec<(&'static str, String)>,
+    /// The figure, in the unit that the name says.
+    pub value: f64,
+}
+
+impl Gauge {
+    /// A gauge without labels.
+    pub fn new(name: &'static str, help: &'static str, value: f64) -> Self {
+        Self { name, help, labels: Vec::new(), value }
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn label(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.labels.push((name, value.into()));
+        self
+    }
+}
+
+/// What a driver is told when it is opened.
+#[derive(Debug, Default)]
+pub struct OpenContext {
+    /// Its dotted path from the root, such as `rack.qemu`.
+    pub path: String,
+    /// The drivers of its `children:`, already open. The tree shows them under it.
+    pub children: Vec<Child>,
+}
+
+impl OpenContext {
+    /// A context for a driver at `path`, without children.
+    pub fn at(path: impl Into<String>) -> Self {
+        Self { path: path.into(), children: Vec::new() }
+    }
+
+    /// Its key under its parent.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// Its dotted path from the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// The configuration of a driver: names it, checks itself and opens it.
+///
+/// Derive `Deserialize` and `JsonSchema` with `#[serde(deny_unknown_fields)]` and a doc comment on every field: they
+/// make the checks of exporter files, the schema and the tables of `jmp drivers`. Register it with
+/// [`register_driver!`](crate::register_driver).
+#[async_trait]
+pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
+    /// The short name in exporter files.
+    const NAME: &'static str;
+    /// The import paths of the Python drivers that it stands for.
+    const PYTHON_NAMES: &'static [&'static str] = &[];
+    /// What it opens.
+    type Driver: Driver;
+
+    /// What is wrong beyond the types: ranges, fields that exclude each other. Touches nothing outside.
+    fn check(&self) -> Vec<ConfigProblem> {
+        Vec::new()
+    }
+
+    /// Opens the driver. Cancelling, or failing, leaves nothing behind.
+    ///
+    /// # Errors
+    /// The driver's own.
+    async fn open(self, context: OpenContext) -> Result<Self::Driver>;
+}

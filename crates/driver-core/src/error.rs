@@ -1,0 +1,275 @@
+//! The error of every driver call: a kind for code, a chain of what was being done for people, and a hint.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of a driver call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for code. One to one with gRPC's status codes (<https://grpc.io/docs/guides/status-codes/>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller ended the call (`CANCELLED`).
+    Cancelled,
+    /// Nothing fits better (`UNKNOWN`).
+    Unknown,
+    /// The caller gave a value that can never work (`INVALID_ARGUMENT`).
+    InvalidArgument,
+    /// The deadline passed first (`DEADLINE_EXCEEDED`).
+    DeadlineExceeded,
+    /// A path, method, file or partition does not exist (`NOT_FOUND`).
+    NotFound,
+    /// Something of that name exists already (`ALREADY_EXISTS`).
+    AlreadyExists,
+    /// The caller may not do this (`PERMISSION_DENIED`).
+    PermissionDenied,
+    /// Disk, memory or another bounded resource is used up (`RESOURCE_EXHAUSTED`).
+    ResourceExhausted,
+    /// The device is in the wrong state for this call (`FAILED_PRECONDITION`).
+    FailedPrecondition,
+    /// The call lost against another one (`ABORTED`).
+    Aborted,
+    /// The driver cannot do this (`UNIMPLEMENTED`).
+    Unimplemented,
+    /// The device failed (`INTERNAL`).
+    Internal,
+    /// The other side cannot be reached now (`UNAVAILABLE`).
+    Unavailable,
+    /// Data is damaged or incomplete (`DATA_LOSS`).
+    DataLoss,
+    /// Who calls is not known (`UNAUTHENTICATED`).
+    Unauthenticated,
+}
+
+impl ErrorKind {
+    /// Every kind, for tables and tests.
+    pub const ALL: &'static [ErrorKind] = &[
+        Self::Cancelled,
+        Self::Unknown,
+        Self::InvalidArgument,
+        Self::DeadlineExceeded,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::PermissionDenied,
+        Self::ResourceExhausted,
+        Self::FailedPrecondition,
+        Self::Aborted,
+        Self::Unimplemented,
+        Self::Internal,
+        Self::Unavailable,
+        Self::DataLoss,
+        Self::Unauthenticated,
+    ];
+}
+
+/// An error with its kind, what was being done, its causes and a hint.
+///
+/// `{}` prints the outermost message, `{:#}` the whole chain on one line, [`Error::report`] (and `{:?}`) the chain
+/// with the hint last.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+    }
+
+    /// [`ErrorKind::InvalidArgument`].
+    pub fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// [`ErrorKind::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// [`ErrorKind::FailedPrecondition`].
+    pub fn failed_precondition(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::FailedPrecondition, message)
+    }
+
+    /// [`ErrorKind::Unimplemented`].
+    pub fn unimplemented(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unimplemented, message)
+    }
+
+    /// [`ErrorKind::DeadlineExceeded`].
+    pub fn deadline_exceeded(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::DeadlineExceeded, message)
+    }
+
+    /// [`ErrorKind::Unavailable`].
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// [`ErrorKind::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// [`ErrorKind::DataLoss`].
+    pub fn data_loss(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::DataLoss, message)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Adds what to do about it; printed last. The innermost hint of a chain wins.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what was being done when this error came up; the kind stays.
+    #[must_use]
+    pub fn context(self, doing: impl Into<String>) -> Self {
+        let kind = self.kind();
+        Self::new(kind, doing).with_source(self)
+    }
+
+    /// What went wrong, for code.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What to do about it, if known: the innermost of the chain.
+    pub fn hint(&self) -> Option<&str> {
+        let inner = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
+        inner.and_then(Error::hint).or(self.0.hint.as_deref())
+    }
+
+    /// The chain on one line and, if there is one, the hint on a second: what a person is shown.
+    pub fn report(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self:#}\nhint: {hint}"),
+            None => format!("{self:#}"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        if f.alternate() {
+            let mut next = self.source();
+            while let Some(cause) = next {
+                write!(f, ": {cause}")?;
+                next = cause.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind(), self.report())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+            let inner = error.into_inner().and_then(|inner| inner.downcast::<Error>().ok());
+            return inner.map_or_else(|| Error::internal("unknown input/output error"), |inner| *inner);
+        }
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind() {
+            Io::NotFound => ErrorKind::NotFound,
+            Io::PermissionDenied => ErrorKind::PermissionDenied,
+            Io::AlreadyExists => ErrorKind::AlreadyExists,
+            Io::InvalidInput => ErrorKind::InvalidArgument,
+            Io::InvalidData | Io::UnexpectedEof => ErrorKind::DataLoss,
+            Io::TimedOut => ErrorKind::DeadlineExceeded,
+            Io::StorageFull | Io::OutOfMemory | Io::QuotaExceeded => ErrorKind::ResourceExhausted,
+            Io::Unsupported => ErrorKind::Unimplemented,
+            Io::ConnectionRefused
+            | Io::ConnectionReset
+            | Io::ConnectionAborted
+            | Io::NotConnected
+            | Io::BrokenPipe
+            | Io::HostUnreachable
+            | Io::NetworkUnreachable
+            | Io::AddrNotAvailable
+            | Io::AddrInUse => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        };
+        Self(Box::new(Inner { kind, message: error.to_string(), hint: None, source: None }))
+    }
+}
+
+impl From<Error> for std::io::Error {
+    /// Wraps the error so that it comes out whole on the way back.
+    fn from(error: Error) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
+/// Adds what was being done to the error of a result.
+pub trait ResultExt<T> {
+    /// Says what was being done.
+    ///
+    /// # Errors
+    /// The same kind as before, with `doing` in front.
+    fn context(self, doing: impl Into<String>) -> Result<T>;
+
+    /// Says what was being done; the text is made only when there is an error.
+    ///
+    /// # Errors
+    /// The same kind as before, with the text in front.
+    fn with_context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
+    fn context(self, doing: impl Into<String>) -> Result<T> {
+        self.map_err(|error| error.into().context(doing))
+    }
+
+    fn with_context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| error.into().context(doing()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_kind_and_hint() {
+        let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
+        let error =
+            Error::from(cause).with_hint("create it").context("opening disk").context("flashing root");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(format!("{error}"), "flashing root");
+        assert_eq!(error.report(), "flashing root: opening disk: no such file\nhint: create it");
+    }
+
+    #[test]
+    fn survives_a_trip_through_io() {
+        let io = std::io::Error::from(Error::data_loss("truncated").with_hint("get it again"));
+        let back = Error::from(io);
+        assert_eq!((back.kind(), back.hint()), (ErrorKind::DataLoss, Some("get it again")));
+    }
+}

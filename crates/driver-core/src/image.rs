@@ -1,0 +1,31 @@
+//! Images on their way: where one comes from ([`ImageSource`]), where one goes ([`ImageSink`]), and how far it is.
+//!
+//! A source carries bytes *as they are stored*, compressed or not, plus wishes: who watches the progress, which
+//! digest the bytes must have. Nothing here decompresses or hashes; the pipeline of `driver-flasher` does both, and a
+//! driver that writes images by other means calls [`ImageSource::open`] and reads. Images at URLs are fetched by a crate
+//! that the program links ([`ImageSupport`]), or by the exporter that has the device.
+//!
+//! ```
+//! use jumpstarter_driver_core::prelude::*;
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! let mut chunks = ImageSource::bytes("firmware").with_name("tiny.bin").open().await?;
+//! assert_eq!(chunks.receive().await?.as_deref(), Some(&b"firmware"[..]));
+//! # Ok(()) }
+//! ```
+
+mod encoding;
+mod progress;
+mod remote;
+mod sink;
+mod source;
+mod staged;
+mod staged_writer;
+mod stream;
+
+pub use encoding::Encoding;
+pub use progress::{Meter, Observer, Progress};
+pub use remote::{BoxWriter, ImageRequest, ImageSupport, SupportEntry};
+pub use sink::ImageSink;
+pub use source::{DigestReport, ImageSource, Wishes};
+pub use staged::StagedFile;
+pub use stream::ImageStream;

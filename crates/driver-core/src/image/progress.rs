@@ -1,0 +1,68 @@
+//! How far a transfer is, told to whoever asked, at most twenty times a second.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How much of an image went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes so far, as the source delivers them (compressed, if the image is).
+    pub transferred_bytes: u64,
+    /// How many it will be, if that is known.
+    pub total_bytes: Option<u64>,
+}
+
+/// Who is told: called from any thread, and must not block.
+pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
+
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Counts bytes and tells observers: at most 20 times a second, and once more at the end.
+pub struct Meter {
+    observers: Vec<Observer>,
+    progress: Progress,
+    told: Option<Instant>,
+}
+
+impl Meter {
+    /// A meter at zero.
+    pub fn new(observers: Vec<Observer>, total_bytes: Option<u64>) -> Self {
+        Self { observers, progress: Progress { transferred_bytes: 0, total_bytes }, told: None }
+    }
+
+    /// Counts `bytes` more.
+    pub fn add(&mut self, bytes: u64) {
+        self.progress.transferred_bytes += bytes;
+        if self.observers.is_empty() || self.told.is_some_and(|told| told.elapsed() < INTERVAL) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        self.tell();
+    }
+
+    /// Tells the final count, whatever was told before.
+    pub fn finish(&mut self) {
+        self.tell();
+    }
+
+    /// The count so far.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn tell(&self) {
+        for observer in &self.observers {
+            observer(self.progress);
+        }
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter")
+            .field("progress", &self.progress)
+            .field("observers", &self.observers.len())
+            .finish()
+    }
+}

@@ -1,0 +1,103 @@
+//! Images at URLs, and the crate that reads and writes them: this one has neither HTTP nor codecs.
+
+use std::fmt;
+use std::pin::Pin;
+
+use tokio::io::AsyncWrite;
+
+use super::encoding::Encoding;
+use super::source::ImageSource;
+use crate::error::{Error, Result};
+
+/// An image at an `http` or `https` URL, read with GET or written with PUT.
+///
+/// An exporter elsewhere makes the request itself, so the URL has to be reachable from there; in-process this program
+/// makes it. URL and headers may hold secrets: `Debug` and `Display` show the URL without its query, and no header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ImageRequest {
+    url: String,
+    headers: Vec<(String, String)>,
+}
+
+impl ImageRequest {
+    /// A request without headers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no `http` or `https` URL.
+    pub fn new(url: impl Into<String>) -> Result<Self> {
+        let url = url.into();
+        match url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
+            Some("http" | "https") => Ok(Self { url, headers: Vec::new() }),
+            _ => Err(Error::invalid_argument("an image's URL begins with http:// or https://")),
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The whole URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+}
+
+impl fmt::Display for ImageRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.url.split(['?', '#']).next().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for ImageRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ImageRequest({self})")
+    }
+}
+
+/// A writer that may move between threads.
+pub type BoxWriter = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// How images at URLs, and encoded ones, are read and written in this program.
+#[derive(Clone, Copy)]
+pub struct ImageSupport {
+    /// An image that is fetched when it is read.
+    pub download: fn(ImageRequest) -> Result<ImageSource>,
+    /// A writer whose shutdown ends the upload.
+    pub upload: fn(ImageRequest) -> Result<BoxWriter>,
+    /// A writer that encodes; its shutdown writes the end and shuts the inner one down.
+    pub encode: fn(Encoding, BoxWriter) -> BoxWriter,
+}
+
+/// An [`ImageSupport`] that is linked into this program, by `inventory::submit!`.
+pub struct SupportEntry(pub ImageSupport);
+
+inventory::collect!(SupportEntry);
+
+impl fmt::Debug for SupportEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SupportEntry")
+    }
+}
+
+impl fmt::Debug for ImageSupport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ImageSupport")
+    }
+}
+
+/// What is linked; `what` is what it is needed for.
+pub(super) fn support(what: &str) -> Result<ImageSupport> {
+    let linked = inventory::iter::<SupportEntry>().next();
+    linked.map(|entry| entry.0).ok_or_else(|| {
+        Error::unimplemented(format!("this program cannot {what}"))
+            .with_hint("link a crate that can: `use jumpstarter_transfer as _;`")
+    })
+}

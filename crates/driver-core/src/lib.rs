@@ -1,0 +1,100 @@
+//! The driver model of Jumpstarter.
+//!
+//! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`], [`Serial`], [`Flasher`],
+//! or one of its own made with [`macro@interface`]). The [`registry`] knows every linked driver and an
+//! [exporter file](config) says which of them make up a device. A [`Device`] is the handle to the tree: typed with
+//! [`Device::get`], untyped with [`Device::call`].
+//!
+//! ```
+//! use jumpstarter_driver_core::prelude::*;
+//!
+//! /// A switch that remembers its position.
+//! struct Switch(std::sync::atomic::AtomicBool);
+//!
+//! impl Driver for Switch {
+//!     fn interfaces(&self) -> Interfaces<'_> {
+//!         Interfaces::new().power(self)
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl Power for Switch {
+//!     async fn on(&self) -> Result<()> {
+//!         self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+//!         Ok(())
+//!     }
+//!     async fn off(&self) -> Result<()> {
+//!         self.0.store(false, std::sync::atomic::Ordering::SeqCst);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! let device = Device::of_driver(Switch(false.into()));
+//! device.get::<dyn Power>("")?.on().await?;
+//! device.call("", "off", vec![]).await?;
+//! # device.close().await }
+//! ```
+#![doc = ""]
+
+extern crate self as jumpstarter_driver_core;
+
+pub mod arguments;
+pub mod builtin;
+pub mod channel;
+pub mod config;
+pub mod device;
+pub mod driver;
+pub mod error;
+pub mod image;
+pub mod interface;
+pub mod interfaces;
+pub mod registry;
+pub mod secret;
+pub mod suggest;
+pub mod tree;
+pub mod units;
+
+pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
+pub use config::ExporterConfig;
+pub use device::Device;
+pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext};
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use image::{ImageSink, ImageSource, Progress};
+pub use interface::{Interface, Interfaces, ValueStream};
+pub use interfaces::{Flasher, Network, Power, PowerReading, Serial};
+#[doc(hidden)]
+pub use inventory;
+pub use jumpstarter_driver_core_macros::interface;
+pub use secret::Secret;
+pub use units::{ByteSize, Span};
+
+/// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher, ImageSink,
+        ImageSource, Interfaces, Network, OpenContext, Power, PowerReading, Result, ResultExt, Secret,
+        Serial, Span, ValueStream, interface, register_driver,
+    };
+    pub use async_trait::async_trait;
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+}
+
+/// What the macros' expansions name. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::arguments::{Argument, Arguments};
+    pub use crate::error::Result;
+    pub use crate::interface::{
+        Caller, Interface, InterfaceDescriptor, LinkedInterface, MethodDescriptor, MethodKind,
+        ParameterDescriptor, ParameterKind, Reply, unknown_method,
+    };
+    pub use crate::registry::{DriverEntry, InterfaceProbe, ProbeFallback};
+    pub use async_trait::async_trait;
+    pub use futures_util::future::BoxFuture;
+    pub use inventory;
+    pub use schemars;
+    pub use serde;
+    pub use serde_json;
+}

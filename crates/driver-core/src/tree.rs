@@ -1,0 +1,225 @@
+//! The tree of open drivers: opened from an exporter file in its order, closed in reverse, proxies spliced in.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+
+use crate::arguments::Arguments;
+use crate::builtin::{COMPOSITE_CLIENT, Composite};
+use crate::config::{ExporterConfig, Node as ConfigNode};
+use crate::device::Node;
+use crate::driver::{Child, Driver, OpenContext};
+use crate::error::{Error, ErrorKind, Result};
+use crate::interface::{Caller, MethodKind, Reply};
+use crate::suggest;
+
+/// Calls one open driver of this process.
+struct LocalCaller(Arc<dyn Driver>);
+
+#[async_trait]
+impl Caller for LocalCaller {
+    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
+        self.0.interfaces().call(method, kind, arguments).await
+    }
+}
+
+/// Opens the drivers of `config`. On failure those that are open already are closed; on cancellation dropped.
+pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
+    let mut root = Child::new("", Arc::new(Composite));
+    let mut opened = Vec::new();
+    let result = open_children(&config.export, "", &mut root, &mut opened).await;
+    let nodes = match result {
+        Ok(()) => flatten(root),
+        Err(error) => Err(error),
+    };
+    if nodes.is_err() {
+        for driver in opened.into_iter().rev() {
+            if let Err(error) = driver.close().await {
+                tracing::warn!(error = %error.report(), "closing a driver after a failed start");
+            }
+        }
+    }
+    nodes
+}
+
+fn open_children<'a>(
+    entries: &'a [(String, ConfigNode)],
+    parent: &'a str,
+    into: &'a mut Child,
+    opened: &'a mut Vec<Arc<dyn Driver>>,
+) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        for (name, entry) in entries {
+            let path = join(parent, name);
+            let mut child = Child::new(name, Arc::new(Composite));
+            match entry {
+                ConfigNode::Proxy { target, description } => {
+                    child.reference = Some(target.clone());
+                    child.description.clone_from(description);
+                }
+                ConfigNode::Composite { description, children } => {
+                    child.description.clone_from(description);
+                    open_children(children, &path, &mut child, opened).await?;
+                }
+                ConfigNode::Driver { entry, description, methods_description, config, children, .. } => {
+                    open_children(children, &path, &mut child, opened).await?;
+                    child.description.clone_from(description);
+                    child.methods_description.clone_from(methods_description);
+                    let context = OpenContext { path: path.clone(), children: child.configured.clone() };
+                    child.driver = (entry.open)(config.clone(), context).await?;
+                    opened.push(child.driver.clone());
+                }
+            }
+            into.configured.push(child);
+        }
+        Ok(())
+    })
+}
+
+/// Lists the tree depth first, a parent before its children, and splices each proxy's target in.
+pub(crate) fn flatten(root: Child) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
+    let mut references = Vec::new();
+    visit(root, String::new(), None, &mut nodes, &mut references)?;
+    // A proxy may point at a proxy: each round resolves those whose target stands, until a round resolves none.
+    while !references.is_empty() {
+        let before = references.len();
+        let mut waiting = Vec::new();
+        for (path, target) in std::mem::take(&mut references) {
+            let unresolved = waiting.iter().map(|(other, _): &(String, String)| other);
+            if unresolved
+                .chain(std::iter::once(&path))
+                .any(|other| other == &target || is_under(&target, other))
+            {
+                waiting.push((path, target));
+            } else if nodes.iter().any(|node| node.path == target && !node.pending) {
+                splice(&mut nodes, &path, &target)?;
+            } else {
+                waiting.push((path, target));
+            }
+        }
+        if waiting.len() == before {
+            return Err(unresolvable(&nodes, &waiting));
+        }
+        references = waiting;
+    }
+    Ok(nodes)
+}
+
+fn visit(
+    child: Child,
+    path: String,
+    parent: Option<usize>,
+    nodes: &mut Vec<Node>,
+    references: &mut Vec<(String, String)>,
+) -> Result<()> {
+    let index = nodes.len();
+    let pending = child.reference.is_some();
+    if let Some(target) = &child.reference {
+        references.push((path.clone(), target.clone()));
+    }
+    let driver = child.driver;
+    let (interfaces, client) = {
+        let interfaces: Vec<_> = driver.interfaces().descriptors().collect();
+        let first = interfaces.first().map_or(COMPOSITE_CLIENT, |interface| interface.client);
+        let client = driver.client().unwrap_or(first).to_owned();
+        (interfaces, client)
+    };
+    let mut children = driver.children();
+    let labels = driver.labels();
+    nodes.push(Node {
+        id: index,
+        name: child.name,
+        path: path.clone(),
+        parent,
+        description: child.description.filter(|text| !text.is_empty()),
+        methods_description: child.methods_description,
+        client,
+        labels,
+        interfaces,
+        interfaces_known: true,
+        caller: Arc::new(LocalCaller(driver.clone())),
+        driver: Some(driver),
+        pending,
+    });
+    let own: HashSet<String> = children.iter().map(|child| child.name.clone()).collect();
+    for configured in child.configured {
+        if !own.contains(&configured.name) {
+            children.push(configured);
+        }
+    }
+    let mut names = HashSet::new();
+    for child in children {
+        if !names.insert(child.name.clone()) {
+            let message = format!("`{}` has two children named `{}`", shown(&path), child.name);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        let path = join(&path, &child.name);
+        visit(child, path, Some(index), nodes, references)?;
+    }
+    Ok(())
+}
+
+/// Puts copies of the target's subtree in the place of the proxy at `path`.
+fn splice(nodes: &mut Vec<Node>, path: &str, target: &str) -> Result<()> {
+    let place =
+        nodes.iter().position(|node| node.path == path).ok_or_else(|| Error::internal("a proxy vanished"))?;
+    let proxy = nodes.remove(place);
+    let copies: Vec<Node> = nodes
+        .iter()
+        .filter(|node| node.path == target || is_under(&node.path, target))
+        .map(|node| {
+            let mut copy = node.clone();
+            copy.path = format!("{path}{}", &node.path[target.len()..]);
+            copy.driver = None; // the original is closed, not the copy
+            if node.path == target {
+                copy.name.clone_from(&proxy.name);
+                copy.description = proxy.description.clone().or(copy.description);
+            }
+            copy
+        })
+        .collect();
+    nodes.splice(place..place, copies);
+    let positions: Vec<(String, usize)> =
+        nodes.iter().enumerate().map(|(index, node)| (node.path.clone(), index)).collect();
+    for node in nodes.iter_mut().filter(|node| !node.path.is_empty()) {
+        let parent = node.path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        node.parent = positions.iter().find(|(path, _)| path == parent).map(|(_, index)| *index);
+    }
+    Ok(())
+}
+
+fn unresolvable(nodes: &[Node], waiting: &[(String, String)]) -> Error {
+    let dangling = waiting.iter().find(|(_, target)| {
+        !nodes.iter().any(|node| &node.path == target)
+            && !waiting.iter().any(|(path, _)| path == target || is_under(target, path))
+    });
+    let names =
+        nodes.iter().filter(|node| !node.pending && !node.path.is_empty()).map(|node| node.path.as_str());
+    match dangling {
+        Some((path, target)) => {
+            Error::not_found(format!("`{path}` refers to `{target}`, which does not exist"))
+                .with_hint(suggest::hint(target, names))
+        }
+        None => {
+            let cycle: Vec<String> =
+                waiting.iter().map(|(path, target)| format!("`{path}` refers to `{target}`")).collect();
+            Error::invalid_argument(format!("references form a cycle: {}", cycle.join(", ")))
+        }
+    }
+}
+
+fn is_under(path: &str, ancestor: &str) -> bool {
+    path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with('.'))
+}
+
+pub(crate) fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+}
+
+/// A path for people: the root has none.
+pub(crate) fn shown(path: &str) -> &str {
+    if path.is_empty() { "the root" } else { path }
+}

@@ -1,0 +1,103 @@
+//! The handle to a device that is elsewhere: its tree, unknown drivers, and which interfaces a client class tells.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use jumpstarter_driver_core::arguments::Arguments;
+use jumpstarter_driver_core::device::{Remote, RemoteNode};
+use jumpstarter_driver_core::interface::{Caller, MethodKind, Reply, of_client};
+use jumpstarter_driver_core::prelude::*;
+
+#[derive(Debug, Default)]
+struct Elsewhere {
+    resets: AtomicU8,
+    closes: AtomicU8,
+}
+
+#[async_trait]
+impl Remote for Elsewhere {
+    async fn reset(&self) -> Result<()> {
+        self.resets.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    async fn close(&self) -> Result<()> {
+        self.closes.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+struct Wire;
+
+#[async_trait]
+impl Caller for Wire {
+    async fn invoke(&self, method: &str, _: MethodKind, _: Arguments) -> Result<Reply> {
+        match method {
+            "on" | "off" => Reply::value(()),
+            other => Err(Error::not_found(format!("there is no method `{other}`"))),
+        }
+    }
+}
+
+fn node(name: &str, parent: Option<usize>, client: &str) -> RemoteNode {
+    let interfaces = Some(of_client(client)).filter(|known| !known.is_empty());
+    RemoteNode {
+        id: parent.map_or(0, |parent| parent + 1),
+        name: name.to_owned(),
+        parent,
+        description: None,
+        methods_description: Vec::new(),
+        client: client.to_owned(),
+        labels: Vec::new(),
+        interfaces,
+        caller: Arc::new(Wire),
+    }
+}
+
+const POWER: &str = "jumpstarter_driver_power.client.PowerClient";
+
+#[tokio::test]
+async fn its_tree_is_used_like_a_local_one() {
+    let elsewhere = Arc::new(Elsewhere::default());
+    let nodes = vec![node("", None, "x.Root"), node("qemu", Some(0), "x.Y"), node("power", Some(1), POWER)];
+    let device = Device::remote(nodes, elsewhere.clone()).unwrap();
+    assert_eq!(device.nodes()[2].path(), "qemu.power");
+    device.get::<dyn Power>("qemu.power").unwrap().on().await.unwrap();
+    device.call("qemu.power", "off", vec![]).await.unwrap();
+    assert_eq!(device.get::<dyn Serial>("qemu.power").err().unwrap().kind(), ErrorKind::Unimplemented);
+    device.reset().await.unwrap();
+    device.close().await.unwrap();
+    device.close().await.unwrap();
+    assert_eq!((elsewhere.resets.load(Ordering::SeqCst), elsewhere.closes.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn any_interface_may_be_tried_on_a_driver_that_is_not_known() {
+    let device =
+        Device::remote(vec![node("", None, "acme.client.Board")], Arc::new(Elsewhere::default())).unwrap();
+    assert!(!device.nodes()[0].interfaces_known());
+    device.get::<dyn Power>("").unwrap().on().await.unwrap();
+    let missing = device.get::<dyn Serial>("").unwrap().close().await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn nodes_that_form_no_tree_are_refused() {
+    let shapes = [
+        vec![],
+        vec![node("", None, POWER), node("", None, POWER)],
+        vec![node("", None, POWER), node("a", Some(7), POWER)],
+        vec![node("", None, POWER), node("a", Some(0), POWER), node("a", Some(0), POWER)],
+    ];
+    for shape in shapes {
+        let refused = Device::remote(shape, Arc::new(Elsewhere::default())).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::DataLoss, "{}", refused.report());
+    }
+}
+
+#[test]
+fn a_client_class_tells_the_interfaces() {
+    let names = |client| of_client(client).into_iter().map(|interface| interface.name).collect::<Vec<_>>();
+    assert_eq!(names(POWER), ["power"]);
+    assert_eq!(names("jumpstarter_driver_qemu.client.QemuFlasherClient"), ["flasher"]);
+    assert!(names("acme.client.Board").is_empty());
+}
