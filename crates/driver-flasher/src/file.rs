@@ -1,0 +1,99 @@
+//! Images that are files or block devices of this machine: of an emulator, a file server, a card in a reader.
+
+use crate::codec::Compression;
+use crate::read::read_image;
+use crate::write::{WriteOptions, write_image};
+use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::suggest;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Configuration of `file-flasher`: writes images to files or block devices of the exporter's machine.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileFlasherConfig {
+    /// File or block device that is written when no target is named. A file is made if it does not exist.
+    #[serde(default)]
+    path: Option<PathBuf>,
+    /// Further ones, by the name of the target (`partition` for a dump).
+    #[serde(default)]
+    targets: BTreeMap<String, PathBuf>,
+    /// Whether images compressed with gzip, xz, bzip2 or zstd are decompressed.
+    #[serde(default = "yes")]
+    decompress: bool,
+    /// How long an image's transfer may stand still before it is given up, for example `30s`.
+    #[serde(default)]
+    stall_timeout: Option<Span>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[async_trait]
+impl DriverConfig for FileFlasherConfig {
+    const NAME: &'static str = "file-flasher";
+    type Driver = FileFlasher;
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        if self.path.is_none() && self.targets.is_empty() {
+            return vec![ConfigProblem::new("path", "neither `path` nor `targets` names a file to write to")];
+        }
+        Vec::new()
+    }
+
+    async fn open(self, _: OpenContext) -> Result<FileFlasher> {
+        let options = WriteOptions {
+            stall_timeout: self.stall_timeout.map(Span::as_duration),
+            compression: (!self.decompress).then_some(Compression::Raw),
+            ..WriteOptions::default()
+        };
+        Ok(FileFlasher { path: self.path, targets: self.targets, options })
+    }
+}
+register_driver!(FileFlasherConfig);
+
+/// The driver of [`FileFlasherConfig`].
+#[derive(Debug)]
+pub struct FileFlasher {
+    path: Option<PathBuf>,
+    targets: BTreeMap<String, PathBuf>,
+    options: WriteOptions,
+}
+
+impl FileFlasher {
+    fn path(&self, target: Option<&str>) -> Result<&Path> {
+        let names = self.targets.keys().map(String::as_str);
+        match target {
+            Some(name) => self.targets.get(name).map(PathBuf::as_path).ok_or_else(|| {
+                Error::invalid_argument(format!("there is no target `{name}`"))
+                    .with_hint(suggest::hint(name, names))
+            }),
+            None => self.path.as_deref().ok_or_else(|| {
+                Error::invalid_argument("no target was named, and no `path` is configured for that case")
+                    .with_hint(format!("name one of {}", suggest::list(names)))
+            }),
+        }
+    }
+}
+
+impl Driver for FileFlasher {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().flasher(self)
+    }
+}
+
+#[async_trait]
+impl Flasher for FileFlasher {
+    async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
+        let path = self.path(target.as_deref())?;
+        let report = write_image(source, path, self.options.clone()).await?;
+        tracing::info!(path = %path.display(), bytes = report.bytes_written, compression = %report.compression, "flashed");
+        Ok(())
+    }
+
+    async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {
+        read_image(self.path(partition.as_deref())?, target).await.map(drop)
+    }
+}

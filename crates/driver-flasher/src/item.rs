@@ -1,0 +1,155 @@
+//! What travels between the stages, and the blocking reader at the end of a queue.
+
+use bytes::{Buf, Bytes, BytesMut};
+use jumpstarter_driver_core::{Error, Result};
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// One piece of an image, in order.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Bytes.
+    Data(Bytes),
+    /// So many zeros that need not be read.
+    Zeros(u64),
+    /// The image is complete. A queue that closes without it belongs to a cancelled or failed stage.
+    End,
+    /// The stage before failed.
+    Failed(Error),
+}
+
+/// Zeros to hand out where a hole has to be read as bytes.
+pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// The receiving end of a queue of items, for a thread.
+pub(crate) struct ItemReader {
+    queue: mpsc::Receiver<Item>,
+    current: Bytes,
+    zeros: u64,
+    ended: bool,
+    failure: Option<Error>,
+    count: Counter,
+}
+
+/// How many bytes came through a queue.
+#[derive(Clone, Default)]
+pub(crate) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl ItemReader {
+    pub(crate) fn new(queue: mpsc::Receiver<Item>) -> Self {
+        Self {
+            queue,
+            current: Bytes::new(),
+            zeros: 0,
+            ended: false,
+            failure: None,
+            count: Counter::default(),
+        }
+    }
+
+    /// The next piece, as it came; `None` at the end.
+    pub(crate) fn piece(&mut self) -> Result<Option<Item>> {
+        if !self.current.is_empty() {
+            return Ok(Some(Item::Data(std::mem::take(&mut self.current))));
+        }
+        if self.zeros > 0 {
+            return Ok(Some(Item::Zeros(std::mem::take(&mut self.zeros))));
+        }
+        if self.ended {
+            return Ok(None);
+        }
+        match self.queue.blocking_recv() {
+            Some(Item::End) => {
+                self.ended = true;
+                Ok(None)
+            }
+            Some(Item::Failed(error)) => Err(error),
+            Some(item) => {
+                if let Item::Data(bytes) = &item {
+                    self.count.0.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                } else if let Item::Zeros(count) = &item {
+                    self.count.0.fetch_add(*count, Ordering::Relaxed);
+                }
+                Ok(Some(item))
+            }
+            None => Err(Error::new(jumpstarter_driver_core::ErrorKind::Cancelled, "the flash was given up")),
+        }
+    }
+
+    /// The first bytes without taking them: `wanted`, or fewer if the image is shorter.
+    pub(crate) fn peek(&mut self, wanted: usize) -> Result<&[u8]> {
+        let mut start = BytesMut::new();
+        while start.len() < wanted {
+            match self.piece()? {
+                Some(Item::Data(bytes)) if start.is_empty() && bytes.len() >= wanted => {
+                    self.current = bytes;
+                    return Ok(&self.current);
+                }
+                Some(Item::Data(bytes)) => start.extend_from_slice(&bytes),
+                Some(Item::Zeros(count)) => {
+                    let now = count.min((wanted - start.len()) as u64);
+                    start.extend_from_slice(&ZEROS[..now as usize]);
+                    self.zeros = count - now;
+                }
+                Some(Item::End | Item::Failed(_)) | None => break,
+            }
+        }
+        self.current = start.freeze();
+        Ok(&self.current)
+    }
+
+    /// Counts what was received, also from another thread.
+    pub(crate) fn counter(&self) -> Counter {
+        self.count.clone()
+    }
+
+    /// What the source failed with, if that is why reading ended.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+}
+
+impl BufRead for ItemReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.is_empty() {
+            match self.piece() {
+                Ok(Some(Item::Data(bytes))) => self.current = bytes,
+                Ok(Some(Item::Zeros(count))) => {
+                    let now = count.min(ZEROS.len() as u64);
+                    self.current = Bytes::from_static(&ZEROS[..now as usize]);
+                    self.zeros = count - now;
+                }
+                Ok(Some(Item::End | Item::Failed(_)) | None) => break,
+                Err(error) => {
+                    // The decoders do not promise to hand an error through unchanged.
+                    self.failure = Some(error);
+                    self.ended = true;
+                    return Err(io::Error::other("the source failed"));
+                }
+            }
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.current.advance(amount);
+    }
+}
+
+impl Read for ItemReader {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(target.len());
+        target[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}

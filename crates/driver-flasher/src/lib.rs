@@ -1,0 +1,42 @@
+//! Flashing: sources, codecs, digests, sparse and atomic writes.
+//!
+//! [`write_image`] takes an image from wherever it comes, decompresses it, checks it, and puts it in the place of a
+//! file, whole or not at all. [`read_image`] is the way back. Two drivers are made of them: [`FileFlasherConfig`]
+//! (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
+//!
+//! ```
+//! use jumpstarter_driver_core::prelude::*;
+//! use jumpstarter_driver_flasher::{WriteOptions, write_image};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! let disk = folder.path().join("disk.img");
+//! let report = write_image(ImageSource::bytes("an image"), &disk, WriteOptions::default()).await?;
+//! assert_eq!(report.bytes_written, 8);
+//! # Ok(()) }
+//! ```
+//!
+//! A pipeline of threads does the work, with bounded queues of reused buffers between them:
+//!
+//! ```text
+//! read ──┬── decode ── write
+//!        └── digest (only when somebody wants it)
+//! ```
+
+mod codec;
+mod decode;
+mod digest;
+mod feed;
+mod file;
+mod item;
+mod mock;
+mod output;
+mod pool;
+mod read;
+mod turn;
+mod write;
+
+pub use codec::Compression;
+pub use file::{FileFlasher, FileFlasherConfig};
+pub use mock::{MockFlasher, MockFlasherConfig};
+pub use read::read_image;
+pub use write::{WriteOptions, WriteReport, write_image};

@@ -1,0 +1,115 @@
+//! A flasher without a device, for trying things out: it remembers what was flashed.
+
+use crate::read::read_image;
+use crate::write::{WriteOptions, write_image};
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::suggest;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use tempfile::TempDir;
+
+/// Configuration of `mock-flasher`: remembers what is flashed, decompressed, until it is closed; any target name goes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MockFlasherConfig {}
+
+#[async_trait]
+impl DriverConfig for MockFlasherConfig {
+    const NAME: &'static str = "mock-flasher";
+    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_opendal.driver.MockFlasher"];
+    type Driver = MockFlasher;
+
+    async fn open(self, _: OpenContext) -> Result<MockFlasher> {
+        let folder =
+            tempfile::Builder::new().prefix("mock-flasher-").tempdir().context("making a private folder")?;
+        Ok(MockFlasher {
+            state: Mutex::new(State { folder: Some(folder), images: BTreeMap::new(), made: 0 }),
+        })
+    }
+}
+register_driver!(MockFlasherConfig);
+
+/// The driver of [`MockFlasherConfig`].
+#[derive(Debug)]
+pub struct MockFlasher {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    folder: Option<TempDir>,
+    images: BTreeMap<String, PathBuf>,
+    made: u64,
+}
+
+const DEFAULT_TARGET: &str = "default";
+
+impl MockFlasher {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file for a target; names are counted, since a target's may hold anything.
+    fn file_for(&self, target: &str) -> Result<PathBuf> {
+        let mut state = self.state();
+        let folder = state.folder.as_ref().map(|folder| folder.path().to_owned());
+        let folder = folder.ok_or_else(|| Error::failed_precondition("the mock flasher is closed"))?;
+        if let Some(file) = state.images.get(target) {
+            return Ok(file.clone());
+        }
+        state.made += 1;
+        Ok(folder.join(format!("{}.img", state.made)))
+    }
+}
+
+#[async_trait]
+impl Driver for MockFlasher {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().flasher(self)
+    }
+
+    async fn reset(&self) -> Result<()> {
+        for file in std::mem::take(&mut self.state().images).into_values() {
+            std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        let folder = {
+            let mut state = self.state();
+            state.images.clear();
+            state.folder.take()
+        };
+        folder.map_or(Ok(()), TempDir::close).context("removing the flashed images")
+    }
+}
+
+#[async_trait]
+impl Flasher for MockFlasher {
+    async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
+        let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
+        let file = self.file_for(&target)?;
+        write_image(source, &file, WriteOptions::default()).await?;
+        self.state().images.insert(target, file);
+        Ok(())
+    }
+
+    async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {
+        let name = partition.as_deref().unwrap_or(DEFAULT_TARGET);
+        let file = {
+            let state = self.state();
+            state.images.get(name).cloned().ok_or_else(|| {
+                let names = state.images.keys().map(String::as_str);
+                Error::not_found(format!("nothing was flashed to `{name}`")).with_hint(
+                    match state.images.len() {
+                        0 => "flash an image first".to_owned(),
+                        _ => suggest::hint(name, names),
+                    },
+                )
+            })?
+        };
+        read_image(&file, target).await.map(drop)
+    }
+}

@@ -1,0 +1,141 @@
+//! The end of the pipeline: a new file that takes the old one's place, with holes for zeros; or a block device.
+
+use crate::item::Item;
+use crate::turn::Turn;
+use jumpstarter_driver_core::image::StagedFile;
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use rustix::fs::{Advice, fadvise};
+use std::fs::{File, OpenOptions};
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Zeros are looked for in blocks of this size, the usual one of file systems.
+const BLOCK: u64 = 4096;
+/// How much is written before the disk is told to begin with it.
+const WRITEBACK: u64 = 32 * 1024 * 1024;
+static ZERO_BLOCK: [u8; BLOCK as usize] = [0; BLOCK as usize];
+
+/// The image being written.
+pub(crate) struct Output {
+    target: Target,
+    length: u64,
+    limit: Option<u64>,
+}
+
+enum Target {
+    /// Replaces a file when it is whole.
+    File(StagedFile),
+    /// Written in place, zeros too: what was there shows through otherwise.
+    Device(File),
+}
+
+impl Output {
+    /// Opens what will be `destination`: a block device in place, anything else as a temporary sibling.
+    pub(crate) fn open(destination: &Path, limit: Option<u64>) -> Result<Self> {
+        let is_device =
+            std::fs::metadata(destination).is_ok_and(|metadata| metadata.file_type().is_block_device());
+        let target = if is_device {
+            // O_EXCL on a block device: refused while it is mounted.
+            let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
+            let device = OpenOptions::new().write(true).custom_flags(exclusive).open(destination);
+            Target::Device(device.map_err(|error| {
+                let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
+                let error = Error::from(error).context("opening the block device");
+                if busy { error.with_hint("it is in use; unmount it first") } else { error }
+            })?)
+        } else {
+            Target::File(StagedFile::create(destination)?)
+        };
+        Ok(Self { target, length: 0, limit })
+    }
+
+    /// Bytes of the image so far, holes included.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends a piece of the image.
+    pub(crate) fn append(&mut self, item: &Item) -> Result<()> {
+        let count = match item {
+            Item::Data(bytes) => bytes.len() as u64,
+            Item::Zeros(count) => *count,
+            Item::End | Item::Failed(_) => 0,
+        };
+        if let Some(limit) = self.limit.filter(|limit| self.length + count > *limit) {
+            return Err(Error::new(ErrorKind::ResourceExhausted, format!("it is larger than {limit} bytes")));
+        }
+        let written = match (&mut self.target, item) {
+            (Target::File(staged), Item::Data(bytes)) => write_sparse(staged.file(), bytes, self.length),
+            (Target::Device(device), Item::Data(bytes)) => device.write_all_at(bytes, self.length),
+            (Target::Device(device), Item::Zeros(count)) => write_zeros(device, *count, self.length),
+            (Target::File(_), Item::Zeros(_)) | (_, Item::End | Item::Failed(_)) => Ok(()),
+        };
+        written.map_err(|error| no_space(error.into()))?;
+        let window = self.length / WRITEBACK;
+        self.length += count;
+        if let Target::File(staged) = &mut self.target
+            && self.length / WRITEBACK > window
+        {
+            start_writeback(staged.file(), window * WRITEBACK);
+        }
+        Ok(())
+    }
+
+    /// Puts everything on the disk and the new file in the old one's place, unless the caller is gone by then.
+    pub(crate) fn commit(self, turn: &Turn) -> Result<()> {
+        match self.target {
+            Target::Device(device) => device.sync_all().context("writing to the device"),
+            Target::File(mut staged) => {
+                staged.file().set_len(self.length).map_err(|error| no_space(error.into()))?;
+                staged.sync().map_err(no_space)?;
+                turn.last_step(|| staged.rename())?;
+                staged.sync_folder()
+            }
+        }
+    }
+}
+
+/// Has the kernel start to write what it was given, so that the disk works while the next part is decompressed.
+///
+/// The advice also forgets pages that are on the disk already; these are not yet, so they stay cached.
+fn start_writeback(file: &File, offset: u64) {
+    // Only advice: a file system that does not take it writes at the end.
+    if let Err(error) = fadvise(file, offset, NonZeroU64::new(WRITEBACK), Advice::DontNeed) {
+        tracing::debug!(%error, "no early writing");
+    }
+}
+
+/// Writes the blocks that are not zero. The file is new, so what is not written reads as zeros.
+fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    let mut pending = 0;
+    let mut start = 0;
+    while start < bytes.len() {
+        let to_boundary = BLOCK - (offset + start as u64) % BLOCK;
+        let end = bytes.len().min(start + to_boundary as usize);
+        let block = &bytes[start..end];
+        if *block == ZERO_BLOCK[..block.len()] {
+            file.write_all_at(&bytes[pending..start], offset + pending as u64)?;
+            pending = end;
+        }
+        start = end;
+    }
+    file.write_all_at(&bytes[pending..], offset + pending as u64)
+}
+
+fn write_zeros(file: &File, count: u64, offset: u64) -> std::io::Result<()> {
+    let mut done = 0;
+    while done < count {
+        let now = (count - done).min(crate::item::ZEROS.len() as u64);
+        file.write_all_at(&crate::item::ZEROS[..now as usize], offset + done)?;
+        done += now;
+    }
+    Ok(())
+}
+
+fn no_space(error: Error) -> Error {
+    if error.kind() == ErrorKind::ResourceExhausted {
+        return error.with_hint("the disk is full: remove something, or use a larger one; the image needs room beside the old one until it is complete");
+    }
+    error
+}

@@ -1,0 +1,52 @@
+//! Buffers that are used again: a fresh one costs page faults for every page of it.
+
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The size of every buffer.
+pub(crate) const BUFFER: usize = 512 * 1024;
+
+/// Buffers that nobody uses at the moment.
+#[derive(Clone, Default)]
+pub(crate) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Pool {
+    /// A buffer of [`BUFFER`] bytes with whatever they were.
+    pub(crate) fn take(&self) -> Buffer {
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Buffer { bytes: used.unwrap_or_else(|| vec![0; BUFFER]), length: 0, pool: self.clone() }
+    }
+}
+
+/// A buffer on loan, which goes back when it is dropped.
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    length: usize,
+    pool: Pool,
+}
+
+impl Buffer {
+    /// All of it, for filling.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// The first `length` bytes, to be passed on; the buffer goes back to the pool with the last clone.
+    pub(crate) fn freeze(mut self, length: usize) -> Bytes {
+        self.length = length;
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
+}

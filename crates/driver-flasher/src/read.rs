@@ -1,0 +1,57 @@
+//! Reading an image back: a file or block device, as it is, into a sink.
+
+use crate::decode::fill;
+use crate::pool::{BUFFER, Pool};
+use crate::write::spawn;
+use bytes::Bytes;
+use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
+use std::fs::File;
+use std::path::Path;
+use tokio::sync::mpsc;
+
+/// Reads all of `path` into `sink` and finishes it; returns the bytes read.
+///
+/// Cancelling drops the sink unfinished, which leaves its old file, if it is one.
+///
+/// # Errors
+/// [`NotFound`](jumpstarter_driver_core::ErrorKind::NotFound): there is no such file.
+/// [`InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument): it is a folder.
+/// Otherwise what the disk or the sink fails with.
+pub async fn read_image(path: &Path, sink: ImageSink) -> Result<u64> {
+    run(path, sink).await.with_context(|| format!("reading the image {}", path.display()))
+}
+
+async fn run(path: &Path, mut sink: ImageSink) -> Result<u64> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(Error::invalid_argument("it is a folder"));
+    }
+    sink.announce(metadata.is_file().then_some(metadata.len()));
+    let file = File::open(path)?;
+    let (chunks, mut queue) = mpsc::channel(2);
+    spawn("image-read", move || read(file, &chunks))?;
+    let mut count = 0;
+    while let Some(chunk) = queue.recv().await {
+        let Some(bytes) = chunk? else {
+            sink.finish().await?;
+            return Ok(count);
+        };
+        count += bytes.len() as u64;
+        sink.write(bytes).await?;
+    }
+    Err(Error::internal("the reading thread panicked"))
+}
+
+/// Sends the file's chunks and then `None`; ends when nobody receives.
+fn read(mut file: File, chunks: &mpsc::Sender<std::io::Result<Option<Bytes>>>) {
+    let pool = Pool::default();
+    loop {
+        let mut buffer = pool.take();
+        let chunk = fill(&mut file, &mut buffer.space()[..BUFFER])
+            .map(|length| (length > 0).then(|| buffer.freeze(length)));
+        let go_on = matches!(chunk, Ok(Some(_)));
+        if chunks.blocking_send(chunk).is_err() || !go_on {
+            return;
+        }
+    }
+}

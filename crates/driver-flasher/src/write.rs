@@ -1,0 +1,214 @@
+//! Writing an image: the stages put together.
+
+use crate::codec::{Compression, SIGNATURE};
+use crate::decode::decode;
+use crate::digest::sha256;
+use crate::feed::{Feed, open_local};
+use crate::item::ItemReader;
+use crate::output::Output;
+use crate::turn::Turn;
+use jumpstarter_driver_core::image::{Meter, Wishes};
+use jumpstarter_driver_core::{Error, ErrorKind, ImageSource, Result, ResultExt};
+use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Items that wait between two stages: enough to even out their pace, few enough to stay in the cache.
+const QUEUE: usize = 4;
+
+/// How to write an image.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// How the image is compressed; told by its first bytes where this is `None`. `Some(Compression::Raw)` keeps a
+    /// compressed file as it is.
+    pub compression: Option<Compression>,
+    /// How long the source may deliver nothing. A file of this machine is not timed.
+    pub stall_timeout: Option<Duration>,
+    /// The most bytes that the decompressed image may have.
+    pub limit_bytes: Option<u64>,
+}
+
+impl WriteOptions {
+    /// With the compression given instead of told by the signature.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// With a bound on how long the source may deliver nothing.
+    #[must_use]
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// With a bound on the decompressed size.
+    #[must_use]
+    pub fn limit_bytes(mut self, limit: u64) -> Self {
+        self.limit_bytes = Some(limit);
+        self
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteReport {
+    /// Bytes that the source delivered.
+    pub bytes_read: u64,
+    /// Bytes of the image, decompressed, holes included.
+    pub bytes_written: u64,
+    /// The SHA-256 of the delivered bytes, if the source wished for it.
+    pub sha256: Option<String>,
+    /// How the image was compressed.
+    pub compression: Compression,
+    /// From the call to the renamed and synced file.
+    pub elapsed: Duration,
+}
+
+/// Writes the image of `source` to `destination`, decompressed, whole or not at all.
+///
+/// A file is replaced (its mode is kept; a new one gets 0644; a symbolic link is followed) once everything is
+/// written, checked and synced. Until then, and if this fails or is cancelled (dropped) at any moment, the old file
+/// is untouched; the temporary sibling is removed shortly after, and what a killed process left is removed by the
+/// next write to the same destination. Blocks of zeros become holes. A *block device* is written in place instead:
+/// there is no way back, and a wrong digest is found when it is too late.
+///
+/// The source's observers are told of the bytes that it delivered; its digest wishes are about those bytes, too, that
+/// is the file as it was downloaded.
+///
+/// # Errors
+/// - [`ErrorKind::DataLoss`]: the source is empty or not as long as announced, the compressed data is damaged, ends
+///   early or is followed by garbage, or the SHA-256 is another one than expected.
+/// - [`ErrorKind::ResourceExhausted`]: the disk is full, or the image larger than
+///   [`limit_bytes`](WriteOptions::limit_bytes).
+/// - [`ErrorKind::DeadlineExceeded`]: the source delivered nothing for [`stall_timeout`](WriteOptions::stall_timeout).
+/// - [`ErrorKind::InvalidArgument`]: the destination is a folder or another thing that holds no image.
+/// - What the source or the disk fails with.
+pub async fn write_image(
+    source: ImageSource,
+    destination: &Path,
+    options: WriteOptions,
+) -> Result<WriteReport> {
+    let doing = format!("writing the image {} to {}", source.name(), destination.display());
+    run(source, destination.to_owned(), options).await.context(doing)
+}
+
+async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOptions) -> Result<WriteReport> {
+    let started = Instant::now();
+    let turn = Turn::default();
+    let _cancel = turn.guard();
+    let wishes = source.take_wishes();
+    let local = source.local_path().map(Path::to_owned).map(open_local).transpose()?.flatten();
+    let length = local.as_ref().map(|(_, length, _)| *length).or_else(|| source.length());
+
+    let (items, queue) = mpsc::channel(QUEUE);
+    let (digest, digest_thread) = if wishes.needs_sha256() {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Some(sender), Some(spawn("flash-digest", move || sha256(receiver))?))
+    } else {
+        (None, None)
+    };
+    let feed = Feed { items, digest, meter: Meter::new(wishes.observers(), length) };
+    let stage = WriteStage {
+        destination,
+        options: options.clone(),
+        turn: turn.clone(),
+        wishes,
+        digest_thread,
+        started,
+    };
+    let (outcome, done) = oneshot::channel();
+    spawn("flash-write", move || {
+        // The caller may be gone, then nobody wants to know.
+        drop(outcome.send(stage.run(ItemReader::new(queue))));
+    })?;
+    let reading = async {
+        match local {
+            Some((file, length, path)) => {
+                if let Err(error) = spawn("flash-read", move || feed.file(&file, length, &path, &turn)) {
+                    return error;
+                }
+            }
+            None => feed.stream(source, options.stall_timeout).await,
+        }
+        // Read to its end: the writer has the last word.
+        std::future::pending().await
+    };
+    tokio::select! {
+        written = done => written.unwrap_or_else(|_| Err(Error::internal("the writing thread panicked"))),
+        error = reading => Err(error),
+    }
+}
+
+/// The thread at the end of the pipeline, which knows whether everything went well.
+struct WriteStage {
+    destination: PathBuf,
+    options: WriteOptions,
+    turn: Turn,
+    wishes: Wishes,
+    digest_thread: Option<JoinHandle<Option<String>>>,
+    started: Instant,
+}
+
+impl WriteStage {
+    fn run(self, mut input: ItemReader) -> Result<WriteReport> {
+        let signature = input.peek(SIGNATURE)?;
+        if signature.is_empty() {
+            return Err(Error::data_loss("the source is empty"));
+        }
+        let compression = self.options.compression.unwrap_or_else(|| Compression::of(signature));
+        let mut output = Output::open(&self.destination, self.options.limit_bytes)?;
+        let bytes_read = if compression == Compression::Raw {
+            self.copy(&mut input, &mut output)?;
+            None
+        } else {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            let counter = input.counter();
+            spawn("flash-decode", move || decode(input, compression, &sender))?;
+            self.copy(&mut ItemReader::new(receiver), &mut output)?;
+            Some(counter.get())
+        };
+        let bytes_written = output.length();
+        if bytes_written == 0 {
+            return Err(Error::data_loss(format!("the {compression} file holds nothing")));
+        }
+        let sha256 = self.digest_thread.map(JoinHandle::join);
+        let sha256 = match sha256 {
+            None => None,
+            Some(Ok(Some(found))) => {
+                self.wishes.settle_sha256(&found)?;
+                Some(found)
+            }
+            Some(_) => return Err(Error::internal("the digest was not finished")),
+        };
+        output.commit(&self.turn)?;
+        Ok(WriteReport {
+            bytes_read: bytes_read.unwrap_or(bytes_written),
+            bytes_written,
+            sha256,
+            compression,
+            elapsed: self.started.elapsed(),
+        })
+    }
+
+    fn copy(&self, input: &mut ItemReader, output: &mut Output) -> Result<()> {
+        while let Some(item) = input.piece()? {
+            self.turn.check()?;
+            output.append(&item)?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        Error::new(ErrorKind::ResourceExhausted, format!("starting the thread {name}")).with_source(error)
+    })
+}

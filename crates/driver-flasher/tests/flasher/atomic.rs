@@ -1,0 +1,188 @@
+//! The old image or the new one, never anything between, whatever interrupts.
+
+use crate::support::{Bench, DEADLINE, eventually, image, stuck, tool};
+use futures_util::FutureExt;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_flasher::{WriteOptions, write_image};
+use jumpstarter_supervise::{Command, run_blocking};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
+
+async fn flash(bench: &Bench, source: ImageSource) -> Result<()> {
+    write_image(source, &bench.disk(), WriteOptions::default()).await.map(drop)
+}
+
+#[tokio::test]
+async fn cancelled_while_the_source_hangs() {
+    let bench = Bench::new();
+    let flashing = tokio::spawn({
+        let disk = bench.disk();
+        async move { write_image(stuck(image(2 << 20)), &disk, WriteOptions::default()).await }
+    });
+    eventually(|| bench.partial()).await;
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"old");
+    flashing.abort();
+    assert!(flashing.await.unwrap_err().is_cancelled());
+    eventually(|| !bench.partial()).await;
+    bench.assert_untouched();
+    flash(&bench, ImageSource::bytes("new")).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelled_at_any_moment() {
+    let bench = Bench::new();
+    let plain = image(2 << 20);
+    let file = bench.file("plain", &plain);
+    let packed = bench.file("packed", &tool("gzip", &["-1"], &file));
+    let mut cancelled = 0;
+    for step in 0..60_u64 {
+        let source = ImageSource::path(if step % 2 == 0 { &file } else { &packed });
+        let limit = Duration::from_micros(step * step * 10);
+        let outcome = tokio::time::timeout(limit, flash(&bench, source)).await;
+        let now = std::fs::read(bench.disk()).unwrap();
+        match outcome {
+            Ok(done) => {
+                done.unwrap();
+                assert!(now == plain);
+            }
+            // The last step may have come just before.
+            Err(_) => {
+                cancelled += 1;
+                assert!(now == b"old" || now == plain, "step {step}: {} bytes", now.len());
+            }
+        }
+        // A flash that was given up replaces nothing afterwards, however far it was.
+        eventually(|| !bench.partial()).await;
+        assert!(std::fs::read(bench.disk()).unwrap() == now, "step {step}: replaced after it was cancelled");
+        std::fs::write(bench.disk(), "old").unwrap();
+    }
+    assert!(cancelled > 0);
+    bench.assert_untouched();
+}
+
+#[tokio::test]
+async fn dropped_before_it_was_polled_and_after_once() {
+    let bench = Bench::new();
+    drop(flash(&bench, ImageSource::bytes("new")));
+    assert!(flash(&bench, stuck(b"never whole".to_vec())).now_or_never().is_none());
+    eventually(|| !bench.partial()).await;
+    bench.assert_untouched();
+}
+
+/// Run in a process of its own by the next test, which kills it.
+#[tokio::test]
+async fn hanging_helper() {
+    if let Ok(disk) = std::env::var("FLASHER_TEST_HANG") {
+        drop(write_image(stuck(image(1 << 20)), disk.as_ref(), WriteOptions::default()).await);
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not() {
+    let bench = Bench::new();
+    let helper = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "atomic::hanging_helper", "--nocapture"])
+        .env("FLASHER_TEST_HANG", bench.disk());
+    let helper = helper.spawn().await.unwrap();
+    eventually(|| bench.partial()).await;
+    flash(&bench, ImageSource::bytes("while it lives")).await.unwrap();
+    assert!(bench.partial(), "the living process lost its file");
+    helper.kill();
+    tokio::time::timeout(DEADLINE, helper.wait_gone()).await.unwrap();
+    assert!(bench.partial(), "a killed process cannot tidy up");
+    let strangers = [bench.file(".disk.img.partial", b"x"), bench.file(".other.img.1-1.partial", b"x")];
+    flash(&bench, ImageSource::bytes("new")).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+    assert_eq!(bench.others(), [".disk.img.partial", ".other.img.1-1.partial"]);
+    assert!(strangers.iter().all(|stranger| stranger.exists()));
+}
+
+#[tokio::test]
+async fn the_mode_is_kept_and_links_are_followed() {
+    let bench = Bench::new();
+    std::fs::set_permissions(bench.disk(), std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(bench.disk(), bench.path("link")).unwrap();
+    write_image(ImageSource::bytes("new"), &bench.path("link"), WriteOptions::default()).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+    assert_eq!(std::fs::metadata(bench.disk()).unwrap().mode() & 0o777, 0o640);
+    assert!(std::fs::symlink_metadata(bench.path("link")).unwrap().is_symlink());
+    write_image(ImageSource::bytes("new"), &bench.path("fresh"), WriteOptions::default()).await.unwrap();
+    assert_eq!(std::fs::metadata(bench.path("fresh")).unwrap().mode() & 0o777, 0o644);
+}
+
+#[tokio::test]
+async fn what_holds_no_image_is_refused() {
+    let bench = Bench::new();
+    for (destination, kind) in [
+        (bench.path(""), ErrorKind::InvalidArgument),
+        ("/dev/null".into(), ErrorKind::InvalidArgument),
+        (bench.path("missing/disk.img"), ErrorKind::NotFound),
+    ] {
+        let flashed = write_image(ImageSource::bytes("new"), &destination, WriteOptions::default()).await;
+        assert_eq!(flashed.unwrap_err().kind(), kind, "{}", destination.display());
+    }
+    for source in [ImageSource::path(bench.path("missing")), ImageSource::path(bench.path(""))] {
+        let kind = flash(&bench, source).await.unwrap_err().kind();
+        assert!(matches!(kind, ErrorKind::NotFound | ErrorKind::InvalidArgument), "{kind:?}");
+    }
+    bench.assert_untouched();
+}
+
+/// A tool that only root may use; says so when it cannot run.
+fn as_root(program: &str, arguments: &[&str]) -> Option<String> {
+    match run_blocking(Command::new(program).args(arguments), DEADLINE) {
+        Ok(output) => Some(output.stdout_text().trim().to_owned()),
+        Err(error) => {
+            eprintln!("skipped: {program} does not work here: {error}");
+            None
+        }
+    }
+}
+
+struct Undo(&'static str, Vec<String>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        as_root(self.0, &self.1.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk() {
+    let bench = Bench::new();
+    let mounted = bench.path("full");
+    std::fs::create_dir(&mounted).unwrap();
+    let mount = mounted.to_str().unwrap();
+    if as_root("mount", &["-t", "tmpfs", "-o", "size=1m", "none", mount]).is_none() {
+        return;
+    }
+    let _unmount = Undo("umount", vec!["-l".to_owned(), mount.to_owned()]);
+    let disk = mounted.join("disk.img");
+    std::fs::write(&disk, "old").unwrap();
+    let error =
+        write_image(ImageSource::bytes(image(4 << 20)), &disk, WriteOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert!(error.hint().unwrap().contains("full"), "{error:?}");
+    assert_eq!(std::fs::read(&disk).unwrap(), b"old");
+    assert_eq!(std::fs::read_dir(&mounted).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_block_device_is_written_in_place() {
+    let bench = Bench::new();
+    let backing = bench.file("backing", &vec![0xff; 4 << 20]);
+    let Some(device) = as_root("losetup", &["--find", "--show", backing.to_str().unwrap()]) else { return };
+    let _detach = Undo("losetup", vec!["--detach".to_owned(), device.clone()]);
+    let plain = image(1 << 20);
+    let packed = tool("zstd", &["-q"], &bench.file("plain", &plain));
+    let report =
+        write_image(ImageSource::bytes(packed), device.as_ref(), WriteOptions::default()).await.unwrap();
+    assert_eq!(report.bytes_written, plain.len() as u64);
+    let now = std::fs::read(&device).unwrap();
+    assert!(now[..plain.len()] == plain, "zeros must be written, too");
+    assert!(now[plain.len()..].iter().all(|byte| *byte == 0xff), "nothing behind the image changes");
+    let error =
+        write_image(ImageSource::bytes(image(5 << 20)), device.as_ref(), WriteOptions::default()).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::ResourceExhausted);
+}

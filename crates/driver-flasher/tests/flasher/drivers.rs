@@ -1,0 +1,70 @@
+//! The drivers: from a configuration, through the interface.
+
+use crate::support::{Bench, image, tool};
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_flasher::{FileFlasherConfig, MockFlasherConfig};
+
+async fn open<C: DriverConfig>(config: serde_json::Value) -> Result<C::Driver> {
+    let config: C =
+        serde_json::from_value(config).map_err(|error| Error::invalid_argument(error.to_string()))?;
+    config.open(OpenContext::at("flasher")).await
+}
+
+#[tokio::test]
+async fn the_mock_remembers_by_target() {
+    let bench = Bench::new();
+    let plain = image(200_000);
+    let packed = tool("gzip", &[], &bench.file("plain", &plain));
+    let mock = open::<MockFlasherConfig>(serde_json::json!({})).await.unwrap();
+    let kind = mock.dump(ImageSink::path(bench.disk()), None).await.unwrap_err().kind();
+    assert_eq!(kind, ErrorKind::NotFound);
+    bench.assert_untouched();
+
+    mock.flash(ImageSource::bytes(packed), None).await.unwrap();
+    mock.flash(ImageSource::bytes("boot"), Some("../boot/../x".to_owned())).await.unwrap();
+    mock.dump(ImageSink::path(bench.disk()), None).await.unwrap();
+    assert!(std::fs::read(bench.disk()).unwrap() == plain);
+    mock.dump(ImageSink::path(bench.disk()), Some("../boot/../x".to_owned())).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"boot");
+
+    mock.reset().await.unwrap();
+    assert_eq!(mock.dump(ImageSink::path(bench.disk()), None).await.unwrap_err().kind(), ErrorKind::NotFound);
+    mock.close().await.unwrap();
+    mock.close().await.unwrap();
+    let kind = mock.flash(ImageSource::bytes("x"), None).await.unwrap_err().kind();
+    assert_eq!(kind, ErrorKind::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn files_by_path_and_by_target() {
+    let bench = Bench::new();
+    let config = serde_json::json!({ "path": bench.disk(), "targets": { "boot": bench.path("boot.img") } });
+    let flasher = open::<FileFlasherConfig>(config).await.unwrap();
+    flasher.flash(ImageSource::bytes("root"), None).await.unwrap();
+    flasher.flash(ImageSource::bytes("boot"), Some("boot".to_owned())).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"root");
+    assert_eq!(std::fs::read(bench.path("boot.img")).unwrap(), b"boot");
+    flasher.dump(ImageSink::path(bench.path("back")), Some("boot".to_owned())).await.unwrap();
+    assert_eq!(std::fs::read(bench.path("back")).unwrap(), b"boot");
+    let error = flasher.flash(ImageSource::bytes("x"), Some("bot".to_owned())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.hint().unwrap().contains("did you mean `boot`?"), "{error:?}");
+}
+
+#[tokio::test]
+async fn through_a_device() {
+    let device = Device::of_driver(open::<MockFlasherConfig>(serde_json::json!({})).await.unwrap());
+    let bench = Bench::new();
+    let flasher = device.get::<dyn Flasher>("").unwrap();
+    flasher.flash(ImageSource::bytes("new"), None).await.unwrap();
+    flasher.dump(ImageSink::path(bench.disk()), None).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+    device.close().await.unwrap();
+}
+
+#[test]
+fn a_file_flasher_needs_a_file() {
+    let config: FileFlasherConfig = serde_json::from_value(serde_json::json!({})).unwrap();
+    assert_eq!(config.check().len(), 1);
+    assert!(serde_json::from_value::<FileFlasherConfig>(serde_json::json!({ "pth": "x" })).is_err());
+}

@@ -1,0 +1,219 @@
+//! Local forwards: listen here, connect through a driver.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jumpstarter_driver_core::channel::copy_both;
+use jumpstarter_driver_core::{Channel, Error, Network, Result, ResultExt};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::listen::{self, Listener, SocketFile};
+use crate::stats::{ForwardStats, LiveStats};
+
+/// How long accepting pauses after it failed, for example because no file descriptor was free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A local TCP port or Unix socket whose every connection is passed on to a device.
+///
+/// Many connections at once, each with a connection of its own to the device; half-close is kept. When the device
+/// cannot be reached or breaks off, a local TCP connection is reset, so that it does not look complete (a Unix one
+/// can only be closed), and
+/// [`stats`](PortForward::stats) says why. [`stop`](PortForward::stop) or dropping ends the listener and every
+/// connection; a Unix socket's file is removed.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use jumpstarter_driver_network::{EchoNetwork, PortForward};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).bind("127.0.0.1:0").await?;
+/// let stream = tokio::net::TcpStream::connect(forward.address()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct PortForward {
+    endpoint: Endpoint,
+    stats: Arc<LiveStats>,
+    task: AbortOnDropHandle<()>,
+    file: Option<SocketFile>,
+}
+
+/// Where a forward listens. `Display` is what a program connects to: `127.0.0.1:4000`, or a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl PortForward {
+    /// A TCP port: a free one of 127.0.0.1 unless [`bind`](TcpForward::bind) says otherwise. Await it to start.
+    pub fn tcp(network: Arc<dyn Network>) -> TcpForward {
+        TcpForward { network, address: "127.0.0.1:0".to_owned() }
+    }
+
+    /// A Unix socket at `path`, for its owner alone (mode 0600). Await it to start.
+    ///
+    /// A socket that a program left behind is replaced; one that is in use, or another file, is `AlreadyExists`.
+    pub fn unix(network: Arc<dyn Network>, path: impl Into<PathBuf>) -> UnixForward {
+        UnixForward { network, path: path.into() }
+    }
+
+    fn start(
+        network: Arc<dyn Network>,
+        listener: Listener,
+        endpoint: Endpoint,
+        file: Option<SocketFile>,
+    ) -> Self {
+        let stats = Arc::new(LiveStats::default());
+        let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, network, stats.clone())));
+        Self { endpoint, stats, task, file }
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Where it listens, as text: `127.0.0.1:4000`, or a path.
+    pub fn address(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    /// The TCP address, if it listens on one.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self.endpoint {
+            Endpoint::Tcp(address) => Some(address),
+            Endpoint::Unix(_) => None,
+        }
+    }
+
+    /// The Unix socket, if it listens on one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.endpoint {
+            Endpoint::Tcp(_) => None,
+            Endpoint::Unix(path) => Some(path),
+        }
+    }
+
+    /// What it did so far.
+    pub fn stats(&self) -> ForwardStats {
+        self.stats.snapshot()
+    }
+
+    /// Ends the listener and every connection, and returns when all are closed and the socket's file is gone.
+    /// Cancelling does the same without waiting.
+    pub async fn stop(self) {
+        drop(self.file);
+        self.task.abort();
+        // It was cancelled, or it panicked and the panic was reported then.
+        self.task.await.ok();
+    }
+}
+
+/// A TCP forward to be started by awaiting it.
+#[must_use = "a forward starts when it is awaited"]
+pub struct TcpForward {
+    network: Arc<dyn Network>,
+    address: String,
+}
+
+impl TcpForward {
+    /// Listens on `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one.
+    ///
+    /// Pitfall: `0.0.0.0` opens the device to everyone who can reach this machine.
+    pub fn bind(mut self, address: impl fmt::Display) -> Self {
+        self.address = address.to_string();
+        self
+    }
+}
+
+impl IntoFuture for TcpForward {
+    type Output = Result<PortForward>;
+    type IntoFuture = BoxFuture<'static, Result<PortForward>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (listener, address) = listen::tcp(&self.address).await?;
+            Ok(PortForward::start(self.network, listener, Endpoint::Tcp(address), None))
+        })
+    }
+}
+
+/// A Unix socket's forward to be started by awaiting it.
+#[must_use = "a forward starts when it is awaited"]
+pub struct UnixForward {
+    network: Arc<dyn Network>,
+    path: PathBuf,
+}
+
+impl IntoFuture for UnixForward {
+    type Output = Result<PortForward>;
+    type IntoFuture = BoxFuture<'static, Result<PortForward>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (listener, file) = listen::unix(&self.path).await?;
+            Ok(PortForward::start(self.network, listener, Endpoint::Unix(self.path), Some(file)))
+        })
+    }
+}
+
+impl fmt::Debug for TcpForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpForward").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UnixForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixForward").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Accepts until dropped; dropping ends the connections with it.
+async fn serve(listener: Listener, network: Arc<dyn Network>, stats: Arc<LiveStats>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(local) => {
+                    connections.spawn(pass_on(local, network.clone(), stats.clone()));
+                }
+                Err(error) => {
+                    stats.failed(&Error::from(error).context("accepting a connection"));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(ended) = connections.join_next() => if let Err(error) = ended {
+                stats.failed(&Error::internal("a forwarded connection broke down").with_source(error));
+            },
+        }
+    }
+}
+
+async fn pass_on(local: Channel, network: Arc<dyn Network>, stats: Arc<LiveStats>) {
+    let _open = stats.opened();
+    let passing = async {
+        let device = network.connect().await.context("connecting to the device")?;
+        copy_both(local, device, Some(&stats.bytes)).await.context("passing data on")
+    };
+    if let Err(error) = passing.await {
+        stats.failed(&error);
+    }
+}

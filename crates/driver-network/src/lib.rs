@@ -1,0 +1,41 @@
+//! Network drivers, and what is done with them.
+//!
+//! Drivers: `tcp` ([`TcpNetwork`]), `unix` ([`UnixNetwork`]) and `echo` ([`EchoNetwork`]). Each is also a plain type
+//! with a constructor, for drivers that are made of others.
+//!
+//! With any [`Network`](jumpstarter_driver_core::Network), here or on another machine: [`PortForward`] makes it a
+//! local port or socket, [`Conversation`] sends and receives as a program would, and [`check`] tells whether it can be
+//! reached.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use jumpstarter_driver_network::{Conversation, EchoNetwork, PortForward, TcpNetwork};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> jumpstarter_driver_core::Result<()> {
+//! let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).await?;
+//! let network = TcpNetwork::of(forward.tcp_address().expect("it listens on TCP"));
+//! let mut talk = Conversation::connect(&network).await?;
+//! talk.send_all("hello\n").await?;
+//! assert_eq!(talk.receive_until("\n", Duration::from_secs(10)).await?, b"hello\n");
+//! forward.stop().await;
+//! # Ok(()) }
+//! ```
+
+mod check;
+mod conversation;
+mod echo;
+mod forward;
+mod listen;
+mod local_socket;
+mod stats;
+mod tcp;
+mod unix;
+
+pub use check::{Reachability, check, check_within};
+pub use conversation::Conversation;
+pub use echo::{EchoNetwork, EchoNetworkConfig};
+pub use forward::{Endpoint, PortForward, TcpForward, UnixForward};
+pub use stats::ForwardStats;
+pub use tcp::{TcpNetwork, TcpNetworkConfig};
+pub use unix::{UnixNetwork, UnixNetworkConfig};

@@ -1,0 +1,69 @@
+//! What a forward did so far.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use jumpstarter_driver_core::Error;
+use jumpstarter_driver_core::channel::Counters;
+use serde::Serialize;
+
+/// What a [`PortForward`](crate::PortForward) did so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ForwardStats {
+    /// Connections accepted since the start.
+    pub connections: u64,
+    /// Connections open now.
+    pub active: u64,
+    /// Bytes passed on to the device, all connections together.
+    pub bytes_to_device: u64,
+    /// Bytes passed on from the device.
+    pub bytes_from_device: u64,
+    /// Connections that failed: the device could not be reached, or one side broke.
+    pub failures: u64,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
+}
+
+/// The live numbers behind [`ForwardStats`], shared by the connections.
+#[derive(Debug, Default)]
+pub(crate) struct LiveStats {
+    connections: AtomicU64,
+    active: AtomicU64,
+    pub(crate) bytes: Counters,
+    failures: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl LiveStats {
+    pub(crate) fn snapshot(&self) -> ForwardStats {
+        ForwardStats {
+            connections: self.connections.load(Ordering::Relaxed),
+            active: self.active.load(Ordering::Relaxed),
+            bytes_to_device: self.bytes.first_to_second(),
+            bytes_from_device: self.bytes.second_to_first(),
+            failures: self.failures.load(Ordering::Relaxed),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    pub(crate) fn failed(&self, error: &Error) {
+        tracing::warn!(error = %format_args!("{error:#}"), "forwarded connection failed");
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.report());
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub(crate) fn opened(&self) -> impl Drop + '_ {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Open(&self.active)
+    }
+}
+
+struct Open<'a>(&'a AtomicU64);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,162 @@
+//! `tcp`: a TCP endpoint that this machine can reach.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+/// How long connecting may take unless configured.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A TCP endpoint that this machine can reach.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcpNetworkConfig {
+    /// Host name or IP address.
+    host: String,
+    /// TCP port.
+    port: NonZeroU16,
+    /// Whether clients may ask for the address.
+    #[serde(default = "yes")]
+    enable_address: bool,
+    /// How long connecting may take, all addresses of the host together.
+    #[serde(default = "connect_timeout")]
+    connect_timeout: Span,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn connect_timeout() -> Span {
+    Span::from(CONNECT_TIMEOUT)
+}
+
+#[async_trait]
+impl DriverConfig for TcpNetworkConfig {
+    const NAME: &'static str = "tcp";
+    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_network.driver.TcpNetwork"];
+    type Driver = TcpNetwork;
+
+    async fn open(self, _: OpenContext) -> Result<TcpNetwork> {
+        Ok(TcpNetwork {
+            host: self.host,
+            port: self.port.get(),
+            enable_address: self.enable_address,
+            connect_timeout: self.connect_timeout.as_duration(),
+        })
+    }
+}
+register_driver!(TcpNetworkConfig);
+
+/// A TCP endpoint: each [`connect`](Network::connect) is one TCP connection, without Nagle's delay.
+#[derive(Clone, Debug)]
+pub struct TcpNetwork {
+    host: String,
+    port: u16,
+    enable_address: bool,
+    connect_timeout: Duration,
+}
+
+impl TcpNetwork {
+    /// The endpoint at `port` of `host`, a host name or an IP address. Nothing is resolved or connected yet.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, enable_address: true, connect_timeout: CONNECT_TIMEOUT }
+    }
+
+    /// The endpoint at `address`.
+    pub fn of(address: SocketAddr) -> Self {
+        Self::new(address.ip().to_string(), address.port())
+    }
+
+    /// Hides the address: asking for it is then `InvalidArgument`.
+    #[must_use]
+    pub fn hide_address(mut self) -> Self {
+        self.enable_address = false;
+        self
+    }
+
+    /// How long connecting may take, all addresses of the host together; 10 seconds unless set.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>> {
+        let doing = || format!("resolving host `{}`", self.host);
+        // Brackets are how people write IPv6 addresses next to ports.
+        let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
+        let lookup = tokio::net::lookup_host((host, self.port));
+        let found = tokio::time::timeout(self.connect_timeout, lookup).await;
+        let found = found
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer")));
+        let addresses: Vec<SocketAddr> = found
+            .map_err(|error| {
+                Error::unavailable(doing())
+                    .with_source(error)
+                    .with_hint("check the `host` of this driver's configuration")
+            })?
+            .collect();
+        match addresses.is_empty() {
+            true => Err(Error::unavailable("the name has no address").context(doing())),
+            false => Ok(addresses),
+        }
+    }
+
+    /// Tries the addresses in turn; one that does not answer may use up its share of the time only.
+    async fn open_stream(&self) -> Result<TcpStream> {
+        let deadline = Instant::now() + self.connect_timeout;
+        let addresses = self.resolve().await?;
+        let mut failures = Vec::new();
+        for (index, address) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = Instant::now() + left / (addresses.len() - index) as u32;
+            match timeout_at(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failures.push(format!("{address}: {error}")),
+                Err(_) => failures.push(format!("{address}: no answer")),
+            }
+        }
+        Err(Error::unavailable(failures.join("; "))
+            .with_hint("check that the service listens there and that nothing on the way blocks it"))
+    }
+}
+
+impl fmt::Display for TcpNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Driver for TcpNetwork {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().network(self)
+    }
+}
+
+#[async_trait]
+impl Network for TcpNetwork {
+    async fn connect(&self) -> Result<Channel> {
+        let stream =
+            self.open_stream().await.with_context(|| format!("connecting to TCP endpoint {self}"))?;
+        stream
+            .set_nodelay(true)
+            .with_context(|| format!("setting up the connection to TCP endpoint {self}"))?;
+        let (reader, writer) = stream.into_split();
+        Ok(Channel::from_split(reader, writer))
+    }
+
+    async fn address(&self) -> Result<String> {
+        if !self.enable_address {
+            return Err(Error::invalid_argument("the address of this TCP endpoint is hidden")
+                .with_hint("set `enable_address: true` in the driver's configuration to show it"));
+        }
+        Ok(format!("tcp://{}", self.resolve().await?[0]))
+    }
+}

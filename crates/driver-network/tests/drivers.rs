@@ -1,0 +1,211 @@
+//! The drivers against real sockets.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::registry;
+use jumpstarter_driver_network::{Conversation, EchoNetwork, TcpNetwork, UnixNetwork, check, check_within};
+use serde_json::json;
+use tokio::net::{TcpListener, UnixListener};
+
+const LONG: Duration = Duration::from_secs(30);
+
+async fn open(name: &str, config: serde_json::Value) -> Result<Device> {
+    let entry = registry::find(name)?;
+    (entry.open)(config, OpenContext::at("net")).await.map(Device::of_shared_driver)
+}
+
+/// Whether both ends hear each other, and the end of one direction leaves the other open.
+async fn exchange(mut client: Conversation, mut server: Conversation) {
+    client.send_all("question\n").await.unwrap();
+    client.finish().await.unwrap();
+    assert_eq!(server.receive_to_end(LONG).await.unwrap(), b"question\n");
+    server.send_all("answer\n").await.unwrap();
+    assert_eq!(client.receive_until("\n", LONG).await.unwrap(), b"answer\n");
+    drop(server);
+    assert_eq!(client.receive_to_end(LONG).await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn tcp_connects_under_both_names() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for name in ["tcp", "jumpstarter_driver_network.driver.TcpNetwork"] {
+        let device = open(name, json!({"host": "127.0.0.1", "port": port})).await.unwrap();
+        let network = device.get::<dyn Network>("").unwrap();
+        assert_eq!(network.address().await.unwrap(), format!("tcp://127.0.0.1:{port}"));
+        let (client, server) = tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
+        let server = Conversation::new(Channel::from_io(server.unwrap().0));
+        exchange(client.unwrap(), server).await;
+    }
+}
+
+#[tokio::test]
+async fn tcp_tries_every_address_of_a_name() {
+    // `localhost` is ::1 and 127.0.0.1 on most machines; only the latter listens.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let network = TcpNetwork::new("localhost", listener.local_addr().unwrap().port());
+    assert!(check(&network).await.reachable);
+    let address = network.address().await.unwrap();
+    assert!(address.starts_with("tcp://127.0.0.1:") || address.starts_with("tcp://[::1]:"), "{address}");
+}
+
+#[tokio::test]
+async fn tcp_writes_ipv6_in_brackets_and_reads_it_with_and_without() {
+    for host in ["::1", "[::1]"] {
+        assert_eq!(TcpNetwork::new(host, 80).address().await.unwrap(), "tcp://[::1]:80");
+    }
+}
+
+#[tokio::test]
+async fn tcp_hides_its_address_when_told_to() {
+    let device = open("tcp", json!({"host": "127.0.0.1", "port": 1, "enable_address": false})).await.unwrap();
+    let error = device.get::<dyn Network>("").unwrap().address().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(!error.report().contains("127.0.0.1"), "{error:?}");
+}
+
+#[tokio::test]
+async fn tcp_configuration_is_checked() {
+    for (config, named) in [
+        (json!({"host": "h", "port": 0}), "port"),
+        (json!({"host": "h", "port": 70000}), "port"),
+        (json!({"port": 1}), "host"),
+        (json!({"host": "h", "port": 1, "prot": 1}), "prot"),
+        (json!({"host": "h", "port": 1, "connect_timeout": "soon"}), "connect_timeout"),
+    ] {
+        let error = open("tcp", config.clone()).await.expect_err("it should be refused");
+        assert!(error.report().contains(named), "{config}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn unreachable_endpoints_say_where_and_why() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let refused = TcpNetwork::new("127.0.0.1", port);
+    let error = refused.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        error.report().contains(&format!("127.0.0.1:{port}")) && error.report().contains("refused"),
+        "{error:?}"
+    );
+    let found = check(&refused).await;
+    assert!(!found.reachable && found.reason.unwrap().contains("refused"));
+
+    let unknown = TcpNetwork::new("no-such-host.invalid", 1).connect().await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Unavailable);
+    assert!(unknown.report().contains("no-such-host.invalid"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn tcp_gives_up_on_an_endpoint_that_does_not_answer() {
+    // A full backlog: the kernel drops further attempts and answers nothing.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let _listener = socket.listen(0).unwrap();
+    let network = TcpNetwork::of(address).connect_timeout(Duration::from_millis(300));
+    let mut open = Vec::new();
+    let error = loop {
+        match tokio::time::timeout(LONG, network.connect()).await.expect("the timeout holds") {
+            Ok(channel) => open.push(channel),
+            Err(error) => break error,
+        }
+        assert!(open.len() < 100, "the backlog is never full");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("no answer"), "{error:?}");
+}
+
+#[tokio::test]
+async fn unix_connects_under_both_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    for name in ["unix", "jumpstarter_driver_network.driver.UnixNetwork"] {
+        let device = open(name, json!({ "path": path })).await.unwrap();
+        let network = device.get::<dyn Network>("").unwrap();
+        assert_eq!(network.address().await.unwrap_err().kind(), ErrorKind::Unimplemented);
+        let (client, server) = tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
+        exchange(client.unwrap(), Conversation::new(Channel::from_io(server.unwrap().0))).await;
+    }
+}
+
+#[tokio::test]
+async fn unix_tells_a_missing_socket_from_a_dead_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = UnixNetwork::new(folder.path().join("socket"));
+    let error = network.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("no such socket") && error.report().contains("socket: "), "{error:?}");
+    drop(UnixListener::bind(network.path()).unwrap());
+    let error = network.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("nothing listens"), "{error:?}");
+}
+
+#[tokio::test]
+async fn unix_waits_for_room_in_the_listeners_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let socket = tokio::net::UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let network = UnixNetwork::new(&path);
+    let connecting = futures_util::future::join_all((0..10).map(|_| network.connect()));
+    let accepting = async {
+        let mut accepted = Vec::new();
+        while accepted.len() < 10 {
+            accepted.push(listener.accept().await.unwrap());
+            tokio::task::yield_now().await;
+        }
+    };
+    let both = futures_util::future::join(connecting, accepting);
+    let (connected, ()) = tokio::time::timeout(LONG, both).await.expect("every connection is accepted");
+    assert!(connected.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn echo_sends_back_and_ends_with_the_sender() {
+    for name in ["echo", "jumpstarter_driver_network.driver.EchoNetwork"] {
+        let device = open(name, json!({})).await.unwrap();
+        let mut talk = Conversation::new(device.connect("", "connect").await.unwrap());
+        talk.send_all("hello").await.unwrap();
+        assert_eq!(talk.receive_exact(5, LONG).await.unwrap(), b"hello");
+        talk.finish().await.unwrap();
+        assert_eq!(talk.receive_to_end(LONG).await.unwrap(), b"");
+    }
+}
+
+#[tokio::test]
+async fn a_check_has_a_deadline() {
+    struct Silent;
+    #[async_trait]
+    impl Network for Silent {
+        async fn connect(&self) -> Result<Channel> {
+            std::future::pending().await
+        }
+    }
+    let found = check_within(&Silent, Duration::from_millis(20)).await;
+    assert!(!found.reachable && found.to_string().contains("no connection after 20ms"), "{found}");
+}
+
+#[tokio::test]
+async fn a_conversation_finds_patterns_across_frames_and_keeps_the_rest() {
+    let mut channel = EchoNetwork::new().connect().await.unwrap();
+    for frame in ["one; lo", "gi", "n: two", " rest"] {
+        channel.send(frame).await.unwrap();
+    }
+    let mut talk = Conversation::new(channel);
+    assert_eq!(talk.receive_until("login: ", LONG).await.unwrap(), b"one; login: ");
+    assert_eq!(talk.receive_exact(3, LONG).await.unwrap(), b"two");
+    let late = talk.receive_until("never", Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
+    assert!(late.report().contains("never") && late.report().contains(" rest"), "{late:?}");
+    talk.finish().await.unwrap();
+    let ended = talk.receive_exact(100, LONG).await.unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::DataLoss);
+    assert_eq!(talk.receive_to_end(LONG).await.unwrap(), b" rest");
+    assert_eq!(talk.receive_until("", LONG).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}

@@ -1,0 +1,229 @@
+//! Forwards with real sockets on both sides.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_network::{EchoNetwork, ForwardStats, PortForward, TcpNetwork, UnixNetwork, check};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it should not take this long")
+}
+
+/// Waits until the statistics are as wanted: they follow the connections' ends.
+async fn eventually(forward: &PortForward, wanted: impl Fn(&ForwardStats) -> bool) -> ForwardStats {
+    within(async {
+        loop {
+            let stats = forward.stats();
+            if wanted(&stats) {
+                return stats;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+}
+
+async fn listener() -> (TcpListener, Arc<TcpNetwork>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let network = TcpNetwork::of(listener.local_addr().unwrap());
+    (listener, Arc::new(network))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_connections_at_once_keep_their_data_apart() {
+    const CONNECTIONS: usize = 100;
+    const BYTES: usize = 100_000;
+    let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).await.unwrap();
+    let talk = async |index: usize| {
+        let (mut reader, mut writer) = TcpStream::connect(forward.address()).await.unwrap().into_split();
+        let data = vec![index as u8; BYTES];
+        let mut back = Vec::new();
+        let send = async {
+            writer.write_all(&data).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let (received, ()) = tokio::join!(reader.read_to_end(&mut back), send);
+        received.unwrap();
+        assert!(back == data, "connection {index} got {} bytes", back.len());
+    };
+    within(futures_util::future::join_all((0..CONNECTIONS).map(talk))).await;
+    let stats = eventually(&forward, |stats| stats.active == 0).await;
+    let bytes = (CONNECTIONS * BYTES) as u64;
+    let expected = ForwardStats {
+        connections: CONNECTIONS as u64,
+        bytes_to_device: bytes,
+        bytes_from_device: bytes,
+        ..ForwardStats::default()
+    };
+    assert_eq!(stats, expected);
+}
+
+#[tokio::test]
+async fn the_device_may_answer_after_the_client_finished() {
+    let (listener, network) = listener().await;
+    let forward = PortForward::tcp(network).await.unwrap();
+    let serve = async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut question = String::new();
+        server.read_to_string(&mut question).await.unwrap();
+        server.write_all(format!("{question} to you").as_bytes()).await.unwrap();
+    };
+    let ask = async {
+        let mut client = TcpStream::connect(forward.address()).await.unwrap();
+        client.write_all(b"hello").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "hello to you");
+    };
+    within(async { tokio::join!(serve, ask) }).await;
+}
+
+#[tokio::test]
+async fn an_unreachable_device_resets_the_connection_and_is_counted() {
+    let (listener, network) = listener().await;
+    drop(listener);
+    let address = network.to_string();
+    let forward = PortForward::tcp(network).await.unwrap();
+    let mut client = TcpStream::connect(forward.address()).await.unwrap();
+    let error = within(client.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    let stats = eventually(&forward, |stats| stats.active == 0).await;
+    assert_eq!((stats.connections, stats.failures), (1, 1));
+    assert!(stats.last_error.unwrap().contains(&address));
+
+    // The forward outlives it: the device comes, and the next connection works.
+    let listener = TcpListener::bind(&address).await.unwrap();
+    let mut client = TcpStream::connect(forward.address()).await.unwrap();
+    let (mut server, _) = within(listener.accept()).await.unwrap();
+    server.write_all(b"here").await.unwrap();
+    let mut answer = [0; 4];
+    within(client.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"here");
+}
+
+#[tokio::test]
+async fn a_device_that_breaks_off_does_not_look_complete() {
+    let (listener, network) = listener().await;
+    let forward = PortForward::tcp(network).await.unwrap();
+    let mut client = TcpStream::connect(forward.address()).await.unwrap();
+    let (mut server, _) = within(listener.accept()).await.unwrap();
+    server.write_all(b"half of it").await.unwrap();
+    within(client.read_exact(&mut [0; 10])).await.unwrap();
+    server.set_zero_linger().unwrap();
+    drop(server);
+    let error = within(client.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(eventually(&forward, |stats| stats.active == 0).await.failures, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_the_device() {
+    let (listener, network) = listener().await;
+    let forward = PortForward::tcp(network).await.unwrap();
+    let client = TcpStream::connect(forward.address()).await.unwrap();
+    let (mut server, _) = within(listener.accept()).await.unwrap();
+    drop(client);
+    assert_eq!(within(server.read(&mut [0; 1])).await.unwrap(), 0);
+    drop(server);
+    eventually(&forward, |stats| stats.active == 0 && stats.failures == 0).await;
+}
+
+#[tokio::test]
+async fn stopping_and_dropping_end_everything() {
+    for stop in [true, false] {
+        let (listener, network) = listener().await;
+        let forward = PortForward::tcp(network).await.unwrap();
+        let address = forward.tcp_address().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut server, _) = within(listener.accept()).await.unwrap();
+        match stop {
+            true => within(forward.stop()).await,
+            false => drop(forward),
+        }
+        let error = within(client.read(&mut [0; 1])).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(within(server.read(&mut [0; 1])).await.unwrap(), 0);
+        within(async { while check(&TcpNetwork::of(address)).await.reachable {} }).await;
+    }
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_a_device_that_hangs() {
+    struct Silent;
+    #[async_trait]
+    impl Network for Silent {
+        async fn connect(&self) -> Result<Channel> {
+            std::future::pending().await
+        }
+    }
+    let forward = PortForward::tcp(Arc::new(Silent)).await.unwrap();
+    let mut client = TcpStream::connect(forward.address()).await.unwrap();
+    eventually(&forward, |stats| stats.active == 1).await;
+    within(forward.stop()).await;
+    assert!(within(client.read(&mut [0; 1])).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let (listener, network) = listener().await;
+    let address = listener.local_addr().unwrap();
+    let error = PortForward::tcp(network).bind(address).await.unwrap_err();
+    assert!(error.report().contains(&address.to_string()) && error.hint().is_some(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_private_and_goes_with_the_forward() {
+    let folder = tempfile::tempdir().unwrap();
+    for stop in [true, false] {
+        let path = folder.path().join("local");
+        let forward = PortForward::unix(Arc::new(EchoNetwork::new()), &path).await.unwrap();
+        assert_eq!(forward.path(), Some(path.as_path()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut client = UnixStream::connect(forward.address()).await.unwrap();
+        client.write_all(b"hello").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut back = String::new();
+        within(client.read_to_string(&mut back)).await.unwrap();
+        assert_eq!(back, "hello");
+        match stop {
+            true => within(forward.stop()).await,
+            false => drop(forward),
+        }
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let echo = || Arc::new(EchoNetwork::new());
+
+    let stale = folder.path().join("stale");
+    drop(UnixListener::bind(&stale).unwrap());
+    let forward = PortForward::unix(echo(), &stale).await.unwrap();
+    assert!(check(&UnixNetwork::new(&stale)).await.reachable);
+
+    let in_use = PortForward::unix(echo(), &stale).await.unwrap_err();
+    assert_eq!(in_use.kind(), ErrorKind::AlreadyExists);
+    assert!(check(&UnixNetwork::new(&stale)).await.reachable);
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    assert_eq!(PortForward::unix(echo(), &file).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+
+    // Another program took the path over: its socket stays.
+    std::fs::remove_file(&stale).unwrap();
+    let _other = UnixListener::bind(&stale).unwrap();
+    within(forward.stop()).await;
+    assert!(check(&UnixNetwork::new(&stale)).await.reachable);
+
+    let nowhere = PortForward::unix(echo(), folder.path().join("no/such/folder")).await.unwrap_err();
+    assert_eq!(nowhere.kind(), ErrorKind::NotFound);
+}

@@ -1,0 +1,137 @@
+//! Where a serial port is: a device path, `loop://`, `socket://host:port` or `unix:///path`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use jumpstarter_driver_core::{Error, Result, suggest};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+/// Where a serial port is. The forms are those of pySerial's `serial_for_url`, and `unix://`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SerialAddress {
+    /// A terminal device of this machine, such as `/dev/ttyUSB0` or a pseudo-terminal.
+    Device(PathBuf),
+    /// `loop://`: every connection gets back what it writes, and nothing else.
+    Loop,
+    /// `socket://host:port`: raw bytes over TCP, as terminal servers and ser2net offer.
+    Tcp {
+        /// Name or address; an IPv6 address without its brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// `unix:///path`: raw bytes over a Unix stream socket, as QEMU's character devices offer.
+    Unix(PathBuf),
+}
+
+const FORMS: &str =
+    "expected a device path such as /dev/ttyUSB0, loop://, socket://host:port or unix:///path";
+const SCHEMES: [&str; 3] = ["loop", "socket", "unix"];
+
+impl FromStr for SerialAddress {
+    type Err = Error;
+
+    /// `InvalidArgument` for text that is none of the forms; the hint lists them.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |why: &str| {
+            Error::invalid_argument(format!("`{text}` is not the address of a serial port: {why}"))
+                .with_hint(FORMS)
+        };
+        if text.is_empty() || text.contains('\0') {
+            return Err(wrong("it is empty or has a NUL in it"));
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Ok(Self::Device(PathBuf::from(text)));
+        };
+        match scheme {
+            "loop" if rest.is_empty() => Ok(Self::Loop),
+            "loop" => Err(wrong("loop:// takes nothing after it")),
+            "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
+            "unix" => Err(wrong("its path is not absolute")),
+            "socket" => {
+                let (host, port) = rest.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
+                let port = port.parse().ok().filter(|port| *port != 0);
+                let port = port.ok_or_else(|| wrong("its port is not a number from 1 to 65535"))?;
+                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                if host.is_empty() || host.contains('/') {
+                    return Err(wrong("it has no host"));
+                }
+                Ok(Self::Tcp { host: host.to_owned(), port })
+            }
+            "rfc2217" => {
+                Err(wrong("RFC 2217 is not spoken here; let the server offer raw TCP and use socket://"))
+            }
+            other => match suggest::nearest(other, SCHEMES) {
+                Some(near) => Err(wrong(&format!("unknown scheme `{other}`; did you mean `{near}`?"))),
+                None => Err(wrong(&format!("unknown scheme `{other}`"))),
+            },
+        }
+    }
+}
+
+impl fmt::Display for SerialAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(path) => write!(f, "{}", path.display()),
+            Self::Loop => f.write_str("loop://"),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "socket://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "socket://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SerialAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error: Error| de::Error::custom(error.report()))
+    }
+}
+
+impl JsonSchema for SerialAddress {
+    fn schema_name() -> Cow<'static, str> {
+        "SerialAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A device path such as /dev/ttyUSB0, loop://, socket://host:port or unix:///path.",
+            "type": "string",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_reads_and_prints_the_same() {
+        for text in
+            ["/dev/ttyUSB0", "loop://", "socket://lab:2000", "socket://[::1]:7", "unix:///run/c.sock", "COM3"]
+        {
+            assert_eq!(text.parse::<SerialAddress>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn wrong_ones_say_why() {
+        for (text, why) in [
+            ("", "empty"),
+            ("loop://x", "nothing after"),
+            ("socket://lab", "no port"),
+            ("socket://lab:70000", "1 to 65535"),
+            ("socket://:1", "no host"),
+            ("unix://relative", "not absolute"),
+            ("rfc2217://lab:1", "socket://"),
+            ("sockt://lab:1", "did you mean `socket`"),
+            ("spy:///dev/ttyS0", "unknown scheme `spy`"),
+        ] {
+            let error = text.parse::<SerialAddress>().unwrap_err().report();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

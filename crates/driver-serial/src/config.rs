@@ -1,0 +1,81 @@
+//! Configuration of the driver `serial`.
+
+use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::prelude::*;
+
+use crate::address::SerialAddress;
+use crate::port::SerialPort;
+use crate::present;
+
+/// A serial port: a terminal device, a loopback, or raw bytes over TCP or a Unix socket.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SerialConfig {
+    /// Where the port is: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
+    pub url: SerialAddress,
+    /// Bits per second. Terminal devices only.
+    #[serde(default = "default_baudrate")]
+    pub baudrate: u32,
+    /// Refuse to open the exporter while the device is missing. When false, the first connection finds out. Terminal
+    /// devices only.
+    #[serde(default = "default_check_present")]
+    pub check_present: bool,
+    /// The most characters per second that are written, for devices that lose input which comes too fast. No limit
+    /// where it is not given.
+    #[serde(default)]
+    pub cps: Option<f64>,
+    /// Leave the DTR and RTS lines as they are when the port is closed, so that boards which reset on a falling DTR
+    /// go on running. Terminal devices only.
+    #[serde(default)]
+    pub disable_hupcl: bool,
+}
+
+const fn default_baudrate() -> u32 {
+    115_200
+}
+
+const fn default_check_present() -> bool {
+    true
+}
+
+impl SerialConfig {
+    /// The port at `url` with the default of every other field.
+    pub fn new(url: SerialAddress) -> Self {
+        Self {
+            url,
+            baudrate: default_baudrate(),
+            check_present: default_check_present(),
+            cps: None,
+            disable_hupcl: false,
+        }
+    }
+}
+
+#[async_trait]
+impl DriverConfig for SerialConfig {
+    const NAME: &'static str = "serial";
+    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_pyserial.driver.PySerial"];
+    type Driver = SerialPort;
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        if self.baudrate == 0 {
+            problems.push(ConfigProblem::new("baudrate", "must be more than 0"));
+        }
+        if self.cps.is_some_and(|cps| !(cps.is_finite() && cps >= 0.001)) {
+            problems.push(ConfigProblem::new("cps", "must be at least 0.001 characters per second"));
+        }
+        problems
+    }
+
+    async fn open(self, _: OpenContext) -> Result<SerialPort> {
+        if let SerialAddress::Device(path) = &self.url
+            && self.check_present
+        {
+            tokio::fs::metadata(path).await.map_err(|error| present::missing(path, error))?;
+        }
+        Ok(SerialPort::new(self))
+    }
+}
+
+register_driver!(SerialConfig);

@@ -1,0 +1,259 @@
+//! A console that several share: one task holds the channel, keeps what was last seen, and serves many readers.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use jumpstarter_driver_core::{ByteSize, Channel, ChannelReader, ChannelWriter, Error, Framing, Result};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::console_reader::{ConsoleReader, ConsoleWriter, ReadFrom};
+use crate::scrollback::Scrollback;
+use crate::visible::visible;
+
+/// How much a [`ConsoleLog`] keeps by default.
+pub const SCROLLBACK: ByteSize = ByteSize::mebibytes(1);
+
+/// Writes that wait for the device before the next writer has to.
+const QUEUED_WRITES: usize = 16;
+
+/// Called when the source ended: the next one (it may take its time), `None` when there will be none.
+pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel>>> + Send>;
+
+/// A shared console.
+///
+/// Some consoles take one client only: a terminal device, a QEMU character device. A log holds that one connection
+/// in a task of its own and reads it all the time, whether or not anybody listens: so the device never waits for a
+/// reader, and what it said last is there when something goes wrong. [`attach`](Self::attach) gives each client a
+/// channel; what clients write is sent in the order in which it came.
+///
+/// A slow reader never holds up the device or the other readers: what falls out of the scrollback before it got there
+/// is lost to it, and [`ConsoleReader`] tells how much.
+///
+/// Clones are handles to the same log. When the last is dropped the connection is closed and every reader ends.
+///
+/// ```
+/// # use jumpstarter_driver_core::{Channel, Framing, Result};
+/// # use jumpstarter_driver_serial::{ConsoleLog, ReadFrom};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// let (mut device, ours) = Channel::pair(Framing::Bytes);
+/// let log = ConsoleLog::new(ours);
+/// let mut reader = log.read(ReadFrom::Start);
+/// device.send("U-Boot 2024.01\r\n").await?;
+/// assert_eq!(reader.next().await?.expect("not ended").bytes, "U-Boot 2024.01\r\n");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ConsoleLog {
+    shared: Arc<Shared>,
+    writes: mpsc::Sender<Bytes>,
+    _task: Arc<AbortOnDropHandle<()>>,
+}
+
+/// What the task and the readers share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Counts the changes of `state`.
+    pub(crate) changed: watch::Sender<u64>,
+}
+
+pub(crate) struct State {
+    pub(crate) scrollback: Scrollback,
+    /// Why writes fail for now, if they do.
+    pub(crate) write_failure: Option<String>,
+    pub(crate) end: Option<End>,
+}
+
+/// How the log came to its end.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// The source ended, or the log was dropped.
+    Closed,
+    /// The source broke.
+    Broken(String),
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl ConsoleLog {
+    /// A log of `channel` with a scrollback of [`SCROLLBACK`]. Needs a Tokio runtime, as every constructor does.
+    pub fn new(channel: Channel) -> Self {
+        Self::start(channel, SCROLLBACK, None)
+    }
+
+    /// A log of `channel` that keeps the last `scrollback` bytes.
+    pub fn with_scrollback(channel: Channel, scrollback: ByteSize) -> Self {
+        Self::start(channel, scrollback, None)
+    }
+
+    /// A log that goes on with what `reconnect` returns each time that the source ended or broke. Readers and attached
+    /// clients stay; writes are queued meanwhile, while those that the old source did not take are dropped. `None` ends the log, an error breaks it. The hook paces itself: it
+    /// is called again at once.
+    pub fn reconnecting(channel: Channel, scrollback: ByteSize, reconnect: Reconnect) -> Self {
+        Self::start(channel, scrollback, Some(reconnect))
+    }
+
+    fn start(channel: Channel, scrollback: ByteSize, reconnect: Option<Reconnect>) -> Self {
+        let capacity = usize::try_from(scrollback.as_bytes()).unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                scrollback: Scrollback::new(capacity),
+                write_failure: None,
+                end: None,
+            }),
+            changed: watch::Sender::new(0),
+        });
+        let (writes, queue) = mpsc::channel(QUEUED_WRITES);
+        let ending = Ending { shared: Arc::clone(&shared), end: End::Closed };
+        let task = AbortOnDropHandle::new(tokio::spawn(hold(channel, queue, reconnect, ending)));
+        Self { shared, writes, _task: Arc::new(task) }
+    }
+
+    /// A reader from `from` on. What was dropped before it is not counted as skipped.
+    pub fn read(&self, from: ReadFrom) -> ConsoleReader {
+        ConsoleReader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// A writer.
+    pub fn writer(&self) -> ConsoleWriter {
+        ConsoleWriter::new(Arc::clone(&self.shared), self.writes.clone())
+    }
+
+    /// A channel for one more client, which gets what the device says from now on. It ends when the log does;
+    /// finishing or dropping it concerns nobody else.
+    ///
+    /// Pitfall: bytes that a client is too slow to get are missing in its channel (and logged). Where that matters,
+    /// use [`read`](Self::read), which tells.
+    pub fn attach(&self) -> Channel {
+        self.attach_from(ReadFrom::Now)
+    }
+
+    /// As [`attach`](Self::attach), with what the device said before from `from` on.
+    pub fn attach_from(&self, from: ReadFrom) -> Channel {
+        Channel::from_parts(Framing::Bytes, self.read(from).into_stream(), self.writer().into_sink())
+    }
+
+    /// How many bytes the device has said so far: the offset of the next.
+    pub fn total_bytes(&self) -> u64 {
+        self.shared.lock().scrollback.end()
+    }
+
+    /// How many of them are no longer kept.
+    pub fn dropped_bytes(&self) -> u64 {
+        self.shared.lock().scrollback.start()
+    }
+
+    /// The last bytes, at most `most`.
+    pub fn tail(&self, most: usize) -> Vec<u8> {
+        let state = self.shared.lock();
+        state.scrollback.read(state.scrollback.end().saturating_sub(most as u64), most)
+    }
+
+    /// The last lines, at most `count` and at most 16 KiB, as text for people: for the errors of whatever waited.
+    pub fn last_lines(&self, count: usize) -> String {
+        let text = visible(&self.tail(16 * 1024));
+        let lines: Vec<&str> = text.trim_end().lines().collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    }
+
+    /// Whether it came to its end: nothing will be said any more.
+    pub fn ended(&self) -> bool {
+        self.shared.lock().end.is_some()
+    }
+}
+
+impl fmt::Debug for ConsoleLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
+        f.debug_struct("ConsoleLog")
+            .field("total_bytes", &state.scrollback.end())
+            .field("dropped_bytes", &state.scrollback.start())
+            .field("end", &state.end)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Marks the end however the task goes: returned, aborted or panicked.
+struct Ending {
+    shared: Arc<Shared>,
+    end: End,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let end = self.end.clone();
+        self.shared.change(|state| state.end = Some(end));
+    }
+}
+
+/// The task: holds one source after the other.
+async fn hold(
+    mut channel: Channel,
+    mut queue: mpsc::Receiver<Bytes>,
+    mut reconnect: Option<Reconnect>,
+    mut ending: Ending,
+) {
+    loop {
+        let (reader, writer) = channel.split();
+        // Apart, so that a device which waits for its output to be read before it takes input cannot block both.
+        let broken = tokio::select! {
+            ended = keep_reading(reader, &ending.shared) => ended.err(),
+            never = keep_writing(writer, &mut queue, &ending.shared) => match never {},
+        };
+        ending.end = broken.map_or(End::Closed, |error| End::Broken(error.report()));
+        let Some(next) = &mut reconnect else { return };
+        // Keys that were meant for the old source must not stop the boot loader of the new one.
+        while queue.try_recv().is_ok() {}
+        match next().await {
+            Ok(Some(next)) => channel = next,
+            Ok(None) => {
+                ending.end = End::Closed;
+                return;
+            }
+            Err(error) => {
+                ending.end = End::Broken(error.context("connecting to the console again").report());
+                return;
+            }
+        }
+        ending.end = End::Closed;
+        ending.shared.change(|state| state.write_failure = None);
+    }
+}
+
+async fn keep_reading(mut reader: ChannelReader, shared: &Shared) -> Result<()> {
+    while let Some(bytes) = reader.receive().await? {
+        shared.change(|state| state.scrollback.append(&bytes));
+    }
+    Ok(())
+}
+
+/// Sends what is queued. A failure is kept for the writers, since the device's last words are still to be read.
+async fn keep_writing(
+    mut writer: ChannelWriter,
+    queue: &mut mpsc::Receiver<Bytes>,
+    shared: &Shared,
+) -> std::convert::Infallible {
+    while let Some(bytes) = queue.recv().await {
+        if let Err(error) = writer.send(bytes).await {
+            shared.change(|state| state.write_failure = Some(error.report()));
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// The error of a writer whose console cannot be written.
+pub(crate) fn not_writable(why: &str) -> Error {
+    Error::unavailable(format!("the console takes no input: {why}"))
+}

@@ -1,0 +1,46 @@
+//! Serial ports, consoles that several share, and scripted conversations.
+//!
+//! - [`SerialPort`], the driver `serial`: a terminal device, `loop://`, `socket://host:port` or `unix:///path`
+//!   ([`SerialConfig`] in exporter files).
+//! - [`ConsoleLog`] holds a console that takes one client only, keeps what it said last, and shares it.
+//! - [`Console`], made by [`SerialExt::expect`], waits for text and sends text:
+//!
+//! ```
+//! use std::time::Duration;
+//! use jumpstarter_driver_core::prelude::*;
+//! use jumpstarter_driver_serial::{SerialExt, SerialPort};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! let port = SerialPort::loopback();
+//! let mut console = port.expect().await?;
+//! console.send("version 1.2\r\n").await?;
+//! let found = console.wait_for_regex(r"version (\S+)\r", Duration::from_secs(10)).await?;
+//! assert_eq!(found.group(1).as_deref(), Some("1.2"));
+//! # Ok(()) }
+//! ```
+
+mod address;
+mod ansi;
+mod config;
+mod connection;
+mod console_log;
+mod console_reader;
+mod expect;
+mod login;
+mod paced;
+mod pattern;
+mod port;
+mod present;
+mod scrollback;
+mod tty;
+mod visible;
+
+pub use address::SerialAddress;
+pub use config::SerialConfig;
+pub use console_log::{ConsoleLog, Reconnect, SCROLLBACK};
+pub use console_reader::{ConsoleChunk, ConsoleReader, ConsoleWriter, ReadFrom};
+pub use expect::{Console, SerialExt};
+pub use pattern::{Match, Pattern};
+pub use port::SerialPort;
+pub use present::serial_devices;
+pub use visible::visible;

@@ -1,0 +1,122 @@
+//! What to wait for on a console, and what was found.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jumpstarter_driver_core::{Error, Result};
+use regex::bytes::Regex;
+
+/// Text or a regular expression to wait for.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    regex: Regex,
+    /// The length of a literal: how far back a new search has to begin.
+    literal: Option<usize>,
+    shown: String,
+}
+
+impl Pattern {
+    /// This text, as it is.
+    pub fn literal(text: &str) -> Self {
+        let escaped = regex::escape(text);
+        let regex = regex::bytes::RegexBuilder::new(&escaped).size_limit(usize::MAX).build();
+        let regex = regex.expect("escaped text is a valid expression of unlimited size");
+        Self { regex, literal: Some(text.len()), shown: format!("`{}`", crate::visible(text.as_bytes())) }
+    }
+
+    /// A regular expression in the syntax of the crate `regex`, over bytes: `(?-u:\xff)` is the byte 255, `(?m)` lets
+    /// `^` and `$` match at lines (which consoles end with `\r\n`), `(?i-u)` ignores the case of ASCII letters.
+    ///
+    /// Pitfall: it is tried on what has arrived so far. `\d+` matches the first digit of a number that is still on its
+    /// way: say what follows, as in `(\d+)\r`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong expression.
+    pub fn regex(expression: &str) -> Result<Self> {
+        let regex = Regex::new(expression).map_err(|error| {
+            Error::invalid_argument(format!("`{expression}` is not a regular expression")).with_source(error)
+        })?;
+        Ok(Self::from(regex))
+    }
+
+    /// Where the first match in `buffer` is, of which the first `searched` bytes are known to hold none.
+    pub(crate) fn place(&self, buffer: &[u8], searched: usize) -> Option<std::ops::Range<usize>> {
+        let from = self.literal.map_or(0, |length| (searched + 1).saturating_sub(length));
+        self.regex.find_at(buffer, from).map(|found| found.range())
+    }
+
+    /// The groups of the first match in `buffer`.
+    pub(crate) fn groups(&self, buffer: &[u8]) -> Vec<Option<Vec<u8>>> {
+        let captures = self.regex.captures(buffer);
+        let captures = captures.iter().flat_map(|captures| captures.iter().skip(1));
+        captures.map(|group| group.map(|group| group.as_bytes().to_vec())).collect()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl From<&str> for Pattern {
+    fn from(text: &str) -> Self {
+        Self::literal(text)
+    }
+}
+
+impl From<&&str> for Pattern {
+    fn from(text: &&str) -> Self {
+        Self::literal(text)
+    }
+}
+
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        Self::literal(&text)
+    }
+}
+
+impl From<Regex> for Pattern {
+    fn from(regex: Regex) -> Self {
+        let shown = format!("/{regex}/");
+        Self { regex, literal: None, shown }
+    }
+}
+
+impl From<&Pattern> for Pattern {
+    fn from(pattern: &Pattern) -> Self {
+        pattern.clone()
+    }
+}
+
+/// What was waited for, found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Which of the patterns it is, from 0.
+    pub index: usize,
+    /// Everything since the previous match up to this one.
+    pub before: Vec<u8>,
+    /// What matched.
+    pub matched: Vec<u8>,
+    /// The groups of a regular expression, from its first.
+    pub groups: Vec<Option<Vec<u8>>>,
+}
+
+impl Match {
+    /// [`before`](Self::before) as text; bytes that are not UTF-8 become `�`.
+    pub fn before_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.before)
+    }
+
+    /// [`matched`](Self::matched) as text; bytes that are not UTF-8 become `�`.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.matched)
+    }
+
+    /// A group of the regular expression as text, from 1 as in the expression; `None` if it took no part.
+    pub fn group(&self, number: usize) -> Option<Cow<'_, str>> {
+        let group = self.groups.get(number.checked_sub(1)?)?;
+        group.as_deref().map(String::from_utf8_lossy)
+    }
+}

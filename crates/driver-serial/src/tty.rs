@@ -1,0 +1,157 @@
+//! A terminal device, opened raw and for one user at a time.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use jumpstarter_driver_core::{Error, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::termios::{ControlModes, OptionalActions, isatty, tcgetattr, tcsetattr};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_serial::{SerialPort as _, SerialStream};
+
+use crate::present;
+
+/// The levels of the lines that somebody set; `None` leaves a line as the system has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Lines {
+    pub(crate) dtr: Option<bool>,
+    pub(crate) rts: Option<bool>,
+}
+
+/// An open terminal device. Dropping it closes it, off the runtime's threads: closing waits for unsent output.
+pub(crate) struct Tty {
+    stream: Option<SerialStream>,
+    /// Held until the device is closed; the next user waits for it.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Tty {
+    /// Opens `path`, raw, 8 data bits, no parity, one stop bit, no flow control. Blocks: for a blocking thread of a
+    /// runtime. Other processes are kept out (`TIOCEXCL` and an advisory lock).
+    pub(crate) fn open(
+        path: &Path,
+        baudrate: u32,
+        keep_lines_at_close: bool,
+        lines: Lines,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Self> {
+        // The library folds most errors into one, so the system's own answer is asked for first. This descriptor
+        // stays open until the library has its own: closing the only one would drop DTR for a moment.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let probe = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+            rustix::io::Errno::BUSY => in_use(path),
+            other => present::missing(path, other.into()),
+        })?;
+        let doing = || format!("opening serial device {}", path.display());
+        if !isatty(&probe) {
+            let error = Error::invalid_argument("it is not a terminal device");
+            return Err(error.with_hint("for a Unix socket write unix:///path").context(doing()));
+        }
+        if keep_lines_at_close {
+            let set = tcgetattr(&probe).and_then(|mut settings| {
+                settings.control_modes.remove(ControlModes::HUPCL);
+                tcsetattr(&probe, OptionalActions::Now, &settings)
+            });
+            set.map_err(|errno| {
+                Error::from(io::Error::from(errno)).context("clearing HUPCL").context(doing())
+            })?;
+        }
+        let builder = tokio_serial::new(path.to_string_lossy(), baudrate);
+        let stream = SerialStream::open(&builder).map_err(|error| match error.kind() {
+            tokio_serial::ErrorKind::NoDevice => in_use(path),
+            _ => Error::from(io::Error::from(error)).context(doing()),
+        })?;
+        let mut tty = Self { stream: Some(stream), turn: Some(turn) };
+        tty.set_lines(lines)?;
+        Ok(tty)
+    }
+
+    /// Sets the lines that are given.
+    pub(crate) fn set_lines(&mut self, lines: Lines) -> Result<()> {
+        let stream = self.stream.as_mut().expect("only Drop takes the stream");
+        if let Some(level) = lines.dtr {
+            stream.write_data_terminal_ready(level).map_err(|error| line_error("DTR", error))?;
+        }
+        if let Some(level) = lines.rts {
+            stream.write_request_to_send(level).map_err(|error| line_error("RTS", error))?;
+        }
+        Ok(())
+    }
+}
+
+fn in_use(path: &Path) -> Error {
+    let holders = present::holders(path);
+    let by = match holders.is_empty() {
+        true => "another driver of this program, or a process that it cannot see".to_owned(),
+        false => holders.join(", "),
+    };
+    Error::failed_precondition(format!("serial device {} is in use by {by}", path.display()))
+        .with_hint("end that program, or let it use the exporter too")
+}
+
+fn line_error(line: &str, error: tokio_serial::Error) -> Error {
+    // ENOTTY, as pseudo-terminals and gadgets without modem lines answer; the library keeps only its description.
+    if error.description.contains("typewriter") {
+        return Error::unimplemented(format!("this terminal device has no {line} line"));
+    }
+    Error::from(io::Error::from(error)).context(format!("setting {line}"))
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        let (stream, turn) = (self.stream.take(), self.turn.take());
+        let close = move || {
+            drop(stream);
+            drop(turn);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(close)),
+            Err(_) => close(),
+        }
+    }
+}
+
+impl fmt::Debug for Tty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tty").finish_non_exhaustive()
+    }
+}
+
+impl Tty {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut SerialStream> {
+        Pin::new(self.get_mut().stream.as_mut().expect("only Drop takes the stream"))
+    }
+}
+
+impl AsyncRead for Tty {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.stream().poll_read(cx, buf) {
+            // The other end of a pseudo-terminal is going (once gone, reads return nothing), or the adapter was
+            // pulled: the end, not a failure.
+            Poll::Ready(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Poll::Ready(Ok(()))
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Tty {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    /// Nothing: a write is in the kernel's queue at once, and waiting until the line has sent it would block.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing: a terminal has no half-close.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,193 @@
+//! Shared consoles.
+
+mod support;
+
+use std::sync::Arc;
+
+use jumpstarter_driver_core::{ByteSize, Channel, ErrorKind, Framing, Serial};
+use jumpstarter_driver_serial::{Console, ConsoleLog, ReadFrom, SerialPort};
+use support::{LONG, Pty, ended, receive, timely, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::sync::{Mutex, mpsc};
+
+#[tokio::test]
+async fn several_clients_share_a_terminal() {
+    let pty = Pty::open();
+    let log = ConsoleLog::new(SerialPort::device(&pty.path).connect().await.unwrap());
+    let (mut one, mut two) = (log.attach(), log.attach());
+    pty.write(b"boot\r\n").await;
+    assert_eq!(receive(&mut one, 6).await, b"boot\r\n");
+    assert_eq!(receive(&mut two, 6).await, b"boot\r\n");
+    one.send("from one").await.unwrap();
+    assert_eq!(pty.read(8).await, b"from one");
+    // One that goes concerns nobody else; one that comes later may ask for what was said.
+    one.finish().await.unwrap();
+    drop(one);
+    two.send("from two").await.unwrap();
+    assert_eq!(pty.read(8).await, b"from two");
+    assert_eq!(receive(&mut log.attach_from(ReadFrom::Start), 6).await, b"boot\r\n");
+    assert_eq!(receive(&mut log.attach_from(ReadFrom::Last(2)), 2).await, b"\r\n");
+    drop(pty);
+    ended(&mut two).await;
+    assert!(log.ended());
+    assert_eq!(log.last_lines(1), "boot");
+    assert_eq!(log.writer().send("x").await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_lost_and_delays_nobody() {
+    let (mut device, ours) = Channel::pair(Framing::Bytes);
+    let log = ConsoleLog::with_scrollback(ours, ByteSize::bytes(100));
+    let mut slow = log.read(ReadFrom::Start);
+    let mut writer_is_never_blocked = 0_u64;
+    for _ in 0..1000 {
+        timely(device.send(vec![b'.'; 50])).await.unwrap();
+        writer_is_never_blocked += 50;
+    }
+    device.send("end").await.unwrap();
+    until("all was read", || log.total_bytes() == writer_is_never_blocked + 3).await;
+    let chunk = slow.next().await.unwrap().unwrap();
+    assert_eq!((chunk.offset, chunk.skipped, chunk.bytes.len()), (49_903, 49_903, 100));
+    assert!(chunk.bytes.ends_with(b".end"));
+    assert_eq!(log.dropped_bytes(), 49_903);
+    assert_eq!(slow.offset(), log.total_bytes());
+    drop(device);
+    assert_eq!(timely(slow.next()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_read_from_does_not_block_writers_and_the_other_way_round() {
+    // The loopback takes input only while its output is read, which the log does whether or not anybody listens.
+    let log = ConsoleLog::new(SerialPort::loopback().connect().await.unwrap());
+    let mut client = log.attach();
+    for _ in 0..64 {
+        timely(client.send(vec![b'x'; 16 * 1024])).await.unwrap();
+    }
+    until("all came back", || log.total_bytes() == 1 << 20).await;
+}
+
+#[tokio::test]
+async fn dropping_the_log_closes_the_source_and_ends_the_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serial.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let log = ConsoleLog::new(SerialPort::unix_socket(&path).connect().await.unwrap());
+    let (mut device, _) = listener.accept().await.unwrap();
+    let (mut client, mut reader, writer) = (log.attach(), log.read(ReadFrom::Now), log.writer());
+    let other_handle = log.clone();
+    drop(log);
+    assert!(!other_handle.ended());
+    drop(other_handle);
+    let mut rest = Vec::new();
+    timely(device.read_to_end(&mut rest)).await.unwrap();
+    ended(&mut client).await;
+    assert_eq!(timely(reader.next()).await.unwrap(), None);
+    assert_eq!(timely(writer.send("x")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_for_a_dead_console_ends() {
+    let (device, ours) = Channel::pair(Framing::Bytes);
+    let log = ConsoleLog::new(ours);
+    let writer = log.writer();
+    let flood = tokio::spawn(async move {
+        loop {
+            if let Err(error) = writer.send("x").await {
+                return error.kind();
+            }
+        }
+    });
+    drop(device);
+    assert_eq!(timely(flood).await.unwrap(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_device_that_takes_no_input_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serial.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let log = ConsoleLog::new(SerialPort::unix_socket(&path).connect().await.unwrap());
+    let (mut device, _) = listener.accept().await.unwrap();
+    rustix::net::shutdown(&device, rustix::net::Shutdown::Read).unwrap();
+    let writer = log.writer();
+    let refused = async {
+        loop {
+            if let Err(error) = writer.send("help").await {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(timely(refused).await.kind(), ErrorKind::Unavailable);
+    device.write_all(b"Kernel panic").await.unwrap();
+    let mut console = Console::new(log.attach_from(ReadFrom::Start));
+    console.wait_for("Kernel panic", LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_in_a_full_queue_learns_that_the_device_takes_no_more() {
+    let (device, ours) = Channel::pair(Framing::Bytes);
+    let (reader, _writer) = device.split();
+    let log = ConsoleLog::new(ours);
+    let writer = log.writer();
+    let (full, mut filled) = mpsc::unbounded_channel();
+    let flood = tokio::spawn(async move {
+        loop {
+            full.send(()).unwrap();
+            if let Err(error) = writer.send("x").await {
+                return error.kind();
+            }
+        }
+    });
+    // What the pair and the queue hold, one under way and one that waits.
+    for _ in 0..16 + 16 + 1 + 1 {
+        timely(filled.recv()).await.unwrap();
+    }
+    drop(reader);
+    assert_eq!(timely(flood).await.unwrap(), ErrorKind::Unavailable);
+    assert!(!log.ended());
+}
+
+#[tokio::test]
+async fn clients_stay_when_the_source_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serial.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let port = Arc::new(SerialPort::unix_socket(&path));
+    let first = port.connect().await.unwrap();
+    let (mut device, _) = listener.accept().await.unwrap();
+    // The machine is started again whenever the test says so.
+    let (start, started) = mpsc::channel::<()>(1);
+    let started = Arc::new(Mutex::new(started));
+    let reconnect = Box::new(move || {
+        let (port, started) = (Arc::clone(&port), Arc::clone(&started));
+        Box::pin(async move {
+            match started.lock().await.recv().await {
+                Some(()) => port.connect().await.map(Some),
+                None => Ok(None),
+            }
+        }) as _
+    });
+    let log = ConsoleLog::reconnecting(first, ByteSize::mebibytes(1), reconnect);
+    let mut console = Console::new(log.attach());
+    device.write_all(b"first boot\r\n").await.unwrap();
+    console.wait_for("first boot", LONG).await.unwrap();
+    // It stops taking input before it goes: that must not stick.
+    rustix::net::shutdown(&device, rustix::net::Shutdown::Read).unwrap();
+    timely(async { while console.send("").await.is_ok() && log.writer().send("x").await.is_ok() {} }).await;
+    drop(device);
+    start.send(()).await.unwrap();
+    let (mut device, _) = listener.accept().await.unwrap();
+    device.write_all(b"second boot\r\n").await.unwrap();
+    console.wait_for("second boot", LONG).await.unwrap();
+    console.send_line("hello").await.unwrap();
+    let mut line = [0; 6];
+    timely(device.read_exact(&mut line)).await.unwrap();
+    assert_eq!(&line, b"hello\r");
+    assert!(!log.ended());
+    drop(start);
+    drop(device);
+    assert_eq!(console.wait_for("third boot", LONG).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(log.ended());
+}

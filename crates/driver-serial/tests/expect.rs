@@ -1,0 +1,206 @@
+//! Conversations with consoles.
+
+mod support;
+
+use std::time::Duration;
+
+use jumpstarter_driver_core::{Channel, ErrorKind, Framing, Secret, Serial};
+use jumpstarter_driver_serial::{Console, Pattern, SerialExt, SerialPort};
+use support::{LONG, Pty, timely};
+use tokio::time::timeout;
+
+/// Soon: for what never comes.
+const SOON: Duration = Duration::from_millis(50);
+
+fn console() -> (Channel, Console) {
+    let (device, ours) = Channel::pair(Framing::Bytes);
+    (device, Console::new(ours))
+}
+
+#[tokio::test]
+async fn matches_span_pieces_and_waits_go_on_behind_them() {
+    let (mut device, mut console) = console();
+    let speaking = tokio::spawn(async move {
+        for byte in b"a host login: b host login: rest" {
+            device.send(vec![*byte]).await.unwrap();
+        }
+        device
+    });
+    assert_eq!(console.wait_for("login: ", LONG).await.unwrap().before_text(), "a host ");
+    let second = console.wait_for_regex(r"(\w+) login: ", LONG).await.unwrap();
+    assert_eq!((second.before_text().as_ref(), second.group(1).as_deref()), ("b ", Some("host")));
+    assert_eq!((second.group(0), second.group(2)), (None, None));
+    drop(speaking.await.unwrap());
+    let error = console.wait_for("login: ", LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(console.unmatched(), b"rest");
+    assert_eq!(console.transcript_text(), "a host login: b host login: rest");
+}
+
+#[tokio::test]
+async fn the_first_in_the_stream_wins_then_the_first_in_the_list() {
+    let (mut device, mut console) = console();
+    device.send("abcd abcd").await.unwrap();
+    let found = console.wait_for_any(["cd", "bc", "bcd"], LONG).await.unwrap();
+    assert_eq!((found.index, found.text().as_ref()), (1, "bc"));
+    let mixed = [Pattern::literal("panic"), Pattern::regex("b(.)d").unwrap()];
+    let found = console.wait_for_any(&mixed, LONG).await.unwrap();
+    assert_eq!((found.index, found.before_text().as_ref(), found.group(1).as_deref()), (1, "d a", Some("c")));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_survive() {
+    let (mut device, mut console) = console();
+    device.send(&b"\xff\x00\xfe>ok"[..]).await.unwrap();
+    let found = console.wait_for_regex(r"(?-u:\xfe)>", LONG).await.unwrap();
+    assert_eq!((found.before, found.matched), (b"\xff\x00".to_vec(), b"\xfe>".to_vec()));
+}
+
+#[tokio::test]
+async fn a_deadline_says_what_was_seen() {
+    let (mut device, mut console) = console();
+    let error = console.wait_for("login: ", SOON).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(error.report().contains("nothing was received"), "{}", error.report());
+    device.send(format!("{}\r\n\x1b[31mKernel panic\x07", "x".repeat(5000))).await.unwrap();
+    let error = console.wait_for_any(["login: ", "# "], SOON).await.unwrap_err().report();
+    assert!(error.contains("no `login: ` or `# ` within 50ms"), "{error}");
+    assert!(error.ends_with("x\n\\x1b[31mKernel panic\\x07") && error.len() < 2300, "{error}");
+    // What was seen is still there, also after a wait was cancelled.
+    assert!(timeout(SOON, console.wait_for("# ", LONG)).await.is_err());
+    console.wait_for("panic", LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_the_console_ends_a_wait_at_once() {
+    let (mut device, mut console) = console();
+    device.send("Power down").await.unwrap();
+    let (waited, ()) =
+        tokio::join!(timely(console.wait_for("login: ", Duration::from_secs(3600))), async { drop(device) });
+    let error = waited.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("ended while waiting for `login: `"), "{}", error.report());
+    assert!(error.report().contains("Power down"), "{}", error.report());
+    assert_eq!(console.send("x").await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_flood_is_bounded_and_its_end_is_found() {
+    let (mut device, mut console) = console();
+    let flooding = tokio::spawn(async move {
+        for _ in 0..200 {
+            device.send(vec![b'.'; 16 * 1024]).await.unwrap();
+        }
+        device.send("done").await.unwrap();
+        device
+    });
+    let found = console.wait_for("done", LONG).await.unwrap();
+    assert!(found.before.len() <= 256 * 1024, "{}", found.before.len());
+    assert_eq!(console.transcript().len(), 1024 * 1024);
+    flooding.await.unwrap();
+}
+
+#[tokio::test]
+async fn sending_goes_on_receiving() {
+    // The loopback holds 64 KiB: it takes more only while somebody reads.
+    let mut console = SerialPort::loopback().expect().await.unwrap();
+    let text = "0123456789abcdef".repeat(20_000);
+    console.send(&text).await.unwrap();
+    console.send("!").await.unwrap();
+    console.wait_for("!", LONG).await.unwrap();
+    assert!(console.transcript() == format!("{text}!").into_bytes(), "{} bytes", console.transcript().len());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_twice_while_the_device_talks() {
+    let (mut device, mut console) = console();
+    let talking = tokio::spawn(async move {
+        let mut got = Vec::new();
+        while got.len() < 40 * 6 {
+            device.send("noise").await.unwrap();
+            got.extend_from_slice(&device.receive().await.unwrap().unwrap());
+        }
+        device.send("bye").await.unwrap();
+        got
+    });
+    for number in 0..40 {
+        console.send_line(format!("{number:05}")).await.unwrap();
+    }
+    console.wait_for("bye", LONG).await.unwrap();
+    let expected: String = (0..40).map(|number| format!("{number:05}\r")).collect();
+    assert_eq!(String::from_utf8(timely(talking).await.unwrap()).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_device_that_takes_nothing_is_a_deadline() {
+    let (_device, console) = console();
+    let mut console = console.send_deadline(SOON);
+    let mut last = Ok(());
+    for _ in 0..100 {
+        last = console.send("x").await;
+        if last.is_err() {
+            break;
+        }
+    }
+    assert_eq!(last.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn colours_can_be_removed() {
+    let (mut device, ours) = Channel::pair(Framing::Bytes);
+    let mut console = Console::new(ours).without_ansi().line_ending("\n");
+    for piece in ["\x1b[1;3", "2mroot@host\x1b", "[0m:~# "] {
+        device.send(piece).await.unwrap();
+    }
+    console.wait_for("root@host:~# ", LONG).await.unwrap();
+    console.send_line("id").await.unwrap();
+    assert_eq!(device.receive().await.unwrap().unwrap(), "id\n");
+}
+
+/// Plays getty and login on a real terminal, echoing as `echo_password` says.
+async fn getty(pty: &Pty, accept: bool, echo_password: bool) {
+    pty.write(b"Debian 12 tty\r\n\r\nhost login: ").await;
+    assert_eq!(pty.read(5).await, b"root\r");
+    pty.write(b"root\r\nPassword: ").await;
+    assert_eq!(pty.read(7).await, b"s3cret\r");
+    if echo_password {
+        pty.write(b"s3cret").await;
+    }
+    let answer: &[u8] =
+        if accept { b"\r\nLast login: today\r\nroot@host:~# " } else { b"\r\nLogin incorrect\r\n" };
+    pty.write(answer).await;
+}
+
+#[tokio::test]
+async fn logs_in_on_a_terminal() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    let serial: &dyn Serial = &port;
+    let mut console = serial.expect().await.unwrap();
+    let password = Secret::new("s3cret");
+    let (login, ()) =
+        tokio::join!(console.login("root", Some(&password), ":~# ", LONG), getty(&pty, true, false));
+    login.unwrap();
+    let (login, ()) =
+        tokio::join!(console.login("root", Some(&password), ":~# ", LONG), getty(&pty, false, false));
+    assert_eq!(login.unwrap_err().kind(), ErrorKind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_echoed_password_is_in_no_error() {
+    let pty = Pty::open();
+    let mut console = SerialPort::device(&pty.path).expect().await.unwrap();
+    let password = Secret::new("s3cret");
+    let (login, ()) = tokio::join!(
+        console.login("root", Some(&password), "never", Duration::from_secs(2)),
+        getty(&pty, true, true)
+    );
+    let error = login.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(
+        error.report().contains("Password: ***") && !error.report().contains("s3cret"),
+        "{}",
+        error.report()
+    );
+    assert!(!format!("{console:?}").contains("s3cret"));
+}

@@ -1,0 +1,107 @@
+//! The device's side of a serial port: a pseudo-terminal's master.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jumpstarter_driver_core::Channel;
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+/// Generous: a loaded machine is no failure.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// A pseudo-terminal.
+pub(crate) struct Pty {
+    pub(crate) master: AsyncFd<OwnedFd>,
+    pub(crate) path: PathBuf,
+}
+
+impl Pty {
+    pub(crate) fn open() -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
+        let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
+        #[expect(
+            deprecated,
+            reason = "the replacement is unsafe; an OwnedFd that is never replaced meets its contract"
+        )]
+        let master = AsyncFd::new(master).unwrap();
+        Self { master, path }
+    }
+
+    /// Reads exactly `count` bytes of what was written to the port.
+    pub(crate) async fn read(&self, count: usize) -> Vec<u8> {
+        let mut got = Vec::new();
+        let reading = async {
+            while got.len() < count {
+                let mut ready = self.master.readable().await.unwrap();
+                let mut buffer = vec![0; count - got.len()];
+                match ready
+                    .try_io(|fd| rustix::io::read(fd.get_ref(), &mut buffer[..]).map_err(io::Error::from))
+                {
+                    Ok(Ok(length)) => got.extend_from_slice(&buffer[..length]),
+                    Ok(Err(error)) => panic!("reading from the master: {error}"),
+                    Err(_would_block) => {}
+                }
+            }
+        };
+        let done = timeout(LONG, reading).await;
+        assert!(done.is_ok(), "only {got:?} arrived at the master");
+        got
+    }
+
+    /// Says something as the device.
+    pub(crate) async fn write(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let mut ready = timeout(LONG, self.master.writable()).await.unwrap().unwrap();
+            match ready.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
+                Ok(length) => bytes = &bytes[length.unwrap()..],
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+/// Receives exactly `count` bytes.
+pub(crate) async fn receive(channel: &mut Channel, count: usize) -> Vec<u8> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        let frame = timely(channel.receive()).await.unwrap();
+        got.extend_from_slice(&frame.unwrap_or_else(|| panic!("the channel ended after {got:?}")));
+    }
+    assert_eq!(got.len(), count, "more arrived: {got:?}");
+    got
+}
+
+/// Waits for the end of a channel.
+pub(crate) async fn ended(channel: &mut Channel) {
+    while let Some(frame) = timely(channel.receive()).await.unwrap() {
+        drop(frame);
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(LONG, waiting).await.is_ok(), "{what}: not in time");
+}
+
+/// The output of what has to end by itself, well before [`LONG`]: a mere timeout would also poll it a last time.
+pub(crate) async fn timely<F: Future>(future: F) -> F::Output {
+    let start = std::time::Instant::now();
+    let output = timeout(LONG, future).await.expect("an end in time");
+    assert!(start.elapsed() < LONG, "only the deadline woke it");
+    output
+}

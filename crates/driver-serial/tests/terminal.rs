@@ -1,0 +1,244 @@
+//! Terminal devices, on real pseudo-terminals.
+
+mod support;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_serial::{SerialConfig, SerialPort};
+use jumpstarter_supervise::{Command, Input, Sink};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::termios::{ControlModes, LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use support::{Pty, ended, receive, timely, until};
+use tokio::time::timeout;
+
+fn config(value: serde_json::Value) -> SerialConfig {
+    serde_json::from_value(value).expect("a configuration")
+}
+
+#[tokio::test]
+async fn every_byte_passes_both_ways_unchanged() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    let mut channel = port.connect().await.unwrap();
+    let all: Vec<u8> = (0..=255).collect();
+    channel.send(all.clone()).await.unwrap();
+    assert_eq!(pty.read(256).await, all);
+    pty.write(&all).await;
+    assert_eq!(receive(&mut channel, 256).await, all);
+}
+
+#[tokio::test]
+async fn settings_reach_the_terminal() {
+    let pty = Pty::open();
+    // On Linux the master answers with the settings of the terminal.
+    let mut before = tcgetattr(&pty.master).unwrap();
+    before.control_modes.insert(ControlModes::HUPCL);
+    tcsetattr(&pty.master, OptionalActions::Now, &before).unwrap();
+    for (disable_hupcl, baudrate) in [(false, 9600), (true, 1_500_000), (true, 12_345)] {
+        let url = pty.path.to_str().unwrap();
+        let port = SerialPort::new(config(
+            serde_json::json!({ "url": url, "baudrate": baudrate, "disable_hupcl": disable_hupcl }),
+        ));
+        let channel = port.connect().await.unwrap();
+        let now = tcgetattr(&pty.master).unwrap();
+        assert_eq!(now.output_speed(), baudrate);
+        assert_eq!(now.control_modes.contains(ControlModes::HUPCL), !disable_hupcl);
+        assert!(!now.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+        drop(channel);
+    }
+}
+
+#[tokio::test]
+async fn one_user_at_a_time_and_the_next_when_it_left() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    let first = port.connect().await.unwrap();
+    let error = port.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(error.report().contains("connected"), "{}", error.report());
+    drop(first);
+    let mut second = port.connect().await.unwrap();
+    assert_eq!(port.open_connections(), 1);
+    pty.write(b"hello").await;
+    assert_eq!(receive(&mut second, 5).await, b"hello");
+}
+
+#[tokio::test]
+async fn who_waits_gets_the_port_when_the_user_leaves() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    let first = port.connect().await.unwrap();
+    let (second, ()) = tokio::join!(port.connect(), async { drop(first) });
+    drop(second.unwrap());
+}
+
+#[tokio::test]
+async fn a_lock_of_somebody_else_is_respected() {
+    let pty = Pty::open();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let other = rustix::fs::open(&pty.path, flags, Mode::empty()).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    let port = SerialPort::device(&pty.path);
+    let error = port.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
+    assert!(error.report().contains("is in use by"), "{}", error.report());
+    flock(&other, FlockOperation::Unlock).unwrap();
+    port.connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn another_program_that_holds_the_device_is_named() {
+    let pty = Pty::open();
+    let script = format!("exec 3<>{}; flock -x 3 && echo held && read forever", pty.path.display());
+    let (told, mut held) = tokio::sync::mpsc::unbounded_channel();
+    let sink = Sink::lines(move |line| drop(told.send(line.to_owned())));
+    let holder =
+        Command::new("bash").args(["-c", &script]).stdin(Input::Piped).stdout(sink).spawn().await.unwrap();
+    assert_eq!(timely(held.recv()).await.as_deref(), Some("held"), "{}", holder.stderr_tail());
+    let port = SerialPort::device(&pty.path);
+    let error = port.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(error.report().contains(&format!("in use by bash (pid {})", holder.pid())), "{}", error.report());
+    holder.kill();
+    timely(holder.wait_gone()).await;
+    port.connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn close_ends_the_connection_and_frees_the_port() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    // Held, and polled by nobody: the port is free all the same.
+    let mut idle = port.connect().await.unwrap();
+    Serial::close(&port).await.unwrap();
+    let mut next = port.connect().await.unwrap();
+    ended(&mut idle).await;
+    assert_eq!(idle.send("x").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    // One that waits for bytes sees the end at once.
+    let (end, closed) = tokio::join!(timely(next.receive()), Driver::close(&port));
+    closed.unwrap();
+    assert_eq!(end.unwrap(), None);
+    Driver::close(&port).await.unwrap();
+    assert_eq!(port.open_connections(), 0);
+}
+
+#[tokio::test]
+async fn the_end_of_the_device_is_the_end_of_the_channel() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    let mut channel = port.connect().await.unwrap();
+    pty.write(b"last words").await;
+    assert_eq!(receive(&mut channel, 10).await, b"last words");
+    let path = pty.path.clone();
+    drop(pty);
+    ended(&mut channel).await;
+    drop(channel);
+    let error = port.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?} at {}", path.display());
+}
+
+#[tokio::test]
+async fn lines_that_are_not_there_are_unimplemented() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    for connected in [false, true] {
+        let channel = if connected { Some(port.connect().await.unwrap()) } else { None };
+        assert_eq!(port.set_dtr(true).await.unwrap_err().kind(), ErrorKind::Unimplemented);
+        let error = port.set_rts(false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unimplemented);
+        assert!(error.report().contains("RTS"), "{}", error.report());
+        drop(channel);
+    }
+    let error = SerialPort::loopback().set_dtr(true).await.unwrap_err();
+    assert_eq!(error.report(), "loop:// has no DTR line");
+}
+
+#[tokio::test]
+async fn cancelled_connects_leave_the_port_free() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    for _ in 0..20 {
+        // Polled once: the thread that opens the port is under way when the call is dropped.
+        drop(timeout(std::time::Duration::ZERO, port.connect()).await);
+    }
+    let mut channel = port.connect().await.unwrap();
+    channel.send("here").await.unwrap();
+    assert_eq!(pty.read(4).await, b"here");
+}
+
+#[tokio::test]
+async fn the_limit_of_characters_per_second_holds() {
+    let pty = Pty::open();
+    let url = pty.path.to_str().unwrap();
+    let port = SerialPort::new(config(serde_json::json!({ "url": url, "cps": 200 })));
+    let mut channel = port.connect().await.unwrap();
+    let start = std::time::Instant::now();
+    channel.send(vec![b'x'; 101]).await.unwrap();
+    assert!(start.elapsed().as_millis() >= 500, "{:?}", start.elapsed());
+    assert_eq!(pty.read(101).await.len(), 101);
+    // A write that waits for its turn ends with the port.
+    let port = SerialPort::new(config(serde_json::json!({ "url": "loop://", "cps": 0.01 })));
+    let (mut reader, mut writer) = port.connect().await.unwrap().split();
+    let sending = tokio::spawn(async move { writer.send("never sent").await });
+    assert_eq!(timely(reader.receive()).await.unwrap().unwrap(), "n");
+    drop(reader);
+    tokio::task::yield_now().await;
+    Serial::close(&port).await.unwrap();
+    let sent = timely(sending).await.unwrap();
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_missing_device_is_named_when_the_driver_opens() {
+    let missing = serde_json::json!({ "url": "/dev/ttyUSB97531" });
+    let error = config(missing.clone()).open(OpenContext::at("board.console")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(
+        error.report().contains("/dev/ttyUSB97531") && error.hint().unwrap().contains("plugged in"),
+        "{error:?}"
+    );
+    for device in jumpstarter_driver_serial::serial_devices() {
+        assert!(error.hint().unwrap().contains(device.to_str().unwrap()), "{error:?}");
+    }
+    let mut unchecked = config(missing);
+    unchecked.check_present = false;
+    let port = unchecked.open(OpenContext::at("board.console")).await.unwrap();
+    assert_eq!(port.connect().await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_no_terminal_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = SerialPort::device(file.path()).connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+}
+
+#[tokio::test]
+async fn dropping_a_channel_closes_the_device() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    let channel = port.connect().await.unwrap();
+    let device = pty.path.canonicalize().unwrap();
+    let open_here = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == device)).count()
+    };
+    assert_eq!(open_here(), 1);
+    drop(channel);
+    until("the device is closed", || open_here() == 0).await;
+}
+
+#[test]
+fn configurations_are_checked() {
+    let wrong = config(serde_json::json!({ "url": "loop://", "baudrate": 0, "cps": -1 }));
+    let fields: Vec<String> = wrong.check().into_iter().map(|problem| problem.field).collect();
+    assert_eq!(fields, ["baudrate", "cps"]);
+    for unknown in
+        [serde_json::json!({ "url": "loop://", "baud": 1 }), serde_json::json!({ "url": "lop://" })]
+    {
+        assert!(serde_json::from_value::<SerialConfig>(unknown).is_err());
+    }
+    let entry =
+        jumpstarter_driver_core::registry::find("jumpstarter_driver_pyserial.driver.PySerial").unwrap();
+    assert_eq!(entry.name, "serial");
+    assert_eq!((entry.interfaces)()[0].name, "serial");
+}
