@@ -1,0 +1,30 @@
+//! The cases, one file a group, and the one list of them.
+
+mod echo;
+mod flasher;
+mod generic;
+mod loopback;
+mod network;
+mod power;
+mod serial;
+
+use crate::case::Case;
+
+/// The cases of a group: `generic`, an interface's name, or an option's (`echo`, `loopback`).
+pub fn of(group: &str) -> &'static [Case] {
+    match group {
+        "generic" => crate::__cases!(table generic),
+        "power" => crate::__cases!(table power),
+        "network" => crate::__cases!(table network),
+        "echo" => crate::__cases!(table echo),
+        "serial" => crate::__cases!(table serial),
+        "loopback" => crate::__cases!(table loopback),
+        "flasher" => crate::__cases!(table flasher),
+        _ => &[],
+    }
+}
+
+/// Every case.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    ["generic", "power", "network", "echo", "serial", "loopback", "flasher"].into_iter().flat_map(of)
+}

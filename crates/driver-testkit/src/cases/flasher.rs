@@ -1,0 +1,297 @@
+//! Cases of `Flasher`. Each flashes [`image::old`], then something with [`image::new`], and reads back.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use jumpstarter_driver_core::{ErrorKind, ImageSink, ImageSource, Progress, Result};
+use tokio::io::AsyncWrite;
+use tokio::sync::Notify;
+
+use crate::case::{MustSucceed, Outcome, ensure};
+use crate::image;
+use crate::instance::Instance;
+
+/// FLASHER-1: what was flashed is what is dumped.
+pub(crate) async fn raw_image_comes_back(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    holds(instance, &image::old()).await?;
+    flash(instance, ImageSource::bytes(image::new())).await.must("flashing over an image")?;
+    holds(instance, &image::new()).await
+}
+
+/// FLASHER-2: an image compressed with gzip is written decompressed.
+pub(crate) async fn gzip_image_is_decompressed(instance: &Instance) -> Outcome {
+    decompressed(instance, "gzip").await
+}
+
+/// FLASHER-3: an image compressed with xz is written decompressed.
+pub(crate) async fn xz_image_is_decompressed(instance: &Instance) -> Outcome {
+    decompressed(instance, "xz").await
+}
+
+/// FLASHER-4: an image compressed with bzip2 is written decompressed.
+pub(crate) async fn bzip2_image_is_decompressed(instance: &Instance) -> Outcome {
+    decompressed(instance, "bzip2").await
+}
+
+/// FLASHER-5: an image compressed with zstd is written decompressed.
+pub(crate) async fn zstd_image_is_decompressed(instance: &Instance) -> Outcome {
+    decompressed(instance, "zstd").await
+}
+
+/// FLASHER-6: a transfer that ends before its announced length is `DataLoss`, and the old image stays.
+pub(crate) async fn truncated_transfer_is_data_loss(instance: &Instance) -> Outcome {
+    let image = Bytes::from(image::new());
+    let half = image.slice(..image.len() / 2);
+    let source = ImageSource::stream(stream::iter([Ok(half)]), Some(image.len() as u64));
+    refused(instance, source, "a truncated transfer", &[ErrorKind::DataLoss]).await
+}
+
+/// FLASHER-7: a compressed image that ends early is `DataLoss`, and the old image stays.
+pub(crate) async fn truncated_compression_is_refused(instance: &Instance) -> Outcome {
+    for tool in ["gzip", "xz", "bzip2", "zstd"] {
+        let whole = compressed(tool);
+        let source = ImageSource::bytes(whole.slice(..whole.len() * 2 / 3));
+        refused(instance, source, &format!("a truncated {tool} image"), &[ErrorKind::DataLoss]).await?;
+    }
+    Ok(())
+}
+
+/// FLASHER-8: a source that fails half-way fails the flash, and the old image stays.
+pub(crate) async fn failing_source_is_refused(instance: &Instance) -> Outcome {
+    let image = Bytes::from(image::new());
+    let failure = || io::Error::new(io::ErrorKind::ConnectionReset, "the source failed, as the test wants");
+    let source =
+        ImageSource::stream(stream::iter([Ok(image.slice(..image.len() / 2)), Err(failure())]), None);
+    refused(instance, source, "a source that fails half-way", &[]).await
+}
+
+/// FLASHER-9: an image of another SHA-256 than expected is `DataLoss`, the old image stays, and the right one passes.
+pub(crate) async fn digest_is_checked(instance: &Instance) -> Outcome {
+    let wanted =
+        |digest: &str| ImageSource::bytes(image::new()).expect_sha256(digest).must("expecting a digest");
+    let wrong = "0123456789abcdef".repeat(4);
+    refused(instance, wanted(&wrong)?, "an image of another digest", &[ErrorKind::DataLoss]).await?;
+    flash(instance, wanted(image::NEW_SHA256)?).await.must("flashing an image of the expected digest")?;
+    holds(instance, &image::new()).await
+}
+
+/// FLASHER-10: an empty source is refused, and the old image stays.
+pub(crate) async fn empty_source_is_refused(instance: &Instance) -> Outcome {
+    refused(instance, ImageSource::bytes(Bytes::new()), "an empty source", &[]).await?;
+    let nothing = stream::iter(Vec::<io::Result<Bytes>>::new());
+    refused(instance, ImageSource::stream(nothing, None), "an empty stream", &[]).await
+}
+
+/// FLASHER-11: a target that does not exist is `InvalidArgument` or `NotFound`, for flashing and for dumping.
+pub(crate) async fn unknown_target_is_refused(instance: &Instance) -> Outcome {
+    let known = |error: &jumpstarter_driver_core::Error| {
+        [ErrorKind::InvalidArgument, ErrorKind::NotFound].contains(&error.kind())
+    };
+    let target = || Some("no-such-target".to_owned());
+    instance.doing("flashing an unknown target");
+    match instance.flasher().flash(ImageSource::bytes(image::new()), target()).await {
+        Err(error) if known(&error) => {}
+        Ok(()) if instance.options.any_target => return Ok(()),
+        outcome => return Err(format!("flashing an unknown target is {outcome:?}")),
+    }
+    instance.doing("dumping an unknown target");
+    match instance.flasher().dump(ImageSink::writer(tokio::io::sink()), target()).await {
+        Err(error) if known(&error) => Ok(()),
+        outcome => Err(format!("dumping an unknown target is {outcome:?}")),
+    }
+}
+
+/// FLASHER-12: a flash that is cancelled half-way leaves the old image, and the next flash works.
+pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(image::old())).await.must("flashing the old image")?;
+    let image = Bytes::from(image::new());
+    let (reached, half) = (Arc::new(Notify::new()), image.slice(..image.len() / 2));
+    let at_half = Arc::clone(&reached);
+    let stalls = stream::once(async move {
+        at_half.notify_one();
+        std::future::pending::<io::Result<Bytes>>().await
+    });
+    let source = ImageSource::stream(stream::iter([Ok(half)]).chain(stalls), Some(image.len() as u64));
+    let (flasher, target) = (instance.flasher(), instance.options.target.clone());
+    let task = tokio::spawn(async move { flasher.flash(source, target).await });
+    instance.doing("waiting for the flash to read half of its source");
+    reached.notified().await;
+    task.abort();
+    ensure!(task.await.is_err_and(|error| error.is_cancelled()), "a flash ended before its source");
+    if !instance.options.in_place {
+        holds(instance, &image::old()).await.map_err(|why| format!("after a cancelled flash {why}"))?;
+    }
+    flash(instance, ImageSource::bytes(image::new())).await.must("flashing after a cancelled flash")?;
+    holds(instance, &image::new()).await
+}
+
+/// FLASHER-13: the progress of a flash never shrinks, and ends at the source's length.
+pub(crate) async fn progress_grows_to_the_end(instance: &Instance) -> Outcome {
+    let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
+    let teller = Arc::clone(&told);
+    let source = ImageSource::bytes(compressed("zstd"))
+        .with_observer(move |progress| teller.lock().unwrap_or_else(PoisonError::into_inner).push(progress));
+    flash(instance, source).await.must("flashing")?;
+    let told = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let grows = told.windows(2).all(|pair| pair[0].transferred_bytes <= pair[1].transferred_bytes);
+    ensure!(grows, "the progress shrinks: {told:?}");
+    let length = compressed("zstd").len() as u64;
+    let last = told.last().map(|progress| progress.transferred_bytes);
+    ensure!(last == Some(length), "the source has {length} bytes, the last progress is {last:?}");
+    Ok(())
+}
+
+/// FLASHER-14: a dump to a file replaces that file with the image.
+pub(crate) async fn dump_to_a_file_is_whole(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    let folder = tempfile::tempdir().map_err(|error| format!("making a folder: {error}"))?;
+    let path = folder.path().join("dumped.img");
+    std::fs::write(&path, "from before").map_err(|error| format!("writing a file: {error}"))?;
+    instance.doing("dumping to a file");
+    let target = instance.options.target.clone();
+    instance.flasher().dump(ImageSink::path(&path), target).await.must("dumping to a file")?;
+    let dumped = std::fs::read(&path).map_err(|error| format!("reading the dumped file: {error}"))?;
+    compare(&dumped, &image::old())?;
+    let entries =
+        std::fs::read_dir(folder.path()).map_err(|error| format!("listing a folder: {error}"))?.count();
+    ensure!(entries == 1, "{} files lie beside the dumped one", entries - 1);
+    Ok(())
+}
+
+/// FLASHER-15: a dump whose target fails is an error, and the next dump works.
+pub(crate) async fn failing_dump_is_an_error(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    instance.doing("dumping to a target that fails");
+    let target = instance.options.target.clone();
+    let outcome = instance.flasher().dump(ImageSink::writer(Broken), target).await;
+    ensure!(outcome.is_err(), "a dump to a target that fails succeeded");
+    holds(instance, &image::old()).await
+}
+
+/// FLASHER-16: a dump that is cancelled leaves the flasher usable and the image as it was.
+pub(crate) async fn cancelled_dump_can_be_repeated(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    let reached = Arc::new(Notify::new());
+    let (sink, flasher) = (ImageSink::writer(Stuck(Arc::clone(&reached))), instance.flasher());
+    let target = instance.options.target.clone();
+    let task = tokio::spawn(async move { flasher.dump(sink, target).await });
+    instance.doing("waiting for the dump to write");
+    reached.notified().await;
+    task.abort();
+    ensure!(task.await.is_err_and(|error| error.is_cancelled()), "a dump to a stuck target ended");
+    holds(instance, &image::old()).await?;
+    flash(instance, ImageSource::bytes(image::new())).await.must("flashing after a cancelled dump")
+}
+
+/// FLASHER-17: of flashes at once, each succeeds or is refused, and what is there afterwards is one of them whole.
+pub(crate) async fn concurrent_flashes_do_not_mix(instance: &Instance) -> Outcome {
+    instance.doing("flashing two images at once");
+    let both = tokio::join!(
+        flash(instance, ImageSource::bytes(image::old())),
+        flash(instance, ImageSource::bytes(image::new())),
+    );
+    ensure!(both.0.is_ok() || both.1.is_ok(), "of two flashes at once both failed: {both:?}");
+    let found = dump(instance).await?;
+    let is = |image: Vec<u8>| found.starts_with(&image);
+    let expected = (both.0.is_ok() && is(image::old())) || (both.1.is_ok() && is(image::new()));
+    ensure!(expected, "after two flashes at once ({both:?}) neither image is there");
+    Ok(())
+}
+
+async fn flash(instance: &Instance, source: ImageSource) -> Result<()> {
+    instance.doing("flashing");
+    instance.flasher().flash(source, instance.options.target.clone()).await
+}
+
+fn compressed(tool: &str) -> Bytes {
+    Bytes::from_static(image::new_compressed(tool).unwrap_or_default())
+}
+
+async fn decompressed(instance: &Instance, tool: &str) -> Outcome {
+    flash(instance, ImageSource::bytes(compressed(tool))).await.must(&format!("flashing a {tool} image"))?;
+    holds(instance, &image::new()).await
+}
+
+/// Flashes what must be refused over the old image, which must stay. No kinds: any will do.
+async fn refused(instance: &Instance, source: ImageSource, what: &str, kinds: &[ErrorKind]) -> Outcome {
+    flash(instance, ImageSource::bytes(image::old())).await.must("flashing the old image")?;
+    match flash(instance, source).await {
+        Ok(()) => return Err(format!("flashing {what} succeeded")),
+        Err(error) if kinds.is_empty() || kinds.contains(&error.kind()) => {}
+        Err(error) => return Err(format!("flashing {what} is not {kinds:?} but {error:?}")),
+    }
+    if instance.options.in_place {
+        return Ok(());
+    }
+    holds(instance, &image::old()).await.map_err(|why| format!("after {what} {why}"))
+}
+
+async fn holds(instance: &Instance, image: &[u8]) -> Outcome {
+    compare(&dump(instance).await?, image)
+}
+
+/// A device is longer than its image; what follows is not ours.
+fn compare(found: &[u8], image: &[u8]) -> Outcome {
+    let same = found.iter().zip(image).take_while(|(found, wanted)| found == wanted).count();
+    ensure!(
+        same == image.len(),
+        "{} bytes were dumped, of {} they agree in the first {same}",
+        found.len(),
+        image.len()
+    );
+    Ok(())
+}
+
+async fn dump(instance: &Instance) -> std::result::Result<Vec<u8>, String> {
+    instance.doing("dumping");
+    let dumped = Collected::default();
+    let target = instance.options.target.clone();
+    instance.flasher().dump(ImageSink::writer(dumped.clone()), target).await.must("dumping")?;
+    let mut bytes = dumped.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut *bytes))
+}
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Collected(Arc<Mutex<Vec<u8>>>);
+
+/// Fails.
+struct Broken;
+
+/// Never takes anything, and tells when somebody tries.
+struct Stuck(Arc<Notify>);
+
+macro_rules! writer {
+    ($type:ident, |$self:ident, $bytes:ident| $write:expr) => {
+        impl AsyncWrite for $type {
+            fn poll_write(
+                $self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                $bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                $write
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+    };
+}
+
+writer!(Collected, |self, bytes| {
+    self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+    Poll::Ready(Ok(bytes.len()))
+});
+writer!(Broken, |self, _bytes| Poll::Ready(Err(io::Error::other("the target fails, as the test wants"))));
+writer!(Stuck, |self, _bytes| {
+    self.0.notify_one();
+    Poll::Pending
+});

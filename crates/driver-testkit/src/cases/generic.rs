@@ -1,0 +1,209 @@
+//! Cases of every driver, whatever its interfaces.
+
+use std::collections::BTreeSet;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{join_all, poll_fn};
+use jumpstarter_driver_core::arguments::{Argument, Arguments};
+use jumpstarter_driver_core::interface::{
+    InterfaceDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
+};
+use jumpstarter_driver_core::{ErrorKind, ImageSink, ImageSource, Result};
+use serde_json::{Value, json};
+
+use crate::case::{MustSucceed, Outcome, ensure};
+use crate::instance::{Instance, Method};
+
+/// GENERIC-1: the driver offers the interfaces that its author lists, and the registry knows the same ones.
+pub(crate) async fn interfaces_are_as_listed(instance: &Instance) -> Outcome {
+    let names =
+        |list: &[&'static InterfaceDescriptor]| list.iter().map(|one| one.name).collect::<BTreeSet<_>>();
+    let listed = names(&instance.listed);
+    let offered: Vec<_> = instance.driver().interfaces().descriptors().collect();
+    ensure!(names(&offered) == listed, "the test lists {listed:?}, the driver offers {:?}", names(&offered));
+    let registered = names(instance.registered.as_ref()?);
+    ensure!(registered == listed, "the test lists {listed:?}, the registry {registered:?}");
+    Ok(())
+}
+
+/// GENERIC-2: an opened and closed driver leaves no process, open file, socket or temporary file.
+pub(crate) async fn closing_releases_everything(_: &Instance) -> Outcome {
+    Ok(()) // The runner closes and looks, as after every case.
+}
+
+/// GENERIC-3: a driver that is dropped without being closed leaves nothing either.
+pub(crate) async fn dropping_releases_everything(instance: &Instance) -> Outcome {
+    instance.leave_unclosed(); // The runner drops and looks.
+    Ok(())
+}
+
+/// GENERIC-4: closing again succeeds; so does closing from many tasks at once.
+pub(crate) async fn close_is_idempotent(instance: &Instance) -> Outcome {
+    instance.doing("closing from four tasks at once");
+    for outcome in join_all((0..4).map(|_| instance.close())).await {
+        outcome.must("one of four closes at once")?;
+    }
+    instance.doing("closing again");
+    instance.close().await.must("closing again")
+}
+
+/// GENERIC-5: a reset succeeds, again and again.
+pub(crate) async fn reset_is_idempotent(instance: &Instance) -> Outcome {
+    instance.doing("resetting");
+    instance.driver().reset().await.must("the first reset")?;
+    instance.driver().reset().await.must("the second reset")
+}
+
+/// GENERIC-6: a method that does not exist is `NotFound`, and the error lists those that do.
+pub(crate) async fn unknown_method_is_not_found(instance: &Instance) -> Outcome {
+    let method = "no_such_method";
+    for adapter in instance.adapters() {
+        let outcome = instance.call(adapter, method, MethodKind::Unary, Arguments::new()).await;
+        let Err(error) = outcome else { return Err("an unknown method succeeded".to_owned()) };
+        ensure!(error.kind() == ErrorKind::NotFound, "an unknown method is {error:?}");
+        let report = error.report();
+        let listed = |adapter: &std::sync::Arc<dyn crate::instance::Adapter>| {
+            adapter.descriptor().methods.iter().all(|method| report.contains(method.name))
+        };
+        ensure!(instance.adapters().iter().any(listed), "it does not list the methods: {report}");
+    }
+    Ok(())
+}
+
+/// GENERIC-7: an argument too many is `InvalidArgument`.
+pub(crate) async fn surplus_argument_is_refused(instance: &Instance) -> Outcome {
+    for method in instance.methods() {
+        let mut arguments = plausible(&method);
+        arguments.push(Argument::Value(json!("surplus")));
+        refused(instance, &method, arguments, "an argument too many").await?;
+    }
+    Ok(())
+}
+
+/// GENERIC-8: an argument of the wrong type is `InvalidArgument`.
+pub(crate) async fn argument_of_wrong_type_is_refused(instance: &Instance) -> Outcome {
+    for method in instance.methods() {
+        for (position, parameter) in method.descriptor.parameters.iter().enumerate() {
+            // A parameter that takes any value has no wrong type.
+            if parameter.type_name.ends_with("Value") || parameter.type_name.ends_with("Value>") {
+                continue;
+            }
+            let mut arguments = plausible(&method);
+            arguments[position] = Argument::Value(json!([[["wrong"]]]));
+            refused(instance, &method, arguments, &format!("a wrong `{}`", parameter.name)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// GENERIC-9: after a close every call ends, with whatever outcome, and what it opened is released by another close.
+pub(crate) async fn calls_after_close_end(instance: &Instance) -> Outcome {
+    instance.close().await.must("closing")?;
+    for method in instance.methods() {
+        instance.doing(format!("calling `{}` after a close", method.descriptor.name));
+        drop(call(instance, &method, plausible(&method)).await);
+    }
+    instance.doing("resetting after a close");
+    drop(instance.driver().reset().await);
+    Ok(())
+}
+
+/// GENERIC-10: calls from many tasks at once all end, and the driver can be reset afterwards.
+pub(crate) async fn concurrent_calls_end(instance: &Instance) -> Outcome {
+    let methods: Vec<Method> = instance.methods().into_iter().filter(is_callable).collect();
+    instance.doing("calling every method from eight tasks at once");
+    let tasks: Vec<_> = (0..8)
+        .flat_map(|_| methods.iter().map(|method| tokio::spawn(call(instance, method, plausible(method)))))
+        .collect();
+    for task in tasks {
+        task.await.map_err(|error| format!("a concurrent call panicked: {error}"))?.ok();
+    }
+    instance.doing("resetting after concurrent calls");
+    instance.driver().reset().await.must("a reset after concurrent calls")
+}
+
+/// GENERIC-11: a call that is dropped half-way leaves the driver usable: the same call ends as it did before.
+pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outcome {
+    for method in instance.methods().into_iter().filter(is_callable) {
+        let name = method.descriptor.name;
+        instance.doing(format!("calling `{name}`"));
+        // The second call is the measure: some methods differ the first time.
+        drop(call(instance, &method, plausible(&method)).await);
+        let before = ending(&call(instance, &method, plausible(&method)).await);
+        for polls in [1, 2, 5] {
+            let mut cancelled = call(instance, &method, plausible(&method));
+            for _ in 0..polls {
+                let ended = poll_fn(|context| Poll::Ready(cancelled.as_mut().poll(context).is_ready())).await;
+                if ended {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(cancelled);
+            instance.doing(format!("calling `{name}` after a dropped call"));
+            let mut after = ending(&call(instance, &method, plausible(&method)).await);
+            // A port that only one can hold may be released a moment later.
+            for _ in 0..100 {
+                if after == before {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                after = ending(&call(instance, &method, plausible(&method)).await);
+            }
+            ensure!(after == before, "`{name}` ended with {before}, and with {after} after a dropped call");
+        }
+    }
+    Ok(())
+}
+
+fn ending(outcome: &Result<Reply>) -> String {
+    match outcome {
+        Ok(_) => "success".to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// Whether the suite can call it without knowing what its arguments mean.
+fn is_callable(method: &Method) -> bool {
+    method.descriptor.parameters.iter().all(|parameter| parameter.optional || parameter.type_name == "bool")
+}
+
+fn call(
+    instance: &Instance,
+    method: &Method,
+    arguments: Vec<Argument>,
+) -> futures_util::future::BoxFuture<'static, Result<Reply>> {
+    let descriptor = method.descriptor;
+    instance.call(&method.adapter, descriptor.name, descriptor.kind, arguments.into_iter().collect())
+}
+
+async fn refused(instance: &Instance, method: &Method, arguments: Vec<Argument>, what: &str) -> Outcome {
+    let name = method.descriptor.name;
+    instance.doing(format!("calling `{name}` with {what}"));
+    match call(instance, method, arguments).await {
+        Err(error) if error.kind() == ErrorKind::InvalidArgument => Ok(()),
+        Err(error) => Err(format!("`{name}` with {what} is {error:?}")),
+        Ok(_) => Err(format!("`{name}` with {what} succeeded")),
+    }
+}
+
+/// Arguments of the right types, as far as these tell.
+fn plausible(method: &Method) -> Vec<Argument> {
+    method.descriptor.parameters.iter().map(plausible_argument).collect()
+}
+
+fn plausible_argument(parameter: &ParameterDescriptor) -> Argument {
+    match parameter.kind {
+        ParameterKind::Source => Argument::Source(ImageSource::bytes("conformance")),
+        ParameterKind::Sink => Argument::Sink(ImageSink::writer(tokio::io::sink())),
+        _ if parameter.optional => Argument::Value(Value::Null),
+        _ => Argument::Value(match parameter.type_name {
+            "bool" => json!(false),
+            "String" => json!("conformance"),
+            "f32" | "f64" => json!(1.0),
+            name if name.starts_with(['u', 'i']) => json!(1),
+            _ => Value::Null,
+        }),
+    }
+}

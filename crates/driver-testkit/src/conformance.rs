@@ -1,0 +1,192 @@
+//! The macro that makes a test of every case, and the list of cases behind it.
+
+/// Makes a test of every case of a driver's interfaces, each as `direct` (the driver itself) and as `proxy` (the
+/// typed proxy over an in-process caller): `power::on_is_idempotent::proxy`.
+///
+/// ```ignore
+/// conformance!(RelayConfig, { "port": fake_board(), "channel": 1 }, [power]);
+/// conformance!(mod slow, TcpConfig, { "host": "127.0.0.1", "port": echo().await }, [network(echo)], deadline: 120 s);
+/// ```
+///
+/// - The configuration is what an exporter file would hold, as in `serde_json::json!`. Its values may be any
+///   expressions; they are evaluated once a case, inside a tokio runtime, and may await. What they start (a fake
+///   board, a server) lives until the case's process ends.
+/// - The list names every interface that the driver offers, no more and no less. `network(echo)` says that the
+///   peer sends back what it gets, `serial(loopback)` that the port does; both add cases.
+///   `flasher(target("root"))` flashes another target than the default one, and `flasher(in_place)` says that the
+///   old image cannot outlive a failed flash, and `flasher(any_target)` that any name is a target. `custom Machine` is an interface of the driver's own, which gets the
+///   generic cases.
+/// - `deadline: 120 s` replaces the 30 seconds that a case may take.
+/// - `waive: { "GENERIC-9": "the bus is shared" }` skips the cases of a duty that is a SHOULD.
+/// - `mod name,` in front puts the tests into a module: for several drivers in a file.
+///
+/// Each case runs in a process of its own with an empty temporary folder, on an instance of its own, and fails if a
+/// process, socket or file is left when that is closed. Files in folders that the configuration's expressions made
+/// may stay (a flashed image), but hidden ones and sockets may not.
+#[macro_export]
+macro_rules! conformance {
+    (mod $name:ident, $($rest:tt)*) => {
+        mod $name {
+            #[allow(unused_imports, reason = "the configuration may name nothing from outside")]
+            use super::*;
+            $crate::conformance! { $($rest)* }
+        }
+    };
+    (
+        $config:ty, { $($json:tt)* }, [$($interfaces:tt)*]
+        $(, deadline: $seconds:literal s)?
+        $(, waive: { $($duty:literal: $reason:literal),* $(,)? })? $(,)?
+    ) => {
+        fn __fixture() -> $crate::Fixture<$config> {
+            let fixture = $crate::Fixture::<$config>::new(|| ::std::boxed::Box::pin(async {
+                $crate::__private::json!({ $($json)* })
+            }));
+            $(let fixture = fixture.deadline($crate::__private::Duration::from_secs($seconds));)?
+            $($(let fixture = fixture.waive($duty, $reason);)*)?
+            $crate::__listed! { fixture, $($interfaces)* }
+        }
+        $crate::__cases! { test generic }
+        $crate::__tests! { $($interfaces)* }
+    };
+}
+
+/// Adds the listed interfaces to a fixture.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __listed {
+    ($fixture:expr, custom $interface:path $(, $($rest:tt)*)?) => {
+        $crate::__listed! { $fixture.custom::<dyn $interface>(|driver| driver), $($($rest)*)? }
+    };
+    ($fixture:expr, $name:ident $(($($option:ident $(($value:expr))?),*))? $(, $($rest:tt)*)?) => {
+        $crate::__listed! { $fixture.$name()$($(.$option($($value)?))*)?, $($($rest)*)? }
+    };
+    ($fixture:expr $(,)?) => { $fixture };
+}
+
+/// Makes the tests of the listed interfaces and of their options.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    (custom $interface:path $(, $($rest:tt)*)?) => { $crate::__tests! { $($($rest)*)? } };
+    ($name:ident $(($($option:ident $(($value:expr))?),*))? $(, $($rest:tt)*)?) => {
+        $crate::__cases! { test $name }
+        $($($crate::__cases! { test $option })*)?
+        $crate::__tests! { $($($rest)*)? }
+    };
+    () => {};
+}
+
+/// The list of all cases: `test` makes tests of a group, `table` its table.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cases {
+    ($what:ident generic) => {
+        $crate::__each! { $what generic:
+            interfaces_are_as_listed "GENERIC-1",
+            closing_releases_everything "GENERIC-2",
+            dropping_releases_everything "GENERIC-3",
+            close_is_idempotent "GENERIC-4",
+            reset_is_idempotent "GENERIC-5",
+            unknown_method_is_not_found "GENERIC-6",
+            surplus_argument_is_refused "GENERIC-7",
+            argument_of_wrong_type_is_refused "GENERIC-8",
+            calls_after_close_end "GENERIC-9",
+            concurrent_calls_end "GENERIC-10",
+            cancelled_call_leaves_it_usable "GENERIC-11"
+        }
+    };
+    ($what:ident power) => {
+        $crate::__each! { $what power:
+            on_is_idempotent "POWER-1",
+            off_is_idempotent "POWER-2",
+            raced_switches_end_in_order "POWER-3",
+            readings_are_plausible "POWER-4",
+            dropped_reading_can_be_repeated "POWER-5"
+        }
+    };
+    ($what:ident network) => {
+        $crate::__each! { $what network:
+            connect_opens_or_is_unavailable "NETWORK-1",
+            many_connections_at_once "NETWORK-2",
+            half_close_keeps_the_connection "NETWORK-3",
+            address_has_a_scheme "NETWORK-4",
+            dropped_connection_is_closed "NETWORK-5"
+        }
+    };
+    ($what:ident echo) => {
+        $crate::__each! { $what echo:
+            data_comes_back_whole "ECHO-1",
+            data_outlives_half_close "ECHO-2",
+            slow_reader_slows_the_writer "ECHO-3"
+        }
+    };
+    ($what:ident serial) => {
+        $crate::__each! { $what serial:
+            reopens_after_drop "SERIAL-1",
+            control_lines_work_or_are_unimplemented "SERIAL-2",
+            close_ends_connections "SERIAL-3",
+            dropped_connection_is_closed "SERIAL-4"
+        }
+    };
+    ($what:ident loopback) => {
+        $crate::__each! { $what loopback:
+            data_comes_back_whole "LOOPBACK-1"
+        }
+    };
+    ($what:ident flasher) => {
+        $crate::__each! { $what flasher:
+            raw_image_comes_back "FLASHER-1",
+            gzip_image_is_decompressed "FLASHER-2",
+            xz_image_is_decompressed "FLASHER-3",
+            bzip2_image_is_decompressed "FLASHER-4",
+            zstd_image_is_decompressed "FLASHER-5",
+            truncated_transfer_is_data_loss "FLASHER-6",
+            truncated_compression_is_refused "FLASHER-7",
+            failing_source_is_refused "FLASHER-8",
+            digest_is_checked "FLASHER-9",
+            empty_source_is_refused "FLASHER-10",
+            unknown_target_is_refused "FLASHER-11",
+            cancelled_flash_leaves_the_old_image "FLASHER-12",
+            progress_grows_to_the_end "FLASHER-13",
+            dump_to_a_file_is_whole "FLASHER-14",
+            failing_dump_is_an_error "FLASHER-15",
+            cancelled_dump_can_be_repeated "FLASHER-16",
+            concurrent_flashes_do_not_mix "FLASHER-17"
+        }
+    };
+    ($what:ident target) => {};
+    ($what:ident in_place) => {};
+    ($what:ident any_target) => {};
+}
+
+/// Makes what was asked for of each case.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each {
+    (test $group:ident: $($case:ident $duty:literal),*) => {
+        mod $group {$(
+            mod $case {
+                #[test]
+                fn direct() {
+                    let fixture = super::super::__fixture();
+                    let (group, case) = (stringify!($group), stringify!($case));
+                    $crate::__private::test(module_path!(), fixture, group, case, $crate::Mode::Direct);
+                }
+                #[test]
+                fn proxy() {
+                    let fixture = super::super::__fixture();
+                    let (group, case) = (stringify!($group), stringify!($case));
+                    $crate::__private::test(module_path!(), fixture, group, case, $crate::Mode::Proxy);
+                }
+            }
+        )*}
+    };
+    (table $group:ident: $($case:ident $duty:literal),*) => {
+        &[$($crate::Case {
+            group: stringify!($group),
+            name: stringify!($case),
+            duty: $duty,
+            run: |instance| ::std::boxed::Box::pin($group::$case(instance)),
+        }),*]
+    };
+}

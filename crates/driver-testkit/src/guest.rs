@@ -1,0 +1,52 @@
+//! What tests of virtual machines need from outside: QEMU, and guests with Linux.
+
+use std::path::PathBuf;
+
+use crate::skip;
+
+/// The architecture of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arch {
+    /// `x86_64`.
+    X86_64,
+    /// `aarch64`.
+    Aarch64,
+}
+
+impl Arch {
+    fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+/// The image of the tiny Linux guest, as `cargo xtask test` builds it and names it in `JUMPSTARTER_GUEST_X86_64` and
+/// `JUMPSTARTER_GUEST_AARCH64`; `None`, after a [`skip`], where it is missing: the test returns.
+pub fn tiny_linux(arch: Arch) -> Option<PathBuf> {
+    let variable = format!("JUMPSTARTER_GUEST_{}", arch.name().to_uppercase());
+    match std::env::var_os(&variable).map(PathBuf::from) {
+        Some(path) if path.is_file() => Some(path),
+        Some(path) => {
+            skip(&format!("{variable} is {}, which is no file", path.display()));
+            None
+        }
+        None => {
+            skip(&format!("{variable} is not set: run `cargo xtask test`"));
+            None
+        }
+    }
+}
+
+/// Whether QEMU for `arch` is installed; `false` comes after a [`skip`]: the test returns.
+pub fn qemu_available(arch: Arch) -> bool {
+    let program = format!("qemu-system-{}", arch.name());
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).any(|folder| folder.join(&program).is_file());
+    if !found {
+        skip(&format!("{program} is not installed: run `cargo xtask setup`"));
+    }
+    found
+}

@@ -1,0 +1,227 @@
+//! One opened driver, called directly or through proxies.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use jumpstarter_driver_core::arguments::{Argument, Arguments};
+use jumpstarter_driver_core::interface::{Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, Reply};
+use jumpstarter_driver_core::{Driver, Error, Flasher, Interface, Network, Power, Result, Serial};
+use serde_json::Value;
+
+use crate::fixture::Options;
+
+/// How a case reaches the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The driver's own trait objects and adapters.
+    Direct,
+    /// The typed proxies over an in-process caller, where numbers become doubles as they do on the wire.
+    Proxy,
+}
+
+/// The adapter of any interface.
+pub(crate) trait Adapter: Send + Sync {
+    fn descriptor(&self) -> &'static InterfaceDescriptor;
+    fn call<'a>(&'a self, method: &'a str, arguments: Arguments) -> BoxFuture<'a, Result<Reply>>;
+}
+
+struct Of<I: ?Sized>(Arc<I>);
+
+impl<I: Interface + ?Sized> Adapter for Of<I> {
+    fn descriptor(&self) -> &'static InterfaceDescriptor {
+        I::DESCRIPTOR
+    }
+    fn call<'a>(&'a self, method: &'a str, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
+        self.0.call(method, arguments)
+    }
+}
+
+/// The driver's interfaces, typed and as adapters.
+#[derive(Default)]
+pub(crate) struct Handles {
+    pub(crate) power: Option<Arc<dyn Power>>,
+    pub(crate) network: Option<Arc<dyn Network>>,
+    pub(crate) serial: Option<Arc<dyn Serial>>,
+    pub(crate) flasher: Option<Arc<dyn Flasher>>,
+    adapters: Vec<Arc<dyn Adapter>>,
+}
+
+impl Handles {
+    pub(crate) fn add<I: Interface + ?Sized>(&mut self, interface: Arc<I>) {
+        self.adapters.push(Arc::new(Of(interface)));
+    }
+}
+
+/// The opened driver that a case looks at.
+pub struct Instance {
+    mode: Mode,
+    driver: Arc<dyn Driver>,
+    handles: Handles,
+    pub(crate) options: Options,
+    /// What the author lists.
+    pub(crate) listed: Vec<&'static InterfaceDescriptor>,
+    /// What the registry says, or why it does not know the driver.
+    pub(crate) registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
+    doing: Mutex<String>,
+    dropped: AtomicBool,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Instance({:?} {:?})", self.mode, self.driver.interfaces())
+    }
+}
+
+impl Instance {
+    pub(crate) fn new(
+        mode: Mode,
+        driver: Arc<dyn Driver>,
+        handles: Handles,
+        options: Options,
+        listed: Vec<&'static InterfaceDescriptor>,
+        registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
+    ) -> Self {
+        let (doing, dropped) = (Mutex::default(), AtomicBool::new(false));
+        Self { mode, driver, handles, options, listed, registered, doing, dropped }
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &dyn Driver {
+        &*self.driver
+    }
+
+    /// Notes what is being waited for: the text of a missed deadline.
+    pub(crate) fn doing(&self, what: impl Into<String>) {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+    }
+
+    pub(crate) fn was_doing(&self) -> String {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for the driver to be dropped without a close.
+    pub(crate) fn leave_unclosed(&self) {
+        self.dropped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_left_unclosed(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Closes the driver, its children first, as the tree does.
+    pub(crate) async fn close(&self) -> Result<()> {
+        close(Arc::clone(&self.driver)).await
+    }
+
+    fn choose<I: Interface + ?Sized>(&self, direct: Option<&Arc<I>>) -> Arc<I> {
+        let direct = direct.expect("a case of an interface runs only where the interface is listed");
+        match self.mode {
+            Mode::Direct => Arc::clone(direct),
+            Mode::Proxy => I::remote(self.caller()),
+        }
+    }
+
+    pub(crate) fn power(&self) -> Arc<dyn Power> {
+        self.choose(self.handles.power.as_ref())
+    }
+
+    pub(crate) fn network(&self) -> Arc<dyn Network> {
+        self.choose(self.handles.network.as_ref())
+    }
+
+    pub(crate) fn serial(&self) -> Arc<dyn Serial> {
+        self.choose(self.handles.serial.as_ref())
+    }
+
+    pub(crate) fn flasher(&self) -> Arc<dyn Flasher> {
+        self.choose(self.handles.flasher.as_ref())
+    }
+
+    fn caller(&self) -> Arc<dyn Caller> {
+        Arc::new(InProcess(self.handles.adapters.clone()))
+    }
+
+    /// Every method of every interface.
+    pub(crate) fn methods(&self) -> Vec<Method> {
+        let methods = |adapter: &Arc<dyn Adapter>| {
+            let adapter = Arc::clone(adapter);
+            adapter
+                .descriptor()
+                .methods
+                .iter()
+                .map(move |descriptor| Method { descriptor, adapter: Arc::clone(&adapter) })
+                .collect::<Vec<_>>()
+        };
+        self.handles.adapters.iter().flat_map(methods).collect()
+    }
+
+    /// The interfaces' adapters.
+    pub(crate) fn adapters(&self) -> &[Arc<dyn Adapter>] {
+        &self.handles.adapters
+    }
+
+    /// Calls a method by its name.
+    pub(crate) fn call(
+        &self,
+        adapter: &Arc<dyn Adapter>,
+        method: &str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> BoxFuture<'static, Result<Reply>> {
+        let (adapter, method, caller) = (Arc::clone(adapter), method.to_owned(), self.caller());
+        match self.mode {
+            Mode::Direct => Box::pin(async move { adapter.call(&method, arguments).await }),
+            Mode::Proxy => Box::pin(async move { caller.invoke(&method, kind, arguments).await }),
+        }
+    }
+}
+
+/// A method and the way to it.
+pub(crate) struct Method {
+    pub(crate) descriptor: &'static MethodDescriptor,
+    pub(crate) adapter: Arc<dyn Adapter>,
+}
+
+fn close(driver: Arc<dyn Driver>) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let mut outcome = Ok(());
+        for child in driver.children() {
+            outcome = close(child.driver).await.and(outcome);
+        }
+        driver.close().await.and(outcome)
+    })
+}
+
+/// A caller without a wire.
+struct InProcess(Vec<Arc<dyn Adapter>>);
+
+#[async_trait]
+impl Caller for InProcess {
+    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
+        let adapter = self.0.iter().find(|adapter| adapter.descriptor().method(method).is_some());
+        // An unknown method is the first interface's to refuse.
+        let adapter =
+            adapter.or(self.0.first()).ok_or_else(|| Error::not_found("there are no interfaces"))?;
+        if adapter.descriptor().method(method).is_some_and(|descriptor| descriptor.kind != kind) {
+            return Err(Error::unimplemented(format!("`{method}` is not called as {kind:?}")));
+        }
+        let arguments = arguments.into_inner().into_iter().map(|argument| match argument {
+            Argument::Value(value) => Argument::Value(doubles(value)),
+            image => image,
+        });
+        adapter.call(method, arguments.collect()).await
+    }
+}
+
+/// Every number as a double.
+fn doubles(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),
+        Value::Array(items) => items.into_iter().map(doubles).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, doubles(value))).collect(),
+        other => other,
+    }
+}

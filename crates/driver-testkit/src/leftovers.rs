@@ -1,0 +1,154 @@
+//! What a process holds: open files, descendants, files in its temporary folder. Linux only; elsewhere it sees files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::isolated::MARK;
+
+/// What there was at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// By kind (`socket`, `pipe`, a path), what is open.
+    open: BTreeMap<String, Vec<String>>,
+    processes: BTreeSet<u32>,
+    files: BTreeSet<PathBuf>,
+}
+
+/// What is there that was not there before.
+#[derive(Debug)]
+pub(crate) struct Leftovers {
+    found: Vec<String>,
+    /// Whether nothing but open files is left.
+    pub(crate) only_open_files: bool,
+}
+
+impl fmt::Display for Leftovers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "left behind: {}", self.found.join(", "))
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn take() -> Self {
+        Self { open: open_files(), processes: processes(), files: files() }
+    }
+
+    /// Waits until nothing is there that was not there before.
+    pub(crate) async fn wait_for_return(&self, limit: Duration) -> Result<(), Leftovers> {
+        let end = Instant::now() + limit;
+        loop {
+            let left = Self::take().beyond(self);
+            if left.found.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(left);
+            }
+            // The kernel announces none of these.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn beyond(&self, before: &Self) -> Leftovers {
+        let mut found = Vec::new();
+        for (kind, targets) in &self.open {
+            let known = before.open.get(kind).map_or(&[][..], Vec::as_slice);
+            if targets.len() > known.len() {
+                let new: Vec<_> = targets.iter().filter(|target| !known.contains(target)).cloned().collect();
+                found.push(format!("open {kind} ({} more: {})", targets.len() - known.len(), new.join(" ")));
+            }
+        }
+        let open = found.len();
+        for process in self.processes.difference(&before.processes) {
+            let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            found.push(format!("process {process} ({})", command.trim()));
+        }
+        let new = self.files.difference(&before.files).filter(|path| {
+            // Files in a folder of the fixture's are what the driver is for, unless they are of passing use.
+            path.parent().is_none_or(|folder| !before.files.contains(folder)) || is_passing(path)
+        });
+        found.extend(new.map(|path| format!("file {}", path.display())));
+        Leftovers { only_open_files: found.len() == open, found }
+    }
+}
+
+fn is_passing(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let kind = fs::symlink_metadata(path).map(|metadata| metadata.file_type());
+    name.starts_with('.')
+        || ["partial", "tmp", "lock", "pid", "sock"].contains(&&*extension)
+        || kind.is_ok_and(|kind| kind.is_socket() || kind.is_fifo())
+}
+
+fn open_files() -> BTreeMap<String, Vec<String>> {
+    let mut open: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let own = format!("/proc/{}/fd", std::process::id());
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        // Closed in the meantime, or the folder that is being read.
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let target = target.to_string_lossy().into_owned();
+        if target == own {
+            continue;
+        }
+        let kind = target
+            .split_once(":[")
+            .map_or(target.as_str(), |(kind, rest)| if kind == "anon_inode" { rest } else { kind });
+        open.entry(kind.trim_end_matches(']').to_owned()).or_default().push(target);
+    }
+    open
+}
+
+/// Descendants, and processes that carry this case's mark; zombies too, since somebody must reap them.
+fn processes() -> BTreeSet<u32> {
+    let own = std::process::id();
+    let mark = std::env::var_os(MARK).map(|mark| {
+        let mut line = OsString::from(MARK);
+        line.push("=");
+        line.push(mark);
+        line
+    });
+    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids: Vec<u32> = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let parents: BTreeMap<u32, u32> = ids.iter().filter_map(|id| Some((*id, parent(*id)?))).collect();
+    let descends =
+        |id: u32| std::iter::successors(Some(id), |id| parents.get(id).copied()).skip(1).any(|id| id == own);
+    let marked = |id: u32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        mark.as_ref()
+            .is_some_and(|mark| environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes()))
+    };
+    ids.into_iter().filter(|id| *id != own && (descends(*id) || marked(*id))).collect()
+}
+
+fn parent(id: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The command's name is in brackets and may hold anything.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// Everything in the temporary folder, where that is this process's own.
+fn files() -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    let root = std::env::temp_dir();
+    if std::env::var_os(MARK).is_some_and(|mark| root.starts_with(mark)) {
+        walk(&root, &mut files);
+    }
+    files
+}
+
+fn walk(folder: &Path, files: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&entry.path(), files);
+        }
+        files.insert(entry.path());
+    }
+}

@@ -1,0 +1,44 @@
+//! The conformance suite that every driver runs, and what tests of drivers share.
+//!
+//! One line in a driver's `tests/conformance.rs` runs every case of its interfaces, each twice: on the driver
+//! itself, and through the typed proxies that a remote caller uses.
+//!
+//! ```ignore
+//! conformance!(RelayConfig, { "port": fake_board(), "channel": 1 }, [power]);
+//! ```
+//!
+//! [`conformance!`] tells the rest. The duties that the cases enforce are listed in `docs/driver-duties.md`. A tool
+//! that wants the verdicts as values calls [`run_case`].
+
+// So that the macros' expansions work in this crate too.
+extern crate self as jumpstarter_driver_testkit;
+
+mod case;
+mod cases;
+mod conformance;
+mod fixture;
+pub mod guest;
+pub mod image;
+mod instance;
+mod isolated;
+mod leftovers;
+pub mod peer;
+pub mod pico;
+mod run;
+mod skip;
+
+pub use case::{Case, Outcome};
+pub use cases::{all, of};
+pub use fixture::Fixture;
+pub use instance::{Instance, Mode};
+pub use isolated::isolated;
+pub use run::{Failure, run_case};
+pub use skip::skip;
+
+/// What the macros' expansions name. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::run::test;
+    pub use serde_json::json;
+    pub use std::time::Duration;
+}

@@ -1,0 +1,54 @@
+//! Other sides to talk to: for the configuration's expressions of [`conformance!`](crate::conformance).
+//!
+//! What is started here lives until the process ends; folders are removed with the case's temporary folder.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::io::{AsyncRead, AsyncWrite, copy};
+use tokio::net::{TcpListener, UnixListener};
+
+/// A TCP server on this host that sends back what it gets, and half-closes when its client does.
+///
+/// # Panics
+/// When no port can be opened.
+pub async fn tcp_echo() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port of this host");
+    let address = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (reader, writer) = stream.into_split();
+            tokio::spawn(echo(reader, writer));
+        }
+    });
+    address
+}
+
+/// The same on a Unix socket in a folder of its own.
+///
+/// # Panics
+/// When the socket cannot be made.
+pub fn unix_echo() -> PathBuf {
+    let path = folder().join("echo");
+    let listener = UnixListener::bind(&path).expect("a fresh folder has no such socket");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (reader, writer) = stream.into_split();
+            tokio::spawn(echo(reader, writer));
+        }
+    });
+    path
+}
+
+/// A fresh folder, in which the driver may leave what it is for, such as a flashed image.
+///
+/// # Panics
+/// When the temporary folder cannot be written to.
+pub fn folder() -> PathBuf {
+    tempfile::tempdir().expect("the temporary folder can be written to").keep()
+}
+
+/// Dropping the writer half-closes.
+async fn echo(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) {
+    copy(&mut reader, &mut writer).await.ok();
+}

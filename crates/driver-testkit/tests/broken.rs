@@ -1,0 +1,126 @@
+//! Drivers that are broken on purpose: each breaks exactly its duty, and every duty is broken by one.
+
+mod fakes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fakes::flasher::FlasherConfig;
+use fakes::network::NetworkConfig;
+use fakes::odd::{Odd, OddConfig};
+use fakes::power::PowerConfig;
+use fakes::serial::SerialConfig;
+use jumpstarter_driver_core::DriverConfig;
+use jumpstarter_driver_testkit::{Fixture, Mode, all, isolated, of, run_case};
+use serde_json::json;
+
+fn fixture<C: DriverConfig>(fault: &'static str) -> Fixture<C> {
+    Fixture::new(move || Box::pin(async move { json!({ "fault": fault }) }))
+}
+
+/// Runs every case of the groups, both ways, and compares the duties that are broken with the expected ones.
+fn check<C: DriverConfig>(name: &str, fixture: Fixture<C>, groups: &[&str], expected: &[&str]) {
+    isolated(name, Duration::from_secs(220), || {
+        for mode in [Mode::Direct, Mode::Proxy] {
+            let mut broken = BTreeMap::new();
+            for case in groups.iter().flat_map(|group| of(group)) {
+                if let Err(failure) = run_case(&fixture, case, mode) {
+                    broken.insert(failure.duty, format!("{case:?}: {failure}"));
+                }
+            }
+            let found: BTreeSet<_> = broken.keys().copied().collect();
+            if found != expected.iter().copied().collect() {
+                return Err(format!("{mode:?}: expected {expected:?}, broken are {broken:#?}"));
+            }
+        }
+        Ok(())
+    });
+}
+
+macro_rules! broken {
+    ($($test:ident: $config:ident $fault:literal [$($interface:tt)*] $(.$set:ident($seconds:literal))? => $($duty:literal)*;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let fixture = fixture::<$config>($fault)$(.$set(Duration::from_secs($seconds)))?;
+                let (fixture, groups) = broken!(@listed fixture, $($interface)*);
+                check(concat!(module_path!(), "::", stringify!($test)), fixture, groups, &[$($duty),*]);
+            }
+        )*
+        /// The duties that the fakes break; the first of each is the one that it is made for.
+        const BROKEN: &[&[&str]] = &[$(&[$($duty),*]),*];
+    };
+    (@listed $fixture:ident, power) => { ($fixture.power(), &["generic", "power"]) };
+    (@listed $fixture:ident, network) => { ($fixture.network().echo(), &["generic", "network", "echo"]) };
+    (@listed $fixture:ident, serial) => { ($fixture.serial(), &["generic", "serial", "loopback"]) };
+    (@listed $fixture:ident, flasher) => { ($fixture.flasher(), &["generic", "flasher"]) };
+    (@listed $fixture:ident, odd) => { ($fixture.custom::<dyn Odd>(|driver| driver), &["generic"]) };
+}
+
+broken! {
+    interface_not_offered: PowerConfig "unlisted" [power] => "GENERIC-1";
+    file_left: PowerConfig "leaves a file" [power].settle(1) => "GENERIC-2";
+    socket_left: PowerConfig "leaves a socket" [power].settle(1) => "GENERIC-2";
+    process_left: PowerConfig "leaves a process" [power].settle(1) => "GENERIC-2";
+    file_left_by_drop: PowerConfig "file until close" [power].settle(1) => "GENERIC-3";
+    second_close_fails: PowerConfig "second close" [power] => "GENERIC-4";
+    unseen_panic: PowerConfig "panics unseen" [power] => "GENERIC-4";
+    second_reset_fails: PowerConfig "second reset" [power] => "GENERIC-5";
+    methods_not_listed: OddConfig "lists nothing" [odd] => "GENERIC-6";
+    surplus_taken: OddConfig "takes more" [odd] => "GENERIC-7";
+    wrong_type_taken: OddConfig "takes anything" [odd] => "GENERIC-8";
+    hangs_after_close: PowerConfig "hangs after close" [power].deadline(5) => "GENERIC-9";
+    concurrent_calls_hang: PowerConfig "deadlock" [power].deadline(5) => "GENERIC-10";
+    stuck_after_a_dropped_call: PowerConfig "stuck after a drop" [power] => "GENERIC-11";
+
+    on_when_on_fails: PowerConfig "on when on" [power] => "POWER-1";
+    off_when_off_fails: PowerConfig "off when off" [power] => "POWER-2";
+    race_fails: PowerConfig "race" [power] => "POWER-3";
+    negative_voltage: PowerConfig "negative" [power] => "POWER-4";
+    two_readings_only: PowerConfig "two readings" [power] => "POWER-5";
+
+    // Without a connection nothing else can be seen.
+    never_connects: NetworkConfig "never connects" [network]
+        => "NETWORK-1" "NETWORK-2" "NETWORK-3" "NETWORK-5" "ECHO-1" "ECHO-2" "ECHO-3";
+    few_connections: NetworkConfig "eight at most" [network] => "NETWORK-2";
+    ends_together: NetworkConfig "ends together" [network] => "NETWORK-3";
+    address_without_scheme: NetworkConfig "bare address" [network] => "NETWORK-4";
+    keeps_connections: NetworkConfig "keeps connections" [network] => "NETWORK-5";
+    holds_data_back: NetworkConfig "holds back" [network].deadline(10) => "ECHO-1" "ECHO-3";
+    never_ends: NetworkConfig "endless" [network].deadline(10) => "ECHO-2";
+    takes_without_bound: NetworkConfig "unbounded" [network] => "ECHO-3";
+
+    // The cancelled call of a port that stays busy finds it busy too.
+    stays_busy: SerialConfig "stays busy" [serial] => "SERIAL-1" "GENERIC-11";
+    line_fails: SerialConfig "line" [serial] => "SERIAL-2";
+    close_ignored: SerialConfig "ignores close" [serial].deadline(5) => "SERIAL-3";
+    keeps_port_open: SerialConfig "keeps connections" [serial] => "SERIAL-4";
+    seven_bits: SerialConfig "seven bits" [serial] => "LOOPBACK-1";
+
+    // Who dumps something else shows every image wrong.
+    flips_a_bit: FlasherConfig "flips a bit" [flasher]
+        => "FLASHER-1" "FLASHER-2" "FLASHER-3" "FLASHER-4" "FLASHER-5" "FLASHER-6" "FLASHER-7" "FLASHER-8"
+           "FLASHER-9" "FLASHER-10" "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17";
+    ignores_gzip: FlasherConfig "gzip" [flasher] => "FLASHER-2";
+    ignores_xz: FlasherConfig "xz" [flasher] => "FLASHER-3";
+    ignores_bzip2: FlasherConfig "bzip2" [flasher] => "FLASHER-4";
+    ignores_zstd: FlasherConfig "zstd" [flasher] => "FLASHER-5";
+    takes_short_transfers: FlasherConfig "takes short ones" [flasher] => "FLASHER-6";
+    takes_cut_compression: FlasherConfig "takes cut ones" [flasher] => "FLASHER-7";
+    takes_failed_transfers: FlasherConfig "takes broken ones" [flasher] => "FLASHER-8";
+    believes_any_digest: FlasherConfig "believes" [flasher] => "FLASHER-9";
+    takes_nothing: FlasherConfig "takes nothing" [flasher] => "FLASHER-10";
+    takes_any_target: FlasherConfig "any target" [flasher] => "FLASHER-11";
+    cancelled_flash_cuts: FlasherConfig "cut off when cancelled" [flasher] => "FLASHER-12";
+    silent: FlasherConfig "silent" [flasher] => "FLASHER-13";
+    half_a_file: FlasherConfig "half a file" [flasher] => "FLASHER-14";
+    dump_never_fails: FlasherConfig "never fails" [flasher] => "FLASHER-15";
+    stuck_after_a_cancelled_dump: FlasherConfig "stuck after a dump" [flasher] => "FLASHER-16";
+    mixes_images: FlasherConfig "mixes" [flasher] => "FLASHER-17";
+}
+
+#[test]
+fn every_duty_is_broken_by_a_fake() {
+    let broken: BTreeSet<_> = BROKEN.iter().map(|duties| duties[0]).collect();
+    assert_eq!(broken, all().map(|case| case.duty).collect());
+}

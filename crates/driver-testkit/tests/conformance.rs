@@ -1,0 +1,20 @@
+//! Drivers that behave pass, through the same line that drivers' authors write.
+
+mod fakes;
+
+use fakes::flasher::FlasherConfig;
+use fakes::network::NetworkConfig;
+use fakes::odd::{Odd, OddConfig};
+use fakes::power::PowerConfig;
+use fakes::serial::SerialConfig;
+use jumpstarter_driver_testkit::conformance;
+
+conformance!(mod power, PowerConfig, { "fault": "none" }, [power]);
+conformance!(mod network, NetworkConfig, { "fault": "none" }, [network(echo)], deadline: 60 s);
+conformance!(mod serial, SerialConfig, { "fault": "none" }, [serial(loopback)]);
+conformance!(mod flasher, FlasherConfig, { "fault": "none" }, [flasher(target("root"))]);
+conformance!(mod odd, OddConfig, { "fault": "none" }, [custom Odd]);
+conformance!(
+    mod waived, PowerConfig, { "fault": "file until close" }, [power],
+    waive: { "GENERIC-3": "to see that a SHOULD can be waived" }
+);

@@ -1,0 +1,106 @@
+//! An interface of its own, with an adapter written by hand so that it can be wrong.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jumpstarter_driver_core::Interface;
+use jumpstarter_driver_core::arguments::{Argument, Arguments};
+use jumpstarter_driver_core::interface::{
+    Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
+};
+use jumpstarter_driver_core::prelude::*;
+use serde_json::Value;
+
+/// Which fault it has; `none` for none.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OddConfig {
+    /// The fault.
+    fault: String,
+}
+
+#[async_trait]
+impl DriverConfig for OddConfig {
+    const NAME: &'static str = "fake-odd";
+    type Driver = OddFake;
+    async fn open(self, _: OpenContext) -> Result<OddFake> {
+        Ok(OddFake(self.fault))
+    }
+}
+register_driver!(OddConfig, interfaces: [Odd]);
+
+pub(crate) struct OddFake(String);
+
+impl Driver for OddFake {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().with::<dyn Odd>(self)
+    }
+}
+
+/// Keeps a flag.
+pub(crate) trait Odd: Send + Sync + 'static {
+    /// Its fault.
+    fn fault(&self) -> &str;
+}
+
+impl Odd for OddFake {
+    fn fault(&self) -> &str {
+        &self.0
+    }
+}
+
+struct Remote;
+impl Odd for Remote {
+    fn fault(&self) -> &str {
+        "remote"
+    }
+}
+
+impl Interface for dyn Odd {
+    const DESCRIPTOR: &'static InterfaceDescriptor = &InterfaceDescriptor {
+        name: "odd",
+        client: "fake.client.Odd",
+        further_clients: &[],
+        native: false,
+        documentation: "Keeps a flag.",
+        methods: &[MethodDescriptor {
+            name: "keep",
+            documentation: "Keeps it.",
+            kind: MethodKind::Unary,
+            returns: "()",
+            parameters: &[ParameterDescriptor {
+                name: "flag",
+                type_name: "bool",
+                kind: ParameterKind::Value,
+                optional: false,
+            }],
+        }],
+    };
+
+    fn call<'a>(&'a self, method: &'a str, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
+        Box::pin(async move {
+            let fault = self.fault();
+            if method != "keep" {
+                let error = Error::not_found(format!("there is no method `{method}`"));
+                return Err(if fault == "lists nothing" {
+                    error
+                } else {
+                    error.with_hint("there is `keep`")
+                });
+            }
+            let arguments = arguments.into_inner();
+            if arguments.len() > 1 && fault != "takes more" {
+                return Err(Error::invalid_argument("one argument is enough"));
+            }
+            match &arguments[0] {
+                Argument::Value(Value::Bool(_)) => Reply::value(()),
+                _ if fault == "takes anything" => Reply::value(()),
+                _ => Err(Error::invalid_argument("not a flag")),
+            }
+        })
+    }
+
+    fn remote(_: Arc<dyn Caller>) -> Arc<Self> {
+        Arc::new(Remote)
+    }
+}
