@@ -1,0 +1,266 @@
+//! QEMU's command line, as a pure function of the configuration, the host's facts, and the paths of one run.
+//!
+//! Nothing is left to QEMU's defaults or to a user's configuration files, so that the machine is the same everywhere.
+//! Devices are virtio: the guest needs drivers for virtio-blk and virtio-net, which every Linux distribution has.
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Architecture, QemuConfig};
+use crate::disk::{DiskFormat, QemuImage};
+use crate::host::{AcceleratorKind, HostFacts};
+
+/// What one run of QEMU uses on the host.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Where QMP is. One client at a time.
+    pub qmp: SocketEnd,
+    /// Where the serial console is. One client at a time: QEMU lets a second one wait until the first has gone. What
+    /// the guest says while nobody is connected is lost. The connection stays over resets of the guest.
+    pub console: SocketEnd,
+    /// Where QEMU listens for VNC, without a password: its folder must be private.
+    pub vnc: PathBuf,
+    /// What the machine starts with.
+    pub boot: Boot,
+    /// The root disk; without one the firmware finds nothing to start.
+    pub root: Option<QemuImage>,
+    /// cloud-init's disk, raw; read only.
+    pub seed: Option<PathBuf>,
+    /// The guest's address on vsock, for hosts where that is usable; 3 and up.
+    pub vsock_cid: Option<u32>,
+}
+
+/// How QEMU's end of a stream socket comes about.
+#[derive(Debug, Clone)]
+pub enum SocketEnd {
+    /// It listens at this path.
+    Listen(PathBuf),
+    /// It connects to this path, where somebody listens already.
+    Connect(PathBuf),
+    /// It is given this descriptor of a connected socket.
+    Connected(RawFd),
+}
+
+/// What the machine starts with.
+#[derive(Debug, Clone)]
+pub enum Boot {
+    /// QEMU's own firmware: SeaBIOS on x86_64, none at all on aarch64.
+    BuiltIn,
+    /// This BIOS image.
+    Bios(PathBuf),
+    /// UEFI.
+    Uefi {
+        /// The code; read only.
+        code: QemuImage,
+        /// The variables; written, so an overlay or a copy. Without, they are forgotten at every power-off.
+        vars: Option<QemuImage>,
+    },
+}
+
+/// A port of the guest, and where the host reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// Where QEMU listens; IPv4.
+    pub host: SocketAddr,
+    /// The guest's TCP port.
+    pub guestport: u16,
+}
+
+/// The arguments for QEMU, without the program.
+pub fn command_line(
+    config: &QemuConfig,
+    facts: &HostFacts,
+    paths: &Paths,
+    forwards: &[Forward],
+) -> Vec<OsString> {
+    let mut line = Line(Vec::new());
+    line.flag("-nodefaults");
+    line.flag("-no-user-config");
+    // Names of threads show what QEMU is busy with, in `top -H`.
+    line.option("-name", Value::new("guest=").escaped(&config.hostname).plain(",debug-threads=on"));
+    machine(&mut line, facts, &paths.boot);
+    line.option("-cpu", Value::new("").plain(cpu(config, facts)));
+    line.option("-smp", Value::new("").plain(&config.smp.to_string()));
+    line.option("-m", Value::new("").plain(&memory(config.mem.as_bytes())));
+
+    socket(&mut line, "qmp", &paths.qmp);
+    line.option("-mon", Value::new("chardev=qmp,mode=control"));
+    socket(&mut line, "console", &paths.console);
+    line.option("-serial", Value::new("chardev:console"));
+
+    line.option("-display", Value::new("none"));
+    line.option("-vnc", Value::new("unix:").escaped(&paths.vnc));
+    line.device("virtio-gpu-pci");
+    if facts.target == Architecture::Aarch64 {
+        // The x86 machine has a PS/2 keyboard and mouse.
+        line.device("virtio-keyboard-pci");
+        line.device("virtio-tablet-pci");
+    }
+
+    if let Some(root) = &paths.root {
+        disk(&mut line, "root", root, Access::Write);
+        line.device("virtio-blk-pci,drive=root,bootindex=1");
+    }
+    if let Some(seed) = &paths.seed {
+        disk(&mut line, "seed", &QemuImage::with_format(seed, DiskFormat::Raw), Access::Read);
+        line.device("virtio-blk-pci,drive=seed");
+    }
+
+    line.option("-netdev", network(forwards));
+    // No ROM: nothing is started over the network.
+    line.device("virtio-net-pci,netdev=net,romfile=");
+    if let (Some(cid), true) = (paths.vsock_cid, facts.vsock.is_usable()) {
+        line.device(&format!("vhost-vsock-pci,guest-cid={cid}"));
+    }
+    line.device("virtio-rng-pci");
+    // A guest's panic becomes an event.
+    line.device(match facts.target {
+        Architecture::X86_64 => "pvpanic", // what guests older than the PCI variant know, too
+        Architecture::Aarch64 => "pvpanic-pci",
+    });
+    line.0.extend(config.extra_args.iter().map(OsString::from));
+    line.0
+}
+
+/// The machine type with its firmware, and the accelerator.
+fn machine(line: &mut Line, facts: &HostFacts, boot: &Boot) {
+    let mut machine = Value::new(match facts.target {
+        Architecture::X86_64 => "q35",
+        Architecture::Aarch64 => "virt",
+    });
+    if (facts.target, facts.accelerator.kind) == (Architecture::Aarch64, AcceleratorKind::Kvm) {
+        machine = machine.plain(",gic-version=host");
+    }
+    match boot {
+        Boot::BuiltIn => {}
+        Boot::Bios(path) => line.option("-bios", Value::new("").raw(path)),
+        Boot::Uefi { code, vars } => {
+            disk(line, "firmware-code", code, Access::Read);
+            machine = machine.plain(",pflash0=firmware-code");
+            if let Some(vars) = vars {
+                disk(line, "firmware-vars", vars, Access::Write);
+                machine = machine.plain(",pflash1=firmware-vars");
+            }
+        }
+    }
+    line.option("-machine", machine);
+    line.option("-accel", Value::new(facts.accelerator.kind.name()));
+}
+
+fn cpu<'a>(config: &'a QemuConfig, facts: &HostFacts) -> &'a str {
+    match (&config.cpu, facts.accelerator.kind, facts.target) {
+        (Some(cpu), ..) => cpu,
+        (None, AcceleratorKind::Kvm | AcceleratorKind::Hvf, _) => "host",
+        // QEMU's default lacks what distributions for x86-64-v2 and v3 need.
+        (None, AcceleratorKind::Tcg, Architecture::X86_64) => "max",
+        // `max` has pointer authentication, which is slow to emulate.
+        (None, AcceleratorKind::Tcg, Architecture::Aarch64) => "cortex-a57",
+    }
+}
+
+/// Bytes with the largest unit that fits.
+fn memory(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes.is_multiple_of(1 << 20) => format!("{}M", bytes >> 20),
+        bytes => format!("{}K", bytes.div_ceil(1 << 10)),
+    }
+}
+
+fn socket(line: &mut Line, name: &str, end: &SocketEnd) {
+    let value = Value::new("socket,id=").plain(name);
+    line.option(
+        "-chardev",
+        match end {
+            SocketEnd::Listen(path) => value.plain(",path=").escaped(path).plain(",server=on,wait=off"),
+            SocketEnd::Connect(path) => value.plain(",path=").escaped(path).plain(",server=off"),
+            SocketEnd::Connected(fd) => value.plain(&format!(",fd={fd}")),
+        },
+    );
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// A disk image, under a name; its format is never guessed.
+fn disk(line: &mut Line, name: &str, image: &QemuImage, access: Access) {
+    let driver = if image.path().starts_with("/dev") { "host_device" } else { "file" };
+    let value = Value::new("driver=")
+        .plain(image.format().name())
+        .plain(",node-name=")
+        .plain(name)
+        .plain(match access {
+            Access::Read => ",read-only=on",
+            // What the guest frees is freed on the host.
+            Access::Write => ",discard=unmap,file.discard=unmap",
+        })
+        .plain(",file.driver=")
+        .plain(driver)
+        .plain(",file.filename=")
+        .escaped(image.path());
+    line.option("-blockdev", value);
+}
+
+/// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and reaches the host's network through the host.
+fn network(forwards: &[Forward]) -> Value {
+    forwards.iter().fold(Value::new("user,id=net"), |value, forward| {
+        let (address, port) = (forward.host.ip(), forward.host.port());
+        value.plain(&format!(",hostfwd=tcp:{address}:{port}-:{}", forward.guestport))
+    })
+}
+
+/// The arguments so far.
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn option(&mut self, name: &str, value: Value) {
+        self.0.push(name.into());
+        self.0.push(value.0);
+    }
+
+    fn device(&mut self, value: &str) {
+        self.option("-device", Value::new(value));
+    }
+}
+
+/// One argument, in QEMU's `key=value,…` syntax, in which a comma in a value is written twice.
+struct Value(OsString);
+
+impl Value {
+    fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Adds text that means itself.
+    fn plain(mut self, text: &str) -> Self {
+        self.0.push(text);
+        self
+    }
+
+    /// Adds a path where QEMU knows no commas to be special.
+    fn raw(mut self, path: &Path) -> Self {
+        self.0.push(path);
+        self
+    }
+
+    /// Adds a value, its commas doubled.
+    fn escaped(mut self, value: impl AsRef<OsStr>) -> Self {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let bytes = value.as_ref().as_bytes();
+        let doubled =
+            bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
+        self.0.push(OsString::from_vec(doubled.collect()));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

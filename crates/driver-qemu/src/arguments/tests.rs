@@ -1,0 +1,234 @@
+//! Command lines as they are, and whether the real QEMU takes them.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_supervise::{Command, StopPlan};
+
+use super::*;
+use crate::config::Accel;
+use crate::host::{Accelerator, Firmware, QemuVersion, Vsock};
+use crate::qmp::Qmp;
+
+const LONG: Duration = Duration::from_secs(120);
+
+fn facts(target: Architecture, kind: AcceleratorKind) -> HostFacts {
+    HostFacts {
+        host: Some(target),
+        target,
+        binary: "/usr/bin/qemu".into(),
+        version: QemuVersion::new(7, 2, 0),
+        accelerator: Accelerator { kind, reason: "for the test".into() },
+        vsock: Vsock::Usable,
+        firmware: None,
+    }
+}
+
+fn paths() -> Paths {
+    Paths {
+        qmp: SocketEnd::Connected(3),
+        console: SocketEnd::Listen("/run/m/console".into()),
+        vnc: "/run/m/vnc".into(),
+        boot: Boot::BuiltIn,
+        root: Some(QemuImage::with_format("/d/root", DiskFormat::Qcow2)),
+        seed: Some("/run/m/seed".into()),
+        vsock_cid: None,
+    }
+}
+
+/// One option a line.
+fn shown(line: &[OsString]) -> String {
+    let words: Vec<_> = line.iter().map(|word| word.to_str().unwrap()).collect();
+    words.join(" ").replace(" -", "\n-")
+}
+
+#[test]
+fn x86_64_by_bios() {
+    let line = command_line(
+        &QemuConfig::default(),
+        &facts(Architecture::X86_64, AcceleratorKind::Tcg),
+        &paths(),
+        &[],
+    );
+    insta::assert_snapshot!(shown(&line), @"
+    -nodefaults
+    -no-user-config
+    -name guest=demo,debug-threads=on
+    -machine q35
+    -accel tcg
+    -cpu max
+    -smp 2
+    -m 512M
+    -chardev socket,id=qmp,fd=3
+    -mon chardev=qmp,mode=control
+    -chardev socket,id=console,path=/run/m/console,server=on,wait=off
+    -serial chardev:console
+    -display none
+    -vnc unix:/run/m/vnc
+    -device virtio-gpu-pci
+    -blockdev driver=qcow2,node-name=root,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/d/root
+    -device virtio-blk-pci,drive=root,bootindex=1
+    -blockdev driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=/run/m/seed
+    -device virtio-blk-pci,drive=seed
+    -netdev user,id=net
+    -device virtio-net-pci,netdev=net,romfile=
+    -device virtio-rng-pci
+    -device pvpanic
+    ");
+}
+
+#[test]
+fn aarch64_by_uefi_with_everything() {
+    let config = QemuConfig {
+        smp: 4,
+        mem: ByteSize::bytes((1 << 30) + 1),
+        hostname: "a,b".into(),
+        extra_args: vec!["-S".into()],
+        ..QemuConfig::default()
+    };
+    let image = |path: &str, format| QemuImage::with_format(path, format);
+    let paths = Paths {
+        qmp: SocketEnd::Connect("/run/a,b/qmp".into()),
+        boot: Boot::Uefi {
+            code: image("/f/code", DiskFormat::Raw),
+            vars: Some(image("/f/vars", DiskFormat::Qcow2)),
+        },
+        root: Some(image("/dev/sdx", DiskFormat::Raw)),
+        vsock_cid: Some(7),
+        ..paths()
+    };
+    let forwards = [
+        Forward { host: "127.0.0.1:8080".parse().unwrap(), guestport: 80 },
+        Forward { host: "0.0.0.0:2222".parse().unwrap(), guestport: 22 },
+    ];
+    let line = command_line(&config, &facts(Architecture::Aarch64, AcceleratorKind::Kvm), &paths, &forwards);
+    insta::assert_snapshot!(shown(&line), @"
+    -nodefaults
+    -no-user-config
+    -name guest=a,,b,debug-threads=on
+    -blockdev driver=raw,node-name=firmware-code,read-only=on,file.driver=file,file.filename=/f/code
+    -blockdev driver=qcow2,node-name=firmware-vars,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/f/vars
+    -machine virt,gic-version=host,pflash0=firmware-code,pflash1=firmware-vars
+    -accel kvm
+    -cpu host
+    -smp 4
+    -m 1048577K
+    -chardev socket,id=qmp,path=/run/a,,b/qmp,server=off
+    -mon chardev=qmp,mode=control
+    -chardev socket,id=console,path=/run/m/console,server=on,wait=off
+    -serial chardev:console
+    -display none
+    -vnc unix:/run/m/vnc
+    -device virtio-gpu-pci
+    -device virtio-keyboard-pci
+    -device virtio-tablet-pci
+    -blockdev driver=raw,node-name=root,discard=unmap,file.discard=unmap,file.driver=host_device,file.filename=/dev/sdx
+    -device virtio-blk-pci,drive=root,bootindex=1
+    -blockdev driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=/run/m/seed
+    -device virtio-blk-pci,drive=seed
+    -netdev user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:0.0.0.0:2222-:22
+    -device virtio-net-pci,netdev=net,romfile=
+    -device vhost-vsock-pci,guest-cid=7
+    -device virtio-rng-pci
+    -device pvpanic-pci
+    -S
+    ");
+}
+
+#[test]
+fn what_depends_on_the_host_and_the_configuration() {
+    let check = |config: &QemuConfig, facts: &HostFacts, paths: &Paths, there: &str, absent: &str| {
+        let line = shown(&command_line(config, facts, paths, &[]));
+        assert!(line.contains(there) && !line.contains(absent), "{there} {absent}\n{line}");
+    };
+    let plain = QemuConfig::default();
+    let named = QemuConfig { cpu: Some("qemu64,+ssse3".into()), ..QemuConfig::default() };
+    let x86 = facts(Architecture::X86_64, AcceleratorKind::Kvm);
+    check(&plain, &x86, &paths(), "-cpu host", "gic-version");
+    check(&named, &x86, &paths(), "-cpu qemu64,+ssse3", "-cpu host");
+    check(
+        &plain,
+        &facts(Architecture::Aarch64, AcceleratorKind::Tcg),
+        &paths(),
+        "-cpu cortex-a57",
+        "gic-version",
+    );
+    let no_vsock = HostFacts { vsock: Vsock::Unusable("no".into()), ..x86.clone() };
+    let with_cid = Paths { vsock_cid: Some(3), ..paths() };
+    check(&plain, &x86, &with_cid, "guest-cid=3", "pflash");
+    check(&plain, &no_vsock, &with_cid, "-cpu host", "vsock");
+    let bare = Paths { root: None, seed: None, boot: Boot::Bios("/a,b".into()), ..paths() };
+    check(&plain, &x86, &bare, "-bios /a,b", "virtio-blk");
+}
+
+/// Starts the real QEMU, without letting the guest run, and asks it for its state.
+async fn check_started(arch: Architecture, boot: Boot, folder: &Path) {
+    let config = QemuConfig {
+        arch: Some(arch),
+        accel: Accel::Tcg,
+        mem: ByteSize::mebibytes(128),
+        extra_args: vec!["-S".into()],
+        ..QemuConfig::default()
+    };
+    let facts = match HostFacts::probe(&config).await {
+        Ok(facts) => facts,
+        Err(error) => return eprintln!("skipped: {}", error.report()),
+    };
+    let base = QemuImage::create(folder.join(format!("base-{}", arch.name())), DiskFormat::Raw, 1 << 20)
+        .await
+        .unwrap();
+    let root = base.overlay(folder.join(format!("root,{}", arch.name())), Some(1 << 30)).await.unwrap();
+    let seed = folder.join("seed");
+    crate::seed::Seed::from(&config).write(&seed).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let paths = Paths {
+        qmp: SocketEnd::Connected(theirs.as_raw_fd()),
+        console: SocketEnd::Listen(folder.join("console")),
+        vnc: folder.join("vnc"),
+        boot,
+        root: Some(root),
+        seed: Some(seed),
+        vsock_cid: None,
+    };
+    let forward = Forward { host: "127.0.0.1:0".parse().unwrap(), guestport: 80 };
+    let arguments = command_line(&config, &facts, &paths, &[forward]);
+    let qemu = Command::new(&facts.binary).args(arguments).keep_fd(theirs.into()).spawn().await.unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let qmp = match Qmp::start(tokio::net::UnixStream::from_std(ours).unwrap(), LONG).await {
+        Ok(qmp) => qmp,
+        Err(error) => {
+            tokio::time::timeout(LONG, qemu.wait()).await.unwrap();
+            panic!("{error:?}: {}", qemu.stderr_tail());
+        }
+    };
+    let status = qmp.execute(qapi::qmp::query_status {}, LONG).await.unwrap();
+    assert!(!status.running);
+    let blocks = qmp.execute_value("query-named-block-nodes", serde_json::json!({}), LONG).await.unwrap();
+    let size = |name: &str| {
+        let node = blocks.as_array().unwrap().iter().find(|node| node["node-name"] == name).unwrap();
+        node["image"]["virtual-size"].as_u64().unwrap()
+    };
+    assert_eq!((size("root"), size("seed")), (1 << 30, 1_474_560));
+    assert!(paths.vnc.exists() && folder.join("console").exists());
+    assert_eq!(qemu.stderr_tail(), "", "QEMU has nothing to complain about");
+    qemu.stop(StopPlan::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn qemu_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    check_started(Architecture::X86_64, Boot::BuiltIn, folder.path()).await;
+    for arch in [Architecture::X86_64, Architecture::Aarch64] {
+        let Some(firmware) = Firmware::find(arch) else {
+            eprintln!("skipped: there is no UEFI firmware for {}", arch.name());
+            continue;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let vars = QemuImage::with_format(firmware.vars.unwrap(), DiskFormat::Raw);
+        let vars = vars.overlay(folder.path().join("vars"), None).await.unwrap();
+        let code = QemuImage::with_format(firmware.code, DiskFormat::Raw);
+        check_started(arch, Boot::Uefi { code, vars: Some(vars) }, folder.path()).await;
+    }
+}

@@ -1,0 +1,350 @@
+//! Configuration of `qemu`: every key, its default, and what is wrong beyond the types.
+
+mod forwards;
+
+use std::path::PathBuf;
+
+use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::prelude::*;
+
+pub use forwards::{HostForward, HostForwards, Protocol};
+
+/// A virtual machine run by QEMU.
+///
+/// All of its children are made by itself: `power`, `flasher`, `console`, `vnc`, `ssh` (only where vsock works), and one
+/// network for each entry of `hostfwd`, named by its key.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QemuConfig {
+    /// Architecture of the machine; by default that of the host.
+    pub arch: Option<Architecture>,
+    /// CPU model, as QEMU names it. By default the host's own under KVM or HVF; else `max` on x86_64 and
+    /// `cortex-a57` on aarch64.
+    pub cpu: Option<String>,
+    /// Number of CPUs.
+    pub smp: u32,
+    /// Size of the memory.
+    pub mem: ByteSize,
+    /// Size that the root disk has at least: a smaller image is shown to the guest with free space at its end.
+    pub disk_size: Option<ByteSize>,
+    /// Host name that cloud-init gives the guest.
+    pub hostname: String,
+    /// User that cloud-init makes in the guest, with sudo and without a question.
+    pub username: String,
+    /// Password of that user.
+    pub password: Secret,
+    /// Images that are in place before anything was flashed.
+    pub default_partitions: Partitions,
+    /// Ports of the guest that the host can reach: each key names a child, a network.
+    pub hostfwd: HostForwards,
+    /// Version of the flashing tool of the Python driver. Accepted for its configurations, and not used.
+    pub fls_version: Option<String>,
+    /// Accepted for configurations of the Python driver, and not used.
+    pub fls_allow_custom_binaries: bool,
+    /// Accepted for configurations of the Python driver, and not used.
+    pub fls_custom_binary_url: Option<String>,
+    /// How long flashing one image may take.
+    pub flash_timeout: Span,
+    /// What executes the guest's instructions.
+    pub accel: Accel,
+    /// What becomes of what the guest writes to its root disk.
+    pub root_writes: RootWrites,
+    /// What `off` of the child `power` does.
+    pub off: OffMode,
+    /// Further arguments for QEMU, one element each, after all others.
+    pub extra_args: Vec<String>,
+    /// The QEMU program; by default `qemu-system-<arch>` of PATH.
+    pub binary: Option<PathBuf>,
+    /// How long the steps of the machine's life may take.
+    pub timeouts: Timeouts,
+}
+
+/// Architecture of a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Intel and AMD, 64 bits.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// ARM, 64 bits.
+    Aarch64,
+}
+
+impl Architecture {
+    /// The name that QEMU uses too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The architecture that this program was built for, if it is one of these.
+    pub fn of_host() -> Option<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+}
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
+    /// The fastest that works on this host.
+    #[default]
+    Auto,
+    /// Linux's KVM: near native speed; needs a guest of the host's architecture.
+    Kvm,
+    /// QEMU's own emulation: slow, works everywhere.
+    Tcg,
+    /// macOS's Hypervisor.framework.
+    Hvf,
+}
+
+/// What becomes of what the guest writes to its root disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RootWrites {
+    /// They go to an overlay that lasts until the next flash; the flashed image stays as it is.
+    #[default]
+    Overlay,
+    /// They go to an overlay that is thrown away at every power-off.
+    Discard,
+    /// They go to the flashed image itself.
+    Persist,
+}
+
+/// What `off` of the child `power` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OffMode {
+    /// Cuts the power, as with a relay: the guest is not asked.
+    #[default]
+    Cut,
+    /// Does what `stop` does: presses the power button, and cuts only when the guest does not react in time.
+    Graceful,
+}
+
+/// Images that are in place before anything was flashed, by the names that `flash` takes, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Partitions {
+    /// Root disk, in any format that QEMU knows.
+    pub root: Option<PathBuf>,
+    /// BIOS image in place of QEMU's own SeaBIOS; not looked at when there is an `OVMF_CODE.fd`.
+    pub bios: Option<PathBuf>,
+    /// UEFI firmware. By default x86_64 boots by BIOS, and aarch64 by the AAVMF that is installed.
+    #[serde(rename = "OVMF_CODE.fd")]
+    pub ovmf_code: Option<PathBuf>,
+    /// The UEFI firmware's variables. They are never written: the guest's changes go to an overlay.
+    #[serde(rename = "OVMF_VARS.fd")]
+    pub ovmf_vars: Option<PathBuf>,
+}
+
+/// How long the steps of the machine's life may take.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// From power-on until QEMU runs the guest.
+    pub start: Span,
+    /// From pressing the power button until the guest has shut down, before the power is cut.
+    pub shutdown: Span,
+    /// From asking QEMU to quit until its process has ended, before it is killed.
+    pub quit: Span,
+    /// From a command over QMP until its answer.
+    pub command: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            start: Span::seconds(30),
+            shutdown: Span::seconds(60),
+            quit: Span::seconds(5),
+            command: Span::seconds(10),
+        }
+    }
+}
+
+impl Default for QemuConfig {
+    fn default() -> Self {
+        Self {
+            arch: None,
+            cpu: None,
+            smp: 2,
+            mem: ByteSize::mebibytes(512),
+            disk_size: None,
+            hostname: "demo".to_owned(),
+            username: "jumpstarter".to_owned(),
+            password: Secret::new("password"),
+            default_partitions: Partitions::default(),
+            hostfwd: HostForwards::default(),
+            fls_version: None,
+            fls_allow_custom_binaries: false,
+            fls_custom_binary_url: None,
+            flash_timeout: Span::seconds(1800),
+            accel: Accel::default(),
+            root_writes: RootWrites::default(),
+            off: OffMode::default(),
+            extra_args: Vec::new(),
+            binary: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl QemuConfig {
+    /// The driver's name.
+    pub const NAME: &'static str = "qemu";
+    /// The names that it answers to as well.
+    pub const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_qemu.driver.Qemu"];
+
+    /// Names of the children that every machine has: no forward may be called so.
+    pub const OWN_CHILDREN: [&'static str; 5] = ["power", "flasher", "console", "vnc", "ssh"];
+
+    /// The machine's architecture.
+    ///
+    /// # Errors
+    /// FailedPrecondition: none is configured, and the host's is not one of the two.
+    pub fn architecture(&self) -> Result<Architecture> {
+        self.arch.or_else(Architecture::of_host).ok_or_else(|| {
+            let host = std::env::consts::ARCH;
+            Error::failed_precondition(format!("no default architecture: this host is {host}"))
+                .with_hint("set `arch` to x86_64 or aarch64")
+        })
+    }
+
+    /// What is wrong beyond the types. Touches nothing outside.
+    pub fn problems(&self) -> Vec<ConfigProblem> {
+        let mut found = Vec::new();
+        let mut problem = |field: &str, message: String| {
+            found.push(ConfigProblem { field: field.to_owned(), message, hint: None })
+        };
+        if !(1..=255).contains(&self.smp) {
+            problem("smp", format!("{} CPUs: a machine has 1 to 255", self.smp));
+        }
+        if self.mem < ByteSize::mebibytes(1) {
+            let message = format!("{} is less than 1 MiB; was a unit forgotten, as in 512M?", self.mem);
+            problem("mem", message);
+        }
+        if self.disk_size.is_some_and(|size| size.as_bytes() == 0) {
+            problem("disk_size", "a disk of no size; leave the key out to keep the image's own".to_owned());
+        }
+        if !is_host_name(&self.hostname) {
+            let message = "a host name is letters, digits, `-` and `.`, at most 253 of them".to_owned();
+            problem("hostname", message);
+        }
+        if !is_user_name(&self.username) {
+            let message =
+                "a user name is letters, digits, `-`, `_` and `.`, at most 32, no `-` first".to_owned();
+            problem("username", message);
+        }
+        if self.cpu.as_deref().is_some_and(|cpu| cpu.trim().is_empty()) {
+            problem("cpu", "an empty name; leave the key out for the default".to_owned());
+        }
+        if self.default_partitions.ovmf_vars.is_some() && self.default_partitions.ovmf_code.is_none() {
+            let message = "variables without their firmware: set `OVMF_CODE.fd` as well".to_owned();
+            problem("default_partitions.OVMF_VARS.fd", message);
+        }
+        if self.extra_args.iter().any(|argument| argument.contains('\0')) {
+            problem("extra_args", "an argument with a NUL byte".to_owned());
+        }
+        found.extend(self.hostfwd.problems());
+        found
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    let labels = name.split('.').all(|label| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    });
+    labels && name.len() <= 253
+}
+
+fn is_user_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=32).contains(&name.len()) && !name.starts_with('-') && name.chars().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(config: Value, expected: &[&str]) {
+        let config: QemuConfig = serde_json::from_value(config).unwrap();
+        let fields: Vec<String> = config.problems().into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_python_driver() {
+        let config: QemuConfig = serde_json::from_value(json!({})).unwrap();
+        assert_eq!((config.smp, config.mem), (2, ByteSize::mebibytes(512)));
+        assert_eq!((config.hostname.as_str(), config.username.as_str()), ("demo", "jumpstarter"));
+        assert_eq!(config.password.expose(), "password");
+        assert_eq!(config.flash_timeout, Span::seconds(1800));
+        assert!(config.problems().is_empty());
+    }
+
+    #[test]
+    fn a_whole_configuration_is_read() {
+        let config = json!({
+            "arch": "aarch64", "cpu": "max", "smp": 4, "mem": "2G", "disk_size": "20G", "hostname": "board-1",
+            "username": "admin", "password": "hush",
+            "default_partitions": {"root": "/r", "bios": "/b", "OVMF_CODE.fd": "/c", "OVMF_VARS.fd": "/v"},
+            "hostfwd": {"web": {"protocol": "tcp", "hostaddr": "127.0.0.1", "hostport": 8080, "guestport": 80}},
+            "fls_version": "1", "fls_allow_custom_binaries": true, "fls_custom_binary_url": "http://x/",
+            "flash_timeout": 60, "accel": "tcg", "root_writes": "persist", "off": "graceful",
+            "extra_args": ["-S"], "binary": "/opt/qemu", "timeouts": {"start": "1min", "command": 2},
+        });
+        check(config.clone(), &[]);
+        let config: QemuConfig = serde_json::from_value(config).unwrap();
+        assert_eq!(config.arch, Some(Architecture::Aarch64));
+        assert_eq!(config.default_partitions.ovmf_vars.as_deref(), Some("/v".as_ref()));
+        assert_eq!(config.timeouts.quit, Span::seconds(5));
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_refused() {
+        for wrong in [
+            json!({"memm": "1G"}),
+            json!({"arch": "riscv64"}),
+            json!({"accel": "xen"}),
+            json!({"timeouts": {"begin": 1}}),
+            json!({"default_partitions": {"boot": "/x"}}),
+        ] {
+            assert!(serde_json::from_value::<QemuConfig>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_beyond_the_types() {
+        check(json!({"smp": 0, "mem": 512, "disk_size": 0}), &["smp", "mem", "disk_size"]);
+        check(json!({"hostname": "a b", "username": "a:b", "cpu": " "}), &["hostname", "username", "cpu"]);
+        check(json!({"hostname": "", "username": ""}), &["hostname", "username"]);
+        check(json!({"default_partitions": {"OVMF_VARS.fd": "/v"}}), &["default_partitions.OVMF_VARS.fd"]);
+        check(json!({"extra_args": ["a\u{0}b"]}), &["extra_args"]);
+        check(json!({"hostfwd": {"ssh": {"guestport": 22}}}), &["hostfwd.ssh"]);
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let schema = serde_json::to_value(schemars::schema_for!(QemuConfig)).unwrap();
+        let keys = schema["properties"].as_object().unwrap();
+        assert_eq!(keys.len(), 20);
+        for (key, property) in keys {
+            assert!(property["description"].is_string(), "{key}: {property}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The ports of the guest that the host can reach, in the order of the configuration.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::prelude::*;
+use schemars::{Schema, SchemaGenerator};
+use serde::Deserializer;
+use serde::de::{self, MapAccess, Visitor};
+
+use super::QemuConfig;
+
+/// One port of the guest that the host can reach.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostForward {
+    /// What is forwarded.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Address of the host to listen on, IPv4.
+    #[serde(default = "loopback")]
+    pub hostaddr: Ipv4Addr,
+    /// Port of the host; 0 (the default) for one that is free.
+    #[serde(default)]
+    pub hostport: u16,
+    /// Port of the guest.
+    pub guestport: u16,
+}
+
+/// What is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP connections.
+    #[default]
+    Tcp,
+}
+
+fn loopback() -> Ipv4Addr {
+    Ipv4Addr::LOCALHOST
+}
+
+/// The forwards by name, in the order of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostForwards(Vec<(String, HostForward)>);
+
+impl HostForwards {
+    /// Name and forward, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HostForward)> {
+        self.0.iter().map(|(name, forward)| (name.as_str(), forward))
+    }
+
+    /// Adds a forward at the end.
+    pub fn push(&mut self, name: impl Into<String>, forward: HostForward) {
+        self.0.push((name.into(), forward));
+    }
+
+    pub(super) fn problems(&self) -> Vec<ConfigProblem> {
+        let mut found = Vec::new();
+        for (index, (name, forward)) in self.0.iter().enumerate() {
+            let mut problem = |field: &str, message: String| {
+                found.push(ConfigProblem { field: format!("hostfwd.{name}{field}"), message, hint: None });
+            };
+            if QemuConfig::OWN_CHILDREN.contains(&name.as_str()) {
+                problem("", format!("the machine's own child is called `{name}`: choose another name"));
+            }
+            if name.is_empty() || name.contains(|c: char| c == '.' || c.is_whitespace() || c.is_control()) {
+                problem("", "a child's name is not empty, and has neither dots nor spaces".to_owned());
+            }
+            if forward.guestport == 0 {
+                problem(".guestport", "0 is no port".to_owned());
+            }
+            let earlier = self.0[..index].iter().find(|(_, other)| other.collides(forward));
+            if let Some((other, _)) = earlier {
+                problem(".hostport", format!("{} is that of `{other}` already", forward.hostport));
+            }
+        }
+        found
+    }
+}
+
+impl HostForward {
+    /// Whether both cannot listen at the same time.
+    fn collides(&self, other: &Self) -> bool {
+        let address = self.hostaddr == other.hostaddr
+            || self.hostaddr.is_unspecified()
+            || other.hostaddr.is_unspecified();
+        self.hostport != 0 && self.hostport == other.hostport && self.protocol == other.protocol && address
+    }
+}
+
+impl<'de> Deserialize<'de> for HostForwards {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = HostForwards;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("forwards by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HostForwards, A::Error> {
+                let mut forwards = HostForwards::default();
+                while let Some((name, forward)) = map.next_entry::<String, HostForward>()? {
+                    if forwards.iter().any(|(other, _)| other == name) {
+                        return Err(de::Error::custom(format!("`{name}` is there twice")));
+                    }
+                    forwards.push(name, forward);
+                }
+                Ok(forwards)
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl JsonSchema for HostForwards {
+    fn schema_name() -> Cow<'static, str> {
+        "HostForwards".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<BTreeMap<String, HostForward>>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let forwards: HostForwards = serde_json::from_str(text).unwrap();
+        let fields: Vec<String> = forwards.problems().into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, expected, "{text}");
+    }
+
+    #[test]
+    fn order_and_defaults() {
+        let text = r#"{"z": {"guestport": 1}, "a": {"guestport": 2, "hostport": 3}}"#;
+        let forwards: HostForwards = serde_json::from_str(text).unwrap();
+        assert_eq!(forwards.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["z", "a"]);
+        let (_, first) = forwards.iter().next().unwrap();
+        assert_eq!((first.protocol, first.hostaddr, first.hostport), (Protocol::Tcp, Ipv4Addr::LOCALHOST, 0));
+    }
+
+    #[test]
+    fn what_is_wrong() {
+        check(r#"{"power": {"guestport": 1}}"#, &["hostfwd.power"]);
+        check(r#"{"a.b": {"guestport": 0}}"#, &["hostfwd.a.b", "hostfwd.a.b.guestport"]);
+        check(
+            r#"{"a": {"guestport": 1, "hostport": 9}, "b": {"guestport": 1, "hostport": 9}}"#,
+            &["hostfwd.b.hostport"],
+        );
+        check(
+            r#"{"a": {"guestport": 1, "hostport": 9}, "b": {"guestport": 1, "hostport": 9, "hostaddr": "127.0.0.2"}}"#,
+            &[],
+        );
+        check(r#"{"a": {"guestport": 1}, "b": {"guestport": 1}}"#, &[]);
+        for wrong in [
+            r#"{"a": {"guestport": 1}, "a": {"guestport": 2}}"#,
+            r#"{"a": {}}"#,
+            r#"{"a": {"guestport": 70000}}"#,
+            r#"{"a": {"guestport": 1, "protocol": "udp"}}"#,
+        ] {
+            assert!(serde_json::from_str::<HostForwards>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

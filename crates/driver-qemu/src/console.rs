@@ -1,0 +1,146 @@
+//! The machine's console, over all of its power cycles: QEMU's socket takes one client, this shares it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, Sink, StreamExt};
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{ChannelWriter, Framing};
+use jumpstarter_driver_serial::{ConsoleLog, ReadFrom, SCROLLBACK};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::vm::{Vm, lock};
+
+/// The console of a machine. It can be opened while the machine is off, as a board's serial port can.
+#[derive(Debug)]
+pub(crate) struct Console {
+    log: ConsoleLog,
+    /// Each power-on sends its connection; none once the machine is destroyed.
+    sources: Mutex<Option<mpsc::UnboundedSender<Channel>>>,
+    /// Where in the log this power cycle began.
+    cycle_start: AtomicU64,
+    /// Whether a client was there since then.
+    heard: AtomicBool,
+    /// Cancelled when the clients of today are to end.
+    open: Mutex<CancellationToken>,
+}
+
+impl Console {
+    /// Needs a Tokio runtime.
+    pub(crate) fn new() -> Self {
+        let (sources, mut next) = mpsc::unbounded_channel();
+        let (nothing_yet, _) = Channel::pair(Framing::Bytes);
+        let next = std::sync::Arc::new(tokio::sync::Mutex::new(async move || next.recv().await));
+        let reconnect = Box::new(move || {
+            let next = next.clone();
+            async move { Ok((next.lock().await)().await) }.boxed()
+        });
+        Self {
+            log: ConsoleLog::reconnecting(nothing_yet, SCROLLBACK, reconnect),
+            sources: Mutex::new(Some(sources)),
+            cycle_start: AtomicU64::new(0),
+            heard: AtomicBool::new(false),
+            open: Mutex::default(),
+        }
+    }
+
+    /// A power cycle begins with this connection.
+    pub(crate) fn power_on(&self, connection: UnixStream) {
+        self.cycle_start.store(self.log.total_bytes(), Ordering::SeqCst);
+        self.heard.store(false, Ordering::SeqCst);
+        let (reader, writer) = connection.into_split();
+        if let Some(sources) = lock(&self.sources).as_ref() {
+            // The log is gone only when the machine is.
+            drop(sources.send(Channel::from_split(reader, writer)));
+        }
+    }
+
+    /// A channel for one more client. The first one of a power cycle also gets what was said since its beginning.
+    pub(crate) fn attach(&self) -> Channel {
+        let from = if self.heard.swap(true, Ordering::SeqCst) {
+            ReadFrom::Now
+        } else {
+            ReadFrom::Offset(self.cycle_start.load(Ordering::SeqCst))
+        };
+        let (reader, writer) = self.log.attach_from(from).split();
+        let open = lock(&self.open).clone();
+        let closed = open.clone();
+        let reader = reader.take_until(async move { closed.cancelled().await });
+        Channel::from_parts(Framing::Bytes, reader, UntilHungUp { writer, open })
+    }
+
+    /// Ends every client's channel; new ones can be opened.
+    pub(crate) fn hang_up(&self) {
+        std::mem::take(&mut *lock(&self.open)).cancel();
+    }
+
+    /// The last lines that were said, for errors.
+    pub(crate) fn last_lines(&self, count: usize) -> String {
+        self.log.last_lines(count)
+    }
+
+    /// Ends the console for good.
+    pub(crate) fn end(&self) {
+        lock(&self.sources).take();
+    }
+}
+
+/// Takes input until the console is hung up.
+struct UntilHungUp {
+    writer: ChannelWriter,
+    open: CancellationToken,
+}
+
+impl UntilHungUp {
+    fn writer(&mut self) -> io::Result<Pin<&mut ChannelWriter>> {
+        if self.open.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the console was closed"));
+        }
+        Ok(Pin::new(&mut self.writer))
+    }
+}
+
+impl Sink<Bytes> for UntilHungUp {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer()?.poll_ready(context)
+    }
+    fn start_send(mut self: Pin<&mut Self>, bytes: Bytes) -> io::Result<()> {
+        self.writer()?.start_send(bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer()?.poll_flush(context)
+    }
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer()?.poll_close(context)
+    }
+}
+
+/// The child `console`.
+#[derive(Debug)]
+pub(crate) struct QemuConsole(pub(crate) Vm);
+
+impl Driver for QemuConsole {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().serial(self)
+    }
+}
+
+#[async_trait]
+impl Serial for QemuConsole {
+    async fn connect(&self) -> Result<Channel> {
+        self.0.open_console()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.0.console.hang_up();
+        Ok(())
+    }
+}

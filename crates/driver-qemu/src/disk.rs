@@ -1,0 +1,378 @@
+//! Disk images: created, inspected, grown, converted, overlaid; natively where it is quick, else by qemu-img.
+//!
+//! # When a format is guessed
+//!
+//! A guest that may write to a *raw* disk can write the header of another format to its start, one that names a file of the
+//! host as its backing file. Who then guesses the format shows the guest that file. So:
+//!
+//! - [`QemuImage::open`] is the only place that guesses. It looks at the file's first bytes itself, and refuses, unless
+//!   told otherwise, an image that refers to other files.
+//! - Everything else, qemu-img and QEMU included, is told the format; an overlay names its backing file's format.
+//! - Hence guess once, when an image arrives, and keep the [`QemuImage`].
+
+mod header;
+mod overlay;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_supervise::{Command, SuperviseError, run};
+
+pub use header::Header;
+pub use overlay::{Backing, write_qcow2};
+
+/// How long qemu-img may take to inspect, resize or create an image.
+const QUICK: Duration = Duration::from_secs(30);
+
+/// A format of disk images that QEMU reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// The disk's bytes as they are.
+    Raw,
+    /// QEMU's own; grows as it is written.
+    Qcow2,
+    /// The predecessor of qcow2.
+    Qcow,
+    /// VMware's.
+    Vmdk,
+    /// VirtualBox's.
+    Vdi,
+    /// Hyper-V's.
+    Vhdx,
+    /// Virtual PC's, `.vhd`.
+    Vpc,
+}
+
+impl DiskFormat {
+    /// Every format.
+    pub const ALL: [Self; 7] =
+        [Self::Raw, Self::Qcow2, Self::Qcow, Self::Vmdk, Self::Vdi, Self::Vhdx, Self::Vpc];
+
+    /// The name that QEMU uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Qcow => "qcow",
+            Self::Vmdk => "vmdk",
+            Self::Vdi => "vdi",
+            Self::Vhdx => "vhdx",
+            Self::Vpc => "vpc",
+        }
+    }
+}
+
+impl fmt::Display for DiskFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether an image may refer to other files of the host (backing files, extents, data files).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum References {
+    /// Refused: for images that came from elsewhere.
+    Refuse,
+    /// Allowed: for images that the owner of the host named in the configuration.
+    Allow,
+}
+
+/// What qemu-img says about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct ImageInfo {
+    /// The format, as QEMU names it.
+    pub format: String,
+    /// Size of the disk that the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Room that the file takes on the host, in bytes.
+    #[serde(default)]
+    pub actual_size: u64,
+    /// Size of a cluster, in bytes, if the format has clusters.
+    pub cluster_size: Option<u64>,
+    /// The file below it, as the image names it.
+    pub backing_filename: Option<String>,
+    /// The file below it, as a path.
+    pub full_backing_filename: Option<String>,
+    /// The format of the file below it.
+    pub backing_filename_format: Option<String>,
+    /// Whether it was not closed properly.
+    #[serde(default)]
+    pub dirty_flag: bool,
+    /// Whether its contents are encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
+}
+
+/// A disk image: a file whose format is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QemuImage {
+    path: PathBuf,
+    format: DiskFormat,
+}
+
+impl QemuImage {
+    /// An image whose format is known already. Touches no file.
+    pub fn with_format(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
+        Self { path: path.into(), format }
+    }
+
+    /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two reads.
+    ///
+    /// A file of no known format is raw.
+    ///
+    /// # Errors
+    /// NotFound and others of the file system; FailedPrecondition when it refers to other files, and that is refused.
+    pub fn open(path: impl Into<PathBuf>, references: References) -> Result<Self> {
+        let path = path.into();
+        let header = Header::read(&path)?;
+        if let (Some(reference), References::Refuse) = (&header.reference, references) {
+            let message = format!("the {} image {} refers to {reference}", header.format, path.display());
+            return Err(Error::failed_precondition(message).with_hint(
+                "an image must be whole: convert it with `qemu-img convert`, which takes in what it refers to",
+            ));
+        }
+        Ok(Self { path, format: header.format })
+    }
+
+    /// Creates an empty image of `size` bytes (rounded up to 512). Raw and qcow2 need no program.
+    ///
+    /// Cancelling leaves no file, but possibly a hidden folder that is removed once qemu-img has ended.
+    ///
+    /// # Errors
+    /// AlreadyExists, others of the file system, and what qemu-img says.
+    pub async fn create(path: impl Into<PathBuf>, format: DiskFormat, size: u64) -> Result<Self> {
+        let path = path.into();
+        let doing = format!("create the {format} image {}", path.display());
+        match format {
+            DiskFormat::Raw => overlay::write_raw(&path, size).context(doing)?,
+            DiskFormat::Qcow2 => write_qcow2(&path, size, None).context(doing)?,
+            _ => {
+                let room = TemporaryRoom::beside(&path).context(&*doing)?;
+                let size = size.div_ceil(512).saturating_mul(512).to_string();
+                let command = qemu_img("create").args(["-q", "-f", format.name()]).arg(&room.file).arg(size);
+                finish(run(command, QUICK).await, &doing)?;
+                room.move_to(&path, Replace::No).context(doing)?;
+            }
+        }
+        Ok(Self { path, format })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format.
+    pub fn format(&self) -> DiskFormat {
+        self.format
+    }
+
+    /// Size of the disk that the guest sees, in bytes: from the header for raw and qcow2, else from qemu-img.
+    ///
+    /// # Errors
+    /// Those of [`QemuImage::info`].
+    pub async fn virtual_size(&self) -> Result<u64> {
+        if self.format == DiskFormat::Raw {
+            return Header::raw_size(&self.path);
+        }
+        let header = Header::read(&self.path)?;
+        match header.virtual_size {
+            Some(size) if header.format == self.format => Ok(size),
+            _ => Ok(self.info().await?.virtual_size),
+        }
+    }
+
+    /// What qemu-img says about it.
+    ///
+    /// # Errors
+    /// NotFound; FailedPrecondition while a machine uses it; Internal with what qemu-img says.
+    pub async fn info(&self) -> Result<ImageInfo> {
+        let doing = format!("inspect the {} image {}", self.format, self.path.display());
+        let command =
+            qemu_img("info").args(["--output=json", "-f", self.format.name()]).arg(self.absolute(&doing)?);
+        let output = finish(run(command, QUICK).await, &doing)?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| Error::internal("qemu-img's answer is not as expected").with_source(error))
+            .context(doing)
+    }
+
+    /// Checks it for damage.
+    ///
+    /// # Errors
+    /// DataLoss when it is damaged; Unimplemented for formats that cannot be checked (raw); those of
+    /// [`QemuImage::info`].
+    pub async fn check(&self, deadline: Duration) -> Result<()> {
+        let doing = format!("check the {} image {}", self.format, self.path.display());
+        if self.format == DiskFormat::Raw {
+            return Err(Error::unimplemented(format!("{doing}: a raw image has nothing to check")));
+        }
+        let command = qemu_img("check").args(["-q", "-f", self.format.name()]).arg(self.absolute(&doing)?);
+        match run(command, deadline).await {
+            Err(SuperviseError::Failed { status, stderr, .. }) if matches!(status.code(), Some(2 | 3)) => {
+                Err(Error::data_loss(format!("{doing}: {}", stderr.trim())))
+            }
+            other => finish(other, &doing).map(drop),
+        }
+    }
+
+    /// Changes its size, in bytes. Growing adds zeros at the end.
+    ///
+    /// # Errors
+    /// FailedPrecondition while a machine uses it; InvalidArgument when it would shrink and `shrink` refuses, or
+    /// when the format cannot shrink without damage (all but raw).
+    pub async fn resize(&self, size: u64, shrink: Shrink) -> Result<()> {
+        let doing = format!("resize the {} image {}", self.format, self.path.display());
+        let size = size.div_ceil(512).saturating_mul(512);
+        let now = self.info().await.context(&*doing)?.virtual_size;
+        let mut command = qemu_img("resize").args(["-q", "-f", self.format.name()]);
+        if size < now {
+            let (from, to) = (ByteSize::bytes(now), ByteSize::bytes(size));
+            let error = Error::invalid_argument(format!("{doing}: {to} is less than its {from}"));
+            match (shrink, self.format) {
+                (Shrink::Refuse, _) => {
+                    return Err(error.with_hint("its end would be lost; name a size that is not smaller"));
+                }
+                (Shrink::CutOff, DiskFormat::Raw) => command = command.arg("--shrink"),
+                (Shrink::CutOff, _) => return Err(error.with_hint("only raw images can be cut off")),
+            }
+        }
+        let command = command.arg(self.absolute(&doing)?).arg(size.to_string());
+        finish(run(command, QUICK).await, &doing).map(drop)
+    }
+
+    /// Writes its contents, those of the files below it included, to a new image at `to`, which appears when it is
+    /// whole, and replaces what is there. Cancelling leaves nothing at `to`.
+    ///
+    /// # Errors
+    /// FailedPrecondition while a machine uses it; InvalidArgument for compression in a format that has none (all but
+    /// qcow2); DeadlineExceeded; those of the file system; what qemu-img says.
+    pub async fn save(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
+        let doing = format!("save {} as {} to {}", self.path.display(), save.format, to.display());
+        let mut command =
+            qemu_img("convert").args(["-q", "-f", self.format.name(), "-O", save.format.name()]);
+        if save.compressed {
+            if save.format != DiskFormat::Qcow2 {
+                return Err(Error::invalid_argument(format!("{doing}: only qcow2 can be compressed")));
+            }
+            command = command.arg("-c");
+        }
+        let room = TemporaryRoom::beside(to).context(&*doing)?;
+        let command = command.arg(self.absolute(&doing)?).arg(&room.file);
+        finish(run(command, deadline).await, &doing)?;
+        room.move_to(to, Replace::Yes).context(doing)?;
+        Ok(Self::with_format(to, save.format))
+    }
+
+    /// Creates a qcow2 image at `at`, which must not exist, that shows this one until it is written to. Runs no
+    /// program (for raw and qcow2), and takes well under a millisecond. It is at least `size` bytes large.
+    ///
+    /// # Errors
+    /// AlreadyExists, others of the file system; InvalidArgument for a path of over 1023 bytes.
+    pub async fn overlay(&self, at: impl Into<PathBuf>, size: Option<u64>) -> Result<Self> {
+        let at = at.into();
+        let doing = format!("create an overlay of {} at {}", self.path.display(), at.display());
+        let size = self.virtual_size().await.context(&*doing)?.max(size.unwrap_or(0));
+        let backing = Backing { path: self.absolute(&doing)?, format: self.format };
+        write_qcow2(&at, size, Some(&backing)).context(doing)?;
+        Ok(Self { path: at, format: DiskFormat::Qcow2 })
+    }
+
+    /// As a path that starts with `/`, and so is never taken for a protocol (`nbd:`) or an option.
+    fn absolute(&self, doing: &str) -> Result<PathBuf> {
+        let path = std::path::absolute(&self.path).context(doing)?;
+        path.metadata().context(doing)?;
+        Ok(path)
+    }
+}
+
+/// What becomes of the end of an image that is to be smaller than it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shrink {
+    /// An error.
+    Refuse,
+    /// It is cut off, and lost. Raw images only.
+    CutOff,
+}
+
+/// How to save an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Save {
+    /// The new image's format.
+    pub format: DiskFormat,
+    /// Whether to compress it; qcow2 only.
+    pub compressed: bool,
+}
+
+fn qemu_img(subcommand: &str) -> Command {
+    let hint = "install it: `apt-get install qemu-utils`, `dnf install qemu-img`, `brew install qemu`";
+    // Messages are matched below, so they must not be translated.
+    Command::new("qemu-img").arg(subcommand).env("LC_ALL", "C").install_hint(hint)
+}
+
+/// Turns a failure of qemu-img into an error that quotes it, and an image in use into its own kind.
+fn finish<T>(result: Result<T, SuperviseError>, doing: &str) -> Result<T> {
+    result.map_err(|error| {
+        let hint = error.hint();
+        let lock = |text: &str| text.contains("Failed to get") && text.contains("lock");
+        let mapped = match &error {
+            SuperviseError::Failed { stderr, .. } if lock(stderr) => {
+                Error::failed_precondition(format!("{doing}: it is in use: {}", stderr.trim()))
+                    .with_hint("power the machine that uses it off first")
+            }
+            SuperviseError::Failed { stderr, .. } => {
+                let kind = if stderr.contains("No space left") {
+                    ErrorKind::ResourceExhausted
+                } else {
+                    ErrorKind::Internal
+                };
+                Error::new(kind, format!("{doing}: {}", stderr.trim()))
+            }
+            SuperviseError::Deadline { .. } => Error::deadline_exceeded(doing).with_source(error),
+            SuperviseError::NotFound { .. } => Error::failed_precondition(doing).with_source(error),
+            _ => Error::internal(doing).with_source(error),
+        };
+        match hint {
+            Some(hint) => mapped.with_hint(hint),
+            None => mapped,
+        }
+    })
+}
+
+/// A hidden folder beside a file that is to come to be, so that it appears whole or not at all.
+struct TemporaryRoom {
+    _folder: tempfile::TempDir,
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replace {
+    Yes,
+    No,
+}
+
+impl TemporaryRoom {
+    fn beside(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path)?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let folder = tempfile::Builder::new().prefix(".jmp-image-").tempdir_in(parent)?;
+        let file = folder.path().join("image");
+        Ok(Self { _folder: folder, file })
+    }
+
+    fn move_to(self, path: &Path, replace: Replace) -> Result<()> {
+        match replace {
+            Replace::Yes => std::fs::rename(&self.file, path)?,
+            // A link, unlike a rename, fails when the name is taken.
+            Replace::No => std::fs::hard_link(&self.file, path)?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

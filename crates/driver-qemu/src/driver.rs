@@ -1,0 +1,196 @@
+//! The driver `qemu`: a composite of the machine and the children that reach its parts.
+
+use std::sync::Arc;
+
+use jumpstarter_driver_core::Gauge;
+use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_network::{TcpNetwork, UnixNetwork};
+
+use crate::config::QemuConfig;
+use crate::console::QemuConsole;
+use crate::flasher::QemuFlasher;
+use crate::interface::{Machine, QemuSettings};
+use crate::power::QemuPower;
+use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
+use crate::vm::{Vm, lock};
+
+/// A QEMU machine as a driver, with its children.
+#[derive(Debug)]
+pub struct Qemu {
+    vm: Vm,
+    children: Vec<Child>,
+}
+
+impl Qemu {
+    /// The driver of a machine. The driver's `close` destroys it.
+    pub fn new(vm: Vm) -> Self {
+        let mut children = vec![
+            Child::new("power", Arc::new(QemuPower(vm.clone()))).describe("the machine's plug"),
+            Child::new("flasher", Arc::new(QemuFlasher(vm.clone()))).describe("the machine's images"),
+            Child::new("console", Arc::new(QemuConsole(vm.clone()))).describe("the machine's serial console"),
+            Child::new("vnc", Arc::new(Endpoint::new(&vm, UnixNetwork::new(vm.vnc_path()))))
+                .describe("the machine's screen, VNC over a Unix socket"),
+        ];
+        if let Some(ssh) = crate::vsock::ssh(&vm) {
+            children.push(Child::new("ssh", Arc::new(Endpoint::new(&vm, ssh))).describe("SSH over vsock"));
+        }
+        for (name, address, guestport) in vm.forwards() {
+            let description = format!("{address} to the guest's port {guestport}");
+            let network = Endpoint::new(&vm, TcpNetwork::of(address));
+            children.push(Child::new(name, Arc::new(network)).describe(description));
+        }
+        Self { vm, children }
+    }
+
+    /// The machine.
+    pub fn vm(&self) -> &Vm {
+        &self.vm
+    }
+}
+
+#[async_trait]
+impl DriverConfig for QemuConfig {
+    const NAME: &'static str = QemuConfig::NAME;
+    const PYTHON_NAMES: &'static [&'static str] = QemuConfig::PYTHON_NAMES;
+    type Driver = Qemu;
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        self.problems()
+    }
+
+    async fn open(self, context: OpenContext) -> Result<Qemu> {
+        Vm::create(context.path, self).await.map(Qemu::new)
+    }
+}
+
+register_driver!(QemuConfig, interfaces: [Machine, QemuSettings]);
+
+#[async_trait]
+impl Driver for Qemu {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().with::<dyn Machine>(self).with::<dyn QemuSettings>(self)
+    }
+
+    fn children(&self) -> Vec<Child> {
+        self.children.clone()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let now = self.vm.0.status.get().phase();
+        let one = |phase: Phase| {
+            let value = if phase == now { 1.0 } else { 0.0 };
+            Gauge::new("machine_state", "What a machine is doing: 1 for its state, 0 for the others.", value)
+                .label("state", phase.to_string())
+        };
+        Phase::ALL.map(one).to_vec()
+    }
+
+    async fn reset(&self) -> Result<()> {
+        self.vm.cut().await.map(drop)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.vm.destroy().await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Machine for Qemu {
+    async fn state(&self) -> Result<MachineState> {
+        self.vm.state().await
+    }
+    async fn start(&self) -> Result<()> {
+        self.vm.start().await
+    }
+    async fn stop(&self) -> Result<StopOutcome> {
+        self.vm.stop().await
+    }
+    async fn pause(&self) -> Result<()> {
+        self.vm.pause().await
+    }
+    async fn resume(&self) -> Result<()> {
+        self.vm.resume().await
+    }
+    async fn reset(&self) -> Result<()> {
+        self.vm.reset().await
+    }
+    async fn power_button(&self) -> Result<()> {
+        self.vm.power_button().await
+    }
+    async fn destroy(&self) -> Result<()> {
+        self.vm.destroy().await
+    }
+    async fn wait_for(&self, state: Phase, timeout: Option<Span>) -> Result<MachineState> {
+        self.vm.wait_for(state, timeout).await
+    }
+    async fn events(&self) -> Result<ValueStream<MachineEvent>> {
+        self.vm.events().await
+    }
+}
+
+#[async_trait]
+impl QemuSettings for Qemu {
+    async fn get_hostname(&self) -> Result<String> {
+        Ok(self.vm.config().hostname)
+    }
+    async fn get_username(&self) -> Result<String> {
+        Ok(self.vm.config().username)
+    }
+    async fn get_password(&self) -> Result<String> {
+        Ok(self.vm.config().password.expose().to_owned())
+    }
+    async fn set_disk_size(&self, size: ByteSize) -> Result<()> {
+        self.change(|config| config.disk_size = Some(size))
+    }
+    async fn set_memory_size(&self, size: ByteSize) -> Result<()> {
+        self.change(|config| config.mem = size)
+    }
+}
+
+impl Qemu {
+    /// Changes the configuration for the next power-on, if what comes out is valid.
+    fn change(&self, change: impl FnOnce(&mut QemuConfig)) -> Result<()> {
+        let mut config = lock(&self.vm.0.config);
+        let mut changed = config.clone();
+        change(&mut changed);
+        match changed.problems().into_iter().next() {
+            Some(problem) => Err(Error::invalid_argument(format!("{}: {}", problem.field, problem.message))),
+            None => {
+                *config = changed;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A network endpoint that is there only while the machine runs.
+#[derive(Debug)]
+struct Endpoint<N> {
+    vm: Vm,
+    network: N,
+}
+
+impl<N> Endpoint<N> {
+    fn new(vm: &Vm, network: N) -> Self {
+        Self { vm: vm.clone(), network }
+    }
+}
+
+impl<N: Network + 'static> Driver for Endpoint<N> {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().network(self)
+    }
+}
+
+#[async_trait]
+impl<N: Network + 'static> Network for Endpoint<N> {
+    async fn connect(&self) -> Result<Channel> {
+        self.vm.require_up("connect to")?;
+        self.network.connect().await
+    }
+    async fn address(&self) -> Result<String> {
+        self.network.address().await
+    }
+}

@@ -1,0 +1,141 @@
+//! What this host offers for virtual machines, looked up once when the driver opens: power-on waits for none of it.
+
+mod accelerator;
+mod firmware;
+mod version;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use jumpstarter_driver_core::prelude::*;
+
+pub use accelerator::{Accelerator, AcceleratorKind, KvmFacts};
+pub use firmware::Firmware;
+pub use version::QemuVersion;
+
+use crate::config::{Architecture, QemuConfig};
+
+/// What this host offers for machines of one architecture.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// The host's architecture; none for one that has no machines of its own kind here.
+    pub host: Option<Architecture>,
+    /// The machines' architecture.
+    pub target: Architecture,
+    /// The QEMU program, as an absolute path.
+    pub binary: PathBuf,
+    /// Its version.
+    pub version: QemuVersion,
+    /// What executes the guest's instructions, and why that.
+    pub accelerator: Accelerator,
+    /// Whether guests can be reached over vsock.
+    pub vsock: Vsock,
+    /// UEFI firmware that is installed for this architecture.
+    pub firmware: Option<Firmware>,
+}
+
+/// Whether guests can be reached over vsock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vsock {
+    /// Yes.
+    Usable,
+    /// No, and why not.
+    Unusable(String),
+}
+
+impl HostFacts {
+    /// Looks everything up. Runs `qemu --version`, once for each program and process, and otherwise opens a few files.
+    ///
+    /// # Errors
+    /// FailedPrecondition when QEMU is not installed or does not run, and when the accelerator that is asked for
+    /// cannot work; the hint says what to do.
+    pub async fn probe(config: &QemuConfig) -> Result<Self> {
+        let target = config.architecture()?;
+        let host = Architecture::of_host();
+        let accelerator = accelerator::choose(config.accel, target, host, &KvmFacts::look_up())?;
+        let binary = find_binary(target, config.binary.as_deref())?;
+        let version = version::of(&binary).await?;
+        let firmware = Firmware::find(target);
+        Ok(Self { host, target, binary, version, accelerator, vsock: Vsock::probe(), firmware })
+    }
+}
+
+impl Vsock {
+    /// Opens what QEMU would open.
+    pub fn probe() -> Self {
+        const DEVICE: &str = "/dev/vhost-vsock";
+        match File::options().read(true).write(true).open(DEVICE) {
+            Ok(_) => Self::Usable,
+            Err(error) => Self::Unusable(format!("{DEVICE} cannot be opened: {error}")),
+        }
+    }
+
+    /// Whether it is usable.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Usable)
+    }
+}
+
+/// The program that was asked for, or the one in PATH, as an absolute path.
+fn find_binary(target: Architecture, binary: Option<&Path>) -> Result<PathBuf> {
+    let package = match target {
+        Architecture::X86_64 => "qemu-system-x86",
+        Architecture::Aarch64 => "qemu-system-arm",
+    };
+    let name = format!("qemu-system-{}", target.name());
+    let wanted = binary.unwrap_or(Path::new(&name));
+    if wanted.components().count() > 1 || wanted.is_absolute() {
+        let path = std::path::absolute(wanted)?;
+        return if is_program(&path) {
+            Ok(path)
+        } else {
+            let message = format!("there is no program {}", path.display());
+            Err(Error::failed_precondition(message)
+                .with_hint("correct `binary`, or leave it out for that of PATH"))
+        };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(wanted)).find(|file| is_program(file));
+    found.map(std::path::absolute).transpose()?.ok_or_else(|| {
+        Error::failed_precondition(format!("there is no program `{}` in PATH", wanted.display())).with_hint(format!(
+            "install QEMU: `apt-get install {package}`, `dnf install qemu-system-{}`, `brew install qemu`",
+            target.name()
+        ))
+    })
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Accel;
+
+    #[tokio::test]
+    async fn this_host() {
+        let config =
+            QemuConfig { arch: Some(Architecture::X86_64), accel: Accel::Tcg, ..QemuConfig::default() };
+        let facts = HostFacts::probe(&config).await.unwrap();
+        assert!(facts.binary.is_absolute() && facts.version >= QemuVersion::new(4, 0, 0), "{facts:?}");
+        assert_eq!(facts.accelerator.kind, AcceleratorKind::Tcg);
+        assert_eq!(facts.vsock.is_usable(), File::options().write(true).open("/dev/vhost-vsock").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named_with_a_remedy() {
+        for (binary, expected) in
+            [("/nowhere/qemu", "`binary`"), ("qemu-nowhere", "apt-get install qemu-system-arm")]
+        {
+            let (arch, binary_path) = (Some(Architecture::Aarch64), Some(binary.into()));
+            let config = QemuConfig { arch, binary: binary_path, accel: Accel::Tcg, ..QemuConfig::default() };
+            let error = HostFacts::probe(&config).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+            assert!(
+                error.to_string().contains(binary) && error.hint().unwrap().contains(expected),
+                "{error:?}"
+            );
+        }
+    }
+}

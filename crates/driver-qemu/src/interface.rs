@@ -1,0 +1,66 @@
+//! The machine's own interfaces: what a virtual machine can do beyond power, flasher, console and network.
+
+use jumpstarter_driver_core::prelude::*;
+
+use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
+
+/// The lifecycle of a virtual machine.
+///
+/// Every method may be called from many tasks at once. A call that needs a running guest is refused with
+/// `FailedPrecondition` in any other state, and names the state. Waits have deadlines from the configuration
+/// (`timeouts`) and end at once when QEMU ends; the error then carries QEMU's messages.
+#[interface(name = "machine", client = "jumpstarter_driver_qemu.client.QemuClient", native)]
+pub trait Machine {
+    /// What the machine is doing.
+    async fn state(&self) -> Result<MachineState>;
+
+    /// Powers on; returns when QEMU's monitor answers. Idempotent. Cancelling leaves it off.
+    async fn start(&self) -> Result<()>;
+
+    /// Asks the guest over ACPI to shut down, then cuts the power when it does not in time; says which it took.
+    /// Idempotent. Cancelling does not stop the stopping.
+    async fn stop(&self) -> Result<StopOutcome>;
+
+    /// Stops the guest's processors. Idempotent.
+    async fn pause(&self) -> Result<()>;
+
+    /// Lets a paused guest go on. Idempotent.
+    async fn resume(&self) -> Result<()>;
+
+    /// Presses the reset button: the guest boots again, its disks are kept.
+    async fn reset(&self) -> Result<()>;
+
+    /// Presses the power button once and returns; what follows is up to the guest.
+    async fn power_button(&self) -> Result<()>;
+
+    /// Cuts the power and removes what the machine holds: process, sockets, overlays, flashed images, seed. Files
+    /// named in the configuration are never touched. After it every call but `state` and `destroy` is refused.
+    async fn destroy(&self) -> Result<()>;
+
+    /// Waits until the machine is in `state` and returns it; `timeout` defaults to 60 s.
+    /// `DeadlineExceeded` otherwise; `FailedPrecondition` at once when the machine goes off or crashes instead.
+    async fn wait_for(&self, state: Phase, timeout: Option<Span>) -> Result<MachineState>;
+
+    /// Streams what happens to the machine from now on: changes of state and QEMU's events.
+    async fn events(&self) -> Result<ValueStream<MachineEvent>>;
+}
+
+/// The settings of a QEMU machine, with the names of the Python driver.
+#[interface(name = "qemu", client = "jumpstarter_driver_qemu.client.QemuClient")]
+pub trait QemuSettings {
+    /// The guest's host name.
+    async fn get_hostname(&self) -> Result<String>;
+
+    /// The guest's user.
+    async fn get_username(&self) -> Result<String>;
+
+    /// The password of the guest's user.
+    async fn get_password(&self) -> Result<String>;
+
+    /// Sets the size of the root disk, such as `20G`, from the next power-on. The disk only grows:
+    /// `InvalidArgument` below the size of the image, then or at the power-on.
+    async fn set_disk_size(&self, size: ByteSize) -> Result<()>;
+
+    /// Sets the size of the memory, such as `1G`, from the next power-on.
+    async fn set_memory_size(&self, size: ByteSize) -> Result<()>;
+}

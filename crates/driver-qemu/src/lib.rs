@@ -1,0 +1,52 @@
+//! QEMU virtual machines as a device.
+//!
+//! - In exporter files: the driver `qemu` ([`QemuConfig`], [`Qemu`]), with the children `power`, `flasher`, `console`,
+//!   `vnc`, `ssh` (where vsock works) and one network for each `hostfwd`.
+//! - In programs: [`QemuDriver`] makes machines ([`Vm`]) by name; [`Machine`] is what one can do with them.
+//! - [`disk::QemuImage`] creates, inspects, grows, converts and overlays disk images.
+//!
+//! What a machine writes to lies in a private folder of its own that goes with it: sockets, overlays, flashed images.
+//! Files that a configuration names are never written, unless `root_writes: persist` asks for it.
+
+pub mod arguments;
+mod builder;
+mod config;
+mod console;
+pub mod disk;
+mod driver;
+mod flasher;
+pub mod host;
+mod interface;
+mod launch;
+mod ports;
+mod power;
+pub mod qmp;
+mod run;
+mod seed;
+mod state;
+mod storage;
+mod vm;
+mod vsock;
+
+pub use builder::QemuDriver;
+pub use config::{
+    Accel, Architecture, HostForward, HostForwards, OffMode, Partitions, Protocol, QemuConfig, RootWrites,
+    Timeouts,
+};
+pub use disk::QemuImage;
+pub use driver::Qemu;
+pub use host::HostFacts;
+pub use interface::{Machine, QemuSettings};
+pub use seed::Seed;
+pub use state::{MachineEvent, MachineState, Phase, StopOutcome};
+pub use vm::{DEFAULT_WAIT, Vm};
+
+/// An error of a child process as one of ours.
+fn from_supervise(error: jumpstarter_supervise::SuperviseError) -> jumpstarter_driver_core::Error {
+    let hint = error.hint();
+    let ours = jumpstarter_driver_core::Error::internal("running QEMU").with_source(error);
+    match hint {
+        Some(hint) => ours.with_hint(hint),
+        None => ours,
+    }
+}

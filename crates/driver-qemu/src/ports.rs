@@ -1,0 +1,81 @@
+//! Free ports of the host for `hostfwd` entries whose `hostport` is 0: chosen once, so that `address` is the same over
+//! all power cycles.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Mutex;
+
+use jumpstarter_driver_core::prelude::*;
+
+use crate::config::QemuConfig;
+use crate::vm::lock;
+
+/// Below the range from which systems take ports for outgoing connections (Linux: 32768 on), which would otherwise
+/// get in between the choice and QEMU's listening.
+const RANGE: std::ops::Range<u16> = 18_000..32_000;
+
+/// Ports that machines of this process hold.
+static HELD: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+
+/// A port of the guest and where the host reaches it.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolvedForward {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) guestport: u16,
+}
+
+/// The forwards of a machine; the chosen ports are given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Forwards {
+    pub(crate) all: Vec<ResolvedForward>,
+    chosen: Vec<u16>,
+}
+
+impl Forwards {
+    pub(crate) fn choose(config: &QemuConfig) -> Result<Self> {
+        let mut forwards = Self { all: Vec::new(), chosen: Vec::new() };
+        for (name, forward) in config.hostfwd.iter() {
+            let port = match forward.hostport {
+                0 => forwards.free_port(forward.hostaddr).with_context(|| format!("hostfwd `{name}`"))?,
+                port => port,
+            };
+            forwards.all.push(ResolvedForward {
+                name: name.to_owned(),
+                address: (forward.hostaddr, port).into(),
+                guestport: forward.guestport,
+            });
+        }
+        Ok(forwards)
+    }
+
+    fn free_port(&mut self, address: Ipv4Addr) -> Result<u16> {
+        let random = RandomState::new();
+        let mut held = lock(&HELD);
+        let held = held.get_or_insert_with(HashSet::new);
+        for attempt in 0..1000_u32 {
+            let span = u64::from(RANGE.end - RANGE.start);
+            let port = RANGE.start + (random.hash_one(attempt) % span) as u16;
+            if !held.contains(&port) && TcpListener::bind((address, port)).is_ok() {
+                held.insert(port);
+                self.chosen.push(port);
+                return Ok(port);
+            }
+        }
+        let (start, end) = (RANGE.start, RANGE.end);
+        Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!("no free port on {address} between {start} and {end}"),
+        )
+        .with_hint("set `hostport`, and see that `hostaddr` is an address of this host"))
+    }
+}
+
+impl Drop for Forwards {
+    fn drop(&mut self) {
+        if let Some(held) = lock(&HELD).as_mut() {
+            held.retain(|port| !self.chosen.contains(port));
+        }
+    }
+}

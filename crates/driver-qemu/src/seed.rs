@@ -1,0 +1,115 @@
+//! The disk from which cloud-init takes host name and user: NoCloud's, labelled CIDATA, written natively.
+//!
+//! Source: cloud-init's documentation of its NoCloud data source. Network configuration is left out, so the guest
+//! falls back to DHCP.
+
+mod fat;
+mod yaml;
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use jumpstarter_driver_core::prelude::*;
+
+use crate::config::QemuConfig;
+
+/// What the guest is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The guest's host name.
+    pub hostname: String,
+    /// The user to be made.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+impl From<&QemuConfig> for Seed {
+    fn from(config: &QemuConfig) -> Self {
+        Self {
+            hostname: config.hostname.clone(),
+            username: config.username.clone(),
+            password: config.password.clone(),
+        }
+    }
+}
+
+impl Seed {
+    /// Writes the disk image to `path`, a raw FAT12 image of 1.4 MiB (sparse: about 20 KiB on the host), mode 0600,
+    /// replacing what is there. Blocks for a few small writes.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let doing = || format!("write the cloud-init disk {}", path.display());
+        let (meta_data, user_data) = (self.meta_data(), self.user_data());
+        let files = [("meta-data", meta_data.as_bytes()), ("user-data", user_data.as_bytes())];
+        let mut options = File::options();
+        let file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(path).with_context(doing)?;
+        fat::write(&file, "CIDATA", &files).with_context(doing)
+    }
+
+    /// The file `meta-data`. Another host name is another instance, for which cloud-init runs again.
+    fn meta_data(&self) -> String {
+        let hostname = yaml::text(&self.hostname);
+        format!("instance-id: {hostname}\nlocal-hostname: {hostname}\n")
+    }
+
+    /// The file `user-data`.
+    fn user_data(&self) -> String {
+        let [hostname, username, password] =
+            [&self.hostname, &self.username, self.password.expose()].map(|value: &str| yaml::text(value));
+        format!(
+            "#cloud-config\n\
+             hostname: {hostname}\n\
+             ssh_pwauth: true\n\
+             chpasswd:\n  expire: false\n\
+             users:\n  - name: {username}\n    plain_text_passwd: {password}\n    lock_passwd: false\n    \
+             sudo: ALL=(ALL) NOPASSWD:ALL\n    shell: /bin/sh\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cloud_init_reads() {
+        let seed =
+            Seed { hostname: "demo".into(), username: "jumpstarter".into(), password: "it's: #1".into() };
+        assert_eq!(seed.meta_data(), "instance-id: demo\nlocal-hostname: demo\n");
+        insta::assert_snapshot!(seed.user_data(), @"
+        #cloud-config
+        hostname: demo
+        ssh_pwauth: true
+        chpasswd:
+          expire: false
+        users:
+          - name: jumpstarter
+            plain_text_passwd: 'it''s: #1'
+            lock_passwd: false
+            sudo: ALL=(ALL) NOPASSWD:ALL
+            shell: /bin/sh
+        ");
+        assert!(!format!("{seed:?}").contains("#1"));
+    }
+
+    #[test]
+    fn the_disk_is_private_small_and_replaced() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seed");
+        let seed = Seed::from(&QemuConfig::default());
+        seed.write(&path).unwrap();
+        let first = std::fs::read(&path).unwrap();
+        Seed { hostname: "x".repeat(200), ..seed.clone() }.write(&path).unwrap();
+        seed.write(&path).unwrap();
+        assert!(std::fs::read(&path).unwrap() == first, "nothing of the former contents is left");
+        let metadata = path.metadata().unwrap();
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+        assert!(metadata.blocks() * 512 < 64 * 1024, "{} blocks", metadata.blocks());
+    }
+}

@@ -1,0 +1,138 @@
+//! What a machine is doing, what happened to it, and how it was stopped.
+
+use std::fmt;
+
+use jumpstarter_driver_core::prelude::*;
+use serde_json::Value;
+
+/// The state of a machine, driven by QMP events and by the process.
+///
+/// ```text
+///        start                    guest's or our shutdown
+///  Off ────────▶ Starting ──▶ Running ──────────▶ Stopping ──▶ Off
+///   ▲               │          │  ▲                  │
+///   │               ▼     pause▼  │resume            ▼
+///   └────────── (error)       Paused            Crashed{why} ──start──▶ Starting
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum MachineState {
+    /// No process.
+    Off,
+    /// The process is starting; QMP has not answered yet.
+    Starting,
+    /// The guest runs.
+    Running,
+    /// The guest's processors are stopped; memory and devices are kept.
+    Paused,
+    /// The process is being stopped.
+    Stopping,
+    /// The process ended, or the guest panicked, without being asked to. `start` works again.
+    Crashed {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl MachineState {
+    /// The state without its details.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Off => Phase::Off,
+            Self::Starting => Phase::Starting,
+            Self::Running => Phase::Running,
+            Self::Paused => Phase::Paused,
+            Self::Stopping => Phase::Stopping,
+            Self::Crashed { .. } => Phase::Crashed,
+        }
+    }
+
+    /// Whether a guest is loaded: running or paused.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crashed { why } => write!(f, "crashed ({why})"),
+            other => fmt::Display::fmt(&other.phase(), f),
+        }
+    }
+}
+
+/// A [`MachineState`] without its details: what one waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the same names as MachineState's")]
+pub enum Phase {
+    Off,
+    Starting,
+    Running,
+    Paused,
+    Stopping,
+    Crashed,
+}
+
+impl Phase {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::Off, Self::Starting, Self::Running, Self::Paused, Self::Stopping, Self::Crashed];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Crashed => "crashed",
+        })
+    }
+}
+
+/// How `stop` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StopOutcome {
+    /// It was off already.
+    AlreadyOff,
+    /// The guest shut itself down when asked over ACPI.
+    Graceful,
+    /// The guest did not shut down in time: the power was cut by QMP's `quit`.
+    Cut,
+    /// QEMU did not quit in time either: its process was killed.
+    Killed,
+}
+
+impl fmt::Display for StopOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlreadyOff => "was off already",
+            Self::Graceful => "the guest shut down",
+            Self::Cut => "the guest did not shut down in time: power cut",
+            Self::Killed => "QEMU did not quit in time: killed",
+        })
+    }
+}
+
+/// Something that happened to a machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub struct MachineEvent {
+    /// `STATE` for a change of state, `LOST` where the reader was too slow (`data.count` events), else the name of
+    /// QEMU's event, such as `SHUTDOWN`, `RESET` or `GUEST_PANICKED` (QEMU QMP reference manual).
+    pub name: String,
+    /// The state after it.
+    pub state: MachineState,
+    /// The event's own data; null where there is none.
+    #[serde(default)]
+    pub data: Value,
+}

@@ -1,0 +1,294 @@
+//! What the machine boots from: images that were flashed or configured, and the overlays that take the guest's writes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::suggest;
+use jumpstarter_driver_flasher::{WriteOptions, read_image, write_image};
+
+use crate::arguments::Boot;
+use crate::config::{Architecture, QemuConfig, RootWrites};
+use crate::disk::{DiskFormat, QemuImage, References, Save, Shrink};
+use crate::host::{Firmware, HostFacts};
+use crate::vm::lock;
+
+/// A place that an image can be flashed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Partition {
+    Root,
+    Bios,
+    OvmfCode,
+    OvmfVars,
+}
+
+impl Partition {
+    const ALL: [Self; 4] = [Self::Root, Self::Bios, Self::OvmfCode, Self::OvmfVars];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Bios => "bios",
+            Self::OvmfCode => "OVMF_CODE.fd",
+            Self::OvmfVars => "OVMF_VARS.fd",
+        }
+    }
+
+    /// The partition of that name; root where none is given.
+    pub(crate) fn find(name: Option<&str>) -> Result<Self> {
+        let Some(name) = name else { return Ok(Self::Root) };
+        Self::ALL.into_iter().find(|partition| partition.name() == name).ok_or_else(|| {
+            Error::invalid_argument(format!("there is no partition `{name}`"))
+                .with_hint(suggest::hint(name, Self::ALL.into_iter().map(Self::name)))
+        })
+    }
+
+    fn configured(self, config: &QemuConfig) -> Option<&Path> {
+        let partitions = &config.default_partitions;
+        match self {
+            Self::Root => partitions.root.as_deref(),
+            Self::Bios => partitions.bios.as_deref(),
+            Self::OvmfCode => partitions.ovmf_code.as_deref(),
+            Self::OvmfVars => partitions.ovmf_vars.as_deref(),
+        }
+    }
+}
+
+/// What QEMU is given to boot from.
+#[derive(Debug)]
+pub(crate) struct Disks {
+    pub(crate) root: Option<QemuImage>,
+    pub(crate) boot: Boot,
+}
+
+#[derive(Debug)]
+pub(crate) struct Storage {
+    folder: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The root image, whose format was told once, when it arrived.
+    root: Option<QemuImage>,
+    /// The overlay of it and what it was like when the overlay was made.
+    overlay: Option<(QemuImage, Fingerprint)>,
+}
+
+/// Whether a file is still the one that it was.
+type Fingerprint = (u64, Option<SystemTime>);
+
+fn fingerprint(path: &Path) -> Result<Fingerprint> {
+    let metadata = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+impl Storage {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), known: Mutex::default() }
+    }
+
+    /// Looks at the configured root image, if it is there already, so that its format is told before a guest runs.
+    pub(crate) fn inspect_defaults(&self, config: &QemuConfig) -> Result<()> {
+        match Partition::Root.configured(config) {
+            Some(path) if path.exists() => self.root(config).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn flashed(&self, partition: Partition) -> PathBuf {
+        self.folder.join(format!("flashed-{}", partition.name()))
+    }
+
+    /// The file that stands in a partition: the flashed one, else the configured one.
+    fn file(&self, partition: Partition, config: &QemuConfig) -> Option<PathBuf> {
+        let flashed = self.flashed(partition);
+        if flashed.exists() { Some(flashed) } else { partition.configured(config).map(Path::to_owned) }
+    }
+
+    fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
+        if let Some(root) = &lock(&self.known).root {
+            return Ok(Some(root.clone()));
+        }
+        let Some(path) = Partition::Root.configured(config) else { return Ok(None) };
+        let image = QemuImage::open(path, References::Allow).context("opening default_partitions.root")?;
+        lock(&self.known).root = Some(image.clone());
+        Ok(Some(image))
+    }
+
+    /// Makes ready what QEMU boots from: overlays are made, grown or renewed as the configuration says.
+    pub(crate) async fn prepare(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Disks> {
+        let root = match self.root(config)? {
+            Some(base) => Some(self.prepare_root(base, config).await?),
+            None => None,
+        };
+        Ok(Disks { root, boot: self.prepare_boot(config, facts).await? })
+    }
+
+    /// The firmware: the flashed or configured one, else the host's where the machine has none of its own.
+    async fn prepare_boot(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Boot> {
+        let (code, vars) = match (self.existing(Partition::OvmfCode, config)?, facts.target) {
+            (Some(code), _) => (code, self.existing(Partition::OvmfVars, config)?),
+            (None, Architecture::X86_64) => {
+                let bios = self.existing(Partition::Bios, config)?;
+                return Ok(bios.map_or(Boot::BuiltIn, Boot::Bios));
+            }
+            (None, Architecture::Aarch64) => {
+                let firmware = facts.firmware.clone().ok_or_else(|| {
+                    Error::failed_precondition("there is no UEFI firmware for aarch64 on this host")
+                        .with_hint(Firmware::install_hint(facts.target))
+                })?;
+                (firmware.code, self.existing(Partition::OvmfVars, config)?.or(firmware.vars))
+            }
+        };
+        let raw = |path: PathBuf| QemuImage::with_format(path, DiskFormat::Raw);
+        let vars = match vars {
+            None => None,
+            Some(_) if self.variables().exists() => {
+                Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2))
+            }
+            Some(template) => Some(raw(template).overlay(self.variables(), None).await?),
+        };
+        Ok(Boot::Uefi { code: raw(code), vars })
+    }
+
+    /// The file of a partition, which has to be there if one is named.
+    fn existing(&self, partition: Partition, config: &QemuConfig) -> Result<Option<PathBuf>> {
+        let file = self.file(partition, config);
+        if let Some(path) = file.as_ref().filter(|path| !path.is_file()) {
+            let message = format!("{} is not a file: {}", partition.name(), path.display());
+            return Err(Error::not_found(message).with_hint("correct `default_partitions`, or flash it"));
+        }
+        Ok(file)
+    }
+
+    async fn prepare_root(&self, base: QemuImage, config: &QemuConfig) -> Result<QemuImage> {
+        let size = base.virtual_size().await.context("opening the root disk")?;
+        let wanted = config.disk_size.map(ByteSize::as_bytes);
+        if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
+            let (wanted, size) = (ByteSize::bytes(wanted), ByteSize::bytes(size));
+            return Err(Error::invalid_argument(format!(
+                "disk_size {wanted} is less than the root image's {size}"
+            ))
+            .with_hint("a disk only grows; flash a smaller image, or leave `disk_size` out"));
+        }
+        if config.root_writes == RootWrites::Persist {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted > size) {
+                base.resize(wanted, Shrink::Refuse).await?;
+            }
+            return Ok(base);
+        }
+        let now = fingerprint(base.path())?;
+        let kept = lock(&self.known).overlay.clone();
+        if let Some((overlay, then)) = kept
+            && config.root_writes == RootWrites::Overlay
+            && overlay.path().exists()
+        {
+            if then == now {
+                if let Some(wanted) = wanted
+                    && overlay.virtual_size().await? < wanted
+                {
+                    overlay.resize(wanted, Shrink::Refuse).await?;
+                }
+                return Ok(overlay);
+            }
+            let path = base.path().display();
+            tracing::warn!("{path} was changed: what the guest had written over it is dropped");
+        }
+        self.drop_overlay()?;
+        let overlay = base.overlay(self.folder.join("root-overlay.qcow2"), wanted).await?;
+        lock(&self.known).overlay = Some((overlay.clone(), now));
+        Ok(overlay)
+    }
+
+    fn drop_overlay(&self) -> Result<()> {
+        lock(&self.known).overlay = None;
+        remove(&self.folder.join("root-overlay.qcow2"))
+    }
+
+    /// Writes an image to a partition. On failure, or cancelled, the old one stays.
+    pub(crate) async fn flash(&self, source: ImageSource, partition: Partition) -> Result<()> {
+        let incoming = self.folder.join(format!("incoming-{}", partition.name()));
+        let cleanup = RemoveOnDrop(&incoming);
+        write_image(source, &incoming, WriteOptions::default()).await?;
+        let destination = self.flashed(partition);
+        if partition == Partition::Root {
+            // Looked at before it replaces the old one: an image that refers to files of the host is refused.
+            let format = QemuImage::open(&incoming, References::Refuse)?.format();
+            std::fs::rename(&incoming, &destination)?;
+            lock(&self.known).root = Some(QemuImage::with_format(&destination, format));
+            self.drop_overlay()?;
+        } else {
+            std::fs::rename(&incoming, &destination)?;
+        }
+        if matches!(partition, Partition::OvmfVars | Partition::OvmfCode) {
+            remove(&self.variables())?;
+        }
+        drop(cleanup);
+        Ok(())
+    }
+
+    /// What the guest's firmware wrote over its variables.
+    fn variables(&self) -> PathBuf {
+        self.folder.join("variables.qcow2")
+    }
+
+    /// Reads a partition as the guest sees it: the root disk as raw bytes with the guest's writes.
+    pub(crate) async fn dump(
+        &self,
+        sink: ImageSink,
+        partition: Partition,
+        config: &QemuConfig,
+    ) -> Result<()> {
+        let disk = match partition {
+            Partition::Root => {
+                let overlay = lock(&self.known).overlay.clone();
+                match overlay {
+                    Some((overlay, _)) if config.root_writes == RootWrites::Overlay => Some(overlay),
+                    _ => self.root(config)?,
+                }
+            }
+            Partition::OvmfVars if self.variables().exists() => {
+                Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2))
+            }
+            _ => self.existing(partition, config)?.map(|path| QemuImage::with_format(path, DiskFormat::Raw)),
+        };
+        let disk = disk.ok_or_else(|| nothing_in(partition))?;
+        if disk.format() == DiskFormat::Raw {
+            return read_image(disk.path(), sink).await.map(drop);
+        }
+        let whole = self.folder.join("dump.raw");
+        let cleanup = RemoveOnDrop(&whole);
+        let save = Save { format: DiskFormat::Raw, compressed: false };
+        disk.save(&whole, save, config.flash_timeout.as_duration()).await?;
+        let outcome = read_image(&whole, sink).await.map(drop);
+        drop(cleanup);
+        outcome
+    }
+}
+
+fn nothing_in(partition: Partition) -> Error {
+    Error::failed_precondition(format!("there is no image in `{}`", partition.name()))
+        .with_hint("flash one first")
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a temporary file whichever way its user ends.
+struct RemoveOnDrop<'a>(&'a Path);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = remove(self.0) {
+            tracing::warn!(error = %error.report(), "a temporary image stays");
+        }
+    }
+}
