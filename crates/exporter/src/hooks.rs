@@ -1,0 +1,90 @@
+//! The scripts before and after a lease.
+
+use std::path::Path;
+
+use jumpstarter_driver_core::config::Hook;
+use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_supervise::{Command, Sink, StopPlan};
+
+use crate::search_path;
+
+/// How the lease of an exporter without a controller is called.
+const LEASE: &str = "standalone";
+/// The targets by which the log knows whose output a record is.
+pub(crate) const BEFORE: &str = "jumpstarter_exporter::hook::before";
+pub(crate) const AFTER: &str = "jumpstarter_exporter::hook::after";
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Before,
+    After,
+}
+
+impl When {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Before => "beforeLease",
+            Self::After => "afterLease",
+        }
+    }
+}
+
+/// Runs a hook to its end; each line that it prints is a log record. Cancelling kills it with all that it started.
+///
+/// # Errors
+/// `FailedPrecondition` when it fails, `DeadlineExceeded` when it takes too long, `NotFound` without its interpreter.
+pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
+    let name = when.name();
+    if hook.script.trim().is_empty() {
+        return Ok(());
+    }
+    let lines = move || {
+        Sink::lines(move |line| match when {
+            When::Before => tracing::info!(target: BEFORE, "{line}"),
+            When::After => tracing::info!(target: AFTER, "{line}"),
+        })
+    };
+    let (interpreter, arguments) = invocation(hook);
+    let mut command = Command::new(&interpreter)
+        .args(arguments)
+        .env("JUMPSTARTER_HOST", host)
+        .env("JMP_DRIVERS_ALLOW", "UNSAFE")
+        .env("LEASE_NAME", LEASE)
+        .env("CLIENT_NAME", "")
+        // Nobody is there to answer questions, and lines are wanted as they come.
+        .env("TERM", "dumb")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("PYTHONUNBUFFERED", "1")
+        .env_remove("PS1")
+        .stdout(lines())
+        .stderr(lines());
+    if let Some(path) = search_path() {
+        command = command.env("PATH", path);
+    }
+    let failed = |error| Error::internal(format!("running the {name} hook")).with_source(error);
+    let child = command.spawn().await.map_err(failed)?;
+    let timeout = hook.timeout.as_duration();
+    let Ok(status) = tokio::time::timeout(timeout, child.wait()).await else {
+        child.stop(StopPlan::default()).await.map_err(failed)?;
+        let message = format!("the {name} hook did not end within {} s", timeout.as_secs_f64());
+        return Err(
+            Error::deadline_exceeded(message).with_hint("raise its `timeout`, or make the script faster")
+        );
+    };
+    match status.success() {
+        true => Ok(()),
+        false => Err(Error::failed_precondition(format!("the {name} hook failed: {status}"))),
+    }
+}
+
+/// The interpreter and its arguments: a single line that names a file is that file, anything else the script itself.
+fn invocation(hook: &Hook) -> (String, Vec<&str>) {
+    let script = hook.script.trim();
+    let is_file = !script.contains('\n') && Path::new(script).is_file();
+    let python = Path::new(script).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("py"));
+    let default = if is_file && python { "python3" } else { "/bin/sh" };
+    let interpreter = hook.exec.clone().unwrap_or_else(|| default.to_owned());
+    (interpreter, if is_file { vec![script] } else { vec!["-c", &hook.script] })
+}

@@ -1,0 +1,47 @@
+//! Serves a device in Jumpstarter's protocol, so that existing clients drive it unmodified.
+//!
+//! A [`Session`] is a device with its ids, its resources (images on their way) and its log. [`serve`] offers it on a
+//! listener. [`run`] and [`shell`] are the commands `jmp run` and `jmp shell`: they read an exporter file, open the
+//! device, serve it and close it again.
+//!
+//! ```text
+//! listener ─ TLS ─ authority adapter ─ HTTP/2 ─ passphrase ─ Session ─ Caller ─ driver
+//! ```
+//!
+//! Whatever a call opened is owned by the future or stream that answers it, and is dropped with it: when the client
+//! cancels, when its connection breaks, and when the exporter shuts down.
+
+mod arguments;
+mod authority;
+mod byte_stream;
+mod call;
+mod hooks;
+mod id;
+mod lease;
+mod listener;
+pub mod logs;
+mod metrics;
+mod notify;
+mod passphrase;
+mod presigned;
+mod programs;
+mod report;
+mod resource;
+mod run;
+mod serve;
+mod service;
+mod session;
+mod shell;
+mod state;
+mod tls;
+
+pub use jumpstarter_protocol::{from_status, to_status};
+pub use listener::{Address, Listener};
+pub use logs::{LogFormat, LogHub};
+pub use programs::search_path;
+pub use run::{RunOptions, run};
+pub use serve::{Access, serve};
+pub use session::{Session, SessionOptions};
+pub use shell::{Served, shell};
+pub use state::{State, Stateful};
+pub use tls::TlsOptions;

@@ -1,0 +1,191 @@
+//! Where clients connect: Unix sockets that only their owner may use, and TCP.
+
+use std::fmt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+    /// `HOST:PORT`, an IPv6 host in brackets; port 0 takes a free one.
+    Tcp(String),
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    /// Reads `[HOST:]PORT`; without a host every interface is listened at.
+    fn from_str(text: &str) -> Result<Self> {
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let host = if host.is_empty() { "0.0.0.0" } else { host };
+        match port.parse::<u16>() {
+            Ok(port) if !host.contains(':') || host.starts_with('[') => {
+                Ok(Self::Tcp(format!("{host}:{port}")))
+            }
+            _ => Err(Error::invalid_argument(format!("`{text}` is not [HOST:]PORT"))
+                .with_hint("as 1234, localhost:1234 or [::1]:1234")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+/// A bound address. Dropping it closes it and removes its socket file.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) socket: Socket,
+    address: Address,
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// A connection of either kind.
+pub(crate) enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Listener {
+    /// Starts to listen. A socket file that a dead exporter left is replaced. Cancelling leaves nothing.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where something else is: another exporter, or another file. As the system's otherwise.
+    pub async fn bind(address: &Address) -> Result<Self> {
+        let doing = || format!("listening at {address}");
+        match address {
+            Address::Tcp(text) => {
+                let listener = TcpListener::bind(text).await.with_context(doing)?;
+                let bound = Address::Tcp(listener.local_addr().with_context(doing)?.to_string());
+                Ok(Self { socket: Socket::Tcp(listener), address: bound, _file: None })
+            }
+            Address::Unix(path) => {
+                make_room(path).await.with_context(doing)?;
+                let (listener, file) = bind_unix(path).with_context(doing)?;
+                Ok(Self { socket: Socket::Unix(listener), address: address.clone(), _file: Some(file) })
+            }
+        }
+    }
+
+    /// Where it listens: a port of 0 is filled in.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) async fn accept(&self) -> std::io::Result<Accepted> {
+        match &self.socket {
+            Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Socket::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// Whether the path is free, or holds a socket that nobody listens at any more.
+async fn make_room(path: &Path) -> Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let taken = |what: &str| {
+        Err(Error::new(ErrorKind::AlreadyExists, format!("{} is {what}", path.display()))
+            .with_hint("stop that one, or choose another path"))
+    };
+    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        return taken("not a socket");
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => taken("in use by another exporter"),
+    }
+}
+
+/// Binds in a private folder beside the path, and moves the socket there once only its owner may use it.
+fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile)> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private = tempfile::Builder::new().prefix(".j").tempdir_in(folder)?;
+    let socket = private.path().join("s");
+    let listener = UnixListener::bind(&socket)?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+    let metadata = std::fs::metadata(&socket)?;
+    std::fs::rename(&socket, path)?;
+    let file = SocketFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
+    Ok((listener, file))
+}
+
+/// Removes the file, unless another one has its name by now.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the socket stays behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_private_unique_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("exporter.sock");
+        let address = Address::Unix(path.clone());
+        let listener = Listener::bind(&address).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let second = Listener::bind(&address).await.unwrap_err();
+        assert_eq!(second.kind(), ErrorKind::AlreadyExists, "{second:?}");
+        drop(listener);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_exporter_left_is_replaced_and_other_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("exporter.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap();
+        drop(UnixStream::connect(&path).await.unwrap());
+        drop(listener);
+        std::fs::write(&path, "mine").unwrap();
+        Listener::bind(&Address::Unix(path.clone())).await.unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn addresses() {
+        let read = |text: &str| text.parse::<Address>().map(|address| address.to_string());
+        assert_eq!(read("1234").unwrap(), "tcp://0.0.0.0:1234");
+        assert_eq!(read("[::1]:0").unwrap(), "tcp://[::1]:0");
+        assert_eq!(read("lab:99").unwrap(), "tcp://lab:99");
+        for wrong in ["", "lab", "lab:", "::1:80", "lab:99999"] {
+            assert_eq!(read(wrong).unwrap_err().kind(), ErrorKind::InvalidArgument, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The report of a session: its tree, as clients build theirs from.
+
+use std::collections::HashMap;
+
+use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
+use jumpstarter_protocol::v1::{DriverInstanceReport, GetReportResponse};
+
+use crate::Session;
+
+impl Session {
+    pub(crate) fn report(&self) -> GetReportResponse {
+        let nodes = self.device().nodes();
+        let reports = nodes.iter().map(|node| {
+            let mut labels: HashMap<String, String> = node.labels().iter().cloned().collect();
+            labels.insert(CLIENT.to_owned(), node.client().to_owned());
+            if node.interfaces_known() {
+                let names: Vec<&str> = node.interfaces().iter().map(|interface| interface.name).collect();
+                labels.insert(INTERFACES.to_owned(), names.join(","));
+            }
+            if node.parent().is_some() {
+                labels.insert(NAME.to_owned(), node.name().to_owned());
+            }
+            DriverInstanceReport {
+                uuid: self.uuid_of(node).to_owned(),
+                parent_uuid: node.parent().map(|parent| self.uuid_of(&nodes[parent]).to_owned()),
+                labels,
+                description: node.description().filter(|text| !text.is_empty()).map(str::to_owned),
+                methods_description: node.methods_description().iter().cloned().collect(),
+            }
+        });
+        let name = self.0.options.name.iter().map(|name| (NAME.to_owned(), name.clone()));
+        GetReportResponse {
+            uuid: self.0.uuid.clone(),
+            labels: name.collect(),
+            reports: reports.collect(),
+            alternative_endpoints: Vec::new(),
+            motd: self.0.options.motd.clone(),
+        }
+    }
+}

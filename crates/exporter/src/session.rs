@@ -1,0 +1,129 @@
+//! A session: a device with its ids, its resources, its state and its log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jumpstarter_driver_core::device::Node;
+use jumpstarter_driver_core::{Device, Error, Result};
+use jumpstarter_protocol::v1::ExporterStatus;
+use tokio_util::sync::CancellationToken;
+
+use crate::logs::LogHub;
+use crate::metrics::Metrics;
+use crate::resource::Resources;
+use crate::{Stateful, id};
+
+/// How a session is served.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The exporter's name: the label `jumpstarter.dev/name` of the report.
+    pub name: Option<String>,
+    /// Text for who enters a shell.
+    pub motd: String,
+    /// A client that sends nothing of its image for so long is given up.
+    pub stall_limit: Duration,
+    /// Where log records come from; a hub of its own says nothing.
+    pub logs: LogHub,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            motd: String::new(),
+            stall_limit: Duration::from_secs(120),
+            logs: LogHub::default(),
+        }
+    }
+}
+
+/// A device that is served. Clones are the same session.
+#[derive(Clone, Debug)]
+pub struct Session(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) device: Device,
+    pub(crate) options: SessionOptions,
+    pub(crate) uuid: String,
+    /// The id of each driver, by its number: a proxy shares its target's.
+    uuids: Vec<String>,
+    by_uuid: HashMap<String, usize>,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) state: Stateful,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ended: tokio::sync::Notify,
+    /// Ends every call.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Session {
+    /// A session for a device, ready to be called.
+    ///
+    /// # Errors
+    /// `Internal` when the system has no random numbers.
+    pub fn new(device: Device, options: SessionOptions) -> Result<Self> {
+        let count = device.nodes().iter().map(Node::id).max().map_or(0, |id| id + 1);
+        let uuids = (0..count).map(|_| id::random()).collect::<Result<Vec<_>>>()?;
+        // The first node with an id is the driver itself or stands for it: either calls the same driver.
+        let mut by_uuid = HashMap::new();
+        for (index, node) in device.nodes().iter().enumerate() {
+            by_uuid.entry(uuids[node.id()].clone()).or_insert(index);
+        }
+        Ok(Self(Arc::new(Shared {
+            device,
+            uuid: id::random()?,
+            uuids,
+            by_uuid,
+            resources: Arc::new(Resources::default()),
+            options,
+            metrics: Arc::default(),
+            state: Stateful::new(ExporterStatus::LeaseReady),
+            ended: tokio::sync::Notify::new(),
+            shutdown: CancellationToken::new(),
+        })))
+    }
+
+    /// What is served.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// What the exporter is doing; clients see it.
+    pub fn state(&self) -> &Stateful {
+        &self.0.state
+    }
+
+    /// The log that clients see.
+    pub fn logs(&self) -> &LogHub {
+        &self.0.options.logs
+    }
+
+    /// Ends every call with `Unavailable`, and refuses new ones. The device stays open.
+    pub fn shut_down(&self) {
+        self.0.shutdown.cancel();
+    }
+
+    /// Waits until a client ends the session.
+    pub async fn ended(&self) {
+        self.0.ended.notified().await;
+    }
+
+    pub(crate) fn uuid_of(&self, node: &Node) -> &str {
+        &self.0.uuids[node.id()]
+    }
+
+    /// The node with that id.
+    pub(crate) fn node(&self, uuid: &str) -> Result<&Node> {
+        let index = self.0.by_uuid.get(uuid).ok_or_else(|| {
+            Error::not_found(format!("there is no driver with the uuid `{uuid}`"))
+                .with_hint("uuids change when the exporter restarts: get a new report")
+        })?;
+        Ok(&self.0.device.nodes()[*index])
+    }
+
+    pub(crate) fn shutting_down() -> Error {
+        Error::unavailable("the exporter is shutting down")
+    }
+}

@@ -1,0 +1,60 @@
+//! What the exporter is doing, numbered so that a client sees each change.
+
+use jumpstarter_protocol::v1::ExporterStatus;
+use tokio::sync::watch;
+
+/// A state with what led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What the exporter is doing.
+    pub status: ExporterStatus,
+    /// For people; may be empty.
+    pub message: String,
+    /// One more with each change.
+    pub version: u64,
+    /// What it was doing before.
+    pub previous: Option<ExporterStatus>,
+}
+
+impl State {
+    /// Whether drivers may be called.
+    pub fn allows_calls(&self) -> bool {
+        use ExporterStatus::{AfterLeaseHook, BeforeLeaseHook, LeaseReady};
+        matches!(self.status, BeforeLeaseHook | LeaseReady | AfterLeaseHook)
+    }
+}
+
+/// The state of one exporter; clones show and change the same.
+#[derive(Clone, Debug)]
+pub struct Stateful(watch::Sender<State>);
+
+impl Stateful {
+    pub(crate) fn new(status: ExporterStatus) -> Self {
+        Self(watch::Sender::new(State { status, message: String::new(), version: 0, previous: None }))
+    }
+
+    /// The state now.
+    pub fn get(&self) -> State {
+        self.0.borrow().clone()
+    }
+
+    /// Whether drivers may be called now.
+    pub fn allows_calls(&self) -> bool {
+        self.0.borrow().allows_calls()
+    }
+
+    /// Goes to another state.
+    pub fn set(&self, status: ExporterStatus, message: impl Into<String>) {
+        self.0.send_modify(|state| {
+            state.previous = Some(state.status);
+            state.status = status;
+            state.message = message.into();
+            state.version += 1;
+        });
+    }
+
+    /// To await changes with.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+}

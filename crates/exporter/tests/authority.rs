@@ -1,0 +1,108 @@
+//! What the server makes of authorities, written in each way that HTTP/2 knows: real bytes on a real socket.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::{DEADLINE, serve_file};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use jumpstarter_driver_power as _;
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A field with a literal name that is not kept, both parts as they are.
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    [vec![0], text(name), text(value)].concat()
+}
+
+/// A call of `GetReport` with this field as its authority.
+fn call(stream: u8, authority: &[u8]) -> Vec<u8> {
+    let block = [
+        &[0x83, 0x86][..], // :method POST, :scheme http
+        &field(":path", "/jumpstarter.v1.ExporterService/GetReport"),
+        authority,
+        &field("content-type", "application/grpc"),
+        &field("te", "trailers"),
+    ];
+    // The block in two frames, and an empty message.
+    let block = block.concat();
+    let (first, second) = block.split_at(block.len() / 2);
+    [frame(1, 0, stream, first), frame(9, 4, stream, second), frame(0, 1, stream, &[0; 5])].concat()
+}
+
+/// What comes first for each stream: the kind of frame, and its payload.
+async fn answers(sent: &[u8], streams: usize) -> BTreeMap<u8, (u8, Vec<u8>)> {
+    let served = serve_file("export: {power: {type: jumpstarter_driver_power.driver.MockPower}}").await;
+    let mut socket = UnixStream::connect(served.folder.path().join("socket")).await.unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    socket.write_all(sent).await.unwrap();
+    let mut answers = BTreeMap::new();
+    let reading = async {
+        while answers.len() < streams {
+            let mut header = [0; 9];
+            socket.read_exact(&mut header).await.unwrap();
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let mut payload = vec![0; length as usize];
+            socket.read_exact(&mut payload).await.unwrap();
+            if header[8] != 0 {
+                answers.entry(header[8]).or_insert((header[3], payload));
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, reading).await.expect("an answer for each stream");
+    drop(socket);
+    served.shut_down().await;
+    answers
+}
+
+#[tokio::test]
+async fn authorities_with_a_percent_are_served_however_they_are_written() {
+    // `a%2Fb` in Huffman's code: 00011 010101 00010 1100001 100011, and ones.
+    let coded = [0x84, 0b0001_1010, 0b1010_0010, 0b1100_0011, 0b0001_1111];
+    // `:authority` likewise.
+    let coded_name = [0x88, 0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f];
+    let plain = [&[5][..], b"a%2Fb"].concat();
+    let calls = [
+        call(1, &[&[0x41][..], &plain].concat()), // kept in the table
+        call(3, &[&[0x01][..], &coded].concat()),
+        call(5, &[&[0x7e][..], &plain].concat()), // the name of the entry that stream 1 made
+        call(7, &[&[0x7f, 0x00][..], &coded].concat()), // that one again, behind the entry of stream 5
+        call(9, &[&[0x40][..], &coded_name, &coded].concat()),
+        call(11, &[0xbe]), // the whole entry of stream 9
+        call(13, &field(":authority", "tmp%2Fdir%2Fname.sock")),
+    ];
+    for (stream, (kind, payload)) in answers(&calls.concat(), 7).await {
+        assert_eq!((kind, payload[0]), (HEADERS, 0x88), "stream {stream}: {payload:02x?}"); // :status 200
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_cannot_be_ends_its_call_only() {
+    let calls = [
+        call(1, &field(":authority", "a^b")),
+        call(3, &field(":authority", "a%2Fb")),
+        call(5, &field(":authority", "a b")),
+        call(7, &field(":authority", "a:b:c%")),
+        call(9, &field(":authority", "a")),
+    ];
+    let answers = answers(&calls.concat(), 5).await;
+    for stream in [1, 5, 7] {
+        assert_eq!(answers[&stream], (RST_STREAM, PROTOCOL_ERROR.to_vec()), "stream {stream}");
+    }
+    for stream in [3, 9] {
+        assert_eq!((answers[&stream].0, answers[&stream].1[0]), (HEADERS, 0x88), "stream {stream}");
+    }
+}

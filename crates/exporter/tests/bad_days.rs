@@ -1,0 +1,277 @@
+//! What clients do wrong, and what goes wrong under them: a clear status, and an exporter that goes on.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use jumpstarter_driver_core::Device;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_protocol::v1::{DriverCallRequest, ResetRequest, StreamingDriverCallRequest};
+use serde_json::json;
+use support::{DEADLINE, Served, end, frame, serve_device, serve_file};
+use tonic::Code;
+
+use jumpstarter_driver_flasher as _;
+use jumpstarter_driver_network as _;
+use jumpstarter_driver_power as _;
+
+const FILE: &str = "
+export:
+  power: {type: jumpstarter_driver_power.driver.MockPower}
+  echo: {type: jumpstarter_driver_network.driver.EchoNetwork}
+  flasher: {type: jumpstarter_driver_opendal.driver.MockFlasher}
+";
+
+#[tokio::test]
+async fn malformed_requests_get_a_clear_status() {
+    let served = serve_file(FILE).await;
+    let mut client = served.client().await;
+    let unknown = DriverCallRequest { uuid: "nobody".into(), method: "on".into(), args: vec![] };
+    let status = client.exporter.driver_call(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    assert!(status.message().contains("`nobody`"), "{status:?}");
+
+    for (method, arguments, code) in [
+        ("explode", vec![], Code::NotFound),
+        ("read", vec![], Code::Unimplemented),
+        ("on", vec![json!(1), json!({"a": [2]})], Code::InvalidArgument),
+    ] {
+        let status = client.call("power", method, &arguments).await.unwrap_err();
+        assert_eq!(status.code(), code, "{method}: {status:?}");
+    }
+    for image in [
+        json!("file"),
+        json!(7),
+        json!({"kind": "other"}),
+        json!({"kind": "client_stream", "uuid": 1}),
+        json!(null),
+    ] {
+        let status = client.call("flasher", "flash", std::slice::from_ref(&image)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{image}: {status:?}");
+    }
+    for request in [
+        "",
+        "{",
+        "[]",
+        r#"{"kind":"driver"}"#,
+        r#"{"kind":"resource","uuid":"x","x_jmp_content_encoding":"rot13"}"#,
+    ] {
+        let status = client.open(request).await.err().unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument, "{request}: {status:?}");
+    }
+    let mut stream = client.open(r#"{"kind":"driver","uuid":"x","method":"connect"}"#).await.unwrap();
+    assert_eq!(stream.receive().await.unwrap_err().code(), Code::NotFound);
+
+    let huge = jumpstarter_protocol::encode_value(&json!("x".repeat(100 << 20))).unwrap();
+    let request = DriverCallRequest { uuid: client.uuid("power"), method: "on".into(), args: vec![huge] };
+    let status = client.exporter.driver_call(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+
+    let mut next = served.client().await;
+    next.call("power", "on", &[]).await.unwrap();
+    next.exporter.reset(ResetRequest {}).await.unwrap();
+    drop((client, next));
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
+    let served = serve_file(FILE).await;
+    let mut client = served.client().await;
+    let mut stream = client.resource("flasher", None).await;
+    let resource = stream.resource.clone().unwrap();
+    stream.sender.send(frame("firmware")).await.unwrap();
+    stream.sender.send(end()).await.unwrap();
+    client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap();
+    assert_eq!(stream.receive().await.unwrap(), None, "the stream ends when the driver is done");
+    let status = client.call("flasher", "flash", &[resource]).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+
+    let unused = client.resource("flasher", None).await;
+    let resource = unused.resource.clone().unwrap();
+    drop(unused);
+    let started = Instant::now();
+    loop {
+        let status = client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
+        if status.code() == Code::NotFound {
+            break;
+        }
+        assert!(started.elapsed() < DEADLINE, "the resource outlives its stream");
+    }
+
+    let foreign = client.resource("power", None).await;
+    let status = client.call("flasher", "flash", &[foreign.resource.clone().unwrap()]).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    drop((client, foreign, stream));
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn broken_sources_are_errors_and_the_old_image_stays() {
+    let served = serve_file(FILE).await;
+    let mut client = served.client().await;
+    let mut stream = client.resource("flasher", None).await;
+    stream.sender.send(frame("the old image")).await.unwrap();
+    stream.sender.send(end()).await.unwrap();
+    client.call("flasher", "flash", &[stream.resource.take().unwrap()]).await.unwrap();
+
+    // Cut without an end mark; silent for too long; not what its encoding says.
+    for (encoding, closes, code) in [
+        (None, true, Code::DataLoss),
+        (None, false, Code::DeadlineExceeded),
+        (Some("xz"), true, Code::DataLoss),
+    ] {
+        let mut stream = client.resource("flasher", encoding).await;
+        stream.sender.send(frame("half of a new ima")).await.unwrap();
+        let resource = stream.resource.take().unwrap();
+        let (sender, receiver) = (stream.sender, stream.receiver);
+        let sender = if closes {
+            drop(sender);
+            None
+        } else {
+            Some(sender)
+        };
+        let status = client.call("flasher", "flash", &[resource]).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status:?}");
+        drop((sender, receiver));
+    }
+
+    let mut stream = client.resource("flasher", None).await;
+    let resource = stream.resource.take().unwrap();
+    client.call("flasher", "dump", &[resource]).await.unwrap();
+    assert_eq!(stream.receive().await.unwrap().as_deref(), Some(&b"the old image"[..]));
+    drop((client, stream));
+    served.shut_down().await;
+}
+
+/// A driver with every kind of panic.
+struct Panics;
+
+impl Driver for Panics {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().power(self).network(self)
+    }
+}
+
+#[async_trait]
+impl Power for Panics {
+    async fn on(&self) -> Result<()> {
+        panic!("smoke")
+    }
+    async fn off(&self) -> Result<()> {
+        std::future::pending().await
+    }
+    async fn read(&self) -> Result<ValueStream<PowerReading>> {
+        Ok(Box::pin(futures_util::stream::poll_fn(|_| panic!("sparks"))))
+    }
+}
+
+#[async_trait]
+impl Network for Panics {
+    async fn connect(&self) -> Result<Channel> {
+        panic!("fire")
+    }
+}
+
+#[tokio::test]
+async fn a_panicking_driver_fails_its_call_only() {
+    let served = serve_device(Device::of_driver(Panics)).await;
+    let mut client = served.client().await;
+    for _ in 0..2 {
+        let status = client.call("", "on", &[]).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().contains("the driver panicked: smoke"), "{status:?}");
+        let request =
+            StreamingDriverCallRequest { uuid: client.uuid(""), method: "read".into(), args: vec![] };
+        let mut values = client.exporter.streaming_driver_call(request).await.unwrap().into_inner();
+        assert_eq!(values.message().await.unwrap_err().code(), Code::Internal);
+        let status = client.connect("").await.receive().await.unwrap_err();
+        assert_eq!((status.code(), status.message().contains("fire")), (Code::Internal, true), "{status:?}");
+    }
+    drop(client);
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_what_runs_with_a_clear_status() {
+    let served = serve_device(Device::of_driver(Panics)).await;
+    let mut client = served.client().await;
+    let mut logs = client.exporter.log_stream(()).await.unwrap().into_inner();
+    let session = served.session.clone();
+    let call = async {
+        let status = client.call("", "off", &[]).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.message(), "the exporter is shutting down");
+    };
+    let shut_down = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        session.shut_down();
+    };
+    tokio::join!(call, shut_down);
+    assert!(logs.message().await.unwrap().is_none());
+    drop((client, logs));
+    served.shut_down().await;
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+async fn killed_in_the_middle(served: &Served, round: usize) {
+    let mut client = served.client().await;
+    let mut echo = client.connect("echo").await;
+    echo.sender.send(frame(vec![7; 100_000])).await.unwrap();
+    assert!(echo.receive().await.unwrap().is_some());
+    let mut image = client.resource("flasher", [None, Some("zstd")][round % 2]).await;
+    let resource = image.resource.take().unwrap();
+    image.sender.send(frame(vec![0; 100_000])).await.unwrap();
+    // The call runs, and waits for more of the image, when its client disappears.
+    let arguments = [resource];
+    let call = client.call("flasher", "flash", &arguments);
+    drop(tokio::time::timeout(Duration::from_millis(20), call).await);
+}
+
+#[tokio::test]
+async fn clients_that_disappear_leave_nothing() {
+    let served = serve_file(FILE).await;
+    killed_in_the_middle(&served, 0).await;
+    let before = descriptors();
+    for round in 0..100 {
+        killed_in_the_middle(&served, round).await;
+    }
+    let started = Instant::now();
+    while descriptors() > before {
+        assert!(started.elapsed() < DEADLINE, "{} descriptors, {before} before", descriptors());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut client = served.client().await;
+    client.call("power", "on", &[]).await.unwrap();
+    drop(client);
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_slows_its_writer() {
+    let served = serve_file(FILE).await;
+    let mut client = served.client().await;
+    let mut echo = client.connect("echo").await;
+    // Nobody reads what comes back: what fits between here and there is bounded.
+    let mut sent = 0u64;
+    let chunk = bytes::Bytes::from(vec![1; 65536]);
+    while tokio::time::timeout(Duration::from_secs(2), echo.sender.send(frame(chunk.clone()))).await.is_ok() {
+        sent += chunk.len() as u64;
+        assert!(sent < 64 << 20, "{sent} bytes went nowhere");
+    }
+    let sender = echo.sender.clone();
+    let finish = tokio::spawn(async move { sender.send(end()).await });
+    let mut received = 0u64;
+    while let Some(payload) = echo.receive().await.unwrap() {
+        received += payload.len() as u64;
+    }
+    assert_eq!(received, sent, "half-close: everything that was sent comes back before the end");
+    finish.await.unwrap().unwrap();
+    drop((client, echo));
+    served.shut_down().await;
+}

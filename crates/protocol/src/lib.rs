@@ -1,0 +1,52 @@
+//! Jumpstarter's wire protocol: the messages and services of `jumpstarter.v1`, the codec of call arguments, and the
+//! mapping between errors and statuses.
+//!
+//! ```
+//! use jumpstarter_protocol::{decode_value, encode_value};
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), jumpstarter_protocol::ValueError> {
+//! let sent = encode_value(&json!({"port": 8080}))?;
+//! assert_eq!(decode_value(sent)?, json!({"port": 8080.0})); // every number travels as a double
+//! # Ok(()) }
+//! ```
+
+mod status;
+mod value;
+
+pub use prost_types::{Duration, Timestamp, Value};
+pub use status::{from_status, to_status};
+pub use value::{ValueError, decode_value, encode_value};
+
+/// The labels of reports.
+pub mod labels {
+    /// The import path of the Python client class that drives a node.
+    pub const CLIENT: &str = "jumpstarter.dev/client";
+    /// A node's key under its parent; on the report itself, the exporter's name.
+    pub const NAME: &str = "jumpstarter.dev/name";
+    /// The names of a node's interfaces, separated by commas. Exporters in Python do not have this label.
+    pub const INTERFACES: &str = "jumpstarter.dev/interfaces";
+}
+
+/// Metadata of byte streams that only this project's exporter and client have; others pass over it.
+pub mod metadata {
+    /// Asked for with any value by a client: connect to the driver before answering, and say whether frames are
+    /// [`BYTES`] or [`DATAGRAMS`]. An error is then the call's own status.
+    pub const FRAMING: &str = "x_jmp_framing";
+    /// Frames may be merged and split.
+    pub const BYTES: &str = "bytes";
+    /// Each frame is one message.
+    pub const DATAGRAMS: &str = "datagrams";
+}
+
+/// The messages and services of package `jumpstarter.v1`; what they mean stands in `proto/`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from the .proto files, which hold the documentation"
+)]
+pub mod v1 {
+    tonic::include_proto!("jumpstarter.v1");
+}
