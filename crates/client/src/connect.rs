@@ -1,0 +1,111 @@
+//! Connecting: the socket, TLS, the first answer, and what it means when one of them fails.
+
+use std::sync::Arc;
+
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_protocol::from_status;
+use jumpstarter_protocol::v1::GetReportResponse;
+use tonic::{Code, Status};
+
+use crate::connection::{Connection, End};
+use crate::socket::{self, Beginning, Io, Noting};
+use crate::{Address, ConnectOptions, Exporter, tls};
+
+/// The first bytes of a TLS record of type alert.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
+/// Connects to an exporter and reads its tree. Cancelling leaves nothing.
+///
+/// # Errors
+/// Each says what to do:
+/// - `NotFound`, `Unavailable`: there is no socket, nobody listens, the other side speaks something else.
+/// - `PermissionDenied`, `Unauthenticated`: a certificate or the passphrase, on either side.
+/// - `InvalidArgument`: an option that can never work. `DeadlineExceeded`: it took too long.
+pub async fn connect(options: &ConnectOptions) -> Result<Exporter> {
+    let limit = options.connect_timeout;
+    tokio::time::timeout(limit, establish(options)).await.unwrap_or_else(|_| {
+        let message = format!("connecting to {}: no answer within {limit:?}", options.address);
+        Err(Error::deadline_exceeded(message)
+            .with_hint("check the address; a firewall may drop what is sent there"))
+    })
+}
+
+async fn establish(options: &ConnectOptions) -> Result<Exporter> {
+    let socket = socket::open(&options.address).await?;
+    match &options.address {
+        Address::Tcp { host, .. } if !options.insecure => {
+            greet(options, tls::handshake(options, host, socket).await?).await
+        }
+        _ => greet(options, socket).await,
+    }
+}
+
+/// Asks for the report: the first answer that there is.
+async fn greet<T: Io + 'static>(options: &ConnectOptions, io: T) -> Result<Exporter> {
+    let (io, beginning) = Noting::new(io);
+    let connection = Connection::start(options, io).await.map_err(|status| from_status(&status))?;
+    let closing = connection.close_on_drop();
+    match connection.first::<GetReportResponse>("/jumpstarter.v1.ExporterService/GetReport").await {
+        Ok(report) => {
+            closing.disarm();
+            Exporter::new(Arc::new(connection), report, options)
+        }
+        Err(status) => Err(first_failure(&connection, options, status, &beginning).await),
+    }
+}
+
+/// Why the first call failed.
+async fn first_failure(
+    connection: &Connection,
+    options: &ConnectOptions,
+    status: Status,
+    beginning: &Beginning,
+) -> Error {
+    let address = &options.address;
+    if std::error::Error::source(&status).is_none() {
+        return refused(options, &status);
+    }
+    let error = connection.explain(status).await;
+    // After a TLS handshake the server may still say that it does not want this client.
+    if let End::Lost(Some(lost)) = connection.ended().await
+        && let Some(io) = lost.get_io()
+        && let Some(explained) = tls::explain(io, address, options)
+    {
+        return explained;
+    }
+    let first = beginning.bytes();
+    let unavailable = |message: String| Error::unavailable(message);
+    if first.starts_with(&TLS_ALERT) {
+        unavailable(format!("{address} wants TLS"))
+            .with_hint("leave out JMP_GRPC_INSECURE (--tls-grpc-insecure)")
+    } else if first.is_empty() {
+        unavailable(format!("{address} closed the connection without a word"))
+            .with_hint("check that an exporter listens there, and whether it wants TLS")
+    } else if first.get(3) != Some(&0x04) {
+        unavailable(format!("{address} does not speak gRPC"))
+            .with_hint("something else listens there: check the port")
+    } else {
+        error
+    }
+}
+
+/// What the exporter itself says to the first call.
+fn refused(options: &ConnectOptions, status: &Status) -> Error {
+    let address = &options.address;
+    match status.code() {
+        Code::Unauthenticated => {
+            let (message, hint) = match options.passphrase {
+                Some(_) => (format!("{address} does not accept the passphrase"), "check JMP_GRPC_PASSPHRASE"),
+                None => {
+                    (format!("{address} asks for a passphrase"), "set JMP_GRPC_PASSPHRASE (--passphrase)")
+                }
+            };
+            Error::new(ErrorKind::Unauthenticated, message).with_hint(hint)
+        }
+        Code::Unimplemented => {
+            Error::unavailable(format!("{address} is not an exporter: {}", status.message()))
+                .with_hint("something else listens there: check the port")
+        }
+        _ => from_status(status).context(format!("connecting to {address}")),
+    }
+}

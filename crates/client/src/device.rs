@@ -1,0 +1,47 @@
+//! A device, wherever it is.
+
+use jumpstarter_driver_core::{Device, Error, ExporterConfig, Result};
+
+use crate::{ConnectOptions, connect};
+
+const HOST: &str = "JUMPSTARTER_HOST";
+const CONFIG: &str = "JMP_EXPORTER_CONFIG";
+
+/// Opens devices without saying where they are.
+pub trait DeviceExt: Sized {
+    /// The device that the environment names: of the exporter at `JUMPSTARTER_HOST` (see
+    /// [`ConnectOptions::from_env`]), else one in this process, made from the exporter file `JMP_EXPORTER_CONFIG`.
+    ///
+    /// One in this process has the drivers that the program links, and has to be [closed](Device::close).
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where neither is set; as [`connect`](crate::connect()); as the drivers' opening.
+    fn from_env() -> impl Future<Output = Result<Self>> + Send;
+
+    /// The device of the exporter at an [`Address`](crate::Address), with everything else from the environment.
+    ///
+    /// # Errors
+    /// As [`connect`](crate::connect()).
+    fn connect(address: &str) -> impl Future<Output = Result<Self>> + Send;
+}
+
+impl DeviceExt for Device {
+    async fn from_env() -> Result<Self> {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if is_set(HOST) {
+            return Ok(connect(&ConnectOptions::from_env()?).await?.device().clone());
+        }
+        if is_set(CONFIG) {
+            let file = std::env::var_os(CONFIG).unwrap_or_default();
+            return ExporterConfig::load(file)?.open().await;
+        }
+        Err(Error::failed_precondition(format!("neither {HOST} nor {CONFIG} is set")).with_hint(format!(
+            "set {CONFIG} to an exporter file to have its device in this process, or {HOST} to an exporter's socket or \
+             HOST:PORT, as `jmp shell` does"
+        )))
+    }
+
+    async fn connect(address: &str) -> Result<Self> {
+        Ok(connect(&ConnectOptions::to(address)?).await?.device().clone())
+    }
+}

@@ -1,0 +1,239 @@
+//! An exporter that is connected to.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use jumpstarter_driver_core::device::Remote;
+use jumpstarter_driver_core::{Device, Error, Result};
+use jumpstarter_protocol::labels::{INTERFACES, NAME};
+use jumpstarter_protocol::v1::{
+    ExporterStatus, GetReportResponse, GetStatusRequest, GetStatusResponse, LogSource, LogStreamResponse,
+    ResetRequest, ResetResponse,
+};
+
+use crate::connection::{Connection, GET_STATUS};
+use crate::{Address, ConnectOptions, report};
+
+/// How often the state is asked for while it is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A connection to an exporter. Clones are the same connection.
+///
+/// It lives as long as the exporter's [`device`](Self::device), its handles or an `Exporter` is held; closing the
+/// device ends it at once.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    connection: Arc<Connection>,
+    device: Device,
+    name: Option<String>,
+    motd: Option<String>,
+}
+
+/// What an exporter is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExporterState {
+    /// It does not say.
+    Unspecified,
+    /// It is going away.
+    Offline,
+    /// It waits for a lease.
+    Available,
+    /// It prepares the lease.
+    BeforeLeaseHook,
+    /// It takes calls.
+    Ready,
+    /// It ends the lease.
+    AfterLeaseHook,
+    /// It could not prepare the lease.
+    BeforeLeaseHookFailed,
+    /// It could not end the lease.
+    AfterLeaseHookFailed,
+}
+
+impl From<ExporterStatus> for ExporterState {
+    fn from(status: ExporterStatus) -> Self {
+        match status {
+            ExporterStatus::Unspecified => Self::Unspecified,
+            ExporterStatus::Offline => Self::Offline,
+            ExporterStatus::Available => Self::Available,
+            ExporterStatus::BeforeLeaseHook => Self::BeforeLeaseHook,
+            ExporterStatus::LeaseReady => Self::Ready,
+            ExporterStatus::AfterLeaseHook => Self::AfterLeaseHook,
+            ExporterStatus::BeforeLeaseHookFailed => Self::BeforeLeaseHookFailed,
+            ExporterStatus::AfterLeaseHookFailed => Self::AfterLeaseHookFailed,
+        }
+    }
+}
+
+/// The state of an exporter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it is doing.
+    pub state: ExporterState,
+    /// For people; may be empty.
+    pub message: String,
+}
+
+/// A line of an exporter's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.
+    pub severity: String,
+    /// The text.
+    pub message: String,
+    /// Where it comes from: `driver`, `system`, `before-lease-hook` or `after-lease-hook`; none where not said.
+    pub source: Option<&'static str>,
+    /// The type of the driver that wrote it.
+    pub driver_type: Option<String>,
+    /// The call during which it was written.
+    pub operation: Option<String>,
+    /// When it was written.
+    pub timestamp: Option<SystemTime>,
+    /// Further fields, sorted by name.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Exporter {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        report: GetReportResponse,
+        options: &ConnectOptions,
+    ) -> Result<Self> {
+        let native = report.reports.iter().any(|node| node.labels.contains_key(INTERFACES));
+        if native && matches!(options.address, Address::Tcp { .. }) {
+            connection.keep_alive(options.keepalive);
+        }
+        let name = report.labels.get(NAME).filter(|name| !name.is_empty()).cloned();
+        let motd = Some(report.motd).filter(|motd| !motd.is_empty());
+        let nodes = report::nodes(&connection, report.reports)?;
+        let device = Device::remote(nodes, Arc::new(End(connection.clone())))?;
+        Ok(Self { connection, device, name, motd })
+    }
+
+    /// Its device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// What it says to who enters a shell.
+    pub fn motd(&self) -> Option<&str> {
+        self.motd.as_deref()
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.connection.address
+    }
+
+    /// What it is doing.
+    ///
+    /// # Errors
+    /// `Unavailable` when it went away.
+    pub async fn status(&self) -> Result<Status> {
+        let answer: GetStatusResponse = self.connection.unary(GET_STATUS, &GetStatusRequest {}).await?;
+        Ok(Status { state: answer.status().into(), message: answer.message.unwrap_or_default() })
+    }
+
+    /// Waits until it takes calls.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` as soon as it cannot become ready any more, `DeadlineExceeded` after `limit`,
+    /// `Unavailable` when it went away.
+    pub async fn wait_ready(&self, limit: Duration) -> Result<()> {
+        let waiting = async {
+            loop {
+                let status = self.status().await?;
+                match status.state {
+                    ExporterState::Ready => return Ok(()),
+                    ExporterState::BeforeLeaseHookFailed
+                    | ExporterState::AfterLeaseHookFailed
+                    | ExporterState::Offline => {
+                        let message = format!("the exporter at {} is not usable", self.address());
+                        let why = Some(status.message).filter(|text| !text.is_empty());
+                        let why = why.unwrap_or_else(|| format!("its state is {:?}", status.state));
+                        return Err(Error::failed_precondition(format!("{message}: {why}")));
+                    }
+                    _ => tokio::time::sleep(POLL_INTERVAL).await,
+                }
+            }
+        };
+        tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
+            let message = format!("the exporter at {} was not ready within {limit:?}", self.address());
+            Err(Error::deadline_exceeded(message))
+        })
+    }
+
+    /// Its log from now on, and what it remembers. Dropping the stream ends the subscription.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status); the stream's last item is an error when the exporter goes away.
+    pub async fn logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
+        let path = "/jumpstarter.v1.ExporterService/LogStream";
+        let records = self.connection.streaming::<LogStreamResponse>(path, &()).await?;
+        let connection = self.connection.clone();
+        Ok(records
+            .then(move |record| {
+                let connection = connection.clone();
+                async move {
+                    match record {
+                        Ok(record) => Ok(record.into()),
+                        Err(status) => Err(connection.explain(status).await),
+                    }
+                }
+            })
+            .boxed())
+    }
+
+    /// Waits until the connection is gone, and says so: to be told at once, whether or not a call is under way.
+    pub async fn lost(&self) -> Error {
+        let end = self.connection.ended().await;
+        self.connection.error_of(&end)
+    }
+}
+
+impl From<LogStreamResponse> for LogRecord {
+    fn from(record: LogStreamResponse) -> Self {
+        let source = match record.source() {
+            LogSource::Unspecified => None,
+            LogSource::Driver => Some("driver"),
+            LogSource::BeforeLeaseHook => Some("before-lease-hook"),
+            LogSource::AfterLeaseHook => Some("after-lease-hook"),
+            LogSource::System => Some("system"),
+        };
+        Self {
+            source,
+            severity: record.severity,
+            message: record.message,
+            driver_type: record.driver_type,
+            operation: record.operation,
+            timestamp: record.timestamp.and_then(|timestamp| timestamp.try_into().ok()),
+            fields: report::sorted(record.structured_fields),
+        }
+    }
+}
+
+/// The far end, as the device's handle asks of it.
+#[derive(Debug)]
+struct End(Arc<Connection>);
+
+#[async_trait]
+impl Remote for End {
+    async fn reset(&self) -> Result<()> {
+        let path = "/jumpstarter.v1.ExporterService/Reset";
+        self.0.unary::<ResetResponse>(path, &ResetRequest {}).await.map(drop)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! Calls with images: each image travels on a stream of its own beside the call.
+//!
+//! What happens on either side ends the other: when the call fails the streams are broken off, and when an image cannot
+//! be read (or is not the one that was expected) its stream is broken off before its end, so that nothing is replaced.
+
+mod receive;
+mod send;
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jumpstarter_driver_core::arguments::Argument;
+use jumpstarter_driver_core::image::{Encoding, ImageRequest};
+use jumpstarter_driver_core::{Error, ImageSink, Result};
+use jumpstarter_protocol::v1::{DriverCallResponse, StreamResponse};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::caller::{RemoteCaller, decode};
+use crate::channel;
+use crate::wire::{Frames, Messages};
+
+/// After an image broke off, the exporter may take so long to end the call.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// The transfer of one image; a sink is handed back when everything arrived.
+type Transfer = BoxFuture<'static, Result<Option<ImageSink>>>;
+
+/// Calls a method that takes images. Dropping the future breaks them off and cancels the call.
+pub(crate) async fn call(caller: &RemoteCaller, method: &str, arguments: Vec<Argument>) -> Result<Value> {
+    let mut values = Vec::with_capacity(arguments.len());
+    let mut transfers: Vec<Transfer> = Vec::new();
+    let (answered, is_answered) = watch::channel(false);
+    for argument in arguments {
+        let (value, transfer) = match argument {
+            Argument::Value(value) => (value, None),
+            Argument::Source(source) => send::prepare(caller, source, is_answered.clone()).await?,
+            Argument::Sink(sink) => receive::prepare(caller, sink).await?,
+            _ => return Err(Error::unimplemented("this client cannot send such an argument")),
+        };
+        values.push(value);
+        transfers.extend(transfer);
+    }
+    let request = caller.request(method, &values)?;
+    let path = "/jumpstarter.v1.ExporterService/DriverCall";
+    let answering = caller.connection.unlimited::<DriverCallResponse>(path, &request);
+    let transferring = futures_util::future::try_join_all(transfers);
+    tokio::pin!(answering, transferring);
+    let (answer, sinks) = tokio::select! {
+        biased;
+        answer = &mut answering => {
+            let answer = answer?;
+            answered.send_replace(true);
+            // What was dumped may still be on its way. What was flashed has been read.
+            let rest = tokio::time::timeout(caller.connection.stall_timeout, transferring).await;
+            (answer, rest.unwrap_or_else(|_| Err(Error::deadline_exceeded("the exporter did not end its image")))?)
+        }
+        sinks = &mut transferring => match sinks {
+            Ok(sinks) => (answering.await?, sinks),
+            // The exporter sees the image break off; what it says about that is of no interest.
+            Err(failure) => {
+                drop(tokio::time::timeout(END_LIMIT, answering).await);
+                return Err(failure);
+            }
+        },
+    };
+    for sink in sinks.into_iter().flatten() {
+        sink.finish().await?;
+    }
+    decode(answer.result)
+}
+
+/// The stream of an image, and how the call names it.
+struct Resource {
+    value: Value,
+    frames: Frames,
+    messages: Messages<StreamResponse>,
+    /// Whether the exporter takes, or gives, the image encoded as was asked for.
+    encoded: bool,
+}
+
+/// Opens the stream of an image that is encoded. An exporter that does not know the encoding gets it as it is.
+async fn open(caller: &RemoteCaller, encoding: Option<Encoding>) -> Result<Resource> {
+    let resource = open_once(caller, encoding).await?;
+    match encoding.is_some() && !resource.encoded {
+        true => open_once(caller, None).await,
+        false => Ok(resource),
+    }
+}
+
+async fn open_once(caller: &RemoteCaller, encoding: Option<Encoding>) -> Result<Resource> {
+    let request = json!({"kind": "resource", "uuid": caller.uuid, "x_jmp_content_encoding": encoding});
+    let (sending, messages) = channel::open(&caller.connection, &request).await?;
+    let value =
+        messages.headers.get("resource").and_then(|text| serde_json::from_slice(text.as_bytes()).ok());
+    let value = value
+        .ok_or_else(|| Error::data_loss("the exporter opened a stream for an image without naming it"))?;
+    let accepted = messages.headers.get("x_jmp_accept_encoding").and_then(|value| value.to_str().ok());
+    let encoded = encoding
+        .is_some_and(|encoding| accepted.is_some_and(|name| name.trim_matches('"') == encoding.name()));
+    Ok(Resource { value, frames: Frames::whole_or_nothing(sending), messages, encoded })
+}
+
+/// How a call names an image that the exporter itself reads from, or writes to, a URL.
+fn presigned(request: &ImageRequest, method: &str) -> Value {
+    let headers: Map<String, Value> =
+        request.headers().iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    json!({"kind": "presigned_request", "headers": headers, "url": request.url(), "method": method})
+}
+
+/// For `call`.
+fn transfer(
+    value: Value,
+    transfer: impl Future<Output = Result<Option<ImageSink>>> + Send + 'static,
+) -> (Value, Option<Transfer>) {
+    (value, Some(transfer.boxed()))
+}

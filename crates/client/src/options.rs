@@ -1,0 +1,214 @@
+//! How to connect: where to, how it is secured, and how long anything may take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jumpstarter_driver_core::{Error, Result, Secret};
+
+use crate::Address;
+
+/// Connecting, with the report, may take so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A call may take so long: drivers that boot, fetch or wait take minutes.
+const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// An exporter that takes nothing of an image for so long is given up.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// On TCP, a silent exporter is asked for a sign of life this often.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Where an exporter is, and how to talk to it.
+///
+/// ```
+/// use jumpstarter_client::ConnectOptions;
+/// # fn main() -> jumpstarter_driver_core::Result<()> {
+/// let options = ConnectOptions::new("lab.example:8082".parse()?).passphrase("s3cret").ca_file("lab-ca.pem");
+/// # let _ = options; Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    pub(crate) address: Address,
+    pub(crate) insecure: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) passphrase: Option<Secret>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) keepalive: Duration,
+}
+
+impl ConnectOptions {
+    /// TLS with the system's authorities on TCP, plain on a Unix socket; no passphrase.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            insecure: false,
+            ca_file: None,
+            client_certificate: None,
+            passphrase: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
+            stall_timeout: STALL_TIMEOUT,
+            keepalive: KEEPALIVE,
+        }
+    }
+
+    /// What the environment says: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` (`1`: TCP without TLS),
+    /// `JMP_GRPC_PASSPHRASE`, `JMP_GRPC_CA` or `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` (a PEM file of authorities), and
+    /// `JMP_GRPC_CERT` with `JMP_GRPC_KEY` (PEM files of a client's certificate).
+    /// A variable that is empty counts as not set.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` without `JUMPSTARTER_HOST`, `InvalidArgument` where it is no address.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(None, |name| std::env::var_os(name))
+    }
+
+    /// As [`from_env`](Self::from_env), for another address than that of `JUMPSTARTER_HOST`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no address.
+    pub fn to(address: &str) -> Result<Self> {
+        Self::from_variables(Some(address), |name| std::env::var_os(name))
+    }
+
+    fn from_variables(
+        address: Option<&str>,
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self> {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| {
+            let value = variable(name).map(|value| value.into_string());
+            value.transpose().map_err(|_| Error::invalid_argument(format!("{name} is not UTF-8")))
+        };
+        let address = match address {
+            Some(address) => address.parse()?,
+            None => {
+                let host = text("JUMPSTARTER_HOST")?.ok_or_else(|| {
+                    Error::failed_precondition("JUMPSTARTER_HOST is not set").with_hint(
+                        "set it to an exporter's socket or HOST:PORT, or run this inside `jmp shell`",
+                    )
+                })?;
+                host.parse().map_err(|error: Error| error.context("reading JUMPSTARTER_HOST"))?
+            }
+        };
+        let mut options = Self::new(address);
+        options.insecure = text("JMP_GRPC_INSECURE")?
+            .is_some_and(|value| !["0", "false"].contains(&value.to_ascii_lowercase().as_str()));
+        options.passphrase = text("JMP_GRPC_PASSPHRASE")?.map(Secret::new);
+        options.ca_file = variable("JMP_GRPC_CA")
+            .or_else(|| variable("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"))
+            .map(PathBuf::from);
+        options.client_certificate = variable("JMP_GRPC_CERT")
+            .zip(variable("JMP_GRPC_KEY"))
+            .map(|(certificate, key)| (certificate.into(), key.into()));
+        Ok(options)
+    }
+
+    /// TCP without TLS: who listens on the way reads everything, the passphrase too.
+    #[must_use]
+    pub fn insecure(mut self) -> Self {
+        self.insecure = true;
+        self
+    }
+
+    /// Trusts the authorities of this PEM file instead of the system's.
+    #[must_use]
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
+        self
+    }
+
+    /// Shows a certificate to exporters that ask for one; both files are PEM.
+    #[must_use]
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Sends a passphrase with every call.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: impl Into<Secret>) -> Self {
+        self.passphrase = Some(passphrase.into());
+        self
+    }
+
+    /// How long connecting may take, the report of the tree included; 10 seconds if not said.
+    #[must_use]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// How long a call may take to answer, or a stream to open; 5 minutes if not said. Calls with images end when they
+    /// end: see [`stall_timeout`](Self::stall_timeout).
+    #[must_use]
+    pub fn call_timeout(mut self, limit: Duration) -> Self {
+        self.call_timeout = limit;
+        self
+    }
+
+    /// How long an exporter may take nothing of an image that is sent; 2 minutes if not said.
+    #[must_use]
+    pub fn stall_timeout(mut self, limit: Duration) -> Self {
+        self.stall_timeout = limit;
+        self
+    }
+
+    /// On TCP, how often an exporter that says nothing is asked for a sign of life, and how long that may take; 20
+    /// seconds if not said.
+    #[must_use]
+    pub fn keepalive(mut self, interval: Duration) -> Self {
+        self.keepalive = interval;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<ConnectOptions> {
+        ConnectOptions::from_variables(None, |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn the_environment_says_how() {
+        let options = read(&[
+            ("JUMPSTARTER_HOST", "lab:1"),
+            ("JMP_GRPC_INSECURE", "1"),
+            ("JMP_GRPC_PASSPHRASE", "s3cret"),
+            ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "/python"),
+            ("JMP_GRPC_CA", "/ours"),
+            ("JMP_GRPC_CERT", "/certificate"),
+            ("JMP_GRPC_KEY", "/key"),
+        ])
+        .unwrap();
+        assert_eq!(options.address.to_string(), "lab:1");
+        assert!(options.insecure);
+        assert_eq!(options.passphrase, Some("s3cret".into()));
+        assert_eq!(options.ca_file, Some("/ours".into()));
+        assert_eq!(options.client_certificate, Some(("/certificate".into(), "/key".into())));
+        assert!(!format!("{options:?}").contains("s3cret"));
+
+        let options =
+            read(&[("JUMPSTARTER_HOST", "/s"), ("JMP_GRPC_INSECURE", "0"), ("JMP_GRPC_CA", "")]).unwrap();
+        assert_eq!((options.insecure, options.passphrase, options.ca_file), (false, None, None));
+    }
+
+    #[test]
+    fn a_missing_or_wrong_host_is_explained() {
+        let error = read(&[("JUMPSTARTER_HOST", "")]).unwrap_err();
+        insta::assert_snapshot!(error.report(), @r"
+        JUMPSTARTER_HOST is not set
+        hint: set it to an exporter's socket or HOST:PORT, or run this inside `jmp shell`
+        ");
+        let error = read(&[("JUMPSTARTER_HOST", "lab")]).unwrap_err();
+        insta::assert_snapshot!(error.report(), @r"
+        reading JUMPSTARTER_HOST: `lab` is not the address of an exporter
+        hint: as /path/of/a/socket, ./socket, localhost:8082 or [::1]:8082
+        ");
+    }
+}
