@@ -1,0 +1,91 @@
+//! The command line: which command, with what.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{check, config, drivers, forward, j, run, schema, shell};
+
+/// Test on real and virtual devices.
+///
+/// A device is a tree of drivers. An exporter file, in YAML, says which.
+#[derive(Debug, Parser)]
+#[command(name = "jmp", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  jmp drivers                     which drivers there are
+  jmp drivers tcp                 what one of them does and how it is configured
+  jmp check lab.yaml              whether a file is right, and what is wrong with it
+  jmp run --exporter-config lab.yaml --tls-grpc-listener 1234 --tls-grpc-insecure
+                                  serve the device of a file
+  jmp shell --exporter-config lab.yaml -- j power on
+                                  run a command that reaches it
+  jmp j tree                      what the device that JUMPSTARTER_HOST names is made of
+  jmp schema > exporter.json      the schema of exporter files, for editors
+
+A first file:
+  export:
+    web:
+      type: tcp
+      config: {host: localhost, port: 8080}";
+
+/// A command of `jmp`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(check::Arguments),
+    Config(config::Arguments),
+    Drivers(drivers::Arguments),
+    Forward(Box<forward::Arguments>),
+    /// Use a device: `jmp j` is the same as `j`
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    J {
+        /// What `j` is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
+    Run(Box<run::Arguments>),
+    Schema(schema::Arguments),
+    Shell(Box<shell::Arguments>),
+}
+
+/// How a command prints what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Reads a command line.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Command, clap::Error> {
+    Arguments::try_parse_from(arguments).map(|arguments| arguments.command)
+}
+
+impl Command {
+    /// Runs it and answers the exit code.
+    pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+        match self {
+            Self::Check(arguments) => check::run(arguments, out, err),
+            Self::Config(arguments) => config::run(arguments, out, err),
+            Self::Drivers(arguments) => drivers::run(arguments, out),
+            Self::Forward(arguments) => forward::run(arguments, out, err),
+            Self::J { arguments } => {
+                Ok(j::run(std::iter::once("j".into()).chain(arguments.iter().cloned()).collect()))
+            }
+            Self::Run(arguments) => run::run(arguments, out, err),
+            Self::Schema(arguments) => schema::run(arguments, out),
+            Self::Shell(arguments) => shell::run(arguments, err),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `jmp check`: whether exporter files are right.
+
+use std::io::{Read, Write};
+
+use anyhow::{Context, Result};
+use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_driver_core::config::ConfigFaults;
+use serde_json::{Value, json};
+
+use crate::arguments::Format;
+use crate::{FAILURE, SUCCESS, outline};
+
+/// Check exporter files: print the device that each describes, or everything that is wrong with it
+///
+/// Nothing is opened: the check needs neither the hardware nor QEMU. What is wrong goes to standard error, one line a
+/// fault: FILE:LINE:COLUMN: PATH: what was found and expected; what to write instead.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp check lab.yaml
+  jmp check examples/*.yaml --output json
+  generate-lab | jmp check -
+
+Exit code: 0 when every file is right, 1 when one has faults, 2 for a wrong command line.")]
+pub(crate) struct Arguments {
+    /// Exporter files; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+    /// How to print what was found; json goes to standard output, faults too
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let mut code = SUCCESS;
+    let mut report = Vec::new();
+    for file in &arguments.files {
+        let outcome = load(file)?;
+        if outcome.is_err() {
+            code = FAILURE;
+        }
+        match (arguments.output, outcome) {
+            (Format::Json, outcome) => report.push(as_json(outcome)),
+            (Format::Text, Ok(config)) => {
+                writeln!(out, "{}: no faults", config.origin)?;
+                out.write_all(outline::text(&config.export).as_bytes())?;
+            }
+            (Format::Text, Err(faults)) => writeln!(err, "{faults}")?,
+        }
+    }
+    if arguments.output == Format::Json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    }
+    Ok(code)
+}
+
+fn load(file: &str) -> Result<Result<ExporterConfig, ConfigFaults>> {
+    if file != "-" {
+        return Ok(ExporterConfig::load(file));
+    }
+    const MAX_LENGTH: u64 = 1 << 20;
+    let mut text = String::new();
+    std::io::stdin().lock().take(MAX_LENGTH).read_to_string(&mut text).context("reading standard input")?;
+    Ok(ExporterConfig::parse(&text, "standard input"))
+}
+
+/// The same fields whether there are faults or not.
+fn as_json(outcome: Result<ExporterConfig, ConfigFaults>) -> Value {
+    match outcome {
+        Ok(config) => json!({"file": config.origin, "faults": [], "export": outline::json(&config.export)}),
+        Err(faults) => {
+            let mut report = faults.to_json();
+            report["export"] = Value::Null;
+            report
+        }
+    }
+}

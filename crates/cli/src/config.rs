@@ -1,0 +1,97 @@
+//! `jmp config`: the exporter files that are known by an alias.
+
+mod change;
+mod create;
+mod look;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use jumpstarter_driver_core::{Error, ExporterConfig};
+
+/// Manage the exporter files that are known by an alias
+///
+/// They are in ~/.config/jumpstarter/exporters (for this user alone: they may hold tokens and passwords), and in
+/// /etc/jumpstarter/exporters for everybody. The user's comes first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp config exporter create lab --from lab.yaml
+  jmp config exporter list
+  jmp config exporter show lab
+  jmp shell --exporter lab")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Kind {
+    /// Manage the aliases of exporters
+    #[command(subcommand)]
+    Exporter(Command),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    List(look::List),
+    Show(look::Show),
+    Create(create::Create),
+    Edit(change::Edit),
+    Delete(change::Delete),
+}
+
+/// Which exporter.
+#[derive(Debug, clap::Args)]
+struct Alias {
+    /// The exporter's alias
+    #[arg(default_value = "default")]
+    alias: String,
+}
+
+/// How a command that names a file prints it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum FileFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// The file's path alone
+    Path,
+}
+
+impl FileFormat {
+    /// What was done to the file of an exporter.
+    fn print(self, done: &str, alias: &str, path: &std::path::Path, out: &mut dyn Write) -> Result<()> {
+        match self {
+            Self::Text => writeln!(out, "{done} {}", path.display())?,
+            Self::Path => writeln!(out, "{}", path.display())?,
+            Self::Json => writeln!(out, "{}", serde_json::json!({"alias": alias, "path": path}))?,
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let Kind::Exporter(command) = &arguments.kind;
+    match command {
+        Command::List(arguments) => look::list(arguments, out),
+        Command::Show(arguments) => look::show(arguments, out, err),
+        Command::Create(arguments) => create::create(arguments, out, err),
+        Command::Edit(arguments) => change::edit(arguments, err),
+        Command::Delete(arguments) => change::delete(arguments, out, err),
+    }
+}
+
+/// Where the user's file of that alias is, or would be.
+fn file_of_user(alias: &str) -> Result<PathBuf> {
+    let name = ExporterConfig::file_name(alias)?;
+    match ExporterConfig::folders().as_slice() {
+        [user, _system, ..] => Ok(user.join(name)),
+        _ => Err(Error::failed_precondition("this user has no folder for configuration")
+            .with_hint("set HOME, or JMP_CLIENT_CONFIG_HOME to a folder")
+            .into()),
+    }
+}

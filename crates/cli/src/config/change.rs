@@ -1,0 +1,80 @@
+//! `jmp config exporter edit` and `delete`.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
+use jumpstarter_supervise::{Command, Input, Sink};
+
+use super::{Alias, FileFormat, file_of_user};
+use crate::serving::runtime;
+use crate::{FAILURE, SUCCESS};
+
+/// Edit an exporter's file with $VISUAL or $EDITOR, then check it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp config exporter edit lab
+  EDITOR=nano jmp config exporter edit lab")]
+pub(super) struct Edit {
+    #[command(flatten)]
+    alias: Alias,
+}
+
+pub(super) fn edit(arguments: &Edit, err: &mut dyn Write) -> Result<u8> {
+    let path = ExporterConfig::find(&arguments.alias.alias)?;
+    let named = |variable| std::env::var(variable).ok().filter(|editor| !editor.trim().is_empty());
+    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    // Editors come with arguments: `code --wait`. The shell splits them, and gets the path as it is.
+    let command = Command::new("/bin/sh")
+        .args(["-c", &format!("{editor} \"$1\""), "sh"])
+        .arg(&path)
+        .in_our_group()
+        .stdin(Input::Inherit)
+        .stdout(Sink::Inherit)
+        .stderr(Sink::Inherit);
+    let status = runtime()?
+        .block_on(async { anyhow::Ok(command.spawn().await?.wait().await) })
+        .with_context(|| format!("running the editor `{editor}`"))?;
+    if !status.success() {
+        let error = Error::failed_precondition(format!("the editor `{editor}` failed: {status}"));
+        return Err(error.with_hint("set EDITOR to an editor that is installed").into());
+    }
+    match ExporterConfig::load(&path) {
+        Ok(_) => Ok(SUCCESS),
+        Err(faults) => {
+            writeln!(err, "{faults}")?;
+            Ok(FAILURE)
+        }
+    }
+}
+
+/// Delete an exporter's file
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  jmp config exporter delete lab")]
+pub(super) struct Delete {
+    #[command(flatten)]
+    alias: Alias,
+    /// How to print what was deleted
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: FileFormat,
+}
+
+pub(super) fn delete(arguments: &Delete, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let alias = &arguments.alias.alias;
+    let found = ExporterConfig::find(alias)?;
+    let path = file_of_user(alias)?;
+    if found != path {
+        let message = format!("the exporter `{alias}` is everybody's: {}", found.display());
+        let error = Error::new(ErrorKind::PermissionDenied, message);
+        return Err(error.with_hint("delete that file by hand, with the rights to do so").into());
+    }
+    std::fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
+    arguments.output.print("deleted", alias, &path, out)?;
+    if let Ok(system) = ExporterConfig::find(alias) {
+        writeln!(err, "note: `{alias}` is now {}", system.display())?;
+    }
+    Ok(SUCCESS)
+}

@@ -1,0 +1,143 @@
+//! `jmp config exporter create`: a new file under an alias.
+
+use std::fmt::Write as _;
+use std::fs::{DirBuilder, Permissions, set_permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
+use serde_json::Value;
+
+use super::{Alias, FileFormat, file_of_user};
+use crate::{FAILURE, SUCCESS};
+
+/// The largest file that is taken: what an exporter reads.
+const MAX_LENGTH: u64 = 1 << 20;
+
+/// Give an exporter file an alias, or begin a new one
+///
+/// The file is for this user alone. `jmp shell --exporter ALIAS` and `jmp run --exporter ALIAS` find it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp config exporter create lab --from lab.yaml
+  generate-lab | jmp config exporter create lab --from -
+  jmp config exporter create lab --name lab-1 --endpoint controller.example:443 --token-file token.txt")]
+pub(super) struct Create {
+    #[command(flatten)]
+    alias: Alias,
+    /// Take the content of this file, which is checked first; `-` is standard input
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["namespace", "name", "endpoint", "token", "token_file", "insecure_tls"])]
+    from: Option<String>,
+    /// The exporter's namespace on the controller
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// The exporter's name [default: the alias]
+    #[arg(long)]
+    name: Option<String>,
+    /// The controller to join
+    #[arg(long, value_name = "HOST:PORT")]
+    endpoint: Option<String>,
+    /// The exporter's token for the controller; others on this machine can see it in the list of processes
+    #[arg(long, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// Read the token from this file; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<String>,
+    /// Believe any certificate of the controller
+    #[arg(long)]
+    insecure_tls: bool,
+    /// Accepted for scripts that pass it; nothing is ever asked
+    #[arg(long, hide = true)]
+    nointeractive: bool,
+    /// How to print what was made
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: FileFormat,
+}
+
+pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let alias = &arguments.alias.alias;
+    let path = file_of_user(alias)?;
+    let (text, origin) = match &arguments.from {
+        Some(file) => (read(file)?, file.clone()),
+        None => (new_file(arguments)?, path.display().to_string()),
+    };
+    if let Err(faults) = ExporterConfig::parse(&text, &origin) {
+        writeln!(err, "{faults}")?;
+        return Ok(FAILURE);
+    }
+    save(&path, &text, alias)?;
+    arguments.output.print("created", alias, &path, out)?;
+    Ok(SUCCESS)
+}
+
+fn read(file: &str) -> Result<String> {
+    let mut text = String::new();
+    match file {
+        "-" => std::io::stdin()
+            .lock()
+            .take(MAX_LENGTH)
+            .read_to_string(&mut text)
+            .context("reading standard input"),
+        file => std::fs::File::open(file)
+            .and_then(|file| file.take(MAX_LENGTH).read_to_string(&mut text))
+            .with_context(|| format!("reading {file}")),
+    }?;
+    Ok(text)
+}
+
+/// A file without drivers.
+fn new_file(arguments: &Create) -> Result<String> {
+    let token = match &arguments.token_file {
+        Some(file) => Some(read(file)?.trim().to_owned()),
+        None => arguments.token.clone(),
+    };
+    // JSON's strings are YAML's, too.
+    let quoted = |text: &str| Value::from(text).to_string();
+    let name = arguments.name.as_deref().unwrap_or(&arguments.alias.alias);
+    let mut text = format!(
+        "apiVersion: jumpstarter.dev/v1alpha1\nkind: ExporterConfig\nmetadata:\n  namespace: {}\n  name: {}\n",
+        quoted(&arguments.namespace),
+        quoted(name),
+    );
+    if let Some(endpoint) = &arguments.endpoint {
+        writeln!(text, "endpoint: {}", quoted(endpoint))?;
+    }
+    if arguments.insecure_tls {
+        text += "tls: {insecure: true}\n";
+    }
+    if let Some(token) = token {
+        writeln!(text, "token: {}", quoted(&token))?;
+    }
+    text += "export: {}\n";
+    Ok(text)
+}
+
+/// Writes a new file that only this user may read: whole, or not at all.
+fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
+    let folder = path.parent().context("a file without a folder")?;
+    let saving = || format!("saving {}", path.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(saving)?;
+    // Other programs make it readable for everybody.
+    set_permissions(folder, Permissions::from_mode(0o700)).with_context(saving)?;
+    // Temporary files are private from their beginning.
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(saving)?;
+    file.write_all(text.as_bytes()).with_context(saving)?;
+    file.as_file().sync_all().with_context(saving)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let error =
+                Error::new(ErrorKind::AlreadyExists, format!("there is an exporter `{alias}` already"));
+            Err(error
+                .with_hint(format!(
+                    "`jmp config exporter edit {alias}` changes it, `… delete {alias}` removes it"
+                ))
+                .into())
+        }
+        Err(error) => Err(error.error).with_context(saving),
+    }
+}

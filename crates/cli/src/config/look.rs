@@ -1,0 +1,161 @@
+//! `jmp config exporter list` and `show`.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_driver_core::config::{Hook, Settings};
+use serde_json::{Value, json};
+
+use super::Alias;
+use crate::arguments::Format;
+use crate::{FAILURE, SUCCESS, outline, table};
+
+/// List the exporters that have an alias
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp config exporter list
+  jmp config exporter list --output name")]
+pub(super) struct List {
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum ListFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// The aliases alone
+    Name,
+}
+
+pub(super) fn list(arguments: &List, out: &mut dyn Write) -> Result<u8> {
+    let files = files()?;
+    match arguments.output {
+        ListFormat::Json => {
+            let items: Vec<Value> =
+                files.iter().map(|(alias, path)| json!({"alias": alias, "path": path})).collect();
+            writeln!(out, "{}", serde_json::to_string_pretty(&items)?)?;
+        }
+        ListFormat::Name => {
+            for alias in files.keys() {
+                writeln!(out, "{alias}")?;
+            }
+        }
+        ListFormat::Text if files.is_empty() => {
+            writeln!(out, "no exporter has an alias; `jmp config exporter create ALIAS` makes one")?;
+        }
+        ListFormat::Text => {
+            let row = |(alias, path): (&String, &PathBuf)| vec![alias.clone(), path.display().to_string()];
+            let head = vec!["ALIAS".to_owned(), "PATH".to_owned()];
+            let rows: Vec<_> = std::iter::once(head).chain(files.iter().map(row)).collect();
+            out.write_all(table::aligned(&rows).as_bytes())?;
+        }
+    }
+    Ok(SUCCESS)
+}
+
+/// The file of each alias, the user's before that of the system.
+fn files() -> Result<BTreeMap<String, PathBuf>> {
+    let mut files = BTreeMap::new();
+    for folder in ExporterConfig::folders() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("reading {}", folder.display())),
+        };
+        for entry in entries {
+            let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(alias) = name.and_then(|name| name.strip_suffix(".yaml"))
+                && ExporterConfig::file_name(alias).is_ok()
+                && path.is_file()
+            {
+                files.entry(alias.to_owned()).or_insert(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Show an exporter: its file, its settings, its drivers; never its token, nor what its drivers are configured with
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp config exporter show lab
+  jmp config exporter show lab --output json")]
+pub(super) struct Show {
+    #[command(flatten)]
+    alias: Alias,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+pub(super) fn show(arguments: &Show, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let path = ExporterConfig::find(&arguments.alias.alias)?;
+    let config = match ExporterConfig::load(&path) {
+        Ok(config) => config,
+        Err(faults) => {
+            writeln!(err, "{faults}")?;
+            return Ok(FAILURE);
+        }
+    };
+    let mut report = json!({"alias": arguments.alias.alias, "path": path});
+    for (key, value) in settings(&config.settings) {
+        report[key] = value;
+    }
+    match arguments.output {
+        Format::Json => {
+            report["export"] = outline::json(&config.export);
+            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        }
+        Format::Text => {
+            let rows: Vec<Vec<String>> = report
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| vec![format!("{key}:"), plain(value)])
+                .collect();
+            out.write_all(table::aligned(&rows).as_bytes())?;
+            if !config.export.is_empty() {
+                writeln!(out)?;
+                out.write_all(outline::text(&config.export).as_bytes())?;
+            }
+        }
+    }
+    Ok(SUCCESS)
+}
+
+/// What may be shown of the settings; null where there is nothing.
+fn settings(settings: &Settings) -> Vec<(&'static str, Value)> {
+    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+    // Scripts hold passwords, too.
+    let hook = |hook: &Option<Hook>| hook.as_ref().map_or(Value::Null, |_| "set".into());
+    let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
+    vec![
+        ("name", text(&name)),
+        ("namespace", text(&settings.metadata.namespace)),
+        ("description", text(&settings.description)),
+        ("endpoint", text(&settings.endpoint)),
+        ("token", settings.token.as_ref().map_or(Value::Null, |_| "set".into())),
+        ("tls", if settings.tls.insecure { "any certificate is believed".into() } else { Value::Null }),
+        ("motd", text(&settings.motd)),
+        ("beforeLease", hook(&settings.hooks.before_lease)),
+        ("afterLease", hook(&settings.hooks.after_lease)),
+    ]
+}
+
+/// The value on one line.
+fn plain(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.lines().collect::<Vec<_>>().join(" ⏎ ")
+}

@@ -1,0 +1,180 @@
+//! `jmp drivers`: which drivers there are, and what one of them does.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use anyhow::Result;
+use jumpstarter_driver_core::config::{ConfigField, fields, of_driver};
+use jumpstarter_driver_core::interface::{
+    InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
+};
+use jumpstarter_driver_core::registry::{self, DriverEntry};
+use serde_json::{Value, json};
+
+use crate::arguments::Format;
+use crate::{SUCCESS, table};
+
+/// List the drivers in this program, or show one: what it does, its methods, its configuration
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp drivers
+  jmp drivers tcp
+  jmp drivers jumpstarter_driver_network.driver.TcpNetwork --output json")]
+pub(crate) struct Arguments {
+    /// A driver, by its short name or its Python import path
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
+    let text = match (&arguments.name, arguments.output) {
+        (None, Format::Text) => list(registry::drivers()?),
+        (None, Format::Json) => pretty(&registry::drivers()?.iter().map(|entry| as_json(entry)).collect())?,
+        (Some(name), Format::Text) => page(registry::find(name)?),
+        (Some(name), Format::Json) => pretty(&as_json(registry::find(name)?))?,
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(SUCCESS)
+}
+
+fn pretty(value: &Value) -> Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+fn list(drivers: &[&DriverEntry]) -> String {
+    let rows: Vec<Vec<String>> = drivers
+        .iter()
+        .map(|entry| {
+            let names: Vec<&str> = (entry.interfaces)().iter().map(|interface| interface.name).collect();
+            let about = documentation(entry);
+            vec![entry.name.to_owned(), names.join(", "), first_line(&about)]
+        })
+        .collect();
+    table::aligned(&rows)
+}
+
+fn page(entry: &DriverEntry) -> String {
+    let mut page = format!("{}\n{}\n", entry.name, documentation(entry));
+    if !entry.python_names.is_empty() {
+        page += &format!("\nAlso as {}\n", entry.python_names.join(", "));
+    }
+    page += "\nConfiguration\n";
+    let fields = fields(entry);
+    if fields.is_empty() {
+        page += "  none\n";
+    }
+    let rows: Vec<Vec<String>> = fields.iter().map(row).collect();
+    page += &table::aligned(&rows);
+    for interface in (entry.interfaces)() {
+        // Writing into a string does not fail.
+        writeln!(page, "\nInterface {}: {}", interface.name, first_line(interface.documentation))
+            .unwrap_or_default();
+        let rows: Vec<Vec<String>> = interface
+            .methods
+            .iter()
+            .map(|method| vec![format!("  {}", signature(method)), first_line(method.documentation)])
+            .collect();
+        page += &table::aligned(&rows);
+    }
+    page
+}
+
+fn row(field: &ConfigField) -> Vec<String> {
+    let state = match (&field.default, field.required) {
+        (_, true) => "required".to_owned(),
+        (Some(default), false) => format!("default {default}"),
+        (None, false) => String::new(),
+    };
+    let about = first_line(&field.documentation);
+    vec![format!("  {}", field.path), field.expected.clone(), state, about]
+}
+
+/// `flash(source: ImageSource, [target: String])`, `read() → PowerReading …`
+fn signature(method: &MethodDescriptor) -> String {
+    let parameter = |parameter: &ParameterDescriptor| {
+        let text = format!("{}: {}", parameter.name, plain_type(parameter.type_name));
+        if parameter.optional { format!("[{text}]") } else { text }
+    };
+    let parameters: Vec<String> = method.parameters.iter().map(parameter).collect();
+    let returns = match (method.kind, plain_type(method.returns)) {
+        (MethodKind::Unary, "()") => String::new(),
+        (MethodKind::Unary, returns) => format!(" → {returns}"),
+        (MethodKind::Stream, returns) => format!(" → {returns} …"),
+        (_, "Channel") => " → bytes both ways".to_owned(),
+        (_, returns) => format!(" → {returns}"),
+    };
+    format!("{}({}){returns}", method.name, parameters.join(", "))
+}
+
+/// The type without the `Option` that brackets say already.
+fn plain_type(name: &str) -> &str {
+    name.strip_prefix("Option<").and_then(|name| name.strip_suffix('>')).unwrap_or(name)
+}
+
+fn documentation(entry: &DriverEntry) -> String {
+    let (schema, _) = of_driver(entry);
+    schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The first paragraph on one line, without its full stop.
+fn first_line(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_suffix('.').map_or(line.clone(), str::to_owned)
+}
+
+fn as_json(entry: &DriverEntry) -> Value {
+    let fields: Vec<Value> = fields(entry)
+        .iter()
+        .map(|field| {
+            json!({
+                "path": field.path, "expected": field.expected, "required": field.required,
+                "default": field.default, "documentation": field.documentation,
+            })
+        })
+        .collect();
+    let interfaces: Vec<Value> =
+        (entry.interfaces)().iter().map(|interface| interface_as_json(interface)).collect();
+    json!({
+        "name": entry.name,
+        "python_names": entry.python_names,
+        "package": entry.package,
+        "documentation": documentation(entry),
+        "configuration": fields,
+        "interfaces": interfaces,
+    })
+}
+
+fn interface_as_json(interface: &InterfaceDescriptor) -> Value {
+    let methods: Vec<Value> = interface
+        .methods
+        .iter()
+        .map(|method| {
+            let kind = match method.kind {
+                MethodKind::Unary => "unary",
+                MethodKind::Stream => "stream",
+                MethodKind::Channel => "channel",
+                _ => "other",
+            };
+            let parameters: Vec<Value> = method
+                .parameters
+                .iter()
+                .map(|parameter| {
+                    json!({"name": parameter.name, "type": parameter.type_name, "optional": parameter.optional})
+                })
+                .collect();
+            json!({
+                "name": method.name, "kind": kind, "returns": method.returns, "parameters": parameters,
+                "documentation": method.documentation,
+            })
+        })
+        .collect();
+    json!({
+        "name": interface.name, "client": interface.client, "documentation": interface.documentation,
+        "methods": methods,
+    })
+}

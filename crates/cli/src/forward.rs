@@ -1,0 +1,149 @@
+//! `jmp forward`: a network endpoint of a device as a local port, and what to connect with.
+
+mod advice;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use jumpstarter_driver_core::{Error, ErrorKind, Network};
+use jumpstarter_driver_network::{ForwardStats, PortForward};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::Format;
+use crate::serving::{Log, runtime};
+use crate::target::{Found, Opened, Target};
+use crate::{FAILURE, SUCCESS};
+
+/// Make a network endpoint of a device a port of this machine, and print what to connect with
+///
+/// Runs until Ctrl-C, and then prints what it did.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp forward qemu.ssh                     in `jmp shell`, or with JUMPSTARTER_HOST
+  jmp forward web 8080 --tls-grpc lab.example:1234
+  jmp forward qemu.vnc --unix ./vnc.sock
+
+JSON, one object a line: {\"address\", \"host\", \"port\", \"socket\", \"connect_with\"} when it listens, and at its end
+{\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\", \"failures\", \"last_error\"}.
+
+Exit code: 0 after Ctrl-C or SIGTERM, 1 when the exporter goes away.")]
+pub(crate) struct Arguments {
+    /// The driver, such as qemu.ssh
+    path: String,
+    /// The port on this machine; 0 takes a free one
+    #[arg(default_value_t = 0)]
+    port: u16,
+    /// The address to listen at; 0.0.0.0 opens the device to everyone who reaches this machine
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    bind: String,
+    /// Listen at a Unix socket, for this user alone, instead of a port
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "bind"])]
+    unix: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    log: Log,
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let Some(found) = arguments.target.find(err)? else { return Ok(FAILURE) };
+    arguments.log.install()?;
+    runtime()?.block_on(forward(arguments, found, out))
+}
+
+async fn forward(arguments: &Arguments, found: Found, out: &mut dyn Write) -> Result<u8> {
+    // From here on a signal ends it in order: what was opened is closed.
+    let ended = ended()?;
+    tokio::pin!(ended);
+    let opened = tokio::select! {
+        opened = found.open() => opened?,
+        () = &mut ended => {
+            return Err(Error::new(ErrorKind::Cancelled, "ended while the device was opened").into());
+        }
+    };
+    let outcome = serve(arguments, &opened, ended, out).await;
+    let closed = opened.device.close().await;
+    outcome.and_then(|()| Ok(closed.map(|()| SUCCESS)?))
+}
+
+/// Listens and passes on until the end.
+async fn serve(
+    arguments: &Arguments,
+    opened: &Opened,
+    ended: impl Future<Output = ()>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let (device, path) = (&opened.device, arguments.path.as_str());
+    let network = device.get::<dyn Network>(path)?;
+    let forward = match &arguments.unix {
+        Some(socket) => PortForward::unix(network, socket).await?,
+        None => PortForward::tcp(network).bind(place(&arguments.bind, arguments.port)).await?,
+    };
+    let advice = advice::of(device, path, forward.endpoint()).await;
+    match arguments.output {
+        Format::Json => {
+            let address = forward.tcp_address();
+            let listening = json!({
+                "address": forward.address(),
+                "host": address.map(|address| address.ip().to_string()),
+                "port": address.map(|address| address.port()),
+                "socket": forward.path(),
+                "connect_with": advice,
+            });
+            writeln!(out, "{listening}")?;
+        }
+        Format::Text => {
+            writeln!(out, "`{path}` is at {}; Ctrl-C ends it", forward.address())?;
+            writeln!(out, "connect with: {advice}")?;
+        }
+    }
+    out.flush()?;
+    let lost = tokio::select! {
+        () = ended => Ok(()),
+        error = opened.lost() => Err(error),
+    };
+    let stats = forward.stats();
+    forward.stop().await;
+    match arguments.output {
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&stats)?)?,
+        Format::Text => writeln!(out, "{}", summary(&stats))?,
+    }
+    Ok(lost?)
+}
+
+/// Returns at the first signal that ends programs.
+fn ended() -> Result<impl Future<Output = ()>> {
+    let [mut interrupt, mut terminate, mut hang_up] =
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}
+
+fn place(host: &str, port: u16) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+fn summary(stats: &ForwardStats) -> String {
+    let mut text = format!(
+        "connections: {}, {} bytes to the device, {} from it, failed: {}",
+        stats.connections, stats.bytes_to_device, stats.bytes_from_device, stats.failures
+    );
+    if let Some(error) = &stats.last_error {
+        text += &format!("\nthe last failure: {error}");
+    }
+    text
+}

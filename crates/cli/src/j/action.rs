@@ -1,0 +1,123 @@
+//! What can be said to a driver.
+
+use anyhow::Result;
+use clap::ArgMatches;
+use jumpstarter_driver_core::device::Node;
+use jumpstarter_driver_core::interface::MethodDescriptor;
+
+use super::context::Context;
+use super::verbs::{self, Verb};
+use super::{call, method};
+
+/// One thing that can be said to a driver, or to the whole device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// A verb, and the method whose documentation is its help, if there is one.
+    Verb(&'static Verb, Option<&'static MethodDescriptor>),
+    /// A method that has no verb.
+    Method(&'static MethodDescriptor),
+    /// `call` or `stream` of any method by its name.
+    Generic(&'static Verb),
+}
+
+/// What can be said to the driver of `node`: the verbs of its interfaces in their order, their further methods, and
+/// what every driver takes.
+pub(crate) fn of(node: &Node) -> Vec<Action> {
+    let verbs = verbs::of_client(node.client()).iter().map(|verb| Action::Verb(verb, None));
+    let of_interfaces = node.interfaces().iter().flat_map(|interface| {
+        let verbs = verbs::of(interface.name);
+        let with_method = |verb: &'static Verb| interface.method(&verb.name.replace('-', "_"));
+        let methods = interface.methods.iter();
+        let methods = methods.filter(|method| !verbs::covered(interface.name).contains(&method.name));
+        let verbs = verbs.iter().map(move |verb| Action::Verb(verb, with_method(verb)));
+        verbs.chain(methods.map(Action::Method))
+    });
+    let is_group = node.interfaces_known() && node.interfaces().is_empty();
+    let generic = call::OF_A_DRIVER.iter().filter(|_| !is_group).map(Action::Generic);
+    let mut actions: Vec<Action> = Vec::new();
+    for action in verbs.chain(of_interfaces).chain(generic) {
+        if !actions.iter().any(|other| other.name() == action.name()) {
+            actions.push(action);
+        }
+    }
+    actions
+}
+
+impl Action {
+    /// Its name on the command line.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Verb(verb, _) | Self::Generic(verb) => verb.name.to_owned(),
+            Self::Method(method) => method::verb_name(method),
+        }
+    }
+
+    /// Whether lists leave it out: what `j call` and `j stream` do as well, where a driver has verbs.
+    pub(crate) fn is_hidden(&self, node: &Node) -> bool {
+        matches!(self, Self::Generic(_)) && node.interfaces_known()
+    }
+
+    /// Its command; `prefix` is what is said before it, `j qemu power`.
+    pub(crate) fn command(&self, node: &Node, prefix: &str) -> clap::Command {
+        let command = clap::Command::new(self.name());
+        let command = match self {
+            Self::Verb(verb, Some(method)) => (verb.command)(documented(command, method.documentation)),
+            Self::Verb(verb, None) => (verb.command)(command),
+            Self::Generic(verb) => (verb.command)(command).hide(self.is_hidden(node)),
+            Self::Method(method) => {
+                method::with_parameters(documented(command, method.documentation), method)
+            }
+        };
+        let name = self.name();
+        let described = |(method, _): &&(String, String)| *method == name || method.replace('_', "-") == name;
+        let command = match node.methods_description().iter().find(described) {
+            Some((_, text)) => command.about(text.clone()).long_about(text.clone()),
+            None => command,
+        };
+        with_prefix(command, prefix)
+    }
+
+    /// Does it.
+    pub(crate) async fn run(&self, context: &Context, matches: &ArgMatches) -> Result<u8> {
+        match self {
+            Self::Verb(verb, _) | Self::Generic(verb) => (verb.run)(context, matches).await,
+            Self::Method(method) => method::run(context, method, matches).await,
+        }
+    }
+}
+
+/// The first sentence for lists, everything for the command's own help.
+fn documented(command: clap::Command, documentation: &str) -> clap::Command {
+    let text = unwrapped(documentation);
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let sentence = paragraph.split_inclusive(". ").next().unwrap_or_default().trim();
+    command.about(sentence.trim_end_matches('.').to_owned()).long_about(text)
+}
+
+/// Paragraphs on one line each: the terminal's width wraps them.
+fn unwrapped(documentation: &str) -> String {
+    let paragraphs = documentation.trim().split("\n\n");
+    let joined = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    joined.collect::<Vec<_>>().join("\n\n")
+}
+
+/// Examples say `{path}` for what is said before the verb.
+fn with_prefix(command: clap::Command, prefix: &str) -> clap::Command {
+    match command.get_after_help().map(ToString::to_string) {
+        Some(text) => command.after_help(text.replace("{path}", prefix)),
+        None => command,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documentation_becomes_help() {
+        let command = documented(clap::Command::new("x"), "Cuts power. At\nonce.\n\nPitfall: none.");
+        assert_eq!(command.get_about().map(ToString::to_string).as_deref(), Some("Cuts power"));
+        let long = command.get_long_about().map(ToString::to_string);
+        assert_eq!(long.as_deref(), Some("Cuts power. At once.\n\nPitfall: none."));
+    }
+}

@@ -1,0 +1,94 @@
+//! What went wrong, for the user, and the exit codes.
+
+use std::io::{self, Write};
+
+use jumpstarter_driver_core::Error;
+use serde_json::json;
+
+use crate::arguments::Format;
+
+/// All is well.
+pub(crate) const SUCCESS: u8 = 0;
+/// The device, or a driver, answered with an error.
+pub(crate) const FAILURE: u8 = 1;
+/// The command line is wrong: an unknown path, verb, option or form.
+pub(crate) const USAGE: u8 = 2;
+/// The device cannot be reached or opened, or the connection to it was lost.
+pub(crate) const UNREACHABLE: u8 = 3;
+/// Ended by Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
+/// Ended by SIGTERM.
+pub(crate) const TERMINATED: u8 = 143;
+
+/// The same, for `--help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    all is well
+  1    the device, or one of its drivers, answered with an error
+  2    the command line is wrong: an unknown path, command, option or form
+  3    the device cannot be reached or opened, or the connection to it was lost
+  130  ended by Ctrl-C (143 by SIGTERM); the call was cancelled on the device";
+
+/// An error whose exit code is not [`FAILURE`].
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// See [`USAGE`].
+    Usage(Error),
+    /// See [`UNREACHABLE`].
+    Unreachable(Error),
+}
+
+impl Fault {
+    /// A wrong command line, and what would be right.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        Self::Usage(Error::invalid_argument(message).with_hint(hint)).into()
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Usage(error) | Self::Unreachable(error)) = self;
+        write!(f, "{error:#}")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Tells standard error, as text or as one JSON object, and answers the exit code.
+pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return SUCCESS;
+    }
+    let (code, error) = match error.downcast_ref::<Fault>() {
+        Some(Fault::Usage(error)) => (USAGE, Ok(error)),
+        Some(Fault::Unreachable(error)) => (UNREACHABLE, Ok(error)),
+        None => (FAILURE, error.downcast_ref::<Error>().ok_or(error)),
+    };
+    let text = match (format, error) {
+        (Format::Text, Ok(error)) => format!("error: {}", error.report()),
+        (Format::Text, Err(error)) => format!("error: {error:#}"),
+        (Format::Json, Ok(error)) => {
+            let kind = format!("{:?}", error.kind());
+            json!({"error": format!("{error:#}"), "kind": kind, "hint": error.hint()}).to_string()
+        }
+        (Format::Json, Err(error)) => {
+            json!({"error": format!("{error:#}"), "kind": null, "hint": null}).to_string()
+        }
+    };
+    // Nobody is left to be told when this fails too.
+    writeln!(io::stderr().lock(), "{text}").ok();
+    code
+}
+
+/// Tells standard error.
+pub(crate) fn note(text: &impl std::fmt::Display) {
+    // Nobody is left to be told when this fails.
+    writeln!(io::stderr().lock(), "{text}").ok();
+}
+
+/// Prints what the parser of command lines says, which may be the help that was asked for, and answers the exit code.
+pub(crate) fn usage(usage: &clap::Error) -> u8 {
+    // Nobody is left to be told when this fails.
+    usage.print().ok();
+    u8::try_from(usage.exit_code()).unwrap_or(USAGE)
+}

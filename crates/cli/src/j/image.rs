@@ -1,0 +1,53 @@
+//! Images named on the command line: a file, a URL, or `-` for a standard stream.
+
+use anyhow::Result;
+use jumpstarter_driver_core::{ImageSink, ImageSource};
+
+use super::fault::Fault;
+
+/// Stands for standard input or output.
+pub(crate) const STANDARD_STREAM: &str = "-";
+
+/// The image to read.
+pub(crate) fn source(word: &str) -> Result<ImageSource> {
+    Ok(match word {
+        STANDARD_STREAM => ImageSource::reader(tokio::io::stdin(), None).with_name("standard input"),
+        url if is_url(url) => ImageSource::url(url).map_err(Fault::Usage)?,
+        path => ImageSource::path(path),
+    })
+}
+
+fn is_url(word: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| word.starts_with(scheme))
+}
+
+/// Where an image goes.
+pub(crate) fn sink(word: &str) -> Result<ImageSink> {
+    Ok(match word {
+        STANDARD_STREAM => ImageSink::writer(tokio::io::stdout()),
+        url if is_url(url) => ImageSink::url(url).map_err(Fault::Usage)?,
+        path => ImageSink::path(path),
+    })
+}
+
+/// What to call it in messages: the last part of a path or URL, without what may be secret in the URL.
+pub(crate) fn label(word: &str) -> String {
+    let without_query = if is_url(word) { word.split(['?', '#']).next().unwrap_or_default() } else { word };
+    match without_query.trim_end_matches('/').rsplit('/').next() {
+        Some(name) if word != STANDARD_STREAM && !name.is_empty() => name.to_owned(),
+        _ => "standard input".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_hide_what_may_be_secret() {
+        assert_eq!(label("https://host/a/os.img.zst?Signature=abc#x"), "os.img.zst");
+        assert_eq!(label("/tmp/os.img"), "os.img");
+        assert_eq!(label("what?.img"), "what?.img");
+        assert_eq!(label("-"), "standard input");
+    }
+}

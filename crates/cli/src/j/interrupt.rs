@@ -1,0 +1,52 @@
+//! Ctrl-C and SIGTERM: they cancel what runs, unless it ends itself when it is told.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// The signals that end a program.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn install() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one and answers the exit code that shells expect of it. Cancelling loses nothing.
+    pub(crate) async fn next(&mut self) -> u8 {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => super::fault::INTERRUPTED,
+            Some(()) = self.terminate.recv() => super::fault::TERMINATED,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells a verb that waits for it that it is to end. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupts(Arc<watch::Sender<bool>>);
+
+impl Default for Interrupts {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Interrupts {
+    /// Tells it; false when nobody waits, or it was told before: it is to be cancelled then.
+    pub(crate) fn tell(&self) -> bool {
+        self.0.receiver_count() > 0 && !self.0.send_replace(true)
+    }
+
+    /// Returns when the user wants an end. A verb that awaits it is not cancelled by the first signal.
+    pub(crate) async fn told(&self) {
+        // The sender is held by `self`: this cannot fail.
+        self.0.subscribe().wait_for(|told| *told).await.ok();
+    }
+}

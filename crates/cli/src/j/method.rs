@@ -1,0 +1,99 @@
+//! Methods without a verb of their own: called by name with what is on the command line.
+
+use anyhow::Result;
+use clap::{Arg, ArgMatches, Command};
+use futures_util::StreamExt;
+use jumpstarter_driver_core::arguments::{Argument, Arguments};
+use jumpstarter_driver_core::device::Node;
+use jumpstarter_driver_core::interface::{
+    MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
+};
+use serde_json::Value;
+
+use super::context::Context;
+use super::fault::{Fault, SUCCESS};
+use super::{image, pump};
+
+/// Its name on the command line.
+pub(crate) fn verb_name(method: &MethodDescriptor) -> String {
+    method.name.replace('_', "-")
+}
+
+/// Adds its parameters.
+pub(crate) fn with_parameters(command: Command, method: &MethodDescriptor) -> Command {
+    command.args(method.parameters.iter().enumerate().map(|(position, parameter)| {
+        let help = match parameter.kind {
+            ParameterKind::Source => "The image: a file, a URL, or - for standard input",
+            ParameterKind::Sink => "Where the image goes: a file, or - for standard output",
+            _ => parameter.type_name,
+        };
+        Arg::new(parameter.name)
+            .index(position + 1)
+            .value_name(parameter.name.to_uppercase())
+            .required(!parameter.optional)
+            .allow_negative_numbers(true)
+            .help(help)
+    }))
+}
+
+/// Calls it with the arguments that [`with_parameters`] describes.
+pub(crate) async fn run(context: &Context, method: &MethodDescriptor, matches: &ArgMatches) -> Result<u8> {
+    let words = method.parameters.iter().map_while(|parameter| matches.get_one::<String>(parameter.name));
+    let arguments = arguments(Some(method), words)?;
+    let reply = context.node()?.caller().invoke(method.name, method.kind, arguments).await?;
+    answer(context, reply).await
+}
+
+/// The method of that name, as far as the driver's interfaces are known.
+pub(crate) fn find(node: &Node, name: &str) -> Option<&'static MethodDescriptor> {
+    node.interfaces().iter().find_map(|interface| interface.method(name))
+}
+
+/// The arguments of a call from words: each is JSON, or the text that it is. Of a known method the parameters say what
+/// they take: text stays text, and images are files, URLs or `-`.
+pub(crate) fn arguments<'a>(
+    method: Option<&MethodDescriptor>,
+    words: impl IntoIterator<Item = &'a String>,
+) -> Result<Arguments> {
+    let words: Vec<&String> = words.into_iter().collect();
+    if let Some(method) = method {
+        let least = method.parameters.iter().filter(|parameter| !parameter.optional).count();
+        if words.len() < least || words.len() > method.parameters.len() {
+            let message = format!("`{}` is given {} argument(s)", method.name, words.len());
+            return Err(Fault::usage(message, format!("its form is {}", method.signature())));
+        }
+    }
+    let parameters = method.map_or(&[][..], |method| method.parameters);
+    let arguments = words.iter().enumerate().map(|(position, word)| argument(parameters.get(position), word));
+    arguments.collect()
+}
+
+fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argument> {
+    let text = parameter.is_some_and(|parameter| parameter.type_name.contains("String"));
+    Ok(match parameter.map(|parameter| parameter.kind) {
+        Some(ParameterKind::Source) => Argument::Source(image::source(word)?),
+        Some(ParameterKind::Sink) => Argument::Sink(image::sink(word)?),
+        _ if text => Argument::Value(Value::from(word)),
+        _ => Argument::Value(serde_json::from_str(word).unwrap_or_else(|_| Value::from(word))),
+    })
+}
+
+/// Prints what a call answered: a value, a line for each value of a stream, the bytes of a channel.
+pub(crate) async fn answer(context: &Context, reply: Reply) -> Result<u8> {
+    match reply {
+        Reply::Value(value) => context.output.value(&value)?,
+        Reply::Stream(mut values) => {
+            while let Some(value) = values.next().await {
+                context.output.value(&value?)?;
+            }
+        }
+        Reply::Channel(channel) => pump::standard_streams(channel).await?,
+        _ => anyhow::bail!("this program cannot show what the call answered"),
+    }
+    Ok(SUCCESS)
+}
+
+/// How the method answers, where that is known.
+pub(crate) fn kind(node: &Node, name: &str) -> Option<MethodKind> {
+    find(node, name).map(|method| method.kind)
+}

@@ -1,0 +1,154 @@
+//! How far a transfer is: a bar on a terminal, a plain line now and then elsewhere, one line at the end.
+
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressStyle};
+use jumpstarter_driver_core::Progress;
+use serde::Serialize;
+
+use super::output::Output;
+
+/// Between two plain lines.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// A transfer under way. Dropping it takes the bar away.
+#[derive(Debug)]
+pub(crate) struct Transfer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    label: String,
+    started: Instant,
+    output: Output,
+    bar: Option<ProgressBar>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    progress: Progress,
+    told: Instant,
+}
+
+/// What was transferred in the end.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Summary {
+    /// As the source delivered them; null where somebody else transferred it.
+    bytes: Option<u64>,
+    seconds: f64,
+    bytes_per_second: Option<f64>,
+}
+
+impl Transfer {
+    /// One that starts now and is called `label`.
+    pub(crate) fn start(label: impl Into<String>, output: Output) -> Self {
+        let (label, started) = (label.into(), Instant::now());
+        let bar = io::stderr().is_terminal().then(|| {
+            // On standard error. Nothing is known of the length yet.
+            let bar = ProgressBar::no_length().with_message(label.clone()).with_style(style(false));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        let progress = Progress { transferred_bytes: 0, total_bytes: None };
+        let state = Mutex::new(State { progress, told: started });
+        Self(Arc::new(Shared { label, started, output, bar, state }))
+    }
+
+    /// To be told how far it is.
+    pub(crate) fn observer(&self) -> impl Fn(Progress) + Send + Sync + 'static {
+        let shared = self.0.clone();
+        move |progress| shared.update(progress)
+    }
+
+    /// It is done: a line with size, time and rate.
+    pub(crate) fn finish(self) -> Summary {
+        let shared = &self.0;
+        if let Some(bar) = &shared.bar {
+            bar.finish_and_clear();
+        }
+        let seconds = shared.started.elapsed().as_secs_f64();
+        let transferred = shared.state().progress.transferred_bytes;
+        let bytes = (transferred > 0).then_some(transferred);
+        let bytes_per_second = bytes.map(|bytes| bytes as f64 / seconds.max(f64::EPSILON));
+        if !shared.output.is_json() {
+            let size = bytes.map_or_else(String::new, |bytes| format!("{} in ", BinaryBytes(bytes)));
+            let rate = bytes_per_second
+                .map_or_else(String::new, |rate| format!(" ({}/s)", BinaryBytes(rate as u64)));
+            shared.output.note(format!("{}: {size}{seconds:.1} s{rate}", shared.label));
+        }
+        Summary { bytes, seconds, bytes_per_second }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, progress: Progress) {
+        let mut state = self.state();
+        state.progress = progress;
+        match (&self.bar, progress.total_bytes) {
+            (Some(bar), Some(total)) => {
+                if bar.length().is_none() {
+                    bar.set_length(total);
+                    bar.set_style(style(true));
+                }
+                bar.set_position(progress.transferred_bytes);
+            }
+            (Some(bar), None) => bar.set_position(progress.transferred_bytes),
+            (None, _) if self.output.is_json() || state.told.elapsed() < INTERVAL => {}
+            (None, total) => {
+                state.told = Instant::now();
+                let seconds = self.started.elapsed();
+                let rate = progress.transferred_bytes as f64 / seconds.as_secs_f64();
+                let total = total.map_or_else(String::new, |total| {
+                    let percent = progress.transferred_bytes.saturating_mul(100) / total.max(1);
+                    format!(" of {} ({percent} %)", BinaryBytes(total))
+                });
+                self.output.note(format!(
+                    "{}: {}{total} after {}, {}/s",
+                    self.label,
+                    BinaryBytes(progress.transferred_bytes),
+                    HumanDuration(seconds),
+                    BinaryBytes(rate as u64),
+                ));
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(with_length: bool) -> ProgressStyle {
+    let template = match with_length {
+        true => "{msg}  {bar:25}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
+        false => "{msg}  {spinner}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}",
+    };
+    // The templates above are right, which the test below shows.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸ ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Format;
+
+    #[test]
+    fn a_summary_of_what_was_seen() {
+        let transfer = Transfer::start("x", Output::new(Format::Json));
+        transfer.observer()(Progress { transferred_bytes: 7, total_bytes: Some(7) });
+        assert_eq!(transfer.finish().bytes, Some(7));
+        assert_eq!(Transfer::start("x", Output::new(Format::Json)).finish().bytes, None);
+    }
+}

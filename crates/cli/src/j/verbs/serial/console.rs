@@ -1,0 +1,130 @@
+//! `start-console`: this terminal is the device's.
+
+use anyhow::Result;
+use bytes::Bytes;
+use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Error, ResultExt, Serial};
+use tokio::io::AsyncWriteExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::j::context::Context;
+use crate::j::fault::SUCCESS;
+use crate::terminal::{Input, RawTerminal, is_interactive, output};
+
+/// Ctrl-B.
+const LEAVE: u8 = 0x02;
+/// So many in a row leave.
+const TIMES: u8 = 3;
+/// The terminal was hung up: 128 and the number of SIGHUP.
+const HUNG_UP: u8 = 129;
+/// 128 and the number of SIGQUIT.
+const QUIT: u8 = 131;
+
+/// Why a conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The user left.
+    Left,
+    /// The device's side ended.
+    Ended,
+    /// This side's terminal is gone.
+    HungUp,
+}
+
+pub(super) async fn run(context: &Context) -> Result<u8> {
+    if !is_interactive() {
+        return Err(Error::failed_precondition("a console needs a terminal, and standard input is none")
+            .with_hint(
+                "for scripts there is `pipe`: it copies standard input to the port and its output to a file",
+            )
+            .into());
+    }
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
+    context.output.note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", context.path));
+    let raw = RawTerminal::enter()?;
+    // Other signals end this by dropping it, which puts the terminal back as well.
+    let end = tokio::select! {
+        end = converse(reader, writer) => end,
+        _ = hang_up.recv() => Ok(End::HungUp),
+        _ = quit.recv() => return Ok(QUIT),
+    };
+    drop(raw);
+    // The device's last line rarely ends.
+    context.output.note("");
+    match end? {
+        End::Left => {
+            context.output.note(format_args!("Left the console of `{}`.", context.path));
+            Ok(SUCCESS)
+        }
+        End::HungUp => Ok(HUNG_UP),
+        End::Ended => Err(Error::unavailable(format!("the console of `{}` ended", context.path))
+            .with_hint("the device or its exporter closed it: is the exporter still running?")
+            .into()),
+    }
+}
+
+/// Passes bytes both ways as they are.
+async fn converse(reader: ChannelReader, writer: ChannelWriter) -> jumpstarter_driver_core::Result<End> {
+    let input = Input::of_stdin().context("reading the terminal")?;
+    tokio::select! {
+        end = to_device(input, writer) => end,
+        end = to_terminal(reader) => end,
+    }
+}
+
+async fn to_device(mut input: Input, mut writer: ChannelWriter) -> jumpstarter_driver_core::Result<End> {
+    let mut escape = Escape::default();
+    while let Some(keys) = input.next().await.context("reading the terminal")? {
+        let keep = escape.before_leaving(&keys);
+        writer.send(keys.slice(..keep.unwrap_or(keys.len()))).await?;
+        if keep.is_some() {
+            return Ok(End::Left);
+        }
+    }
+    Ok(End::HungUp)
+}
+
+async fn to_terminal(mut reader: ChannelReader) -> jumpstarter_driver_core::Result<End> {
+    let mut out = output().context("writing to the terminal")?;
+    while let Some(bytes) = reader.receive().await? {
+        out.write_all(&bytes).await.context("writing to the terminal")?;
+        out.flush().await.context("writing to the terminal")?;
+    }
+    Ok(End::Ended)
+}
+
+/// Looks for the keys that leave. The others, and the first two Ctrl-B, are the device's.
+#[derive(Debug, Default)]
+struct Escape {
+    /// How many Ctrl-B came last.
+    count: u8,
+}
+
+impl Escape {
+    /// How many of these keys come before the one that leaves, if it is among them.
+    fn before_leaving(&mut self, keys: &Bytes) -> Option<usize> {
+        keys.iter().position(|key| {
+            self.count = if *key == LEAVE { self.count + 1 } else { 0 };
+            self.count == TIMES
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_in_a_row_leave() {
+        let leaves = |chunks: &[&'static [u8]]| {
+            let mut escape = Escape::default();
+            chunks.iter().map(|keys| escape.before_leaving(&Bytes::from_static(keys))).collect::<Vec<_>>()
+        };
+        assert_eq!(leaves(&[b"ls\r"]), [None]);
+        assert_eq!(leaves(&[b"\x02\x02\x02"]), [Some(2)]);
+        assert_eq!(leaves(&[b"a\x02", b"\x02", b"\x02b"]), [None, None, Some(0)]);
+        assert_eq!(leaves(&[b"\x02\x02x\x02\x02", b"y\x02"]), [None, None]);
+        assert_eq!(leaves(&[b"\x02\x02x\x02\x02\x02z"]), [Some(5)]);
+    }
+}

@@ -1,0 +1,94 @@
+//! Verbs of storage multiplexers: a medium that either the exporter's machine or the device has.
+//!
+//! Only exporters in Python have such drivers; they are told by their client class and called by name.
+
+use anyhow::Result;
+use clap::{Arg, ArgMatches, Command};
+use jumpstarter_driver_core::arguments::{Argument, Arguments};
+use jumpstarter_driver_core::interface::MethodKind;
+
+use super::Verb;
+use crate::j::context::Context;
+use crate::j::fault::SUCCESS;
+use crate::j::image;
+use crate::j::progress::Transfer;
+
+/// The client classes of drivers that have these verbs.
+pub(super) const CLIENTS: [&str; 2] = [
+    "jumpstarter_driver_opendal.client.StorageMuxClient",
+    "jumpstarter_driver_opendal.client.StorageMuxFlasherClient",
+];
+
+pub(super) static VERBS: &[Verb] = &[
+    Verb {
+        name: "host",
+        command: |command| command.about("Gives the medium to the exporter's machine"),
+        run: |context, _| Box::pin(call(context, "host")),
+    },
+    Verb {
+        name: "dut",
+        command: |command| command.about("Gives the medium to the device"),
+        run: |context, _| Box::pin(call(context, "dut")),
+    },
+    Verb {
+        name: "off",
+        command: |command| command.about("Gives the medium to nobody"),
+        run: |context, _| Box::pin(call(context, "off")),
+    },
+    Verb {
+        name: "write",
+        command: |command| {
+            with_file(
+                command.about("Writes an image to the medium"),
+                "a file, a URL, or - for standard input",
+            )
+            .visible_alias("write-local-file")
+            .after_help("Example:\n  {path} host\n  {path} write os.img\n  {path} dut")
+        },
+        run: |context, matches| Box::pin(write(context, matches)),
+    },
+    Verb {
+        name: "read",
+        command: |command| {
+            with_file(command.about("Reads the medium into an image"), "a file, or - for standard output")
+                .after_help("Example:\n  {path} read backup.img")
+        },
+        run: |context, matches| Box::pin(read(context, matches)),
+    },
+];
+
+fn with_file(command: Command, help: &'static str) -> Command {
+    command.arg(
+        Arg::new("file")
+            .value_name("FILE")
+            .required(true)
+            .value_hint(clap::ValueHint::FilePath)
+            .help(format!("The image: {help}")),
+    )
+}
+
+async fn call(context: &Context, method: &str) -> Result<u8> {
+    context.device.call(&context.path, method, Vec::new()).await?;
+    Ok(SUCCESS)
+}
+
+async fn write(context: &Context, matches: &ArgMatches) -> Result<u8> {
+    let file = matches.get_one::<String>("file").map_or("", String::as_str);
+    let transfer = Transfer::start(image::label(file), context.output);
+    let source = image::source(file)?.with_observer(transfer.observer());
+    transferred(context, "write", Argument::Source(source), transfer).await
+}
+
+async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
+    let file = matches.get_one::<String>("file").map_or("", String::as_str);
+    let transfer = Transfer::start(format!("medium → {}", image::label(file)), context.output);
+    let sink = image::sink(file)?.with_observer(transfer.observer());
+    transferred(context, "read", Argument::Sink(sink), transfer).await
+}
+
+async fn transferred(context: &Context, method: &str, image: Argument, transfer: Transfer) -> Result<u8> {
+    let arguments: Arguments = [image].into_iter().collect();
+    context.node()?.caller().invoke(method, MethodKind::Unary, arguments).await?;
+    transfer.finish();
+    Ok(SUCCESS)
+}

@@ -1,0 +1,7 @@
+//! The `jmp` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jumpstarter_cli::main()
+}

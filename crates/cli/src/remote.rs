@@ -1,0 +1,68 @@
+//! How the command line says where an exporter is, and how to reach it.
+
+use std::path::PathBuf;
+
+use jumpstarter_client::{Address, ConnectOptions};
+use jumpstarter_driver_core::Secret;
+
+/// An exporter that runs elsewhere.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Remote {
+    /// Reach a device that is served elsewhere
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["exporter", "exporter_config"])]
+    pub(crate) tls_grpc: Option<Address>,
+    /// That one serves without TLS
+    #[arg(long, requires = "tls_grpc", conflicts_with_all = ["tls_ca", "tls_cert"])]
+    pub(crate) tls_grpc_insecure: bool,
+    /// Trust these authorities instead of the system's
+    #[arg(long, value_name = "PEM", requires = "tls_grpc")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The certificate by which this client proves who it is
+    #[arg(long, value_name = "PEM", requires_all = ["tls_grpc", "tls_key"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key
+    #[arg(long, value_name = "PEM", requires_all = ["tls_grpc", "tls_cert"])]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The passphrase that it asks for; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
+    #[arg(long, requires = "tls_grpc")]
+    pub(crate) passphrase: Option<Passphrase>,
+}
+
+/// A secret from the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Passphrase(pub(crate) Secret);
+
+impl std::str::FromStr for Passphrase {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Secret::new(text)))
+    }
+}
+
+impl Remote {
+    /// What the exporter asks for: as the command line says, else the environment.
+    pub(crate) fn passphrase(&self) -> Option<Secret> {
+        let from_environment = || std::env::var("JMP_GRPC_PASSPHRASE").ok().map(Secret::new);
+        let given = self.passphrase.clone().map(|Passphrase(secret)| secret);
+        given.or_else(from_environment).filter(|secret| !secret.expose().is_empty())
+    }
+
+    /// How to connect to the exporter that the command line names, if it names one.
+    pub(crate) fn options(&self) -> Option<ConnectOptions> {
+        let mut options = ConnectOptions::new(self.tls_grpc.clone()?);
+        if self.tls_grpc_insecure {
+            options = options.insecure();
+        }
+        if let Some(file) = &self.tls_ca {
+            options = options.ca_file(file);
+        }
+        if let Some((certificate, key)) = self.tls_cert.as_ref().zip(self.tls_key.as_ref()) {
+            options = options.client_certificate(certificate, key);
+        }
+        if let Some(passphrase) = self.passphrase() {
+            options = options.passphrase(passphrase);
+        }
+        Some(options)
+    }
+}

@@ -1,0 +1,98 @@
+//! `jmp run`: serves the device of an exporter file.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use jumpstarter_driver_core::{Error, ResultExt, Secret};
+use jumpstarter_exporter::{Address, RunOptions, TlsOptions};
+
+use crate::serving::{Log, Which, runtime};
+use crate::{FAILURE, SUCCESS};
+
+/// Serve the device of an exporter file to Jumpstarter clients
+///
+/// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT run the afterLease
+/// hook, end the calls that run (within 5 s) and close the device (within 60 s); a second one hurries.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp run --exporter-config lab.yaml --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key
+  jmp run --exporter lab --tls-grpc-listener localhost:0 --tls-grpc-insecure
+  jmp run --exporter lab --listen-unix /run/lab/jumpstarter.sock
+
+A client:
+  JUMPSTARTER_HOST=/run/lab/jumpstarter.sock JMP_DRIVERS_ALLOW=UNSAFE j power on")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// Listen for TCP connections; port 0 takes a free one
+    #[arg(long, value_name = "[HOST:]PORT")]
+    tls_grpc_listener: Option<Address>,
+    /// Serve TCP without TLS
+    #[arg(long, requires = "tls_grpc_listener", conflicts_with_all = ["tls_cert", "tls_key"])]
+    tls_grpc_insecure: bool,
+    /// The exporter's certificate
+    #[arg(long, value_name = "PEM", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Let in only clients with a certificate of these authorities
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// What TCP clients must give as JMP_GRPC_PASSPHRASE
+    #[arg(long, requires = "tls_grpc_listener")]
+    passphrase: Option<Passphrase>,
+    /// Listen at a Unix socket, which only this user may use
+    #[arg(long, value_name = "PATH")]
+    listen_unix: Option<PathBuf>,
+    /// Serve metrics in Prometheus' format over HTTP
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    log: Log,
+}
+
+/// A secret from the command line.
+#[derive(Clone, Debug)]
+struct Passphrase(Secret);
+
+impl std::str::FromStr for Passphrase {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.is_empty() {
+            true => Err(Error::invalid_argument("an empty passphrase protects nothing")),
+            false => Ok(Self(Secret::new(text))),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let Some(config) = arguments.which.load(err)? else { return Ok(FAILURE) };
+    let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
+        TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }
+    });
+    let unix = arguments.listen_unix.clone().map(Address::Unix);
+    let mut options = RunOptions {
+        config,
+        listen: arguments.tls_grpc_listener.iter().cloned().chain(unix).collect(),
+        tls,
+        insecure: arguments.tls_grpc_insecure,
+        passphrase: arguments.passphrase.clone().map(|Passphrase(secret)| secret),
+        metrics: arguments.metrics,
+        logs: Default::default(),
+    };
+    options.check()?;
+    options.logs = arguments.log.install()?;
+    let ready = |addresses: &[Address]| {
+        let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
+        writeln!(out, "ready {}", addresses.join(" "))
+            .and_then(|()| out.flush())
+            .context("telling standard output that the exporter is ready")
+    };
+    runtime()?.block_on(jumpstarter_exporter::run(options, ready))?;
+    Ok(SUCCESS)
+}

@@ -1,0 +1,25 @@
+//! `jmp schema`: the JSON schema of exporter files.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::SUCCESS;
+
+/// Print the JSON schema of exporter files, with the configuration of every driver in this program
+///
+/// Editors complete and check with it (draft 2020-12).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp schema > exporter.schema.json
+
+An editor with the YAML language server takes it from a file's first line:
+  # yaml-language-server: $schema=exporter.schema.json")]
+pub(crate) struct Arguments {}
+
+pub(crate) fn run(_: &Arguments, out: &mut dyn Write) -> Result<u8> {
+    let schema = jumpstarter_driver_core::config::schema()?;
+    writeln!(out, "{}", serde_json::to_string_pretty(&schema)?)?;
+    Ok(SUCCESS)
+}

@@ -1,0 +1,113 @@
+//! What the commands that serve a device have in common: which file, and the log.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use jumpstarter_driver_core::{Error, ExporterConfig};
+use jumpstarter_exporter::{LogFormat, LogHub, logs};
+
+/// Which exporter file.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct Which {
+    /// The exporter file
+    #[arg(long, value_name = "FILE")]
+    exporter_config: Option<PathBuf>,
+    /// The alias of an exporter file in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters
+    #[arg(long, value_name = "ALIAS")]
+    exporter: Option<String>,
+}
+
+impl Which {
+    /// Whether the command line names one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.exporter_config.is_some() || self.exporter.is_some()
+    }
+
+    /// Reads the file. Its faults are printed; there is no configuration then.
+    pub(crate) fn load(&self, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
+        let file = match (&self.exporter_config, &self.exporter) {
+            (Some(file), _) => file.clone(),
+            (None, Some(alias)) => ExporterConfig::find(alias)?,
+            (None, None) => {
+                let error = Error::invalid_argument("which device?");
+                return Err(error.with_hint("add --exporter-config FILE or --exporter ALIAS").into());
+            }
+        };
+        match ExporterConfig::load(&file) {
+            Ok(config) => Ok(Some(config)),
+            Err(faults) => {
+                writeln!(err, "{faults}")?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Log {
+    /// The least severe records that are logged
+    #[arg(long, value_enum, default_value_t = Level::Info, ignore_case = true, value_name = "LEVEL")]
+    log_level: Level,
+    /// How the log is written to standard error
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    #[value(hide = true)]
+    Critical,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Log {
+    pub(crate) fn install(&self) -> Result<LogHub> {
+        let level = match self.log_level {
+            Level::Debug => tracing::Level::DEBUG,
+            Level::Info => tracing::Level::INFO,
+            Level::Warning => tracing::Level::WARN,
+            Level::Error | Level::Critical => tracing::Level::ERROR,
+        };
+        let format = match self.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        Ok(logs::install(level, format)?)
+    }
+}
+
+/// Threads that are stuck in the system have so long to end after everything else.
+const THREADS_LIMIT: Duration = Duration::from_secs(2);
+
+/// The runtime of a command that serves.
+pub(crate) struct Runtime(tokio::runtime::Runtime);
+
+impl Runtime {
+    /// Runs the command. A thread that is stuck, such as in a write to a device, does not hold up its end.
+    pub(crate) fn block_on<T>(self, command: impl Future<Output = T>) -> T {
+        let outcome = self.0.block_on(command);
+        self.0.shutdown_timeout(THREADS_LIMIT);
+        outcome
+    }
+}
+
+/// Makes the runtime of a command that serves.
+pub(crate) fn runtime() -> Result<Runtime> {
+    Ok(Runtime(tokio::runtime::Builder::new_multi_thread().enable_all().build()?))
+}

@@ -1,0 +1,65 @@
+//! `jmp shell`: runs a command that reaches a device.
+
+mod command;
+mod prompt;
+mod remote;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use anyhow::Result;
+use jumpstarter_exporter::Served;
+
+use crate::FAILURE;
+use crate::remote::Remote;
+use crate::serving::{Log, Which, runtime};
+use command::Surroundings;
+
+/// Run a command, or a shell, in which `j` and scripts reach a device
+///
+/// The device of a file is served at a private socket for as long as the command runs. One that is served elsewhere is
+/// waited for until it takes calls. The exit code is the command's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  jmp shell --exporter-config lab.yaml -- j power on
+  jmp shell --exporter lab -- pytest tests/
+  jmp shell --tls-grpc lab.example:1234 --tls-ca lab-ca.pem --exporter-logs
+
+In it: JUMPSTARTER_HOST and what else clients need to connect. Where there is no `j` in PATH, that of this
+program is added. The log of the device is shown with --exporter-logs; without, only its warnings and errors
+where it is opened here.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    remote: Remote,
+    /// Show the exporter's log while the command runs
+    #[arg(long)]
+    exporter_logs: bool,
+    #[command(flatten)]
+    log: Log,
+    /// The command and its arguments; without one, a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Arguments, err: &mut dyn Write) -> Result<u8> {
+    let words = &arguments.command;
+    if let Some(options) = arguments.remote.options() {
+        arguments.log.install()?;
+        let shell = remote::shell(&options, &arguments.remote, arguments.exporter_logs, words);
+        return Ok(runtime()?.block_on(shell)?);
+    }
+    let Some(config) = arguments.which.load(err)? else { return Ok(FAILURE) };
+    let logs = arguments.log.install()?;
+    if arguments.exporter_logs {
+        logs.show_all();
+    }
+    let command = |served: Served| {
+        let name = served.name.unwrap_or_else(|| "local".to_owned());
+        let surroundings = Surroundings::new(served.socket, name, served.motd);
+        async move { surroundings.run(words).await }
+    };
+    Ok(runtime()?.block_on(jumpstarter_exporter::shell(&config, &logs, command))?)
+}

@@ -1,0 +1,161 @@
+//! The command of a shell: its surroundings, and its life.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jumpstarter_driver_core::{Error, ErrorKind, Result, Secret};
+use jumpstarter_supervise::{Command, Input, Signal, Sink, StopPlan, SuperviseError};
+use tokio::signal::unix::{self, SignalKind, signal};
+
+use super::prompt;
+use crate::terminal::{self, Settings};
+
+/// A command that is told to end has so long.
+const GRACE: Duration = Duration::from_secs(5);
+/// What clients read to connect. None of them is inherited: they are of another device.
+const VARIABLES: [&str; 7] = [
+    "JUMPSTARTER_HOST",
+    "JMP_GRPC_INSECURE",
+    "JMP_GRPC_PASSPHRASE",
+    "JMP_GRPC_CA",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "JMP_GRPC_CERT",
+    "JMP_GRPC_KEY",
+];
+
+/// What a command finds around it.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    host: OsString,
+    name: String,
+    motd: Option<String>,
+    pub(super) insecure: bool,
+    pub(super) passphrase: Option<Secret>,
+    pub(super) authorities: Option<PathBuf>,
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Surroundings {
+    /// A device at `host`, called `name`.
+    pub(super) fn new(host: impl Into<OsString>, name: String, motd: Option<String>) -> Self {
+        let host = host.into();
+        Self { host, name, motd, insecure: false, passphrase: None, authorities: None, certificate: None }
+    }
+
+    /// Runs the command, or else the user's shell, and answers its exit code; 128 and the signal's number if a signal
+    /// ended it. Cancelling kills it.
+    ///
+    /// Ctrl-C is the command's own business. SIGTERM, and the end of the terminal, end it. The terminal is put back
+    /// as it was before.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown command.
+    pub(super) async fn run(self, words: &[OsString]) -> Result<u8> {
+        if let (Some(motd), []) = (&self.motd, words) {
+            tell(motd.trim_end());
+        }
+        let before = Settings::save();
+        let code = attend(self.command(words), words.is_empty()).await;
+        drop(before);
+        code
+    }
+
+    fn command(&self, words: &[OsString]) -> Command {
+        let shell = prompt::shell(std::env::var_os("SHELL"), &self.name);
+        let command = match words {
+            [program, arguments @ ..] => Command::new(program).args(arguments),
+            [] => Command::new(&shell.program).args(&shell.arguments),
+        };
+        let mut command = VARIABLES
+            .iter()
+            .fold(command, |command, variable| command.env_remove(variable))
+            .env("JUMPSTARTER_HOST", &self.host)
+            .env("JMP_DRIVERS_ALLOW", "UNSAFE")
+            .env("PS1", &shell.prompt)
+            .in_our_group()
+            .stdin(Input::Inherit)
+            .stdout(Sink::Inherit)
+            .stderr(Sink::Inherit);
+        if self.insecure {
+            command = command.env("JMP_GRPC_INSECURE", "1");
+        }
+        if let Some(passphrase) = &self.passphrase {
+            command = command.env("JMP_GRPC_PASSPHRASE", passphrase.expose());
+        }
+        if let Some(file) = &self.authorities {
+            // The second one is what clients in Python read.
+            command = command.env("JMP_GRPC_CA", file).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", file);
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            command = command.env("JMP_GRPC_CERT", certificate).env("JMP_GRPC_KEY", key);
+        }
+        match jumpstarter_exporter::search_path() {
+            Some(path) => command.env("PATH", path),
+            None => command,
+        }
+    }
+}
+
+/// Tells whoever is at the terminal, in a line of its own, also while a program has it in raw mode.
+pub(super) fn tell(text: &str) {
+    let end = terminal::line_end();
+    // Nobody is left to be told when this fails.
+    write!(io::stderr().lock(), "{}{end}", text.replace('\n', end)).ok();
+}
+
+async fn attend(command: Command, interactive: bool) -> Result<u8> {
+    let failed = |error: SuperviseError| {
+        let kind = match error {
+            SuperviseError::NotFound { .. } => ErrorKind::NotFound,
+            _ => ErrorKind::Internal,
+        };
+        Error::new(kind, "running the command").with_source(error)
+    };
+    let mut signals = Signals::new()?;
+    let child = command.spawn().await.map_err(failed)?;
+    let status = tokio::select! {
+        status = child.wait() => status,
+        signal = signals.next() => {
+            // An interactive shell ignores SIGTERM.
+            let first = if interactive { Signal::HUP } else { signal };
+            let plan = StopPlan::new().signal(first, GRACE).signal(Signal::HUP, GRACE);
+            child.stop(plan).await.map_err(failed)?;
+            child.wait().await
+        }
+    };
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::FAILURE))
+}
+
+/// The signals that reach this process while a command runs.
+struct Signals {
+    terminate: unix::Signal,
+    /// The terminal's end; a command that has none outlives it, as `nohup` wants.
+    hang_up: Option<unix::Signal>,
+    /// The command gets these from the terminal, too, and decides.
+    _keys: [unix::Signal; 2],
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let hang_up = terminal::is_interactive().then(|| signal(SignalKind::hangup())).transpose()?;
+        let keys = [signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
+        Ok(Self { terminate: signal(SignalKind::terminate())?, hang_up, _keys: keys })
+    }
+
+    /// The next that ends the command.
+    async fn next(&mut self) -> Signal {
+        let hung_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = hung_up => Signal::HUP,
+        }
+    }
+}

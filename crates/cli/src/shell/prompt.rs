@@ -1,0 +1,69 @@
+//! The user's shell, with the device's name in its prompt.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// A shell: how it is called, and what is in its environment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shell {
+    pub(super) program: OsString,
+    pub(super) arguments: Vec<String>,
+    /// The prompt, for shells that take it from the environment.
+    pub(super) prompt: String,
+}
+
+/// The shell that `SHELL` names. One that sets a prompt of its own when it starts is kept from that, and with it from
+/// the user's other settings.
+pub(super) fn shell(program: Option<OsString>, device: &str) -> Shell {
+    let program = program.filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into());
+    let name = Path::new(&program).file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let device = plain(device);
+    let (arguments, prompt): (Vec<String>, String) = match name {
+        "bash" => (
+            vec!["--noprofile".into(), "--norc".into()],
+            format!(r"\[\e[90m\]\W \[\e[93m\]⚡\[\e[97m\]{device} \[\e[93m\]➤\[\e[0m\] "),
+        ),
+        "zsh" => (
+            vec!["--no-rcs".into()],
+            format!("%F{{8}}%1~ %F{{yellow}}⚡%F{{white}}{device} %F{{yellow}}➤%f "),
+        ),
+        "fish" => {
+            let function = format!(
+                "function fish_prompt; set_color brblack; printf '%s ' (prompt_pwd); set_color yellow; printf '⚡'; \
+                 set_color normal; printf '%s ' '{device}'; set_color yellow; printf '➤ '; set_color normal; end"
+            );
+            (vec!["--init-command".into(), function], format!("⚡{device} ➤ "))
+        }
+        _ => (Vec::new(), format!("⚡{device} ➤ ")),
+    };
+    Shell { program, arguments, prompt }
+}
+
+/// The name without what shells would take for something else: an exporter may be called anything.
+fn plain(device: &str) -> String {
+    device.chars().filter(|letter| letter.is_alphanumeric() || "-_.:/[]@".contains(*letter)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shell_shows_the_device() {
+        for program in ["/bin/bash", "zsh", "/usr/bin/fish", "/bin/dash"] {
+            let shell = shell(Some(program.into()), "lab-1");
+            let shown = format!("{} {}", shell.arguments.join(" "), shell.prompt);
+            assert!(shell.program == program && shown.contains("lab-1"), "{shell:?}");
+        }
+        assert_eq!(shell(None, "x").program, "/bin/sh");
+        assert_eq!(shell(Some("".into()), "x").program, "/bin/sh");
+    }
+
+    #[test]
+    fn a_name_runs_nothing() {
+        for program in ["bash", "zsh", "fish", "sh"] {
+            let shell = shell(Some(program.into()), "a'$(reboot)`reboot`\\;%");
+            assert!(shell.prompt.contains("arebootreboot"), "{shell:?}");
+        }
+    }
+}

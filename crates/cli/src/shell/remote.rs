@@ -1,0 +1,104 @@
+//! A shell for a device that is served elsewhere.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jumpstarter_client::{ConnectOptions, Exporter, ExporterState, LogRecord};
+use jumpstarter_driver_core::{ErrorKind, Result, ResultExt};
+
+use super::command::{Surroundings, tell};
+use crate::remote::Remote;
+
+/// An exporter may prepare a lease for so long: its hooks have limits of their own.
+const READY_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// What is logged about the command's last call has so long to arrive.
+const LAST_RECORDS: Duration = Duration::from_millis(200);
+
+/// Connects, waits until the exporter takes calls, and runs the command.
+pub(super) async fn shell(
+    options: &ConnectOptions,
+    remote: &Remote,
+    show_logs: bool,
+    words: &[OsString],
+) -> Result<u8> {
+    let exporter = jumpstarter_client::connect(options).await?;
+    let surroundings = surroundings(&exporter, remote)?;
+    let work = async {
+        wait_ready(&exporter).await?;
+        let mut command = pin!(surroundings.run(words));
+        tokio::select! {
+            code = &mut command => return code,
+            error = exporter.lost() => tell(&format!("error: {}", error.report())),
+        }
+        command.await
+    };
+    let code = match show_logs {
+        true => with_logs(&exporter, work).await,
+        false => work.await,
+    };
+    exporter.device().close().await.ok();
+    code
+}
+
+fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
+    let address = exporter.address().to_string();
+    let name = exporter.name().map_or_else(|| address.clone(), str::to_owned);
+    // The command may go to another folder.
+    let absolute = |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
+    let certificate = remote.tls_cert.as_ref().zip(remote.tls_key.as_ref());
+    let mut surroundings = Surroundings::new(address, name, exporter.motd().map(str::to_owned));
+    surroundings.insecure = remote.tls_grpc_insecure;
+    surroundings.passphrase = remote.passphrase();
+    surroundings.authorities = remote.tls_ca.as_ref().map(absolute).transpose()?;
+    surroundings.certificate = certificate
+        .map(|(certificate, key)| {
+            Ok::<_, jumpstarter_driver_core::Error>((absolute(certificate)?, absolute(key)?))
+        })
+        .transpose()?;
+    Ok(surroundings)
+}
+
+async fn wait_ready(exporter: &Exporter) -> Result<()> {
+    match exporter.status().await {
+        Ok(status) if status.state == ExporterState::Ready => return Ok(()),
+        Ok(status) => {
+            let why = Some(status.message).filter(|message| !message.is_empty());
+            let why = why.unwrap_or_else(|| format!("its state is {:?}", status.state));
+            tell(&format!("waiting for the exporter at {}: {why}", exporter.address()));
+        }
+        // Older exporters have no state: they take calls from their beginning.
+        Err(error) if error.kind() == ErrorKind::Unimplemented => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    exporter.wait_ready(READY_LIMIT).await
+}
+
+/// Shows the exporter's log for as long as the work takes.
+async fn with_logs(exporter: &Exporter, work: impl Future<Output = Result<u8>>) -> Result<u8> {
+    let records = exporter.logs().await?;
+    let mut showing = pin!(async {
+        let mut records = records;
+        // Its end is that of the connection, which others tell.
+        while let Some(Ok(record)) = records.next().await {
+            tell(&line(&record));
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut work = pin!(work);
+    let code = tokio::select! {
+        code = &mut work => code,
+        () = &mut showing => work.await,
+    };
+    tokio::time::timeout(LAST_RECORDS, showing).await.ok();
+    code
+}
+
+/// As the exporter itself writes it.
+fn line(record: &LogRecord) -> String {
+    let driver = record.driver_type.as_deref().filter(|driver| !driver.is_empty());
+    let driver = driver.map(|driver| format!("{driver}: ")).unwrap_or_default();
+    format!("{:<7} {driver}{}", record.severity, record.message)
+}

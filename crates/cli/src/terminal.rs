@@ -1,0 +1,161 @@
+//! The terminal, taken over for a while and put back.
+
+mod input;
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
+
+use jumpstarter_driver_core::{Error, Result, ResultExt};
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+
+pub(crate) use input::Input;
+
+/// Whether a person is at standard input.
+pub(crate) fn is_interactive() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// What ends a line on standard error, also while somebody holds the terminal in raw mode.
+pub(crate) fn line_end() -> &'static str {
+    if io::stderr().is_terminal() { "\r\n" } else { "\n" }
+}
+
+/// Standard output for bytes as they come, also where writing them has to wait.
+///
+/// # Errors
+/// When it is closed.
+pub(crate) fn output() -> io::Result<tokio::fs::File> {
+    let copy = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(tokio::fs::File::from_std(copy.into()))
+}
+
+/// The terminal in raw mode: each key arrives at once and as it is, Ctrl-C too, and output is not altered.
+///
+/// Dropping it puts back what was set before; so do errors and panics, which drop it on their way. What a signal would
+/// end needs a handler for that signal.
+#[derive(Debug)]
+pub(crate) struct RawTerminal {
+    /// Held for its drop alone.
+    _before: Settings,
+}
+
+impl RawTerminal {
+    /// Takes over the terminal that is standard input.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when standard input is no terminal.
+    pub(crate) fn enter() -> Result<Self> {
+        Self::of(io::stdin())
+    }
+
+    fn of(terminal: impl AsFd) -> Result<Self> {
+        let before = Settings::of(terminal)
+            .ok_or_else(|| Error::failed_precondition("standard input is not a terminal"))?;
+        let mut raw = before.settings.clone();
+        raw.make_raw();
+        // Not "once the output is out", which waits for ever where nobody reads.
+        tcsetattr(&before.terminal, OptionalActions::Now, &raw)
+            .map_err(io::Error::from)
+            .context("putting the terminal into raw mode")?;
+        Ok(Self { _before: before })
+    }
+}
+
+/// How a terminal was set, which dropping this sets again.
+///
+/// For whoever lets others use the terminal and may have to end them the hard way.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    terminal: OwnedFd,
+    settings: Termios,
+}
+
+impl Settings {
+    /// The settings of standard input, if that is a terminal.
+    pub(crate) fn save() -> Option<Self> {
+        Self::of(io::stdin())
+    }
+
+    fn of(terminal: impl AsFd) -> Option<Self> {
+        // A copy, so that it can be put back whatever becomes of the original.
+        let terminal = terminal.as_fd().try_clone_to_owned().ok()?;
+        let settings = tcgetattr(&terminal).ok()?;
+        Some(Self { terminal, settings })
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        // From the background, the system would stop this process instead. A terminal that is not this session's has
+        // no such group, and takes settings from everybody.
+        if tcgetpgrp(&self.terminal).is_ok_and(|foreground| foreground != getpgrp()) {
+            return;
+        }
+        // A terminal that is gone needs nothing.
+        tcsetattr(&self.terminal, OptionalActions::Now, &self.settings).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::LocalModes;
+
+    /// Both ends of a new terminal.
+    fn terminal() -> (OwnedFd, std::fs::File) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let end = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        (master, end)
+    }
+
+    fn is_raw(terminal: &impl AsFd) -> bool {
+        !tcgetattr(terminal).unwrap().local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON)
+    }
+
+    fn modes(terminal: &impl AsFd) -> String {
+        format!("{:?}", tcgetattr(terminal).unwrap())
+    }
+
+    #[test]
+    fn raw_until_dropped() {
+        let (_master, terminal) = terminal();
+        let before = modes(&terminal);
+        let raw = RawTerminal::of(&terminal).unwrap();
+        assert!(is_raw(&terminal));
+        drop(raw);
+        assert_eq!(modes(&terminal), before);
+    }
+
+    #[test]
+    fn raw_until_a_panic() {
+        let (_master, terminal) = terminal();
+        let before = modes(&terminal);
+        let end = terminal.try_clone().unwrap();
+        let panicked = std::thread::spawn(move || {
+            let _raw = RawTerminal::of(&end).unwrap();
+            assert!(!is_raw(&end), "this is the panic that is tested");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(modes(&terminal), before);
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_is_left_alone() {
+        let (master, terminal) = terminal();
+        let raw = RawTerminal::of(&terminal).unwrap();
+        drop((master, terminal));
+        drop(raw);
+    }
+
+    #[test]
+    fn a_file_is_no_terminal() {
+        let file = tempfile::tempfile().unwrap();
+        let error = RawTerminal::of(&file).unwrap_err();
+        assert_eq!(error.to_string(), "standard input is not a terminal");
+    }
+}

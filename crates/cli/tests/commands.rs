@@ -1,0 +1,167 @@
+//! What the commands print when all is well, and the rest of the command line.
+
+mod support;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use insta::assert_snapshot;
+use support::{check, jmp};
+
+const LAB: &str = "
+export:
+  rack:
+    description: the upper one
+    children:
+      web: {type: tcp, config: {host: localhost, port: 80}}
+      power:
+        type: jumpstarter_driver_power.driver.MockPower
+        description: relay 1
+  console: {type: serial, config: {url: 'loop://'}}
+  switch: {ref: rack.power}
+";
+
+#[test]
+fn a_right_file() {
+    assert_snapshot!(check(LAB), @r#"
+    lab.yaml: no faults
+    rack                             the upper one
+    ├─ web    tcp           network
+    └─ power  mock-power    power    relay 1
+    console   serial        serial
+    switch    → rack.power
+    exit code 0
+    "#);
+}
+
+#[test]
+fn json_has_the_same_fields_for_right_and_wrong_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (folder.path().join("right.yaml"), folder.path().join("wrong.yaml"));
+    std::fs::write(&right, LAB).unwrap();
+    std::fs::write(&wrong, "exprot: {}").unwrap();
+    let (code, out, err) =
+        jmp(&["check", right.to_str().unwrap(), wrong.to_str().unwrap(), "--output", "json"]);
+    assert_eq!((code, err.as_str()), (1, ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report[0]["faults"], serde_json::json!([]));
+    assert_eq!(report[0]["export"]["rack"]["children"]["web"]["interfaces"], serde_json::json!(["network"]));
+    assert_eq!(report[1]["faults"][0]["hint"], "did you mean `export`?");
+    assert_eq!(report[1]["export"], serde_json::Value::Null);
+}
+
+#[test]
+fn one_driver() {
+    let (code, out, _) = jmp(&["drivers", "jumpstarter_driver_network.driver.TcpNetwork"]);
+    assert_eq!(code, 0);
+    assert_snapshot!(out, @r#"
+    tcp
+    A TCP endpoint that this machine can reach.
+
+    Also as jumpstarter_driver_network.driver.TcpNetwork
+
+    Configuration
+      host             text                                                required        Host name or IP address
+      port             a whole number from 1 to 65535                      required        TCP port
+      enable_address   `true` or `false`                                   default true    Whether clients may ask for the address
+      connect_timeout  a time such as 30s or 2min, or a number of seconds  default "10 s"  How long connecting may take, all addresses of the host together
+
+    Interface network: Reaches a network endpoint of a device
+      connect() → bytes both ways  Connects. `Unavailable` when nothing answers. Dropping the channel closes the connection
+      address() → String           Where the endpoint is, such as `tcp://127.0.0.1:8080`. `Unimplemented` where there is no address to tell, `InvalidArgument` where the configuration hides it
+    "#);
+}
+
+#[test]
+fn unknown_driver() {
+    let (code, out, err) = jmp(&["drivers", "tpc"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert_snapshot!(err, @r#"
+    error: there is no driver `tpc`
+    hint: did you mean `tcp`?
+    "#);
+}
+
+#[test]
+fn every_driver_is_documented() {
+    let (_, out, _) = jmp(&["drivers", "--output", "json"]);
+    let drivers: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    assert!(drivers.len() >= 5, "{out}");
+    for driver in &drivers {
+        assert_ne!(driver["documentation"], "", "{}", driver["name"]);
+        for field in driver["configuration"].as_array().unwrap() {
+            assert_ne!(field["documentation"], "", "{}: {}", driver["name"], field["path"]);
+        }
+        for interface in driver["interfaces"].as_array().unwrap() {
+            for method in interface["methods"].as_array().unwrap() {
+                assert_ne!(method["documentation"], "", "{}: {}", driver["name"], method["name"]);
+            }
+        }
+        let (code, page, _) = jmp(&["drivers", driver["name"].as_str().unwrap()]);
+        assert!(code == 0 && page.contains("Configuration"), "{page}");
+    }
+}
+
+/// A crate that no code names is left out by the linker.
+#[test]
+fn every_driver_crate_is_linked() {
+    let (_, out, _) = jmp(&["drivers", "--output", "json"]);
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut with_drivers = 0;
+    for folder in std::fs::read_dir(crates).unwrap() {
+        let folder = folder.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let helps_tests = ["driver-core-macros", "driver-testkit"].contains(&name.as_str());
+        if name.starts_with("driver-") && !helps_tests {
+            with_drivers += 1;
+            assert!(out.contains(&format!("\"package\": \"jumpstarter-{name}\"")), "{name} is not linked");
+        }
+    }
+    assert!(with_drivers >= 6);
+}
+
+#[test]
+fn the_schema_accepts_every_name() {
+    let (code, out, _) = jmp(&["schema"]);
+    assert_eq!(code, 0);
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let names = schema["$defs"]["entry"]["oneOf"][0]["properties"]["type"]["enum"].as_array().unwrap();
+    for name in ["tcp", "qemu", "jumpstarter_driver_qemu.driver.Qemu", "mock-power"] {
+        assert!(names.contains(&name.into()), "{name}");
+    }
+    // Every reference leads somewhere.
+    for reference in out.split("\"$ref\": \"#/$defs/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(schema["$defs"].get(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn help_and_wrong_usage() {
+    let (code, out, err) = jmp(&["--help"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("jmp check lab.yaml") && out.contains("A first file:"), "{out}");
+    let (code, out, _) = jmp(&["check", "--help"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("jmp check lab.yaml") && out.contains("Exit code"), "{out}");
+    let (code, out, err) = jmp(&["chekc"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("'check'"), "{err}");
+}
+
+#[test]
+fn a_closed_reader_ends_it_quietly() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut err = Vec::new();
+    assert_eq!(jumpstarter_cli::run(["jmp", "schema"], &mut Closed, &mut err), 0);
+    assert!(err.is_empty());
+}

@@ -1,0 +1,190 @@
+//! `jmp config exporter`: files in a folder of the test's own.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use jumpstarter_supervise::{Command, Input, Output, run_unchecked};
+use terminal::{DEADLINE, JMP};
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let command = Command::new(JMP).args(["config", "exporter"]).args(words).current_dir(self.0.path());
+        command.env("JMP_CLIENT_CONFIG_HOME", self.path("home"))
+    }
+
+    async fn run(&self, words: &[&str]) -> Output {
+        run_unchecked(self.command(words), DEADLINE).await.unwrap()
+    }
+
+    /// What it prints, the exit code last, with the folder called `HOME`.
+    async fn text(&self, words: &[&str]) -> String {
+        let output = self.run(words).await;
+        let code = output.status.code().unwrap();
+        format!("{}{}exit code {code}", output.stdout_text(), output.stderr)
+            .replace(self.path("home").to_str().unwrap(), "HOME")
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+const LAB: &str = "\
+metadata: {name: lab-1}
+endpoint: controller.example:443
+token: t0ken
+hooks: {beforeLease: {script: echo s3cret}}
+export: {power: {type: mock-power, description: relay 1}}
+";
+
+#[tokio::test]
+async fn from_creation_to_deletion() {
+    let home = Home::new();
+    std::fs::write(home.path("lab.yaml"), LAB).unwrap();
+    assert_snapshot!(home.text(&["list"]).await, @r"
+    no exporter has an alias; `jmp config exporter create ALIAS` makes one
+    exit code 0
+    ");
+    assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
+    created HOME/exporters/lab.yaml
+    exit code 0
+    ");
+    let file = home.path("home/exporters/lab.yaml");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), LAB);
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+    assert_snapshot!(home.text(&["list"]).await, @r"
+    ALIAS  PATH
+    lab    HOME/exporters/lab.yaml
+    exit code 0
+    ");
+    assert_snapshot!(home.text(&["show", "lab"]).await, @r"
+    alias:        lab
+    path:         HOME/exporters/lab.yaml
+    name:         lab-1
+    endpoint:     controller.example:443
+    token:        set
+    beforeLease:  set
+
+    power  mock-power  power  relay 1
+    exit code 0
+    ");
+    assert_snapshot!(home.text(&["create", "lab"]).await, @r"
+    error: there is an exporter `lab` already
+    hint: `jmp config exporter edit lab` changes it, `… delete lab` removes it
+    exit code 1
+    ");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), LAB);
+    assert_snapshot!(home.text(&["delete", "lab"]).await, @r"
+    deleted HOME/exporters/lab.yaml
+    exit code 0
+    ");
+    assert_snapshot!(home.text(&["delete", "lab"]).await, @r"
+    error: there is no exporter `lab`
+    hint: looked for HOME/exporters/lab.yaml and /etc/jumpstarter/exporters/lab.yaml
+    exit code 1
+    ");
+}
+
+#[tokio::test]
+async fn what_scripts_read() {
+    let home = Home::new();
+    let words =
+        ["create", "lab", "--endpoint", "c:443", "--token", "t\"0: ken", "--insecure-tls", "-o", "path"];
+    assert_snapshot!(home.text(&words).await, @r"
+    HOME/exporters/lab.yaml
+    exit code 0
+    ");
+    assert_snapshot!(std::fs::read_to_string(home.path("home/exporters/lab.yaml")).unwrap(), @r#"
+    apiVersion: jumpstarter.dev/v1alpha1
+    kind: ExporterConfig
+    metadata:
+      namespace: "default"
+      name: "lab"
+    endpoint: "c:443"
+    tls: {insecure: true}
+    token: "t\"0: ken"
+    export: {}
+    "#);
+    assert_snapshot!(home.text(&["list", "--output", "name"]).await, @r"
+    lab
+    exit code 0
+    ");
+    let json = |output: Output| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    let path = home.path("home/exporters/lab.yaml");
+    let listed = json(home.run(&["list", "--output", "json"]).await);
+    assert_eq!(listed, serde_json::json!([{"alias": "lab", "path": path}]));
+    let output = home.run(&["show", "lab", "--output", "json"]).await;
+    assert!(!output.stdout_text().contains(": ken"), "{}", output.stdout_text());
+    let shown = json(output);
+    assert_eq!((&shown["token"], &shown["endpoint"]), (&"set".into(), &"c:443".into()));
+    let deleted = json(home.run(&["delete", "lab", "--output", "json"]).await);
+    assert_eq!(deleted, serde_json::json!({"alias": "lab", "path": path}));
+}
+
+#[tokio::test]
+async fn a_token_from_standard_input() {
+    let home = Home::new();
+    let command = home.command(&["create", "--endpoint", "c:443", "--token-file", "-"]);
+    let output = run_unchecked(command.stdin(Input::Bytes(b"t0ken\n".to_vec())), DEADLINE).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    let file = std::fs::read_to_string(home.path("home/exporters/default.yaml")).unwrap();
+    assert!(file.contains("\ntoken: \"t0ken\"\n"), "{file}");
+}
+
+#[tokio::test]
+async fn names_stay_in_the_folder() {
+    let home = Home::new();
+    for name in ["../lab", "a/b", "/etc/lab", ".hidden", "..", "", "a\\b"] {
+        for command in ["create", "show", "edit", "delete"] {
+            let output = home.run(&[command, name]).await;
+            assert_eq!(output.status.code(), Some(1), "{command} {name}");
+            assert!(output.stderr.contains("is not the name of an exporter\nhint: "), "{}", output.stderr);
+        }
+    }
+    assert!(!home.path("home").exists());
+}
+
+#[tokio::test]
+async fn a_wrong_file_is_not_taken() {
+    let home = Home::new();
+    std::fs::write(home.path("lab.yaml"), "exprot: {}").unwrap();
+    assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
+    lab.yaml:1:1: exprot: unknown field; did you mean `export`?
+    exit code 1
+    ");
+    assert!(!home.path("home").exists());
+}
+
+#[tokio::test]
+async fn an_edited_file_is_checked() {
+    let home = Home::new();
+    home.run(&["create", "lab"]).await;
+    let edit = async |editor: &str| {
+        let command = home.command(&["edit", "lab"]).env("EDITOR", editor).env_remove("VISUAL");
+        run_unchecked(command, DEADLINE).await.unwrap()
+    };
+    let output = edit("sed -i s/lab/desk/").await;
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    assert!(home.text(&["show", "lab"]).await.contains("name:       desk"));
+    let output = edit("sed -i s/export/exprot/").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("did you mean `export`?"), "{}", output.stderr);
+    let output = edit("false").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("hint: set EDITOR to an editor that is installed"), "{}", output.stderr);
+}
