@@ -1,0 +1,88 @@
+"""What drivers reach: a TCP and a Unix server, and the far end of a serial port."""
+
+import contextlib
+import os
+import pty
+import select
+import socketserver
+import termios
+import threading
+import tty
+
+
+class Shouting(socketserver.StreamRequestHandler):
+    """Answers in capitals, and `bye` once the client has said everything."""
+
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(data.upper())
+        self.request.sendall(b"bye")
+
+
+@contextlib.contextmanager
+def serving(kind, address):
+    kind = type("Server", (socketserver.ThreadingMixIn, kind), {"daemon_threads": True})
+    with kind(address, Shouting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+class SerialPort:
+    """A pseudo terminal: `path` is the port, the test is the device behind it."""
+
+    def __init__(self):
+        self.device, self.port = pty.openpty()
+        tty.setraw(self.port, termios.TCSANOW)
+        self.path = os.ttyname(self.port)
+
+    def write(self, data):
+        os.write(self.device, data)
+
+    def read_until(self, end, seconds=60):
+        """What the port's user wrote, up to `end`."""
+        said = b""
+        while end not in said:
+            ready, _, _ = select.select([self.device], [], [], seconds)
+            assert ready, f"no {end!r} came, only {said!r}"
+            said += os.read(self.device, 4096)
+        return said
+
+    def close(self):
+        os.close(self.device)
+        os.close(self.port)
+
+
+class Endpoints:
+    """All of them, and the part of an exporter file that names them."""
+
+    def __init__(self, stack, folder):
+        self.folder = folder
+        self.socket = folder / "shouting.sock"
+        self.tcp = stack.enter_context(serving(socketserver.TCPServer, ("127.0.0.1", 0)))
+        stack.enter_context(serving(socketserver.UnixStreamServer, str(self.socket)))
+        self.serial = stack.enter_context(contextlib.closing(SerialPort()))
+
+    def config(self):
+        return f"""
+  tcp:
+    type: jumpstarter_driver_network.driver.TcpNetwork
+    config: {{host: 127.0.0.1, port: {self.tcp.server_address[1]}}}
+  hidden:
+    type: jumpstarter_driver_network.driver.TcpNetwork
+    config: {{host: 127.0.0.1, port: {self.tcp.server_address[1]}, enable_address: false}}
+  unix:
+    type: jumpstarter_driver_network.driver.UnixNetwork
+    config: {{path: {self.socket}}}
+  nobody:
+    type: jumpstarter_driver_network.driver.UnixNetwork
+    config: {{path: {self.folder}/nobody.sock}}
+  tty:
+    type: jumpstarter_driver_pyserial.driver.PySerial
+    config: {{url: {self.serial.path}}}
+  card:
+    type: file-flasher
+    config: {{path: {self.folder}/card.img, targets: {{boot: {self.folder}/boot.img}}}}
+"""

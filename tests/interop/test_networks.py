@@ -1,0 +1,92 @@
+"""Networks, forwarded by the Python client to where a test connects."""
+
+import contextlib
+import os
+import socket
+import threading
+
+import pytest
+from conftest import line_within
+from jumpstarter.client.core import DriverError
+from jumpstarter_driver_network.adapters import TcpPortforwardAdapter, UnixPortforwardAdapter
+
+
+def everything(stream):
+    said = b""
+    while data := stream.recv(65536):
+        said += data
+    return said
+
+
+def talk(stream, data=b"hello"):
+    """Says it, says that this was all, and answers everything that came back."""
+    stream.settimeout(60)
+    sender = threading.Thread(target=lambda: (stream.sendall(data), stream.shutdown(socket.SHUT_WR)))
+    sender.start()
+    said = everything(stream)
+    sender.join(60)
+    return said
+
+
+@contextlib.contextmanager
+def unix_connection(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(60)
+        stream.connect(str(path))
+        yield stream
+
+
+@pytest.mark.parametrize("name", ["tcp", "hidden", "unix"])
+def test_a_local_port_leads_to_the_endpoint(client, name):
+    data = os.urandom(400_000)
+    with TcpPortforwardAdapter(client=getattr(client, name)) as address:
+        for sent in [b"hello", data]:
+            with socket.create_connection(address, timeout=60) as stream:
+                assert talk(stream, sent) == sent.upper() + b"bye"
+
+
+@pytest.mark.parametrize("name", ["tcp", "unix"])
+def test_a_local_socket_leads_to_the_endpoint(client, name):
+    with UnixPortforwardAdapter(client=getattr(client, name)) as path, unix_connection(path) as stream:
+        assert talk(stream) == b"HELLObye"
+
+
+def test_the_echo_comes_through_a_forward(client):
+    with TcpPortforwardAdapter(client=client.echo) as address:
+        with socket.create_connection(address, timeout=60) as stream:
+            assert talk(stream, b"x" * 200_000) == b"x" * 200_000
+
+
+def test_addresses(client, served):
+    assert client.tcp.address() == f"tcp://127.0.0.1:{served.endpoints.tcp.server_address[1]}"
+    with pytest.raises((DriverError, ValueError), match="address"):
+        client.hidden.address()
+    with pytest.raises(DriverError):
+        client.unix.address()
+
+
+def test_nobody_listens(client):
+    from anyio import BrokenResourceError, EndOfStream
+
+    with pytest.raises((DriverError, BrokenResourceError, EndOfStream)):
+        with client.nobody.stream() as stream:
+            stream.receive()
+    client.power.on()
+
+
+def test_j_forwards_and_tells_addresses(served):
+    port = served.endpoints.tcp.server_address[1]
+    assert served.j("tcp", "address").strip() == f"127.0.0.1:{port}"
+    with served.j_running("tcp", "forward-tcp", "--address", "127.0.0.1", "0") as running:
+        host, port = line_within(running.stdout, 60).rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=60) as stream:
+            assert talk(stream) == b"HELLObye"
+
+
+@pytest.mark.parametrize("name", ["unix", "echo"])
+def test_j_forwards_to_a_socket(served, tmp_path, name):
+    path = tmp_path / "here.sock"
+    with served.j_running(name, "forward-unix", path) as running:
+        assert line_within(running.stdout, 60) == str(path)
+        with unix_connection(path) as stream:
+            assert talk(stream) == (b"HELLObye" if name == "unix" else b"hello")

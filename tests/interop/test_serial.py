@@ -1,0 +1,68 @@
+"""A serial port with a device behind it, which here is the test."""
+
+import subprocess
+
+import pexpect
+import pytest
+from conftest import SPINS_AT_ITS_END, until
+
+
+@pytest.fixture
+def device(served):
+    return served.endpoints.serial
+
+
+def test_pexpect(client, device):
+    with client.tty.pexpect() as serial:
+        serial.sendline("root")
+        assert device.read_until(b"root\n").endswith(b"root\n")
+        device.write(b"Password: \xff")
+        serial.expect("Password: ", timeout=60)
+
+
+def test_a_console_on_a_terminal(served, device):
+    command, variables = served.command("tty", "start-console")
+    console = pexpect.spawn(command[0], command[1:], env=variables, timeout=60)
+    try:
+        console.expect_exact("CTRL+B x 3 times")
+        # The terminal is raw only after these words: until then it would turn what is typed here into an echo and a line.
+        device.write(b"login: ")
+        console.expect_exact("login: ")
+        console.send("root\r")
+        device.read_until(b"root\r")
+        console.send("\x02\x02\x02")
+        if not SPINS_AT_ITS_END:
+            console.expect(pexpect.EOF)
+            console.wait()
+            assert console.exitstatus == 0
+    finally:
+        console.close(force=True)
+
+
+def test_a_pipe_into_the_port(served, device):
+    served.j("tty", "pipe", "--no-output", input=b"reboot\n" * 1000)
+    assert device.read_until(b"reboot\n" * 1000).count(b"reboot\n") == 1000
+
+
+def test_a_pipe_out_of_the_port_into_a_file(served, device, tmp_path):
+    log = tmp_path / "serial.log"
+    with served.j_running("tty", "pipe", "--no-input", "-o", log):
+        until(log.exists, 120)
+        device.write(b"booted\n")
+        until(lambda: log.read_bytes() == b"booted\n")
+
+
+def test_a_pipe_both_ways(served, device):
+    command, variables = served.command("tty", "pipe")
+    piped = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        # The client sends what it read once it has read it all; the port's output goes on afterwards.
+        piped.stdin.write(b"uname\n")
+        piped.stdin.close()
+        device.read_until(b"uname\n")
+        device.write(b"Linux\n")
+        assert piped.stdout.readline() == b"Linux\n"
+    finally:
+        piped.kill()
+        piped.wait()
+        piped.stdout.close()

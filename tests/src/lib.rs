@@ -1,0 +1,7 @@
+//! End to end tests: see the folder beside this file. The README's example is compiled here.
+#![doc = ""]
+#![doc = include_str!("../../README.md")]
+
+pub mod interrupt;
+pub mod page;
+pub mod python_exporter;

@@ -1,0 +1,169 @@
+//! The real exporter in Python, for tests that drive it: a process of the virtual environment that
+//! `cargo xtask interop` makes.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_testkit::skip;
+use jumpstarter_supervise::{Child, Command, Signal, Sink, StopPlan};
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Where the environment is: its folder, with `bin/jmp` in it.
+const VARIABLE: &str = "JUMPSTARTER_PYTHON_ENVIRONMENT";
+/// From the start until clients can connect.
+const START: Duration = Duration::from_secs(30);
+/// From SIGTERM until SIGKILL: a machine of its own may have to end in it.
+const GRACE: Duration = Duration::from_secs(10);
+/// Nothing announces that a port accepts, so it is tried so often.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The virtual environment's folder; `None`, after a [`skip`], where there is none: the test returns.
+pub fn python_environment() -> Option<PathBuf> {
+    let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
+    if folder.is_none() {
+        skip(&format!("{VARIABLE} is not set: run `cargo xtask interop`"));
+    }
+    folder
+}
+
+/// A running exporter in Python, on a TCP port of this machine, without TLS.
+///
+/// Dropping it kills it with everything that it started; [`stop`](Self::stop) lets it end in order.
+pub struct PythonExporter {
+    child: Child,
+    address: SocketAddr,
+    /// Bound to the port too, though it does not listen: nobody else is given the port.
+    _port: Socket,
+    _folder: TempDir,
+}
+
+impl PythonExporter {
+    /// Starts the exporter of an exporter file's text, and returns once it accepts connections. `environment` is that
+    /// of [`python_environment`]. Cancelling leaves no process.
+    ///
+    /// # Errors
+    /// `Unavailable`, with its log, when it ends instead; `DeadlineExceeded` after 30 s; those of the system.
+    pub async fn start(environment: &std::path::Path, config: &str) -> Result<Self> {
+        Self::start_with(environment, config, None, None).await
+    }
+
+    /// The same, with programs of the folder `programs` in front of those of the system.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with_programs(
+        environment: &std::path::Path,
+        config: &str,
+        programs: &std::path::Path,
+    ) -> Result<Self> {
+        Self::start_with(environment, config, None, Some(programs)).await
+    }
+
+    /// The same, for clients that say `passphrase`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_guarded(
+        environment: &std::path::Path,
+        config: &str,
+        passphrase: &str,
+    ) -> Result<Self> {
+        Self::start_with(environment, config, Some(passphrase), None).await
+    }
+
+    async fn start_with(
+        environment: &std::path::Path,
+        config: &str,
+        passphrase: Option<&str>,
+        programs: Option<&std::path::Path>,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("exporter.yaml");
+        std::fs::write(&file, config)?;
+        let (port, address) = reserve()?;
+        let bin = environment.join("bin");
+        // Hooks find `j` of the same environment.
+        let mut path = programs.map(|folder| folder.as_os_str().to_owned()).unwrap_or_default();
+        if programs.is_some() {
+            path.push(":");
+        }
+        path.push(&bin);
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new(bin.join("jmp"))
+            .args(["run", "--exporter-config"])
+            .arg(&file)
+            .args(["--tls-grpc-listener", &address.to_string(), "--tls-grpc-insecure"])
+            .env("PATH", path)
+            .env("PYTHONUNBUFFERED", "1")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdout(Sink::Tail(64 * 1024))
+            .stderr(Sink::Tail(64 * 1024));
+        if let Some(passphrase) = passphrase {
+            command = command.args(["--passphrase", passphrase]);
+        }
+        let starting = |error| Error::internal("starting the exporter in Python").with_source(error);
+        let child = command.spawn().await.map_err(starting)?;
+        let exporter = Self { child, address, _port: port, _folder: folder };
+        exporter.accepts().await?;
+        Ok(exporter)
+    }
+
+    /// Where clients connect: `127.0.0.1:PORT`.
+    pub fn host_port(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The end of what it said, for the messages of tests.
+    pub fn log(&self) -> String {
+        self.child.stdout_tail() + &self.child.stderr_tail()
+    }
+
+    /// Ends it with SIGTERM, after a while with SIGKILL, and returns when nothing that it started is left. Cancelling
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// `Internal` when something is left.
+    pub async fn stop(self) -> Result<()> {
+        let plan = StopPlan::new().signal(Signal::TERM, GRACE);
+        let left = |error| Error::internal("ending the exporter in Python").with_source(error);
+        self.child.stop(plan).await.map_err(left).map(drop)
+    }
+
+    async fn accepts(&self) -> Result<()> {
+        let until = Instant::now() + START;
+        while !matches!(timeout(START, TcpStream::connect(self.address)).await, Ok(Ok(_))) {
+            if let Some(status) = self.child.try_status() {
+                return Err(Error::unavailable(format!("it ended: {status}\n{}", self.log())));
+            }
+            if Instant::now() > until {
+                let message = format!("it accepts no connection after {START:?}\n{}", self.log());
+                return Err(Error::deadline_exceeded(message));
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PythonExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PythonExporter").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// A free port, and the socket that keeps it. gRPC binds with SO_REUSEPORT, so it may bind to it all the same.
+fn reserve() -> Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let address = socket.local_addr()?.as_socket();
+    let address = address.ok_or_else(|| Error::internal("the socket has no address"))?;
+    Ok((socket, address))
+}

@@ -1,0 +1,99 @@
+//! `cargo xtask interop`: the real Python client against this exporter, in a virtual environment of its own.
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::process::{Run, find_program};
+use crate::progress::Step;
+use crate::workspace;
+
+/// Downloads of Python packages take their time.
+const INSTALL_LIMIT: Duration = Duration::from_secs(900);
+const SUITE_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Arguments of `cargo xtask interop`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Arguments {
+    /// Which gRPC library the Python client uses (repeatable); the newest by default
+    #[arg(long, value_enum, value_name = "WHICH")]
+    grpcio: Vec<Grpcio>,
+    /// Arguments of pytest, as `-k power`
+    #[arg(last = true)]
+    pytest: Vec<OsString>,
+}
+
+/// The ends of the range of gRPC libraries that the Python packages permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Grpcio {
+    /// The newest that there is
+    Newest,
+    /// The oldest that the packages permit
+    Oldest,
+}
+
+impl Grpcio {
+    fn constraint(self) -> &'static str {
+        match self {
+            Grpcio::Newest => "grpcio>=1.66",
+            Grpcio::Oldest => "grpcio<1.67",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Grpcio::Newest => "newest",
+            Grpcio::Oldest => "oldest",
+        }
+    }
+}
+
+/// Runs the task.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    if find_program("python3").is_none() {
+        bail!("python3 is not installed; the suite is the Python client's");
+    }
+    let step = Step::announce("building jmp");
+    Run::cargo().args(["build", "-p", "jumpstarter-cli"]).show().await?;
+    step.done("");
+    let libraries = if arguments.grpcio.is_empty() { &[Grpcio::Newest][..] } else { &arguments.grpcio };
+    let root = workspace::root();
+    for grpcio in libraries {
+        let python = environment(*grpcio).await?;
+        Run::new(python)
+            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+            .args(&arguments.pytest)
+            .folder(root.join("tests/interop"))
+            .env("JMP", root.join("target/debug/jmp"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .deadline(SUITE_LIMIT)
+            .show()
+            .await
+            .with_context(|| format!("the suite with the {} grpcio", grpcio.folder()))?;
+    }
+    Ok(())
+}
+
+/// The interpreter of a virtual environment with the packages, made once for each list of them.
+async fn environment(grpcio: Grpcio) -> Result<PathBuf> {
+    let root = workspace::root();
+    let list = root.join("tests/interop/requirements.txt");
+    let wanted = std::fs::read_to_string(&list).context("reading the list of Python packages")?;
+    let wanted = format!("{wanted}{}\n", grpcio.constraint());
+    let folder = root.join("target/interop").join(grpcio.folder());
+    let python = folder.join("bin/python");
+    let stamp = folder.join("requirements.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(python);
+    }
+    let step = Step::announce("installing the Python packages");
+    let venv = Run::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).deadline(INSTALL_LIMIT);
+    venv.show().await.context("making a virtual environment")?;
+    let install = Run::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list);
+    install.arg(grpcio.constraint()).deadline(INSTALL_LIMIT).show().await?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
+    step.done("");
+    Ok(python)
+}

@@ -1,0 +1,151 @@
+//! `cargo xtask setup`: makes sure that QEMU, its firmware and cargo-nextest are installed, or says how to.
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::guest::Arch;
+use crate::process::{Run, find_program};
+use crate::progress::{Step, note};
+
+mod packages;
+
+use packages::Manager;
+
+/// Arguments of `cargo xtask setup`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Architectures to emulate
+    #[arg(long = "arch", value_enum, default_values_t = [Arch::X86_64])]
+    arches: Vec<Arch>,
+    #[command(flatten)]
+    policy: Policy,
+}
+
+/// Whether missing programs are installed.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Policy {
+    /// Install nothing; if something is missing, fail with the commands to run by hand
+    #[arg(long)]
+    pub(crate) no_install: bool,
+}
+
+/// Something that has to be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The emulator of an architecture.
+    Emulator(Arch),
+    /// Its UEFI firmware.
+    Firmware(Arch),
+    /// `qemu-img`.
+    Images,
+}
+
+impl Need {
+    fn is_there(self) -> bool {
+        match self {
+            Need::Emulator(arch) => find_program(&format!("qemu-system-{}", arch.name())).is_some(),
+            Need::Firmware(arch) => firmware(arch).iter().any(|path| Path::new(path).is_file()),
+            Need::Images => find_program("qemu-img").is_some(),
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Need::Emulator(arch) => format!("qemu-system-{}", arch.name()),
+            Need::Firmware(arch) => format!("UEFI firmware for {}", arch.name()),
+            Need::Images => "qemu-img".to_owned(),
+        }
+    }
+}
+
+/// Where distributions put the firmware's code.
+fn firmware(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::X86_64 => &[
+            "/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "/usr/share/OVMF/OVMF_CODE.fd",
+            "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+            "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+            "/usr/share/qemu/edk2-x86_64-code.fd",
+            "/usr/local/share/qemu/edk2-x86_64-code.fd",
+            "/opt/homebrew/share/qemu/edk2-x86_64-code.fd",
+        ],
+        Arch::Aarch64 => &[
+            "/usr/share/AAVMF/AAVMF_CODE.fd",
+            "/usr/share/edk2/aarch64/QEMU_EFI.fd",
+            "/usr/share/edk2/aarch64/QEMU_CODE.fd",
+            "/usr/share/qemu/edk2-aarch64-code.fd",
+            "/usr/local/share/qemu/edk2-aarch64-code.fd",
+            "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
+        ],
+    }
+}
+
+/// Runs the task.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    ensure_qemu(&arguments.arches, arguments.policy).await?;
+    ensure_cargo_tool("nextest", arguments.policy).await
+}
+
+/// Makes sure that QEMU, `qemu-img` and the firmware for `arches` are installed.
+///
+/// Installs what is missing with the system's package manager, as root or by a `sudo` that asks no password, and
+/// prints every command before it runs. Fails with the commands to run by hand when it may not or cannot.
+pub(crate) async fn ensure_qemu(arches: &[Arch], policy: Policy) -> Result<()> {
+    let missing = missing(arches);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ");
+    let manager = Manager::detect().with_context(|| {
+        format!("missing: {names}; no apt-get, dnf, pacman or brew here, so install QEMU by hand")
+    })?;
+    // All that is needed, not only what is missing: else apt may remove qemu-img to make room for an emulator.
+    let needs = needs(arches);
+    let by_hand = manager.by_hand(&needs);
+    if policy.no_install {
+        bail!("missing: {names}; to install:\n{by_hand}");
+    }
+    let step = Step::announce(format!("installing {names}"));
+    manager.install(&needs).await.with_context(|| format!("installing {names}; by hand:\n{by_hand}"))?;
+    let still: Vec<_> = self::missing(arches).into_iter().map(Need::name).collect();
+    if !still.is_empty() {
+        bail!("installed, and yet not found: {}", still.join(", "));
+    }
+    step.done("");
+    Ok(())
+}
+
+fn needs(arches: &[Arch]) -> Vec<Need> {
+    let of_arches = arches.iter().flat_map(|arch| [Need::Emulator(*arch), Need::Firmware(*arch)]);
+    of_arches.chain([Need::Images]).collect()
+}
+
+fn missing(arches: &[Arch]) -> Vec<Need> {
+    needs(arches).into_iter().filter(|need| !need.is_there()).collect()
+}
+
+/// Makes sure that the cargo subcommand `name` is installed, building it (which takes minutes) if it is not.
+pub(crate) async fn ensure_cargo_tool(name: &str, policy: Policy) -> Result<()> {
+    let package = format!("cargo-{name}");
+    if Run::cargo().args([name, "--version"]).output().await.is_ok() {
+        return Ok(());
+    }
+    let install = Run::cargo().args(["install", &package, "--locked"]);
+    if policy.no_install {
+        bail!("missing: {package}; to install: {}", install.command_line());
+    }
+    let step = Step::announce(format!("{package} is missing; building it takes some minutes"));
+    note(format_args!("  $ {}", install.command_line()));
+    // Built quickly rather than to be quick: these tools wait for others most of the time.
+    install
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .show()
+        .await
+        .with_context(|| format!("installing {package}; is there a network?"))?;
+    step.done("");
+    Ok(())
+}
