@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::interop::{self, Grpcio};
 use crate::process::{Interrupted, Run};
 use crate::progress::{note, seconds};
 use crate::setup::{self, Policy};
-use crate::{interop, test, tidy};
+use crate::{test, tidy};
 
 /// How many tests may be skipped on the machine that runs CI. Raise it with a reason in the commit.
 const MAX_SKIPPED: usize = 12;
@@ -37,7 +38,7 @@ enum Step {
     Docs,
     /// Every test, with virtual machines of both architectures
     Test,
-    /// The real Python client against the exporter
+    /// The real Python client on our exporter, and our client on the real Python exporter
     Interop,
     /// Licences and sources of dependencies
     Deny,
@@ -61,7 +62,11 @@ impl Step {
                 let policy = arguments.policy;
                 test::run(test::Arguments { policy, aarch64: true, max_skipped, nextest: Vec::new() }).await
             }
-            Step::Interop => interop::run(interop::Arguments::default()).await,
+            Step::Interop => {
+                let grpcio = vec![Grpcio::Newest, Grpcio::Oldest];
+                let policy = arguments.policy;
+                interop::run(interop::Arguments { grpcio, no_skips: true, policy, pytest: Vec::new() }).await
+            }
             Step::Deny => {
                 setup::ensure_cargo_tool("deny", arguments.policy).await?;
                 Run::cargo()

@@ -1,4 +1,5 @@
 //! `cargo xtask interop`: the real Python client against this exporter, in a virtual environment of its own.
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use crate::guest::{self, Arch};
 use crate::process::{Run, find_program};
 use crate::progress::Step;
+use crate::setup::{self, Policy};
 use crate::workspace;
 
 /// Downloads of Python packages take their time.
@@ -15,19 +18,27 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 const SUITE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Arguments of `cargo xtask interop`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Both ways: the Python client on our exporter (tests/interop, by pytest), and our client and `j` on the exporter in Python
+(the tests whose names begin with `python_exporter`, by nextest; left out when arguments for pytest are given).")]
 pub(crate) struct Arguments {
     /// Which gRPC library the Python client uses (repeatable); the newest by default
     #[arg(long, value_enum, value_name = "WHICH")]
-    grpcio: Vec<Grpcio>,
+    pub(crate) grpcio: Vec<Grpcio>,
+    /// Fail if a test is skipped
+    #[arg(long)]
+    pub(crate) no_skips: bool,
+    #[command(flatten)]
+    pub(crate) policy: Policy,
     /// Arguments of pytest, as `-k power`
     #[arg(last = true)]
-    pytest: Vec<OsString>,
+    pub(crate) pytest: Vec<OsString>,
 }
 
 /// The ends of the range of gRPC libraries that the Python packages permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Grpcio {
+pub(crate) enum Grpcio {
     /// The newest that there is
     Newest,
     /// The oldest that the packages permit
@@ -55,34 +66,57 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if find_program("python3").is_none() {
         bail!("python3 is not installed; the suite is the Python client's");
     }
+    setup::ensure_qemu(&[Arch::X86_64], arguments.policy).await?;
+    let guest = guest::ensure(Arch::X86_64).await?;
     let step = Step::announce("building jmp");
     Run::cargo().args(["build", "-p", "jumpstarter-cli"]).show().await?;
     step.done("");
-    let libraries = if arguments.grpcio.is_empty() { &[Grpcio::Newest][..] } else { &arguments.grpcio };
     let root = workspace::root();
+    let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
+    variables.insert("JMP".into(), root.join("target/debug/jmp").into());
+    variables.insert("PYTHONDONTWRITEBYTECODE".into(), "1".into());
+    variables.insert(Arch::X86_64.variable().into(), guest.into());
+    if arguments.no_skips {
+        variables.insert("INTEROP_NO_SKIPS".into(), "1".into());
+    }
+    let libraries = if arguments.grpcio.is_empty() { &[Grpcio::Newest][..] } else { &arguments.grpcio };
     for grpcio in libraries {
         let python = environment(*grpcio).await?;
         Run::new(python)
-            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+            .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
             .args(&arguments.pytest)
             .folder(root.join("tests/interop"))
-            .env("JMP", root.join("target/debug/jmp"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(&variables)
             .deadline(SUITE_LIMIT)
             .show()
             .await
             .with_context(|| format!("the suite with the {} grpcio", grpcio.folder()))?;
     }
+    if arguments.pytest.is_empty() {
+        variables.insert("JUMPSTARTER_PYTHON_ENVIRONMENT".into(), environment_folder(libraries[0]).into());
+        setup::ensure_cargo_tool("nextest", arguments.policy).await?;
+        Run::cargo()
+            .args(["nextest", "run", "-p", "jumpstarter-tests", "-E", "test(/python_exporter/)"])
+            .envs(&variables)
+            .deadline(SUITE_LIMIT)
+            .show()
+            .await
+            .context("our client on the exporter in Python")?;
+    }
     Ok(())
 }
 
+fn environment_folder(grpcio: Grpcio) -> PathBuf {
+    workspace::root().join("target/interop").join(grpcio.folder())
+}
+
 /// The interpreter of a virtual environment with the packages, made once for each list of them.
-async fn environment(grpcio: Grpcio) -> Result<PathBuf> {
+pub(crate) async fn environment(grpcio: Grpcio) -> Result<PathBuf> {
     let root = workspace::root();
     let list = root.join("tests/interop/requirements.txt");
     let wanted = std::fs::read_to_string(&list).context("reading the list of Python packages")?;
     let wanted = format!("{wanted}{}\n", grpcio.constraint());
-    let folder = root.join("target/interop").join(grpcio.folder());
+    let folder = environment_folder(grpcio);
     let python = folder.join("bin/python");
     let stamp = folder.join("requirements.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {

@@ -161,7 +161,8 @@ impl WriteStage {
             return Err(Error::data_loss("the source is empty"));
         }
         let compression = self.options.compression.unwrap_or_else(|| Compression::of(signature));
-        let mut output = Output::open(&self.destination, self.options.limit_bytes)?;
+        // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is left of it, not what comes.
+        let mut output = self.turn.last_step(|| Output::open(&self.destination, self.options.limit_bytes))?;
         let bytes_read = if compression == Compression::Raw {
             self.copy(&mut input, &mut output)?;
             None
