@@ -152,6 +152,36 @@ impl PythonExporter {
     }
 }
 
+/// A folder below `folder` with a QEMU that emulates, for
+/// [`start_with_programs`](PythonExporter::start_with_programs): the driver in Python takes a `/dev/kvm` that opens for
+/// one that works.
+///
+/// # Errors
+/// Those of the file system.
+pub fn emulating_qemu(folder: &std::path::Path) -> Result<PathBuf> {
+    let programs = folder.join("programs");
+    std::fs::create_dir(&programs)?;
+    let program = programs.join("qemu-system-x86_64");
+    let script = "#!/bin/sh
+PATH=${PATH#*:}
+count=$#
+while [ $count -gt 0 ]; do
+    case $1 in
+        kvm) word=tcg ;;
+        host) word=max ;;
+        *) word=$1 ;;
+    esac
+    shift
+    set -- \"$@\" \"$word\"
+    count=$((count - 1))
+done
+exec qemu-system-x86_64 \"$@\"
+";
+    std::fs::write(&program, script)?;
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(programs)
+}
+
 impl fmt::Debug for PythonExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PythonExporter").field("address", &self.address).finish_non_exhaustive()

@@ -17,7 +17,7 @@ use jumpstarter_driver_serial::SerialExt;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available, tiny_linux};
 use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
 use jumpstarter_supervise::{Command, Sink};
-use jumpstarter_tests::python_exporter::{PythonExporter, python_environment};
+use jumpstarter_tests::python_exporter::{PythonExporter, emulating_qemu, python_environment};
 use tokio_util::sync::CancellationToken;
 
 /// For whatever needs a guest under emulation on a busy host.
@@ -158,35 +158,9 @@ async fn python_exporter() {
     let Some(environment) = python_environment() else { return };
     let Some((image, folder)) = prepared() else { return };
     let config = std::fs::read_to_string(folder.path().join("exporter.yaml")).unwrap();
-    let programs = without_kvm(folder.path());
+    let programs = emulating_qemu(folder.path()).unwrap();
     let exporter = PythonExporter::start_with_programs(&environment, &config, &programs).await.unwrap();
     let host = exporter.host_port();
     run_with(&image, &[("JUMPSTARTER_HOST", &host), ("JMP_GRPC_INSECURE", "1")]).await;
     exporter.stop().await.unwrap();
-}
-
-/// A folder with a QEMU that emulates: the driver in Python takes a `/dev/kvm` that opens for one that works.
-fn without_kvm(folder: &Path) -> PathBuf {
-    let programs = folder.join("programs");
-    std::fs::create_dir(&programs).unwrap();
-    let program = programs.join("qemu-system-x86_64");
-    let script = "#!/bin/sh
-PATH=${PATH#*:}
-count=$#
-while [ $count -gt 0 ]; do
-    case $1 in
-        kvm) word=tcg ;;
-        host) word=max ;;
-        *) word=$1 ;;
-    esac
-    shift
-    set -- \"$@\" \"$word\"
-    count=$((count - 1))
-done
-exec qemu-system-x86_64 \"$@\"
-";
-    std::fs::write(&program, script).unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&program, executable).unwrap();
-    programs
 }
