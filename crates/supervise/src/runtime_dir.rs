@@ -42,6 +42,25 @@ impl RuntimeDir {
         Self::create_in(&places(), kind)
     }
 
+    /// Makes a folder in `TMPDIR`, however long its path: for files, which may be large, and not for sockets. In all else
+    /// as [`RuntimeDir::create`].
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create_for_files(kind: &str) -> io::Result<Self> {
+        let (place, prefix) = (std::env::temp_dir(), prefix(kind));
+        sweep(&place, &prefix);
+        Self::create_at(&place, &prefix).map_err(|error| {
+            let message = format!("make a private folder in {}: {error}", place.display());
+            io::Error::new(error.kind(), message)
+        })
+    }
+
+    /// Whether it is in `TMPDIR`, where large files belong.
+    pub fn is_for_files(&self) -> bool {
+        std::path::absolute(std::env::temp_dir()).is_ok_and(|place| self.path.parent() == Some(&place))
+    }
+
     /// As [`RuntimeDir::create`], in the first of `places` that works and is short enough.
     ///
     /// # Errors
