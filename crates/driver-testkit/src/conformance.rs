@@ -17,6 +17,7 @@
 ///   old image cannot outlive a failed flash, and `flasher(any_target)` that any name is a target. `custom Machine` is an interface of the driver's own, which gets the
 ///   generic cases.
 /// - `deadline: 120 s` replaces the 30 seconds that a case may take.
+/// - `needs: || qemu_available(Arch::X86_64)` skips every case where it says no, after a [`skip`](crate::skip()).
 /// - `waive: { "GENERIC-9": "the bus is shared" }` skips the cases of a duty that is a SHOULD.
 /// - `mod name,` in front puts the tests into a module: for several drivers in a file.
 ///
@@ -35,6 +36,7 @@ macro_rules! conformance {
     (
         $config:ty, { $($json:tt)* }, [$($interfaces:tt)*]
         $(, deadline: $seconds:literal s)?
+        $(, needs: $needs:expr)?
         $(, waive: { $($duty:literal: $reason:literal),* $(,)? })? $(,)?
     ) => {
         fn __fixture() -> $crate::Fixture<$config> {
@@ -42,6 +44,7 @@ macro_rules! conformance {
                 $crate::__private::json!({ $($json)* })
             }));
             $(let fixture = fixture.deadline($crate::__private::Duration::from_secs($seconds));)?
+            $(let fixture = fixture.needs($needs);)?
             $($(let fixture = fixture.waive($duty, $reason);)*)?
             $crate::__listed! { fixture, $($interfaces)* }
         }

@@ -23,6 +23,8 @@ pub struct Fixture<C: DriverConfig> {
     pub(crate) deadline: Duration,
     pub(crate) settle: Duration,
     pub(crate) waived: Vec<(&'static str, &'static str)>,
+    /// Whether it can run here; says why not.
+    pub(crate) needs: fn() -> bool,
     options: Options,
 }
 
@@ -59,6 +61,7 @@ impl<C: DriverConfig> Fixture<C> {
             deadline: Duration::from_secs(30),
             settle: Duration::from_secs(10),
             waived: Vec::new(),
+            needs: || true,
             options: Options::default(),
         }
     }
@@ -81,6 +84,14 @@ impl<C: DriverConfig> Fixture<C> {
     #[must_use]
     pub fn waive(mut self, duty: &'static str, reason: &'static str) -> Self {
         self.waived.push((duty, reason));
+        self
+    }
+
+    /// Skips every case where `needs` says no, after a [`skip`](crate::skip()) with the reason: for drivers of programs
+    /// that are not installed everywhere.
+    #[must_use]
+    pub fn needs(mut self, needs: fn() -> bool) -> Self {
+        self.needs = needs;
         self
     }
 

@@ -42,9 +42,17 @@ pub fn tiny_linux(arch: Arch) -> Option<PathBuf> {
 
 /// Whether QEMU for `arch` is installed; `false` comes after a [`skip`]: the test returns.
 pub fn qemu_available(arch: Arch) -> bool {
-    let program = format!("qemu-system-{}", arch.name());
+    is_installed(&format!("qemu-system-{}", arch.name()))
+}
+
+/// Whether `qemu-img` is installed; `false` comes after a [`skip`]: the test returns.
+pub fn qemu_img_available() -> bool {
+    is_installed("qemu-img")
+}
+
+fn is_installed(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).any(|folder| folder.join(&program).is_file());
+    let found = std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
     if !found {
         skip(&format!("{program} is not installed: run `cargo xtask setup`"));
     }

@@ -155,6 +155,9 @@ pub fn test<C: DriverConfig>(module: &str, fixture: Fixture<C>, group: &str, cas
         );
         return skip_test(&name, &format!("{} waived: {reason}", case.duty));
     }
+    if !(fixture.needs)() {
+        return;
+    }
     // Configuring, opening, the case and closing, twice, and the leftovers' time to disappear.
     let outer = (fixture.deadline * 4 + fixture.settle) * 2;
     isolated(&name, outer, || run_case(&fixture, case, mode).map_err(|failure| failure.to_string()));

@@ -4,20 +4,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_driver_testkit::pico::{self, command};
+use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Command, Input, run_blocking};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// False, with a line that says why, when a program that the test needs is missing.
-#[expect(clippy::print_stdout, reason = "a skipped test says so where the tests' output goes")]
+/// Whether there is what the test needs; `false` comes after a skip.
 fn available(programs: &[&str]) -> bool {
     if !cfg!(target_arch = "x86_64") {
-        println!("skipped: the tools of another architecture than x86-64 do not build or run the pico guest");
+        skip("the tools of another architecture than x86-64 do not build or run the pico guest");
         return false;
     }
     for program in programs {
         if let Err(error) = run_blocking(Command::new(program).args(["--version"]), DEADLINE) {
-            println!("skipped: {program} is needed: {error}");
+            skip(&format!("{program} is needed: {error}"));
             return false;
         }
     }
