@@ -188,7 +188,7 @@ enum Access {
 
 /// A disk image, under a name; its format is never guessed.
 fn disk(line: &mut Line, name: &str, image: &QemuImage, access: Access) {
-    let driver = if image.path().starts_with("/dev") { "host_device" } else { "file" };
+    let driver = if image.is_block_device() { "host_device" } else { "file" };
     let value = Value::new("driver=")
         .plain(image.format().name())
         .plain(",node-name=")

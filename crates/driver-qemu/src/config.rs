@@ -1,6 +1,7 @@
 //! Configuration of `qemu`: every key, its default, and what is wrong beyond the types.
 
 mod forwards;
+mod memory;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 
 pub use forwards::{HostForward, HostForwards, Protocol};
+pub use memory::MemorySize;
 
 /// A virtual machine run by QEMU.
 ///
@@ -23,7 +25,8 @@ pub struct QemuConfig {
     pub cpu: Option<String>,
     /// Number of CPUs.
     pub smp: u32,
-    /// Size of the memory.
+    /// Size of the memory. A bare number below 1 MiB is a number of MiB, as QEMU and the Python driver take it.
+    #[serde(deserialize_with = "memory::deserialize")]
     pub mem: ByteSize,
     /// Size that the root disk has at least: a smaller image is shown to the guest with free space at its end.
     pub disk_size: Option<ByteSize>,
@@ -227,14 +230,14 @@ impl QemuConfig {
             problem("smp", format!("{} CPUs: a machine has 1 to 255", self.smp));
         }
         if self.mem < ByteSize::mebibytes(1) {
-            let message = format!("{} is less than 1 MiB; was a unit forgotten, as in 512M?", self.mem);
+            let message = format!("{} is less than 1 MiB", self.mem);
             problem("mem", message);
         }
         if self.disk_size.is_some_and(|size| size.as_bytes() == 0) {
             problem("disk_size", "a disk of no size; leave the key out to keep the image's own".to_owned());
         }
         if !is_host_name(&self.hostname) {
-            let message = "a host name is letters, digits, `-` and `.`, at most 253 of them".to_owned();
+            let message = "a host name is letters, digits, `-`, `_` and `.`, at most 253 of them".to_owned();
             problem("hostname", message);
         }
         if !is_user_name(&self.username) {
@@ -252,10 +255,29 @@ impl QemuConfig {
         if self.extra_args.iter().any(|argument| argument.contains('\0')) {
             problem("extra_args", "an argument with a NUL byte".to_owned());
         }
+        found.extend(self.extra_args.iter().filter_map(|argument| refused(argument)));
         found.extend(self.hostfwd.problems());
         found
     }
 }
+
+/// An argument of QEMU under which the machine's state could not be known.
+fn refused(argument: &str) -> Option<ConfigProblem> {
+    let name = argument.strip_prefix("--").or(argument.strip_prefix('-'));
+    let (why, hint) = match name {
+        Some("daemonize") => ("QEMU would leave its process", "leave it out: the machine runs on by itself"),
+        Some("no-shutdown") => ("a guest that shuts down would never be off", NO_SHUTDOWN),
+        _ if argument.split(',').any(|part| part == "shutdown=pause") => {
+            ("a guest that shuts down would never be off", NO_SHUTDOWN)
+        }
+        _ => return None,
+    };
+    let message = format!("`{argument}` cannot be used: {why}");
+    Some(ConfigProblem { field: "extra_args".to_owned(), message, hint: Some(hint.to_owned()) })
+}
+
+/// What to do instead of keeping QEMU after the guest's shutdown.
+const NO_SHUTDOWN: &str = "leave it out; `-no-reboot` and `-action panic=pause` can be used";
 
 fn is_host_name(name: &str) -> bool {
     let labels = name.split('.').all(|label| {
@@ -263,7 +285,7 @@ fn is_host_name(name: &str) -> bool {
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     });
     labels && name.len() <= 253
 }
@@ -330,11 +352,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_beyond_the_types() {
-        check(json!({"smp": 0, "mem": 512, "disk_size": 0}), &["smp", "mem", "disk_size"]);
+        check(json!({"smp": 0, "mem": "512K", "disk_size": 0}), &["smp", "mem", "disk_size"]);
+        check(json!({"mem": 512, "hostname": "my_board-1.lab"}), &[]);
         check(json!({"hostname": "a b", "username": "a:b", "cpu": " "}), &["hostname", "username", "cpu"]);
         check(json!({"hostname": "", "username": ""}), &["hostname", "username"]);
         check(json!({"default_partitions": {"OVMF_VARS.fd": "/v"}}), &["default_partitions.OVMF_VARS.fd"]);
         check(json!({"extra_args": ["a\u{0}b"]}), &["extra_args"]);
+        let refused =
+            json!({"extra_args": ["-daemonize", "--no-shutdown", "reboot=reset,shutdown=pause", "-S"]});
+        check(refused, &["extra_args"; 3]);
         check(json!({"hostfwd": {"ssh": {"guestport": 22}}}), &["hostfwd.ssh"]);
     }
 

@@ -14,6 +14,7 @@ mod header;
 mod overlay;
 
 use std::fmt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,17 +109,25 @@ pub struct ImageInfo {
     pub encrypted: bool,
 }
 
-/// A disk image: a file whose format is known.
+/// A disk image: a file, or a block device, whose format is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QemuImage {
     path: PathBuf,
     format: DiskFormat,
+    block_device: bool,
 }
 
 impl QemuImage {
-    /// An image whose format is known already. Touches no file.
+    /// An image in a file, whose format is known already. Touches no file.
     pub fn with_format(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
-        Self { path: path.into(), format }
+        Self { path: path.into(), format, block_device: false }
+    }
+
+    /// The same on a block device of the host: QEMU is told which of the two it is.
+    #[must_use]
+    pub fn on_block_device(mut self) -> Self {
+        self.block_device = true;
+        self
     }
 
     /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two reads.
@@ -136,7 +145,8 @@ impl QemuImage {
                 "an image must be whole: convert it with `qemu-img convert`, which takes in what it refers to",
             ));
         }
-        Ok(Self { path, format: header.format })
+        let block_device = path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+        Ok(Self { path, format: header.format, block_device })
     }
 
     /// Creates an empty image of `size` bytes (rounded up to 512). Raw and qcow2 need no program.
@@ -159,7 +169,7 @@ impl QemuImage {
                 room.move_to(&path, Replace::No).context(doing)?;
             }
         }
-        Ok(Self { path, format })
+        Ok(Self::with_format(path, format))
     }
 
     /// The file.
@@ -170,6 +180,11 @@ impl QemuImage {
     /// The format.
     pub fn format(&self) -> DiskFormat {
         self.format
+    }
+
+    /// Whether it is a block device of the host, or a link to one; told by [`QemuImage::open`].
+    pub fn is_block_device(&self) -> bool {
+        self.block_device
     }
 
     /// Size of the disk that the guest sees, in bytes: from the header for raw and qcow2, else from qemu-img.
@@ -223,8 +238,9 @@ impl QemuImage {
     /// Changes its size, in bytes. Growing adds zeros at the end.
     ///
     /// # Errors
-    /// FailedPrecondition while a machine uses it; InvalidArgument when it would shrink and `shrink` refuses, or
-    /// when the format cannot shrink without damage (all but raw).
+    /// FailedPrecondition while a machine uses it, and for formats that cannot be resized (qemu-img can raw and
+    /// qcow2); InvalidArgument when it would shrink and `shrink` refuses, or when the format cannot shrink
+    /// without damage (all but raw).
     pub async fn resize(&self, size: u64, shrink: Shrink) -> Result<()> {
         let doing = format!("resize the {} image {}", self.format, self.path.display());
         let size = size.div_ceil(512).saturating_mul(512);
@@ -242,7 +258,14 @@ impl QemuImage {
             }
         }
         let command = command.arg(self.absolute(&doing)?).arg(size.to_string());
-        finish(run(command, QUICK).await, &doing).map(drop)
+        match run(command, QUICK).await {
+            Err(SuperviseError::Failed { stderr, .. }) if stderr.contains("does not support resize") => {
+                let message = format!("{doing}: images of this format cannot be resized");
+                Err(Error::failed_precondition(message)
+                    .with_hint("put an overlay over it, or convert it to raw or qcow2"))
+            }
+            other => finish(other, &doing).map(drop),
+        }
     }
 
     /// Writes its contents, those of the files below it included, to a new image at `to`, which appears when it is
@@ -279,7 +302,7 @@ impl QemuImage {
         let size = self.virtual_size().await.context(&*doing)?.max(size.unwrap_or(0));
         let backing = Backing { path: self.absolute(&doing)?, format: self.format };
         write_qcow2(&at, size, Some(&backing)).context(doing)?;
-        Ok(Self { path: at, format: DiskFormat::Qcow2 })
+        Ok(Self::with_format(at, DiskFormat::Qcow2))
     }
 
     /// As a path that starts with `/`, and so is never taken for a protocol (`nbd:`) or an option.

@@ -7,7 +7,7 @@ use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{TcpNetwork, UnixNetwork};
 
-use crate::config::QemuConfig;
+use crate::config::{MemorySize, QemuConfig};
 use crate::console::QemuConsole;
 use crate::flasher::QemuFlasher;
 use crate::interface::{Machine, QemuSettings};
@@ -144,8 +144,8 @@ impl QemuSettings for Qemu {
     async fn set_disk_size(&self, size: ByteSize) -> Result<()> {
         self.change(|config| config.disk_size = Some(size))
     }
-    async fn set_memory_size(&self, size: ByteSize) -> Result<()> {
-        self.change(|config| config.mem = size)
+    async fn set_memory_size(&self, size: MemorySize) -> Result<()> {
+        self.change(|config| config.mem = size.0)
     }
 }
 

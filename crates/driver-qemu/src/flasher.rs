@@ -3,6 +3,7 @@
 use jumpstarter_driver_core::prelude::*;
 use tokio::time::timeout;
 
+use crate::config::QemuConfig;
 use crate::storage::Partition;
 use crate::vm::Vm;
 
@@ -26,28 +27,34 @@ impl Flasher for QemuFlasher {
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
         let vm = &self.0;
         let partition = Partition::find(target.as_deref())?;
-        let _turn = vm.0.turn.lock().await;
-        vm.refuse_while_running("flashing")?;
-        let within = vm.config().flash_timeout;
-        let name = source.name();
-        match timeout(within.as_duration(), vm.0.storage.flash(source, partition)).await {
-            Ok(flashed) => flashed.with_context(|| format!("flashing {name} to machine `{}`", vm.name())),
-            Err(_) => Err(Error::deadline_exceeded(format!("flashing {name} took longer than {within}"))
-                .with_hint("raise `flash_timeout`")),
-        }
+        let doing = format!("flashing {} to machine `{}`", source.name(), vm.name());
+        alone(vm, &doing, async |_| vm.0.storage.flash(source, partition).await).await
     }
 
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {
         let vm = &self.0;
         let partition = Partition::find(partition.as_deref())?;
+        let doing = format!("dumping from machine `{}`", vm.name());
+        alone(vm, &doing, async |config| vm.0.storage.dump(target, partition, &config).await).await
+    }
+}
+
+/// Does what needs a machine that is off, within `flash_timeout`. It ends when the machine is destroyed.
+async fn alone(vm: &Vm, doing: &str, act: impl AsyncFnOnce(QemuConfig) -> Result<()>) -> Result<()> {
+    let in_turn = async {
         let _turn = vm.0.turn.lock().await;
-        vm.refuse_while_running("dumping")?;
+        vm.refuse_while_running(doing)?;
         let config = vm.config();
         let within = config.flash_timeout;
-        match timeout(within.as_duration(), vm.0.storage.dump(target, partition, &config)).await {
-            Ok(dumped) => dumped.with_context(|| format!("dumping from machine `{}`", vm.name())),
-            Err(_) => Err(Error::deadline_exceeded(format!("dumping took longer than {within}"))
+        match timeout(within.as_duration(), act(config)).await {
+            Ok(done) => done.with_context(|| doing),
+            Err(_) => Err(Error::deadline_exceeded(format!("{doing} took longer than {within}"))
                 .with_hint("raise `flash_timeout`")),
         }
+    };
+    tokio::select! {
+        biased;
+        () = vm.0.destroyed.cancelled() => Err(vm.destroyed().context(doing)),
+        done = in_turn => done,
     }
 }

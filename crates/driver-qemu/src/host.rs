@@ -110,11 +110,16 @@ fn is_program(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
+
     use super::*;
     use crate::config::Accel;
 
     #[tokio::test]
     async fn this_host() {
+        if !qemu_available(Arch::X86_64) {
+            return;
+        }
         let config =
             QemuConfig { arch: Some(Architecture::X86_64), accel: Accel::Tcg, ..QemuConfig::default() };
         let facts = HostFacts::probe(&config).await.unwrap();

@@ -2,6 +2,7 @@
 
 use jumpstarter_driver_core::prelude::*;
 
+use crate::config::MemorySize;
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 
 /// The lifecycle of a virtual machine.
@@ -18,10 +19,10 @@ pub trait Machine {
     async fn start(&self) -> Result<()>;
 
     /// Asks the guest over ACPI to shut down, then cuts the power when it does not in time; says which it took.
-    /// Idempotent. Cancelling does not stop the stopping.
+    /// Idempotent; a crashed machine is off after it. Cancelling does not stop the stopping.
     async fn stop(&self) -> Result<StopOutcome>;
 
-    /// Stops the guest's processors. Idempotent.
+    /// Stops the guest's processors; returns when they stand, whoever resumes them next. Idempotent.
     async fn pause(&self) -> Result<()>;
 
     /// Lets a paused guest go on. Idempotent.
@@ -34,11 +35,13 @@ pub trait Machine {
     async fn power_button(&self) -> Result<()>;
 
     /// Cuts the power and removes what the machine holds: process, sockets, overlays, flashed images, seed. Files
-    /// named in the configuration are never touched. After it every call but `state` and `destroy` is refused.
+    /// named in the configuration are never touched. Ends a flash or dump under way. After it `state`, `stop` and
+    /// `destroy` answer, that it is off; every other call is refused with `FailedPrecondition`.
     async fn destroy(&self) -> Result<()>;
 
-    /// Waits until the machine is in `state` and returns it; `timeout` defaults to 60 s.
-    /// `DeadlineExceeded` otherwise; `FailedPrecondition` at once when the machine goes off or crashes instead.
+    /// Waits until the machine is in `state`, were it for a moment, and returns it; `timeout` defaults to 60 s.
+    /// `DeadlineExceeded` otherwise; `FailedPrecondition` at once when the machine goes off or crashes, or is
+    /// destroyed, instead. A machine that is off is waited for: somebody may start it.
     async fn wait_for(&self, state: Phase, timeout: Option<Span>) -> Result<MachineState>;
 
     /// Streams what happens to the machine from now on: changes of state and QEMU's events.
@@ -58,9 +61,10 @@ pub trait QemuSettings {
     async fn get_password(&self) -> Result<String>;
 
     /// Sets the size of the root disk, such as `20G`, from the next power-on. The disk only grows:
-    /// `InvalidArgument` below the size of the image, then or at the power-on.
+    /// below the size of the image, or below what the guest has seen of it, the power-on is refused with
+    /// `InvalidArgument`, until the size is right or another image is flashed.
     async fn set_disk_size(&self, size: ByteSize) -> Result<()>;
 
-    /// Sets the size of the memory, such as `1G`, from the next power-on.
-    async fn set_memory_size(&self, size: ByteSize) -> Result<()>;
+    /// Sets the size of the memory, such as `1G`, from the next power-on. A bare number below 1 MiB is one of MiB.
+    async fn set_memory_size(&self, size: MemorySize) -> Result<()>;
 }

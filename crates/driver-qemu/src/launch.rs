@@ -1,22 +1,22 @@
 //! From a machine to its run: what is on disk before QEMU starts, its command line, its sockets.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_supervise::Command;
 use tokio::net::UnixStream;
 
 use crate::arguments::{Forward, Paths, SocketEnd, command_line};
-use crate::run::{Launch, Run};
+use crate::run::{Launch, Run, Started};
 use crate::seed::Seed;
+use crate::status::RunNumber;
 use crate::vm::{Inner, lock};
 
 /// The VNC socket's name in the machine's folder.
 pub(crate) const VNC_SOCKET: &str = "vnc.sock";
 
-/// Starts QEMU for the machine and connects its console.
-pub(crate) async fn start(machine: &Inner) -> Result<Arc<Run>> {
+/// Starts QEMU for the machine.
+pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
     let config = lock(&machine.config).clone();
     let disks = machine.storage.prepare(&config, &machine.facts).await?;
     let seed = machine.folder.join("seed.img");
@@ -47,10 +47,7 @@ pub(crate) async fn start(machine: &Inner) -> Result<Arc<Run>> {
         .current_dir(std::env::current_dir()?)
         .keep_fd(qemus_qmp)
         .keep_fd(qemus_console);
-    let (run, console) =
-        Run::start(Launch { command, qmp, console }, &machine.status, &config.timeouts).await?;
-    machine.console.power_on(console);
-    Ok(run)
+    Run::start(Launch { command, qmp, console }, run, &machine.status, &config.timeouts).await
 }
 
 /// A connected pair of sockets: ours for Tokio, and QEMU's.

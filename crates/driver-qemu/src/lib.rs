@@ -24,14 +24,15 @@ pub mod qmp;
 mod run;
 mod seed;
 mod state;
+mod status;
 mod storage;
 mod vm;
 mod vsock;
 
 pub use builder::QemuDriver;
 pub use config::{
-    Accel, Architecture, HostForward, HostForwards, OffMode, Partitions, Protocol, QemuConfig, RootWrites,
-    Timeouts,
+    Accel, Architecture, HostForward, HostForwards, MemorySize, OffMode, Partitions, Protocol, QemuConfig,
+    RootWrites, Timeouts,
 };
 pub use disk::QemuImage;
 pub use driver::Qemu;

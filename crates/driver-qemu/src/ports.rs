@@ -36,9 +36,12 @@ pub(crate) struct Forwards {
 impl Forwards {
     pub(crate) fn choose(config: &QemuConfig) -> Result<Self> {
         let mut forwards = Self { all: Vec::new(), chosen: Vec::new() };
+        let fixed: HashSet<u16> = config.hostfwd.iter().map(|(_, forward)| forward.hostport).collect();
         for (name, forward) in config.hostfwd.iter() {
             let port = match forward.hostport {
-                0 => forwards.free_port(forward.hostaddr).with_context(|| format!("hostfwd `{name}`"))?,
+                0 => forwards
+                    .free_port(forward.hostaddr, &RANGE, &fixed)
+                    .with_context(|| format!("hostfwd `{name}`"))?,
                 port => port,
             };
             forwards.all.push(ResolvedForward {
@@ -50,20 +53,26 @@ impl Forwards {
         Ok(forwards)
     }
 
-    fn free_port(&mut self, address: Ipv4Addr) -> Result<u16> {
+    /// A port of `range` that is free, and none of the `fixed` ones, on which QEMU is to listen as well.
+    fn free_port(
+        &mut self,
+        address: Ipv4Addr,
+        range: &std::ops::Range<u16>,
+        fixed: &HashSet<u16>,
+    ) -> Result<u16> {
         let random = RandomState::new();
         let mut held = lock(&HELD);
         let held = held.get_or_insert_with(HashSet::new);
         for attempt in 0..1000_u32 {
-            let span = u64::from(RANGE.end - RANGE.start);
-            let port = RANGE.start + (random.hash_one(attempt) % span) as u16;
-            if !held.contains(&port) && TcpListener::bind((address, port)).is_ok() {
+            let span = u64::from(range.end - range.start);
+            let port = range.start + (random.hash_one(attempt) % span) as u16;
+            if !held.contains(&port) && !fixed.contains(&port) && TcpListener::bind((address, port)).is_ok() {
                 held.insert(port);
                 self.chosen.push(port);
                 return Ok(port);
             }
         }
-        let (start, end) = (RANGE.start, RANGE.end);
+        let (start, end) = (range.start, range.end);
         Err(Error::new(
             ErrorKind::ResourceExhausted,
             format!("no free port on {address} between {start} and {end}"),
@@ -77,5 +86,24 @@ impl Drop for Forwards {
         if let Some(held) = lock(&HELD).as_mut() {
             held.retain(|port| !self.chosen.contains(port));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chosen_port_is_none_of_the_fixed_ones() {
+        let range = 31_000..31_004;
+        let fixed = HashSet::from([31_000, 31_001, 31_003]);
+        let mut forwards = Forwards { all: Vec::new(), chosen: Vec::new() };
+        // Somebody else may listen on the last one.
+        if let Ok(port) = forwards.free_port(Ipv4Addr::LOCALHOST, &range, &fixed) {
+            assert_eq!(port, 31_002);
+        }
+        let all = range.clone().collect();
+        let error = forwards.free_port(Ipv4Addr::LOCALHOST, &range, &all).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
 }

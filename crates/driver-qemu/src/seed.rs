@@ -51,10 +51,21 @@ impl Seed {
         fat::write(&file, "CIDATA", &files).with_context(doing)
     }
 
-    /// The file `meta-data`. Another host name is another instance, for which cloud-init runs again.
+    /// The file `meta-data`. Another host name, user or password is another instance, for which cloud-init runs again;
+    /// the same ones are the same instance, for ever.
     fn meta_data(&self) -> String {
         let hostname = yaml::text(&self.hostname);
-        format!("instance-id: {hostname}\nlocal-hostname: {hostname}\n")
+        format!("instance-id: jumpstarter-{:016x}\nlocal-hostname: {hostname}\n", self.digest())
+    }
+
+    /// FNV-1a, 64 bits, over what the guest is told: the standard library's hashes change between its versions. The
+    /// password itself is on the same disk, so this need not hide it.
+    fn digest(&self) -> u64 {
+        let fields = [self.hostname.as_str(), &self.username, self.password.expose()];
+        let bytes = fields.iter().flat_map(|field| field.bytes().chain([0]));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     /// The file `user-data`.
@@ -80,7 +91,8 @@ mod tests {
     fn what_cloud_init_reads() {
         let seed =
             Seed { hostname: "demo".into(), username: "jumpstarter".into(), password: "it's: #1".into() };
-        assert_eq!(seed.meta_data(), "instance-id: demo\nlocal-hostname: demo\n");
+        let instance = "instance-id: jumpstarter-6136b4f8b7611606\nlocal-hostname: demo\n";
+        assert_eq!(seed.meta_data(), instance);
         insta::assert_snapshot!(seed.user_data(), @"
         #cloud-config
         hostname: demo
@@ -95,6 +107,27 @@ mod tests {
             shell: /bin/sh
         ");
         assert!(!format!("{seed:?}").contains("#1"));
+    }
+
+    #[test]
+    fn what_is_told_makes_the_instance() {
+        let seed = Seed::from(&QemuConfig::default());
+        let other = |change: fn(&mut Seed)| {
+            let mut seed = seed.clone();
+            change(&mut seed);
+            seed.digest()
+        };
+        let digests = [
+            other(|_| {}),
+            other(|seed| seed.hostname.push('x')),
+            other(|seed| seed.username.push('x')),
+            other(|seed| seed.password = "other".into()),
+            // The same letters, elsewhere.
+            other(|seed| (seed.hostname, seed.username) = ("demoj".into(), "umpstarter".into())),
+        ];
+        let different: std::collections::HashSet<_> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len());
+        assert_eq!(other(|_| {}), seed.digest());
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl MachineState {
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Running | Self::Paused)
     }
+
+    /// Whether there is no process any more.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Self::Off | Self::Crashed { .. })
+    }
 }
 
 impl fmt::Display for MachineState {
@@ -103,12 +108,14 @@ impl fmt::Display for Phase {
 pub enum StopOutcome {
     /// It was off already.
     AlreadyOff,
-    /// The guest shut itself down when asked over ACPI.
+    /// The guest shut itself down.
     Graceful,
-    /// The guest did not shut down in time: the power was cut by QMP's `quit`.
+    /// The power was cut by QMP's `quit`: the guest did not shut down in time, was not asked, or somebody hurried.
     Cut,
     /// QEMU did not quit in time either: its process was killed.
     Killed,
+    /// QEMU crashed, or was killed by somebody else, before the guest had shut down; the state says why.
+    Crashed,
 }
 
 impl fmt::Display for StopOutcome {
@@ -116,8 +123,9 @@ impl fmt::Display for StopOutcome {
         f.write_str(match self {
             Self::AlreadyOff => "was off already",
             Self::Graceful => "the guest shut down",
-            Self::Cut => "the guest did not shut down in time: power cut",
+            Self::Cut => "the guest had not shut down: power cut",
             Self::Killed => "QEMU did not quit in time: killed",
+            Self::Crashed => "QEMU crashed before the guest had shut down",
         })
     }
 }

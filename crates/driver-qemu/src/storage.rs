@@ -1,5 +1,6 @@
 //! What the machine boots from: images that were flashed or configured, and the overlays that take the guest's writes.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -70,18 +71,26 @@ pub(crate) struct Storage {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The root image, whose format was told once, when it arrived.
-    root: Option<QemuImage>,
+    /// The root image, whose format was told once, when it arrived; and for a configured one what it was like then.
+    root: Option<(QemuImage, Option<Fingerprint>)>,
     /// The overlay of it and what it was like when the overlay was made.
     overlay: Option<(QemuImage, Fingerprint)>,
+    /// What the variables of the firmware were like when the overlay of them was made.
+    variables: Option<Fingerprint>,
 }
 
 /// Whether a file is still the one that it was.
-type Fingerprint = (u64, Option<SystemTime>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    file: (u64, u64),
+    length: u64,
+    modified: Option<SystemTime>,
+}
 
 fn fingerprint(path: &Path) -> Result<Fingerprint> {
     let metadata = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
-    Ok((metadata.len(), metadata.modified().ok()))
+    let file = (metadata.dev(), metadata.ino());
+    Ok(Fingerprint { file, length: metadata.len(), modified: metadata.modified().ok() })
 }
 
 impl Storage {
@@ -107,13 +116,21 @@ impl Storage {
         if flashed.exists() { Some(flashed) } else { partition.configured(config).map(Path::to_owned) }
     }
 
+    /// The root image. The format of a configured one is told anew when the file was changed; but not when it is the
+    /// guest that changes it, who may have written another format's header.
     fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
-        if let Some(root) = &lock(&self.known).root {
-            return Ok(Some(root.clone()));
+        let known = lock(&self.known).root.clone();
+        if let Some((root, then)) = known {
+            let stays = config.root_writes == RootWrites::Persist;
+            if stays || then.is_none() || then == fingerprint(root.path()).ok() {
+                return Ok(Some(root));
+            }
         }
         let Some(path) = Partition::Root.configured(config) else { return Ok(None) };
+        // First this: what is written between the two is seen the next time.
+        let now = fingerprint(path).context("opening default_partitions.root")?;
         let image = QemuImage::open(path, References::Allow).context("opening default_partitions.root")?;
-        lock(&self.known).root = Some(image.clone());
+        lock(&self.known).root = Some((image.clone(), Some(now)));
         Ok(Some(image))
     }
 
@@ -128,29 +145,48 @@ impl Storage {
 
     /// The firmware: the flashed or configured one, else the host's where the machine has none of its own.
     async fn prepare_boot(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Boot> {
-        let (code, vars) = match (self.existing(Partition::OvmfCode, config)?, facts.target) {
-            (Some(code), _) => (code, self.existing(Partition::OvmfVars, config)?),
-            (None, Architecture::X86_64) => {
-                let bios = self.existing(Partition::Bios, config)?;
-                return Ok(bios.map_or(Boot::BuiltIn, Boot::Bios));
-            }
-            (None, Architecture::Aarch64) => {
-                let firmware = facts.firmware.clone().ok_or_else(|| {
-                    Error::failed_precondition("there is no UEFI firmware for aarch64 on this host")
-                        .with_hint(Firmware::install_hint(facts.target))
-                })?;
-                (firmware.code, self.existing(Partition::OvmfVars, config)?.or(firmware.vars))
-            }
+        let configured_vars = self.existing(Partition::OvmfVars, config)?;
+        let (code, vars) = if let Some(code) = self.existing(Partition::OvmfCode, config)? {
+            (code, configured_vars)
+        } else if let Some(bios) = self.existing(Partition::Bios, config)? {
+            return Ok(Boot::Bios(bios));
+        } else if facts.target == Architecture::X86_64 {
+            return Ok(Boot::BuiltIn);
+        } else {
+            let firmware = facts.firmware.clone().ok_or_else(|| {
+                Error::failed_precondition("there is no UEFI firmware for aarch64 on this host")
+                    .with_hint(Firmware::install_hint(facts.target))
+            })?;
+            (firmware.code, configured_vars.or(firmware.vars))
         };
-        let raw = |path: PathBuf| QemuImage::with_format(path, DiskFormat::Raw);
+        let code = QemuImage::open(code, References::Allow)?;
         let vars = match vars {
             None => None,
-            Some(_) if self.variables().exists() => {
-                Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2))
-            }
-            Some(template) => Some(raw(template).overlay(self.variables(), None).await?),
+            Some(template) => Some(self.prepare_variables(&template).await?),
         };
-        Ok(Boot::Uefi { code: raw(code), vars })
+        Ok(Boot::Uefi { code, vars })
+    }
+
+    /// The overlay of the firmware's variables: the guest's firmware writes them, the template stays.
+    async fn prepare_variables(&self, template: &Path) -> Result<QemuImage> {
+        let now = fingerprint(template)?;
+        let made_then = lock(&self.known).variables.clone();
+        if made_then.as_ref() == Some(&now) && self.variables().exists() {
+            return Ok(QemuImage::with_format(self.variables(), DiskFormat::Qcow2));
+        }
+        if made_then.is_some() {
+            tracing::warn!("{} was changed: the guest's variables are dropped", template.display());
+        }
+        self.drop_variables()?;
+        let template = QemuImage::open(template, References::Allow)?;
+        let overlay = template.overlay(self.variables(), None).await?;
+        lock(&self.known).variables = Some(now);
+        Ok(overlay)
+    }
+
+    fn drop_variables(&self) -> Result<()> {
+        lock(&self.known).variables = None;
+        remove(&self.variables())
     }
 
     /// The file of a partition, which has to be there if one is named.
@@ -167,11 +203,7 @@ impl Storage {
         let size = base.virtual_size().await.context("opening the root disk")?;
         let wanted = config.disk_size.map(ByteSize::as_bytes);
         if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
-            let (wanted, size) = (ByteSize::bytes(wanted), ByteSize::bytes(size));
-            return Err(Error::invalid_argument(format!(
-                "disk_size {wanted} is less than the root image's {size}"
-            ))
-            .with_hint("a disk only grows; flash a smaller image, or leave `disk_size` out"));
+            return Err(too_small(wanted, "root image's", size));
         }
         if config.root_writes == RootWrites::Persist {
             if let Some(wanted) = wanted.filter(|wanted| *wanted > size) {
@@ -186,10 +218,13 @@ impl Storage {
             && overlay.path().exists()
         {
             if then == now {
-                if let Some(wanted) = wanted
-                    && overlay.virtual_size().await? < wanted
-                {
-                    overlay.resize(wanted, Shrink::Refuse).await?;
+                let shown = overlay.virtual_size().await?;
+                match wanted {
+                    Some(wanted) if wanted > shown => overlay.resize(wanted, Shrink::Refuse).await?,
+                    Some(wanted) if wanted.div_ceil(512) < shown.div_ceil(512) => {
+                        return Err(too_small(wanted, "size that the guest has seen,", shown));
+                    }
+                    _ => {}
                 }
                 return Ok(overlay);
             }
@@ -213,17 +248,17 @@ impl Storage {
         let cleanup = RemoveOnDrop(&incoming);
         write_image(source, &incoming, WriteOptions::default()).await?;
         let destination = self.flashed(partition);
+        // Looked at before it replaces the old one: an image that refers to files of the host is refused.
+        let format = QemuImage::open(&incoming, References::Refuse)?.format();
         if partition == Partition::Root {
-            // Looked at before it replaces the old one: an image that refers to files of the host is refused.
-            let format = QemuImage::open(&incoming, References::Refuse)?.format();
             std::fs::rename(&incoming, &destination)?;
-            lock(&self.known).root = Some(QemuImage::with_format(&destination, format));
+            lock(&self.known).root = Some((QemuImage::with_format(&destination, format), None));
             self.drop_overlay()?;
         } else {
             std::fs::rename(&incoming, &destination)?;
         }
         if matches!(partition, Partition::OvmfVars | Partition::OvmfCode) {
-            remove(&self.variables())?;
+            self.drop_variables()?;
         }
         drop(cleanup);
         Ok(())
@@ -234,6 +269,21 @@ impl Storage {
         self.folder.join("variables.qcow2")
     }
 
+    /// The root disk as the guest will see it at the next power-on.
+    fn root_as_seen(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
+        let Some(base) = self.root(config)? else { return Ok(None) };
+        let overlay = lock(&self.known).overlay.clone();
+        Ok(Some(match overlay {
+            // Over a base that was changed, an overlay shows a mixture of both: it is dropped then.
+            Some((overlay, then))
+                if config.root_writes == RootWrites::Overlay && then == fingerprint(base.path())? =>
+            {
+                overlay
+            }
+            _ => base,
+        }))
+    }
+
     /// Reads a partition as the guest sees it: the root disk as raw bytes with the guest's writes.
     pub(crate) async fn dump(
         &self,
@@ -242,17 +292,14 @@ impl Storage {
         config: &QemuConfig,
     ) -> Result<()> {
         let disk = match partition {
-            Partition::Root => {
-                let overlay = lock(&self.known).overlay.clone();
-                match overlay {
-                    Some((overlay, _)) if config.root_writes == RootWrites::Overlay => Some(overlay),
-                    _ => self.root(config)?,
-                }
-            }
+            Partition::Root => self.root_as_seen(config)?,
             Partition::OvmfVars if self.variables().exists() => {
                 Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2))
             }
-            _ => self.existing(partition, config)?.map(|path| QemuImage::with_format(path, DiskFormat::Raw)),
+            _ => {
+                let file = self.existing(partition, config)?;
+                file.map(|path| QemuImage::open(path, References::Allow)).transpose()?
+            }
         };
         let disk = disk.ok_or_else(|| nothing_in(partition))?;
         if disk.format() == DiskFormat::Raw {
@@ -266,6 +313,12 @@ impl Storage {
         drop(cleanup);
         outcome
     }
+}
+
+fn too_small(wanted: u64, what: &str, size: u64) -> Error {
+    let (wanted, size) = (ByteSize::bytes(wanted), ByteSize::bytes(size));
+    Error::invalid_argument(format!("disk_size {wanted} is less than the {what} {size}"))
+        .with_hint("a disk only grows; flash a smaller image, or leave `disk_size` out")
 }
 
 fn nothing_in(partition: Partition) -> Error {
@@ -292,3 +345,6 @@ impl Drop for RemoveOnDrop<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

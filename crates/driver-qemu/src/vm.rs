@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use jumpstarter_supervise::RuntimeDir;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::builder::NameGuard;
 use crate::config::{OffMode, QemuConfig};
@@ -20,8 +20,9 @@ use crate::host::HostFacts;
 use crate::interface::Machine;
 use crate::launch;
 use crate::ports::Forwards;
-use crate::run::{Run, Status};
+use crate::run::{KILL_WITHIN, QUOTED_LINES, Run, with_console};
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
+use crate::status::{STATE, Status};
 use crate::storage::Storage;
 use crate::vsock;
 
@@ -58,8 +59,10 @@ pub(crate) struct Inner {
     pub(crate) config: Mutex<QemuConfig>,
     pub(crate) facts: HostFacts,
     pub(crate) vsock_cid: Option<u32>,
+    /// Where the sockets are.
     pub(crate) folder: PathBuf,
-    directory: Mutex<Option<RuntimeDir>>,
+    /// The private folders, each with all that is in it: of the sockets, and of the images where that is another one.
+    folders: Mutex<Vec<RuntimeDir>>,
     pub(crate) storage: Storage,
     pub(crate) forwards: Forwards,
     pub(crate) console: Console,
@@ -68,7 +71,8 @@ pub(crate) struct Inner {
     run: Mutex<Option<Arc<Run>>>,
     /// Held by what may not happen at once: starting, flashing, dumping, destroying.
     pub(crate) turn: tokio::sync::Mutex<()>,
-    destroyed: AtomicBool,
+    /// Cancelled when the machine is destroyed, and with it what is under way.
+    pub(crate) destroyed: CancellationToken,
     taken_name: Mutex<Option<NameGuard>>,
 }
 
@@ -80,8 +84,8 @@ impl Vm {
     /// Makes a machine that is off: finds QEMU and the accelerator, chooses free ports, makes its private folder.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work; `NotFound` where QEMU is not installed;
-    /// `FailedPrecondition` where the asked-for accelerator does not work here. Nothing is left behind.
+    /// `InvalidArgument` for a configuration that cannot work; `FailedPrecondition` where QEMU is not installed, or
+    /// where the asked-for accelerator does not work here. Nothing is left behind.
     pub async fn create(name: impl Into<String>, config: QemuConfig) -> Result<Self> {
         Self::create_named(name.into(), config, None).await
     }
@@ -99,9 +103,17 @@ impl Vm {
         }
         let facts = HostFacts::probe(&config).await.with_context(|| format!("preparing machine `{name}`"))?;
         let forwards = Forwards::choose(&config)?;
-        let directory = RuntimeDir::create("qemu").with_context(|| format!("preparing machine `{name}`"))?;
-        let folder = directory.path().to_owned();
-        let storage = Storage::new(&folder);
+        let doing = || format!("preparing machine `{name}`");
+        let sockets = RuntimeDir::create("qemu").with_context(doing)?;
+        let folder = sockets.path().to_owned();
+        // Where TMPDIR is too long for sockets they are elsewhere, on what may be a small file system in memory.
+        let images = match sockets.is_for_files() {
+            true => None,
+            false => RuntimeDir::create_for_files("qemu")
+                .inspect_err(|error| tracing::warn!("the images go where the sockets are: {error}"))
+                .ok(),
+        };
+        let storage = Storage::new(images.as_ref().map_or(&*folder, RuntimeDir::path));
         storage.inspect_defaults(&config)?;
         Ok(Self(Arc::new(Inner {
             name,
@@ -109,14 +121,14 @@ impl Vm {
             vsock_cid: vsock::choose_cid(&facts),
             facts,
             folder,
-            directory: Mutex::new(Some(directory)),
+            folders: Mutex::new(images.into_iter().chain([sockets]).collect()),
             storage,
             forwards,
             console: Console::new(),
             status: Status::new(),
             run: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
-            destroyed: AtomicBool::new(false),
+            destroyed: CancellationToken::new(),
             taken_name: Mutex::new(taken),
         })))
     }
@@ -169,17 +181,18 @@ impl Vm {
     /// The run that is under way. One that is over is let go, and with it what it held.
     pub(crate) fn running(&self) -> Option<Arc<Run>> {
         let mut run = lock(&self.0.run);
-        if run.as_ref().is_some_and(|run| !run.is_running()) {
+        if run.as_ref().is_some_and(|run| !run.is_live()) {
             *run = None;
         }
         run.clone()
     }
 
     fn usable(&self) -> Result<()> {
-        if self.0.destroyed.load(Ordering::SeqCst) {
-            return Err(Error::failed_precondition(format!("machine `{}` is destroyed", self.0.name)));
-        }
-        Ok(())
+        if self.0.destroyed.is_cancelled() { Err(self.destroyed()) } else { Ok(()) }
+    }
+
+    pub(crate) fn destroyed(&self) -> Error {
+        Error::failed_precondition(format!("machine `{}` is destroyed", self.0.name))
     }
 
     /// The run of a machine that is up, or why there is none.
@@ -220,56 +233,84 @@ impl Vm {
         }
     }
 
-    /// Cuts the power as pulling a plug does: QMP's `quit`, then SIGKILL. Idempotent; hurries a `stop` under way.
+    /// Cuts the power as pulling a plug does: QMP's `quit`, then SIGKILL. Idempotent; hurries a `stop` under way, and
+    /// waits for a start under way. A crashed machine is off after it.
     ///
     /// # Errors
     /// `Internal` when QEMU cannot be stopped.
     pub async fn cut(&self) -> Result<StopOutcome> {
-        if let Some(run) = self.running() {
-            return run.cut().await;
+        match self.stoppable().await {
+            Some(run) => run.cut().await,
+            None => Ok(StopOutcome::AlreadyOff),
         }
-        // A start may be under way: its run appears before it gives up its turn.
-        let _turn = self.0.turn.lock().await;
-        let outcome = match self.running() {
-            Some(run) => run.cut().await?,
-            None => StopOutcome::AlreadyOff,
-        };
-        if matches!(self.0.status.get(), MachineState::Crashed { .. }) {
-            self.0.status.set(MachineState::Off);
-        }
-        Ok(outcome)
     }
 
-    /// Waits until the machine is in `phase`. Ends at once when it dies instead, or is in a state that leads nowhere.
-    async fn reach(&self, phase: Phase, doing: &str, within: Duration) -> Result<MachineState> {
-        let mut states = self.0.status.watch();
-        let name = &self.0.name;
+    /// The run that is to be stopped. Waits for nothing but a start that is under way; where nothing runs or starts, a
+    /// crash is cleared.
+    async fn stoppable(&self) -> Option<Arc<Run>> {
+        if let Some(run) = self.running() {
+            return Some(run);
+        }
+        if !self.0.status.get().is_over() {
+            // A start is under way: its run appears before it gives up its turn.
+            let _turn = self.0.turn.lock().await;
+            if let Some(run) = self.running() {
+                return Some(run);
+            }
+        }
+        self.0.status.clear_crash();
+        None
+    }
+
+    /// Executes a QMP command of a machine that is up, and lets the state follow.
+    async fn command<C: qapi::Command + Send + Sync + 'static>(&self, doing: &str, command: C) -> Result<()> {
+        let run = self.up(doing)?;
+        run.execute_and_settle(command).await.map_err(|error| {
+            let error = error.context(format!("cannot {doing} machine `{}`", self.0.name));
+            with_console(error, &self.0.console.last_lines(QUOTED_LINES))
+        })
+    }
+
+    /// Waits until the machine is in `phase`, were it for a moment. Ends at once when it dies instead, or is in a state
+    /// that leads nowhere.
+    async fn reach(&self, phase: Phase, within: Duration) -> Result<MachineState> {
+        let (doing, name) = (format!("waiting for `{phase}`"), &self.0.name);
+        // From here on no change is missed.
+        let mut events = self.0.status.events();
         let arrive = async {
             let mut was_up = false;
+            let mut state = self.0.status.get();
             loop {
-                let state = states.borrow_and_update().clone();
                 if state.phase() == phase {
                     return Ok(state);
                 }
-                let dead = matches!(state.phase(), Phase::Off | Phase::Crashed);
-                if dead && (was_up || phase == Phase::Off) {
+                if state.is_over() && (was_up || phase == Phase::Off) {
                     return Err(Error::failed_precondition(format!("{doing}: machine `{name}` is {state}")));
                 }
-                was_up |= !dead;
-                states.changed().await.map_err(|_| Error::internal("the machine is gone"))?;
+                was_up |= !state.is_over();
+                state = loop {
+                    match events.recv().await {
+                        Ok(event) if event.name == STATE => break event.state,
+                        Ok(_) => {}
+                        // Some were missed after all.
+                        Err(_) => break self.0.status.get(),
+                    }
+                };
             }
         };
-        timeout(within, arrive).await.unwrap_or_else(|_| {
+        let arrive = async {
+            tokio::select! {
+                biased;
+                arrived = timeout(within, arrive) => arrived,
+                () = self.0.destroyed.cancelled() => Ok(Err(self.destroyed())),
+            }
+        };
+        let outcome = arrive.await.unwrap_or_else(|_| {
             let (state, within) = (self.0.status.get(), Span::from(within));
-            let lines = self.0.console.last_lines(5);
-            let said = if lines.is_empty() {
-                String::new()
-            } else {
-                format!("; its console's last lines:\n{lines}")
-            };
-            let message = format!("{doing}: machine `{name}` is still {state} after {within}{said}");
+            let message = format!("{doing}: machine `{name}` is still {state} after {within}");
             Err(Error::deadline_exceeded(message))
-        })
+        });
+        outcome.map_err(|error| with_console(error, &self.0.console.last_lines(QUOTED_LINES)))
     }
 }
 
@@ -291,83 +332,86 @@ impl Machine for Vm {
     async fn start(&self) -> Result<()> {
         let _turn = self.0.turn.lock().await;
         self.usable()?;
+        let name = &self.0.name;
         if let Some(run) = self.running() {
             if self.0.status.get().is_up() {
                 return Ok(());
             }
             // On its way down: the new run begins where the old one has ended.
-            run.ended().await;
+            let timeouts = self.config().timeouts;
+            let within = timeouts.shutdown.as_duration() + timeouts.quit.as_duration() + KILL_WITHIN;
+            if timeout(within, run.over()).await.is_err() {
+                let (state, within) = (self.0.status.get(), Span::from(within));
+                return Err(Error::deadline_exceeded(format!(
+                    "starting machine `{name}`: it is still {state} after {within}"
+                ))
+                .with_hint("cut its power first"));
+            }
         }
-        let run =
-            launch::start(&self.0).await.with_context(|| format!("starting machine `{}`", self.0.name))?;
-        *lock(&self.0.run) = Some(run);
+        let starting = self.0.status.begin();
+        let started = launch::start(&self.0, starting.run()).await;
+        let started = started.with_context(|| format!("starting machine `{name}`"))?;
+        // Who sees that the machine is up finds its run and its console.
+        *lock(&self.0.run) = Some(started.run.clone());
+        self.0.console.power_on(started.console);
+        started.following.begin(started.run, starting);
         Ok(())
     }
 
     async fn stop(&self) -> Result<StopOutcome> {
-        match self.running() {
+        match self.stoppable().await {
             Some(run) => run.stop().await,
-            None => {
-                let _turn = self.0.turn.lock().await;
-                match self.running() {
-                    Some(run) => run.stop().await,
-                    None => Ok(StopOutcome::AlreadyOff),
-                }
-            }
+            None => Ok(StopOutcome::AlreadyOff),
         }
     }
 
     async fn pause(&self) -> Result<()> {
-        let run = self.up("pause")?;
-        run.execute(qapi::qmp::stop {}).await?;
-        self.reach(Phase::Paused, "pausing", run.command_deadline()).await.map(drop)
+        self.command("pause", qapi::qmp::stop {}).await
     }
 
     async fn resume(&self) -> Result<()> {
-        let run = self.up("resume")?;
-        run.execute(qapi::qmp::cont {}).await?;
-        self.reach(Phase::Running, "resuming", run.command_deadline()).await.map(drop)
+        self.command("resume", qapi::qmp::cont {}).await
     }
 
     async fn reset(&self) -> Result<()> {
-        self.up("reset")?.execute(qapi::qmp::system_reset {}).await.map(drop)
+        self.command("reset", qapi::qmp::system_reset {}).await
     }
 
     async fn power_button(&self) -> Result<()> {
-        self.up("press the power button of")?.execute(qapi::qmp::system_powerdown {}).await.map(drop)
+        self.command("press the power button of", qapi::qmp::system_powerdown {}).await
     }
 
     async fn destroy(&self) -> Result<()> {
-        self.0.destroyed.store(true, Ordering::SeqCst);
+        self.0.destroyed.cancel();
         self.cut().await?;
         let _turn = self.0.turn.lock().await;
         self.0.console.end();
         lock(&self.0.run).take();
         lock(&self.0.taken_name).take();
-        let directory = lock(&self.0.directory).take();
-        match directory {
-            // Images may be large: removing them must not hold up other tasks.
-            Some(directory) => tokio::task::spawn_blocking(move || directory.close())
-                .await
-                .map_err(|error| Error::internal("removing the machine's folder").with_source(error))?
-                .context("ending a machine"),
-            None => Ok(()),
-        }
+        let folders = std::mem::take(&mut *lock(&self.0.folders));
+        // Images may be large: removing them must not hold up other tasks.
+        let removing =
+            tokio::task::spawn_blocking(move || folders.into_iter().try_for_each(RuntimeDir::close));
+        removing
+            .await
+            .map_err(|error| Error::internal("removing the machine's folders").with_source(error))?
+            .context("ending a machine")
     }
 
     async fn wait_for(&self, state: Phase, timeout: Option<Span>) -> Result<MachineState> {
-        let within = timeout.map_or(DEFAULT_WAIT, Span::as_duration);
-        self.reach(state, &format!("waiting for `{state}`"), within).await
+        self.usable()?;
+        self.reach(state, timeout.map_or(DEFAULT_WAIT, Span::as_duration)).await
     }
 
     async fn events(&self) -> Result<ValueStream<MachineEvent>> {
+        self.usable()?;
         // Holds the events' channel only, not the machine: a forgotten stream keeps no machine alive.
         let (receiver, state) = (self.0.status.events(), self.0.status.watch());
         let stream = futures_util::stream::unfold((receiver, state), |(mut receiver, state)| async move {
             let event = match receiver.recv().await {
                 Ok(event) => event,
                 Err(RecvError::Lagged(count)) => {
-                    let state = state.borrow().clone();
+                    let state = state.borrow().state.clone();
                     MachineEvent { name: "LOST".to_owned(), state, data: json!({ "count": count }) }
                 }
                 Err(RecvError::Closed) => return None,

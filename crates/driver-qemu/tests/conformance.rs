@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{Machine, Qemu, QemuConfig, QemuSettings};
 use jumpstarter_driver_testkit::conformance;
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 
 /// Defines a driver that is one child of a machine, so that the suite can run on it.
 macro_rules! part {
@@ -92,14 +93,18 @@ impl Serial for ConsolePart {
 
 conformance!(
     mod whole, QemuConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } },
-    [custom Machine, custom QemuSettings], deadline: 120 s
+    [custom Machine, custom QemuSettings], deadline: 120 s,
+    needs: || qemu_available(Arch::X86_64)
 );
 conformance!(
-    mod plug, PowerConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } }, [power], deadline: 120 s
+    mod plug, PowerConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } }, [power], deadline: 120 s,
+    needs: || qemu_available(Arch::X86_64)
 );
 conformance!(
-    mod images, FlasherConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } }, [flasher], deadline: 120 s
+    mod images, FlasherConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } }, [flasher], deadline: 120 s,
+    needs: || qemu_available(Arch::X86_64)
 );
 conformance!(
-    mod console, ConsoleConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } }, [serial], deadline: 120 s
+    mod console, ConsoleConfig, { "arch": "x86_64", "accel": "tcg", "mem": "64M", "timeouts": { "shutdown": "1s" } }, [serial], deadline: 120 s,
+    needs: || qemu_available(Arch::X86_64)
 );

@@ -49,23 +49,6 @@ async fn a_guest_that_ignores_the_button_is_cut() {
 }
 
 #[tokio::test]
-async fn off_hurries_a_stop_that_waits() {
-    if !can_run() {
-        return;
-    }
-    let fixture = pico_machine(|config| config.timeouts.shutdown = Span::seconds(3600)).await;
-    fixture.vm.start().await.unwrap();
-    let mut console = fixture.logged_in().await;
-    ask(&mut console, pico::command::IGNORE_POWER_BUTTON, pico::IGNORE_LINE).await;
-    let vm = fixture.vm.clone();
-    let stopping = tokio::spawn(async move { vm.stop().await });
-    fixture.vm.wait_for(Phase::Stopping, None).await.unwrap();
-    fixture.vm.cut().await.unwrap();
-    assert_eq!(state(&fixture.vm).await, MachineState::Off);
-    tokio::time::timeout(SOON, stopping).await.unwrap().unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn on_works_again_after_a_power_off_by_the_guest_and_after_a_crash() {
     if !can_run() {
         return;

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Command, StopPlan};
 
 use super::*;
@@ -95,7 +96,7 @@ fn aarch64_by_uefi_with_everything() {
             code: image("/f/code", DiskFormat::Raw),
             vars: Some(image("/f/vars", DiskFormat::Qcow2)),
         },
-        root: Some(image("/dev/sdx", DiskFormat::Raw)),
+        root: Some(image("/disks/b", DiskFormat::Raw).on_block_device()),
         vsock_cid: Some(7),
         ..paths()
     };
@@ -124,7 +125,7 @@ fn aarch64_by_uefi_with_everything() {
     -device virtio-gpu-pci
     -device virtio-keyboard-pci
     -device virtio-tablet-pci
-    -blockdev driver=raw,node-name=root,discard=unmap,file.discard=unmap,file.driver=host_device,file.filename=/dev/sdx
+    -blockdev driver=raw,node-name=root,discard=unmap,file.discard=unmap,file.driver=host_device,file.filename=/disks/b
     -device virtio-blk-pci,drive=root,bootindex=1
     -blockdev driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=/run/m/seed
     -device virtio-blk-pci,drive=seed
@@ -161,6 +162,9 @@ fn what_depends_on_the_host_and_the_configuration() {
     check(&plain, &no_vsock, &with_cid, "-cpu host", "vsock");
     let bare = Paths { root: None, seed: None, boot: Boot::Bios("/a,b".into()), ..paths() };
     check(&plain, &x86, &bare, "-bios /a,b", "virtio-blk");
+    let in_memory = QemuImage::with_format("/dev/shm/root", DiskFormat::Raw);
+    let in_memory = Paths { root: Some(in_memory), ..paths() };
+    check(&plain, &x86, &in_memory, "file.driver=file,file.filename=/dev/shm/root", "host_device");
 }
 
 /// Starts the real QEMU, without letting the guest run, and asks it for its state.
@@ -174,7 +178,7 @@ async fn check_started(arch: Architecture, boot: Boot, folder: &Path) {
     };
     let facts = match HostFacts::probe(&config).await {
         Ok(facts) => facts,
-        Err(error) => return eprintln!("skipped: {}", error.report()),
+        Err(error) => return skip(&error.report()),
     };
     let base = QemuImage::create(folder.join(format!("base-{}", arch.name())), DiskFormat::Raw, 1 << 20)
         .await
@@ -222,7 +226,7 @@ async fn qemu_takes_it() {
     check_started(Architecture::X86_64, Boot::BuiltIn, folder.path()).await;
     for arch in [Architecture::X86_64, Architecture::Aarch64] {
         let Some(firmware) = Firmware::find(arch) else {
-            eprintln!("skipped: there is no UEFI firmware for {}", arch.name());
+            skip(&format!("there is no UEFI firmware for {}", arch.name()));
             continue;
         };
         let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available, qemu_img_available};
 use jumpstarter_supervise::StopPlan;
 
 use super::*;
@@ -20,6 +21,9 @@ fn raw(folder: &Path, name: &str, size: u64, text: &[u8]) -> QemuImage {
 
 #[tokio::test]
 async fn every_format_is_created_and_recognised() {
+    if !qemu_img_available() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     for format in DiskFormat::ALL {
         let path = folder.path().join(format.name());
@@ -38,6 +42,9 @@ async fn every_format_is_created_and_recognised() {
 
 #[tokio::test]
 async fn what_we_write_is_what_qemu_img_reads() {
+    if !qemu_img_available() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let base = raw(folder.path(), "base, with: a comma", 3 * MIB, b"hello");
     for (size, expected) in
@@ -74,6 +81,9 @@ async fn what_we_write_is_what_qemu_img_reads() {
 
 #[tokio::test]
 async fn an_image_that_refers_to_the_hosts_files_is_refused() {
+    if !qemu_img_available() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &Path, expected: &str| {
         let error = QemuImage::open(path, References::Refuse).unwrap_err();
@@ -112,6 +122,9 @@ async fn an_image_that_refers_to_the_hosts_files_is_refused() {
 
 #[tokio::test]
 async fn sizes_change_and_nothing_is_cut_off_unasked() {
+    if !qemu_img_available() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let disk = raw(folder.path(), "disk", 2 * MIB, b"x");
     let qcow2 = QemuImage::create(folder.path().join("qcow2"), DiskFormat::Qcow2, 2 * MIB).await.unwrap();
@@ -129,6 +142,9 @@ async fn sizes_change_and_nothing_is_cut_off_unasked() {
 
 #[tokio::test]
 async fn saved_in_other_formats() {
+    if !qemu_img_available() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let disk = raw(folder.path(), "disk", 2 * MIB, &b"compressible ".repeat(50_000));
     let mut sizes = Vec::new();
@@ -156,6 +172,9 @@ async fn saved_in_other_formats() {
 
 #[tokio::test]
 async fn what_is_missing_or_damaged() {
+    if !qemu_img_available() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let missing = QemuImage::with_format(folder.path().join("missing"), DiskFormat::Qcow2);
     assert_eq!(missing.info().await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -177,6 +196,9 @@ async fn what_is_missing_or_damaged() {
 
 #[tokio::test]
 async fn an_image_in_use_is_refused() {
+    if !qemu_img_available() || !qemu_available(Arch::X86_64) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let image = QemuImage::create(folder.path().join("disk"), DiskFormat::Qcow2, MIB).await.unwrap();
     let (ready, qemu_end) = std::os::unix::net::UnixStream::pair().unwrap();

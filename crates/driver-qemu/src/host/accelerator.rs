@@ -1,7 +1,9 @@
 //! What executes the guest's instructions: chosen from facts, with the reason.
 //!
 //! That /dev/kvm opens says little: it does on hosts that are virtual machines themselves and were given no
-//! virtualisation, where guests then hang. So on x86_64 the processor must have it as well.
+//! virtualisation, where guests then hang. So on x86_64 the processor must have it as well. On aarch64 nothing of
+//! user space tells: there an openable /dev/kvm is believed, and no virtual CPU is tried; where guests hang all the same,
+//! `accel: tcg` is the remedy.
 
 use std::fmt;
 use std::fs::{self, File};

@@ -1,0 +1,95 @@
+//! How a run is ended: by the guest when it is asked, by QMP's `quit`, or by SIGKILL.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_supervise::StopPlan;
+use tokio::time::timeout;
+
+use super::{KILL_WITHIN, Run};
+use crate::state::{MachineState, StopOutcome};
+
+impl Run {
+    /// Asks the guest over ACPI, then quits, then kills. Goes on when the caller is cancelled.
+    pub(crate) async fn stop(self: &Arc<Self>) -> Result<StopOutcome> {
+        let paused = self.is_stopping_from() == Some(MachineState::Paused);
+        let (asked, quit, kill) = (self.clone(), self.clone(), self.clone());
+        let powerdown = async move {
+            if paused {
+                // A guest that does not run cannot hear the button.
+                asked.execute(qapi::qmp::cont {}).await?;
+            }
+            asked.execute(qapi::qmp::system_powerdown {}).await.map(drop)
+        };
+        let in_vain = async move {
+            // The plan's last step, SIGKILL, follows at once.
+            kill.killed.store(true, Ordering::SeqCst);
+            Err::<(), _>("it is killed")
+        };
+        let plan = StopPlan::new()
+            .ask("power button", self.timeouts.shutdown.as_duration(), powerdown)
+            .ask("quit", self.timeouts.quit.as_duration(), async move { quit.quit().await })
+            .ask("kill", Duration::from_secs(1), in_vain)
+            .kill_within(KILL_WITHIN);
+        self.child.stop(plan).await.map_err(crate::from_supervise)?;
+        self.over().await;
+        Ok(self.outcome())
+    }
+
+    /// Cuts the power: quits, then kills. Hurries a `stop` that is under way. Goes on when the caller is cancelled.
+    pub(crate) async fn cut(self: &Arc<Self>) -> Result<StopOutcome> {
+        self.is_stopping_from();
+        let run = self.clone();
+        let cutting = tokio::spawn(async move {
+            let quit = async {
+                drop(run.quit().await);
+                run.child.wait().await
+            };
+            if timeout(run.timeouts.quit.as_duration(), quit).await.is_err() {
+                run.killed.store(true, Ordering::SeqCst);
+                run.child.kill();
+            }
+            run.over().await;
+            run.outcome()
+        });
+        cutting.await.map_err(|error| Error::internal("cutting the power").with_source(error))
+    }
+
+    /// Makes the state `Stopping`, unless the run is over, and tells what it was.
+    fn is_stopping_from(&self) -> Option<MachineState> {
+        let mut was = None;
+        self.status.change(self.number, |state| {
+            was = Some(state.clone());
+            Some(MachineState::Stopping)
+        });
+        was
+    }
+
+    async fn quit(&self) -> Result<()> {
+        if self.child.is_running() {
+            self.cut.store(true, Ordering::SeqCst);
+        }
+        self.execute(qapi::qmp::quit {}).await.map(drop)
+    }
+
+    /// Kills without waiting: for `Drop`.
+    pub(crate) fn kill(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        self.child.kill();
+    }
+
+    /// How the run, which is over, was ended.
+    fn outcome(&self) -> StopOutcome {
+        if self.guest_shut_down.load(Ordering::SeqCst) {
+            StopOutcome::Graceful
+        } else if self.killed.load(Ordering::SeqCst) {
+            StopOutcome::Killed
+        } else if self.crashed.load(Ordering::SeqCst) {
+            StopOutcome::Crashed
+        } else {
+            StopOutcome::Cut
+        }
+    }
+}

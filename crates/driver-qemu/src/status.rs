@@ -1,0 +1,219 @@
+//! The state and the events of a machine, over all of its runs. A change belongs to one run, and is made only while that
+//! run is the machine's and has not ended: nothing that comes late can undo what the next run says.
+
+use serde_json::Value;
+use tokio::sync::{broadcast, watch};
+
+use crate::state::{MachineEvent, MachineState, Phase};
+
+/// How many events a slow reader may be behind before it loses the oldest.
+const EVENT_BACKLOG: usize = 1024;
+
+/// The name of the event of a change of state.
+pub(crate) const STATE: &str = "STATE";
+
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    current: watch::Sender<Current>,
+    events: broadcast::Sender<MachineEvent>,
+}
+
+/// What a machine is doing, and in which of its runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) state: MachineState,
+    run: RunNumber,
+}
+
+/// One run of a machine, counted from its first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunNumber(u64);
+
+impl Current {
+    /// Whether that run is under way. Its final state is its end: nothing comes between the two.
+    fn is_live(&self, run: RunNumber) -> bool {
+        self.run == run && !self.state.is_over()
+    }
+}
+
+impl Status {
+    pub(crate) fn new() -> Self {
+        let current = Current { state: MachineState::Off, run: RunNumber(0) };
+        Self { current: watch::Sender::new(current), events: broadcast::Sender::new(EVENT_BACKLOG) }
+    }
+
+    pub(crate) fn get(&self) -> MachineState {
+        self.current.borrow().state.clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Current> {
+        self.current.subscribe()
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<MachineEvent> {
+        self.events.subscribe()
+    }
+
+    /// A new run begins. It is over when what is returned is dropped before [`Starting::succeeded`].
+    pub(crate) fn begin(&self) -> Starting {
+        let mut run = RunNumber(0);
+        self.current.send_modify(|current| {
+            run = RunNumber(current.run.0 + 1);
+            *current = Current { state: MachineState::Starting, run };
+            self.tell_state(&current.state);
+        });
+        Starting { status: self.clone(), run, succeeded: false }
+    }
+
+    /// Makes the change that `next` says, if any, unless the run is over.
+    pub(crate) fn change(&self, run: RunNumber, next: impl FnOnce(&MachineState) -> Option<MachineState>) {
+        self.current.send_if_modified(|current| {
+            let next = if current.is_live(run) { next(&current.state) } else { None };
+            self.replace(current, next)
+        });
+    }
+
+    /// As [`Status::change`], with an event of QEMU's as the cause: readers get it with the state after it, and then
+    /// the change.
+    pub(crate) fn happened(
+        &self,
+        run: RunNumber,
+        name: &str,
+        data: &Value,
+        next: impl FnOnce(&MachineState) -> Option<MachineState>,
+    ) {
+        self.current.send_if_modified(|current| {
+            let next = if current.is_live(run) { next(&current.state) } else { None };
+            let after = next.as_ref().unwrap_or(&current.state);
+            self.tell(MachineEvent { name: name.to_owned(), state: after.clone(), data: data.clone() });
+            self.replace(current, next)
+        });
+    }
+
+    /// A crash that was seen: the machine is off.
+    pub(crate) fn clear_crash(&self) {
+        self.current.send_if_modified(|current| {
+            let crashed = current.state.phase() == Phase::Crashed;
+            self.replace(current, crashed.then_some(MachineState::Off))
+        });
+    }
+
+    pub(crate) fn is_live(&self, run: RunNumber) -> bool {
+        self.current.borrow().is_live(run)
+    }
+
+    /// Waits until the run has its final state.
+    pub(crate) async fn over(&self, run: RunNumber) {
+        let mut current = self.current.subscribe();
+        // The channel cannot be closed: we have its sender.
+        drop(current.wait_for(|current| !current.is_live(run)).await);
+    }
+
+    fn replace(&self, current: &mut Current, next: Option<MachineState>) -> bool {
+        match next {
+            Some(next) if next != current.state => {
+                current.state = next;
+                self.tell_state(&current.state);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn tell_state(&self, state: &MachineState) {
+        tracing::info!(%state, "machine");
+        self.tell(MachineEvent { name: STATE.to_owned(), state: state.clone(), data: Value::Null });
+    }
+
+    fn tell(&self, event: MachineEvent) {
+        // No reader is not an error.
+        drop(self.events.send(event));
+    }
+}
+
+/// A run that is starting; dropped, it is over, and the machine off.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    status: Status,
+    run: RunNumber,
+    succeeded: bool,
+}
+
+impl Starting {
+    pub(crate) fn run(&self) -> RunNumber {
+        self.run
+    }
+
+    /// QEMU answers: from here on its monitor task ends the run.
+    pub(crate) fn succeeded(mut self, state: MachineState) {
+        self.succeeded = true;
+        // Who hurried to stop it stays right.
+        self.status.change(self.run, |now| (*now == MachineState::Starting).then_some(state));
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            self.status.change(self.run, |_| Some(MachineState::Off));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_late_changes_nothing() {
+        let status = Status::new();
+        let starting = status.begin();
+        let first = starting.run();
+        starting.succeeded(MachineState::Running);
+        assert!(status.is_live(first));
+        status.change(first, |_| Some(MachineState::Off));
+        assert!(!status.is_live(first));
+        status.change(first, |_| Some(MachineState::Stopping));
+        assert_eq!(status.get(), MachineState::Off);
+
+        let starting = status.begin();
+        let second = starting.run();
+        status.change(first, |_| Some(MachineState::Stopping));
+        status.happened(first, "STOP", &Value::Null, |_| Some(MachineState::Paused));
+        assert_eq!(status.get(), MachineState::Starting);
+        assert!(status.is_live(second) && !status.is_live(first));
+        status.change(second, |_| Some(MachineState::Stopping));
+        starting.succeeded(MachineState::Running);
+        assert_eq!(status.get(), MachineState::Stopping);
+    }
+
+    #[test]
+    fn a_start_that_fails_is_over_and_a_crash_is_cleared_once() {
+        let status = Status::new();
+        drop(status.begin());
+        assert_eq!(status.get(), MachineState::Off);
+        let starting = status.begin();
+        let run = starting.run();
+        starting.succeeded(MachineState::Running);
+        status.clear_crash();
+        assert_eq!(status.get(), MachineState::Running);
+        status.change(run, |_| Some(MachineState::Crashed { why: "so".to_owned() }));
+        status.clear_crash();
+        assert_eq!(status.get(), MachineState::Off);
+    }
+
+    #[test]
+    fn an_event_comes_with_the_state_after_it_and_before_the_change() {
+        let status = Status::new();
+        let starting = status.begin();
+        let run = starting.run();
+        starting.succeeded(MachineState::Running);
+        let mut events = status.events();
+        status.happened(run, "STOP", &Value::Null, |_| Some(MachineState::Paused));
+        for name in ["STOP", STATE] {
+            let event = events.try_recv().unwrap();
+            assert_eq!((event.name.as_str(), event.state), (name, MachineState::Paused));
+        }
+        assert!(events.try_recv().is_err());
+    }
+}
