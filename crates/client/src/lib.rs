@@ -59,6 +59,7 @@ mod images;
 mod options;
 mod report;
 mod socket;
+mod storage_mux;
 mod tls;
 mod wire;
 

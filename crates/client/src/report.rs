@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::device::RemoteNode;
-use jumpstarter_driver_core::interface::{self, InterfaceDescriptor};
-use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_driver_core::interface::{self, Caller, InterfaceDescriptor};
+use jumpstarter_driver_core::{Error, Flasher, Interface, Result};
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::v1::DriverInstanceReport;
 
 use crate::caller::RemoteCaller;
 use crate::connection::Connection;
+use crate::storage_mux;
 
 /// The client class of a node that only holds others.
 const COMPOSITE: &str = "jumpstarter_driver_composite.client.CompositeClient";
@@ -35,16 +36,17 @@ pub(crate) fn nodes(
         let client = report.labels.remove(CLIENT).unwrap_or_default();
         let name = report.labels.remove(NAME).unwrap_or_default();
         let label = report.labels.remove(INTERFACES);
-        let interfaces = interfaces(label.as_deref(), &client);
+        let (interfaces, unknown_interfaces) = interfaces(label.as_deref(), &client);
         let next = ids.len();
         let id = *ids.entry(report.uuid.clone()).or_insert(next);
         last_with.insert(report.uuid.clone(), nodes.len());
-        let caller = RemoteCaller::new(
+        let caller: Arc<dyn Caller> = Arc::new(RemoteCaller::new(
             connection.clone(),
             report.uuid,
             interfaces.clone().unwrap_or_default(),
             label.is_some(),
-        );
+        ));
+        let is_mux = label.is_none() && client == storage_mux::CLIENT;
         nodes.push(RemoteNode {
             id,
             name: if report.parent_uuid.is_some() { name } else { String::new() },
@@ -54,25 +56,65 @@ pub(crate) fn nodes(
             client,
             labels: sorted(report.labels),
             interfaces,
-            caller: Arc::new(caller),
+            unknown_interfaces,
+            caller: if is_mux { Arc::new(storage_mux::MuxCaller(caller)) } else { caller },
         });
     }
     Ok(nodes)
 }
 
-/// What a node can do: as the exporter says, else as its client class tells; none where nothing is known.
-fn interfaces(label: Option<&str>, client: &str) -> Option<Vec<&'static InterfaceDescriptor>> {
-    if let Some(names) = label {
-        let linked = interface::linked();
-        let named = |name: &str| linked.iter().find(|interface| interface.name == name).copied();
-        return Some(names.split(',').filter_map(named).collect());
+/// What a node can do: as the exporter says, else as its client class tells; none where nothing is known. Beside it the
+/// names that the exporter says and this program does not know.
+fn interfaces(label: Option<&str>, client: &str) -> (Option<Vec<&'static InterfaceDescriptor>>, Vec<String>) {
+    let Some(label) = label else {
+        let known = match client {
+            storage_mux::CLIENT => vec![<dyn Flasher>::DESCRIPTOR],
+            client => interface::of_client(client),
+        };
+        return ((!known.is_empty() || client == COMPOSITE).then_some(known), Vec::new());
+    };
+    let linked = interface::linked();
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for name in label.split(',').filter(|name| !name.is_empty()) {
+        match linked.iter().find(|interface| interface.name == name) {
+            Some(interface) => known.push(*interface),
+            None => unknown.push(name.to_owned()),
+        }
     }
-    let known = interface::of_client(client);
-    (!known.is_empty() || client == COMPOSITE).then_some(known)
+    (Some(known), unknown)
 }
 
 pub(crate) fn sorted(map: HashMap<String, String>) -> Vec<(String, String)> {
     let mut pairs: Vec<_> = map.into_iter().collect();
     pairs.sort();
     pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(label: Option<&str>, client: &str, expected: Option<&[&str]>, expected_unknown: &[&str]) {
+        let (known, unknown) = interfaces(label, client);
+        let known: Option<Vec<&str>> =
+            known.map(|known| known.iter().map(|interface| interface.name).collect());
+        assert_eq!(
+            (known.as_deref(), unknown),
+            (expected, expected_unknown.iter().map(|&name| name.to_owned()).collect())
+        );
+    }
+
+    #[test]
+    fn the_label_tells_also_what_is_not_known() {
+        let power = "jumpstarter_driver_power.client.PowerClient";
+        check(Some("power"), power, Some(&["power"]), &[]);
+        check(Some("relay,power"), "acme.client.Relay", Some(&["power"]), &["relay"]);
+        check(Some("relay"), "acme.client.Relay", Some(&[]), &["relay"]);
+        check(Some(""), COMPOSITE, Some(&[]), &[]);
+        check(None, power, Some(&["power"]), &[]);
+        check(None, COMPOSITE, Some(&[]), &[]);
+        check(None, "acme.client.Relay", None, &[]);
+        check(None, storage_mux::CLIENT, Some(&["flasher"]), &[]);
+    }
 }

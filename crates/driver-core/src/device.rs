@@ -1,108 +1,24 @@
 //! The handle to a device: typed and untyped calls to the drivers of its tree by path.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::arguments::Arguments;
 use crate::channel::Channel;
 use crate::config::ExporterConfig;
-use crate::driver::{Child, Driver, Gauge};
+use crate::driver::{Child, Driver};
 use crate::error::{Error, Result};
-use crate::interface::{Caller, Interface, InterfaceDescriptor, MethodKind, ValueStream};
+use crate::interface::{Interface, MethodKind, ValueStream};
 use crate::suggest;
 use crate::tree::{self, shown};
 
-/// A node of the tree as reports show it.
-#[derive(Clone)]
-pub struct Node {
-    pub(crate) id: usize,
-    pub(crate) name: String,
-    pub(crate) path: String,
-    pub(crate) parent: Option<usize>,
-    pub(crate) description: Option<String>,
-    pub(crate) methods_description: Vec<(String, String)>,
-    pub(crate) client: String,
-    pub(crate) labels: Vec<(String, String)>,
-    pub(crate) interfaces: Vec<&'static InterfaceDescriptor>,
-    pub(crate) interfaces_known: bool,
-    pub(crate) caller: Arc<dyn Caller>,
-    pub(crate) driver: Option<Arc<dyn Driver>>,
-    pub(crate) pending: bool,
-}
+mod close;
+mod node;
 
-impl Node {
-    /// Which driver it is: a proxy has the number of the driver that it stands for.
-    pub fn id(&self) -> usize {
-        self.id
-    }
-
-    /// Its key under its parent; empty for the root.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its dotted path; empty for the root.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The position of its parent in [`Device::nodes`]; none for the root.
-    pub fn parent(&self) -> Option<usize> {
-        self.parent
-    }
-
-    /// What it is, for people.
-    pub fn description(&self) -> Option<&str> {
-        self.description.as_deref()
-    }
-
-    /// Help for its methods, by name, that replaces the interface's.
-    pub fn methods_description(&self) -> &[(String, String)] {
-        &self.methods_description
-    }
-
-    /// The import path of its Python client class.
-    pub fn client(&self) -> &str {
-        &self.client
-    }
-
-    /// Further labels.
-    pub fn labels(&self) -> &[(String, String)] {
-        &self.labels
-    }
-
-    /// Its interfaces, in order.
-    pub fn interfaces(&self) -> &[&'static InterfaceDescriptor] {
-        &self.interfaces
-    }
-
-    /// Whether [`Node::interfaces`] tells all. Of a driver elsewhere that this program does not know nothing can be
-    /// told: any interface may be tried on it, and each call shows whether it has it.
-    pub fn interfaces_known(&self) -> bool {
-        self.interfaces_known
-    }
-
-    /// Its driver's figures for monitoring; a proxy has none, since its target shows them.
-    pub fn gauges(&self) -> Vec<Gauge> {
-        self.driver.as_ref().map(|driver| driver.gauges()).unwrap_or_default()
-    }
-
-    /// The way to its driver.
-    pub fn caller(&self) -> &Arc<dyn Caller> {
-        &self.caller
-    }
-}
-
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let interfaces: Vec<&str> = self.interfaces.iter().map(|interface| interface.name).collect();
-        write!(f, "{} {interfaces:?}", shown(&self.path))
-    }
-}
+pub(crate) use close::close_driver;
+pub use node::{Node, RemoteNode};
 
 /// A device: the handle to a tree of drivers. Cheap to clone; usable from many tasks.
 ///
@@ -113,8 +29,8 @@ pub struct Device(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    nodes: Vec<Node>,
-    closed: AtomicBool,
+    nodes: Arc<[Node]>,
+    closing: OnceLock<close::Closing>,
     remote: Option<Arc<dyn Remote>>,
 }
 
@@ -132,34 +48,6 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of the connection.
     async fn close(&self) -> Result<()>;
-}
-
-/// A node of a device that is elsewhere.
-pub struct RemoteNode {
-    /// Which driver it is: proxies of one driver have the same number.
-    pub id: usize,
-    /// Its key under its parent; empty for the root.
-    pub name: String,
-    /// The position of its parent, which comes before it; none for the root, which is the first.
-    pub parent: Option<usize>,
-    /// What it is, for people.
-    pub description: Option<String>,
-    /// Help for its methods, by name.
-    pub methods_description: Vec<(String, String)>,
-    /// The import path of its Python client class.
-    pub client: String,
-    /// Further labels.
-    pub labels: Vec<(String, String)>,
-    /// Its interfaces, as far as this program knows them; none where nothing can be told.
-    pub interfaces: Option<Vec<&'static InterfaceDescriptor>>,
-    /// The way to its driver.
-    pub caller: Arc<dyn Caller>,
-}
-
-impl fmt::Debug for RemoteNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteNode({} under {:?})", self.name, self.parent)
-    }
 }
 
 impl Device {
@@ -218,7 +106,8 @@ impl Device {
                 methods_description: node.methods_description,
                 client: node.client,
                 labels: node.labels,
-                interfaces_known: node.interfaces.is_some(),
+                interfaces_told: node.interfaces.is_some() || !node.unknown_interfaces.is_empty(),
+                unknown_interfaces: node.unknown_interfaces,
                 interfaces: node.interfaces.unwrap_or_default(),
                 caller: node.caller,
                 driver: None,
@@ -228,11 +117,11 @@ impl Device {
         if known.is_empty() {
             return Err(Error::data_loss("the tree has no root"));
         }
-        Ok(Self(Arc::new(Shared { nodes: known, closed: AtomicBool::new(false), remote: Some(remote) })))
+        Ok(Self(Arc::new(Shared { nodes: known.into(), closing: OnceLock::new(), remote: Some(remote) })))
     }
 
     fn of_nodes(nodes: Vec<Node>) -> Self {
-        Self(Arc::new(Shared { nodes, closed: AtomicBool::new(false), remote: None }))
+        Self(Arc::new(Shared { nodes: nodes.into(), closing: OnceLock::new(), remote: None }))
     }
 
     /// The tree, depth first, a parent before its children, the root first.
@@ -256,28 +145,26 @@ impl Device {
     ///
     /// # Errors
     /// `NotFound` for a path that does not exist, `Unimplemented` for an interface that the driver lacks; each lists
-    /// what there is. Where [`Node::interfaces_known`] is false there is no error: the calls tell.
+    /// what there is. Of a driver of which [nothing can be told](Node::interface_names) there is no error: the calls
+    /// tell.
     pub fn get<I: Interface + ?Sized>(&self, path: &str) -> Result<Arc<I>> {
         let node = self.node(path)?;
         let wanted = I::DESCRIPTOR.name;
-        if !node.interfaces_known || node.interfaces.iter().any(|interface| interface.name == wanted) {
+        let Some(names) = node.interface_names().filter(|names| !names.contains(&wanted)) else {
             return Ok(I::remote(node.caller.clone()));
-        }
-        let names: Vec<&str> = node.interfaces.iter().map(|interface| interface.name).collect();
-        let message = format!("`{}` has no interface `{wanted}`", shown(path));
-        let holders: Vec<&str> = self
-            .0
-            .nodes
-            .iter()
-            .filter(|node| node.interfaces.iter().any(|interface| interface.name == wanted))
-            .map(Node::path)
-            .collect();
-        let elsewhere = match holders.as_slice() {
-            [] => String::new(),
-            some => format!("; `{wanted}` is at {}", suggest::list(some.iter().copied())),
         };
-        Err(Error::unimplemented(message)
-            .with_hint(format!("its interfaces: {}{elsewhere}", suggest::list(names.iter().copied()))))
+        let message = format!("`{}` has no interface `{wanted}`", shown(path));
+        let holders = self
+            .nodes()
+            .iter()
+            .filter(|node| node.interface_names().is_some_and(|names| names.contains(&wanted)))
+            .map(Node::path);
+        let elsewhere = match suggest::list(holders) {
+            none if none == suggest::list([]) => String::new(),
+            some => format!("; `{wanted}` is at {some}"),
+        };
+        let names = suggest::list(names);
+        Err(Error::unimplemented(message).with_hint(format!("its interfaces: {names}{elsewhere}")))
     }
 
     /// Calls a unary method by name with positional arguments.
@@ -318,7 +205,7 @@ impl Device {
             return remote.reset().await;
         }
         let mut result = Ok(());
-        for node in &self.0.nodes {
+        for node in self.nodes() {
             let Some(driver) = &node.driver else { continue };
             let outcome =
                 driver.reset().await.map_err(|error| error.context(format!("resetting `{}`", node.path)));
@@ -328,50 +215,17 @@ impl Device {
     }
 
     /// Closes every driver: a parent before its children, siblings in reverse. Of a device that is elsewhere it ends
-    /// the connection and leaves the drivers as they are. Idempotent.
+    /// the connection and leaves the drivers as they are.
+    ///
+    /// Idempotent: the closing is done once, and every call waits for its end and has its result. Cancelling a call
+    /// stops the waiting, not the closing.
     ///
     /// # Errors
-    /// The first driver's that fails; the others are closed all the same.
+    /// The first driver's that fails, or panics (`Internal`); the others are closed all the same.
     pub async fn close(&self) -> Result<()> {
-        if self.0.closed.swap(true, Ordering::SeqCst) {
-            return Ok(());
-        }
-        if let Some(remote) = &self.0.remote {
-            return remote.close().await;
-        }
-        let mut result = Ok(());
-        for index in self.closing_order() {
-            let node = &self.0.nodes[index];
-            let Some(driver) = &node.driver else { continue };
-            let outcome = driver
-                .close()
-                .await
-                .map_err(|error| error.context(format!("closing `{}`", shown(&node.path))));
-            result = result.and(outcome);
-        }
-        result
-    }
-
-    fn closing_order(&self) -> Vec<usize> {
-        let nodes = &self.0.nodes;
-        let mut order = Vec::with_capacity(nodes.len());
-        let mut open: Vec<usize> = if nodes.is_empty() { Vec::new() } else { vec![0] };
-        while let Some(index) = open.pop() {
-            order.push(index);
-            // Pushed in the file's order, so the last sibling is taken first.
-            open.extend((0..nodes.len()).filter(|child| nodes[*child].parent == Some(index)));
-        }
-        order
-    }
-}
-
-impl Node {
-    async fn invoke(
-        &self,
-        method: &str,
-        kind: MethodKind,
-        arguments: Vec<Value>,
-    ) -> Result<crate::interface::Reply> {
-        self.caller.invoke(method, kind, arguments.into_iter().collect::<Arguments>()).await
+        let shared = &self.0;
+        let closing =
+            shared.closing.get_or_init(|| close::start(shared.nodes.clone(), shared.remote.clone()));
+        closing.clone().await.map_err(|error| error.again())
     }
 }

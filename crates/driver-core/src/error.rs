@@ -143,6 +143,15 @@ impl Error {
         Self::new(kind, doing).with_source(self)
     }
 
+    /// The same again, for a second one who asks: kind, chain and hint, the chain as one message.
+    pub(crate) fn again(&self) -> Self {
+        let again = Self::new(self.kind(), format!("{self:#}"));
+        match self.hint() {
+            Some(hint) => again.with_hint(hint),
+            None => again,
+        }
+    }
+
     /// What went wrong, for code.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -1,4 +1,4 @@
-//! The tree of open drivers: opened from an exporter file in its order, closed in reverse, proxies spliced in.
+//! The tree of open drivers: opened from an exporter file in its order, proxies spliced in.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::arguments::Arguments;
 use crate::builtin::{COMPOSITE_CLIENT, Composite};
 use crate::config::{ExporterConfig, Node as ConfigNode};
-use crate::device::Node;
+use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Caller, MethodKind, Reply};
@@ -36,7 +36,7 @@ pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
     };
     if nodes.is_err() {
         for driver in opened.into_iter().rev() {
-            if let Err(error) = driver.close().await {
+            if let Err(error) = close_driver(driver.as_ref()).await {
                 tracing::warn!(error = %error.report(), "closing a driver after a failed start");
             }
         }
@@ -139,7 +139,8 @@ fn visit(
         client,
         labels,
         interfaces,
-        interfaces_known: true,
+        unknown_interfaces: Vec::new(),
+        interfaces_told: true,
         caller: Arc::new(LocalCaller(driver.clone())),
         driver: Some(driver),
         pending,

@@ -49,6 +49,7 @@ fn node(name: &str, parent: Option<usize>, client: &str) -> RemoteNode {
         client: client.to_owned(),
         labels: Vec::new(),
         interfaces,
+        unknown_interfaces: Vec::new(),
         caller: Arc::new(Wire),
     }
 }
@@ -78,6 +79,29 @@ async fn any_interface_may_be_tried_on_a_driver_that_is_not_known() {
     device.get::<dyn Power>("").unwrap().on().await.unwrap();
     let missing = device.get::<dyn Serial>("").unwrap().close().await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn interfaces_that_are_not_known_are_named_beside_those_that_are() {
+    let mut board = node("board", Some(0), POWER);
+    board.unknown_interfaces = vec!["relay".to_owned()];
+    let mut relay = node("relay", Some(0), "acme.client.Relay");
+    relay.unknown_interfaces = vec!["relay".to_owned()];
+    let nodes = vec![node("", None, "x.Root"), board, relay];
+    let device = Device::remote(nodes, Arc::new(Elsewhere::default())).unwrap();
+    let names = |path| device.node(path).unwrap().interface_names();
+    assert_eq!(names(""), None);
+    assert_eq!(names("board"), Some(vec!["power", "relay"]));
+    assert_eq!(names("relay"), Some(vec!["relay"]));
+    assert!(!device.node("board").unwrap().interfaces_known());
+    assert!(!device.node("relay").unwrap().interfaces_known());
+    device.get::<dyn Power>("board").unwrap().on().await.unwrap();
+    let missing = device.get::<dyn Power>("relay").err().unwrap();
+    assert_eq!(missing.kind(), ErrorKind::Unimplemented);
+    assert_eq!(
+        missing.report(),
+        "`relay` has no interface `power`\nhint: its interfaces: `relay`; `power` is at `board`"
+    );
 }
 
 #[test]

@@ -13,8 +13,7 @@ impl Session {
         let reports = nodes.iter().map(|node| {
             let mut labels: HashMap<String, String> = node.labels().iter().cloned().collect();
             labels.insert(CLIENT.to_owned(), node.client().to_owned());
-            if node.interfaces_known() {
-                let names: Vec<&str> = node.interfaces().iter().map(|interface| interface.name).collect();
+            if let Some(names) = node.interface_names() {
                 labels.insert(INTERFACES.to_owned(), names.join(","));
             }
             if node.parent().is_some() {

@@ -26,7 +26,7 @@ pub(crate) const TREE: Verb = Verb {
             .arg(Arg::new("path").value_name("PATH").help("Only what is below this driver"))
             .after_help(
                 "\
-A driver whose interfaces are not known is shown with its client class; `→ PATH` is another name for a driver.
+`? NAME` is an interface, or the client class of a driver, that this program does not know; `→ PATH` is another name for a driver.
 
 Examples:
   j tree
@@ -110,12 +110,21 @@ fn row(device: &Device, index: usize, live: &[Live], branch: &str) -> Vec<String
     let name = if node.path().is_empty() { "(root)" } else { node.name() };
     let kind = match same_as(device, node) {
         Some(path) => format!("→ {path}"),
-        None if !node.interfaces_known() => format!("? {}", node.client()),
-        None => node.interfaces().iter().map(|interface| interface.name).collect::<Vec<_>>().join(", "),
+        None => kind(node),
     };
     let now = live.state.as_deref().or(live.address.as_deref()).unwrap_or_default().to_owned();
     let description = node.description().unwrap_or_default().lines().next().unwrap_or_default().to_owned();
     vec![format!("{branch}{name}"), kind, now, description]
+}
+
+/// Its interfaces, or what is told of them.
+fn kind(node: &Node) -> String {
+    if node.interface_names().is_none() {
+        return format!("? {}", node.client());
+    }
+    let known = node.interfaces().iter().map(|interface| interface.name.to_owned());
+    let unknown = node.unknown_interfaces().iter().map(|name| format!("? {name}"));
+    known.chain(unknown).collect::<Vec<_>>().join(", ")
 }
 
 fn add_rows(
@@ -143,7 +152,6 @@ fn add_rows(
 
 fn value(device: &Device, index: usize, live: &[Live]) -> Value {
     let node = &device.nodes()[index];
-    let interfaces: Vec<&str> = node.interfaces().iter().map(|interface| interface.name).collect();
     let labels: serde_json::Map<String, Value> =
         node.labels().iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
     let methods: serde_json::Map<String, Value> =
@@ -159,7 +167,7 @@ fn value(device: &Device, index: usize, live: &[Live]) -> Value {
         "description": node.description(),
         "client": node.client(),
         "labels": labels,
-        "interfaces": node.interfaces_known().then_some(interfaces),
+        "interfaces": node.interface_names(),
         "same_as": same_as,
         "state": live[index].state,
         "address": live[index].address,

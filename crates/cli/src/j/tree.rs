@@ -58,11 +58,10 @@ pub(crate) fn about(node: &Node) -> String {
     if let Some(description) = node.description() {
         return description.to_owned();
     }
-    let names: Vec<&str> = node.interfaces().iter().map(|interface| interface.name).collect();
-    match (node.interfaces_known(), names.is_empty()) {
-        (false, _) => node.client().to_owned(),
-        (true, true) => "a group of drivers".to_owned(),
-        (true, false) => names.join(", "),
+    match node.interface_names() {
+        None => node.client().to_owned(),
+        Some(names) if names.is_empty() => "a group of drivers".to_owned(),
+        Some(names) => names.join(", "),
     }
 }
 

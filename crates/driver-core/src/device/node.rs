@@ -1,0 +1,157 @@
+//! The nodes of a device's tree, of this process and elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::arguments::Arguments;
+use crate::driver::{Driver, Gauge};
+use crate::error::Result;
+use crate::interface::{Caller, InterfaceDescriptor, MethodKind, Reply};
+use crate::tree::shown;
+
+/// A node of the tree as reports show it.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) id: usize,
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) parent: Option<usize>,
+    pub(crate) description: Option<String>,
+    pub(crate) methods_description: Vec<(String, String)>,
+    pub(crate) client: String,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) interfaces: Vec<&'static InterfaceDescriptor>,
+    pub(crate) unknown_interfaces: Vec<String>,
+    pub(crate) interfaces_told: bool,
+    pub(crate) caller: Arc<dyn Caller>,
+    pub(crate) driver: Option<Arc<dyn Driver>>,
+    pub(crate) pending: bool,
+}
+
+impl Node {
+    /// Which driver it is: a proxy has the number of the driver that it stands for.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Its key under its parent; empty for the root.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its dotted path; empty for the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The position of its parent in [`Device::nodes`]; none for the root.
+    pub fn parent(&self) -> Option<usize> {
+        self.parent
+    }
+
+    /// What it is, for people.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// Help for its methods, by name, that replaces the interface's.
+    pub fn methods_description(&self) -> &[(String, String)] {
+        &self.methods_description
+    }
+
+    /// The import path of its Python client class.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// Further labels.
+    pub fn labels(&self) -> &[(String, String)] {
+        &self.labels
+    }
+
+    /// Its interfaces that this program knows, in order.
+    pub fn interfaces(&self) -> &[&'static InterfaceDescriptor] {
+        &self.interfaces
+    }
+
+    /// Whether [`Node::interfaces`] tells all. Of a driver elsewhere it may not: it has
+    /// [others](Node::unknown_interfaces), or [nothing can be told](Node::interface_names).
+    pub fn interfaces_known(&self) -> bool {
+        self.interfaces_told && self.unknown_interfaces.is_empty()
+    }
+
+    /// The names of further interfaces of a driver elsewhere, such as a third party's own, that this program does not
+    /// know: their methods can be called by name only.
+    pub fn unknown_interfaces(&self) -> &[String] {
+        &self.unknown_interfaces
+    }
+
+    /// The names of all its interfaces: first those that this program knows. None for a driver elsewhere of which
+    /// nothing can be told: any interface may be tried on it, and each call shows whether it has it.
+    pub fn interface_names(&self) -> Option<Vec<&str>> {
+        let known = self.interfaces.iter().map(|interface| interface.name);
+        let names = known.chain(self.unknown_interfaces.iter().map(String::as_str));
+        self.interfaces_told.then(|| names.collect())
+    }
+
+    /// Its driver's figures for monitoring; a proxy has none, since its target shows them.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.driver.as_ref().map(|driver| driver.gauges()).unwrap_or_default()
+    }
+
+    /// The way to its driver.
+    pub fn caller(&self) -> &Arc<dyn Caller> {
+        &self.caller
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.interfaces.iter().map(|interface| interface.name);
+        let names: Vec<&str> = known.chain(self.unknown_interfaces.iter().map(String::as_str)).collect();
+        write!(f, "{} {names:?}", shown(&self.path))
+    }
+}
+
+impl Node {
+    pub(super) async fn invoke(
+        &self,
+        method: &str,
+        kind: MethodKind,
+        arguments: Vec<Value>,
+    ) -> Result<Reply> {
+        self.caller.invoke(method, kind, arguments.into_iter().collect::<Arguments>()).await
+    }
+}
+
+/// A node of a device that is elsewhere.
+pub struct RemoteNode {
+    /// Which driver it is: proxies of one driver have the same number.
+    pub id: usize,
+    /// Its key under its parent; empty for the root.
+    pub name: String,
+    /// The position of its parent, which comes before it; none for the root, which is the first.
+    pub parent: Option<usize>,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// Help for its methods, by name.
+    pub methods_description: Vec<(String, String)>,
+    /// The import path of its Python client class.
+    pub client: String,
+    /// Further labels.
+    pub labels: Vec<(String, String)>,
+    /// Its interfaces that this program knows; none where nothing can be told.
+    pub interfaces: Option<Vec<&'static InterfaceDescriptor>>,
+    /// The names of its further interfaces, which this program does not know.
+    pub unknown_interfaces: Vec<String>,
+    /// The way to its driver.
+    pub caller: Arc<dyn Caller>,
+}
+
+impl fmt::Debug for RemoteNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteNode({} under {:?})", self.name, self.parent)
+    }
+}
