@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
 use crate::error::{Error, Result};
+use crate::finite;
 use crate::image::{ImageSink, ImageSource};
 use crate::interface::{InterfaceDescriptor, MethodDescriptor};
 
@@ -35,7 +36,7 @@ impl Arguments {
     /// # Errors
     /// `InvalidArgument` when the value has no JSON form (NaN, infinities, keys that are not text).
     pub fn push_value(&mut self, value: &impl Serialize) -> Result<()> {
-        let value = serde_json::to_value(value)
+        let value = finite::to_json(value)
             .map_err(|error| Error::invalid_argument("the value cannot be sent").with_source(error))?;
         self.0.push(Argument::Value(value));
         Ok(())

@@ -48,6 +48,7 @@ use serde_json::Value;
 use crate::arguments::Arguments;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
+use crate::finite;
 use crate::interfaces::{Flasher, Network, Power, Serial};
 use crate::suggest;
 
@@ -191,8 +192,7 @@ impl fmt::Debug for Reply {
 }
 
 fn encode(value: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(value)
-        .map_err(|error| Error::internal("the result cannot be sent").with_source(error))
+    finite::to_json(value).map_err(|error| Error::internal("the result cannot be sent").with_source(error))
 }
 
 fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
@@ -204,12 +204,12 @@ impl Reply {
     /// Encodes a value.
     ///
     /// # Errors
-    /// `Internal` when it has no JSON form.
+    /// `Internal` when it has no JSON form (NaN, infinities, keys that are not text).
     pub fn value(value: impl Serialize) -> Result<Self> {
         encode(&value).map(Self::Value)
     }
 
-    /// Encodes a stream, item by item.
+    /// Encodes a stream, item by item; one that has no JSON form is an error in the stream.
     pub fn stream<T: Serialize + Send + 'static>(stream: ValueStream<T>) -> Self {
         Self::Stream(stream.map(|item| item.and_then(|item| encode(&item))).boxed())
     }

@@ -95,7 +95,6 @@ pub trait Serial {
     client = "jumpstarter_driver_opendal.client.FlasherClient",
     also = [
         "jumpstarter.client.flasher.FlasherClient",
-        "jumpstarter_driver_opendal.client.StorageMuxFlasherClient",
         "jumpstarter_driver_qemu.client.QemuFlasherClient"
     ]
 )]

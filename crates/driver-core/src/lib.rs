@@ -46,6 +46,7 @@ pub mod config;
 pub mod device;
 pub mod driver;
 pub mod error;
+mod finite;
 pub mod image;
 pub mod interface;
 pub mod interfaces;

@@ -32,6 +32,10 @@ pub trait Everything {
     async fn add(&self, first: u8, second: Option<i64>) -> Result<i64>;
     /// Counts to `to`.
     async fn count(&self, to: u32) -> Result<ValueStream<u32>>;
+    /// Divides.
+    async fn divide(&self, what: f64, by: f64) -> Result<f64>;
+    /// The quotient, once.
+    async fn quotient(&self, what: f64, by: f64) -> Result<ValueStream<f64>>;
     /// Says what it got back.
     async fn echo(&self) -> Result<Channel>;
     /// Copies an image.
@@ -45,6 +49,12 @@ impl Everything for Switch {
     }
     async fn count(&self, to: u32) -> Result<ValueStream<u32>> {
         Ok(futures_util::stream::iter(0..to).map(Ok).boxed())
+    }
+    async fn divide(&self, what: f64, by: f64) -> Result<f64> {
+        Ok(what / by)
+    }
+    async fn quotient(&self, what: f64, by: f64) -> Result<ValueStream<f64>> {
+        Ok(futures_util::stream::iter([Ok(what / by)]).boxed())
     }
     async fn echo(&self) -> Result<Channel> {
         let (near, far) = Channel::pair(Framing::Datagrams);
@@ -204,6 +214,21 @@ async fn every_kind_of_method_over_the_proxy_and_directly() {
         let copied =
             everything.copy(ImageSource::bytes(vec![7; 9]), ImageSink::writer(tokio::io::sink())).await;
         assert_eq!(copied.unwrap(), 9);
+    }
+}
+
+#[tokio::test]
+async fn numbers_that_are_not_finite_are_refused_on_both_ways() {
+    let device = Device::of_driver(Switch { path: String::new(), on: Mutex::new(false) });
+    let proxy = device.get::<dyn Everything>("").unwrap();
+    assert_eq!(proxy.divide(1.0, 4.0).await.unwrap(), 0.25);
+    let argument = proxy.divide(f64::NAN, 1.0).await.unwrap_err();
+    assert_eq!(argument.kind(), ErrorKind::InvalidArgument);
+    assert!(argument.report().contains("it is NaN, and only finite numbers"), "{argument:?}");
+    let mut stream = proxy.quotient(1.0, 0.0).await.unwrap();
+    for result in [proxy.divide(1.0, 0.0).await.unwrap_err(), stream.next().await.unwrap().unwrap_err()] {
+        assert_eq!(result.kind(), ErrorKind::Internal);
+        assert!(result.report().contains("it is inf, and only finite numbers"), "{result:?}");
     }
 }
 
