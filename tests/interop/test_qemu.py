@@ -133,7 +133,7 @@ def two_ways(tmp_path, authority):
     if image is None:
         pytest.skip("JUMPSTARTER_GUEST_X86_64 is not set: run `cargo xtask interop`")
     ways = [arguments_and_environment(way, tmp_path, authority) for way in ["unix", "mutual-tls"]]
-    config = CONFIG.replace("mem: 64M", "mem: 256M").replace("hostname: lab", "hostname: lab, password: sesame")
+    config = CONFIG.replace("mem: 64M", "mem: 256M").replace("hostname: lab", "hostname: lab\n      password: sesame")
     exporter = Exporter(tmp_path, config, *[argument for arguments, _ in ways for argument in arguments])
     unix = Served("unix", exporter, ways[0][1], authority, exporter.host("unix"))
     mutual = Served("mutual-tls", exporter, ways[1][1], authority, exporter.host("tcp"))

@@ -69,7 +69,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     setup::ensure_qemu(&[Arch::X86_64], arguments.policy).await?;
     let guest = guest::ensure(Arch::X86_64).await?;
     let step = Step::announce("building jmp");
-    Run::cargo().args(["build", "-p", "jumpstarter-cli"]).show().await?;
+    // Of the whole workspace, so that what the tests were built from is used again.
+    Run::cargo().args(["build", "--workspace", "--bin", "jmp", "--bin", "j"]).show().await?;
     step.done("");
     let root = workspace::root();
     let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
