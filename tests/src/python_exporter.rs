@@ -3,25 +3,27 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_testkit::skip;
-use jumpstarter_supervise::{Child, Command, Signal, Sink, StopPlan};
+use jumpstarter_supervise::{Child, Command, Signal, Sink, StopPlan, SuperviseError};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Where the environment is: its folder, with `bin/jmp` in it.
-const VARIABLE: &str = "JUMPSTARTER_PYTHON_ENVIRONMENT";
+pub const VARIABLE: &str = "JUMPSTARTER_PYTHON_ENVIRONMENT";
 /// From the start until clients can connect.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 /// From SIGTERM until SIGKILL: a machine of its own may have to end in it.
 const GRACE: Duration = Duration::from_secs(10);
 /// Nothing announces that a port accepts, so it is tried so often.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(10);
+/// Says where the exporter is, in between its log, and waits for its end.
+const TELL_HOST: &str = r#"printf 'host=%s\n' "$JUMPSTARTER_HOST" && exec sleep 1000000"#;
 
 /// The virtual environment's folder; `None`, after a [`skip`], where there is none: the test returns.
 pub fn python_environment() -> Option<PathBuf> {
@@ -32,14 +34,14 @@ pub fn python_environment() -> Option<PathBuf> {
     folder
 }
 
-/// A running exporter in Python, on a TCP port of this machine, without TLS.
+/// A running exporter in Python, on a TCP port of this machine, without TLS, or on a Unix socket.
 ///
 /// Dropping it kills it with everything that it started; [`stop`](Self::stop) lets it end in order.
 pub struct PythonExporter {
     child: Child,
-    address: SocketAddr,
+    address: String,
     /// Bound to the port too, though it does not listen: nobody else is given the port.
-    _port: Socket,
+    _port: Option<Socket>,
     _folder: TempDir,
 }
 
@@ -48,8 +50,8 @@ impl PythonExporter {
     /// of [`python_environment`]. Cancelling leaves no process.
     ///
     /// # Errors
-    /// `Unavailable`, with its log, when it ends instead; `DeadlineExceeded` after 30 s; those of the system.
-    pub async fn start(environment: &std::path::Path, config: &str) -> Result<Self> {
+    /// `Unavailable`, with its log, when it ends instead; `DeadlineExceeded` after a minute; those of the system.
+    pub async fn start(environment: &Path, config: &str) -> Result<Self> {
         Self::start_with(environment, config, None, None).await
     }
 
@@ -57,11 +59,7 @@ impl PythonExporter {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_with_programs(
-        environment: &std::path::Path,
-        config: &str,
-        programs: &std::path::Path,
-    ) -> Result<Self> {
+    pub async fn start_with_programs(environment: &Path, config: &str, programs: &Path) -> Result<Self> {
         Self::start_with(environment, config, None, Some(programs)).await
     }
 
@@ -69,55 +67,59 @@ impl PythonExporter {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_guarded(
-        environment: &std::path::Path,
-        config: &str,
-        passphrase: &str,
-    ) -> Result<Self> {
+    pub async fn start_guarded(environment: &Path, config: &str, passphrase: &str) -> Result<Self> {
         Self::start_with(environment, config, Some(passphrase), None).await
     }
 
+    /// The same on a Unix socket, as its `jmp shell` serves one: with a command in it that does nothing.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on_socket(environment: &Path, config: &str) -> Result<Self> {
+        let (folder, command) = prepare(environment, config, None)?;
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let each = move |line: &str| {
+            if let Some(host) = line.strip_prefix("host=") {
+                // Nobody waits for it any more when it comes too late.
+                drop(tell.send(host.to_owned()));
+            }
+        };
+        let command = command("shell").args(["--", "sh", "-c", TELL_HOST]).stdout(Sink::lines(each));
+        let child = command.spawn().await.map_err(starting)?;
+        let address = timeout(START, told.recv()).await.ok().flatten().ok_or_else(|| {
+            let said = child.stdout_tail() + &child.stderr_tail();
+            Error::unavailable(format!("it does not say where it listens\n{said}"))
+        })?;
+        Ok(Self { child, address, _port: None, _folder: folder })
+    }
+
     async fn start_with(
-        environment: &std::path::Path,
+        environment: &Path,
         config: &str,
         passphrase: Option<&str>,
-        programs: Option<&std::path::Path>,
+        programs: Option<&Path>,
     ) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("exporter.yaml");
-        std::fs::write(&file, config)?;
+        let (folder, command) = prepare(environment, config, programs)?;
         let (port, address) = reserve()?;
-        let bin = environment.join("bin");
-        // Hooks find `j` of the same environment.
-        let mut path = programs.map(|folder| folder.as_os_str().to_owned()).unwrap_or_default();
-        if programs.is_some() {
-            path.push(":");
-        }
-        path.push(&bin);
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
-        let mut command = Command::new(bin.join("jmp"))
-            .args(["run", "--exporter-config"])
-            .arg(&file)
-            .args(["--tls-grpc-listener", &address.to_string(), "--tls-grpc-insecure"])
-            .env("PATH", path)
-            .env("PYTHONUNBUFFERED", "1")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdout(Sink::Tail(64 * 1024))
-            .stderr(Sink::Tail(64 * 1024));
+        let listener = ["--tls-grpc-listener", &address.to_string(), "--tls-grpc-insecure"];
+        let mut command = command("run").args(listener);
         if let Some(passphrase) = passphrase {
             command = command.args(["--passphrase", passphrase]);
         }
-        let starting = |error| Error::internal("starting the exporter in Python").with_source(error);
         let child = command.spawn().await.map_err(starting)?;
-        let exporter = Self { child, address, _port: port, _folder: folder };
-        exporter.accepts().await?;
+        let exporter = Self { child, address: address.to_string(), _port: Some(port), _folder: folder };
+        exporter.accepts(address).await?;
         Ok(exporter)
     }
 
-    /// Where clients connect: `127.0.0.1:PORT`.
+    /// Where clients connect: `127.0.0.1:PORT`, or the path of its socket.
     pub fn host_port(&self) -> String {
-        self.address.to_string()
+        self.address.clone()
+    }
+
+    /// The process id of its command, which may have processes of its own.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
     }
 
     /// The end of what it said, for the messages of tests.
@@ -136,9 +138,9 @@ impl PythonExporter {
         self.child.stop(plan).await.map_err(left).map(drop)
     }
 
-    async fn accepts(&self) -> Result<()> {
+    async fn accepts(&self, address: SocketAddr) -> Result<()> {
         let until = Instant::now() + START;
-        while !matches!(timeout(START, TcpStream::connect(self.address)).await, Ok(Ok(_))) {
+        while !matches!(timeout(START, TcpStream::connect(address)).await, Ok(Ok(_))) {
             if let Some(status) = self.child.try_status() {
                 return Err(Error::unavailable(format!("it ended: {status}\n{}", self.log())));
             }
@@ -186,6 +188,41 @@ impl fmt::Debug for PythonExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PythonExporter").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+fn starting(error: SuperviseError) -> Error {
+    Error::internal("starting the exporter in Python").with_source(error)
+}
+
+/// The file of a configuration, in a folder of its own, and the environment's `jmp` with a subcommand for it.
+fn prepare(
+    environment: &Path,
+    config: &str,
+    programs: Option<&Path>,
+) -> Result<(TempDir, impl FnOnce(&str) -> Command)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("exporter.yaml");
+    std::fs::write(&file, config)?;
+    let bin = environment.join("bin");
+    // Hooks find `j` of the same environment.
+    let mut path = programs.map(|folder| folder.as_os_str().to_owned()).unwrap_or_default();
+    if programs.is_some() {
+        path.push(":");
+    }
+    path.push(&bin);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let command = move |subcommand: &str| {
+        Command::new(bin.join("jmp"))
+            .args([subcommand, "--exporter-config"])
+            .arg(file)
+            .env("PATH", path)
+            .env("PYTHONUNBUFFERED", "1")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdout(Sink::Tail(64 * 1024))
+            .stderr(Sink::Tail(64 * 1024))
+    };
+    Ok((folder, command))
 }
 
 /// A free port, and the socket that keeps it. gRPC binds with SO_REUSEPORT, so it may bind to it all the same.

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::guest::{self, Arch};
 use crate::process::Interrupted;
-use crate::program::{self, Profile};
+use crate::program;
 use crate::progress::note;
 use crate::setup::{self, Policy};
 
@@ -74,7 +74,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if arguments.output == Output::Json {
         words.extend(["--output".into(), "json".into()]);
     }
-    program::run("demo", Profile::Debug, words).await
+    program::run("demo", words).await
 }
 
 /// The guest that was asked for; else the tiny Linux, or pico where that cannot be built.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::guest::Arch;
-use crate::program::{self, Profile};
+use crate::program;
 
 /// Arguments of `cargo xtask doctor`.
 #[derive(Debug, clap::Args)]
@@ -37,5 +37,5 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if arguments.output == Output::Json {
         words.extend(["--output".into(), "json".into()]);
     }
-    program::run("doctor", Profile::Debug, words).await
+    program::run("doctor", words).await
 }

@@ -111,24 +111,51 @@ fn environment_folder(grpcio: Grpcio) -> PathBuf {
     workspace::root().join("target/interop").join(grpcio.folder())
 }
 
+/// Where an environment is, and the list of packages that it has or will have.
+struct Environment {
+    folder: PathBuf,
+    requirements: PathBuf,
+    wanted: String,
+}
+
+impl Environment {
+    fn of(grpcio: Grpcio) -> Result<Self> {
+        let requirements = workspace::root().join("tests/interop/requirements.txt");
+        let wanted = std::fs::read_to_string(&requirements).context("reading the list of Python packages")?;
+        let wanted = format!("{wanted}{}\n", grpcio.constraint());
+        Ok(Self { folder: environment_folder(grpcio), requirements, wanted })
+    }
+
+    /// What was installed, once it was.
+    fn stamp(&self) -> PathBuf {
+        self.folder.join("requirements.txt")
+    }
+
+    fn is_complete(&self) -> bool {
+        std::fs::read_to_string(self.stamp()).is_ok_and(|have| have == self.wanted)
+    }
+}
+
+/// Whether [`environment`] has nothing to install.
+pub(crate) fn is_installed(grpcio: Grpcio) -> bool {
+    Environment::of(grpcio).is_ok_and(|environment| environment.is_complete())
+}
+
 /// The interpreter of a virtual environment with the packages, made once for each list of them.
 pub(crate) async fn environment(grpcio: Grpcio) -> Result<PathBuf> {
-    let root = workspace::root();
-    let list = root.join("tests/interop/requirements.txt");
-    let wanted = std::fs::read_to_string(&list).context("reading the list of Python packages")?;
-    let wanted = format!("{wanted}{}\n", grpcio.constraint());
-    let folder = environment_folder(grpcio);
+    let environment = Environment::of(grpcio)?;
+    let (folder, stamp) = (&environment.folder, environment.stamp());
     let python = folder.join("bin/python");
-    let stamp = folder.join("requirements.txt");
-    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+    if environment.is_complete() {
         return Ok(python);
     }
     let step = Step::announce("installing the Python packages");
-    let venv = Run::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).deadline(INSTALL_LIMIT);
+    let venv = Run::new("python3").args(["-m", "venv", "--clear"]).arg(folder).deadline(INSTALL_LIMIT);
     venv.show().await.context("making a virtual environment")?;
-    let install = Run::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list);
+    let install = Run::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]);
+    let install = install.arg(&environment.requirements);
     install.arg(grpcio.constraint()).deadline(INSTALL_LIMIT).show().await?;
-    std::fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
+    std::fs::write(&stamp, &environment.wanted).with_context(|| format!("writing {}", stamp.display()))?;
     step.done("");
     Ok(python)
 }

@@ -13,29 +13,18 @@ const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// How a program is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// Soon.
-    Debug,
-    /// To be quick.
-    Release,
-}
-
-/// Builds the program `name` and runs it in the workspace's root, with our streams; fails when it does.
-pub(crate) async fn run(name: &str, profile: Profile, arguments: Vec<OsString>) -> Result<()> {
-    let release: &[&str] = if profile == Profile::Release { &["--release"] } else { &[] };
+/// Builds the program `name`, to be there soon, and runs it in the workspace's root, with our streams; fails when it
+/// does.
+pub(crate) async fn run(name: &str, arguments: Vec<OsString>) -> Result<()> {
     let target = ["--package", "jumpstarter-tests", "--bin", name];
     let step = Step::announce(format!("building `{name}`"));
-    Run::cargo()
-        .arg("build")
-        .args(release)
-        .args(target)
-        .show()
-        .await
-        .with_context(|| format!("building `{name}`"))?;
+    Run::cargo().arg("build").args(target).show().await.with_context(|| format!("building `{name}`"))?;
     step.done("");
-    let run = Run::cargo().args(["run", "--quiet"]).args(release).args(target).arg("--").args(arguments);
+    finish(name, Run::cargo().args(["run", "--quiet"]).args(target).arg("--").args(arguments)).await
+}
+
+/// Runs a program of the workspace with our streams; fails when it does.
+pub(crate) async fn finish(name: &str, run: Run) -> Result<()> {
     let run = run.deadline(DEADLINE);
     let child = run.spawn_shown().await?;
     let status = run.wait(&child).await?;

@@ -38,6 +38,8 @@ pub(crate) enum Need {
     Firmware(Arch),
     /// `qemu-img`.
     Images,
+    /// `socat`, which port forwards are measured beside.
+    Socat,
 }
 
 impl Need {
@@ -46,6 +48,7 @@ impl Need {
             Need::Emulator(arch) => find_program(&format!("qemu-system-{}", arch.name())).is_some(),
             Need::Firmware(arch) => firmware(arch).iter().any(|path| Path::new(path).is_file()),
             Need::Images => find_program("qemu-img").is_some(),
+            Need::Socat => find_program("socat").is_some(),
         }
     }
 
@@ -54,6 +57,7 @@ impl Need {
             Need::Emulator(arch) => format!("qemu-system-{}", arch.name()),
             Need::Firmware(arch) => format!("UEFI firmware for {}", arch.name()),
             Need::Images => "qemu-img".to_owned(),
+            Need::Socat => "socat".to_owned(),
         }
     }
 }
@@ -92,23 +96,31 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 /// Installs what is missing with the system's package manager, as root or by a `sudo` that asks no password, and
 /// prints every command before it runs. Fails with the commands to run by hand when it may not or cannot.
 pub(crate) async fn ensure_qemu(arches: &[Arch], policy: Policy) -> Result<()> {
-    let missing = missing(arches);
-    if missing.is_empty() {
+    ensure(&needs(arches), policy).await
+}
+
+/// The same for socat.
+pub(crate) async fn ensure_socat(policy: Policy) -> Result<()> {
+    ensure(&[Need::Socat], policy).await
+}
+
+async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {
+    let missing = || needs.iter().filter(|need| !need.is_there()).map(|need| need.name()).collect::<Vec<_>>();
+    let names = missing().join(", ");
+    if names.is_empty() {
         return Ok(());
     }
-    let names = missing.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ");
     let manager = Manager::detect().with_context(|| {
-        format!("missing: {names}; no apt-get, dnf, pacman or brew here, so install QEMU by hand")
+        format!("missing: {names}; no apt-get, dnf, pacman or brew here, so install it by hand")
     })?;
     // All that is needed, not only what is missing: else apt may remove qemu-img to make room for an emulator.
-    let needs = needs(arches);
-    let by_hand = manager.by_hand(&needs);
+    let by_hand = manager.by_hand(needs);
     if policy.no_install {
         bail!("missing: {names}; to install:\n{by_hand}");
     }
     let step = Step::announce(format!("installing {names}"));
-    manager.install(&needs).await.with_context(|| format!("installing {names}; by hand:\n{by_hand}"))?;
-    let still: Vec<_> = self::missing(arches).into_iter().map(Need::name).collect();
+    manager.install(needs).await.with_context(|| format!("installing {names}; by hand:\n{by_hand}"))?;
+    let still = missing();
     if !still.is_empty() {
         bail!("installed, and yet not found: {}", still.join(", "));
     }
@@ -119,10 +131,6 @@ pub(crate) async fn ensure_qemu(arches: &[Arch], policy: Policy) -> Result<()> {
 fn needs(arches: &[Arch]) -> Vec<Need> {
     let of_arches = arches.iter().flat_map(|arch| [Need::Emulator(*arch), Need::Firmware(*arch)]);
     of_arches.chain([Need::Images]).collect()
-}
-
-fn missing(arches: &[Arch]) -> Vec<Need> {
-    needs(arches).into_iter().filter(|need| !need.is_there()).collect()
 }
 
 /// Makes sure that the cargo subcommand `name` is installed, building it (which takes minutes) if it is not.

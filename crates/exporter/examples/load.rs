@@ -25,9 +25,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Streaming};
 
 const USAGE: &str = "usage: load ADDRESS calls COUNT FLIGHT: calls a second, so many in flight
-       load ADDRESS echo BYTES: MiB a second there and back, in frames of 64 KiB
-       load ADDRESS flash BYTES [ENCODING FILE]: MiB a second, decoded; BYTES is the decoded size of the file
-       load - decode BYTES ENCODING FILE: MiB a second of the decoder alone, from memory";
+       load ADDRESS echo BYTES: bytes a second there and back, in frames of 64 KiB
+       load ADDRESS flash BYTES [ENCODING FILE]: bytes a second, decoded; BYTES is the decoded size of the file
+       load - decode BYTES ENCODING FILE: bytes a second of the decoder alone, from memory";
 /// Bytes in one message.
 const FRAME: usize = 64 * 1024;
 /// What may be on its way to this client before it reads.
@@ -139,7 +139,7 @@ fn pieces(file: Bytes) -> impl Iterator<Item = Bytes> {
 }
 
 fn rate(bytes: usize, start: Instant) -> f64 {
-    bytes as f64 / f64::from(1 << 20) / start.elapsed().as_secs_f64()
+    bytes as f64 / start.elapsed().as_secs_f64()
 }
 
 async fn echo(address: &str, bytes: usize) -> f64 {

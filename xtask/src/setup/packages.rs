@@ -66,6 +66,7 @@ impl Manager {
 
     fn package(self, need: Need) -> &'static str {
         match (self, need) {
+            (_, Need::Socat) => "socat",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",
@@ -154,6 +155,9 @@ async fn install_by_apt(rights: Rights, mut packages: Vec<String>) -> Result<()>
             Err(again) => error = again,
         }
         crate::process::check_interrupt()?;
+    }
+    if !packages.iter().any(|package| package == "qemu-utils") {
+        return Err(error);
     }
     let offered = Run::new("apt-cache").args(["madison", "qemu-utils"]).output().await?;
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();

@@ -5,53 +5,101 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::prelude::*;
+use tempfile::TempDir;
 
 use crate::measure::{finish, shell};
 
 /// The files of one size.
 #[derive(Debug)]
 pub(crate) struct Data {
-    /// Random bytes: nothing can be left out, so that everybody writes the same.
-    pub(crate) random: PathBuf,
-    /// Random hexadecimal digits, by codec: what is compressed to about half, with no runs that could become holes.
-    pub(crate) zstd: PathBuf,
-    pub(crate) gzip: PathBuf,
-    pub(crate) xz: PathBuf,
+    folder: PathBuf,
+    size: ByteSize,
+}
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Zstd,
+    Gzip,
+    Xz,
+}
+
+impl Codec {
+    /// The name of the encoding.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+        }
+    }
+
+    /// The suffix of files, and the tool's line that makes `"$2"` from `"$1"`.
+    fn tool(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Zstd => ("zst", r#"zstd -q -3 -c "$1" > "$2""#),
+            Self::Gzip => ("gz", r#"gzip -6 -c "$1" > "$2""#),
+            // Blocks of one thread each would be decompressed in parallel by some: it is one stream here.
+            Self::Xz => ("xz", r#"xz -0 -T1 -c "$1" > "$2""#),
+        }
+    }
 }
 
 impl Data {
-    /// Makes what is not there yet; takes minutes the first time.
-    pub(crate) async fn prepare(folder: &Path, size: ByteSize) -> Result<Self> {
+    /// Images of `size`, none of which is made yet.
+    pub(crate) fn new(folder: &Path, size: ByteSize) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let file = |name: &str| folder.join(format!("{name}-{}", size.as_bytes()));
-        let (random, digits) = (file("random"), file("digits"));
-        let data = Self { random: random.clone(), zstd: file("zst"), gzip: file("gz"), xz: file("xz") };
-        for (path, line) in [
-            (&data.zstd, r#"zstd -q -3 -c "$1" > "$2""#),
-            (&data.gzip, r#"gzip -6 -c "$1" > "$2""#),
-            // Blocks of one thread each would be decompressed in parallel by some: it is one stream here.
-            (&data.xz, r#"xz -0 -T1 -c "$1" > "$2""#),
-        ] {
-            if path.exists() {
-                continue;
+        Ok(Self { folder: folder.to_owned(), size })
+    }
+
+    /// The size of the images, in whole words.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.size.as_bytes() / 8 * 8
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}-{}", self.size.as_bytes()))
+    }
+
+    /// Random bytes: nothing can be left out, so that everybody writes the same.
+    pub(crate) fn random(&self) -> Result<PathBuf> {
+        let path = self.file("random");
+        if !path.exists() {
+            write_whole(&path, self.size, u64::to_le_bytes)?;
+        }
+        Ok(path)
+    }
+
+    /// Random hexadecimal digits: they compress to about half, with no runs that could become holes. Takes minutes the
+    /// first time.
+    pub(crate) async fn compressed(&self, codec: Codec) -> Result<PathBuf> {
+        let (suffix, line) = codec.tool();
+        let path = self.file(suffix);
+        if path.exists() {
+            return Ok(path);
+        }
+        let digits = self.file("digits");
+        write_whole(&digits, self.size, |word| {
+            let nibble = |shift: u32| b"0123456789abcdef"[(word >> shift) as usize & 15];
+            std::array::from_fn(|at| nibble(at as u32 * 4))
+        })?;
+        let part = path.with_extension("part");
+        finish(shell(line, [digits.as_path(), &part])).await?;
+        fs::rename(&part, &path)?;
+        fs::remove_file(&digits)?;
+        Ok(path)
+    }
+
+    /// A folder on the same disk for what is written, removed with the value, also when its user is cancelled.
+    pub(crate) fn outputs(&self) -> Result<TempDir> {
+        // What a bench that was killed left may be large.
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("output-")) {
+                fs::remove_dir_all(&path)?;
             }
-            if !digits.exists() {
-                write_whole(&digits, size, |word| {
-                    let nibble = |shift: u32| b"0123456789abcdef"[(word >> shift) as usize & 15];
-                    std::array::from_fn(|at| nibble(at as u32 * 4))
-                })?;
-            }
-            let part = path.with_extension("part");
-            finish(shell(line, [digits.as_path(), &part])).await?;
-            fs::rename(&part, path)?;
         }
-        if digits.exists() {
-            fs::remove_file(&digits)?;
-        }
-        if !random.exists() {
-            write_whole(&random, size, u64::to_le_bytes)?;
-        }
-        Ok(data)
+        Ok(tempfile::Builder::new().prefix("output-").tempdir_in(&self.folder)?)
     }
 }
 

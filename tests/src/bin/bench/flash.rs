@@ -7,7 +7,7 @@ use std::time::Duration;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_supervise::Command;
 
-use crate::data::Data;
+use crate::data::{Codec, Data};
 use crate::measure::{finish, shell, timed};
 use crate::table::{Row, Target};
 
@@ -46,25 +46,24 @@ pub(crate) async fn measure(turns: u32, size: ByteSize) -> Result<Vec<Row>> {
         return Err(Error::failed_precondition(message).with_hint("run `cargo xtask bench`"));
     }
     let folder = PathBuf::from("target/bench");
-    let data = Data::prepare(&folder, size).await?;
+    let data = Data::new(&folder, size)?;
+    let random = data.random()?;
+    let [zstd, gzip, xz] = [
+        data.compressed(Codec::Zstd).await?,
+        data.compressed(Codec::Gzip).await?,
+        data.compressed(Codec::Xz).await?,
+    ];
     let cases = [
-        case(
-            "raw",
-            "dd bs=1M conv=fsync",
-            &data.random,
-            r#"dd if="$1" of="$2" bs=1M conv=fsync status=none"#,
-        ),
-        case("zstd", "zstd -d", &data.zstd, r#"zstd -q -d -c "$1" > "$2" && sync "$2""#),
-        case("gzip", "gzip -d", &data.gzip, r#"gzip -d -c < "$1" > "$2" && sync "$2""#),
-        case("xz", "xz -d", &data.xz, r#"xz -d -c < "$1" > "$2" && sync "$2""#),
+        case("raw", "dd bs=1M conv=fsync", &random, r#"dd if="$1" of="$2" bs=1M conv=fsync status=none"#),
+        case("zstd", "zstd -d", &zstd, r#"zstd -q -d -c "$1" > "$2" && sync "$2""#),
+        case("gzip", "gzip -d", &gzip, r#"gzip -d -c < "$1" > "$2" && sync "$2""#),
+        case("xz", "xz -d", &xz, r#"xz -d -c < "$1" > "$2" && sync "$2""#),
         Case {
             sha256: true,
-            ..case("raw, with sha256", "openssl dgst", &data.random, r#"openssl dgst -sha256 "$1""#)
+            ..case("raw, with sha256", "openssl dgst", &random, r#"openssl dgst -sha256 "$1""#)
         },
     ];
-    remove_abandoned(&folder)?;
-    // Ends with the function, also when that is cancelled.
-    let outputs = tempfile::Builder::new().prefix("output-").tempdir_in(&folder)?;
+    let outputs = data.outputs()?;
     let mut rows = Vec::new();
     for case in &cases {
         rows.push(
@@ -74,17 +73,6 @@ pub(crate) async fn measure(turns: u32, size: ByteSize) -> Result<Vec<Row>> {
         );
     }
     Ok(rows)
-}
-
-/// Removes what a bench that was killed left: it may be large.
-fn remove_abandoned(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("output-")) {
-            fs::remove_dir_all(&path)?;
-        }
-    }
-    Ok(())
 }
 
 fn case<'a>(what: &'a str, other: &'a str, input: &'a Path, line: &'a str) -> Case<'a> {
@@ -106,13 +94,7 @@ impl Case<'_> {
                 ours.push(self.ours(folder, size).await?);
             }
         }
-        Ok(Row {
-            what: self.what.to_owned(),
-            other: self.other.to_owned(),
-            ours,
-            theirs,
-            target: Target::AtLeast(0.9),
-        })
+        Ok(Row::of_times(self.what, self.other, [ours, theirs], Target::AtLeast(0.9)))
     }
 
     /// Both once without the clock: the input is in the page cache then, and what they write must be the same.

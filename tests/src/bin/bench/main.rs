@@ -8,12 +8,22 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_tests::interrupt::Interrupts;
 use serde_json::json;
 
+mod client;
 mod data;
+mod effort;
+mod exporter;
 mod flash;
+mod forward;
+mod library;
 mod measure;
 mod power_on;
+mod python;
+mod served;
 mod table;
+mod unit;
 
+use effort::Effort;
+use python::Python;
 use table::Row;
 
 /// Measures on this machine, in turns that alternate, so that what else the machine does meets both sides.
@@ -23,12 +33,15 @@ struct Arguments {
     /// What to measure [default: all]
     #[arg(value_enum, value_name = "WHAT")]
     what: Vec<What>,
-    /// How often each is measured; the median counts [default: 15 for power-on, 5 for flash]
+    /// How often each is measured; the median counts [default: 15 for power-on, 11 for `j`, 5 for the others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     turns: Option<u32>,
-    /// Size of the flashed image once decompressed
-    #[arg(long, default_value = "1GiB")]
-    size: ByteSize,
+    /// Size of the flashed image once decompressed [default: 1 GiB]
+    #[arg(long)]
+    size: Option<ByteSize>,
+    /// Only see that everything works: one turn each, of 64 MiB
+    #[arg(long)]
+    quick: bool,
     /// Where the figures go, from the workspace's root
     #[arg(long, default_value = "target/bench.json")]
     output: PathBuf,
@@ -41,6 +54,10 @@ enum What {
     PowerOn,
     /// Writing an image, beside dd, zstd, gzip, xz and openssl
     Flash,
+    /// The exporter, beside the one in Python
+    Exporter,
+    /// The client library and `j`, beside the Python ones, and port forwards, beside socat
+    Client,
 }
 
 #[tokio::main]
@@ -71,17 +88,29 @@ fn failed(error: &Error) -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the tables are what the program is for")]
 async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    let usual = ByteSize::mebibytes(if arguments.quick { 64 } else { 1024 });
+    let (turns, quick) = (arguments.turns, arguments.quick);
+    let effort = Effort { turns, size: arguments.size.unwrap_or(usual), quick };
+    let python = Python::find();
     let mut rows = Vec::new();
-    let turns = |default| arguments.turns.unwrap_or(default);
-    if wanted(What::PowerOn) {
-        let found = power_on::measure(turns(15)).await?;
-        println!("{}", table::show(power_on::TITLE, power_on::NOTES, &found));
+    let mut show = |title: &str, notes: &[&str], found: Vec<Row>| {
+        let machine = measure::machine();
+        let notes: Vec<&str> = notes.iter().copied().chain([machine.as_str()]).collect();
+        println!("{}", table::show(title, &notes, &found));
         rows.extend(found);
+    };
+    if wanted(What::PowerOn) {
+        show(power_on::TITLE, power_on::NOTES, power_on::measure(effort.turns(15)).await?);
     }
     if wanted(What::Flash) {
-        let found = flash::measure(turns(5), arguments.size).await?;
-        println!("{}", table::show(&flash::title(arguments.size), flash::NOTES, &found));
-        rows.extend(found);
+        let found = flash::measure(effort.turns(5), effort.size).await?;
+        show(&flash::title(effort.size), flash::NOTES, found);
+    }
+    if wanted(What::Exporter) {
+        show(exporter::TITLE, exporter::NOTES, exporter::measure(effort, python.as_ref()).await?);
+    }
+    if wanted(What::Client) {
+        show(client::TITLE, client::NOTES, client::measure(effort, python.as_ref()).await?);
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let report = json!({"cores": cores, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()});

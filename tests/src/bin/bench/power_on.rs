@@ -60,13 +60,7 @@ async fn alternate(vm: &Vm, folder: &Path, turns: u32) -> Result<Vec<Row>> {
     }
     let (greeted, ready): (Vec<_>, Vec<_>) =
         theirs.into_iter().map(|start| (start.greeted, start.ready)).unzip();
-    let row = |other: &str, theirs, target| Row {
-        what: "power on".to_owned(),
-        other: other.to_owned(),
-        ours: ours.clone(),
-        theirs,
-        target,
-    };
+    let row = |other, theirs, target| Row::of_times("power on", other, [ours.clone(), theirs], target);
     Ok(vec![
         row("bare QEMU, QMP ready", ready, Target::Within(Duration::from_millis(20))),
         row("bare QEMU, QMP's greeting", greeted, Target::None),

@@ -1,0 +1,199 @@
+//! Port forwards, beside socat on the same path.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_supervise::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::effort::Effort;
+use crate::measure::{alternate, started};
+use crate::python::connected;
+use crate::served::{CONFIG, JMP, Ours};
+use crate::table::{Row, Target};
+use crate::unit::Unit;
+
+/// What a program of this kind reads and writes at once.
+const PIECE: usize = 256 * 1024;
+/// How long a program may take until it listens.
+const START: Duration = Duration::from_secs(20);
+
+/// Measures both directions on both paths.
+pub(crate) async fn measure(effort: Effort, folder: &Path) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let (from_device, to_device) = (serve(send)?, serve(receive)?);
+    let config = format!(
+        "{CONFIG}  from: {{type: jumpstarter_driver_network.driver.TcpNetwork, config: {{host: 127.0.0.1, port: {}}}}}\n  \
+         to: {{type: jumpstarter_driver_network.driver.TcpNetwork, config: {{host: 127.0.0.1, port: {}}}}}\n",
+        from_device.port(),
+        to_device.port()
+    );
+    let file = folder.join("forward.yaml");
+    std::fs::write(&file, &config)?;
+    let exporter = Ours::start(&config, folder).await?;
+    for over_exporter in [false, true] {
+        for (name, server) in [("from", from_device), ("to", to_device)] {
+            let jmp = Command::new(JMP).args(["forward", name, "--output", "json"]);
+            let jmp = match over_exporter {
+                true => connected(jmp, &exporter.socket),
+                false => jmp.arg("--exporter-config").arg(&file),
+            };
+            let what =
+                format!("forward {name} the device{}", if over_exporter { ", over an exporter" } else { "" });
+            let row = forward(effort, what.clone(), name, jmp, server, over_exporter.then_some(folder)).await;
+            rows.push(row.with_context(|| format!("measuring {what}"))?);
+        }
+    }
+    exporter.stop().await?;
+    Ok(rows)
+}
+
+async fn forward(
+    effort: Effort,
+    what: String,
+    name: &str,
+    jmp: Command,
+    server: SocketAddr,
+    between: Option<&Path>,
+) -> Result<Row> {
+    let (_jmp, line, _output) = started(jmp).await.context("starting `jmp forward`")?;
+    let listening: serde_json::Value = serde_json::from_str(&line)
+        .map_err(|error| Error::internal(format!("`{line}` is not JSON")).with_source(error))?;
+    let ours = listening["address"].as_str().and_then(|address| address.parse().ok());
+    let ours = ours.ok_or_else(|| Error::internal(format!("`{line}` names no address")))?;
+    let download = name == "from";
+    let socat = Socat::start(server, between, download).await?;
+    let bytes = effort.echo() * 2;
+    let pass = async |address| {
+        let passed = tokio::task::spawn_blocking(move || pass(address, bytes, download)).await;
+        passed.unwrap_or_else(|error| Err(Error::internal("the client's thread panicked").with_source(error)))
+    };
+    let theirs = socat.as_ref().map(|socat| async || pass(socat.address).await);
+    let [ours, theirs] = alternate(effort.turns(5), async || pass(ours).await, theirs).await?;
+    let (other, unit) =
+        (if between.is_some() { "socat, twice" } else { "socat" }.to_owned(), Unit::Throughput);
+    Ok(Row { what, other, unit, ours, theirs, target: Target::AtLeast(0.8) })
+}
+
+/// One connection, and the bytes a second that it took.
+fn pass(address: SocketAddr, bytes: u64, download: bool) -> Result<f64> {
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(&bytes.to_le_bytes())?;
+    let passed = if download {
+        drain(&mut stream)?
+    } else {
+        fill(&mut stream, bytes)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut received = [0; 8];
+        stream.read_exact(&mut received)?;
+        u64::from_le_bytes(received)
+    };
+    match passed == bytes {
+        true => Ok(bytes as f64 / start.elapsed().as_secs_f64()),
+        false => Err(Error::data_loss(format!("{passed} bytes came through, of {bytes}"))),
+    }
+}
+
+/// A server that ends with the process: the device's.
+fn serve(answer: fn(TcpStream) -> std::io::Result<()>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let accept = move || {
+        for stream in listener.incoming().flatten() {
+            // A connection that breaks is told by its client.
+            drop(std::thread::Builder::new().spawn(move || answer(stream)));
+        }
+    };
+    std::thread::Builder::new().spawn(accept)?;
+    Ok(address)
+}
+
+/// Sends as many bytes as the client asks for.
+fn send(mut stream: TcpStream) -> std::io::Result<()> {
+    let bytes = wanted(&mut stream)?;
+    fill(&mut stream, bytes)
+}
+
+/// Receives everything and says how much it was.
+fn receive(mut stream: TcpStream) -> std::io::Result<()> {
+    wanted(&mut stream)?;
+    let received = drain(&mut stream)?;
+    stream.write_all(&received.to_le_bytes())
+}
+
+fn wanted(stream: &mut TcpStream) -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    stream.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn fill(stream: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
+    let piece = vec![0xa5; PIECE];
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(PIECE as u64);
+        stream.write_all(&piece[..length as usize])?;
+        left -= length;
+    }
+    Ok(())
+}
+
+fn drain(stream: &mut TcpStream) -> std::io::Result<u64> {
+    let (mut piece, mut received) = (vec![0; PIECE], 0);
+    loop {
+        match stream.read(&mut piece)? {
+            0 => return Ok(received),
+            length => received += length as u64,
+        }
+    }
+}
+
+/// socat from a port of this machine to a server, directly or by a second one behind a Unix socket.
+struct Socat {
+    address: SocketAddr,
+    _children: Vec<Child>,
+}
+
+impl Socat {
+    /// None where it is not installed.
+    async fn start(server: SocketAddr, between: Option<&Path>, download: bool) -> Result<Option<Self>> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let listen = format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork", port.port());
+        let connect = format!("TCP:{server}");
+        let hops = match between {
+            None => vec![(listen, connect)],
+            Some(folder) => {
+                let socket = folder.join(format!("socat-{}", port.port())).display().to_string();
+                vec![
+                    (format!("UNIX-LISTEN:{socket},fork"), connect),
+                    (listen, format!("UNIX-CONNECT:{socket}")),
+                ]
+            }
+        };
+        let mut children = Vec::new();
+        for (from, to) in hops {
+            match Command::new("socat").args(["-b", "65536", &from, &to]).spawn().await {
+                Ok(child) => children.push(child),
+                Err(jumpstarter_supervise::SuperviseError::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(Error::internal("starting socat").with_source(error)),
+            }
+        }
+        // It does not say when it listens, so a small transfer is tried until it works.
+        let works = async {
+            loop {
+                let tried = tokio::task::spawn_blocking(move || pass(port, 1, download)).await;
+                if matches!(tried, Ok(Ok(_))) {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = timeout(START, works).await;
+        waited.map_err(|_| Error::deadline_exceeded("socat does not pass anything on"))?;
+        Ok(Some(Self { address: port, _children: children }))
+    }
+}

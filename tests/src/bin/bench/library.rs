@@ -1,0 +1,92 @@
+//! Our client library, as a test of a user has it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use jumpstarter_client::{ConnectOptions, connect};
+use jumpstarter_driver_core::prelude::*;
+
+/// Bytes in one frame.
+const FRAME: usize = 64 * 1024;
+
+/// A client that connects for each figure anew.
+#[derive(Debug)]
+pub(crate) struct Library {
+    address: String,
+}
+
+impl Library {
+    pub(crate) fn new(address: &str) -> Self {
+        Self { address: address.to_owned() }
+    }
+
+    /// Takes a figure on a thread of its own, which is how `#[tokio::test]` would run it.
+    async fn on_one_thread<F>(&self, take: impl FnOnce(Device) -> F + Send + 'static) -> Result<f64>
+    where
+        F: Future<Output = Result<f64>>,
+    {
+        let options = ConnectOptions::new(self.address.parse()?).insecure();
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let device = connect(&options).await?.device().clone();
+                let figure = take(device.clone()).await;
+                device.close().await?;
+                figure
+            })
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(Error::internal("the client's thread panicked").with_source(error)))
+    }
+
+    /// Calls a second, one at a time.
+    pub(crate) async fn calls(&self, count: u64) -> Result<f64> {
+        self.on_one_thread(async move |device| {
+            let power = device.get::<dyn Power>("power")?;
+            let start = Instant::now();
+            for _ in 0..count {
+                power.on().await?;
+            }
+            Ok(count as f64 / start.elapsed().as_secs_f64())
+        })
+        .await
+    }
+
+    /// Bytes a second, there and back.
+    pub(crate) async fn echo(&self, bytes: u64) -> Result<f64> {
+        self.on_one_thread(async move |device| {
+            let network = device.get::<dyn Network>("echo")?;
+            let (mut reader, mut writer) = network.connect().await?.split();
+            let start = Instant::now();
+            let sending = async {
+                let frame = bytes::Bytes::from(vec![0xa5; FRAME]);
+                for _ in 0..bytes / FRAME as u64 {
+                    writer.send(frame.clone()).await?;
+                }
+                writer.finish().await
+            };
+            let receiving = async {
+                let mut received = 0;
+                while let Some(frame) = reader.receive().await? {
+                    received += frame.len();
+                }
+                Ok(received)
+            };
+            let ((), received) = tokio::try_join!(sending, receiving)?;
+            Ok(received as f64 / start.elapsed().as_secs_f64())
+        })
+        .await
+    }
+
+    /// Bytes a second of a file.
+    pub(crate) async fn flash(&self, file: &Path) -> Result<f64> {
+        let (file, size) = (file.to_owned(), std::fs::metadata(file)?.len());
+        self.on_one_thread(async move |device| {
+            let flasher = device.get::<dyn Flasher>("flasher")?;
+            let start = Instant::now();
+            flasher.flash(ImageSource::path(file), None).await?;
+            Ok(size as f64 / start.elapsed().as_secs_f64())
+        })
+        .await
+    }
+}
