@@ -266,3 +266,27 @@ fn kill_9_in_each_phase_leaves_no_process_and_the_next_start_sweeps_the_files() 
     assert!(Demo::start(folder.path(), None).end().success());
     assert_eq!(files(folder.path()), [] as [PathBuf; 0]);
 }
+
+/// Pico serves no page: this phase needs the tiny Linux guest.
+#[test]
+fn ctrl_c_and_kill_9_while_a_page_is_fetched_leave_nothing() {
+    if !guest::qemu_available(guest::Arch::X86_64) {
+        return;
+    }
+    let Some(image) = guest::tiny_linux(guest::Arch::X86_64) else { return };
+    for signal in [Signal::INT, Signal::KILL] {
+        let folder = tempfile::tempdir().unwrap();
+        let demo = Demo::start_guest(folder.path(), "tiny", Some(&image));
+        assert!(demo.wait_for("log in"), "the demo ended before `fetch`");
+        demo.signal(signal);
+        let status = demo.end();
+        assert_no_process(folder.path(), "fetch");
+        if signal == Signal::INT {
+            assert_eq!(status.code(), Some(130), "{status}");
+        } else {
+            assert!(!files(folder.path()).is_empty(), "nothing was left, so nothing was shown");
+            assert!(Demo::start(folder.path(), None).end().success());
+        }
+        assert_eq!(files(folder.path()), [] as [PathBuf; 0], "{signal:?}");
+    }
+}

@@ -35,7 +35,7 @@ pub trait Machine {
     async fn power_button(&self) -> Result<()>;
 
     /// Cuts the power and removes what the machine holds: process, sockets, overlays, flashed images, seed. Files
-    /// named in the configuration are never touched. Ends a flash or dump under way. After it `state`, `stop` and
+    /// named in the configuration are never touched. Ends a start, a flash or a dump under way. After it `state`, `stop` and
     /// `destroy` answer, that it is off; every other call is refused with `FailedPrecondition`.
     async fn destroy(&self) -> Result<()>;
 

@@ -47,7 +47,8 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
         .current_dir(std::env::current_dir()?)
         .keep_fd(qemus_qmp)
         .keep_fd(qemus_console);
-    Run::start(Launch { command, qmp, console }, run, &machine.status, &config.timeouts).await
+    let destroyed = machine.destroyed.clone();
+    Run::start(Launch { command, qmp, console, destroyed }, run, &machine.status, &config.timeouts).await
 }
 
 /// A connected pair of sockets: ours for Tokio, and QEMU's.

@@ -14,6 +14,7 @@ use jumpstarter_supervise::{Child, Command, Sink};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Timeouts;
 use crate::qmp::{Qmp, QmpEvent};
@@ -37,6 +38,8 @@ pub(crate) struct Launch {
     pub(crate) command: Command,
     pub(crate) qmp: UnixStream,
     pub(crate) console: UnixStream,
+    /// Ends the start.
+    pub(crate) destroyed: CancellationToken,
 }
 
 /// QEMU while it runs.
@@ -110,6 +113,9 @@ impl Run {
                 Err(Error::deadline_exceeded("QEMU's monitor did not answer"))
             }),
             _ = child.wait() => Err(Error::unavailable("QEMU has ended")),
+            () = launch.destroyed.cancelled() => {
+                Err(Error::failed_precondition("the machine is destroyed"))
+            }
         };
         let (qmp, state) = match connected {
             Ok(connected) => connected,

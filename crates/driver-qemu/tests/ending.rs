@@ -140,6 +140,28 @@ async fn a_start_that_gets_no_answer_ends_in_time_with_what_was_said() {
 }
 
 #[tokio::test]
+async fn destroy_ends_a_start_that_gets_no_answer() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = "[ \"$1\" = --version ] && exec qemu-system-x86_64 --version\nexec sleep 1000\n";
+    let program = program(folder.path(), script);
+    let fixture = pico_machine(|config| {
+        config.binary = Some(program);
+        config.timeouts.start = Span::seconds(3600);
+    })
+    .await;
+    let vm = fixture.vm.clone();
+    let starting = tokio::spawn(async move { vm.start().await });
+    fixture.vm.wait_for(Phase::Starting, None).await.unwrap();
+    soon(fixture.vm.destroy()).await.unwrap();
+    let error = soon(starting).await.unwrap().unwrap_err();
+    assert!(error.report().contains("is destroyed"), "{error:?}");
+    assert_eq!(state(&fixture.vm).await, MachineState::Off);
+}
+
+#[tokio::test]
 async fn a_machine_that_is_told_not_to_run_yet_is_paused() {
     if !can_run() {
         return;

@@ -22,10 +22,13 @@ async fn on_log_in_and_graceful_stop() {
     let fixture = pico_machine(|_| {}).await;
     let vm = &fixture.vm;
     assert_eq!(state(vm).await, MachineState::Off);
+    let begun = std::time::Instant::now();
     vm.start().await.unwrap();
     assert_eq!(state(vm).await, MachineState::Running);
     vm.start().await.unwrap();
     let mut console = fixture.logged_in().await;
+    // Under a second on an idle host; on a busy one it says nothing.
+    eprintln!("from power-on to a prompt: {:?}", begun.elapsed());
     ask(&mut console, "mem", "mem 64 MiB").await;
     let pid = vm.pid().unwrap();
     assert_eq!(vm.stop().await.unwrap(), StopOutcome::Graceful);
