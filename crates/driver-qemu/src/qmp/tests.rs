@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_supervise::{Child, Command, StopPlan};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
@@ -79,6 +80,9 @@ fn ask(qmp: &Qmp, name: &'static str) -> tokio::task::JoinHandle<Result<Value>> 
 
 #[tokio::test]
 async fn the_real_one_answers_refuses_and_ends() {
+    if !qemu_available(Arch::X86_64) {
+        return;
+    }
     let (child, qmp) = real().await;
     assert!(qmp.version()["qemu"]["major"].as_u64().unwrap() >= 4);
     let mut events = qmp.events();
@@ -117,6 +121,9 @@ async fn the_real_one_answers_refuses_and_ends() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn when_the_process_dies_every_call_ends_at_once() {
+    if !qemu_available(Arch::X86_64) {
+        return;
+    }
     let (child, qmp) = real().await;
     // Stopped, it answers nothing.
     child.signal(jumpstarter_supervise::Signal::STOP);
@@ -137,6 +144,9 @@ async fn when_the_process_dies_every_call_ends_at_once() {
 
 #[tokio::test]
 async fn cancelled_calls_leave_the_connection_usable() {
+    if !qemu_available(Arch::X86_64) {
+        return;
+    }
     let (child, qmp) = real().await;
     for wait in 0..50 {
         let call = qmp.execute_value("query-qmp-schema", json!({}), Duration::from_micros(wait * 20));
