@@ -15,6 +15,7 @@
 
 mod encoding;
 mod progress;
+mod rate;
 mod remote;
 mod sink;
 mod source;
@@ -24,6 +25,7 @@ mod stream;
 
 pub use encoding::Encoding;
 pub use progress::{Meter, Observer, Progress};
+pub use rate::Rate;
 pub use remote::{BoxWriter, ImageRequest, ImageSupport, SupportEntry};
 pub use sink::ImageSink;
 pub use source::{DigestReport, ImageSource, Wishes};
