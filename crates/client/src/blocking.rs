@@ -14,27 +14,178 @@
 //! # }
 //! ```
 //!
-//! A [`Device`] has a runtime of its own, on threads of its own. It must not be used inside async code, where waiting
-//! would hold up everything else: making one there is an error, [`Device::block_on`] there panics.
+//! Who needs the log or the state of an exporter, or to be told when it is gone, holds an [`Exporter`]:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use jumpstarter_client::{ConnectOptions, blocking};
+//!
+//! # fn main() -> jumpstarter_driver_core::Result<()> {
+//! let exporter = blocking::connect(&ConnectOptions::from_env()?)?;
+//! exporter.wait_ready(Duration::from_secs(60))?;
+//! exporter.device().call("power", "on", vec![])?;
+//! for record in exporter.logs()? {
+//!     println!("{}", record?.message);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Each [`Device`] and [`Exporter`] has a runtime of its own, on threads of its own, which lives as long as they, their
+//! streams and their connections do. They must not be used inside async code, where waiting would hold up everything
+//! else: making one there is an error, waiting there panics.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::channel::ChannelIo;
 use jumpstarter_driver_core::{Error, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream};
 use serde_json::Value;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 
-use crate::{ConnectOptions, DeviceExt};
+use crate::{Address, ConnectOptions, DeviceExt, LogRecord, Status};
+
+/// Connects to an exporter, as [`connect`](crate::connect()).
+///
+/// # Errors
+/// As there; `FailedPrecondition` inside async code.
+pub fn connect(options: &ConnectOptions) -> Result<Exporter> {
+    let runtime = Runtime::new()?;
+    let exporter = runtime.wait(crate::connect(options))?;
+    let device = Device { device: exporter.device().clone(), runtime: runtime.clone() };
+    Ok(Exporter { exporter, device, runtime })
+}
+
+/// The runtime, shared by all that needs it. It ends with the last of them.
+#[derive(Clone, Debug)]
+struct Runtime(Arc<Owned>);
+
+/// There until it is dropped: ending it must not wait, and may happen anywhere.
+#[derive(Debug)]
+struct Owned {
+    handle: Handle,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Runtime {
+    fn new() -> Result<Self> {
+        if Handle::try_current().is_ok() {
+            return Err(Error::failed_precondition("a blocking device cannot be used inside async code")
+                .with_hint("use jumpstarter_driver_core::Device there, and await its calls"));
+        }
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        Ok(Self(Arc::new(Owned { handle: runtime.handle().clone(), runtime: Some(runtime) })))
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.handle.block_on(work)
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A connection to an exporter: see [`Exporter`](crate::Exporter).
+#[derive(Debug)]
+pub struct Exporter {
+    exporter: crate::Exporter,
+    device: Device,
+    runtime: Runtime,
+}
+
+impl Exporter {
+    /// Its device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> Option<&str> {
+        self.exporter.name()
+    }
+
+    /// What it says to who enters a shell.
+    pub fn motd(&self) -> Option<&str> {
+        self.exporter.motd()
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        self.exporter.address()
+    }
+
+    /// What it is doing.
+    ///
+    /// # Errors
+    /// As [`Exporter::status`](crate::Exporter::status).
+    pub fn status(&self) -> Result<Status> {
+        self.runtime.wait(self.exporter.status())
+    }
+
+    /// Waits until it takes calls, for at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Exporter::wait_ready`](crate::Exporter::wait_ready).
+    pub fn wait_ready(&self, limit: Duration) -> Result<()> {
+        self.runtime.wait(self.exporter.wait_ready(limit))
+    }
+
+    /// Its log from now on, and what it remembers, record by record. Dropping it ends the subscription.
+    ///
+    /// # Errors
+    /// As [`Exporter::logs`](crate::Exporter::logs).
+    pub fn logs(&self) -> Result<Logs> {
+        let records = self.runtime.wait(self.exporter.logs())?;
+        Ok(Logs { records, runtime: self.runtime.clone() })
+    }
+
+    /// Waits until the connection is gone, and says so.
+    pub fn lost(&self) -> Error {
+        self.runtime.wait(self.exporter.lost())
+    }
+
+    /// Ends the connection, and every call on it.
+    ///
+    /// # Errors
+    /// As [`Device::close`].
+    pub fn close(self) -> Result<()> {
+        self.device.close()
+    }
+}
+
+/// The log of an exporter, record by record; after the last there is the error that ended it.
+pub struct Logs {
+    records: BoxStream<'static, Result<LogRecord>>,
+    runtime: Runtime,
+}
+
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Logs")
+    }
+}
+
+impl Iterator for Logs {
+    type Item = Result<LogRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.wait(self.records.next())
+    }
+}
 
 /// A device, wherever it is, with the runtime that drives it.
 #[derive(Debug)]
 pub struct Device {
     device: jumpstarter_driver_core::Device,
-    /// There until it is dropped.
-    runtime: Option<Runtime>,
-    handle: Handle,
+    runtime: Runtime,
 }
 
 impl Device {
@@ -43,7 +194,9 @@ impl Device {
     /// # Errors
     /// As there; `FailedPrecondition` inside async code.
     pub fn from_env() -> Result<Self> {
-        Self::open(<jumpstarter_driver_core::Device as DeviceExt>::from_env())
+        let runtime = Runtime::new()?;
+        let device = runtime.wait(<jumpstarter_driver_core::Device as DeviceExt>::from_env())?;
+        Ok(Self { device, runtime })
     }
 
     /// The device of an exporter.
@@ -51,18 +204,7 @@ impl Device {
     /// # Errors
     /// As [`connect`](crate::connect()); `FailedPrecondition` inside async code.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
-        Self::open(async { Ok(crate::connect(options).await?.device().clone()) })
-    }
-
-    fn open(opening: impl Future<Output = Result<jumpstarter_driver_core::Device>>) -> Result<Self> {
-        if Handle::try_current().is_ok() {
-            return Err(Error::failed_precondition("a blocking device cannot be used inside async code")
-                .with_hint("use jumpstarter_driver_core::Device there, and await its calls"));
-        }
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let device = runtime.block_on(opening)?;
-        let handle = runtime.handle().clone();
-        Ok(Self { device, runtime: Some(runtime), handle })
+        connect(options).map(|exporter| exporter.device)
     }
 
     /// The async handle of the same device, for [`block_on`](Self::block_on).
@@ -75,7 +217,7 @@ impl Device {
     /// # Panics
     /// Inside async code.
     pub fn block_on<T>(&self, call: impl Future<Output = T>) -> T {
-        self.handle.block_on(call)
+        self.runtime.wait(call)
     }
 
     /// The driver at `path` by one of its interfaces, whose methods [`block_on`](Self::block_on) waits for.
@@ -100,7 +242,7 @@ impl Device {
     /// As [`Device::stream`](jumpstarter_driver_core::Device::stream).
     pub fn stream(&self, path: &str, method: &str, arguments: Vec<Value>) -> Result<Values> {
         let values = self.block_on(self.device.stream(path, method, arguments))?;
-        Ok(Values { values, handle: self.handle.clone() })
+        Ok(Values { values, runtime: self.runtime.clone() })
     }
 
     /// Opens a byte channel by its method's name, to read from and write to. Dropping it closes it.
@@ -109,7 +251,7 @@ impl Device {
     /// As [`Device::connect`](jumpstarter_driver_core::Device::connect); `InvalidArgument` where it carries datagrams.
     pub fn open_channel(&self, path: &str, method: &str) -> Result<Connection> {
         let channel = self.block_on(self.device.connect(path, method))?;
-        Ok(Connection { io: channel.into_io()?, handle: self.handle.clone() })
+        Ok(Connection { io: channel.into_io()?, runtime: self.runtime.clone() })
     }
 
     /// Flashes an image: see [`Flasher::flash`].
@@ -137,18 +279,10 @@ impl Device {
     }
 }
 
-impl Drop for Device {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// The values of a stream, one by one. It must not outlive its [`Device`].
+/// The values of a stream, one by one.
 pub struct Values {
     values: ValueStream<Value>,
-    handle: Handle,
+    runtime: Runtime,
 }
 
 impl std::fmt::Debug for Values {
@@ -161,15 +295,15 @@ impl Iterator for Values {
     type Item = Result<Value>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.handle.block_on(futures_util::StreamExt::next(&mut self.values))
+        self.runtime.wait(self.values.next())
     }
 }
 
-/// A byte connection to a driver. It must not outlive its [`Device`].
+/// A byte connection to a driver.
 #[derive(Debug)]
 pub struct Connection {
     io: ChannelIo,
-    handle: Handle,
+    runtime: Runtime,
 }
 
 impl Connection {
@@ -178,22 +312,22 @@ impl Connection {
     /// # Errors
     /// As the connection's.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.handle.block_on(self.io.shutdown())
+        self.runtime.wait(self.io.shutdown())
     }
 }
 
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.handle.block_on(self.io.read(buffer))
+        self.runtime.wait(self.io.read(buffer))
     }
 }
 
 impl Write for Connection {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.handle.block_on(self.io.write(data))
+        self.runtime.wait(self.io.write(data))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.handle.block_on(self.io.flush())
+        self.runtime.wait(self.io.flush())
     }
 }

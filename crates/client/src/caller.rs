@@ -69,15 +69,17 @@ impl RemoteCaller {
             args: encode(arguments)?,
         };
         let path = "/jumpstarter.v1.ExporterService/StreamingDriverCall";
-        let answers = self.connection.streaming::<StreamingDriverCallResponse>(path, &request).await?;
+        let doing: Arc<str> = calling(method).into();
+        let answers =
+            self.connection.streaming::<StreamingDriverCallResponse>(path, &request, &doing).await?;
         let connection = self.connection.clone();
         Ok(answers
             .then(move |answer| {
-                let connection = connection.clone();
+                let (connection, doing) = (connection.clone(), doing.clone());
                 async move {
                     match answer {
                         Ok(answer) => decode(answer.result),
-                        Err(status) => Err(connection.explain(status).await),
+                        Err(status) => Err(connection.explain(status, &doing).await),
                     }
                 }
             })
@@ -95,7 +97,8 @@ impl Caller for RemoteCaller {
             MethodKind::Unary => {
                 let request = self.request(method, &values(arguments)?)?;
                 let path = "/jumpstarter.v1.ExporterService/DriverCall";
-                let answer: DriverCallResponse = self.connection.unary(path, &request).await?;
+                let answer: DriverCallResponse =
+                    self.connection.unary(path, &request, &calling(method)).await?;
                 decode(answer.result).map(Reply::Value)
             }
             MethodKind::Stream => self.stream(method, &values(arguments)?).await.map(Reply::Stream),
@@ -108,6 +111,11 @@ impl Caller for RemoteCaller {
             other => Err(Error::unimplemented(format!("this client cannot call {other:?} methods"))),
         }
     }
+}
+
+/// What is being done, for errors.
+pub(crate) fn calling(method: &str) -> String {
+    format!("calling `{method}`")
 }
 
 fn values(arguments: Vec<Argument>) -> Result<Vec<Value>> {

@@ -20,6 +20,7 @@ const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 pub(crate) async fn open(
     connection: &Connection,
     request: &serde_json::Value,
+    doing: &str,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
     let request = HeaderValue::from_str(&request.to_string())
         .map_err(|_| Error::invalid_argument("the method's name has characters that cannot be sent"))?;
@@ -27,16 +28,16 @@ pub(crate) async fn open(
         let metadata = [("request", request), (FRAMING, HeaderValue::from_static("?"))];
         match connection.open(PATH, metadata.into(), None).await {
             Ok(opened) => Ok(opened),
-            Err(status) => Err(connection.explain(status).await),
+            Err(status) => Err(connection.explain(status, doing).await),
         }
     };
-    connection.in_time(opening).await
+    connection.in_time(opening, doing).await
 }
 
 /// Connects to a driver.
 pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Channel> {
     let request = json!({"kind": "driver", "uuid": caller.uuid, "method": method});
-    let (sending, messages) = open(&caller.connection, &request).await?;
+    let (sending, messages) = open(&caller.connection, &request, &format!("opening `{method}`")).await?;
     let framing = match messages.headers.get(FRAMING).map(HeaderValue::as_bytes) {
         Some(framing) if framing == DATAGRAMS.as_bytes() => Framing::Datagrams,
         Some(_) => Framing::Bytes,
@@ -56,7 +57,7 @@ pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Chann
                         FrameType::Ping => {}
                     },
                     Err(status) if is_python_end(&status) => return None,
-                    Err(status) => return Some((Err(connection.explain(status).await.into()), None)),
+                    Err(status) => return Some((Err(connection.reason(status).await.into()), None)),
                 }
             }
         }

@@ -7,8 +7,8 @@ use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::GetReportResponse;
 use tonic::{Code, Status};
 
-use crate::connection::{Connection, End};
-use crate::socket::{self, Beginning, Io, Noting};
+use crate::connection::Connection;
+use crate::socket::{self, Io, Noting, Traffic};
 use crate::{Address, ConnectOptions, Exporter, tls};
 
 /// The first bytes of a TLS record of type alert.
@@ -31,7 +31,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Exporter> {
 }
 
 async fn establish(options: &ConnectOptions) -> Result<Exporter> {
-    let socket = socket::open(&options.address).await?;
+    let socket = socket::open(&options.address, options.keepalive).await?;
     match &options.address {
         Address::Tcp { host, .. } if !options.insecure => {
             greet(options, tls::handshake(options, host, socket).await?).await
@@ -42,15 +42,16 @@ async fn establish(options: &ConnectOptions) -> Result<Exporter> {
 
 /// Asks for the report: the first answer that there is.
 async fn greet<T: Io + 'static>(options: &ConnectOptions, io: T) -> Result<Exporter> {
-    let (io, beginning) = Noting::new(io);
-    let connection = Connection::start(options, io).await.map_err(|status| from_status(&status))?;
+    let io = Noting::new(io);
+    let traffic = io.traffic().clone();
+    let connection = Connection::start(options, io).await?;
     let closing = connection.close_on_drop();
     match connection.first::<GetReportResponse>("/jumpstarter.v1.ExporterService/GetReport").await {
         Ok(report) => {
             closing.disarm();
             Exporter::new(Arc::new(connection), report, options)
         }
-        Err(status) => Err(first_failure(&connection, options, status, &beginning).await),
+        Err(status) => Err(first_failure(&connection, options, status, &traffic).await),
     }
 }
 
@@ -59,21 +60,20 @@ async fn first_failure(
     connection: &Connection,
     options: &ConnectOptions,
     status: Status,
-    beginning: &Beginning,
+    traffic: &Traffic,
 ) -> Error {
     let address = &options.address;
     if std::error::Error::source(&status).is_none() {
         return refused(options, &status);
     }
-    let error = connection.explain(status).await;
+    let error = connection.reason(status).await.context(format!("connecting to {address}"));
     // After a TLS handshake the server may still say that it does not want this client.
-    if let End::Lost(Some(lost)) = connection.ended().await
-        && let Some(io) = lost.get_io()
-        && let Some(explained) = tls::explain(io, address, options)
+    if let Some(failure) = traffic.tls_failure()
+        && let Some(explained) = tls::explain(failure, address, options)
     {
         return explained;
     }
-    let first = beginning.bytes();
+    let first = traffic.beginning();
     let unavailable = |message: String| Error::unavailable(message);
     if first.starts_with(&TLS_ALERT) {
         unavailable(format!("{address} wants TLS"))

@@ -1,10 +1,12 @@
 //! One connection to an exporter: calls on it, and how it ends.
 
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use h2::SendStream;
 use h2::client::SendRequest;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
@@ -17,29 +19,35 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
-use crate::socket::{Io, Noting};
+use crate::socket::{Io, Noting, Traffic};
 use crate::wire::{self, Messages, transport};
 use crate::{Address, ConnectOptions};
 
 pub(crate) const GET_STATUS: &str = "/jumpstarter.v1.ExporterService/GetStatus";
 const PASSPHRASE: HeaderName = HeaderName::from_static("x-jumpstarter-passphrase");
-/// What an exporter may send before it is read: of one stream, and of all together.
+/// What an exporter may send of one stream before it is read.
 const STREAM_WINDOW: u32 = 8 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+/// And of all together: the most that there can be. Were it less, streams that nobody reads could use it up, and hold up
+/// every other call.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const HTTP_FRAME: u32 = 1 << 20;
 /// What one stream holds while the network is busy.
 const SEND_BUFFER: usize = 2 << 20;
 /// A call notices the connection's end before the connection itself does; it waits so long for the reason.
 const GRACE: Duration = Duration::from_secs(2);
+/// What was handed over when the connection is closed may take so long to reach the exporter.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// The slowest link that is reckoned with: what is under way to the exporter has so many bytes a second of time.
+const SLOWEST_LINK: u64 = 16 << 10;
 
 /// How a connection ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     /// This side closed it.
     Closed,
-    /// The exporter, or the way to it, is gone; with the error, if there was one.
-    Lost(Option<Arc<h2::Error>>),
+    /// The exporter, or the way to it, is gone.
+    Lost,
     /// The exporter gave no sign of life for so long.
     Silent(Duration),
 }
@@ -49,6 +57,8 @@ pub(crate) struct Connection {
     pub(crate) address: Address,
     pub(crate) call_timeout: Duration,
     pub(crate) stall_timeout: Duration,
+    pub(crate) image_timeout: Duration,
+    traffic: Arc<Traffic>,
     requests: SendRequest<Bytes>,
     authority: String,
     passphrase: Option<HeaderValue>,
@@ -74,15 +84,14 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Speaks HTTP/2 on an open socket. That the other side does too shows with the first call.
-    pub(crate) async fn start<T: Io + 'static>(
-        options: &ConnectOptions,
-        io: Noting<T>,
-    ) -> Result<Self, Status> {
+    pub(crate) async fn start<T: Io + 'static>(options: &ConnectOptions, io: Noting<T>) -> Result<Self> {
         let passphrase = options.passphrase.as_ref().map(|passphrase| {
-            let mut value = HeaderValue::from_str(passphrase.expose())
-                .map_err(|_| Status::invalid_argument("the passphrase has characters that cannot be sent"))?;
+            let mut value = HeaderValue::from_str(passphrase.expose()).map_err(|_| {
+                Error::invalid_argument("the passphrase has characters that cannot be sent")
+                    .with_hint("it may have letters, digits, spaces and signs of ASCII")
+            })?;
             value.set_sensitive(true);
-            Ok::<_, Status>(value)
+            Ok::<_, Error>(value)
         });
         let mut builder = h2::client::Builder::new();
         builder
@@ -91,18 +100,30 @@ impl Connection {
             .max_frame_size(HTTP_FRAME)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
-        let (requests, connection) = builder.handshake::<_, Bytes>(io).await.map_err(transport)?;
+        let traffic = io.traffic().clone();
+        let (requests, mut connection) = builder.handshake::<_, Bytes>(io).await.map_err(|error| {
+            Error::unavailable(format!("connecting to {}", options.address)).with_source(error)
+        })?;
+        let noted = traffic.clone();
         let closing = CancellationToken::new();
         let (ended, end) = watch::channel(None);
         let closed = closing.clone().cancelled_owned();
         let (silent, mut silence) = watch::channel(None);
         tokio::spawn(async move {
             let how = tokio::select! {
-                outcome = connection => End::Lost(outcome.err().map(Arc::new)),
-                () = closed => End::Closed,
+                outcome = &mut connection => {
+                    tracing::debug!(error = ?outcome.err(), "nothing more comes from the exporter");
+                    End::Lost
+                }
+                () = closed => {
+                    // Whether it was in time changes nothing.
+                    drop(tokio::time::timeout(FLUSH_LIMIT, flush(&mut connection, &noted)).await);
+                    End::Closed
+                }
                 limit = wait_for(&mut silence) => End::Silent(limit),
             };
             tracing::debug!(?how, "the connection to the exporter ended");
+            drop(connection);
             ended.send_replace(Some(how));
         });
         let authority = match &options.address {
@@ -113,6 +134,8 @@ impl Connection {
             address: options.address.clone(),
             call_timeout: options.call_timeout,
             stall_timeout: options.stall_timeout,
+            image_timeout: options.image_timeout,
+            traffic,
             requests,
             authority,
             passphrase: passphrase.transpose()?,
@@ -123,26 +146,33 @@ impl Connection {
         })
     }
 
-    /// Asks for a sign of life every `interval`, and takes it for lost when none comes for as long.
+    /// Asks an exporter of which nothing came for `interval` for a sign of life, and takes it for lost when still nothing
+    /// comes for as long. Any byte is a sign of life; and what is under way to it has the time that a slow link needs.
     ///
     /// (HTTP/2's own pings would do, but exporters in Python end a connection on which they come often.)
     pub(crate) fn keep_alive(self: &Arc<Self>, interval: Duration) {
-        let weak = Arc::downgrade(self);
+        let (weak, traffic) = (Arc::downgrade(self), self.traffic.clone());
         let task = tokio::spawn(async move {
             loop {
+                let before = traffic.received_bytes();
                 tokio::time::sleep(interval).await;
+                if traffic.received_bytes() != before {
+                    continue;
+                }
+                let limit = interval + Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
                 let Some(connection) = weak.upgrade() else { return };
                 let asking = connection.answer::<GetStatusResponse>(GET_STATUS, &GetStatusRequest {});
                 // Any answer will do, an error too.
-                if tokio::time::timeout(interval, asking).await.is_err() {
-                    connection.silent.send_replace(Some(interval));
+                if tokio::time::timeout(limit, asking).await.is_err() && traffic.received_bytes() == before {
+                    connection.silent.send_replace(Some(interval + limit));
                 }
             }
         });
         self.heartbeat.get_or_init(|| task.abort_handle());
     }
 
-    /// Ends the connection, and every call on it.
+    /// Ends the connection, and every call on it, when what was handed over for sending is with the exporter (which
+    /// gets a second for it).
     pub(crate) async fn close(&self) {
         self.closing.cancel();
         self.ended().await;
@@ -170,13 +200,20 @@ impl Connection {
             End::Silent(limit) => Error::unavailable(format!("the exporter at {} went away", self.address))
                 .with_source(Error::unavailable(format!("it gave no sign of life for {limit:?}")))
                 .with_hint("its machine, or the network to it, failed: connect again when it is back"),
-            End::Lost(_) => Error::unavailable(format!("the exporter at {} went away", self.address))
+            End::Lost => Error::unavailable(format!("the exporter at {} went away", self.address))
                 .with_hint("it has ended, or the network to it failed: connect again when it is back"),
         }
     }
 
-    /// The error for the status of a call: the exporter's own, or that the connection is gone.
-    pub(crate) async fn explain(&self, status: Status) -> Error {
+    /// The error for the status of a call: the exporter's own, or that the connection is gone while `doing`.
+    pub(crate) async fn explain(&self, status: Status, doing: &str) -> Error {
+        let is_ours = std::error::Error::source(&status).is_some();
+        let error = self.reason(status).await;
+        if is_ours { error.context(doing) } else { error }
+    }
+
+    /// As [`explain`](Self::explain), for errors to which others add what was being done.
+    pub(crate) async fn reason(&self, status: Status) -> Error {
         if std::error::Error::source(&status).is_none() {
             return from_status(&status);
         }
@@ -186,6 +223,16 @@ impl Connection {
                 from_status(&status).context(format!("the exporter at {} broke off the call", self.address))
             }
         }
+    }
+
+    /// The error of a stream whose answers ended although there is no end to them: the exporter is going, or gone.
+    pub(crate) async fn explain_end(&self, doing: &str) -> Error {
+        let error = match tokio::time::timeout(GRACE, self.ended()).await {
+            Ok(end) => self.error_of(&end),
+            Err(_) => Error::unavailable(format!("the exporter at {} is ending", self.address))
+                .with_hint("connect again when it is back"),
+        };
+        error.context(doing)
     }
 
     /// Begins a call; what is sent goes to the first half.
@@ -220,13 +267,15 @@ impl Connection {
         Ok((sending, messages))
     }
 
-    /// A call with one answer, which may take as long as calls may. Dropping the future cancels it.
+    /// A call with one answer, which may take as long as calls may. Dropping the future cancels it. `doing` is for its
+    /// errors: what is asked of whom.
     pub(crate) async fn unary<T: Message + Default>(
         &self,
         path: &'static str,
         request: &impl Message,
+        doing: &str,
     ) -> Result<T> {
-        self.in_time(self.unlimited(path, request)).await
+        self.in_time(self.unlimited(path, request, doing), doing).await
     }
 
     /// As [`unary`](Self::unary), for as long as it takes.
@@ -234,10 +283,11 @@ impl Connection {
         &self,
         path: &'static str,
         request: &impl Message,
+        doing: &str,
     ) -> Result<T> {
         match self.answer(path, request).await {
             Ok(answer) => Ok(answer),
-            Err(status) => Err(self.explain(status).await),
+            Err(status) => Err(self.explain(status, doing).await),
         }
     }
 
@@ -264,6 +314,7 @@ impl Connection {
         &self,
         path: &'static str,
         request: &impl Message,
+        doing: &str,
     ) -> Result<Messages<T>> {
         let opening = async {
             let body = wire::encode(request);
@@ -273,21 +324,49 @@ impl Connection {
             };
             match opened {
                 Ok((_, messages)) => Ok(messages),
-                Err(status) => Err(self.explain(status).await),
+                Err(status) => Err(self.explain(status, doing).await),
             }
         };
-        self.in_time(opening).await
+        self.in_time(opening, doing).await
     }
 
     /// What `call` answers, unless it takes longer than calls may.
-    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let limit = self.call_timeout;
+    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = Result<T>>, doing: &str) -> Result<T> {
+        self.within(self.call_timeout, call, doing).await
+    }
+
+    /// What `call` answers, unless it takes longer than `limit`.
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T>>,
+        doing: &str,
+    ) -> Result<T> {
         tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
-            let message = format!("the exporter at {} did not answer within {limit:?}", self.address);
+            let message =
+                format!("{doing}: the exporter at {} did not answer within {limit:?}", self.address);
             Err(Error::new(ErrorKind::DeadlineExceeded, message).with_hint(
                 "the driver is busy or hangs; a longer limit can be set where the connection is made",
             ))
         })
+    }
+}
+
+/// Has what was handed over sent, and waits until the other side has read it.
+async fn flush<T: Io>(connection: &mut h2::client::Connection<Noting<T>>, traffic: &Traffic) {
+    let sending = poll_fn(|cx| match connection.poll_unpin(cx) {
+        Poll::Ready(_) => Poll::Ready(false),
+        // It waits for the other side: it has sent everything, unless the system had no room.
+        Poll::Pending if !traffic.is_writing() => Poll::Ready(true),
+        Poll::Pending => Poll::Pending,
+    });
+    if !sending.await {
+        return;
+    }
+    let Some(mut ping) = connection.ping_pong() else { return };
+    tokio::select! {
+        _ = connection => {}
+        _ = ping.ping(h2::Ping::opaque()) => {}
     }
 }
 

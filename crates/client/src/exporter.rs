@@ -139,7 +139,10 @@ impl Exporter {
     /// # Errors
     /// `Unavailable` when it went away.
     pub async fn status(&self) -> Result<Status> {
-        let answer: GetStatusResponse = self.connection.unary(GET_STATUS, &GetStatusRequest {}).await?;
+        let answer: GetStatusResponse = self
+            .connection
+            .unary(GET_STATUS, &GetStatusRequest {}, "asking for the exporter's state")
+            .await?;
         Ok(Status { state: answer.status().into(), message: answer.message.unwrap_or_default() })
     }
 
@@ -175,22 +178,25 @@ impl Exporter {
     /// Its log from now on, and what it remembers. Dropping the stream ends the subscription.
     ///
     /// # Errors
-    /// As [`status`](Self::status); the stream's last item is an error when the exporter goes away.
+    /// As [`status`](Self::status). The log has no end of its own: the stream's last item is an error, `Unavailable` when
+    /// the exporter goes away, also in order.
     pub async fn logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
         let path = "/jumpstarter.v1.ExporterService/LogStream";
-        let records = self.connection.streaming::<LogStreamResponse>(path, &()).await?;
+        let doing = "following the exporter's log";
+        let records = self.connection.streaming::<LogStreamResponse>(path, &(), doing).await?;
         let connection = self.connection.clone();
-        Ok(records
-            .then(move |record| {
-                let connection = connection.clone();
-                async move {
-                    match record {
-                        Ok(record) => Ok(record.into()),
-                        Err(status) => Err(connection.explain(status).await),
-                    }
+        let records = futures_util::stream::unfold(Some(records), move |records| {
+            let connection = connection.clone();
+            async move {
+                let mut records = records?;
+                match records.next().await {
+                    Some(Ok(record)) => Some((Ok(record.into()), Some(records))),
+                    Some(Err(status)) => Some((Err(connection.explain(status, doing).await), None)),
+                    None => Some((Err(connection.explain_end(doing).await), None)),
                 }
-            })
-            .boxed())
+            }
+        });
+        Ok(records.boxed())
     }
 
     /// Waits until the connection is gone, and says so: to be told at once, whether or not a call is under way.
@@ -229,7 +235,7 @@ struct End(Arc<Connection>);
 impl Remote for End {
     async fn reset(&self) -> Result<()> {
         let path = "/jumpstarter.v1.ExporterService/Reset";
-        self.0.unary::<ResetResponse>(path, &ResetRequest {}).await.map(drop)
+        self.0.unary::<ResetResponse>(path, &ResetRequest {}, "resetting the device").await.map(drop)
     }
 
     async fn close(&self) -> Result<()> {

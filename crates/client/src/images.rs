@@ -2,6 +2,8 @@
 //!
 //! What happens on either side ends the other: when the call fails the streams are broken off, and when an image cannot
 //! be read (or is not the one that was expected) its stream is broken off before its end, so that nothing is replaced.
+//! That the exporter answers a call well is not enough: what was to be dumped must have arrived whole, and the digest of
+//! what was flashed must be known where somebody wants it.
 
 mod receive;
 mod send;
@@ -12,31 +14,44 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::arguments::Argument;
 use jumpstarter_driver_core::image::{Encoding, ImageRequest};
-use jumpstarter_driver_core::{Error, ImageSink, Result};
+use jumpstarter_driver_core::{Error, ErrorKind, ImageSink, Result};
 use jumpstarter_protocol::v1::{DriverCallResponse, StreamResponse};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use crate::caller::{RemoteCaller, decode};
+use crate::caller::{RemoteCaller, calling, decode};
 use crate::channel;
 use crate::wire::{Frames, Messages};
 
 /// After an image broke off, the exporter may take so long to end the call.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// The transfer of one image; a sink is handed back when everything arrived.
-type Transfer = BoxFuture<'static, Result<Option<ImageSink>>>;
+/// The transfer of one image.
+type Transfer = BoxFuture<'static, Result<Moved>>;
+
+/// How a transfer ended, as far as this side can tell.
+enum Moved {
+    /// All of it was sent. Its stream stays open until the call is answered: exporters in Python do not end it.
+    Sent(Messages<StreamResponse>),
+    /// All of it arrived.
+    Received(ImageSink),
+    /// The exporter wants no more of it, or has no more. If the call's answer does not say why, this error does; none
+    /// where nothing is missing.
+    Broken(Option<Error>),
+}
 
 /// Calls a method that takes images. Dropping the future breaks them off and cancels the call.
 pub(crate) async fn call(caller: &RemoteCaller, method: &str, arguments: Vec<Argument>) -> Result<Value> {
+    let connection = &caller.connection;
+    let doing = calling(method);
     let mut values = Vec::with_capacity(arguments.len());
     let mut transfers: Vec<Transfer> = Vec::new();
     let (answered, is_answered) = watch::channel(false);
     for argument in arguments {
         let (value, transfer) = match argument {
             Argument::Value(value) => (value, None),
-            Argument::Source(source) => send::prepare(caller, source, is_answered.clone()).await?,
-            Argument::Sink(sink) => receive::prepare(caller, sink).await?,
+            Argument::Source(source) => send::prepare(caller, source, is_answered.clone(), &doing).await?,
+            Argument::Sink(sink) => receive::prepare(caller, sink, is_answered.clone(), &doing).await?,
             _ => return Err(Error::unimplemented("this client cannot send such an argument")),
         };
         values.push(value);
@@ -44,28 +59,42 @@ pub(crate) async fn call(caller: &RemoteCaller, method: &str, arguments: Vec<Arg
     }
     let request = caller.request(method, &values)?;
     let path = "/jumpstarter.v1.ExporterService/DriverCall";
-    let answering = caller.connection.unlimited::<DriverCallResponse>(path, &request);
+    let answering = connection.unlimited::<DriverCallResponse>(path, &request, &doing);
     let transferring = futures_util::future::try_join_all(transfers);
     tokio::pin!(answering, transferring);
-    let (answer, sinks) = tokio::select! {
+    let (answer, moved) = tokio::select! {
         biased;
         answer = &mut answering => {
             let answer = answer?;
             answered.send_replace(true);
-            // What was dumped may still be on its way. What was flashed has been read.
-            let rest = tokio::time::timeout(caller.connection.stall_timeout, transferring).await;
-            (answer, rest.unwrap_or_else(|_| Err(Error::deadline_exceeded("the exporter did not end its image")))?)
+            // What was dumped may still be on its way.
+            (answer, transferring.await?)
         }
-        sinks = &mut transferring => match sinks {
-            Ok(sinks) => (answering.await?, sinks),
-            // The exporter sees the image break off; what it says about that is of no interest.
+        moved = &mut transferring => match moved {
+            Ok(moved) => {
+                let is_broken = moved.iter().any(|moved| matches!(moved, Moved::Broken(Some(_))));
+                let limit = if is_broken { connection.stall_timeout } else { connection.image_timeout };
+                (connection.within(limit, answering, &doing).await?, moved)
+            }
+            // The exporter sees the image break off; what it says about that is of no interest. One that hangs says nothing.
             Err(failure) => {
-                drop(tokio::time::timeout(END_LIMIT, answering).await);
+                if failure.kind() != ErrorKind::DeadlineExceeded {
+                    drop(tokio::time::timeout(END_LIMIT, answering).await);
+                }
                 return Err(failure);
             }
         },
     };
-    for sink in sinks.into_iter().flatten() {
+    let mut sinks = Vec::new();
+    for moved in moved {
+        match moved {
+            Moved::Received(sink) => sinks.push(sink),
+            Moved::Broken(Some(error)) => return Err(error),
+            Moved::Broken(None) => {}
+            Moved::Sent(stream) => drop(stream),
+        }
+    }
+    for sink in sinks {
         sink.finish().await?;
     }
     decode(answer.result)
@@ -81,17 +110,17 @@ struct Resource {
 }
 
 /// Opens the stream of an image that is encoded. An exporter that does not know the encoding gets it as it is.
-async fn open(caller: &RemoteCaller, encoding: Option<Encoding>) -> Result<Resource> {
-    let resource = open_once(caller, encoding).await?;
+async fn open(caller: &RemoteCaller, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
+    let resource = open_once(caller, encoding, doing).await?;
     match encoding.is_some() && !resource.encoded {
-        true => open_once(caller, None).await,
+        true => open_once(caller, None, doing).await,
         false => Ok(resource),
     }
 }
 
-async fn open_once(caller: &RemoteCaller, encoding: Option<Encoding>) -> Result<Resource> {
+async fn open_once(caller: &RemoteCaller, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
     let request = json!({"kind": "resource", "uuid": caller.uuid, "x_jmp_content_encoding": encoding});
-    let (sending, messages) = channel::open(&caller.connection, &request).await?;
+    let (sending, messages) = channel::open(&caller.connection, &request, doing).await?;
     let value =
         messages.headers.get("resource").and_then(|text| serde_json::from_slice(text.as_bytes()).ok());
     let value = value
@@ -112,7 +141,7 @@ fn presigned(request: &ImageRequest, method: &str) -> Value {
 /// For `call`.
 fn transfer(
     value: Value,
-    transfer: impl Future<Output = Result<Option<ImageSink>>> + Send + 'static,
+    transfer: impl Future<Output = Result<Moved>> + Send + 'static,
 ) -> (Value, Option<Transfer>) {
     (value, Some(transfer.boxed()))
 }

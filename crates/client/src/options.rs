@@ -11,8 +11,10 @@ use crate::Address;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A call may take so long: drivers that boot, fetch or wait take minutes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(300);
-/// An exporter that takes nothing of an image for so long is given up.
+/// An exporter that takes, or sends, nothing of an image that is under way for so long is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// An exporter may work on an image for so long while nothing of it moves over the connection.
+const IMAGE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// On TCP, a silent exporter is asked for a sign of life this often.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -34,6 +36,7 @@ pub struct ConnectOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) stall_timeout: Duration,
+    pub(crate) image_timeout: Duration,
     pub(crate) keepalive: Duration,
 }
 
@@ -49,6 +52,7 @@ impl ConnectOptions {
             connect_timeout: CONNECT_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
             stall_timeout: STALL_TIMEOUT,
+            image_timeout: IMAGE_TIMEOUT,
             keepalive: KEEPALIVE,
         }
     }
@@ -140,23 +144,36 @@ impl ConnectOptions {
         self
     }
 
-    /// How long a call may take to answer, or a stream to open; 5 minutes if not said. Calls with images end when they
-    /// end: see [`stall_timeout`](Self::stall_timeout).
+    /// How long a call may take to answer, or a stream to open; 5 minutes if not said. Calls with images have limits of
+    /// their own: see [`stall_timeout`](Self::stall_timeout) and [`image_timeout`](Self::image_timeout).
     #[must_use]
     pub fn call_timeout(mut self, limit: Duration) -> Self {
         self.call_timeout = limit;
         self
     }
 
-    /// How long an exporter may take nothing of an image that is sent; 2 minutes if not said.
+    /// How long nothing may move of an image that is under way, to the exporter or from it; 2 minutes if not said.
+    ///
+    /// How long the image's own source or sink on this side takes does not count.
     #[must_use]
     pub fn stall_timeout(mut self, limit: Duration) -> Self {
         self.stall_timeout = limit;
         self
     }
 
-    /// On TCP, how often an exporter that says nothing is asked for a sign of life, and how long that may take; 20
-    /// seconds if not said.
+    /// How long an exporter may work on an image while none of it moves over the connection; 1 hour if not said.
+    ///
+    /// That is the time until the first byte of a dump, the time from the last byte of an image until the call is
+    /// answered, and the whole time of an image that the exporter itself fetches from a URL, or sends to one.
+    #[must_use]
+    pub fn image_timeout(mut self, limit: Duration) -> Self {
+        self.image_timeout = limit;
+        self
+    }
+
+    /// On TCP, how long the other machine may acknowledge nothing before the connection counts as lost; and how long an
+    /// exporter of this project may say nothing before it is asked for a sign of life, and how long that may take. 20
+    /// seconds if not said, whole seconds.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
         self.keepalive = interval;

@@ -3,23 +3,27 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::rustls;
 
-use crate::Address;
+use crate::{Address, tls};
 
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Opens the socket.
+/// Opens the socket. On TCP the system then finds out within about `keepalive` that the other machine is gone.
 ///
 /// # Errors
 /// As the system's, with what to do about it.
-pub(crate) async fn open(address: &Address) -> Result<Box<dyn Io>> {
+pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<dyn Io>> {
     match address {
         Address::Unix(path) => {
             // A file that is no socket refuses connections as a dead exporter's socket does.
@@ -40,9 +44,23 @@ pub(crate) async fn open(address: &Address) -> Result<Box<dyn Io>> {
             let stream = TcpStream::connect(addresses.as_slice()).await;
             let stream = stream.map_err(|error| tcp_error(address, error))?;
             stream.set_nodelay(true)?;
+            watch(&stream, keepalive)?;
             Ok(Box::new(stream))
         }
     }
+}
+
+/// Has the system end the connection when the other machine acknowledges nothing for `limit`: neither data, nor the
+/// probes that it sends while there is none.
+fn watch(stream: &TcpStream, limit: Duration) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    // Whole seconds, of which there must be one.
+    let part = |parts: u32| (limit / parts).max(Duration::from_secs(1));
+    let probes = TcpKeepalive::new().with_time(part(2)).with_interval(part(4)).with_retries(2);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(limit.max(Duration::from_secs(1))))?;
+    Ok(())
 }
 
 fn unix_error(address: &Address, error: &io::Error) -> Error {
@@ -77,34 +95,84 @@ fn tcp_error(address: &Address, error: io::Error) -> Error {
     }
 }
 
-/// How a connection began: what the other side said first.
+/// What went over a connection: how it began, and whether the other side still lives.
 #[derive(Debug, Default)]
-pub(crate) struct Beginning(OnceLock<Vec<u8>>);
+pub(crate) struct Traffic {
+    beginning: OnceLock<Vec<u8>>,
+    /// What TLS failed with after its handshake. (What passes on the error keeps only its text.)
+    tls_failure: OnceLock<rustls::Error>,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    /// What had been sent when something was received last.
+    sent_before_bytes: AtomicU64,
+    writing: AtomicBool,
+}
 
-impl Beginning {
-    /// The first bytes, if any came.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.get().map_or(&[], Vec::as_slice)
+impl Traffic {
+    /// The first bytes that came, if any did.
+    pub(crate) fn beginning(&self) -> &[u8] {
+        self.beginning.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// What the other side's TLS, or this one's, did not like after the handshake.
+    pub(crate) fn tls_failure(&self) -> Option<&rustls::Error> {
+        self.tls_failure.get()
+    }
+
+    /// All bytes that came.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that were sent since something came.
+    pub(crate) fn unanswered_bytes(&self) -> u64 {
+        let before = self.sent_before_bytes.load(Ordering::Relaxed);
+        self.sent_bytes.load(Ordering::Relaxed).saturating_sub(before)
+    }
+
+    /// Whether the system has no room at the moment for what is to be sent.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Relaxed)
+    }
+
+    fn received(&self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        self.beginning.get_or_init(|| data[..data.len().min(32)].to_vec());
+        self.received_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.sent_before_bytes.store(self.sent_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
-/// A connection that notes its first bytes. Until some came, it takes what is written even when the other side is gone:
+/// A connection whose traffic is noted. Until something came, it takes what is written even when the other side is gone:
 /// reading then tells why, such as that a certificate was missing.
 pub(crate) struct Noting<T> {
     inner: T,
-    beginning: Arc<Beginning>,
+    traffic: Arc<Traffic>,
 }
 
 impl<T> Noting<T> {
-    pub(crate) fn new(inner: T) -> (Self, Arc<Beginning>) {
-        let beginning = Arc::new(Beginning::default());
-        (Self { inner, beginning: beginning.clone() }, beginning)
+    pub(crate) fn new(inner: T) -> Self {
+        Self { inner, traffic: Arc::default() }
     }
 
-    fn unless_silent<V>(&self, outcome: Poll<io::Result<V>>, taken: V) -> Poll<io::Result<V>> {
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// Notes the outcome of a write.
+    fn written<V>(&self, outcome: Poll<io::Result<V>>, taken: V) -> Poll<io::Result<V>> {
+        self.traffic.writing.store(outcome.is_pending(), Ordering::Relaxed);
         match outcome {
-            Poll::Ready(Err(_)) if self.beginning.0.get().is_none() => Poll::Ready(Ok(taken)),
+            Poll::Ready(Err(_)) if self.traffic.beginning.get().is_none() => Poll::Ready(Ok(taken)),
             outcome => outcome,
+        }
+    }
+
+    fn sent(&self, outcome: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = outcome {
+            self.traffic.sent_bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
         }
     }
 }
@@ -117,11 +185,11 @@ impl<T: Io> AsyncRead for Noting<T> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if self.beginning.0.get().is_none() {
-            let read = &buffer.filled()[before..];
-            if !read.is_empty() {
-                self.beginning.0.get_or_init(|| read[..read.len().min(32)].to_vec());
-            }
+        self.traffic.received(&buffer.filled()[before..]);
+        if let Poll::Ready(Err(error)) = &outcome
+            && let Some(failure) = tls::failure(error)
+        {
+            self.traffic.tls_failure.get_or_init(|| failure.clone());
         }
         outcome
     }
@@ -130,7 +198,8 @@ impl<T: Io> AsyncRead for Noting<T> {
 impl<T: Io> AsyncWrite for Noting<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, data);
-        self.unless_silent(outcome, data.len())
+        self.sent(&outcome);
+        self.written(outcome, data.len())
     }
 
     fn poll_write_vectored(
@@ -139,7 +208,8 @@ impl<T: Io> AsyncWrite for Noting<T> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, pieces);
-        self.unless_silent(outcome, pieces.iter().map(|piece| piece.len()).sum())
+        self.sent(&outcome);
+        self.written(outcome, pieces.iter().map(|piece| piece.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -148,10 +218,31 @@ impl<T: Io> AsyncWrite for Noting<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);
-        self.unless_silent(outcome, ())
+        self.written(outcome, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_watches_every_tcp_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        watch(&stream, Duration::from_secs(20)).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(20)));
+        }
     }
 }

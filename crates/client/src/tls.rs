@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -13,6 +13,10 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError, ClientConfi
 
 use crate::socket::Io;
 use crate::{Address, ConnectOptions};
+
+/// The variables that name an authority's file, and those of a client's certificate.
+const AUTHORITY: &str = "JMP_GRPC_CA";
+const CLIENT: &str = "JMP_GRPC_CERT and JMP_GRPC_KEY";
 
 /// Shakes hands as `options` say.
 ///
@@ -30,21 +34,43 @@ pub(crate) async fn handshake(
     })?;
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
     connecting.map_err(|error| {
-        explain(&error, &options.address, options).unwrap_or_else(|| {
-            Error::unavailable(format!("the TLS handshake with {} failed", options.address))
+        let address = &options.address;
+        let explained = failure(&error).and_then(|failure| explain(failure, address, options));
+        explained.unwrap_or_else(|| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Error::unavailable(format!("{address} closed the connection when TLS was begun"))
+                    .with_hint("check the port; for an exporter without TLS set JMP_GRPC_INSECURE=1 (--tls-grpc-insecure)")
+            }
+            _ => Error::unavailable(format!("the TLS handshake with {address} failed"))
                 .with_source(error)
+                .with_hint("check the port, and that an exporter with TLS listens there"),
         })
     })
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let doing = || format!("reading certificates from {}", file.display());
-    let text = std::fs::read(file).with_context(doing)?;
+/// What TLS itself failed with, if that is the error.
+pub(crate) fn failure(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// A file, of whose name `variables` hold one.
+fn read(doing: &str, file: &Path, variables: &str) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        let hint = format!("name another file, as an option or in {variables}");
+        Error::from(error).context(format!("{doing} {}", file.display())).with_hint(hint)
+    })
+}
+
+fn certificates(file: &Path, variables: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let text = read("reading certificates from", file, variables)?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(Error::invalid_argument(format!("{}: there is none", doing()))
-            .with_hint("a PEM file has lines `-----BEGIN CERTIFICATE-----`")),
+        _ => Err(Error::invalid_argument(format!(
+            "reading certificates from {}: there is none",
+            file.display()
+        ))
+        .with_hint("a PEM file has lines `-----BEGIN CERTIFICATE-----`")),
     }
 }
 
@@ -52,7 +78,7 @@ fn roots(options: &ConnectOptions) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     match &options.ca_file {
         Some(file) => {
-            for certificate in certificates(file)? {
+            for certificate in certificates(file, AUTHORITY)? {
                 roots.add(certificate).map_err(|error| {
                     let message = format!("trusting the certificates of {}", file.display());
                     Error::invalid_argument(message).with_source(error)
@@ -80,15 +106,23 @@ fn config(options: &ConnectOptions) -> Result<ClientConfig> {
     let mut config = match &options.client_certificate {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let doing = || format!("reading the private key from {}", key.display());
-            let text = std::fs::read(key).with_context(doing)?;
+            let text = read("reading the private key from", key, CLIENT)?;
             // The parser's error could quote the file, which holds a secret.
-            let key = PrivateKeyDer::from_pem_slice(&text)
-                .map_err(|_| Error::invalid_argument(format!("{}: it is not one in PEM", doing())))?;
-            builder.with_client_auth_cert(certificates(certificate)?, key).map_err(|error| {
-                Error::invalid_argument("the client certificate and its private key do not fit")
+            let private_key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+                let message = format!("reading the private key from {}: it is not one in PEM", key.display());
+                Error::invalid_argument(message)
+                    .with_hint("a PEM file of a key has a line `-----BEGIN PRIVATE KEY-----`")
+            })?;
+            builder.with_client_auth_cert(certificates(certificate, CLIENT)?, private_key).map_err(
+                |error| {
+                    let (certificate, key) = (certificate.display(), key.display());
+                    Error::invalid_argument(format!(
+                        "{key} is not the private key of the certificate {certificate}"
+                    ))
                     .with_source(error)
-            })?
+                    .with_hint(format!("name files that belong together, as options or in {CLIENT}"))
+                },
+            )?
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -96,16 +130,18 @@ fn config(options: &ConnectOptions) -> Result<ClientConfig> {
 }
 
 /// What a failure of TLS means, during the handshake or just after it, when a server says what it thinks of the client.
-pub(crate) fn explain(error: &io::Error, address: &Address, options: &ConnectOptions) -> Option<Error> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+pub(crate) fn explain(error: &rustls::Error, address: &Address, options: &ConnectOptions) -> Option<Error> {
     Some(match error {
         rustls::Error::InvalidMessage(_) => Error::unavailable(format!("{address} does not speak TLS"))
             .with_hint("for an exporter without TLS set JMP_GRPC_INSECURE=1 (--tls-grpc-insecure)"),
         rustls::Error::InvalidCertificate(why) => certificate_error(why, address, options),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            Error::new(ErrorKind::Unauthenticated, format!("{address} asks for a client certificate"))
-                .with_hint("give a certificate, and its key, that the exporter's authority has signed")
-        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Error::new(
+            ErrorKind::Unauthenticated,
+            format!("{address} asks for a client certificate"),
+        )
+        .with_hint(format!(
+            "give one that the exporter's authority has signed, and its key: as options, or in {CLIENT}"
+        )),
         rustls::Error::AlertReceived(
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -128,6 +164,12 @@ pub(crate) fn explain(error: &io::Error, address: &Address, options: &ConnectOpt
     })
 }
 
+/// A name as people write it: `lab.example` of `DnsName("lab.example")`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
+
 fn certificate_error(why: &CertificateError, address: &Address, options: &ConnectOptions) -> Error {
     let error =
         |text: &str| Error::new(ErrorKind::PermissionDenied, format!("the certificate of {address} {text}"));
@@ -142,7 +184,10 @@ fn certificate_error(why: &CertificateError, address: &Address, options: &Connec
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = match why {
                 CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-                    format!("; it is for {}", presented.join(", "))
+                    format!(
+                        "; it is for {}",
+                        presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
+                    )
                 }
                 _ => String::new(),
             };

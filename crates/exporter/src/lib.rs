@@ -37,7 +37,7 @@ mod tls;
 
 pub use jumpstarter_protocol::{from_status, to_status};
 pub use listener::{Address, Listener};
-pub use logs::{LogFormat, LogHub};
+pub use logs::{LogFormat, LogHub, Record as LogRecord, Source as LogSource};
 pub use programs::search_path;
 pub use run::{RunOptions, run};
 pub use serve::{Access, serve};

@@ -1,47 +1,109 @@
 //! An image on its way from the exporter.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
-use jumpstarter_driver_core::{ImageSink, Result};
+use jumpstarter_driver_core::{Error, ImageSink, Result};
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use serde_json::Value;
+use tokio::sync::watch;
 
-use super::{Transfer, open, presigned, transfer};
+use super::{Moved, Transfer, open, presigned, transfer};
 use crate::caller::RemoteCaller;
 use crate::channel::is_python_end;
 use crate::wire::{Frames, Messages};
 
 /// How the call names the sink, and what fills it. A URL is left to the exporter, unless what is sent there is to be
 /// compressed: that exporters do only on their way to a client.
-pub(super) async fn prepare(caller: &RemoteCaller, sink: ImageSink) -> Result<(Value, Option<Transfer>)> {
+pub(super) async fn prepare(
+    caller: &RemoteCaller,
+    sink: ImageSink,
+    answered: watch::Receiver<bool>,
+    doing: &str,
+) -> Result<(Value, Option<Transfer>)> {
     let encoding = sink.encoding();
     if let Some(request) = sink.as_request()
         && encoding.is_none()
     {
         return Ok((presigned(request, "PUT"), None));
     }
-    let resource = open(caller, encoding).await?;
+    let resource = open(caller, encoding, doing).await?;
     let sink = if resource.encoded { sink.without_encoding() } else { sink };
-    Ok(transfer(resource.value, receive(sink, resource.frames, resource.messages)))
+    let connection = &caller.connection;
+    let patience = Patience {
+        doing: format!("{doing}: receiving the image from the exporter at {}", connection.address),
+        answered,
+        image_timeout: connection.image_timeout,
+        stall_timeout: connection.stall_timeout,
+    };
+    Ok(transfer(resource.value, receive(sink, resource.frames, resource.messages, patience)))
 }
 
-/// Receives to the end mark. Of what breaks off the exporter's answer to the call says why.
+/// Receives to the end mark. Of what breaks off the exporter's answer to the call says why, if it does.
 async fn receive(
     mut sink: ImageSink,
     mut frames: Frames,
     mut messages: Messages<StreamResponse>,
-) -> Result<Option<ImageSink>> {
-    while let Some(frame) = messages.next().await {
+    mut patience: Patience,
+) -> Result<Moved> {
+    let mut received_bytes = 0;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = messages.next() => frame,
+            error = patience.end(received_bytes > 0) => return Err(error),
+        };
         match frame {
-            Ok(frame) => match frame.frame_type() {
-                FrameType::Data if !frame.payload.is_empty() => sink.write(frame.payload).await?,
+            Some(Ok(frame)) => match frame.frame_type() {
+                FrameType::Data if !frame.payload.is_empty() => {
+                    received_bytes += frame.payload.len() as u64;
+                    sink.write(frame.payload).await?;
+                }
                 FrameType::Goaway => break,
-                _ => {}
+                FrameType::RstStream => return Ok(patience.broken(received_bytes)),
+                FrameType::Data | FrameType::Ping => {}
             },
-            Err(status) if is_python_end(&status) => break,
-            Err(_) => return Ok(None),
+            Some(Err(status)) if is_python_end(&status) => break,
+            Some(Err(_)) | None => return Ok(patience.broken(received_bytes)),
         }
     }
     // The exporter waits for this end, too; that it is gone already does no harm.
     drop(frames.close().await);
-    Ok(Some(sink))
+    Ok(Moved::Received(sink))
+}
+
+/// How long the exporter may send nothing.
+struct Patience {
+    doing: String,
+    answered: watch::Receiver<bool>,
+    image_timeout: Duration,
+    stall_timeout: Duration,
+}
+
+impl Patience {
+    /// Waits until it has sent nothing for too long. Before it `began` it may have much to do, unless the call is answered.
+    async fn end(&mut self, began: bool) -> Error {
+        if !began {
+            let answered = self.answered.wait_for(|answered| *answered);
+            if tokio::time::timeout(self.image_timeout, answered).await.is_err() {
+                return self.error(self.image_timeout);
+            }
+        }
+        tokio::time::sleep(self.stall_timeout).await;
+        self.error(self.stall_timeout)
+    }
+
+    fn error(&self, limit: Duration) -> Error {
+        let message = format!("{}: it sent nothing for {limit:?}", self.doing);
+        Error::deadline_exceeded(message).with_hint(
+            "its driver hangs, or its disk; a longer limit can be set where the connection is made",
+        )
+    }
+
+    fn broken(&self, received_bytes: u64) -> Moved {
+        let message = format!("{}: it broke off after {received_bytes} bytes", self.doing);
+        Moved::Broken(Some(
+            Error::data_loss(message).with_hint("dump it again; the exporter's log may say why"),
+        ))
+    }
 }

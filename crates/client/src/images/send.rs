@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,15 +13,14 @@ use futures_core::Stream;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{SinkExt, StreamExt};
 use jumpstarter_driver_core::image::{Encoding, ImageStream, Meter, Wishes};
-use jumpstarter_driver_core::{Error, ImageSink, ImageSource, Result};
-use jumpstarter_protocol::v1::StreamResponse;
+use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use ring::digest::{self, SHA256};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Transfer, open, presigned, transfer};
+use super::{END_LIMIT, Moved, Transfer, open, presigned, transfer};
 use crate::caller::RemoteCaller;
-use crate::wire::{Frames, MAX_FRAME, Messages};
+use crate::wire::{Frames, MAX_FRAME};
 
 /// Bytes that tell an encoding.
 const SIGNATURE: usize = 10;
@@ -31,7 +32,8 @@ const SIGNATURE: usize = 10;
 pub(super) async fn prepare(
     caller: &RemoteCaller,
     mut source: ImageSource,
-    answered: watch::Receiver<bool>,
+    mut answered: watch::Receiver<bool>,
+    doing: &str,
 ) -> Result<(Value, Option<Transfer>)> {
     if let Some(request) = source.as_request()
         && !source.needs_sha256()
@@ -41,18 +43,38 @@ pub(super) async fn prepare(
     }
     let (name, said, wishes) = (source.name(), source.encoding(), source.take_wishes());
     let delivered = Delivered::new(source.open().await?, wishes);
+    let settled = delivered.settled.clone();
     let (encoding, image) = match said {
         None if !caller.native => detect(delivered).await?,
         said => (said, delivered.boxed()),
     };
-    let resource = open(caller, encoding).await?;
+    let resource = open(caller, encoding, doing).await?;
     let image = match encoding {
         Some(encoding) if !resource.encoded => jumpstarter_transfer::decode(encoding, image),
         _ => image,
     };
-    let stall_timeout = caller.connection.stall_timeout;
-    let sending = send(name, image, resource.frames, resource.messages, answered, stall_timeout);
-    Ok(transfer(resource.value, sending))
+    let connection = &caller.connection;
+    let mut sending = Sending {
+        doing: format!("{doing}: sending {name} to the exporter at {}", connection.address),
+        image,
+        frames: resource.frames,
+        in_hand: false,
+        settled,
+        stall_timeout: connection.stall_timeout,
+    };
+    let messages = resource.messages;
+    Ok(transfer(resource.value, async move {
+        let is_whole = tokio::select! {
+            biased;
+            is_whole = sending.send_all() => is_whole?,
+            // Whatever it has not taken by now it does not need.
+            _ = answered.wait_for(|answered| *answered) => false,
+        };
+        Ok(match is_whole {
+            true => Moved::Sent(messages),
+            false => Moved::Broken(sending.unsettled().await?),
+        })
+    }))
 }
 
 /// Looks at the beginning.
@@ -68,48 +90,70 @@ async fn detect(mut image: Delivered) -> Result<(Option<Encoding>, BoxStream<'st
     Ok((encoding, stream::iter(start).chain(image).boxed()))
 }
 
-/// Sends an image, and waits until the exporter needs its stream no more.
-async fn send(
-    name: String,
+/// An image on its way.
+struct Sending {
+    doing: String,
     image: BoxStream<'static, io::Result<Bytes>>,
-    mut frames: Frames,
-    mut messages: Messages<StreamResponse>,
-    mut answered: watch::Receiver<bool>,
+    frames: Frames,
+    /// Whether there is something that the source has delivered and the exporter has not taken.
+    in_hand: bool,
+    /// Whether nobody wants the digest, or it is handed in.
+    settled: Arc<AtomicBool>,
     stall_timeout: Duration,
-) -> Result<Option<ImageSink>> {
-    if send_all(&name, image, &mut frames, stall_timeout).await? {
-        let ended = async { while let Some(Ok(_)) = messages.next().await {} };
-        tokio::select! {
-            () = ended => {}
-            // Exporters in Python do not end the stream of an image that they have read.
-            _ = answered.wait_for(|answered| *answered) => {}
-        }
-    }
-    Ok(None)
 }
 
-/// Whether the exporter took everything; if not, its answer to the call says why.
-async fn send_all(
-    name: &str,
-    mut image: BoxStream<'static, io::Result<Bytes>>,
-    frames: &mut Frames,
-    stall_timeout: Duration,
-) -> Result<bool> {
-    while let Some(chunk) = image.next().await {
-        let mut chunk = chunk?;
-        while !chunk.is_empty() {
-            let piece: Bytes = chunk.split_to(chunk.len().min(MAX_FRAME));
-            match tokio::time::timeout(stall_timeout, frames.send(piece)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Ok(false),
-                Err(_) => {
-                    let message = format!("sending {name}: the exporter took nothing for {stall_timeout:?}");
-                    return Err(Error::deadline_exceeded(message).with_hint("its driver hangs, or its disk"));
+impl Sending {
+    /// Whether the exporter took everything; if not, its answer to the call says why.
+    async fn send_all(&mut self) -> Result<bool> {
+        let limit = self.stall_timeout;
+        while let Some(chunk) = self.image.next().await {
+            let mut chunk = chunk.context(&self.doing)?;
+            self.in_hand = !chunk.is_empty();
+            while !chunk.is_empty() {
+                let piece: Bytes = chunk.split_to(chunk.len().min(MAX_FRAME));
+                match tokio::time::timeout(limit, self.frames.send(piece)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Ok(false),
+                    Err(_) => {
+                        let message = format!("{}: it took nothing for {limit:?}", self.doing);
+                        return Err(Error::deadline_exceeded(message).with_hint(
+                            "its driver hangs, or its disk; a longer limit can be set where the connection is made",
+                        ));
+                    }
                 }
             }
+            self.in_hand = false;
         }
+        Ok(self.frames.close().await.is_ok())
     }
-    Ok(frames.close().await.is_ok())
+
+    /// For an exporter that stopped early: what is wrong if it says that all is well. A digest that was asked for is
+    /// known when nothing but the source's end is missing.
+    ///
+    /// # Errors
+    /// The digest is another one, or the source fails.
+    async fn unsettled(&mut self) -> Result<Option<Error>> {
+        let rest = async {
+            while !self.in_hand
+                && !self.settled.load(Ordering::Relaxed)
+                && let Some(chunk) = self.image.next().await
+            {
+                self.in_hand = !chunk.context(&self.doing)?.is_empty();
+            }
+            Ok::<_, Error>(())
+        };
+        // A source that takes longer is not at its end.
+        tokio::time::timeout(END_LIMIT, rest).await.unwrap_or(Ok(()))?;
+        if self.settled.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let message = format!("{}: it finished before it had all of it", self.doing);
+        Ok(Some(
+            Error::data_loss(message)
+                .with_source(Error::data_loss("the SHA-256 of the image was not checked"))
+                .with_hint("the device may hold another image now: flash it again"),
+        ))
+    }
 }
 
 /// What the source delivers: counted, hashed where somebody wants the digest, and compared with the expected one before
@@ -119,13 +163,15 @@ struct Delivered {
     meter: Meter,
     digest: Option<digest::Context>,
     wishes: Wishes,
+    settled: Arc<AtomicBool>,
 }
 
 impl Delivered {
     fn new(image: ImageStream, wishes: Wishes) -> Self {
         let meter = Meter::new(wishes.observers(), image.length());
         let digest = wishes.needs_sha256().then(|| digest::Context::new(&SHA256));
-        Self { image, meter, digest, wishes }
+        let settled = Arc::new(AtomicBool::new(digest.is_none()));
+        Self { image, meter, digest, wishes, settled }
     }
 
     fn settle(&mut self) -> io::Result<()> {
@@ -135,6 +181,7 @@ impl Delivered {
                 write!(hex, "{byte:02x}").map_err(io::Error::other)?;
             }
             self.wishes.settle_sha256(&hex)?;
+            self.settled.store(true, Ordering::Relaxed);
         }
         self.meter.finish();
         Ok(())

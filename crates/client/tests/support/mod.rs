@@ -1,13 +1,17 @@
 //! Exporters to connect to.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are helpers of tests")]
+
+pub mod certificates;
+pub mod process;
+pub mod stub;
 
 use std::time::Duration;
 
 use jumpstarter_client::{ConnectOptions, Exporter, connect};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, ExporterConfig};
-use jumpstarter_exporter::{Access, Listener, LogHub, Session, SessionOptions, serve};
+use jumpstarter_exporter::{Access, Listener, LogHub, LogRecord, LogSource, Session, SessionOptions, serve};
 use tokio_util::sync::CancellationToken;
 
 use jumpstarter_driver_flasher as _;
@@ -85,6 +89,11 @@ impl Served {
         in_time(connect(&self.options())).await.unwrap()
     }
 
+    /// Has it write a warning to its log.
+    pub fn log(&self, message: &str) {
+        log_to(&self.logs, message);
+    }
+
     /// Ends it as `jmp run` does.
     pub async fn shut_down(self) {
         self.stop.cancel();
@@ -92,6 +101,10 @@ impl Served {
         in_time(self.server).await.unwrap().unwrap();
         self.session.device().close().await.unwrap();
     }
+}
+
+pub fn log_to(logs: &LogHub, message: &str) {
+    logs.publish(LogRecord::new(tracing::Level::WARN, LogSource::System, message));
 }
 
 pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
