@@ -23,7 +23,7 @@ pub(crate) enum Found {
     /// In a file: it is to be opened in this process.
     File(Box<ExporterConfig>),
     /// At an exporter.
-    Exporter(ConnectOptions),
+    Exporter(Box<ConnectOptions>),
 }
 
 /// An open device.
@@ -39,13 +39,13 @@ impl Target {
     pub(crate) fn find(&self, err: &mut dyn Write) -> Result<Option<Found>> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(options) = self.remote.options() {
-            return Ok(Some(Found::Exporter(options)));
+            return Ok(Some(Found::Exporter(Box::new(options))));
         }
         if self.which.is_given() {
             return Ok(self.which.load(err)?.map(|config| Found::File(Box::new(config))));
         }
         if variable("JUMPSTARTER_HOST").is_some() {
-            return Ok(Some(Found::Exporter(ConnectOptions::from_env()?)));
+            return Ok(Some(Found::Exporter(Box::new(ConnectOptions::from_env()?))));
         }
         let Some(file) = variable("JMP_EXPORTER_CONFIG") else {
             let error = Error::invalid_argument("which device?");

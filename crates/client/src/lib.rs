@@ -1,7 +1,7 @@
 //! Connects to an exporter and gives its device: the same [`Device`](jumpstarter_driver_core::Device) handle as that
 //! of a device in this process, whether the exporter is of this project or the one in Python.
 //!
-//! A test that is written once, and runs wherever the device is:
+//! # A test that runs wherever the device is
 //!
 //! ```no_run
 //! use jumpstarter_client::DeviceExt;
@@ -25,23 +25,115 @@
 //! | `JMP_GRPC_CERT`, `JMP_GRPC_KEY` | a client certificate and its key, PEM |
 //! | `JMP_GRPC_PASSPHRASE` | what the exporter asks for |
 //!
-//! Who needs more than the device (log, state, being told that the exporter is gone) holds an [`Exporter`]:
+//! A device in this process has the drivers that the program links: `use jumpstarter_driver_power as _;` links some.
+//! Without async there is [`blocking`]:
 //!
 //! ```no_run
+//! use jumpstarter_client::blocking::Device;
+//!
+//! # fn main() -> jumpstarter_driver_core::Result<()> {
+//! let device = Device::from_env()?;
+//! device.call("power", "on", vec![])?;
+//! device.close()
+//! # }
+//! ```
+//!
+//! # Who knows where the exporter is
+//!
+//! [`connect()`] takes [`ConnectOptions`]. TCP is with TLS unless said otherwise; a Unix socket needs none:
+//!
+//! ```no_run
+//! use jumpstarter_client::{ConnectOptions, connect};
+//!
 //! # async fn run() -> jumpstarter_driver_core::Result<()> {
-//! let options = jumpstarter_client::ConnectOptions::new("lab.example:8082".parse()?).ca_file("lab-ca.pem");
-//! let exporter = jumpstarter_client::connect(&options).await?;
-//! exporter.wait_ready(std::time::Duration::from_secs(60)).await?;
+//! // Signed by an authority of one's own, and with a certificate to show.
+//! let options = ConnectOptions::new("lab.example:8082".parse()?)
+//!     .ca_file("lab-ca.pem")
+//!     .client_certificate("me.pem", "me.key")
+//!     .passphrase("s3cret");
+//! let lab = connect(&options).await?;
+//!
+//! // As the environment says how, for another address than the environment's.
+//! let other = connect(&ConnectOptions::to("/run/lab.sock")?).await?;
+//! # drop((lab, other)); Ok(()) }
+//! ```
+//!
+//! Who needs more than the device (log, state, being told that the exporter is gone) holds the [`Exporter`]:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use futures_util::StreamExt;
+//!
+//! # async fn run(exporter: jumpstarter_client::Exporter) -> jumpstarter_driver_core::Result<()> {
+//! exporter.wait_ready(Duration::from_secs(60)).await?;
+//! let mut log = exporter.logs().await?;
+//! tokio::spawn(async move {
+//!     while let Some(Ok(record)) = log.next().await {
+//!         println!("{}: {}", record.severity, record.message);
+//!     }
+//! });
 //! tokio::select! {
 //!     on = exporter.device().call("power", "on", vec![]) => drop(on?),
-//!     gone = exporter.lost() => eprintln!("{}", gone.report()),
+//!     gone = exporter.lost() => println!("{}", gone.report()),
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! Every call has a deadline ([`ConnectOptions::call_timeout`]) but those with images, which are given up when nothing
-//! moves. Dropping a call's future, a stream or a channel cancels it on the exporter. An exporter that goes away is an
-//! error of kind `Unavailable` at once.
+//! # Drivers that this program does not know
+//!
+//! Their methods are called by name, and come with what the exporter says of them:
+//!
+//! ```no_run
+//! # async fn run(device: jumpstarter_driver_core::Device) -> jumpstarter_driver_core::Result<()> {
+//! use futures_util::StreamExt;
+//!
+//! for node in device.nodes() {
+//!     println!("{}: {}", node.path(), node.description().unwrap_or_default());
+//! }
+//! let level = device.call("relay", "level", vec![3.into()]).await?;
+//! let mut readings = device.stream("meter", "read", vec![]).await?;
+//! let first = readings.next().await.transpose()?;
+//! let mut channel = device.connect("console", "connect").await?;
+//! channel.send("uname -a\n").await?;
+//! # drop((level, first)); Ok(()) }
+//! ```
+//!
+//! # Images
+//!
+//! A source or sink is a local file, a reader or writer, or a URL, which the exporter reads or writes by itself. One that
+//! is compressed travels so:
+//!
+//! ```no_run
+//! use std::sync::Mutex;
+//! use jumpstarter_driver_core::image::{Encoding, Rate};
+//! use jumpstarter_driver_core::prelude::*;
+//!
+//! # async fn run(flasher: &dyn Flasher) -> Result<()> {
+//! let rate = Mutex::new(Rate::start());
+//! let source = ImageSource::path("os.img.xz")
+//!     .expect_sha256("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")?
+//!     .with_observer(move |progress| {
+//!         let Ok(mut rate) = rate.lock() else { return };
+//!         rate.update(progress);
+//!         println!("{:?}: {:.0} bytes a second", progress, rate.bytes_per_second());
+//!     });
+//! flasher.flash(source, Some("root".to_owned())).await?;
+//! flasher.dump(ImageSink::path("backup.img.zst").with_encoding(Encoding::Zstd), None).await
+//! # }
+//! ```
+//!
+//! # How long anything may take
+//!
+//! | what | limit | if not said |
+//! |---|---|---|
+//! | connecting, the report included | [`connect_timeout`](ConnectOptions::connect_timeout) | 10 s |
+//! | a call's answer, the opening of a stream or channel | [`call_timeout`](ConnectOptions::call_timeout) | 5 min |
+//! | an image of which nothing moves | [`stall_timeout`](ConnectOptions::stall_timeout) | 2 min |
+//! | what an exporter does with an image while nothing of it moves here | [`image_timeout`](ConnectOptions::image_timeout) | 1 h |
+//! | a machine that acknowledges nothing, an exporter that says nothing (TCP) | [`keepalive`](ConnectOptions::keepalive) | 20 s |
+//!
+//! An open stream or channel has no limit. Dropping a call's future, a stream or a channel cancels it on the exporter. An
+//! exporter that goes away is an error of kind `Unavailable` at once, of every call, stream and channel.
 //!
 //! ```text
 //! device.get::<dyn Power>("qemu.power") ─ proxy ─ Caller ─ Connection ─ HTTP/2 ─ TLS ─ exporter
