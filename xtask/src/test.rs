@@ -1,8 +1,9 @@
 //! `cargo xtask test`: installs what is missing, builds the guests, runs every test, and reports what was skipped.
 //!
 //! The tests get, by environment variables: `JUMPSTARTER_GUEST_X86_64` and `JUMPSTARTER_GUEST_AARCH64` (the
-//! guests' images), `JUMPSTARTER_SKIP_LOG` (a file to which a skipped test appends a line: its name, a tab, the
-//! reason), and `JUMPSTARTER_TEST_RUN` (a mark by which processes that outlive their test are found).
+//! guests' images; where one cannot be had, the same with `_MISSING` at its end says why), `JUMPSTARTER_SKIP_LOG` (a
+//! file to which a skipped test appends a line: its name, a tab, the reason), and `JUMPSTARTER_TEST_RUN` (a mark by
+//! which processes that outlive their test are found).
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -50,7 +51,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
     environment.insert("JUMPSTARTER_SKIP_LOG".into(), skip_log.clone().into());
     for arch in &arches {
-        environment.insert(arch.variable().into(), guest::ensure(*arch).await?.into());
+        match guest::ensure(*arch).await {
+            Ok(image) => drop(environment.insert(arch.variable().into(), image.into())),
+            Err(error) if std::env::var_os(arch.variable()).is_some() => return Err(error),
+            // The tests that need it skip with this reason, and are counted.
+            Err(error) => {
+                let why = format!("no {} guest: {error:#}", arch.name());
+                note(&why);
+                environment.insert(format!("{}_MISSING", arch.variable()).into(), why.into());
+            }
+        }
     }
 
     // Built apart from the run, so that what a compiler leaves behind is not taken for a test's.

@@ -1,8 +1,8 @@
 //! `jmp check`: whether exporter files are right.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jumpstarter_driver_core::ExporterConfig;
 use jumpstarter_driver_core::config::ConfigFaults;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
     let mut code = SUCCESS;
     let mut report = Vec::new();
     for file in &arguments.files {
-        let outcome = load(file)?;
+        let outcome = load(file);
         if outcome.is_err() {
             code = FAILURE;
         }
@@ -54,14 +54,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
     Ok(code)
 }
 
-fn load(file: &str) -> Result<Result<ExporterConfig, ConfigFaults>> {
-    if file != "-" {
-        return Ok(ExporterConfig::load(file));
+fn load(file: &str) -> Result<ExporterConfig, ConfigFaults> {
+    match file {
+        "-" => ExporterConfig::read(std::io::stdin().lock(), "standard input"),
+        file => ExporterConfig::load(file),
     }
-    const MAX_LENGTH: u64 = 1 << 20;
-    let mut text = String::new();
-    std::io::stdin().lock().take(MAX_LENGTH).read_to_string(&mut text).context("reading standard input")?;
-    Ok(ExporterConfig::parse(&text, "standard input"))
 }
 
 /// The same fields whether there are faults or not.

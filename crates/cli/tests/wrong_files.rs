@@ -165,6 +165,22 @@ exit code 1
 }
 
 #[test]
+fn dangling_reference_below_a_driver() {
+    assert_snapshot!(check("
+export:
+  vm: {type: qemu, config: {hostfwd: {web: {guestport: 80}}}}
+  mains: {type: mock-power}
+  power: {ref: vm.pwoer}
+  web: {ref: vm.web}
+  plug: {ref: mains.plug}
+"), @r#"
+lab.yaml:5:16: export.power.ref: nothing in this file is at `vm.pwoer`; did you mean `vm.power`? There are `vm`, `vm.power`, `vm.flasher`, `vm.console`, `vm.vnc`, `vm.ssh`, `vm.web`, `mains`, `web` and `plug`
+lab.yaml:7:15: export.plug.ref: nothing in this file is at `mains.plug`; there are `vm`, `vm.power`, `vm.flasher`, `vm.console`, `vm.vnc`, `vm.ssh`, `vm.web`, `mains`, `power` and `web`
+exit code 1
+"#);
+}
+
+#[test]
 fn circle_of_references() {
     assert_snapshot!(check("
 export:
@@ -262,6 +278,32 @@ export:
 "), @r#"
 lab.yaml:3:62: export.console.config.baudrate: must be more than 0
 lab.yaml:7:12: export.vm.config.smp: 0 CPUs: a machine has 1 to 255
+exit code 1
+"#);
+}
+
+#[test]
+fn driver_checks_what_remains_beside_other_faults() {
+    assert_snapshot!(check("
+export:
+  vm:
+    type: qemu
+    config: {memm: 1G, smp: 0, hostname: 'a b', hostfwd: {web: {guestport: http}}}
+  vm2:
+    type: qemu
+    config: {disk_size: 1Q, default_partitions: {OVMF_VARS.fd: vars}, username: ''}
+  vm3:
+    type: qemu
+    config: {default_partition: {OVMF_CODE.fd: code}, default_partitions: {OVMF_VARS.fd: vars}}
+"), @r#"
+lab.yaml:5:14: export.vm.config.memm: unknown field; did you mean `mem`?
+lab.yaml:5:29: export.vm.config.smp: 0 CPUs: a machine has 1 to 255
+lab.yaml:5:42: export.vm.config.hostname: a host name is letters, digits, `-` and `.`, at most 253 of them
+lab.yaml:5:76: export.vm.config.hostfwd.web.guestport: found the text "http", expected a whole number from 0 to 65535
+lab.yaml:8:25: export.vm2.config.disk_size: `1Q` is not a size: unknown unit `q`; expected a size such as 512M, 20G or 1.5GiB
+lab.yaml:8:64: export.vm2.config.default_partitions.OVMF_VARS.fd: variables without their firmware: set `OVMF_CODE.fd` as well
+lab.yaml:8:81: export.vm2.config.username: a user name is letters, digits, `-`, `_` and `.`, at most 32, no `-` first
+lab.yaml:11:14: export.vm3.config.default_partition: unknown field; did you mean `default_partitions`?
 exit code 1
 "#);
 }

@@ -177,6 +177,12 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
         Vec::new()
     }
 
+    /// The names of the children that the driver will make itself, all that it may make: an exporter file's references
+    /// to others are refused before anything is opened. None when only opening tells; by default it makes none.
+    fn children(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+
     /// Opens the driver. Cancelling, or failing, leaves nothing behind.
     ///
     /// # Errors

@@ -35,6 +35,9 @@ pub struct DriverEntry {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks a configuration without opening anything.
     pub check: fn(Value) -> std::result::Result<Vec<ConfigProblem>, Misfit>,
+    /// The children that it makes itself with a configuration, as
+    /// [`DriverConfig::children`](crate::DriverConfig::children) tells; none for a configuration that is wrong.
+    pub children: fn(Value) -> Option<Vec<String>>,
     /// Opens it.
     pub open: OpenDriver,
 }
@@ -64,6 +67,7 @@ impl DriverEntry {
             interfaces,
             schema: |generator| C::json_schema(generator),
             check: |value| read::<C>(value).map(|config| config.check()),
+            children: |value| read::<C>(value).ok().and_then(|config| config.children()),
             open: |value, context| {
                 Box::pin(async move {
                     let config = read::<C>(value).map_err(|(at, why)| {

@@ -91,6 +91,10 @@ impl DriverConfig for BoardConfig {
             .collect()
     }
 
+    /// Only opening it tells.
+    fn children(&self) -> Option<Vec<String>> {
+        None
+    }
     async fn open(self, _: OpenContext) -> Result<Board> {
         Ok(Board)
     }
@@ -286,7 +290,9 @@ fn references() {
     "#);
     // A reference to an entry that is wrong itself is not a second fault.
     assert_eq!(faults("export: {a: {type: nope-nope}, b: {ref: a.x}}").lines().count(), 1);
-    // Below a driver only opening knows.
+    // A driver that makes no children, as most.
+    assert_snapshot!(faults("export: {a: {type: composite}, b: {ref: a.x}}"), @"lab.yaml:1:41: export.b.ref: nothing in this file is at `a.x`; there are `a`");
+    // Below a driver that cannot name its children only opening knows.
     ExporterConfig::parse(
         "export: {a: {type: test-board, config: {port: 1}}, b: {ref: a}, c: {ref: b.x.y}}",
         "x",
@@ -392,4 +398,13 @@ fn schema_names_every_driver() {
     assert_eq!(schema["$defs"]["driver:test-board"]["properties"]["port"]["maximum"], 65535);
     assert_eq!(schema["$defs"]["Secret"]["writeOnly"], true);
     assert_eq!(schema["properties"]["export"]["additionalProperties"]["$ref"], "#/$defs/entry");
+}
+
+#[test]
+fn input_without_end_is_refused_and_not_cut() {
+    let faults = ExporterConfig::read(std::io::repeat(b'#'), "standard input").unwrap_err();
+    assert_snapshot!(faults.to_string(), @"standard input: cannot be read: it is larger than 1048576 bytes");
+    let faults = ExporterConfig::read(&b"export: {}\n\xff"[..], "standard input").unwrap_err();
+    assert_snapshot!(faults.to_string(), @"standard input: cannot be read: line 2 is not UTF-8 text");
+    assert!(ExporterConfig::read(&b"export: {}"[..], "standard input").unwrap().export.is_empty());
 }

@@ -59,6 +59,11 @@ impl DriverConfig for QemuConfig {
         self.problems()
     }
 
+    fn children(&self) -> Option<Vec<String>> {
+        let own = QemuConfig::OWN_CHILDREN.iter().map(|name| (*name).to_owned());
+        Some(own.chain(self.hostfwd.iter().map(|(name, _)| name.to_owned())).collect())
+    }
+
     async fn open(self, context: OpenContext) -> Result<Qemu> {
         Vm::create(context.path, self).await.map(Qemu::new)
     }

@@ -95,7 +95,8 @@ macro_rules! __cases {
             argument_of_wrong_type_is_refused "GENERIC-8",
             calls_after_close_end "GENERIC-9",
             concurrent_calls_end "GENERIC-10",
-            cancelled_call_leaves_it_usable "GENERIC-11"
+            cancelled_call_leaves_it_usable "GENERIC-11",
+            children_are_named_before_they_exist "GENERIC-12"
         }
     };
     ($what:ident power) => {

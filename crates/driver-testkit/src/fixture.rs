@@ -189,6 +189,7 @@ impl<C: DriverConfig> Fixture<C> {
         if let Some(problem) = config.check().into_iter().next() {
             return Err(format!("the configuration: {}: {}", problem.field, problem.message));
         }
+        let named_children = config.children();
         let opened = config.open(OpenContext::at("subject")).await;
         let driver = Arc::new(opened.map_err(|error| format!("opening failed: {error:?}"))?);
         let mut handles = Handles::default();
@@ -198,6 +199,7 @@ impl<C: DriverConfig> Fixture<C> {
         let driver: Arc<dyn Driver> = driver;
         let registered =
             registry::find(C::NAME).map(|entry| (entry.interfaces)()).map_err(|error| error.report());
-        Ok(Instance::new(mode, driver, handles, self.options.clone(), self.listed.clone(), registered))
+        let (options, listed) = (self.options.clone(), self.listed.clone());
+        Ok(Instance::new(mode, driver, handles, options, listed, registered, named_children))
     }
 }

@@ -65,6 +65,8 @@ pub struct Instance {
     pub(crate) listed: Vec<&'static InterfaceDescriptor>,
     /// What the registry says, or why it does not know the driver.
     pub(crate) registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
+    /// The children that the configuration names, if it can.
+    pub(crate) named_children: Option<Vec<String>>,
     doing: Mutex<String>,
     dropped: AtomicBool,
 }
@@ -83,9 +85,10 @@ impl Instance {
         options: Options,
         listed: Vec<&'static InterfaceDescriptor>,
         registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
+        named_children: Option<Vec<String>>,
     ) -> Self {
         let (doing, dropped) = (Mutex::default(), AtomicBool::new(false));
-        Self { mode, driver, handles, options, listed, registered, doing, dropped }
+        Self { mode, driver, handles, options, listed, registered, named_children, doing, dropped }
     }
 
     /// The driver.
@@ -111,7 +114,7 @@ impl Instance {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Closes the driver, its children first, as the tree does.
+    /// Closes the driver and then its children, the last one first, as the tree does.
     pub(crate) async fn close(&self) -> Result<()> {
         close(Arc::clone(&self.driver)).await
     }
@@ -187,11 +190,11 @@ pub(crate) struct Method {
 
 fn close(driver: Arc<dyn Driver>) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
-        let mut outcome = Ok(());
-        for child in driver.children() {
-            outcome = close(child.driver).await.and(outcome);
+        let mut outcome = driver.close().await;
+        for child in driver.children().into_iter().rev() {
+            outcome = outcome.and(close(child.driver).await);
         }
-        driver.close().await.and(outcome)
+        outcome
     })
 }
 

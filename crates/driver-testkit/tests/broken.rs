@@ -71,6 +71,7 @@ broken! {
     wrong_type_taken: OddConfig "takes anything" [odd] => "GENERIC-8";
     hangs_after_close: PowerConfig "hangs after close" [power].deadline(5) => "GENERIC-9";
     concurrent_calls_hang: PowerConfig "deadlock" [power].deadline(5) => "GENERIC-10";
+    unnamed_child: OddConfig "surprises" [odd] => "GENERIC-12";
     stuck_after_a_dropped_call: PowerConfig "stuck after a drop" [power] => "GENERIC-11";
 
     on_when_on_fails: PowerConfig "on when on" [power] => "POWER-1";

@@ -98,17 +98,20 @@ impl Loader {
         self.shape(&schema::driver_shape(), node, at);
         let entry =
             kind.text().filter(|text| !text.is_empty()).and_then(|text| self.find(text, kind.place, at));
-        // A composite's children are all in the file; any other driver may make some itself.
-        let is_group = entry.is_some_and(|entry| entry.name == "composite");
-        let index = self.references.add(parent, name, if is_group { Kind::Group } else { Kind::Driver });
-        let mut config = Json::Object(Map::new());
-        if let Some(entry) = entry {
-            config = self.config(entry, node, at);
-        }
+        let config = match entry {
+            Some(entry) => self.config(entry, node, at),
+            None => Json::Object(Map::new()),
+        };
+        let own = entry.and_then(|entry| (entry.children)(config.clone()));
+        let index = self.references.add(parent, name, own.as_ref().map_or(Kind::Driver, |_| Kind::Group));
         let children = match node.get("children") {
             Some(children) => self.children(&children.value, &join(&at.path, "children"), index),
             None => Vec::new(),
         };
+        for child in own.unwrap_or_default() {
+            // Of what is below such a child nothing is known.
+            self.references.add(index, &child, Kind::Driver);
+        }
         let described = node.get("methods_description").map_or(&[][..], |entry| entry.value.entries());
         let methods_description = described
             .iter()
@@ -196,7 +199,7 @@ impl Loader {
 /// What is wrong with a configuration beyond its schema: texts that their types refuse, then the driver's own check.
 ///
 /// Deserialising stops at the first misfit, so the field of each is left out and the rest tried again: as long as it
-/// is not a required one. The driver's own check sees whole configurations only.
+/// is not a required one. The driver's own check sees what remains.
 fn beyond_schema(
     entry: &DriverEntry,
     schema: &Json,
@@ -206,13 +209,10 @@ fn beyond_schema(
 ) -> Vec<Fault> {
     let required = schema.get("required").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     let is_required = |name: &str| required.iter().any(|other| other == name);
-    let within = |path: &str, name: &str| {
-        path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    };
     let Value::Map(entries) = &config.value else { return Vec::new() };
     let is_sound = |entry: &&yaml::Entry| {
         let path = join(&at.path, &entry.key);
-        !known.iter().any(|fault| within(&fault.path, &path))
+        !known.iter().any(|fault| is_within(&fault.path, &path))
     };
     let mut rest: Vec<yaml::Entry> = entries.iter().filter(is_sound).cloned().collect();
     let mut faults = Vec::new();
@@ -224,9 +224,9 @@ fn beyond_schema(
         }
         let (field, message) = match (entry.check)(value) {
             Ok(problems) => {
-                if known.is_empty() && faults.is_empty() {
-                    faults.extend(problems.into_iter().map(|problem| located(config, at, problem)));
-                }
+                let left_out = left_out(entries, &rest, schema);
+                let real = problems.into_iter().filter(|problem| !may_follow(problem, &left_out));
+                faults.extend(real.map(|problem| located(config, at, problem)));
                 return faults;
             }
             Err(misfit) => misfit,
@@ -236,7 +236,7 @@ fn beyond_schema(
             None => (message, None),
         };
         let field = field.trim_start_matches('.').to_owned();
-        let culprit = rest.iter().position(|entry| within(&field, &entry.key));
+        let culprit = rest.iter().position(|entry| is_within(&field, &entry.key));
         let problem = ConfigProblem { field, message, hint };
         let Some(culprit) = culprit.filter(|index| !is_required(&rest[*index].key)) else {
             // Without a field to leave out, what is said of the rest may only follow from what was left out.
@@ -248,6 +248,30 @@ fn beyond_schema(
         faults.push(located(config, at, problem));
         rest.remove(culprit);
     }
+}
+
+/// Whether `path` is `name` or below it.
+fn is_within(path: &str, name: &str) -> bool {
+    path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The fields that were left out of a configuration because they are wrong, also those that were meant by them.
+fn left_out(entries: &[yaml::Entry], rest: &[yaml::Entry], schema: &Json) -> Vec<String> {
+    let fields = schema.get("properties").and_then(Json::as_object);
+    let fields: Vec<&str> = fields.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let gone = entries.iter().filter(|entry| rest.iter().all(|other| other.key != entry.key));
+    gone.flat_map(|entry| [Some(entry.key.as_str()), suggest::nearest(&entry.key, fields.iter().copied())])
+        .flatten()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether what a driver's check says may only follow from the fields that were left out: it is about one of them, or
+/// names it, or is about the whole.
+fn may_follow(problem: &ConfigProblem, left_out: &[String]) -> bool {
+    let text = format!("{} {}", problem.message, problem.hint.as_deref().unwrap_or_default());
+    let is_meant = |name: &String| is_within(&problem.field, name) || text.contains(&format!("`{name}`"));
+    !left_out.is_empty() && (problem.field.is_empty() || left_out.iter().any(is_meant))
 }
 
 fn located(config: &yaml::Node, at: &At, problem: ConfigProblem) -> Fault {

@@ -1,5 +1,6 @@
 //! Reading an exporter file.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::check::{At, Checker};
@@ -81,14 +82,22 @@ impl ExporterConfig {
     pub fn load(path: impl AsRef<Path>) -> std::result::Result<Self, ConfigFaults> {
         let path = path.as_ref();
         let origin = path.display().to_string();
-        let unreadable = |why: String| ConfigFaults::unreadable(&origin, format!("cannot be read: {why}"));
-        let bytes = read_bounded(path).map_err(|error| unreadable(error.to_string()))?;
+        let file = std::fs::File::open(path).map_err(|error| unreadable(&origin, &error))?;
+        Self::read(file, &origin)
+    }
+
+    /// Reads everything from `input`, such as standard input, which messages call `origin`.
+    ///
+    /// # Errors
+    /// As [`ExporterConfig::load`].
+    pub fn read(input: impl Read, origin: &str) -> std::result::Result<Self, ConfigFaults> {
+        let bytes = read_bounded(input).map_err(|error| unreadable(origin, &error))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let line =
                 error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
-            unreadable(format!("line {line} is not UTF-8 text"))
+            unreadable(origin, &format!("line {line} is not UTF-8 text"))
         })?;
-        Self::parse(&text, &origin)
+        Self::parse(&text, origin)
     }
 
     /// Opens the drivers of the file.
@@ -142,10 +151,13 @@ impl ExporterConfig {
     }
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
+fn unreadable(origin: &str, why: &dyn std::fmt::Display) -> ConfigFaults {
+    ConfigFaults::unreadable(origin, format!("cannot be read: {why}"))
+}
+
+fn read_bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_LENGTH + 1).read_to_end(&mut bytes)?;
+    input.take(MAX_LENGTH + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > MAX_LENGTH {
         true => Err(std::io::Error::other(format!("it is larger than {MAX_LENGTH} bytes"))),
         false => Ok(bytes),

@@ -1,7 +1,7 @@
 //! Whether the proxies of a file (`ref: a.b.c`) lead somewhere, and not in a circle.
 //!
-//! A driver may make children by itself (`qemu.power`), which a file does not show: a reference below a driver is left
-//! to opening the device, as far as the file says nothing about it.
+//! A driver may make children by itself (`qemu.power`), which a file does not show. Its configuration names them; where
+//! it cannot, a reference below the driver is left to opening the device, as far as the file says nothing about it.
 
 use super::fault::{Fault, Place};
 use crate::suggest;
@@ -26,9 +26,9 @@ struct Node {
 
 /// What stands at a path.
 pub(super) enum Kind {
-    /// A group: its children are those of the file.
+    /// A group, or a driver whose children are all known.
     Group,
-    /// A driver, or an entry that is wrong itself: it may have children that the file does not show.
+    /// A driver whose children only opening it tells, or an entry that is wrong itself.
     Driver,
     /// A proxy.
     Proxy(Reference),

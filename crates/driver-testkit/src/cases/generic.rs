@@ -157,6 +157,19 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
     Ok(())
 }
 
+/// GENERIC-12: the children that the driver makes are among those that its configuration names, if it names them.
+pub(crate) async fn children_are_named_before_they_exist(instance: &Instance) -> Outcome {
+    let Some(named) = &instance.named_children else { return Ok(()) };
+    for child in instance.driver().children() {
+        ensure!(
+            named.contains(&child.name),
+            "it made the child `{}`; its configuration's `children` names {named:?}",
+            child.name
+        );
+    }
+    Ok(())
+}
+
 fn ending(outcome: &Result<Reply>) -> String {
     match outcome {
         Ok(_) => "success".to_owned(),

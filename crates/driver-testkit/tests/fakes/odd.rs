@@ -35,6 +35,10 @@ impl Driver for OddFake {
     fn interfaces(&self) -> Interfaces<'_> {
         Interfaces::new().with::<dyn Odd>(self)
     }
+    fn children(&self) -> Vec<Child> {
+        let surprise = || Child::new("surprise", Arc::new(OddFake("none".to_owned())));
+        (self.0 == "surprises").then(surprise).into_iter().collect()
+    }
 }
 
 /// Keeps a flag.
