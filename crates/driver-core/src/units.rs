@@ -13,9 +13,11 @@ use crate::error::{Error, Result};
 
 /// A number of bytes. Written as a number of bytes or as text: digits, optionally a fraction, and a unit.
 ///
-/// `K`, `M`, `G`, `T`, `P` (also `Ki`, `KiB`, `Mi`, …) are powers of 1024, as QEMU and qemu-img read them; `KB`, `MB`,
-/// `GB`, `TB`, `PB` are powers of 1024 as well, because every one of these tools reads them so. `B` or nothing is bytes.
-/// Upper and lower case are the same.
+/// `K`, `M`, `G`, `T`, `P` (also `Ki`, `KiB`, `Mi`, …) are powers of 1024, as QEMU and qemu-img read them, and so are
+/// `KB`, `MB`, `GB`, `TB`, `PB`. `B` or nothing is bytes. Upper and lower case are the same.
+///
+/// Pitfall: the Python drivers read `KB`, `MB`, `GB`, `TB`, `PB` as powers of 1000. Write `G` or `GiB`, which are the
+/// same everywhere.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(u64);
 
@@ -113,6 +115,18 @@ impl Serialize for ByteSize {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(Duration);
 
+/// The longest time that configurations can write: 100 years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The time `within` from now; a very far one where that is more than a clock can show, as with `Duration::MAX`.
+///
+/// # Panics
+/// Never.
+pub fn deadline(within: Duration) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    now.checked_add(within).unwrap_or_else(|| now + LONGEST)
+}
+
 impl Span {
     /// `seconds` seconds.
     pub const fn seconds(seconds: u64) -> Self {
@@ -136,6 +150,10 @@ impl From<Duration> for Span {
     }
 }
 
+fn span(seconds: f64) -> Option<Span> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= LONGEST).map(Span)
+}
+
 impl FromStr for Span {
     type Err = Error;
 
@@ -154,7 +172,7 @@ impl FromStr for Span {
             other => return Err(wrong(&format!("unknown unit `{other}`"))),
         };
         let number: f64 = number.parse().map_err(|_| wrong("it does not start with a number"))?;
-        Duration::try_from_secs_f64(number * seconds).map(Self).map_err(|_| wrong("it is too long"))
+        span(number * seconds).ok_or_else(|| wrong("it is more than 100 years, the longest time"))
     }
 }
 
@@ -228,7 +246,7 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UnitVisitor {
             expected: "a time such as 30s or 2min, or a number of seconds",
-            number: |n| Duration::try_from_secs_f64(n).ok().map(Span),
+            number: span,
         })
     }
 }
@@ -300,8 +318,16 @@ mod tests {
         assert_eq!("500ms".parse::<Span>().unwrap(), Span::milliseconds(500));
         assert_eq!("2min".parse::<Span>().unwrap(), Span::seconds(120));
         assert_eq!(serde_json::from_str::<Span>("1.5").unwrap(), Span::milliseconds(1500));
-        for wrong in ["", "s", "5 parsecs", "-1s", "1e400h"] {
+        for wrong in ["", "s", "5 parsecs", "-1s", "1e400h", "101000000min"] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
         }
+        assert!(serde_json::from_str::<Span>("1e18").is_err());
+    }
+
+    #[test]
+    fn a_deadline_may_be_beyond_what_a_clock_shows() {
+        let now = tokio::time::Instant::now();
+        assert!(deadline(Duration::MAX) > now + Duration::from_secs(1 << 30));
+        assert!(deadline(Duration::ZERO) < now + Duration::from_secs(1 << 30));
     }
 }

@@ -4,10 +4,10 @@ use crate::read::read_image;
 use crate::write::{WriteOptions, write_image};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
+use jumpstarter_supervise::RuntimeDir;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use tempfile::TempDir;
 
 /// Configuration of `mock-flasher`: remembers what is flashed, decompressed, until it is closed; any target name goes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -21,8 +21,8 @@ impl DriverConfig for MockFlasherConfig {
     type Driver = MockFlasher;
 
     async fn open(self, _: OpenContext) -> Result<MockFlasher> {
-        let folder =
-            tempfile::Builder::new().prefix("mock-flasher-").tempdir().context("making a private folder")?;
+        // Of a kind of its own, so that the next one removes what a killed process left.
+        let folder = RuntimeDir::create_for_files("mock-flasher").context("making a private folder")?;
         Ok(MockFlasher {
             state: Mutex::new(State { folder: Some(folder), images: BTreeMap::new(), made: 0 }),
         })
@@ -38,7 +38,7 @@ pub struct MockFlasher {
 
 #[derive(Debug)]
 struct State {
-    folder: Option<TempDir>,
+    folder: Option<RuntimeDir>,
     images: BTreeMap<String, PathBuf>,
     made: u64,
 }
@@ -82,7 +82,7 @@ impl Driver for MockFlasher {
             state.images.clear();
             state.folder.take()
         };
-        folder.map_or(Ok(()), TempDir::close).context("removing the flashed images")
+        folder.map_or(Ok(()), RuntimeDir::close).context("removing the flashed images")
     }
 }
 
@@ -92,7 +92,11 @@ impl Flasher for MockFlasher {
         let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
         let file = self.file_for(&target)?;
         write_image(source, &file, WriteOptions::default()).await?;
-        self.state().images.insert(target, file);
+        let replaced = self.state().images.insert(target, file.clone());
+        if let Some(other) = replaced.filter(|other| *other != file) {
+            // Of a first flash to the same target that ended meanwhile.
+            std::fs::remove_file(&other).with_context(|| format!("removing {}", other.display()))?;
+        }
         Ok(())
     }
 

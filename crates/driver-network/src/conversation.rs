@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::units::deadline;
 use tokio::time::{Instant, timeout_at};
 
 /// The most that is received while waiting for a pattern, or for the end.
@@ -65,7 +66,7 @@ impl Conversation {
         if pattern.is_empty() {
             return Err(Error::invalid_argument("an empty pattern is everywhere"));
         }
-        let deadline = Instant::now() + within;
+        let deadline = deadline(within);
         let mut searched = 0;
         loop {
             let found = self.received[searched..].windows(pattern.len()).position(|window| window == pattern);
@@ -85,7 +86,7 @@ impl Conversation {
     /// # Errors
     /// `DeadlineExceeded` after `within`; `DataLoss` when the connection ends first.
     pub async fn receive_exact(&mut self, length: usize, within: Duration) -> Result<Vec<u8>> {
-        let deadline = Instant::now() + within;
+        let deadline = deadline(within);
         while self.received.len() < length {
             let wanted = || format!("waiting {within:?} for {length} bytes");
             if !self.more(deadline).await.with_context(wanted)? {
@@ -100,7 +101,7 @@ impl Conversation {
     /// # Errors
     /// `DeadlineExceeded` after `within`; `ResourceExhausted` after 64 MiB; `Unavailable` when the connection broke.
     pub async fn receive_to_end(&mut self, within: Duration) -> Result<Vec<u8>> {
-        let deadline = Instant::now() + within;
+        let deadline = deadline(within);
         while self.more(deadline).await.with_context(|| format!("waiting {within:?} for the end"))? {}
         Ok(self.take(self.received.len()))
     }

@@ -85,6 +85,30 @@ async fn the_device_may_answer_after_the_client_finished() {
 }
 
 #[tokio::test]
+async fn the_client_may_go_on_after_the_device_finished() {
+    let (listener, network) = listener().await;
+    let forward = PortForward::tcp(network).await.unwrap();
+    let serve = async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.write_all(b"tell me all").await.unwrap();
+        server.shutdown().await.unwrap();
+        let mut answer = String::new();
+        server.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "all of it");
+    };
+    let tell = async {
+        let mut client = TcpStream::connect(forward.address()).await.unwrap();
+        let mut question = String::new();
+        client.read_to_string(&mut question).await.unwrap();
+        assert_eq!(question, "tell me all");
+        client.write_all(b"all of it").await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    within(async { tokio::join!(serve, tell) }).await;
+    eventually(&forward, |stats| stats.active == 0 && stats.failures == 0).await;
+}
+
+#[tokio::test]
 async fn an_unreachable_device_resets_the_connection_and_is_counted() {
     let (listener, network) = listener().await;
     drop(listener);

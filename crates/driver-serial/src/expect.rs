@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jumpstarter_driver_core::{
-    Channel, ChannelReader, ChannelWriter, Error, Framing, Result, Secret, Serial,
+    Channel, ChannelReader, ChannelWriter, Error, Framing, Result, Secret, Serial, units,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::ansi::AnsiStripper;
 use crate::pattern::{Match, Pattern};
@@ -59,6 +59,8 @@ struct Input {
     reader: ChannelReader,
     /// What arrived since the last match.
     unmatched: Vec<u8>,
+    /// How many bytes of it were dropped because nothing matched, ever.
+    dropped: u64,
     transcript: Scrollback,
     /// Why nothing will arrive any more.
     closed: Option<String>,
@@ -74,6 +76,7 @@ impl Console {
             input: Input {
                 reader,
                 unmatched: Vec::new(),
+                dropped: 0,
                 transcript: Scrollback::new(TRANSCRIPT),
                 closed: None,
                 stripper: None,
@@ -134,13 +137,14 @@ impl Console {
         deadline: Duration,
     ) -> Result<Match> {
         let patterns: Vec<Pattern> = patterns.into_iter().map(Into::into).collect();
-        let until = Instant::now() + deadline;
+        let until = units::deadline(deadline);
         let mut searched = 0;
         loop {
             if let Some(found) = self.take_match(&patterns, searched) {
                 return Ok(found);
             }
             searched = self.input.unmatched.len();
+            let dropped = self.input.dropped;
             let wanted = || patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
             if let Some(why) = &self.input.closed {
                 let message = format!("the console {why} while waiting for {}; {}", wanted(), self.seen());
@@ -150,9 +154,7 @@ impl Console {
                 let message = format!("no {} within {deadline:?}; {}", wanted(), self.seen());
                 return Err(Error::deadline_exceeded(message));
             }
-            if self.input.unmatched.len() < searched {
-                searched = 0;
-            }
+            searched = searched.saturating_sub((self.input.dropped - dropped) as usize);
         }
     }
 
@@ -163,7 +165,7 @@ impl Console {
     /// `Unavailable` when the console has ended, `DeadlineExceeded` when the device does not take it in time.
     pub async fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
         let sending = self.writer.send(Bytes::copy_from_slice(text.as_ref()));
-        let sending = timeout_at(Instant::now() + self.send_deadline, sending);
+        let sending = timeout_at(units::deadline(self.send_deadline), sending);
         tokio::pin!(sending);
         loop {
             tokio::select! {
@@ -274,8 +276,11 @@ impl Input {
         }
         self.transcript.append(&self.unmatched[length..]);
         if self.unmatched.len() > UNMATCHED {
-            // Half at once, so that a flood does not move the buffer for every piece.
-            self.unmatched.drain(..self.unmatched.len() - UNMATCHED / 2);
+            // Half at once, so that a flood does not move the buffer for every piece; but nothing that was not searched.
+            let kept = (UNMATCHED / 2).max(self.unmatched.len() - length + UNMATCHED / 4);
+            let surplus = self.unmatched.len().saturating_sub(kept);
+            self.unmatched.drain(..surplus);
+            self.dropped += surplus as u64;
         }
     }
 }

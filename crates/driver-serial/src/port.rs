@@ -108,10 +108,17 @@ impl SerialPort {
         opening.await.map_err(|error| Error::internal("opening a serial device").with_source(error))?
     }
 
+    fn no_line(&self, wanted: Lines) -> Error {
+        let line = if wanted.dtr.is_some() { "DTR" } else { "RTS" };
+        Error::unimplemented(format!("{} has no {line} line", self.config.url))
+    }
+
     async fn set_lines(&self, wanted: Lines) -> Result<()> {
-        let SerialAddress::Device(path) = &self.config.url else {
-            let line = if wanted.dtr.is_some() { "DTR" } else { "RTS" };
-            return Err(Error::unimplemented(format!("{} has no {line} line", self.config.url)));
+        let path = match &self.config.url {
+            SerialAddress::Device(path) => path,
+            // Its lines lead to nothing: setting them succeeds, as with the Python driver.
+            SerialAddress::Loop => return Ok(()),
+            SerialAddress::Tcp { .. } | SerialAddress::Unix(_) => return Err(self.no_line(wanted)),
         };
         let slot = self.terminal().slot.upgrade();
         let set_on_open = slot.and_then(|slot| slot.with(|stream| stream.get_mut().set_lines(wanted)));

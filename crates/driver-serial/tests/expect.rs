@@ -38,6 +38,24 @@ async fn matches_span_pieces_and_waits_go_on_behind_them() {
 }
 
 #[tokio::test]
+async fn a_character_may_come_in_pieces_and_a_wait_may_have_no_end() {
+    let (mut device, mut console) = console();
+    let speaking = tokio::spawn(async move {
+        for byte in "Grüße vom Gerät\r\nпривет> ".as_bytes() {
+            device.send(vec![*byte]).await.unwrap();
+        }
+        device
+    });
+    let found = console.wait_for("Gerät", Duration::MAX).await.unwrap();
+    assert_eq!(found.before_text(), "Grüße vom ");
+    let found = console.wait_for_regex("п(.)ив", Duration::MAX).await.unwrap();
+    assert_eq!(found.groups[0].as_deref(), Some("р".as_bytes()));
+    console.wait_for("ет> ", Duration::MAX).await.unwrap();
+    drop(speaking.await.unwrap());
+    assert!(console.transcript_text().contains("привет"), "{}", console.transcript_text());
+}
+
+#[tokio::test]
 async fn the_first_in_the_stream_wins_then_the_first_in_the_list() {
     let (mut device, mut console) = console();
     device.send("abcd abcd").await.unwrap();
@@ -98,6 +116,22 @@ async fn a_flood_is_bounded_and_its_end_is_found() {
     assert!(found.before.len() <= 256 * 1024, "{}", found.before.len());
     assert_eq!(console.transcript().len(), 1024 * 1024);
     flooding.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_piece_is_searched_whole() {
+    let (mut device, mut console) = console();
+    device.send("a little first").await.unwrap();
+    console.wait_for("nothing", SOON).await.unwrap_err();
+    // At its beginning, where it would be dropped, and just behind where an earlier search ended.
+    for place in [0, 300_000] {
+        let mut piece = vec![b'.'; 600_000];
+        piece[place..place + 6].copy_from_slice(b"needle");
+        let sending = device.send(piece);
+        let (sent, found) = tokio::join!(sending, console.wait_for("needle", LONG));
+        sent.unwrap();
+        assert!(found.is_ok(), "at {place}");
+    }
 }
 
 #[tokio::test]

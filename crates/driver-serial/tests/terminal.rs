@@ -148,8 +148,11 @@ async fn lines_that_are_not_there_are_unimplemented() {
         assert!(error.report().contains("RTS"), "{}", error.report());
         drop(channel);
     }
-    let error = SerialPort::loopback().set_dtr(true).await.unwrap_err();
-    assert_eq!(error.report(), "loop:// has no DTR line");
+    let error = SerialPort::unix_socket("/tmp/console").set_dtr(true).await.unwrap_err();
+    assert_eq!(error.report(), "unix:///tmp/console has no DTR line");
+    // Programs that set the lines of a board run against a loopback, too.
+    SerialPort::loopback().set_dtr(true).await.unwrap();
+    SerialPort::loopback().set_rts(false).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@
 use crate::error::{Error, Result, ResultExt};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file in the making, beside the one that it replaces.
 ///
 /// It is private (0600) and locked (`flock`) while it is written. [`commit`](Self::commit) gives it the mode of the
-/// file it replaces (0644 for a new one) and its name; dropping it instead removes it. What a killed process left is
+/// file it replaces (0644 for a new one), its owner where this process may, and its name; dropping it instead removes it. What a killed process left is
 /// a sibling that nobody has locked: [`create`](Self::create) removes those.
 ///
 /// Every method blocks: call them on a thread that may.
@@ -32,7 +32,7 @@ impl StagedFile {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument): `destination` has no file name, or is something else
     /// than a file. Otherwise what making a file fails with: the folder is missing, read-only, full.
     pub fn create(destination: &Path) -> Result<Self> {
-        let destination = std::fs::canonicalize(destination).unwrap_or_else(|_| destination.to_owned());
+        let destination = followed(destination);
         if std::fs::metadata(&destination).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(Error::invalid_argument(format!("{} is no regular file", destination.display())));
         }
@@ -92,7 +92,14 @@ impl StagedFile {
     /// # Errors
     /// What the disk fails with.
     pub fn sync(&mut self) -> Result<()> {
-        let mode = std::fs::metadata(&self.destination).map_or(0o644, |metadata| metadata.mode() & 0o7777);
+        let old = std::fs::metadata(&self.destination).ok();
+        if let (Some(old), Ok(new)) = (&old, self.file.metadata())
+            && (old.uid(), old.gid()) != (new.uid(), new.gid())
+        {
+            // Before the mode, some of whose bits it clears. Only root may give files away.
+            fchown(&self.file, Some(old.uid()), Some(old.gid())).ok();
+        }
+        let mode = old.map_or(0o644, |old| old.mode() & 0o7777);
         let done =
             self.file.set_permissions(Permissions::from_mode(mode)).and_then(|()| self.file.sync_all());
         done.with_context(|| format!("writing {} to the disk", self.destination.display()))
@@ -129,6 +136,22 @@ impl Drop for StagedFile {
             tracing::warn!(path = %self.temporary.display(), %error, "a temporary file stays behind");
         }
     }
+}
+
+/// Where symbolic links lead, also to a file that is not there yet.
+fn followed(path: &Path) -> PathBuf {
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match std::fs::canonicalize(&path) {
+            Ok(found) => return found,
+            Err(_) => match std::fs::read_link(&path) {
+                Ok(target) => path = folder_of(&path).join(target),
+                Err(_) => return path,
+            },
+        }
+    }
+    path
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -112,6 +112,45 @@ async fn the_mode_is_kept_and_links_are_followed() {
 }
 
 #[tokio::test]
+async fn a_link_to_a_file_that_is_not_there_yet_is_followed() {
+    let bench = Bench::new();
+    std::os::unix::fs::symlink("second", bench.path("first")).unwrap();
+    std::os::unix::fs::symlink("third", bench.path("second")).unwrap();
+    write_image(ImageSource::bytes("new"), &bench.path("first"), WriteOptions::default()).await.unwrap();
+    assert_eq!(std::fs::read(bench.path("third")).unwrap(), b"new");
+    for link in ["first", "second"] {
+        assert!(std::fs::symlink_metadata(bench.path(link)).unwrap().is_symlink());
+    }
+}
+
+#[tokio::test]
+async fn the_owner_is_kept_where_that_is_allowed() {
+    let bench = Bench::new();
+    let owner = (std::fs::metadata(bench.disk()).unwrap().uid() + 1234, 4321);
+    if let Err(error) = std::os::unix::fs::chown(bench.disk(), Some(owner.0), Some(owner.1)) {
+        jumpstarter_driver_testkit::skip(&format!("only root may give files away: {error}"));
+        return;
+    }
+    std::fs::set_permissions(bench.disk(), std::fs::Permissions::from_mode(0o2750)).unwrap();
+    flash(&bench, ImageSource::bytes("new")).await.unwrap();
+    let now = std::fs::metadata(bench.disk()).unwrap();
+    assert_eq!(((now.uid(), now.gid()), now.mode() & 0o7777), (owner, 0o2750));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flashes_of_one_file_at_once_end_in_one_of_their_images() {
+    let bench = Bench::new();
+    let images: Vec<Vec<u8>> = (1..=8_u8).map(|number| vec![number; 1 << 20]).collect();
+    let flashes = images.iter().map(|image| flash(&bench, ImageSource::bytes(image.clone())));
+    for done in futures_util::future::join_all(flashes).await {
+        done.unwrap();
+    }
+    let now = std::fs::read(bench.disk()).unwrap();
+    assert!(images.contains(&now));
+    assert_eq!(bench.others(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_holds_no_image_is_refused() {
     let bench = Bench::new();
     for (destination, kind) in [

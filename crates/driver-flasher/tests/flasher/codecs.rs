@@ -112,6 +112,22 @@ async fn trailing_garbage_is_refused_and_padding_is_not() {
 }
 
 #[tokio::test]
+async fn the_largest_window_is_taken() {
+    let bench = Bench::new();
+    let plain = image(1 << 20);
+    let file = bench.file("plain", &plain);
+    // From a pipe, so that the size does not shrink the window.
+    let script = format!("cat '{0}' | zstd -q -1 --single-thread --long=31 -c > '{0}.zst'", file.display());
+    jumpstarter_supervise::run_blocking(
+        jumpstarter_supervise::Command::new("sh").args(["-c", &script]),
+        crate::support::DEADLINE,
+    )
+    .unwrap();
+    let packed = std::fs::read(bench.path("plain.zst")).unwrap();
+    assert!(flash(&bench, &packed).await.unwrap() == plain);
+}
+
+#[tokio::test]
 async fn nothing_is_no_image() {
     let bench = Bench::new();
     let empty = bench.file("empty", b"");

@@ -36,6 +36,18 @@ async fn the_mock_remembers_by_target() {
 }
 
 #[tokio::test]
+async fn the_mock_removes_what_a_killed_one_left() {
+    let left = std::env::temp_dir().join(format!("jmp-mock-flasher-{}", std::process::id()));
+    std::fs::create_dir(&left).unwrap();
+    // Its lock went with its process.
+    std::fs::write(left.join("lock"), "").unwrap();
+    std::fs::write(left.join("1.img"), "an image").unwrap();
+    let mock = open::<MockFlasherConfig>(serde_json::json!({})).await.unwrap();
+    assert!(!left.exists());
+    mock.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn files_by_path_and_by_target() {
     let bench = Bench::new();
     let config = serde_json::json!({ "path": bench.disk(), "targets": { "boot": bench.path("boot.img") } });
