@@ -13,6 +13,10 @@ import sys
 import textwrap
 import time
 
+# The suite starts programs on terminals, which forks: gRPC must not start its threads again between fork and exec,
+# where their files are being closed.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 import grpc
 import pytest
 import trustme
