@@ -223,8 +223,8 @@ async fn pinging(interval: Duration, times: usize) -> (ConnectOptions, tokio::ta
 
 #[tokio::test]
 async fn any_byte_is_a_sign_of_life() {
-    let (options, server) = pinging(Duration::from_millis(2500), 3).await;
-    let options = options.keepalive(Duration::from_secs(2));
+    let (options, server) = pinging(Duration::from_secs(5), 2).await;
+    let options = options.keepalive(Duration::from_secs(4));
     let exporter = in_time(connect(&options)).await.unwrap();
     in_time(server).await.unwrap();
     drop(exporter);
