@@ -34,7 +34,14 @@ A first file:
   export:
     web:
       type: tcp
-      config: {host: localhost, port: 8080}";
+      config: {host: localhost, port: 8080}
+
+Exit codes:
+  0  all is well
+  1  a file has faults, or the command failed
+  2  the command line is wrong
+  `jmp shell` answers with its command's own code (128 and the signal's number, if a signal ended it),
+  `jmp j` with those that `j --help` lists";
 
 /// A command of `jmp`.
 #[derive(Debug, Subcommand)]

@@ -77,7 +77,7 @@ impl FileFormat {
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let Kind::Exporter(command) = &arguments.kind;
     match command {
-        Command::List(arguments) => look::list(arguments, out),
+        Command::List(arguments) => look::list(arguments, out, err),
         Command::Show(arguments) => look::show(arguments, out, err),
         Command::Create(arguments) => create::create(arguments, out, err),
         Command::Edit(arguments) => change::edit(arguments, err),

@@ -20,6 +20,7 @@ use crate::{FAILURE, SUCCESS};
 Examples:
   jmp run --exporter-config lab.yaml --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key
   jmp run --exporter lab --tls-grpc-listener localhost:0 --tls-grpc-insecure
+  jmp run --exporter lab --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key --passphrase-file secret
   jmp run --exporter lab --listen-unix /run/lab/jumpstarter.sock
 
 A client:
@@ -42,9 +43,12 @@ pub(crate) struct Arguments {
     /// Let in only clients with a certificate of these authorities
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// What TCP clients must give as JMP_GRPC_PASSPHRASE
+    /// What TCP clients must give as JMP_GRPC_PASSPHRASE; others on this machine can see it in the list of processes
     #[arg(long, requires = "tls_grpc_listener")]
     passphrase: Option<Passphrase>,
+    /// Read the passphrase from the first line of this file; the variable JMP_GRPC_PASSPHRASE sets it, too
+    #[arg(long, value_name = "FILE", requires = "tls_grpc_listener", conflicts_with = "passphrase")]
+    passphrase_file: Option<PathBuf>,
     /// Listen at a Unix socket, which only this user may use
     #[arg(long, value_name = "PATH")]
     listen_unix: Option<PathBuf>,
@@ -70,7 +74,31 @@ impl std::str::FromStr for Passphrase {
     }
 }
 
+impl Arguments {
+    /// The passphrase of TCP listeners: from the command line, the file, or the environment.
+    fn passphrase(&self) -> Result<Option<Secret>> {
+        if let Some(Passphrase(secret)) = &self.passphrase {
+            return Ok(Some(secret.clone()));
+        }
+        let text = match &self.passphrase_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file);
+                let text = text.with_context(|| format!("reading the passphrase of {}", file.display()))?;
+                text.lines().next().unwrap_or_default().to_owned()
+            }
+            None if self.tls_grpc_listener.is_none() => return Ok(None),
+            None => match std::env::var("JMP_GRPC_PASSPHRASE") {
+                Ok(text) if !text.is_empty() => text,
+                _ => return Ok(None),
+            },
+        };
+        let Passphrase(secret) = text.parse()?;
+        Ok(Some(secret))
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let passphrase = arguments.passphrase()?;
     let Some(config) = arguments.which.load(err)? else { return Ok(FAILURE) };
     let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
         TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }
@@ -81,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         listen: arguments.tls_grpc_listener.iter().cloned().chain(unix).collect(),
         tls,
         insecure: arguments.tls_grpc_insecure,
-        passphrase: arguments.passphrase.clone().map(|Passphrase(secret)| secret),
+        passphrase,
         metrics: arguments.metrics,
         logs: Default::default(),
     };

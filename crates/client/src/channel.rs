@@ -3,10 +3,12 @@
 //! On the wire each frame stays one frame. Whether that means anything, an exporter of this project says when it is
 //! asked; of one in Python the address of the network tells.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use http::HeaderValue;
 use jumpstarter_driver_core::{Channel, Error, Framing, Result};
-use jumpstarter_protocol::metadata::{DATAGRAMS, FRAMING};
+use jumpstarter_protocol::metadata::{DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use serde_json::json;
 
@@ -22,11 +24,21 @@ pub(crate) async fn open(
     request: &serde_json::Value,
     doing: &str,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
+    open_with(connection, request, None).await
+}
+
+async fn open_with(
+    connection: &Connection,
+    request: &serde_json::Value,
+    further: Option<&'static str>,
+) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
     let request = HeaderValue::from_str(&request.to_string())
         .map_err(|_| Error::invalid_argument("the method's name has characters that cannot be sent"))?;
     let opening = async {
-        let metadata = [("request", request), (FRAMING, HeaderValue::from_static("?"))];
-        match connection.open(PATH, metadata.into(), None).await {
+        let asked = || HeaderValue::from_static("?");
+        let mut metadata = vec![("request", request), (FRAMING, asked())];
+        metadata.extend(further.map(|further| (further, asked())));
+        match connection.open(PATH, metadata, None).await {
             Ok(opened) => Ok(opened),
             Err(status) => Err(connection.explain(status, doing).await),
         }
@@ -43,7 +55,27 @@ pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Chann
         Some(_) => Framing::Bytes,
         None => caller.framing().await,
     };
-    let connection = caller.connection.clone();
+    Ok(channel(caller.connection.clone(), sending, messages, framing))
+}
+
+/// Connects to the driver `uuid` only to send bytes, and says whether the exporter ends its side once they were taken.
+pub(crate) async fn connect_to_send(
+    connection: &Arc<Connection>,
+    uuid: &str,
+    method: &str,
+) -> Result<(Channel, bool)> {
+    let request = json!({"kind": "driver", "uuid": uuid, "method": method});
+    let (sending, messages) = open_with(connection, &request, Some(ENDS_WHEN_SENT)).await?;
+    let ends = messages.headers.contains_key(ENDS_WHEN_SENT);
+    Ok((channel(connection.clone(), sending, messages, Framing::Bytes), ends))
+}
+
+fn channel(
+    connection: Arc<Connection>,
+    sending: h2::SendStream<bytes::Bytes>,
+    messages: Messages<StreamResponse>,
+    framing: Framing,
+) -> Channel {
     let frames = futures_util::stream::unfold(Some(messages), move |messages| {
         let connection = connection.clone();
         async move {
@@ -62,7 +94,7 @@ pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Chann
             }
         }
     });
-    Ok(Channel::from_parts(framing, frames, Frames::new(sending, framing)))
+    Channel::from_parts(framing, frames, Frames::new(sending, framing))
 }
 
 fn reset() -> Error {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::device::Remote;
-use jumpstarter_driver_core::{Device, Error, Result};
+use jumpstarter_driver_core::{Channel, Device, Error, Result};
 use jumpstarter_protocol::labels::{INTERFACES, NAME};
 use jumpstarter_protocol::v1::{
     ExporterStatus, GetReportResponse, GetStatusRequest, GetStatusResponse, LogSource, LogStreamResponse,
@@ -15,7 +15,7 @@ use jumpstarter_protocol::v1::{
 };
 
 use crate::connection::{Connection, GET_STATUS};
-use crate::{Address, ConnectOptions, report};
+use crate::{Address, ConnectOptions, channel, report};
 
 /// How often the state is asked for while it is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -28,6 +28,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Exporter {
     connection: Arc<Connection>,
     device: Device,
+    /// Of each node of the device.
+    uuids: Arc<[String]>,
     name: Option<String>,
     motd: Option<String>,
 }
@@ -109,9 +111,10 @@ impl Exporter {
         }
         let name = report.labels.get(NAME).filter(|name| !name.is_empty()).cloned();
         let motd = Some(report.motd).filter(|motd| !motd.is_empty());
+        let uuids = report.reports.iter().map(|node| node.uuid.clone()).collect();
         let nodes = report::nodes(&connection, report.reports)?;
         let device = Device::remote(nodes, Arc::new(End(connection.clone())))?;
-        Ok(Self { connection, device, name, motd })
+        Ok(Self { connection, device, uuids, name, motd })
     }
 
     /// Its device.
@@ -132,6 +135,25 @@ impl Exporter {
     /// Where it is.
     pub fn address(&self) -> &Address {
         &self.connection.address
+    }
+
+    /// Connects to the driver at `path` only to send bytes to it.
+    ///
+    /// The flag says whether the exporter ends its side, after [`finish`](jumpstarter_driver_core::Channel::finish),
+    /// once the driver has taken everything, or with the error that kept it from that. An exporter in Python does not:
+    /// its side ends when the driver likes, which may be never.
+    ///
+    /// Cancelling closes the stream.
+    ///
+    /// # Errors
+    /// `NotFound` for a path or a method that does not exist; the driver's own; `Unavailable` when the exporter went
+    /// away.
+    pub async fn connect_to_send(&self, path: &str, method: &str) -> Result<(Channel, bool)> {
+        let wanted = self.device.node(path)?.path();
+        let position = self.device.nodes().iter().position(|node| node.path() == wanted);
+        let uuid = position.and_then(|position| self.uuids.get(position));
+        let uuid = uuid.ok_or_else(|| Error::internal(format!("the driver `{path}` has no number")))?;
+        channel::connect_to_send(&self.connection, uuid, method).await
     }
 
     /// What it is doing.

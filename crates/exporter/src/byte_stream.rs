@@ -65,16 +65,20 @@ fn goaway() -> StreamResponse {
 }
 
 /// The stream of a driver's channel. It connects when it is first polled, after the initial metadata went out.
+///
+/// With `ends_when_sent` its end says that the driver has taken everything, and an error that it has not.
 pub(crate) fn driver(
     session: &Session,
     channel: impl Future<Output = Result<Channel>> + Send + 'static,
     incoming: Incoming,
+    ends_when_sent: bool,
 ) -> Response {
     let connect = async move {
         let (reader, writer) = channel.await?.split();
-        Ok((reader, pump(incoming, writer).boxed()))
+        Ok((reader, pump(incoming, writer, ends_when_sent).boxed()))
     };
-    let stream = DriverStream { state: State::Connecting(connect.boxed()), sending: None };
+    let state = State::Connecting(connect.boxed());
+    let stream = DriverStream { state, sending: None, ends_when_sent };
     until_shutdown(stream, session)
 }
 
@@ -106,6 +110,8 @@ fn until_shutdown(
 enum State {
     Connecting(BoxFuture<'static, Result<(ChannelReader, BoxFuture<'static, Result<()>>)>>),
     Receiving(ChannelReader),
+    /// The driver has said everything.
+    Silent,
     Ended,
 }
 
@@ -115,6 +121,7 @@ struct DriverStream {
     state: State,
     /// From the client to the driver, until it ended.
     sending: Option<BoxFuture<'static, Result<()>>>,
+    ends_when_sent: bool,
 }
 
 impl Stream for DriverStream {
@@ -142,6 +149,10 @@ impl Stream for DriverStream {
                 this.state = State::Ended;
                 return Poll::Ready(Some(Err(to_status(&error))));
             }
+            if this.ends_when_sent && matches!(this.state, State::Receiving(_) | State::Silent) {
+                this.state = State::Ended;
+                return Poll::Ready(Some(Ok(goaway())));
+            }
         }
         if let State::Receiving(reader) = &mut this.state
             && let Poll::Ready(frame) = reader.poll_next_unpin(cx)
@@ -152,6 +163,11 @@ impl Stream for DriverStream {
                     this.state = State::Ended;
                     this.sending = None;
                     Err(to_status(&Error::from(error).context("receiving from the driver's connection")))
+                }
+                // The end is still to come: that of sending.
+                None if this.ends_when_sent && this.sending.is_some() => {
+                    this.state = State::Silent;
+                    return Poll::Pending;
                 }
                 None => {
                     this.state = State::Ended;
@@ -166,14 +182,18 @@ impl Stream for DriverStream {
     }
 }
 
-/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only.
-async fn pump(mut incoming: Incoming, mut writer: ChannelWriter) -> Result<()> {
+/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only,
+/// unless `all` of it must arrive.
+async fn pump(mut incoming: Incoming, mut writer: ChannelWriter, all: bool) -> Result<()> {
     while let Some(frame) = incoming.next().await {
         let frame: StreamRequest =
             frame.map_err(|status| from_status(&status)).context("receiving from the client")?;
         match frame.frame_type() {
             FrameType::Data => {
                 if let Err(error) = writer.send(frame.payload).await {
+                    if all {
+                        return Err(error.context("passing on what was sent"));
+                    }
                     tracing::debug!(error = %error.report(), "the driver's connection takes nothing more");
                     return Ok(());
                 }
@@ -189,6 +209,9 @@ async fn pump(mut incoming: Incoming, mut writer: ChannelWriter) -> Result<()> {
         }
     }
     if let Err(error) = writer.finish().await {
+        if all {
+            return Err(error);
+        }
         tracing::debug!(error = %error.report(), "the driver's connection broke before its end");
     }
     Ok(())

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::{Error, Framing, Result as DriverResult};
-use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, FRAMING};
+use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
 use jumpstarter_protocol::v1::exporter_service_server::ExporterService;
 use jumpstarter_protocol::v1::router_service_server::RouterService;
 use jumpstarter_protocol::v1::{
@@ -113,6 +113,7 @@ impl RouterService for Session {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let wanted = byte_stream::Request::of(request.metadata()).map_err(|error| to_status(&error))?;
         let asks_framing = request.metadata().contains_key(FRAMING);
+        let ends_when_sent = request.metadata().contains_key(ENDS_WHEN_SENT);
         let metrics = self.0.metrics.clone();
         let count = move |frame: &Result<StreamRequest, Status>| {
             if let Ok(frame) = frame {
@@ -127,14 +128,18 @@ impl RouterService for Session {
                     Framing::Bytes => BYTES,
                     Framing::Datagrams => DATAGRAMS,
                 };
-                let mut response = Response::new(byte_stream::driver(self, ready(Ok(channel)), incoming));
+                let stream = byte_stream::driver(self, ready(Ok(channel)), incoming, ends_when_sent);
+                let mut response = Response::new(stream);
                 response.metadata_mut().insert(FRAMING, MetadataValue::from_static(framing));
+                if ends_when_sent {
+                    response.metadata_mut().insert(ENDS_WHEN_SENT, MetadataValue::from_static("1"));
+                }
                 Ok(response)
             }
             byte_stream::Request::Driver { uuid, method } => {
                 let session = self.clone();
                 let connecting = async move { session.connect(&uuid, &method).await };
-                Ok(Response::new(byte_stream::driver(self, connecting, incoming)))
+                Ok(Response::new(byte_stream::driver(self, connecting, incoming, false)))
             }
             byte_stream::Request::Resource { uuid, x_jmp_content_encoding: encoding } => {
                 let open = || self.0.resources.register(self.node(&uuid)?.id(), encoding, incoming);

@@ -37,6 +37,9 @@ pub mod metadata {
     pub const BYTES: &str = "bytes";
     /// Each frame is one message.
     pub const DATAGRAMS: &str = "datagrams";
+    /// Asked for with any value by a client that only sends: end the stream once the driver has taken everything, or
+    /// with the error that kept it from that. Who does so says it back.
+    pub const ENDS_WHEN_SENT: &str = "x_jmp_ends_when_sent";
 }
 
 /// The messages and services of package `jumpstarter.v1`; what they mean stands in `proto/`.

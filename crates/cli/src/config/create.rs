@@ -76,16 +76,22 @@ pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Writ
 
 fn read(file: &str) -> Result<String> {
     let mut text = String::new();
+    // One byte more than is taken shows that there is more.
     match file {
         "-" => std::io::stdin()
             .lock()
-            .take(MAX_LENGTH)
+            .take(MAX_LENGTH + 1)
             .read_to_string(&mut text)
             .context("reading standard input"),
         file => std::fs::File::open(file)
-            .and_then(|file| file.take(MAX_LENGTH).read_to_string(&mut text))
+            .and_then(|file| file.take(MAX_LENGTH + 1).read_to_string(&mut text))
             .with_context(|| format!("reading {file}")),
     }?;
+    if text.len() as u64 > MAX_LENGTH {
+        let name = if file == "-" { "standard input" } else { file };
+        let message = format!("{name} is longer than {MAX_LENGTH} bytes, which no exporter file may be");
+        return Err(Error::invalid_argument(message).into());
+    }
     Ok(text)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jumpstarter_driver_core::ExporterConfig;
 use jumpstarter_driver_core::config::{Hook, Settings};
 use serde_json::{Value, json};
@@ -36,8 +36,8 @@ enum ListFormat {
     Name,
 }
 
-pub(super) fn list(arguments: &List, out: &mut dyn Write) -> Result<u8> {
-    let files = files()?;
+pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let files = files(err)?;
     match arguments.output {
         ListFormat::Json => {
             let items: Vec<Value> =
@@ -62,17 +62,26 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// The file of each alias, the user's before that of the system.
-fn files() -> Result<BTreeMap<String, PathBuf>> {
+/// The file of each alias, the user's before that of the system. A folder that cannot be read is told and left out.
+fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for folder in ExporterConfig::folders() {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).with_context(|| format!("reading {}", folder.display())),
+            Err(error) => {
+                writeln!(err, "warning: {} is left out: {error}", folder.display())?;
+                continue;
+            }
         };
         for entry in entries {
-            let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
+            let path = match entry {
+                Ok(entry) => entry.path(),
+                Err(error) => {
+                    writeln!(err, "warning: {} is not read to its end: {error}", folder.display())?;
+                    break;
+                }
+            };
             let name = path.file_name().and_then(|name| name.to_str());
             if let Some(alias) = name.and_then(|name| name.strip_suffix(".yaml"))
                 && ExporterConfig::file_name(alias).is_ok()

@@ -10,18 +10,20 @@ use super::verbs::{self, Verb};
 use super::{call, method};
 
 /// One thing that can be said to a driver, or to the whole device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// A verb, and the method whose documentation is its help, if there is one.
     Verb(&'static Verb, Option<&'static MethodDescriptor>),
     /// A method that has no verb.
     Method(&'static MethodDescriptor),
+    /// A method of a driver that this program does not know, which the exporter file describes.
+    Described(String),
     /// `call` or `stream` of any method by its name.
     Generic(&'static Verb),
 }
 
-/// What can be said to the driver of `node`: the verbs of its interfaces in their order, their further methods, and
-/// what every driver takes.
+/// What can be said to the driver of `node`: the verbs of its interfaces in their order, their further methods, those
+/// that only a description tells, and what every driver takes.
 pub(crate) fn of(node: &Node) -> Vec<Action> {
     let verbs = verbs::of_client(node.client()).iter().map(|verb| Action::Verb(verb, None));
     let of_interfaces = node.interfaces().iter().flat_map(|interface| {
@@ -32,10 +34,12 @@ pub(crate) fn of(node: &Node) -> Vec<Action> {
         let verbs = verbs.iter().map(move |verb| Action::Verb(verb, with_method(verb)));
         verbs.chain(methods.map(Action::Method))
     });
+    let described = node.methods_description().iter().filter(|_| !node.interfaces_known());
+    let described = described.map(|(method, _)| Action::Described(method.clone()));
     let is_group = node.interfaces_known() && node.interfaces().is_empty();
     let generic = call::OF_A_DRIVER.iter().filter(|_| !is_group).map(Action::Generic);
     let mut actions: Vec<Action> = Vec::new();
-    for action in verbs.chain(of_interfaces).chain(generic) {
+    for action in verbs.chain(of_interfaces).chain(described).chain(generic) {
         if !actions.iter().any(|other| other.name() == action.name()) {
             actions.push(action);
         }
@@ -49,6 +53,7 @@ impl Action {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => verb.name.to_owned(),
             Self::Method(method) => method::verb_name(method),
+            Self::Described(method) => method.replace('_', "-"),
         }
     }
 
@@ -64,6 +69,7 @@ impl Action {
             Self::Verb(verb, Some(method)) => (verb.command)(documented(command, method.documentation)),
             Self::Verb(verb, None) => (verb.command)(command),
             Self::Generic(verb) => (verb.command)(command).hide(self.is_hidden(node)),
+            Self::Described(_) => call::described_command(command),
             Self::Method(method) => {
                 method::with_parameters(documented(command, method.documentation), method)
             }
@@ -82,6 +88,7 @@ impl Action {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => (verb.run)(context, matches).await,
             Self::Method(method) => method::run(context, method, matches).await,
+            Self::Described(method) => call::described(context, method, matches).await,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Early {
     pub(crate) exporter_config: Option<PathBuf>,
     pub(crate) log_level: Level,
     pub(crate) needs_no_device: bool,
+    /// Only the help of `j` itself is wanted.
+    pub(crate) is_help: bool,
     pub(crate) output: Format,
 }
 
@@ -61,7 +63,7 @@ pub(crate) fn base() -> Command {
 
 const EXAMPLES: &str = "\
 The device is the exporter's at JUMPSTARTER_HOST (which `jmp shell` sets), else that of the exporter
-file JMP_EXPORTER_CONFIG.
+file JMP_EXPORTER_CONFIG, which each command then opens and closes again: also `j PATH --help` does.
 
 Examples:
   j tree                           what the device is made of
@@ -81,17 +83,27 @@ pub(crate) fn scan(arguments: &[OsString]) -> Result<Early, clap::Error> {
         .arg(Arg::new("help").short('h').long("help").action(clap::ArgAction::SetTrue));
     let matches = command.try_get_matches_from(arguments)?;
     let later = match matches.subcommand() {
-        Some((_, rest)) => rest.get_many::<OsString>("").into_iter().flatten().collect(),
+        Some((_, rest)) => rest.get_many::<OsString>("").into_iter().flatten().cloned().collect(),
         None => Vec::new(),
     };
-    let json = later.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
-        || later.iter().any(|word| *word == "--output=json");
+    let output = match wanted_output(&later) {
+        Format::Text => output(&matches),
+        json => json,
+    };
     Ok(Early {
         log_level: level(&matches),
         needs_no_device: matches.subcommand_name() == Some(builtin::COMPLETIONS),
+        is_help: matches.get_flag("help"),
         exporter_config: matches.get_one::<PathBuf>("exporter-config").cloned(),
-        output: if json { Format::Json } else { output(&matches) },
+        output,
     })
+}
+
+/// The format that these words ask for, also where they are wrong otherwise.
+pub(crate) fn wanted_output(words: &[OsString]) -> Format {
+    let json = words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+        || words.iter().any(|word| word == "--output=json");
+    if json { Format::Json } else { Format::Text }
 }
 
 /// The format that was asked for.
@@ -117,7 +129,7 @@ pub(crate) fn deviceless() -> Command {
 pub(crate) fn without_device(arguments: &[OsString]) -> Result<u8> {
     let matches = match deviceless().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(usage) => return Ok(fault::usage(&usage)),
+        Err(usage) => return Ok(fault::usage(&usage, wanted_output(arguments))),
     };
     match matches.subcommand() {
         Some((builtin::COMPLETIONS, matches)) => complete::registration(matches),
@@ -126,12 +138,12 @@ pub(crate) fn without_device(arguments: &[OsString]) -> Result<u8> {
 }
 
 /// Prints the help that was asked for and answers the exit code; nothing for anything else.
-pub(crate) fn help_without_device(arguments: &[OsString], why: &anyhow::Error) -> Option<u8> {
+pub(crate) fn help_without_device(arguments: &[OsString], why: &dyn std::fmt::Display) -> Option<u8> {
     let usage = deviceless().try_get_matches_from(arguments).err()?;
     if usage.kind() != ErrorKind::DisplayHelp {
         return None;
     }
-    let code = fault::usage(&usage);
-    fault::note(&format!("\nThe device's own commands are not shown: {why:#}"));
+    let code = fault::usage(&usage, Format::Text);
+    fault::note(&format!("\nThe device's own commands are not shown: {why}"));
     Some(code)
 }

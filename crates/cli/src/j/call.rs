@@ -103,6 +103,32 @@ JSON: one line for each value; bytes stay bytes"
         ))
 }
 
+/// The command of a method of which only a description is known.
+pub(crate) fn described_command(command: Command) -> Command {
+    command.arg(words(1))
+}
+
+/// Calls a method of which only a description is known: whether it answers once, with a stream of values or with bytes
+/// is found out.
+pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatches) -> Result<u8> {
+    let node = context.node()?;
+    let given = || method::arguments(None, matches.get_many::<String>("arguments").into_iter().flatten());
+    let error = match node.caller().invoke(name, MethodKind::Unary, given()?).await {
+        Ok(reply) => return method::answer(context, reply).await,
+        Err(error) => error,
+    };
+    // Not called yet: there is no such method that answers once.
+    if error.kind() != ErrorKind::NotFound {
+        return Err(error.into());
+    }
+    for kind in [MethodKind::Stream, MethodKind::Channel] {
+        if let Ok(reply) = open(node.caller().invoke(name, kind, given()?).await).await {
+            return method::answer(context, reply).await;
+        }
+    }
+    Err(error.into())
+}
+
 /// The driver that is meant: named by an argument, or by the place of the command.
 fn node<'a>(context: &'a Context, matches: &ArgMatches) -> Result<&'a Node> {
     match matches.try_get_one::<String>("path").ok().flatten() {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use clap::error::ErrorKind;
 use jumpstarter_driver_core::Error;
 use serde_json::json;
 
@@ -87,8 +88,25 @@ pub(crate) fn note(text: &impl std::fmt::Display) {
 }
 
 /// Prints what the parser of command lines says, which may be the help that was asked for, and answers the exit code.
-pub(crate) fn usage(usage: &clap::Error) -> u8 {
+pub(crate) fn usage(usage: &clap::Error, format: Format) -> u8 {
+    if format == Format::Json && usage.use_stderr() {
+        return tell(&of_usage(usage), format);
+    }
     // Nobody is left to be told when this fails.
     usage.print().ok();
     u8::try_from(usage.exit_code()).unwrap_or(USAGE)
+}
+
+/// What the parser says, without its layout.
+fn of_usage(usage: &clap::Error) -> anyhow::Error {
+    const HELP: &str = "`--help` shows what can be written there";
+    if let ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand = usage.kind() {
+        return Fault::usage("the command line ends too early: a driver or a verb is missing", HELP);
+    }
+    let text = usage.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = words(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));
+    let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
+    Fault::usage(message, tip.map_or_else(|| HELP.to_owned(), words))
 }

@@ -13,8 +13,19 @@ pub(crate) fn source(word: &str) -> Result<ImageSource> {
     Ok(match word {
         STANDARD_STREAM => ImageSource::reader(tokio::io::stdin(), None).with_name("standard input"),
         url if is_url(url) => ImageSource::url(url).map_err(Fault::Usage)?,
+        oci if is_oci(oci) => {
+            return Err(Fault::usage(
+                format!("`{oci}` is an image of a registry, which cannot be read here"),
+                "download it first, and give the file",
+            ));
+        }
         path => ImageSource::path(path),
     })
+}
+
+/// Whether it names an image in a registry of container images, which only some exporters fetch.
+pub(crate) fn is_oci(word: &str) -> bool {
+    word.starts_with("oci://")
 }
 
 fn is_url(word: &str) -> bool {
@@ -39,6 +50,11 @@ pub(crate) fn label(word: &str) -> String {
     }
 }
 
+/// The same, for where an image goes.
+pub(crate) fn sink_label(word: &str) -> String {
+    if word == STANDARD_STREAM { "standard output".to_owned() } else { label(word) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +65,6 @@ mod tests {
         assert_eq!(label("/tmp/os.img"), "os.img");
         assert_eq!(label("what?.img"), "what?.img");
         assert_eq!(label("-"), "standard input");
+        assert_eq!(sink_label("-"), "standard output");
     }
 }

@@ -78,6 +78,7 @@ async fn log(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let mut left = matches.get_one::<u64>("count").copied();
     let following = async {
         let mut records = exporter.logs().await?;
+        tracing::debug!("following the exporter's log");
         while left != Some(0) {
             let Some(record) = records.next().await.transpose()? else { break };
             let wanted = rank(&record.severity).is_none_or(|rank| rank >= least)

@@ -54,7 +54,7 @@ async fn session(arguments: &[OsString]) -> u8 {
     }
     let early = match arguments::scan(arguments) {
         Ok(early) => early,
-        Err(usage) => return fault::usage(&usage),
+        Err(usage) => return fault::usage(&usage, arguments::wanted_output(arguments)),
     };
     attempt(arguments, &early).await.unwrap_or_else(|error| fault::tell(&error, early.output))
 }
@@ -62,6 +62,14 @@ async fn session(arguments: &[OsString]) -> u8 {
 async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8> {
     if early.needs_no_device {
         return arguments::without_device(arguments);
+    }
+    // Drivers take hold of hardware when they are opened: not for a page of help.
+    if early.is_help
+        && open::is_in_process(early)
+        && let Some(code) =
+            arguments::help_without_device(arguments, &"they need the device to be opened; see `j tree`")
+    {
+        return Ok(code);
     }
     let mut signals = Signals::install()?;
     let opened = tokio::select! {
@@ -72,10 +80,10 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
     let opened = match opened {
         Ok(opened) => opened,
         // Help needs no device; whatever else is asked for, this is what is wrong.
-        Err(error) => return arguments::help_without_device(arguments, &error).ok_or(error),
+        Err(error) => return arguments::help_without_device(arguments, &format!("{error:#}")).ok_or(error),
     };
     let device = opened.device.clone();
-    let outcome = perform(arguments, opened, &mut signals).await;
+    let outcome = perform(arguments, early, opened, &mut signals).await;
     tokio::select! {
         biased;
         closed = device.close() => outcome.and_then(|code| Ok(closed.map(|()| code)?)),
@@ -84,11 +92,18 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
 }
 
 /// Does what the arguments say; what a signal or the loss of the exporter ends is cancelled.
-async fn perform(arguments: &[OsString], opened: Opened, signals: &mut Signals) -> Result<u8> {
+async fn perform(
+    arguments: &[OsString],
+    early: &arguments::Early,
+    opened: Opened,
+    signals: &mut Signals,
+) -> Result<u8> {
     let mut command = tree::command(&opened.device);
     let matches = match command.try_get_matches_from_mut(arguments) {
         Ok(matches) => matches,
-        Err(usage) => return unknown::explain(&usage, &mut command, &opened.device, arguments),
+        Err(usage) => {
+            return unknown::explain(&usage, &mut command, &opened.device, arguments, early.output);
+        }
     };
     let chosen = tree::chosen(&opened.device, &matches)?;
     let interrupts = Interrupts::default();

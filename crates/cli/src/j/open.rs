@@ -39,6 +39,12 @@ pub(crate) async fn open(early: &Early) -> Result<Opened> {
     }
 }
 
+/// Whether the device would be opened in this process.
+pub(crate) fn is_in_process(early: &Early) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    early.exporter_config.is_some() || !set("JUMPSTARTER_HOST") && set("JMP_EXPORTER_CONFIG")
+}
+
 async fn of_exporter() -> Result<Opened> {
     let options = ConnectOptions::from_env().map_err(Fault::Usage)?.call_timeout(CALL_TIMEOUT);
     let exporter = connect(&options).await.map_err(Fault::Unreachable)?;

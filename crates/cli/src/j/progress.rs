@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressStyle};
 use jumpstarter_driver_core::Progress;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::output::Output;
 
@@ -39,6 +40,16 @@ pub(crate) struct Summary {
     bytes: Option<u64>,
     seconds: f64,
     bytes_per_second: Option<f64>,
+}
+
+impl Summary {
+    /// The summary of what `about`, an object, describes.
+    pub(crate) fn of(self, mut about: Value) -> serde_json::Result<Value> {
+        if let (Value::Object(about), Value::Object(summary)) = (&mut about, serde_json::to_value(self)?) {
+            about.extend(summary);
+        }
+        Ok(about)
+    }
 }
 
 impl Transfer {

@@ -1,12 +1,16 @@
 //! A channel joined to standard input and output.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::Result;
 use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter};
 use tokio::io::AsyncWriteExt;
 
 use crate::terminal::Input;
+
+/// The other side may go on for so long after it stopped listening: what it says last is shown.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Sends standard input to the channel and prints what comes from it until the other side ends. The end of standard
 /// input ends only its own direction.
@@ -16,9 +20,11 @@ pub(crate) async fn standard_streams(channel: Channel) -> Result<()> {
     tokio::select! {
         received = &mut receiving => received,
         sent = &mut sending => match sent {
-            // The other side may still have something to say, even when it no longer listens.
             Ok(()) => receiving.await,
-            Err(error) => Err(error),
+            Err(error) => {
+                tokio::time::timeout(LAST_WORDS, receiving).await.unwrap_or(Ok(()))?;
+                Err(error)
+            }
         },
     }
 }

@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use jumpstarter_driver_core::{Device, suggest};
 
 use super::fault::{self, Fault};
+use crate::arguments::Format;
 
 /// Explains what is wrong with the command line, or prints the help that was asked for.
 pub(crate) fn explain(
@@ -15,31 +16,40 @@ pub(crate) fn explain(
     command: &mut Command,
     device: &Device,
     arguments: &[OsString],
+    format: Format,
 ) -> Result<u8> {
     match usage.kind() {
         // `j` alone, with or without options.
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            if chosen(command, arguments).1.is_empty() =>
+            if format == Format::Text && chosen(command, arguments).1.is_empty() =>
         {
             fault::note(&command.render_help());
             Ok(fault::USAGE)
         }
         ErrorKind::InvalidSubcommand => match usage.get(ContextKind::InvalidSubcommand) {
             Some(ContextValue::String(name)) => Err(unknown(name, command, device, arguments)),
-            _ => Ok(fault::usage(usage)),
+            _ => Ok(fault::usage(usage, format)),
         },
-        _ => Ok(fault::usage(usage)),
+        _ => Ok(fault::usage(usage, format)),
     }
 }
+
+/// The options that stand before a path and take the next word.
+const WITH_VALUE: [&str; 3] = ["--output", "--exporter-config", "--log-level"];
 
 /// The command that the first words name, and these words.
 fn chosen<'a>(command: &'a Command, arguments: &[OsString]) -> (&'a Command, Vec<String>) {
     let mut words = Vec::new();
     let mut command = command;
-    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
-        if let Some(below) = command.find_subcommand(word) {
+    let mut given = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = given.next() {
+        if WITH_VALUE.contains(&word) {
+            given.next();
+        } else if let Some(below) = command.find_subcommand(word) {
             command = below;
             words.push(word.to_owned());
+        } else if !word.starts_with('-') {
+            break;
         }
     }
     (command, words)

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jumpstarter_client::{ConnectOptions, Exporter, ExporterState, LogRecord};
+use jumpstarter_client::{Address, ConnectOptions, Exporter, ExporterState, LogRecord};
 use jumpstarter_driver_core::{ErrorKind, Result, ResultExt};
 
 use super::command::{Surroundings, tell};
@@ -45,9 +45,13 @@ pub(super) async fn shell(
 
 fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
     let address = exporter.address().to_string();
-    let name = exporter.name().map_or_else(|| address.clone(), str::to_owned);
+    let name = exporter.name().map_or_else(|| address, str::to_owned);
     // The command may go to another folder.
     let absolute = |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
+    let address = match exporter.address() {
+        Address::Unix(socket) => absolute(socket)?.into_os_string(),
+        address => address.to_string().into(),
+    };
     let certificate = remote.tls_cert.as_ref().zip(remote.tls_key.as_ref());
     let mut surroundings = Surroundings::new(address, name, exporter.motd().map(str::to_owned));
     surroundings.insecure = remote.tls_grpc_insecure;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_supervise::{Child, Command, Sink};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub struct Terminal {
     end: File,
     path: PathBuf,
     screen: watch::Receiver<Vec<u8>>,
+    /// Closing it ends the thread that watches the screen, which holds this side of the terminal, too.
+    watching: std::io::PipeWriter,
 }
 
 impl Terminal {
@@ -37,14 +40,21 @@ impl Terminal {
         let keyboard = File::from(master);
         let mut glass = keyboard.try_clone().unwrap();
         let (shown, screen) = watch::channel(Vec::new());
+        let (hung_up, watching) = std::io::pipe().unwrap();
         // Ends with the terminal: reading fails once its other side is closed everywhere.
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = glass.read(&mut bytes) {
+            loop {
+                let mut both = [PollFd::new(&glass, PollFlags::IN), PollFd::new(&hung_up, PollFlags::IN)];
+                poll(&mut both, None).unwrap();
+                if !both[1].revents().is_empty() {
+                    return;
+                }
+                let Ok(count @ 1..) = glass.read(&mut bytes) else { return };
                 shown.send_modify(|screen| screen.extend_from_slice(&bytes[..count]));
             }
         });
-        Self { keyboard, end, path, screen }
+        Self { keyboard, end, path, screen, watching }
     }
 
     /// A command whose three streams are this terminal, which is also the one of its session.
@@ -103,6 +113,7 @@ impl Terminal {
     /// Hangs up.
     pub fn hang_up(self) {
         drop(self.end);
+        drop(self.watching);
         drop(self.keyboard);
     }
 }

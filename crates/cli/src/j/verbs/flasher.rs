@@ -4,7 +4,9 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use jumpstarter_driver_core::Flasher;
 use jumpstarter_driver_core::image::Encoding;
-use serde_json::{Value, json};
+use serde_json::json;
+
+mod oci;
 
 use super::Verb;
 use crate::j::context::Context;
@@ -51,6 +53,8 @@ Examples:
   {path} flash https://images.example/os.qcow2 --sha256 9f86d081…
   {path} flash -t root:os.img -t bios:firmware.bin
   zcat os.img.gz | {path} flash -
+
+An exporter in Python fetches oci:// images for its virtual machines, too, and prints what it does.
 
 JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes are those of
 the file, null where the exporter fetched it itself",
@@ -129,6 +133,10 @@ async fn flash(context: &Context, matches: &ArgMatches) -> Result<u8> {
     }
     let flasher = context.get::<dyn Flasher>()?;
     for (file, target) in images {
+        if image::is_oci(&file) {
+            oci::flash(context, &file, target.as_deref()).await?;
+            continue;
+        }
         let label = match &target {
             Some(target) => format!("{} → {target}", image::label(&file)),
             None => image::label(&file),
@@ -151,10 +159,7 @@ async fn dump(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let file: String = matches.get_one("file").cloned().unwrap_or_default();
     let target: Option<String> = matches.get_one("target").cloned();
     let flasher = context.get::<dyn Flasher>()?;
-    let label = match file.as_str() {
-        STANDARD_STREAM => "standard output".to_owned(),
-        file => image::label(file),
-    };
+    let label = image::sink_label(&file);
     let transfer =
         Transfer::start(format!("{} → {label}", target.as_deref().unwrap_or("image")), context.output);
     let mut sink = image::sink(&file)?.with_observer(transfer.observer());
@@ -171,13 +176,9 @@ async fn dump(context: &Context, matches: &ArgMatches) -> Result<u8> {
 }
 
 fn report(context: &Context, transfer: Transfer, file: &str, target: Option<String>) -> Result<()> {
-    let summary = serde_json::to_value(transfer.finish())?;
+    let summary = transfer.finish();
     if context.output.is_json() {
-        let mut value = json!({"file": file, "target": target});
-        if let (Value::Object(value), Value::Object(summary)) = (&mut value, summary) {
-            value.extend(summary);
-        }
-        context.output.value(&value)?;
+        context.output.value(&summary.of(json!({"file": file, "target": target}))?)?;
     }
     Ok(())
 }

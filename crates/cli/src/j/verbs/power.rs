@@ -52,7 +52,7 @@ pub(super) static VERBS: &[Verb] = &[
                         .value_name("NUMBER")
                         .default_value("1")
                         .value_parser(value_parser!(u64))
-                        .help("How many readings; 0 goes on until Ctrl-C"),
+                        .help("How often the meter is asked; 0 goes on until Ctrl-C"),
                 )
                 .arg(
                     Arg::new("interval")
@@ -61,10 +61,13 @@ pub(super) static VERBS: &[Verb] = &[
                         .value_name("TIME")
                         .default_value("1")
                         .value_parser(value_parser!(Span))
-                        .help("How long to wait before asking again a meter that answers once"),
+                        .help("How long to wait before it is asked again: seconds, or a time such as 500ms"),
                 )
                 .after_help(
                     "\
+Each time, everything that the meter answers is shown: one reading or several. One that goes on by itself is shown
+until Ctrl-C.
+
 Examples:
   {path} read
   {path} read --count 0 --interval 500ms
@@ -115,27 +118,30 @@ async fn off(context: &Context) -> Result<u8> {
 
 async fn cycle(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let power = context.get::<dyn Power>()?;
+    let wait = duration(matches, "wait");
     power.off().await?;
-    tokio::time::sleep(duration(matches, "wait")).await;
+    if !context.output.is_json() {
+        context.output.note(format_args!("off, on again in {wait:?}"));
+    }
+    tokio::time::sleep(wait).await;
     power.on().await?;
     Ok(SUCCESS)
 }
 
-/// Reads until there were enough readings: a meter may stream them, or end after one and be asked again.
+/// Asks the meter so often, and shows all that it answers each time.
 async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let power = context.get::<dyn Power>()?;
     let count = matches.get_one::<u64>("count").copied().unwrap_or(1);
-    let mut taken = 0;
+    let mut asked = 0_u64;
     loop {
         let mut readings = power.read().await?;
         while let Some(reading) = readings.next().await {
             show(context, &reading?)?;
-            taken += 1;
-            if taken == count {
-                return Ok(SUCCESS);
-            }
         }
-        drop(readings);
+        asked = asked.saturating_add(1);
+        if asked == count {
+            return Ok(SUCCESS);
+        }
         tokio::time::sleep(duration(matches, "interval")).await;
     }
 }

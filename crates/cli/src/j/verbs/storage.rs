@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::interface::MethodKind;
+use serde_json::json;
 
 use super::Verb;
 use crate::j::context::Context;
@@ -43,7 +44,10 @@ pub(super) static VERBS: &[Verb] = &[
                 "a file, a URL, or - for standard input",
             )
             .visible_alias("write-local-file")
-            .after_help("Example:\n  {path} host\n  {path} write os.img\n  {path} dut")
+            .after_help(
+                "Example:\n  {path} host\n  {path} write os.img\n  {path} dut\n\nJSON: {\"file\", \"bytes\", \
+                 \"seconds\", \"bytes_per_second\"}; the numbers are null where the exporter fetched it itself",
+            )
         },
         run: |context, matches| Box::pin(write(context, matches)),
     },
@@ -51,7 +55,10 @@ pub(super) static VERBS: &[Verb] = &[
         name: "read",
         command: |command| {
             with_file(command.about("Reads the medium into an image"), "a file, or - for standard output")
-                .after_help("Example:\n  {path} read backup.img")
+                .after_help(
+                    "Example:\n  {path} read backup.img\n\nJSON: as of `write`; nothing when it goes to standard \
+                     output",
+                )
         },
         run: |context, matches| Box::pin(read(context, matches)),
     },
@@ -76,19 +83,30 @@ async fn write(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let file = matches.get_one::<String>("file").map_or("", String::as_str);
     let transfer = Transfer::start(image::label(file), context.output);
     let source = image::source(file)?.with_observer(transfer.observer());
-    transferred(context, "write", Argument::Source(source), transfer).await
+    transferred(context, "write", file, Argument::Source(source), transfer).await
 }
 
 async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let file = matches.get_one::<String>("file").map_or("", String::as_str);
-    let transfer = Transfer::start(format!("medium → {}", image::label(file)), context.output);
+    let label = image::sink_label(file);
+    let transfer = Transfer::start(format!("medium → {label}"), context.output);
     let sink = image::sink(file)?.with_observer(transfer.observer());
-    transferred(context, "read", Argument::Sink(sink), transfer).await
+    transferred(context, "read", file, Argument::Sink(sink), transfer).await
 }
 
-async fn transferred(context: &Context, method: &str, image: Argument, transfer: Transfer) -> Result<u8> {
+async fn transferred(
+    context: &Context,
+    method: &str,
+    file: &str,
+    image: Argument,
+    transfer: Transfer,
+) -> Result<u8> {
+    let to_standard_output = method == "read" && file == image::STANDARD_STREAM;
     let arguments: Arguments = [image].into_iter().collect();
     context.node()?.caller().invoke(method, MethodKind::Unary, arguments).await?;
-    transfer.finish();
+    let summary = transfer.finish();
+    if context.output.is_json() && !to_standard_output {
+        context.output.value(&summary.of(json!({"file": file}))?)?;
+    }
     Ok(SUCCESS)
 }

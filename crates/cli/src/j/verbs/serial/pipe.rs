@@ -2,7 +2,8 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -11,11 +12,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::j::context::Context;
 use crate::j::fault::{Fault, SUCCESS};
+use crate::j::pump::LAST_WORDS;
 use crate::terminal::{Input, output};
 
-/// What was sent last has so long to reach the port before the connection is cut. Only the other side's end says that
-/// it did, and many ports never end.
+/// What was sent last has so long to reach a port of this process before it is closed.
 const DELIVERY: Duration = Duration::from_secs(1);
+/// Bytes per second of a port at the usual 115,200 baud: how long the ports of exporters that do not tell are waited
+/// for.
+const USUAL_RATE: u64 = 11_520;
 
 pub(super) fn command(command: Command) -> Command {
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
@@ -40,7 +44,7 @@ pub(super) fn command(command: Command) -> Command {
         .arg(
             flag("no-output")
                 .conflicts_with_all(["output", "append", "no-input"])
-                .help("Only copy standard input to the port, and end with it"),
+                .help("Only copy standard input to the port, and end when the port has taken it all"),
         )
         .after_help(
             "\
@@ -64,29 +68,71 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches) -> Result<u8> {
     }
     // Without the option there may be the one of all commands, which is of another type.
     let file = matches.try_get_one::<PathBuf>("output").ok().flatten();
+    if no_output {
+        return send_only(context).await;
+    }
     let out = target(file, matches.get_flag("append")).await?;
     let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
     context.output.note(plan(send, no_output, file));
-    if no_output {
-        forward(writer).await?;
-        tokio::time::timeout(DELIVERY, discard(reader)).await.unwrap_or(Ok(()))?;
-        return Ok(SUCCESS);
-    }
     let sending = async {
         // The writer is kept until the end: some ports take the end of one direction for that of both.
         let sent = if send { Some(forward(writer).await) } else { None };
         match sent {
-            Some(Err(error)) => Err(error),
+            Some(Err(error)) => error,
             _ => std::future::pending().await,
         }
     };
+    let mut receiving = pin!(receive(reader, out));
     tokio::select! {
-        ended = receive(reader, out) => {
+        ended = &mut receiving => {
             ended?;
             context.output.note("The port ended.");
         }
-        failed = sending => failed?,
+        error = sending => {
+            tokio::time::timeout(LAST_WORDS, receiving).await.unwrap_or(Ok(()))?;
+            return Err(error);
+        }
         () = context.interrupted() => context.output.note("Stopped."),
+    }
+    Ok(SUCCESS)
+}
+
+/// Sends standard input, and returns when the port has taken all of it.
+async fn send_only(context: &Context) -> Result<u8> {
+    let (channel, ends) = match &context.exporter {
+        Some(exporter) => exporter.connect_to_send(&context.path, "connect").await?,
+        None => (context.get::<dyn Serial>()?.connect().await?, false),
+    };
+    let (reader, writer) = channel.split();
+    context.output.note(plan(true, true, None));
+    let began = Instant::now();
+    let (mut discarding, mut sending) = (pin!(discard(reader)), pin!(forward(writer)));
+    let mut ended = false;
+    // What the port has to say does not matter, but that it cannot take more does.
+    let (_writer, sent) = tokio::select! {
+        sent = &mut sending => sent?,
+        outcome = &mut discarding => {
+            outcome?;
+            ended = true;
+            sending.await?
+        }
+    };
+    if ended {
+        return Ok(SUCCESS);
+    }
+    if ends {
+        discarding.await?;
+        return Ok(SUCCESS);
+    }
+    let needed = match context.exporter {
+        Some(_) => {
+            Duration::from_millis(sent.saturating_mul(1000) / USUAL_RATE).saturating_sub(began.elapsed())
+        }
+        None => Duration::ZERO,
+    };
+    tokio::time::timeout(needed + DELIVERY, discarding).await.unwrap_or(Ok(()))?;
+    if context.exporter.is_some() {
+        context.output.note("Sent; this exporter does not tell whether the port has taken all of it.");
     }
     Ok(SUCCESS)
 }
@@ -111,14 +157,16 @@ async fn target(file: Option<&PathBuf>, append: bool) -> Result<Box<dyn AsyncWri
     Ok(Box::new(file.with_context(|| format!("opening {}", path.display()))?))
 }
 
-/// Sends standard input to its end, and then that end.
-async fn forward(mut writer: ChannelWriter) -> Result<ChannelWriter> {
+/// Sends standard input to its end, and then that end. Answers the writer and how many bytes there were.
+async fn forward(mut writer: ChannelWriter) -> Result<(ChannelWriter, u64)> {
     let mut input = Input::of_stdin()?;
+    let mut sent = 0;
     while let Some(bytes) = input.next().await? {
+        sent += bytes.len() as u64;
         writer.send(bytes).await?;
     }
     writer.finish().await?;
-    Ok(writer)
+    Ok((writer, sent))
 }
 
 async fn receive(mut reader: ChannelReader, mut out: impl AsyncWrite + Unpin) -> Result<()> {

@@ -1,0 +1,169 @@
+//! Wrong command lines, devices that cannot be reached, and exit codes.
+
+use insta::assert_snapshot;
+use jumpstarter_supervise::{Command, run_unchecked};
+
+use crate::lab::{Bench, clean};
+use crate::terminal::{DEADLINE, J};
+
+#[tokio::test]
+async fn unknown_paths_and_verbs_suggest_what_there_is() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["pwoer", "on"]).await, @r"
+    --- stderr
+    error: this device has no `pwoer`
+    hint: did you mean `power`? There are `power`, `echo`, `console`, `flasher`, `rack`, `switch`, `tree`, `call`, `stream`, `log`, `status`, `reset` and `completions`
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["power", "onn"]).await, @r"
+    --- stderr
+    error: `power` has no `onn`
+    hint: did you mean `on`? There are `on`, `off`, `cycle` and `read`
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["shelf", "power", "on"]).await, @r"
+    --- stderr
+    error: this device has no `shelf`
+    hint: `shelf` is at `rack.shelf`
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["rack.shelf.powr", "on"]).await, @r"
+    --- stderr
+    error: this device has no `rack.shelf.powr`
+    hint: did you mean `rack.shelf.power`? There are `power`, `echo`, `console`, `flasher`, `rack`, `rack.web`, `rack.shelf`, `rack.shelf.power` and `switch`
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["rack", "shelf", "web", "address"]).await, @r"
+    --- stderr
+    error: `rack.shelf` has no `web`
+    hint: `web` is at `rack.web`
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn lines_that_end_too_early() {
+    let bench = Bench::everything().await;
+    let said = bench.j(&["rack", "shelf", "power"]).await;
+    assert!(said.ends_with("--- exit code 2\n"), "{said}");
+    let said = bench.j(&[]).await;
+    assert!(said.ends_with("--- exit code 2\n") && said.contains("Usage: j"), "{said}");
+}
+
+#[tokio::test]
+async fn errors_for_programs_are_json_whatever_is_wrong() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["power", "onn", "--output", "json"]).await, @r#"
+    --- stderr
+    {"error":"`power` has no `onn`","kind":"InvalidArgument","hint":"did you mean `on`? There are `on`, `off`, `cycle` and `read`"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["power", "on", "--loud", "--output", "json"]).await, @r#"
+    --- stderr
+    {"error":"unexpected argument '--loud' found","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["--output", "json", "power", "cycle", "--wait", "soon"]).await, @r#"
+    --- stderr
+    {"error":"invalid value 'soon' for '--wait <TIME>': `soon` is not a time: unknown unit `soon`","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["--output=json", "power"]).await, @r#"
+    --- stderr
+    {"error":"the command line ends too early: a driver or a verb is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["--output", "json"]).await, @r#"
+    --- stderr
+    {"error":"the command line ends too early: a driver or a verb is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["--output", "json", "--log-level", "loud", "tree"]).await, @r#"
+    --- stderr
+    {"error":"invalid value 'loud' for '--log-level <LEVEL>' [possible values: debug, info, warning, error, critical]","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["--output", "json", "flasher", "flash"]).await, @r#"
+    --- stderr
+    {"error":"the following required arguments were not provided: <FILE>","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    --- exit code 2
+    "#);
+    assert_snapshot!(bench.j(&["--output", "json", "completions", "ksh"]).await, @r#"
+    --- stderr
+    {"error":"invalid value 'ksh' for '<SHELL>' [possible values: bash, zsh, fish]","kind":"InvalidArgument","hint":"a similar value exists: 'zsh'"}
+    --- exit code 2
+    "#);
+    // Help was asked for and is no error.
+    assert!(bench.j(&["--output", "json", "power", "--help"]).await.starts_with("Usage").eq(&false));
+}
+
+async fn without_device(words: &[&str], host: Option<&str>) -> String {
+    let command = clean(Command::new(J)).args(words);
+    let command = match host {
+        Some(host) => command.env("JUMPSTARTER_HOST", host).env("JMP_GRPC_INSECURE", "1"),
+        None => command,
+    };
+    crate::lab::transcript(&run_unchecked(command, DEADLINE).await.unwrap())
+}
+
+#[tokio::test]
+async fn no_device() {
+    assert_snapshot!(without_device(&["power", "on"], None).await, @r"
+    --- stderr
+    error: which device?
+    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE
+    --- exit code 2
+    ");
+    assert_snapshot!(without_device(&["power", "on", "--output", "json"], None).await, @r#"
+    --- stderr
+    {"error":"which device?","kind":"InvalidArgument","hint":"run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE"}
+    --- exit code 2
+    "#);
+}
+
+#[tokio::test]
+async fn devices_that_cannot_be_reached() {
+    assert_snapshot!(without_device(&["power", "on"], Some("/no/such/socket")).await, @r"
+    --- stderr
+    error: there is no socket /no/such/socket
+    hint: is the exporter running? it makes the socket when it starts
+    --- exit code 3
+    ");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let said = without_device(&["power", "on"], Some(&format!("127.0.0.1:{port}"))).await;
+    assert_snapshot!(said.replace(&port.to_string(), "PORT"), @r"
+    --- stderr
+    error: nobody listens at 127.0.0.1:PORT
+    hint: check host and port, and that the exporter is running
+    --- exit code 3
+    ");
+    assert_snapshot!(without_device(&["power", "on", "--output", "json"], Some("/no/such/socket")).await, @r#"
+    --- stderr
+    {"error":"there is no socket /no/such/socket","kind":"NotFound","hint":"is the exporter running? it makes the socket when it starts"}
+    --- exit code 3
+    "#);
+}
+
+#[tokio::test]
+async fn a_file_with_faults() {
+    let bench = Bench::everything().await;
+    std::fs::write(bench.lab.path("wrong.yaml"), "export: {power: {type: mock-powr}}").unwrap();
+    assert_snapshot!(bench.j(&["--exporter-config", "wrong.yaml", "power", "on"]).await, @r"
+    --- stderr
+    error: the exporter file is not right
+    wrong.yaml:1:24: export.power.type: there is no driver `mock-powr` in this program; did you mean `mock-power`?
+    --- exit code 3
+    ");
+}
+
+#[tokio::test]
+async fn what_a_driver_refuses_is_code_1() {
+    let bench = Bench::everything().await;
+    // Nothing listens at that port.
+    assert_snapshot!(bench.j_with(&["stream", "rack.web"], b"").await, @r"
+    --- stderr
+    error: connecting to TCP endpoint 127.0.0.1:4711: 127.0.0.1:4711: Connection refused (os error 111)
+    hint: check that the service listens there and that nothing on the way blocks it
+    --- exit code 1
+    ");
+}

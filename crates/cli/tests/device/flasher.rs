@@ -1,0 +1,222 @@
+//! Verbs of flashers.
+
+use insta::assert_snapshot;
+use jumpstarter_supervise::{Input, run_unchecked};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::lab::Bench;
+use crate::terminal::DEADLINE;
+
+/// An image that does not compress to nothing.
+fn image() -> Vec<u8> {
+    (0..300_000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+async fn with_image() -> (Bench, Vec<u8>) {
+    let (bench, image) = (Bench::everything().await, image());
+    std::fs::write(bench.lab.path("os.img"), &image).unwrap();
+    (bench, image)
+}
+
+#[tokio::test]
+async fn a_file_there_and_back() {
+    let (bench, image) = with_image().await;
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img"]).await, @r"
+    --- stderr
+    os.img: 292.97 KiB in TIME (RATE)
+    ");
+    assert_snapshot!(bench.j(&["flasher", "dump", "back.img"]).await, @r"
+    --- stderr
+    image → back.img: 292.97 KiB in TIME (RATE)
+    ");
+    assert!(std::fs::read(bench.lab.path("back.img")).unwrap() == image);
+}
+
+#[tokio::test]
+async fn json_summaries() {
+    let (bench, _) = with_image().await;
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--output", "json"]).await, @r#"{"file":"os.img","target":null,"bytes":300000,"seconds":"SECONDS","bytes_per_second":"RATE"}"#);
+    assert_snapshot!(bench.j(&["flasher", "dump", "back.img", "--output", "json"]).await, @r#"{"file":"back.img","target":null,"bytes":300000,"seconds":"SECONDS","bytes_per_second":"RATE"}"#);
+    assert_snapshot!(bench.j(&["flasher", "dump", "no.img", "-t", "else", "--output", "json"]).await, @r#"
+    --- stderr
+    {"error":"nothing was flashed to `else`","kind":"NotFound","hint":"there are `default`"}
+    --- exit code 1
+    "#);
+}
+
+#[tokio::test]
+async fn targets_with_their_files() {
+    let (bench, image) = with_image().await;
+    std::fs::write(bench.lab.path("bios.bin"), b"a small one").unwrap();
+    let words = ["flasher", "flash", "-t", "root:os.img", "--target", "bios:bios.bin"];
+    assert_snapshot!(bench.j(&words).await, @r"
+    --- stderr
+    os.img → root: 292.97 KiB in TIME (RATE)
+    bios.bin → bios: 11 B in TIME (RATE)
+    ");
+    assert_snapshot!(bench.j(&["flasher", "dump", "root.img", "--target", "root"]).await, @r"
+    --- stderr
+    root → root.img: 292.97 KiB in TIME (RATE)
+    ");
+    assert!(std::fs::read(bench.lab.path("root.img")).unwrap() == image);
+    assert_snapshot!(bench.j(&["flasher", "dump", "-", "-t", "bios"]).await, @r"
+    a small one--- stderr
+    bios → standard output: 11 B in TIME (RATE)
+    ");
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "-t", "data"]).await, @r"
+    --- stderr
+    os.img → data: 292.97 KiB in TIME (RATE)
+    ");
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "-t", "data:os.img"]).await, @r"
+    --- stderr
+    error: both FILE and --target NAME:FILE say what to flash
+    hint: give FILE and --target NAME, or --target NAME:FILE for each image
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["flasher", "flash", "-t", "data"]).await, @r"
+    --- stderr
+    error: `data` is no target with its image
+    hint: write NAME:FILE
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["flasher", "flash"]).await, @r"
+    --- stderr
+    error: the following required arguments were not provided:
+      <FILE>
+
+    Usage: j flasher flash <FILE>
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn compressed_dumps_are_smaller_and_flash_again() {
+    let (bench, image) = with_image().await;
+    bench.j(&["flasher", "flash", "os.img"]).await;
+    for format in ["gzip", "xz", "bz2", "zstd"] {
+        let name = format!("os.img.{format}");
+        let dumped = bench.j(&["flasher", "dump", &name, "--compression", format]).await;
+        assert!(dumped.contains("exit code").eq(&false), "{dumped}");
+        assert!(std::fs::read(bench.lab.path(&name)).unwrap() != image, "{format}");
+        // Told, and guessed from the first bytes.
+        for options in [["--compression", format].as_slice(), &[]] {
+            let words: Vec<&str> =
+                ["flasher", "flash", &name, "-t", format].iter().chain(options).copied().collect();
+            let flashed = bench.j(&words).await;
+            assert!(!flashed.contains("exit code"), "{flashed}");
+            bench.j(&["flasher", "dump", "back.img", "-t", format]).await;
+            assert!(std::fs::read(bench.lab.path("back.img")).unwrap() == image, "{format} {options:?}");
+        }
+    }
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--compression", "lz4"]).await, @r"
+    --- stderr
+    error: invalid value 'lz4' for '--compression <FORMAT>'
+      [possible values: gzip, xz, bz2, zstd]
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn standard_streams() {
+    let (bench, image) = with_image().await;
+    assert_snapshot!(bench.j_with(&["flasher", "flash", "-"], &image).await, @r"
+    --- stderr
+    standard input: 292.97 KiB in TIME (RATE)
+    ");
+    let output = run_unchecked(bench.command(&["flasher", "dump", "-"]), DEADLINE).await.unwrap();
+    assert!(output.stdout == image && output.status.success(), "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn a_url() {
+    let (bench, image) = with_image().await;
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/images/os.img?Signature=secret", server.local_addr().unwrap());
+    let body = image.clone();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = server.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let count = client.read(&mut request).await.unwrap();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            client.write_all(head.as_bytes()).await.unwrap();
+            if request[..count].starts_with(b"GET") {
+                client.write_all(&body).await.unwrap();
+            }
+            client.shutdown().await.ok();
+        }
+    });
+    assert_snapshot!(without_time(&bench.j(&["flasher", "flash", &url]).await), @r"
+    --- stderr
+    os.img
+    ");
+    bench.j(&["flasher", "dump", "back.img"]).await;
+    assert!(std::fs::read(bench.lab.path("back.img")).unwrap() == image);
+    serving.abort();
+}
+
+/// The exporter fetched it: there is a time and no rate.
+fn without_time(text: &str) -> String {
+    let text = text.rsplit_once(": ").map_or(text, |(before, _)| before);
+    text.to_owned()
+}
+
+#[tokio::test]
+async fn a_digest_must_fit() {
+    let (bench, _) = with_image().await;
+    let wrong = "0".repeat(64);
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--sha256", &wrong]).await, @r"
+    --- stderr
+    error: its SHA-256 is 10e5ea249ba15cf9da0925b29f6caca069e088f63eec3521e5560c1a0394058a, not 0000000000000000000000000000000000000000000000000000000000000000
+    hint: the download is damaged or another file; the digest is that of the file as downloaded, before decompression
+    --- exit code 1
+    ");
+    assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--sha256", "12"]).await, @r"
+    --- stderr
+    error: `12` is no SHA-256
+    hint: a SHA-256 is 64 hexadecimal digits, as `sha256sum FILE` prints first
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["flasher", "flash", "no.img"]).await, @r"
+    --- stderr
+    error: opening the image no.img: No such file or directory (os error 2)
+    --- exit code 1
+    ");
+    assert_snapshot!(bench.j(&["flasher", "dump", "no/such/folder/back.img"]).await, @r"
+    --- stderr
+    error: nothing was flashed to `default`
+    hint: flash an image first
+    --- exit code 1
+    ");
+}
+
+#[tokio::test]
+async fn progress_without_a_terminal_is_plain_lines() {
+    let (bench, _) = with_image().await;
+    let (mut reader, mut writer) = tokio::io::duplex(64);
+    drop((&mut reader, &mut writer));
+    // A pipe that feeds slowly: the first line comes after the first interval.
+    let script = "head -c 100000 os.img; sleep 4; cat os.img";
+    let feed = format!("({script}) | {} flasher flash -", crate::terminal::J);
+    let command = crate::lab::clean(jumpstarter_supervise::Command::new("/bin/sh"))
+        .args(["-c", &feed])
+        .env("JUMPSTARTER_HOST", &bench.host)
+        .current_dir(bench.lab.folder())
+        .stdin(Input::Null);
+    let text = bench.run(command).await;
+    assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text:?}");
+    let (line, rest) =
+        text.split_once("\nstandard input: ").map(|(line, rest)| (line.to_owned(), rest)).unwrap();
+    assert!(line.starts_with("--- stderr"), "{text}");
+    assert!(rest.contains(" after ") && rest.contains("/s"), "{text}");
+}

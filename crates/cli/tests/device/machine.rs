@@ -1,0 +1,293 @@
+//! Verbs of virtual machines, on one that runs the pico guest.
+
+use insta::assert_snapshot;
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
+use jumpstarter_driver_testkit::{pico, skip};
+use jumpstarter_supervise::{Command, Input, run_unchecked};
+use tokio::io::AsyncWriteExt;
+
+use crate::lab::{Bench, clean, eventually, line};
+use crate::terminal::{DEADLINE, J, code};
+
+const FILE: &str = "
+metadata: {name: lab}
+export:
+  qemu: {type: qemu, config: {arch: x86_64, mem: 64M, smp: 1}}
+";
+
+/// A machine whose disk is the pico guest; none, after a skip, where there is no QEMU.
+async fn machine() -> Option<Bench> {
+    if !qemu_available(Arch::X86_64) {
+        return None;
+    }
+    let bench = Bench::of(FILE).await;
+    pico::write_to(&bench.lab.path("pico.img")).unwrap();
+    Some(bench)
+}
+
+#[tokio::test]
+async fn a_machine_from_flash_to_off() {
+    let Some(bench) = machine().await else { return };
+    assert_snapshot!(bench.j(&["qemu", "state"]).await, @"off");
+    assert_snapshot!(bench.j(&["qemu", "flasher", "flash", "pico.img"]).await, @r"
+    --- stderr
+    pico.img: 512.00 KiB in TIME (RATE)
+    ");
+    assert_eq!(bench.j(&["qemu", "power", "on"]).await, "");
+    assert_snapshot!(bench.j(&["qemu", "wait", "running"]).await, @"running");
+    assert_snapshot!(bench.j(&["qemu", "state", "--output", "json"]).await, @r#"{"state":"running"}"#);
+    assert_eq!(bench.j(&["qemu", "pause"]).await, "");
+    assert_snapshot!(bench.j(&["qemu", "state"]).await, @"paused");
+    assert_eq!(bench.j(&["qemu", "resume"]).await, "");
+    // What the guest says reaches a pipe.
+    let (console, mut lines) = bench.start(&["qemu", "console", "pipe", "--no-input"]).await;
+    let booted = async { while !line(&mut lines, &console).await.contains(pico::BANNER) {} };
+    tokio::time::timeout(DEADLINE, booted).await.unwrap();
+    console.signal(jumpstarter_supervise::Signal::INT);
+    assert_eq!(code(&console).await, Some(0));
+    assert_snapshot!(bench.j(&["qemu", "stop"]).await, @"the guest shut down");
+    assert_snapshot!(bench.j(&["qemu", "state"]).await, @"off");
+    assert_snapshot!(bench.j(&["qemu", "stop", "--output", "json"]).await, @r#""already-off""#);
+}
+
+#[tokio::test]
+async fn sizes_and_settings() {
+    let Some(bench) = machine().await else { return };
+    assert_snapshot!(bench.j(&["qemu", "resize", "disk", "20G"]).await, @r"
+    --- stderr
+    disk: 20 GiB from the next power-on
+    ");
+    assert_snapshot!(bench.j(&["qemu", "resize", "memory", "2G"]).await, @r"
+    --- stderr
+    memory: 2 GiB from the next power-on
+    ");
+    assert_eq!(bench.j(&["qemu", "resize", "memory", "2G", "--output", "json"]).await, "");
+    assert_snapshot!(bench.j(&["qemu", "resize", "memory", "lots"]).await, @r"
+    --- stderr
+    error: `lots` is not a size: unknown unit `lots`
+    hint: expected a size such as 512M, 20G or 1.5GiB
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["qemu", "resize"]).await, @r"
+    --- stderr
+    Sets the size of the root disk or of the memory, from the next power-on
+
+    Usage: j qemu resize [OPTIONS] <COMMAND>
+
+    Commands:
+      disk    Sets the size of the root disk, which only grows
+      memory  Sets the size of the memory
+
+    Options:
+          --output <FORMAT>  How answers are printed; json is one value a line, errors too [default: text] [possible values: text, json]
+      -h, --help             Print help (see more with '--help')
+
+    Examples:
+      j qemu resize disk 20G
+      j qemu resize memory 2G
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["qemu", "get-hostname"]).await, @"demo");
+    assert_snapshot!(bench.j(&["qemu", "get-username", "--output", "json"]).await, @r#""jumpstarter""#);
+}
+
+#[tokio::test]
+async fn what_a_machine_that_is_off_refuses() {
+    let Some(bench) = machine().await else { return };
+    assert_snapshot!(bench.j(&["qemu", "pause"]).await, @r"
+    --- stderr
+    error: cannot pause machine `qemu`: it is off
+    hint: start it first
+    --- exit code 1
+    ");
+    assert_snapshot!(bench.j(&["qemu", "wait", "running", "--timeout", "100ms"]).await, @r"
+    --- stderr
+    error: waiting for `running`: machine `qemu` is still off after 100 ms
+    --- exit code 1
+    ");
+    assert_snapshot!(bench.j(&["qemu", "wait", "sleeping"]).await, @r"
+    --- stderr
+    error: invalid value 'sleeping' for '[STATE]'
+      [possible values: off, starting, running, paused, stopping, crashed]
+
+      tip: a similar value exists: 'stopping'
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    assert_snapshot!(bench.j(&["qemu", "flasher", "flash", "oci://registry.example/os:1"]).await, @r"
+    --- stderr
+    error: `qemu.flasher` takes no images of a registry such as oci://registry.example/os:1
+    hint: download it, and flash the file
+    --- exit code 1
+    ");
+}
+
+#[tokio::test]
+async fn events_are_shown_as_they_come() {
+    let Some(bench) = machine().await else { return };
+    bench.j(&["qemu", "flasher", "flash", "pico.img"]).await;
+    let words = ["--log-level", "debug", "qemu", "events", "--count", "1", "--output", "json"];
+    let (events, mut lines) = bench.start(&words).await;
+    // The first event may come before anybody listens: it is caused until one is seen.
+    let first = tokio::select! {
+        first = line(&mut lines, &events) => first,
+        () = async { loop { bench.j(&["qemu", "power", "cycle", "--wait", "0"]).await; } } => unreachable!(),
+    };
+    let event: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert!(event["name"].is_string() && event["state"].is_object(), "{first}");
+    assert_eq!(code(&events).await, Some(0));
+}
+
+#[tokio::test]
+async fn the_help_of_a_machine_lists_its_verbs() {
+    let Some(bench) = machine().await else { return };
+    assert_snapshot!(bench.j(&["qemu", "--help"]).await, @r"
+    machine, qemu
+
+    Usage: j qemu [OPTIONS] <VERB>
+
+    Commands:
+      power         the machine's plug
+      flasher       the machine's images
+      console       the machine's serial console
+      vnc           the machine's screen, VNC over a Unix socket
+      state         What the machine is doing
+      stop          Asks the guest over ACPI to shut down, then cuts the power when it does not in time; says which it took
+      wait          Waits until the machine is in a state
+      events        Streams what happens to the machine from now on: changes of state and QEMU's events
+      start         Powers on; returns when QEMU's monitor answers
+      pause         Stops the guest's processors
+      resume        Lets a paused guest go on
+      reset         Presses the reset button: the guest boots again, its disks are kept
+      power-button  Presses the power button once and returns; what follows is up to the guest
+      destroy       Cuts the power and removes what the machine holds: process, sockets, overlays, flashed images, seed
+      resize        Sets the size of the root disk or of the memory, from the next power-on
+      get-hostname  The guest's host name
+      get-username  The guest's user
+      get-password  The password of the guest's user
+
+    Options:
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(bench.j(&["tree"]).await, @r"
+    qemu        machine, qemu  off
+    ├─ power    power               the machine's plug
+    ├─ flasher  flasher             the machine's images
+    ├─ console  serial              the machine's serial console
+    └─ vnc      network             the machine's screen, VNC over a Unix socket
+    ");
+}
+
+/// A session of a person: to a login on the console, away with Ctrl-B, and on in the same terminal.
+#[tokio::test]
+async fn a_terminal_is_sane_after_a_console() {
+    let Some(bench) = machine().await else { return };
+    let version = run_unchecked(Command::new("tmux").args(["-V"]), DEADLINE).await;
+    if !version.is_ok_and(|output| output.status.success()) {
+        return skip("there is no tmux");
+    }
+    bench.j(&["qemu", "flasher", "flash", "pico.img"]).await;
+    let tmux = Tmux::start(&bench).await;
+    tmux.line("stty -a > before; echo prepared").await;
+    tmux.shows("\nprepared").await;
+    tmux.line("j qemu power on && j qemu console start-console").await;
+    tmux.shows("press Ctrl-B three times to leave").await;
+    tmux.shows(pico::LOGIN_PROMPT).await;
+    tmux.line("root").await;
+    tmux.shows(pico::PASSWORD_PROMPT).await;
+    tmux.line("secret").await;
+    tmux.shows(pico::PROMPT).await;
+    tmux.keys(&["C-b", "C-b", "C-b"]).await;
+    tmux.shows("Left the console of `qemu.console`.").await;
+    tmux.line("stty -a > after; echo 'typed and 'seen").await;
+    tmux.shows("\ntyped and seen").await;
+    let screen = tmux.screen().await;
+    assert!(screen.contains("echo 'typed and 'seen"), "it was not echoed: {screen}");
+    assert!(!screen.contains("secret"), "{screen}");
+    let settings = |name: &str| std::fs::read_to_string(bench.lab.path(name)).unwrap();
+    assert_eq!(settings("after"), settings("before"));
+    if let Some(file) = std::env::var_os("JUMPSTARTER_TRANSCRIPT") {
+        std::fs::write(file, bench.lab.plain(&screen)).unwrap();
+    }
+    bench.j(&["qemu", "power", "off"]).await;
+}
+
+/// A terminal with a shell in it, on a server of its own.
+struct Tmux {
+    server: jumpstarter_supervise::Child,
+    socket: String,
+}
+
+impl Tmux {
+    async fn start(bench: &Bench) -> Self {
+        let socket = bench.lab.path("tmux").to_str().unwrap().to_owned();
+        let folder = std::path::Path::new(J).parent().unwrap().to_str().unwrap();
+        let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+        // In the foreground, so that it ends with the test.
+        let server = clean(Command::new("tmux"))
+            .args(["-f", "/dev/null", "-S", &socket, "-D"])
+            .env("JUMPSTARTER_HOST", &bench.host)
+            .env("PATH", path)
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir(bench.lab.folder())
+            .spawn()
+            .await
+            .unwrap();
+        let tmux = Self { server, socket };
+        eventually("tmux has a terminal", async || {
+            let words = ["new-session", "-d", "-s", "lab", "-x", "100", "-y", "40", "sh"];
+            tmux.ask(&words).await
+        })
+        .await;
+        tmux.line("PS1='lab'\"> \"; clear").await;
+        tmux.shows("lab> ").await;
+        tmux
+    }
+
+    async fn ask(&self, words: &[&str]) -> Option<String> {
+        let command = Command::new("tmux").args(["-S", &self.socket]).args(words).stdin(Input::Null);
+        let output = run_unchecked(command, DEADLINE).await.unwrap();
+        output.status.success().then(|| output.stdout_text())
+    }
+
+    /// Types a line.
+    async fn line(&self, text: &str) {
+        self.ask(&["send-keys", "-t", "lab", "-l", text]).await.unwrap();
+        self.keys(&["Enter"]).await;
+    }
+
+    async fn keys(&self, keys: &[&str]) {
+        self.ask(&[&["send-keys", "-t", "lab"], keys].concat()).await.unwrap();
+    }
+
+    /// What is on the screen.
+    async fn screen(&self) -> String {
+        self.ask(&["capture-pane", "-t", "lab", "-p"]).await.unwrap()
+    }
+
+    async fn shows(&self, text: &str) {
+        let mut last = String::new();
+        let shown = async {
+            loop {
+                last = format!("\n{}", self.screen().await);
+                if last.contains(text) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let shown = tokio::time::timeout(DEADLINE, shown).await;
+        assert!(shown.is_ok(), "no {text:?} on the screen: {last}; {}", self.server.stderr_tail());
+    }
+}

@@ -1,0 +1,19 @@
+//! `j` and its companions against an exporter in a process of its own: what they print, and how they end.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/lab.rs"]
+mod lab;
+#[path = "../support/terminal.rs"]
+mod terminal;
+
+mod calls;
+mod completion;
+mod errors;
+mod flasher;
+mod machine;
+mod network;
+mod power;
+mod serial;
+mod serving;
+mod shell;
+mod tree;

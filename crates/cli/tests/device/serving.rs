@@ -1,0 +1,243 @@
+//! `jmp run`.
+
+use insta::assert_snapshot;
+use jumpstarter_supervise::{Child, Command, Signal, Sink, run_unchecked};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::lab::{EVERYTHING, Lines, clean, eventually, jmp, line, start, transcript};
+use crate::terminal::{DEADLINE, J, Lab, code};
+
+async fn said(lab: &Lab, words: &[&str]) -> String {
+    let words = [&["run", "--exporter-config", "lab.yaml"], words].concat();
+    let output = run_unchecked(jmp(&words).current_dir(lab.folder()), DEADLINE).await.unwrap();
+    lab.plain(&transcript(&output))
+}
+
+/// Starts an exporter, and answers with it, its further lines, and where it is.
+async fn ready(command: Command) -> (Child, Lines, String) {
+    let (child, mut lines) = start(command).await;
+    let first = line(&mut lines, &child).await;
+    let address = first.strip_prefix("ready ").unwrap_or_else(|| panic!("{first}"));
+    let address = address.trim_start_matches("tcp://").to_owned();
+    (child, lines, address)
+}
+
+async fn j(host: &str, passphrase: Option<&str>, words: &[&str]) -> String {
+    let command =
+        clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", host).env("JMP_GRPC_INSECURE", "1");
+    let command = match passphrase {
+        Some(passphrase) => command.env("JMP_GRPC_PASSPHRASE", passphrase),
+        None => command,
+    };
+    transcript(&run_unchecked(command, DEADLINE).await.unwrap()).replace(host, "HOST")
+}
+
+const TCP: [&str; 3] = ["--tls-grpc-listener", "127.0.0.1:0", "--tls-grpc-insecure"];
+
+#[tokio::test]
+async fn nowhere_to_listen() {
+    let lab = Lab::new(EVERYTHING);
+    assert_snapshot!(said(&lab, &[]).await, @r"
+    --- stderr
+    error: there is nowhere to listen
+    hint: add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH
+    --- exit code 1
+    ");
+}
+
+#[tokio::test]
+async fn a_controller_cannot_be_joined_yet() {
+    let file = EVERYTHING.replace("motd:", "endpoint: controller.example:443\ntoken: secret\nmotd:");
+    let lab = Lab::new(&file);
+    assert_snapshot!(said(&lab, &[]).await, @r"
+    --- stderr
+    error: joining a controller is not supported yet
+    hint: serve the device directly with --tls-grpc-listener PORT or --listen-unix PATH
+    --- exit code 1
+    ");
+}
+
+#[tokio::test]
+async fn flags_that_do_not_fit_together() {
+    let lab = Lab::new(EVERYTHING);
+    assert_snapshot!(said(&lab, &["--tls-grpc-listener", "0"]).await, @r"
+    --- stderr
+    error: a TCP listener needs TLS
+    hint: add --tls-cert PEM --tls-key PEM; or --tls-grpc-insecure, where the network is trusted
+    --- exit code 1
+    ");
+    assert_snapshot!(said(&lab, &["--tls-grpc-insecure", "--listen-unix", "s"]).await, @r"
+    --- stderr
+    error: the following required arguments were not provided:
+      --tls-grpc-listener <[HOST:]PORT>
+
+    Usage: jmp run --tls-grpc-listener <[HOST:]PORT> --exporter-config <FILE> --tls-grpc-insecure --listen-unix <PATH>
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    assert_snapshot!(said(&lab, &["--tls-grpc-listener", "0", "--tls-cert", "lab.pem"]).await, @r"
+    --- stderr
+    error: the following required arguments were not provided:
+      --tls-key <PEM>
+
+    Usage: jmp run --tls-cert <PEM> --tls-key <PEM> --exporter-config <FILE> --tls-grpc-listener <[HOST:]PORT>
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    assert_snapshot!(said(&lab, &["--listen-unix", "s", "--passphrase", "x"]).await, @r"
+    --- stderr
+    error: the following required arguments were not provided:
+      --tls-grpc-listener <[HOST:]PORT>
+
+    Usage: jmp run --tls-grpc-listener <[HOST:]PORT> --exporter-config <FILE> --listen-unix <PATH> --passphrase <PASSPHRASE>
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    let words = [&TCP[..], &["--passphrase", "x", "--passphrase-file", "y"]].concat();
+    assert_snapshot!(said(&lab, &words).await, @r"
+    --- stderr
+    error: the argument '--passphrase <PASSPHRASE>' cannot be used with '--passphrase-file <FILE>'
+
+    Usage: jmp run --exporter-config <FILE> --tls-grpc-listener <[HOST:]PORT> --tls-grpc-insecure --passphrase <PASSPHRASE>
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    assert_snapshot!(said(&lab, &[&TCP[..], &["--passphrase-file", "none"]].concat()).await, @r"
+    --- stderr
+    error: reading the passphrase of none: No such file or directory (os error 2)
+    --- exit code 1
+    ");
+    assert_snapshot!(said(&lab, &[&TCP[..], &["--passphrase", ""]].concat()).await, @r"
+    --- stderr
+    error: invalid value '' for '--passphrase <PASSPHRASE>': an empty passphrase protects nothing
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    assert_snapshot!(said(&lab, &["--exporter", "lab", "--listen-unix", "s"]).await, @r"
+    --- stderr
+    error: the argument '--exporter-config <FILE>' cannot be used with '--exporter <ALIAS>'
+
+    Usage: jmp run --exporter-config <FILE> --listen-unix <PATH>
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn a_passphrase_is_asked_for_wherever_it_comes_from() {
+    let lab = Lab::new(EVERYTHING);
+    let file = lab.file();
+    std::fs::write(lab.path("secret"), "open: sesame\nignored").unwrap();
+    let secret = lab.path("secret");
+    let run = [&["run", "--exporter-config", &file], &TCP[..]].concat();
+    let mut refused = Vec::new();
+    for command in [
+        jmp(&run).args(["--passphrase", "open: sesame"]),
+        jmp(&run).arg("--passphrase-file").arg(&secret),
+        jmp(&run).env("JMP_GRPC_PASSPHRASE", "open: sesame"),
+    ] {
+        let (_exporter, _, host) = ready(command).await;
+        assert_eq!(j(&host, Some("open: sesame"), &["power", "on"]).await, "");
+        for wrong in [Some("wrong"), None] {
+            let said = j(&host, wrong, &["power", "on"]).await;
+            assert!(said.ends_with("--- exit code 3\n"), "{said}");
+            refused.push(said);
+        }
+    }
+    refused.dedup();
+    assert_snapshot!(refused.join(""), @"");
+}
+
+#[tokio::test]
+async fn the_log_as_json() {
+    let lab = Lab::new(EVERYTHING);
+    let socket = lab.path("s");
+    let words = [
+        "run",
+        "--exporter-config",
+        &lab.file(),
+        "--listen-unix",
+        socket.to_str().unwrap(),
+        "--log-format",
+        "json",
+    ];
+    let (exporter, _, host) = ready(jmp(&words)).await;
+    assert_eq!(j(&host, None, &["power", "on"]).await, "");
+    exporter.signal(Signal::TERM);
+    assert_eq!(code(&exporter).await, Some(0));
+    let log = exporter.stderr_tail();
+    let records: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    assert!(records.iter().any(|record| record.to_string().contains("mock power")), "{log}");
+}
+
+#[tokio::test]
+async fn metrics_count_what_is_done() {
+    let lab = Lab::new(EVERYTHING);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let metrics = format!("127.0.0.1:{port}");
+    let socket = lab.path("s");
+    let words = [
+        "run",
+        "--exporter-config",
+        &lab.file(),
+        "--listen-unix",
+        socket.to_str().unwrap(),
+        "--metrics",
+        &metrics,
+    ];
+    let (_exporter, _, host) = ready(jmp(&words)).await;
+    for _ in 0..3 {
+        assert_eq!(j(&host, None, &["power", "on"]).await, "");
+    }
+    let mut connection = tokio::net::TcpStream::connect(&metrics).await.unwrap();
+    connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    connection.read_to_string(&mut page).await.unwrap();
+    assert!(page.contains(" 200 OK"), "{page}");
+    assert!(page.lines().any(|line| line == "jumpstarter_calls_total 3"), "{page}");
+}
+
+#[tokio::test]
+async fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+    let lab = Lab::new(EVERYTHING);
+    let (told, socket) = (lab.path("notify"), lab.path("s"));
+    let systemd = tokio::net::UnixDatagram::bind(&told).unwrap();
+    let words = ["run", "--exporter-config", &lab.file(), "--listen-unix", socket.to_str().unwrap()];
+    let (exporter, _, _) = ready(jmp(&words).env("NOTIFY_SOCKET", &told)).await;
+    let next = async || {
+        let mut buffer = [0; 256];
+        let count = tokio::time::timeout(DEADLINE, systemd.recv(&mut buffer)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    assert_eq!(next().await, "READY=1");
+    exporter.signal(Signal::TERM);
+    assert_eq!(next().await, "STOPPING=1");
+    assert_eq!(code(&exporter).await, Some(0));
+}
+
+/// An afterLease hook that takes ten minutes is ended by the second signal.
+#[tokio::test]
+async fn a_second_signal_hurries() {
+    let lab = Lab::new(&format!(
+        "{EVERYTHING}hooks: {{afterLease: {{script: 'touch hooked; exec sleep 600', timeout: 900}}}}\n"
+    ));
+    let socket = lab.path("s");
+    let words = ["run", "--exporter-config", "lab.yaml", "--listen-unix", socket.to_str().unwrap()];
+    let (exporter, _, host) = ready(jmp(&words).current_dir(lab.folder()).stderr(Sink::Tail(65536))).await;
+    assert_eq!(j(&host, None, &["power", "on"]).await, "");
+    exporter.signal(Signal::TERM);
+    let hooked = lab.path("hooked");
+    eventually("the hook runs", async || hooked.exists().then_some(())).await;
+    assert!(exporter.is_running());
+    exporter.signal(Signal::TERM);
+    code(&exporter).await;
+    assert!(exporter.stderr_tail().contains("hurrying"), "{}", exporter.stderr_tail());
+    assert!(!socket.exists());
+}

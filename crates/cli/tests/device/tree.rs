@@ -1,0 +1,298 @@
+//! `j tree`, paths, and help.
+
+use insta::assert_snapshot;
+
+use crate::lab::Bench;
+
+#[tokio::test]
+async fn the_tree_for_people() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["tree"]).await, @r"
+    power        power                                     relay 1
+    echo         network
+    console      serial
+    flasher      flasher
+    rack                                                   the upper one
+    ├─ web       network             tcp://127.0.0.1:4711
+    └─ shelf
+       └─ power  power
+    switch       → rack.shelf.power
+    ");
+    assert_snapshot!(bench.j(&["tree", "rack.shelf"]).await, @r"
+    shelf
+    └─ power  power
+    ");
+}
+
+#[tokio::test]
+async fn the_tree_for_programs() {
+    let bench = Bench::everything().await;
+    let text = bench.j(&["tree", "rack", "--output", "json"]).await;
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
+    {
+      "path": "rack",
+      "name": "rack",
+      "description": "the upper one",
+      "client": "jumpstarter_driver_composite.client.CompositeClient",
+      "labels": {},
+      "interfaces": [],
+      "same_as": null,
+      "state": null,
+      "address": null,
+      "methods": {},
+      "children": [
+        {
+          "path": "rack.web",
+          "name": "web",
+          "description": null,
+          "client": "jumpstarter_driver_network.client.NetworkClient",
+          "labels": {},
+          "interfaces": [
+            "network"
+          ],
+          "same_as": null,
+          "state": null,
+          "address": "tcp://127.0.0.1:4711",
+          "methods": {},
+          "children": []
+        },
+        {
+          "path": "rack.shelf",
+          "name": "shelf",
+          "description": null,
+          "client": "jumpstarter_driver_composite.client.CompositeClient",
+          "labels": {},
+          "interfaces": [],
+          "same_as": null,
+          "state": null,
+          "address": null,
+          "methods": {},
+          "children": [
+            {
+              "path": "rack.shelf.power",
+              "name": "power",
+              "description": null,
+              "client": "jumpstarter_driver_power.client.PowerClient",
+              "labels": {},
+              "interfaces": [
+                "power"
+              ],
+              "same_as": null,
+              "state": null,
+              "address": null,
+              "methods": {
+                "on": "Lights the shelf",
+                "read": "Asks the shelf's meter"
+              },
+              "children": []
+            }
+          ]
+        }
+      ]
+    }
+    "#);
+    let text = bench.j(&["--output", "json", "tree"]).await;
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let switch =
+        value["children"].as_array().unwrap().iter().find(|child| child["name"] == "switch").unwrap();
+    assert_eq!(switch["same_as"], "rack.shelf.power");
+}
+
+#[tokio::test]
+async fn paths_are_words_or_have_dots() {
+    let bench = Bench::everything().await;
+    for words in [["rack", "shelf", "power", "on"].as_slice(), &["rack.shelf.power", "on"], &["switch", "on"]]
+    {
+        assert_eq!(bench.j(words).await, "", "{words:?}");
+    }
+    assert_snapshot!(bench.j(&["rack.shelf", "power", "on"]).await, @"");
+}
+
+#[tokio::test]
+async fn help_shows_the_tree_and_the_verbs() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["--help"]).await, @r"
+    Use a device: its commands are those of the device's tree
+
+    Usage: j [OPTIONS] <PATH… VERB>
+
+    Commands:
+      power        relay 1
+      echo         network
+      console      serial
+      flasher      flasher
+      rack         the upper one
+      switch       power
+      tree         Shows what the device is made of
+      call         Calls a method by its name and prints what it answers
+      stream       Joins standard input and output to a driver, or prints the values that a method streams
+      log          Follows the exporter's log
+      status       Says what the exporter is doing, and where it is
+      reset        Resets every driver of the device
+      completions  Prints a script by which a shell completes the device's paths and verbs
+
+    Options:
+          --exporter-config <FILE>
+              Open the device of this exporter file in this process, for this one command
+
+          --log-level <LEVEL>
+              The least severe records of this process that go to standard error
+
+              [default: warning]
+              [possible values: debug, info, warning, error, critical]
+
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    The device is the exporter's at JUMPSTARTER_HOST (which `jmp shell` sets), else that of the exporter
+    file JMP_EXPORTER_CONFIG, which each command then opens and closes again: also `j PATH --help` does.
+
+    Examples:
+      j tree                           what the device is made of
+      j power on                       say a verb to a driver
+      j qemu power cycle --wait 5      a driver below another one; `j qemu.power cycle` is the same
+      j qemu power --help              what a driver can do
+      j call qemu.power on             call any method by its name
+      jmp shell --exporter lab -- j power on
+
+    Exit codes:
+      0    all is well
+      1    the device, or one of its drivers, answered with an error
+      2    the command line is wrong: an unknown path, command, option or form
+      3    the device cannot be reached or opened, or the connection to it was lost
+      130  ended by Ctrl-C (143 by SIGTERM); the call was cancelled on the device
+    ");
+    assert_snapshot!(bench.j(&["rack", "shelf", "--help"]).await, @r"
+    a group of drivers
+
+    Usage: j rack shelf [OPTIONS] <VERB>
+
+    Commands:
+      power  power
+
+    Options:
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(bench.j(&["power", "--help"]).await, @r"
+    relay 1
+
+    Usage: j power [OPTIONS] <VERB>
+
+    Commands:
+      on     Applies power
+      off    Cuts power
+      cycle  Cuts power, waits, and applies it again
+      read   Streams readings of the power meter until dropped
+
+    Options:
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+}
+
+#[tokio::test]
+async fn the_exporter_files_own_words_replace_the_help_of_methods() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["rack", "shelf", "power", "--help"]).await, @r"
+    power
+
+    Usage: j rack shelf power [OPTIONS] <VERB>
+
+    Commands:
+      on     Lights the shelf
+      off    Cuts power
+      cycle  Cuts power, waits, and applies it again
+      read   Asks the shelf's meter
+
+    Options:
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(bench.j(&["switch", "read", "--help"]).await, @r#"
+    Asks the shelf's meter
+
+    Usage: j switch read [OPTIONS]
+
+    Options:
+      -n, --count <NUMBER>
+              How often the meter is asked; 0 goes on until Ctrl-C
+
+              [default: 1]
+
+      -i, --interval <TIME>
+              How long to wait before it is asked again: seconds, or a time such as 500ms
+
+              [default: 1]
+
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Each time, everything that the meter answers is shown: one reading or several. One that goes on by itself is shown
+    until Ctrl-C.
+
+    Examples:
+      j switch read
+      j switch read --count 0 --interval 500ms
+      j switch read --output json
+
+    JSON: {"voltage": volts, "current": amperes, "apparent_power": volt-amperes} for each reading
+    "#);
+}
+
+#[tokio::test]
+async fn status_and_reset() {
+    let bench = Bench::everything().await;
+    assert_snapshot!(bench.j(&["status"]).await, @"lab at s: ready");
+    assert_snapshot!(bench.j(&["status", "--output", "json"]).await, @r#"{"state":"ready","message":"","name":"lab","address":"s"}"#);
+    assert_snapshot!(bench.j(&["reset"]).await, @"");
+}

@@ -1,0 +1,180 @@
+//! An exporter in a process of its own, and what `j` says about its device.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::time::Duration;
+
+use jumpstarter_supervise::{Child, Command, Input, Output, Sink, run_unchecked};
+
+use super::terminal::{DEADLINE, J, JMP, Lab};
+
+/// A device with something of everything that needs no hardware.
+pub const EVERYTHING: &str = "
+apiVersion: jumpstarter.dev/v1alpha1
+kind: ExporterConfig
+metadata: {namespace: default, name: lab}
+motd: Mind the relay.
+export:
+  power: {type: mock-power, description: relay 1}
+  echo: {type: echo}
+  console: {type: serial, config: {url: 'loop://'}}
+  flasher: {type: mock-flasher}
+  rack:
+    description: the upper one
+    children:
+      web: {type: tcp, config: {host: 127.0.0.1, port: 4711}}
+      shelf:
+        children:
+          power:
+            type: mock-power
+            methods_description: {on: Lights the shelf, read: Asks the shelf's meter}
+  switch: {ref: rack.shelf.power}
+";
+
+/// A running exporter.
+pub struct Bench {
+    pub lab: Lab,
+    pub exporter: Child,
+    /// What clients get as `JUMPSTARTER_HOST`.
+    pub host: String,
+}
+
+impl Bench {
+    /// Serves [`EVERYTHING`] at a Unix socket.
+    pub async fn everything() -> Self {
+        Self::of(EVERYTHING).await
+    }
+
+    /// Serves the device of this exporter file at a Unix socket.
+    pub async fn of(file: &str) -> Self {
+        let lab = Lab::new(file);
+        let socket = lab.path("s");
+        let (exporter, host) = lab.serve(&["--listen-unix", socket.to_str().unwrap()]).await;
+        Self { lab, exporter, host }
+    }
+
+    /// `j` with these words.
+    pub fn command(&self, words: &[&str]) -> Command {
+        clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", &self.host).current_dir(self.lab.folder())
+    }
+
+    /// What `j` with these words prints, as a transcript.
+    pub async fn j(&self, words: &[&str]) -> String {
+        self.run(self.command(words)).await
+    }
+
+    /// The same, with this standard input.
+    pub async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
+        self.run(self.command(words).stdin(Input::Bytes(input.to_vec()))).await
+    }
+
+    /// What this command prints.
+    pub async fn run(&self, command: Command) -> String {
+        let output = run_unchecked(command, DEADLINE).await.unwrap();
+        self.lab.plain(&transcript(&output))
+    }
+
+    /// Starts `j` and answers with it and its lines.
+    pub async fn start(&self, words: &[&str]) -> (Child, Lines) {
+        start(self.command(words)).await
+    }
+
+    /// Starts `j log`, and returns when the exporter has heard of it: each listener is told what is said from then on.
+    pub async fn follow(&self, words: &[&str]) -> (Child, Lines) {
+        let all = [&["--log-level", "debug"], words].concat();
+        let (child, lines) = self.start(&all).await;
+        eventually("the log is followed", async || child.stderr_tail().contains("following").then_some(()))
+            .await;
+        (child, lines)
+    }
+}
+
+/// The lines that a program prints.
+pub type Lines = tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>;
+
+/// Starts a program whose lines the test reads.
+pub async fn start(command: Command) -> (Child, Lines) {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let child = command.stdout(Sink::Piped).stderr(Sink::Tail(65536)).spawn().await.unwrap();
+    let lines = BufReader::new(child.take_stdout().unwrap()).lines();
+    (child, lines)
+}
+
+/// The next line of a program.
+pub async fn line(lines: &mut Lines, child: &Child) -> String {
+    let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("a line in time").unwrap();
+    line.unwrap_or_else(|| panic!("no line: {}", child.stderr_tail()))
+}
+
+/// Without what the developer's own shell says about devices.
+pub fn clean(command: Command) -> Command {
+    let variables = [
+        "JUMPSTARTER_HOST",
+        "JMP_EXPORTER_CONFIG",
+        "JMP_GRPC_INSECURE",
+        "JMP_GRPC_PASSPHRASE",
+        "JMP_GRPC_CA",
+        "JMP_GRPC_CERT",
+        "JMP_GRPC_KEY",
+        "COMPLETE",
+        "NOTIFY_SOCKET",
+    ];
+    variables.into_iter().fold(command, Command::env_remove)
+}
+
+/// `jmp` with these words.
+pub fn jmp(words: &[&str]) -> Command {
+    clean(Command::new(JMP)).args(words)
+}
+
+/// What a program printed, and how it ended.
+pub fn transcript(output: &Output) -> String {
+    let err = match output.stderr.as_str() {
+        "" => String::new(),
+        text => format!("--- stderr\n{text}"),
+    };
+    let code = match output.status.code() {
+        Some(0) => String::new(),
+        code => format!("--- exit code {}\n", code.map_or("none".to_owned(), |code| code.to_string())),
+    };
+    format!("{}{err}{code}", output.stdout_text())
+}
+
+impl Lab {
+    /// Without what differs from run to run: where the lab's folder is, and what was measured.
+    pub fn plain(&self, text: &str) -> String {
+        let text = text.replace(&format!("{}/", self.folder().display()), "").replace("\u{1b}[0m", "");
+        text.lines().map(|line| without_rates(line).trim_end().to_owned() + "\n").collect()
+    }
+}
+
+/// Replaces ` in 0.0 s (1.2 MiB/s)` and the numbers of JSON summaries.
+fn without_rates(line: &str) -> String {
+    if let Ok(mut value) = serde_json::from_str::<serde_json::Value>(line)
+        && value.get("seconds").is_some_and(serde_json::Value::is_number)
+    {
+        value["seconds"] = "SECONDS".into();
+        if value["bytes_per_second"].is_number() {
+            value["bytes_per_second"] = "RATE".into();
+        }
+        return value.to_string();
+    }
+    match line.split_once(" in ") {
+        Some((before, after)) if after.contains(" s (") && after.ends_with("/s)") => {
+            format!("{before} in TIME (RATE)")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// Waits until something holds.
+pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let waiting = async {
+        loop {
+            if let Some(value) = attempt().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
