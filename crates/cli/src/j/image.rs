@@ -1,9 +1,10 @@
 //! Images named on the command line: a file, a URL, or `-` for a standard stream.
 
 use anyhow::Result;
-use jumpstarter_driver_core::{ImageSink, ImageSource};
+use jumpstarter_driver_core::{Error, ImageSink, ImageSource};
 
 use super::fault::Fault;
+use crate::terminal::output;
 
 /// Stands for standard input or output.
 pub(crate) const STANDARD_STREAM: &str = "-";
@@ -35,7 +36,8 @@ fn is_url(word: &str) -> bool {
 /// Where an image goes.
 pub(crate) fn sink(word: &str) -> Result<ImageSink> {
     Ok(match word {
-        STANDARD_STREAM => ImageSink::writer(tokio::io::stdout()),
+        // Tokio's own loses what was written last when it is shut down without a flush.
+        STANDARD_STREAM => ImageSink::writer(output().map_err(Error::from)?),
         url if is_url(url) => ImageSink::url(url).map_err(Fault::Usage)?,
         path => ImageSink::path(path),
     })

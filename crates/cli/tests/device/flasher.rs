@@ -203,8 +203,6 @@ async fn a_file_that_is_not_there() {
 #[tokio::test]
 async fn progress_without_a_terminal_is_plain_lines() {
     let (bench, _) = with_image().await;
-    let (mut reader, mut writer) = tokio::io::duplex(64);
-    drop((&mut reader, &mut writer));
     // A pipe that feeds slowly: the first line comes after the first interval.
     let script = "head -c 100000 os.img; sleep 4; cat os.img";
     let feed = format!("({script}) | {} flasher flash -", crate::terminal::J);

@@ -4,7 +4,6 @@ use insta::assert_snapshot;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::{pico, skip};
 use jumpstarter_supervise::{Command, Input, run_unchecked};
-use tokio::io::AsyncWriteExt;
 
 use crate::lab::{Bench, clean, eventually, line};
 use crate::terminal::{DEADLINE, J, code};
@@ -21,7 +20,7 @@ async fn machine() -> Option<Bench> {
         return None;
     }
     let bench = Bench::of(FILE).await;
-    pico::write_to(&bench.lab.path("pico.img")).unwrap();
+    pico::write_to(bench.lab.path("pico.img")).unwrap();
     Some(bench)
 }
 
@@ -211,15 +210,27 @@ async fn a_terminal_is_sane_after_a_console() {
     tmux.keys(&["C-b", "C-b", "C-b"]).await;
     tmux.shows("Left the console of `qemu.console`.").await;
     tmux.line("stty -a > after; echo 'typed and 'seen").await;
-    tmux.shows("\ntyped and seen").await;
+    tmux.shows("\ntyped and seen\nlab>").await;
     let screen = tmux.screen().await;
     assert!(screen.contains("echo 'typed and 'seen"), "it was not echoed: {screen}");
     assert!(!screen.contains("secret"), "{screen}");
     let settings = |name: &str| std::fs::read_to_string(bench.lab.path(name)).unwrap();
     assert_eq!(settings("after"), settings("before"));
-    if let Some(file) = std::env::var_os("JUMPSTARTER_TRANSCRIPT") {
-        std::fs::write(file, bench.lab.plain(&screen)).unwrap();
-    }
+    assert_snapshot!(screen.trim_end(), @r"
+    lab> stty -a > before; echo prepared
+    prepared
+    lab> j qemu power on && j qemu console start-console
+    Console of `qemu.console`: press Ctrl-B three times to leave.
+
+    pico guest 1
+    login: root
+    Password:
+    pico#
+    Left the console of `qemu.console`.
+    lab> stty -a > after; echo 'typed and 'seen
+    typed and seen
+    lab>
+    ");
     bench.j(&["qemu", "power", "off"]).await;
 }
 
@@ -227,27 +238,29 @@ async fn a_terminal_is_sane_after_a_console() {
 struct Tmux {
     server: jumpstarter_supervise::Child,
     socket: String,
+    /// Its shell gets the path of whoever asks for it.
+    path: String,
 }
 
 impl Tmux {
     async fn start(bench: &Bench) -> Self {
         let socket = bench.lab.path("tmux").to_str().unwrap().to_owned();
-        let folder = std::path::Path::new(J).parent().unwrap().to_str().unwrap();
-        let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+        let programs = std::path::Path::new(J).parent().unwrap().to_str().unwrap();
+        let folder = bench.lab.folder().to_str().unwrap();
+        let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+        let host = format!("JUMPSTARTER_HOST={}", bench.host);
         // In the foreground, so that it ends with the test.
         let server = clean(Command::new("tmux"))
             .args(["-f", "/dev/null", "-S", &socket, "-D"])
-            .env("JUMPSTARTER_HOST", &bench.host)
-            .env("PATH", path)
             .env("LC_ALL", "C.UTF-8")
             .current_dir(bench.lab.folder())
             .spawn()
             .await
             .unwrap();
-        let tmux = Self { server, socket };
+        let tmux = Self { server, socket, path };
         eventually("tmux has a terminal", async || {
-            let words = ["new-session", "-d", "-s", "lab", "-x", "100", "-y", "40", "sh"];
-            tmux.ask(&words).await
+            let session = ["new-session", "-d", "-s", "lab", "-x", "100", "-y", "40"];
+            tmux.ask(&[&session[..], &["-c", folder, "-e", &host, "sh"]].concat()).await
         })
         .await;
         tmux.line("PS1='lab'\"> \"; clear").await;
@@ -256,7 +269,11 @@ impl Tmux {
     }
 
     async fn ask(&self, words: &[&str]) -> Option<String> {
-        let command = Command::new("tmux").args(["-S", &self.socket]).args(words).stdin(Input::Null);
+        let command = Command::new("tmux")
+            .args(["-S", &self.socket])
+            .env("PATH", &self.path)
+            .args(words)
+            .stdin(Input::Null);
         let output = run_unchecked(command, DEADLINE).await.unwrap();
         output.status.success().then(|| output.stdout_text())
     }
@@ -277,6 +294,8 @@ impl Tmux {
     }
 
     async fn shows(&self, text: &str) {
+        // Spaces at a line's end are not told.
+        let text = text.trim_end();
         let mut last = String::new();
         let shown = async {
             loop {
