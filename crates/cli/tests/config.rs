@@ -101,6 +101,30 @@ async fn from_creation_to_deletion() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_read_is_left_out() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("home")).unwrap();
+    std::fs::write(home.path("home/exporters"), "not a folder").unwrap();
+    assert_snapshot!(home.text(&["list"]).await, @r"
+    no exporter has an alias; `jmp config exporter create ALIAS` makes one
+    warning: HOME/exporters is left out: Not a directory (os error 20)
+    exit code 0
+    ");
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_long_is_refused_whole() {
+    let home = Home::new();
+    let padding = format!("# {}\n", "x".repeat(1 << 20));
+    std::fs::write(home.path("lab.yaml"), LAB.to_owned() + &padding).unwrap();
+    assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
+    error: lab.yaml is longer than 1048576 bytes, which no exporter file may be
+    exit code 1
+    ");
+    assert!(!home.path("home/exporters/lab.yaml").exists());
+}
+
+#[tokio::test]
 async fn what_scripts_read() {
     let home = Home::new();
     let words =

@@ -118,7 +118,7 @@ pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatche
         Err(error) => error,
     };
     // Not called yet: there is no such method that answers once.
-    if error.kind() != ErrorKind::NotFound {
+    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unimplemented) {
         return Err(error.into());
     }
     for kind in [MethodKind::Stream, MethodKind::Channel] {

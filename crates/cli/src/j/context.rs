@@ -16,7 +16,7 @@ use super::open::Opened;
 use super::output::Output;
 
 /// A call that failed because the exporter went away may say so a little before the connection does.
-const GRACE: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The device, the path of the driver that the verb was said to, and how to print.
 #[derive(Debug)]

@@ -94,7 +94,8 @@ async fn errors_for_programs_are_json_whatever_is_wrong() {
     --- exit code 2
     "#);
     // Help was asked for and is no error.
-    assert!(bench.j(&["--output", "json", "power", "--help"]).await.starts_with("Usage").eq(&false));
+    let help = bench.j(&["--output", "json", "power", "--help"]).await;
+    assert!(help.starts_with("relay 1") && !help.contains("--- "), "{help}");
 }
 
 async fn without_device(words: &[&str], host: Option<&str>) -> String {
@@ -166,4 +167,15 @@ async fn what_a_driver_refuses_is_code_1() {
     hint: check that the service listens there and that nothing on the way blocks it
     --- exit code 1
     ");
+}
+
+/// Opening a device takes hold of hardware, which a page of help does not need.
+#[tokio::test]
+async fn help_does_not_open_a_device_of_a_file() {
+    let bench = Bench::everything().await;
+    let missing = "export: {console: {type: serial, config: {url: /no/such/port}}}";
+    std::fs::write(bench.lab.path("lab.yaml"), missing).unwrap();
+    let said = bench.j(&["--exporter-config", "lab.yaml", "--help"]).await;
+    assert!(said.contains("Usage: j") && said.contains("they need the device to be opened"), "{said}");
+    assert!(!said.contains("exit code") && !said.contains("/no/such/port"), "{said}");
 }

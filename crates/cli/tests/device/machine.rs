@@ -141,44 +141,11 @@ async fn events_are_shown_as_they_come() {
 #[tokio::test]
 async fn the_help_of_a_machine_lists_its_verbs() {
     let Some(bench) = machine().await else { return };
-    assert_snapshot!(bench.j(&["qemu", "--help"]).await, @r"
-    machine, qemu
-
-    Usage: j qemu [OPTIONS] <VERB>
-
-    Commands:
-      power         the machine's plug
-      flasher       the machine's images
-      console       the machine's serial console
-      vnc           the machine's screen, VNC over a Unix socket
-      state         What the machine is doing
-      stop          Asks the guest over ACPI to shut down, then cuts the power when it does not in time; says which it took
-      wait          Waits until the machine is in a state
-      events        Streams what happens to the machine from now on: changes of state and QEMU's events
-      start         Powers on; returns when QEMU's monitor answers
-      pause         Stops the guest's processors
-      resume        Lets a paused guest go on
-      reset         Presses the reset button: the guest boots again, its disks are kept
-      power-button  Presses the power button once and returns; what follows is up to the guest
-      destroy       Cuts the power and removes what the machine holds: process, sockets, overlays, flashed images, seed
-      resize        Sets the size of the root disk or of the memory, from the next power-on
-      get-hostname  The guest's host name
-      get-username  The guest's user
-      get-password  The password of the guest's user
-
-    Options:
-          --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
-
-              Possible values:
-              - text: For people
-              - json: For programs
-
-              [default: text]
-
-      -h, --help
-              Print help (see a summary with '-h')
-    ");
+    let help = bench.j(&["qemu", "--help"]).await;
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_snapshot!(names.join(" "), @"power flasher console vnc state stop wait events start pause resume reset power-button destroy resize get-hostname get-username get-password");
     assert_snapshot!(bench.j(&["tree"]).await, @r"
     qemu        machine, qemu  off
     ├─ power    power               the machine's plug

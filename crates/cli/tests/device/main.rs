@@ -17,3 +17,4 @@ mod serial;
 mod serving;
 mod shell;
 mod tree;
+mod unknown;

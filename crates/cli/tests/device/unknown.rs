@@ -1,0 +1,254 @@
+//! A device with a driver of a third party, of which `j` knows nothing: this program links it, `j` does not.
+
+use futures_util::{StreamExt, stream};
+use insta::assert_snapshot;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_power as _;
+use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
+use jumpstarter_supervise::{Input, run_unchecked};
+use tokio_util::sync::CancellationToken;
+
+use crate::lab::{clean, transcript};
+use crate::terminal::{DEADLINE, J};
+
+/// A lamp that signals.
+#[interface(name = "acme-lamp", client = "acme_driver.client.LampClient")]
+trait Lamp {
+    /// Blinks so often.
+    async fn blink(&self, times: u32, colour: Option<String>) -> Result<String>;
+
+    /// Streams how bright it is.
+    async fn brightness(&self) -> Result<ValueStream<f64>>;
+
+    /// Opens the lamp's own console.
+    async fn talk(&self) -> Result<Channel>;
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AcmeConfig {}
+
+#[derive(Debug)]
+struct Acme;
+
+#[async_trait]
+impl DriverConfig for AcmeConfig {
+    const NAME: &'static str = "acme-lamp";
+    type Driver = Acme;
+
+    async fn open(self, _: OpenContext) -> Result<Acme> {
+        Ok(Acme)
+    }
+}
+register_driver!(AcmeConfig);
+
+impl Driver for Acme {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().with::<dyn Lamp>(self)
+    }
+}
+
+#[async_trait]
+impl Lamp for Acme {
+    async fn blink(&self, times: u32, colour: Option<String>) -> Result<String> {
+        match times {
+            0 => Err(Error::invalid_argument("it blinks at least once")),
+            _ => Ok(format!("{times} times {}", colour.as_deref().unwrap_or("white"))),
+        }
+    }
+
+    async fn brightness(&self) -> Result<ValueStream<f64>> {
+        Ok(stream::iter([Ok(0.5), Ok(1.0)]).boxed())
+    }
+
+    async fn talk(&self) -> Result<Channel> {
+        let (here, there) = Channel::pair(jumpstarter_driver_core::Framing::Bytes);
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = there.split();
+            while let Ok(Some(bytes)) = reader.receive().await {
+                if writer.send(bytes.to_ascii_uppercase()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(here)
+    }
+}
+
+const FILE: &str = "
+export:
+  power: {type: mock-power}
+  acme:
+    type: acme-lamp
+    description: The lamp over the door
+    methods_description: {blink: Blinks TIMES times in a COLOUR, brightness: Streams how bright it is}
+";
+
+/// Its exporter, in this process.
+struct Served {
+    folder: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let config = jumpstarter_driver_core::ExporterConfig::parse(FILE, "acme.yaml").unwrap();
+        let session = Session::new(config.open().await.unwrap(), SessionOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(&Address::Unix(folder.path().join("s"))).await.unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(session, listener, Access::default(), stop.clone()));
+        Self { folder, stop }
+    }
+
+    async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
+        let host = self.folder.path().join("s");
+        let command = clean(jumpstarter_supervise::Command::new(J)).args(words).env("JUMPSTARTER_HOST", host);
+        transcript(&run_unchecked(command.stdin(Input::Bytes(input.to_vec())), DEADLINE).await.unwrap())
+            .lines()
+            .map(|line| line.trim_end().to_owned() + "\n")
+            .collect()
+    }
+
+    async fn j(&self, words: &[&str]) -> String {
+        self.j_with(words, b"").await
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[tokio::test]
+async fn the_tree_shows_its_client_class() {
+    let served = Served::start().await;
+    assert_snapshot!(served.j(&["tree"]).await, @r"
+    power  power
+    acme   ? acme-lamp  The lamp over the door
+    ");
+}
+
+#[tokio::test]
+async fn help_is_what_the_exporter_file_says() {
+    let served = Served::start().await;
+    assert_snapshot!(served.j(&["acme", "--help"]).await, @r"
+    The lamp over the door
+
+    Usage: j acme [OPTIONS] <VERB>
+
+    Commands:
+      blink       Blinks TIMES times in a COLOUR
+      brightness  Streams how bright it is
+      call        Calls a method by its name and prints what it answers
+      stream      Joins standard input and output to a driver, or prints the values that a method streams
+
+    Options:
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(served.j(&["acme"]).await, @r"
+    --- stderr
+    The lamp over the door
+
+    Usage: j acme [OPTIONS] <VERB>
+
+    Commands:
+      blink       Blinks TIMES times in a COLOUR
+      brightness  Streams how bright it is
+      call        Calls a method by its name and prints what it answers
+      stream      Joins standard input and output to a driver, or prints the values that a method streams
+
+    Options:
+          --output <FORMAT>  How answers are printed; json is one value a line, errors too [default: text] [possible values: text, json]
+      -h, --help             Print help (see more with '--help')
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn its_methods_are_called_by_name() {
+    let served = Served::start().await;
+    assert_snapshot!(served.j(&["acme", "call", "blink", "3"]).await, @"3 times white");
+    assert_snapshot!(served.j(&["acme", "call", "blink", "3", "red", "--output", "json"]).await, @r#""3 times red""#);
+    assert_snapshot!(served.j(&["call", "acme", "blink", "2", "\"green\""]).await, @"2 times green");
+    assert_snapshot!(served.j(&["acme", "call", "blink", "0"]).await, @r"
+    --- stderr
+    error: it blinks at least once
+    --- exit code 1
+    ");
+    assert_snapshot!(served.j(&["acme", "call", "blnk", "1"]).await, @r"
+    --- stderr
+    error: there is no method `blnk`
+    hint: did you mean `blink`? There are `blink`, `brightness` and `talk`
+    --- exit code 1
+    ");
+}
+
+#[tokio::test]
+async fn its_described_methods_are_commands() {
+    let served = Served::start().await;
+    assert_snapshot!(served.j(&["acme", "blink", "3", "red"]).await, @"3 times red");
+    assert_snapshot!(served.j(&["acme", "blink", "--help"]).await, @r"
+    Blinks TIMES times in a COLOUR
+
+    Usage: j acme blink [OPTIONS] [JSON]...
+
+    Arguments:
+      [JSON]...
+              The arguments in order: each is JSON, or text when it is not
+
+    Options:
+          --output <FORMAT>
+              How answers are printed; json is one value a line, errors too
+
+              Possible values:
+              - text: For people
+              - json: For programs
+
+              [default: text]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(served.j(&["acme", "brightness"]).await, @r"
+    0.5
+    1
+    ");
+}
+
+#[tokio::test]
+async fn its_streams_are_opened_by_name() {
+    let served = Served::start().await;
+    assert_snapshot!(served.j(&["acme", "stream", "brightness"]).await, @r"
+    0.5
+    1
+    ");
+    assert_snapshot!(served.j(&["acme", "stream", "brightness", "--output", "json"]).await, @r"
+    0.5
+    1
+    ");
+    assert_snapshot!(served.j_with(&["stream", "acme", "talk"], b"hello\n").await, @"HELLO");
+    assert_snapshot!(served.j_with(&["acme", "stream", "talk", "--bytes"], b"hello\n").await, @"HELLO");
+}
+
+#[tokio::test]
+async fn other_interfaces_are_not_pretended() {
+    let served = Served::start().await;
+    assert_snapshot!(served.j(&["acme", "on"]).await, @r"
+    --- stderr
+    error: `acme` has no `on`
+    hint: there are `blink`, `brightness`, `call` and `stream`
+    --- exit code 2
+    ");
+}
