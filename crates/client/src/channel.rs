@@ -24,12 +24,13 @@ pub(crate) async fn open(
     request: &serde_json::Value,
     doing: &str,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
-    open_with(connection, request, None).await
+    open_with(connection, request, doing, None).await
 }
 
 async fn open_with(
     connection: &Connection,
     request: &serde_json::Value,
+    doing: &str,
     further: Option<&'static str>,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
     let request = HeaderValue::from_str(&request.to_string())
@@ -65,7 +66,8 @@ pub(crate) async fn connect_to_send(
     method: &str,
 ) -> Result<(Channel, bool)> {
     let request = json!({"kind": "driver", "uuid": uuid, "method": method});
-    let (sending, messages) = open_with(connection, &request, Some(ENDS_WHEN_SENT)).await?;
+    let (sending, messages) =
+        open_with(connection, &request, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT)).await?;
     let ends = messages.headers.contains_key(ENDS_WHEN_SENT);
     Ok((channel(connection.clone(), sending, messages, Framing::Bytes), ends))
 }
