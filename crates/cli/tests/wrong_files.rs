@@ -296,16 +296,16 @@ export:
     type: qemu
     config: {default_partition: {OVMF_CODE.fd: code}, default_partitions: {OVMF_VARS.fd: vars}}
 "), @r#"
-lab.yaml:5:14: export.vm.config.memm: unknown field; did you mean `mem`?
-lab.yaml:5:29: export.vm.config.smp: 0 CPUs: a machine has 1 to 255
-lab.yaml:5:42: export.vm.config.hostname: a host name is letters, digits, `-` and `.`, at most 253 of them
-lab.yaml:5:76: export.vm.config.hostfwd.web.guestport: found the text "http", expected a whole number from 0 to 65535
-lab.yaml:8:25: export.vm2.config.disk_size: `1Q` is not a size: unknown unit `q`; expected a size such as 512M, 20G or 1.5GiB
-lab.yaml:8:64: export.vm2.config.default_partitions.OVMF_VARS.fd: variables without their firmware: set `OVMF_CODE.fd` as well
-lab.yaml:8:81: export.vm2.config.username: a user name is letters, digits, `-`, `_` and `.`, at most 32, no `-` first
-lab.yaml:11:14: export.vm3.config.default_partition: unknown field; did you mean `default_partitions`?
-exit code 1
-"#);
+    lab.yaml:5:14: export.vm.config.memm: unknown field; did you mean `mem`?
+    lab.yaml:5:29: export.vm.config.smp: 0 CPUs: a machine has 1 to 255
+    lab.yaml:5:42: export.vm.config.hostname: a host name is letters, digits, `-`, `_` and `.`, at most 253 of them
+    lab.yaml:5:76: export.vm.config.hostfwd.web.guestport: found the text "http", expected a whole number from 0 to 65535
+    lab.yaml:8:25: export.vm2.config.disk_size: `1Q` is not a size: unknown unit `q`; expected a size such as 512M, 20G or 1.5GiB
+    lab.yaml:8:64: export.vm2.config.default_partitions.OVMF_VARS.fd: variables without their firmware: set `OVMF_CODE.fd` as well
+    lab.yaml:8:81: export.vm2.config.username: a user name is letters, digits, `-`, `_` and `.`, at most 32, no `-` first
+    lab.yaml:11:14: export.vm3.config.default_partition: unknown field; did you mean `default_partitions`?
+    exit code 1
+    "#);
 }
 
 #[test]
