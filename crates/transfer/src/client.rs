@@ -10,16 +10,18 @@ use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_util::sync::CancellationToken;
 
 use crate::http::Piece;
 use crate::url::Url;
@@ -27,8 +29,8 @@ use crate::url::Url;
 const MAX_REDIRECTS: usize = 10;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-/// A server may think for longer about what it was sent.
-const STORE_LIMIT: Duration = Duration::from_secs(300);
+/// A server that is asked whether it wants an upload has so long to redirect it; then the upload begins.
+const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -39,7 +41,7 @@ pub(super) struct Headers(HeaderMap);
 impl Headers {
     pub(super) fn new(given: &[(String, String)]) -> Result<Self> {
         // These are the connection's business, and ours.
-        const OURS: [&str; 4] = ["host", "connection", "content-length", "transfer-encoding"];
+        const OURS: [&str; 5] = ["host", "connection", "content-length", "transfer-encoding", "expect"];
         let mut headers = HeaderMap::new();
         for (name, value) in given {
             let parsed = name.parse::<HeaderName>().ok().zip(value.parse::<HeaderValue>().ok());
@@ -72,50 +74,156 @@ impl Headers {
 }
 
 /// What the URL holds; redirects are followed.
-pub(super) async fn get(mut url: Url, mut headers: Headers) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+pub(super) async fn get(url: Url, headers: Headers) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+    let mut way = Way { url, headers };
     for _ in 0..=MAX_REDIRECTS {
-        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let sent = tokio::time::timeout(ANSWER_LIMIT, send(Method::GET, &url, &headers, body));
-        let response = sent.await.unwrap_or_else(|_| Err(late("answer", ANSWER_LIMIT)))?;
+        let asked = async {
+            let request =
+                way.request(Method::GET, Empty::new().map_err(|never| match never {}).boxed_unsync())?;
+            let (mut sender, driving) = open(&way.url).await?;
+            Ok(sender.send_request(request).await.map_err(broken)?.map(|body| (body, driving)))
+        };
+        let response = tokio::time::timeout(ANSWER_LIMIT, asked).await;
+        let response = response.unwrap_or_else(|_| Err(late("answer", ANSWER_LIMIT)))?;
         match response.status() {
             StatusCode::OK => return Ok(chunks(response)),
-            StatusCode::MOVED_PERMANENTLY
+            status if redirects(status) => way = way.follow(response.headers())?,
+            status => return Err(refused(&way.url, status)),
+        }
+    }
+    Err(way.endless())
+}
+
+/// Sends the pieces, up to the one that says that it was the last; `length` bytes, where that is given.
+///
+/// Redirects are followed that come before anything was sent: the server is asked first.
+pub(super) async fn put(
+    url: Url,
+    headers: Headers,
+    length: Option<u64>,
+    pieces: mpsc::Receiver<Piece>,
+) -> Result<()> {
+    let mut way = Way { url, headers };
+    let pieces = Arc::new(Mutex::new(pieces));
+    for _ in 0..=MAX_REDIRECTS {
+        let begin = CancellationToken::new();
+        let mut request = way.request(Method::PUT, upload_body(pieces.clone(), length, begin.clone()))?;
+        request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+        if let Some(length) = length {
+            request.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        let wanted = begin.clone();
+        hyper::ext::on_informational(&mut request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                wanted.cancel();
+            }
+        });
+        let (mut sender, _driving) = open(&way.url).await?;
+        let answer = sender.send_request(request);
+        tokio::pin!(answer);
+        let response = tokio::select! {
+            response = &mut answer => response,
+            () = tokio::time::sleep(CONTINUE_LIMIT) => {
+                // Many servers do not know the question: they wait for what is sent.
+                begin.cancel();
+                answer.await
+            }
+        };
+        let response = response.map_err(broken)?;
+        match response.status() {
+            status if status.is_success() => {
+                // With a length, the end mark was not asked for.
+                return match pieces.lock().await.try_recv() {
+                    Ok(Piece::Data(_)) => Err(Error::data_loss(format!(
+                        "{} answers {status} before it had everything",
+                        way.url
+                    ))),
+                    _ => Ok(()),
+                };
+            }
+            status if redirects(status) && !begin.is_cancelled() => way = way.follow(response.headers())?,
+            status => return Err(refused(&way.url, status)),
+        }
+    }
+    Err(way.endless())
+}
+
+/// The body of an upload, which is not touched before `begin`.
+fn upload_body(
+    pieces: Arc<Mutex<mpsc::Receiver<Piece>>>,
+    length: Option<u64>,
+    begin: CancellationToken,
+) -> Body {
+    let frames = stream::unfold(Some(length), move |state| {
+        let (pieces, begin) = (pieces.clone(), begin.clone());
+        async move {
+            let left = state?;
+            begin.cancelled().await;
+            let failed = |message: &str| Some((Err(io::Error::other(message.to_owned())), None));
+            match (pieces.lock().await.recv().await, left) {
+                (Some(Piece::Data(data)), None) => Some((Ok(Frame::data(data)), Some(None))),
+                (Some(Piece::Data(data)), Some(left)) => match left.checked_sub(data.len() as u64) {
+                    Some(left) => Some((Ok(Frame::data(data)), Some(Some(left)))),
+                    None => failed("the image is larger than the content-length of the presigned request"),
+                },
+                (Some(Piece::End), None | Some(0)) => None,
+                (Some(Piece::End), Some(_)) => {
+                    failed("the image is smaller than the content-length of the presigned request")
+                }
+                (None, _) => failed("the dump broke off"),
+            }
+        }
+    });
+    StreamBody::new(frames).boxed_unsync()
+}
+
+/// Where a request goes, and with which headers: redirects change both.
+struct Way {
+    url: Url,
+    headers: Headers,
+}
+
+impl Way {
+    fn request(&self, method: Method, body: Body) -> Result<Request<Body>> {
+        let url = &self.url;
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() =
+            url.target.parse().map_err(|_| Error::invalid_argument(format!("{url} is not usable")))?;
+        *request.headers_mut() = self.headers.0.clone();
+        let host = HeaderValue::try_from(url.authority());
+        let host = host.map_err(|_| Error::invalid_argument(format!("the host of {url} is not usable")))?;
+        request.headers_mut().insert(HOST, host);
+        request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static("jumpstarter"));
+        Ok(request)
+    }
+
+    fn follow(self, answered: &HeaderMap) -> Result<Self> {
+        let Self { url, mut headers } = self;
+        let location = answered.get(LOCATION).and_then(|location| location.to_str().ok());
+        let location =
+            location.ok_or_else(|| Error::unavailable(format!("{url} redirects without saying where to")))?;
+        let next = url.join(location).with_context(|| format!("following the redirect of {url}"))?;
+        if !next.same_origin(&url) {
+            headers = headers.for_strangers();
+        }
+        Ok(Self { url: next, headers })
+    }
+
+    fn endless(&self) -> Error {
+        Error::unavailable(format!("{} redirects more than {MAX_REDIRECTS} times", self.url))
+    }
+}
+
+fn redirects(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT => {
-                let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-                let location = location.ok_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, format!("{url} redirects without saying where to"))
-                })?;
-                let next = url.join(location).with_context(|| format!("following the redirect of {url}"))?;
-                if !next.same_origin(&url) {
-                    headers = headers.for_strangers();
-                }
-                url = next;
-            }
-            status => return Err(refused(&url, status)),
-        }
-    }
-    Err(Error::unavailable(format!("{url} redirects more than {MAX_REDIRECTS} times")))
-}
-
-/// Sends the pieces, up to the one that says that it was the last.
-pub(super) async fn put(url: Url, headers: Headers, pieces: mpsc::Receiver<Piece>) -> Result<()> {
-    let frames = stream::unfold(Some(pieces), |pieces| async {
-        let mut pieces = pieces?;
-        match pieces.recv().await {
-            Some(Piece::Data(data)) => Some((Ok(Frame::data(data)), Some(pieces))),
-            Some(Piece::End) => None,
-            None => Some((Err(io::Error::other("the dump broke off")), None)),
-        }
-    });
-    let body = StreamBody::new(frames).boxed_unsync();
-    let response = send(Method::PUT, &url, &headers, body).await?;
-    match response.status() {
-        status if status.is_success() => Ok(()),
-        status => Err(refused(&url, status)),
-    }
+            | StatusCode::PERMANENT_REDIRECT
+    )
 }
 
 fn late(what: &str, limit: Duration) -> Error {
@@ -159,38 +267,18 @@ impl Drop for Driving {
     }
 }
 
-async fn send(
-    method: Method,
-    url: &Url,
-    headers: &Headers,
-    body: Body,
-) -> Result<Response<(Incoming, Driving)>> {
+/// A connection for one request.
+async fn open(url: &Url) -> Result<(SendRequest<Body>, Driving)> {
     let connecting = tokio::time::timeout(CONNECT_LIMIT, connect(url));
     let connection = connecting.await.unwrap_or_else(|_| Err(late("accept a connection", CONNECT_LIMIT)))?;
-    let (mut sender, connection) =
+    let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(broken)?;
     let driving = Driving(tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection for an image ended");
         }
     }));
-    let uploading = method == Method::PUT;
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() =
-        url.target.parse().map_err(|_| Error::invalid_argument(format!("{url} is not usable")))?;
-    *request.headers_mut() = headers.0.clone();
-    let host = HeaderValue::try_from(url.authority());
-    let host = host.map_err(|_| Error::invalid_argument(format!("the host of {url} is not usable")))?;
-    request.headers_mut().insert(HOST, host);
-    request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static("jumpstarter"));
-    let answer = sender.send_request(request);
-    let response = match uploading {
-        // The time of the upload itself is the dumping driver's; a server that hangs is seen by its silence.
-        true => answer.await,
-        false => tokio::time::timeout(STORE_LIMIT, answer).await.map_err(|_| late("answer", STORE_LIMIT))?,
-    };
-    Ok(response.map_err(broken)?.map(|body| (body, driving)))
+    Ok((sender, driving))
 }
 
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}

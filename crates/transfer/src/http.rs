@@ -14,11 +14,14 @@ use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 use tokio_util::sync::PollSender;
 
 use crate::client::{self, Headers};
 use crate::url::Url;
 
+/// A server may think for so long about what it was sent.
+const STORE_LIMIT: Duration = Duration::from_secs(300);
 /// The largest piece of an upload.
 const MAX_PIECE: usize = 256 * 1024;
 
@@ -52,14 +55,30 @@ pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSou
 
 /// An image that is sent while it is written; it is whole once the shutdown succeeds. Call it inside a runtime.
 ///
+/// A `content-length` among the request's headers says how large the image is: storage services mostly want to know.
+/// A server that takes nothing for `stall_limit`, or does not answer for five minutes once it has everything, is given
+/// up with `DeadlineExceeded`.
+///
 /// # Errors
 /// As [`download`]'s.
-pub fn upload(request: ImageRequest) -> Result<BoxWriter> {
+pub fn upload(request: ImageRequest, stall_limit: Duration) -> Result<BoxWriter> {
     let (url, headers) = prepare(&request)?;
+    let length = content_length(&request)?;
     let (sender, receiver) = mpsc::channel(4);
-    let doing = format!("uploading to {url}");
-    let sending = tokio::spawn(async move { client::put(url, headers, receiver).await.context(doing) });
-    Ok(Box::pin(Upload { sender: PollSender::new(sender), sending: Aborting(sending), ended: false }))
+    let name = url.to_string();
+    let doing = format!("uploading to {name}");
+    let sending =
+        tokio::spawn(async move { client::put(url, headers, length, receiver).await.context(doing) });
+    let (sender, sending) = (PollSender::new(sender), Aborting(sending));
+    Ok(Box::pin(Upload { sender, sending, ended: false, name, stall_limit, patience: None }))
+}
+
+fn content_length(request: &ImageRequest) -> Result<Option<u64>> {
+    let mut given = request.headers().iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = given.next().map(|(_, length)| length.trim().parse());
+    length
+        .transpose()
+        .map_err(|_| Error::invalid_argument("the content-length of the presigned request is no number"))
 }
 
 /// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken for a whole one.
@@ -81,9 +100,33 @@ struct Upload {
     sender: PollSender<Piece>,
     sending: Aborting,
     ended: bool,
+    /// The server's, for messages.
+    name: String,
+    stall_limit: Duration,
+    /// The end of the wait that is under way.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Upload {
+    /// Waits no longer than `limit` for what is pending.
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: Duration,
+        polled: Poll<io::Result<T>>,
+        what: &str,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.patience = None;
+            return polled;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(patience.as_mut().poll(cx));
+        self.sending.0.abort();
+        let message = format!("uploading to {}: the server {what} for {} s", self.name, limit.as_secs());
+        Poll::Ready(Err(Error::deadline_exceeded(message).into()))
+    }
+
     /// Why the server takes nothing more.
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = ready!(self.sending.0.poll_unpin(cx));
@@ -92,13 +135,16 @@ impl Upload {
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(self.sender.poll_reserve(cx)) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(_) => {
-                ready!(self.poll_outcome(cx))?;
-                Poll::Ready(Err(Error::data_loss("the server answered before it had everything").into()))
+        let room = match self.sender.poll_reserve(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => {
+                let answered =
+                    |()| Err(Error::data_loss("the server answered before it had everything").into());
+                self.poll_outcome(cx).map(|outcome| outcome.and_then(answered))
             }
-        }
+        };
+        self.in_time(cx, self.stall_limit, room, "took nothing")
     }
 }
 
@@ -121,6 +167,7 @@ impl AsyncWrite for Upload {
             self.sender.send_item(Piece::End).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
             self.ended = true;
         }
-        self.poll_outcome(cx)
+        let outcome = self.poll_outcome(cx);
+        self.in_time(cx, STORE_LIMIT, outcome, "did not answer")
     }
 }

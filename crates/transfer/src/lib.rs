@@ -22,6 +22,6 @@ const STALL_LIMIT: Duration = Duration::from_secs(120);
 
 inventory::submit! { SupportEntry(ImageSupport {
     download: |request| download(request, STALL_LIMIT),
-    upload,
+    upload: |request| upload(request, STALL_LIMIT),
     encode,
 }) }
