@@ -5,18 +5,53 @@ use tonic::{Code, Status};
 
 /// What separates the hint in a status' message.
 const HINT: &str = "\nhint: ";
-/// Statuses travel in headers, which are bounded.
-const MAX_MESSAGE: usize = 4096;
+/// What a message may take in its header, where some characters take three bytes: clients accept 8 KiB of headers.
+const MAX_ENCODED: usize = 6 * 1024;
+/// Of which a hint may take so much.
+const MAX_HINT: usize = 2 * 1024;
 
-/// The status for an error: its kind as the code, its chain and hint as the message.
+/// The status for an error: its kind as the code, its chain and hint as the message, cut where it is too long.
 pub fn to_status(error: &Error) -> Status {
-    let mut message = error.report();
-    if message.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
-    }
+    let report = error.report();
+    let message = match report.split_once(HINT) {
+        _ if encoded_length(&report) <= MAX_ENCODED => report,
+        Some((message, hint)) => {
+            let hint = cut(hint, MAX_HINT);
+            format!("{}{HINT}{hint}", cut(message, MAX_ENCODED - encoded_length(&hint) - 3 * HINT.len()))
+        }
+        None => cut(&report, MAX_ENCODED),
+    };
     Status::new(to_code(error.kind()), message)
+}
+
+/// How many bytes a character takes in a header: all that could be percent-encoded counts as if it were.
+fn encoded(character: char) -> usize {
+    match character.is_ascii_alphanumeric() || "-_.,:;/()[]'=+*".contains(character) {
+        true => 1,
+        false => 3 * character.len_utf8(),
+    }
+}
+
+fn encoded_length(text: &str) -> usize {
+    text.chars().map(encoded).sum()
+}
+
+/// The text, and where it takes more than that, its beginning with an ellipsis.
+fn cut(text: &str, limit: usize) -> String {
+    if encoded_length(text) <= limit {
+        return text.to_owned();
+    }
+    let mut left = limit.saturating_sub(encoded('…'));
+    let fits = |character: &char| match left.checked_sub(encoded(*character)) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let mut kept: String = text.chars().take_while(fits).collect();
+    kept.push('…');
+    kept
 }
 
 /// The error for a status, with its hint apart.
@@ -83,8 +118,24 @@ mod tests {
     }
 
     #[test]
-    fn endless_messages_are_cut_at_a_character() {
-        let status = to_status(&Error::internal("ü".repeat(MAX_MESSAGE)));
-        assert!(status.message().len() <= MAX_MESSAGE + '…'.len_utf8());
+    fn endless_messages_fit_into_a_header() {
+        for text in ["a", "ü", "%", " ", "\n", "\u{1f980}", "a b%ü", "\0"] {
+            for hint in ["", "try again", &"ö ".repeat(5000)] {
+                let mut error = Error::internal(text.repeat(10_000));
+                if !hint.is_empty() {
+                    error = error.with_hint(hint);
+                }
+                let status = to_status(&error);
+                let mut headers = tonic::metadata::MetadataMap::new().into_headers();
+                status.add_header(&mut headers).unwrap();
+                let length = headers["grpc-message"].len();
+                assert!(length <= MAX_ENCODED, "{length} bytes of {text:?}");
+                assert!(length > MAX_ENCODED / 4, "{length} bytes of {text:?} are few");
+                assert!(status.message().contains('…') && from_status(&status).report().contains('…'));
+                assert!(hint.len() > 100 || status.message().ends_with(hint), "the hint is whole");
+            }
+        }
+        let short = "ü".repeat(100);
+        assert_eq!(to_status(&Error::internal(short.clone())).message(), short);
     }
 }
