@@ -49,7 +49,7 @@ impl Session {
                 Ok(Argument::Sink(self.0.resources.take(&uuid, node.id())?.into_sink()))
             }
             Reference::PresignedRequest(request) => {
-                let upload = jumpstarter_transfer::upload(request.prepare("PUT")?)?;
+                let upload = jumpstarter_transfer::upload(request.prepare("PUT")?, self.0.options.stall_limit)?;
                 Ok(Argument::Sink(ImageSink::writer(upload)))
             }
         }
