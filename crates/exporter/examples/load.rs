@@ -27,6 +27,7 @@ use tonic::{Request, Response, Streaming};
 const USAGE: &str = "usage: load ADDRESS calls COUNT FLIGHT: calls a second, so many in flight
        load ADDRESS echo BYTES: bytes a second there and back, in frames of 64 KiB
        load ADDRESS flash BYTES [ENCODING FILE]: bytes a second, decoded; BYTES is the decoded size of the file
+       load ADDRESS hold echo|console|flash|dump: does it without end, and says `0.0` once it is well under way
        load - decode BYTES ENCODING FILE: bytes a second of the decoder alone, from memory";
 /// Bytes in one message.
 const FRAME: usize = 64 * 1024;
@@ -48,6 +49,7 @@ async fn main() {
         [address, "flash", bytes, encoding, file] => {
             flash(address, number(bytes), Some((encoding, Path::new(file)))).await
         }
+        [address, "hold", what] => hold(address, what).await,
         [_, "decode", bytes, encoding, file] => decode(number(bytes), encoding, Path::new(file)).await,
         _ => panic!("{USAGE}"),
     };
@@ -177,6 +179,68 @@ async fn flash(address: &str, bytes: usize, encoded: Option<(&str, &Path)>) -> f
     sending.await.unwrap();
     drop(answer);
     figure
+}
+
+/// Is in the middle of it until it is killed.
+async fn hold(address: &str, what: &str) -> f64 {
+    const UNDER_WAY: usize = 1 << 20;
+    let exporter = Exporter::connect(address).await;
+    let say = || {
+        println!("0.0");
+        std::io::Write::flush(&mut std::io::stdout()).unwrap();
+    };
+    let (driver, request) = match what {
+        "echo" | "console" => (what, serde_json::json!({"kind": "driver", "method": "connect"})),
+        _ => ("flasher", serde_json::json!({"kind": "resource"})),
+    };
+    let mut request = request;
+    request["uuid"] = exporter.uuid(driver).into();
+    let uuid = exporter.uuid(driver);
+    let (sender, answer) = exporter.open(request).await;
+    let resource =
+        answer.metadata().get("resource").map(|text| serde_json::from_slice(text.as_bytes()).unwrap());
+    let mut receiver = answer.into_inner();
+    let call = |method: &str| {
+        let args = vec![jumpstarter_protocol::encode_value(resource.as_ref().unwrap()).unwrap()];
+        let request = DriverCallRequest { uuid: uuid.clone(), method: method.into(), args };
+        let mut client = ExporterServiceClient::new(exporter.channel.clone());
+        async move { client.driver_call(request).await.unwrap() }
+    };
+    match what {
+        "flash" => {
+            let sending = async {
+                for (number, payload) in full(usize::MAX).enumerate() {
+                    if number == UNDER_WAY / FRAME {
+                        say();
+                        std::future::pending::<()>().await;
+                    }
+                    let data = StreamRequest { payload, frame_type: FrameType::Data.into() };
+                    sender.send(data).await.unwrap();
+                }
+            };
+            tokio::join!(call("flash"), sending);
+        }
+        "dump" => {
+            let receiving = async {
+                assert!(receiver.message().await.unwrap().is_some(), "something is dumped");
+                say();
+                std::future::pending::<()>().await;
+            };
+            tokio::join!(call("dump"), receiving);
+        }
+        _ => {
+            let _sending = tokio::spawn(send(sender, full(usize::MAX)));
+            let mut received = 0;
+            loop {
+                received += receiver.message().await.unwrap().unwrap().payload.len();
+                if received >= UNDER_WAY {
+                    say();
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+    unreachable!("it is killed")
 }
 
 async fn decode(bytes: usize, encoding: &str, file: &Path) -> f64 {

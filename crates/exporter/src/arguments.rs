@@ -1,8 +1,11 @@
 //! Arguments as they arrive: values, and where a method takes an image, the resource that a value describes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::interface::ParameterKind;
+use jumpstarter_driver_core::image::Progress;
+use jumpstarter_driver_core::interface::{MethodDescriptor, ParameterKind};
 use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
 use serde_json::Value;
 
@@ -10,8 +13,13 @@ use crate::Session;
 use crate::resource::Reference;
 
 impl Session {
-    pub(crate) fn arguments(&self, node: &Node, method: &str, values: Vec<Value>) -> Result<Arguments> {
-        let descriptor = node.interfaces().iter().find_map(|interface| interface.method(method));
+    pub(crate) fn arguments(
+        &self,
+        node: &Node,
+        method: &str,
+        descriptor: Option<&MethodDescriptor>,
+        values: Vec<Value>,
+    ) -> Result<Arguments> {
         let parameters = descriptor.map_or(&[][..], |descriptor| descriptor.parameters);
         let kinds = parameters.iter().map(|parameter| (parameter.kind, parameter.name));
         let kinds = kinds.chain(std::iter::repeat((ParameterKind::Value, "")));
@@ -38,7 +46,9 @@ impl Session {
             }
             Reference::PresignedRequest(request) => {
                 let request = request.prepare("GET")?;
-                jumpstarter_transfer::download(request, self.0.options.stall_limit).map(Argument::Source)
+                let source = jumpstarter_transfer::download(request, self.0.options.stall_limit)?;
+                let metrics = self.0.metrics.clone();
+                Ok(Argument::Source(source.with_observer(counting(move |bytes| metrics.received(bytes)))))
             }
         }
     }
@@ -49,10 +59,22 @@ impl Session {
                 Ok(Argument::Sink(self.0.resources.take(&uuid, node.id())?.into_sink()))
             }
             Reference::PresignedRequest(request) => {
-                let upload = jumpstarter_transfer::upload(request.prepare("PUT")?, self.0.options.stall_limit)?;
-                Ok(Argument::Sink(ImageSink::writer(upload)))
+                let upload =
+                    jumpstarter_transfer::upload(request.prepare("PUT")?, self.0.options.stall_limit)?;
+                let metrics = self.0.metrics.clone();
+                let sink = ImageSink::writer(upload);
+                Ok(Argument::Sink(sink.with_observer(counting(move |bytes| metrics.sent(bytes)))))
             }
         }
+    }
+}
+
+/// Counts the bytes of a transfer, which tells how many there were so far.
+fn counting(count: impl Fn(usize) + Send + Sync + 'static) -> impl Fn(Progress) + Send + Sync + 'static {
+    let counted = AtomicU64::new(0);
+    move |progress| {
+        let before = counted.fetch_max(progress.transferred_bytes, Ordering::Relaxed);
+        count(usize::try_from(progress.transferred_bytes.saturating_sub(before)).unwrap_or(usize::MAX));
     }
 }
 

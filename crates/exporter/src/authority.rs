@@ -9,6 +9,8 @@
 mod frames;
 mod hpack;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -29,6 +31,11 @@ pub(crate) struct AuthorityAdapter<T> {
 impl<T> AuthorityAdapter<T> {
     pub(crate) fn new(inner: T) -> Self {
         Self { inner, frames: Frames::default() }
+    }
+
+    /// Whether the client has said that it speaks HTTP/2, or something else.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.frames.has_begun()
     }
 }
 
@@ -70,10 +77,4 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for AuthorityAdapter<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
-}
-
-impl<T> tonic::transport::server::Connected for AuthorityAdapter<T> {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }

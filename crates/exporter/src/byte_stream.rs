@@ -2,23 +2,23 @@
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_core::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use jumpstarter_driver_core::image::Encoding;
-use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, Result, ResultExt};
-use jumpstarter_protocol::v1::{FrameType, StreamRequest, StreamResponse};
+use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result};
+use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::driver_stream::DriverStream;
 use crate::resource::{Incoming, Outgoing, Registered};
-use crate::{Session, from_status, to_status};
+use crate::{Session, to_status};
 
 /// The metadata key in which a client says what it connects to, and in which a resource is told.
 const REQUEST: &str = "request";
@@ -56,11 +56,11 @@ impl Request {
 /// What goes back to the client.
 pub(crate) type Response = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
 
-fn data(payload: Bytes) -> StreamResponse {
+pub(crate) fn data(payload: Bytes) -> StreamResponse {
     StreamResponse { payload, frame_type: FrameType::Data as i32 }
 }
 
-fn goaway() -> StreamResponse {
+pub(crate) fn goaway() -> StreamResponse {
     StreamResponse { payload: Bytes::new(), frame_type: FrameType::Goaway as i32 }
 }
 
@@ -73,13 +73,7 @@ pub(crate) fn driver(
     incoming: Incoming,
     ends_when_sent: bool,
 ) -> Response {
-    let connect = async move {
-        let (reader, writer) = channel.await?.split();
-        Ok((reader, pump(incoming, writer, ends_when_sent).boxed()))
-    };
-    let state = State::Connecting(connect.boxed());
-    let stream = DriverStream { state, sending: None, ends_when_sent };
-    until_shutdown(stream, session)
+    until_shutdown(DriverStream::new(session, channel, incoming, ends_when_sent), session)
 }
 
 /// Counts a stream, and ends it with `Unavailable` on shutdown.
@@ -107,118 +101,10 @@ fn until_shutdown(
     }))
 }
 
-enum State {
-    Connecting(BoxFuture<'static, Result<(ChannelReader, BoxFuture<'static, Result<()>>)>>),
-    Receiving(ChannelReader),
-    /// The driver has said everything.
-    Silent,
-    Ended,
-}
-
-/// Both directions of a channel, driven by whoever polls for frames.
-struct DriverStream {
-    /// From the driver to the client.
-    state: State,
-    /// From the client to the driver, until it ended.
-    sending: Option<BoxFuture<'static, Result<()>>>,
-    ends_when_sent: bool,
-}
-
-impl Stream for DriverStream {
-    type Item = Result<StreamResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if let State::Connecting(connect) = &mut this.state {
-            match std::task::ready!(connect.as_mut().poll(cx)) {
-                Ok((reader, sending)) => {
-                    this.state = State::Receiving(reader);
-                    this.sending = Some(sending);
-                }
-                Err(error) => {
-                    this.state = State::Ended;
-                    return Poll::Ready(Some(Err(to_status(&error))));
-                }
-            }
-        }
-        if let Some(sending) = &mut this.sending
-            && let Poll::Ready(outcome) = sending.as_mut().poll(cx)
-        {
-            this.sending = None;
-            if let Err(error) = outcome {
-                this.state = State::Ended;
-                return Poll::Ready(Some(Err(to_status(&error))));
-            }
-            if this.ends_when_sent && matches!(this.state, State::Receiving(_) | State::Silent) {
-                this.state = State::Ended;
-                return Poll::Ready(Some(Ok(goaway())));
-            }
-        }
-        if let State::Receiving(reader) = &mut this.state
-            && let Poll::Ready(frame) = reader.poll_next_unpin(cx)
-        {
-            return Poll::Ready(Some(match frame {
-                Some(Ok(payload)) => Ok(data(payload)),
-                Some(Err(error)) => {
-                    this.state = State::Ended;
-                    this.sending = None;
-                    Err(to_status(&Error::from(error).context("receiving from the driver's connection")))
-                }
-                // The end is still to come: that of sending.
-                None if this.ends_when_sent && this.sending.is_some() => {
-                    this.state = State::Silent;
-                    return Poll::Pending;
-                }
-                None => {
-                    this.state = State::Ended;
-                    Ok(goaway())
-                }
-            }));
-        }
-        match (&this.state, &this.sending) {
-            (State::Ended, None) => Poll::Ready(None),
-            _ => Poll::Pending,
-        }
-    }
-}
-
-/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only,
-/// unless `all` of it must arrive.
-async fn pump(mut incoming: Incoming, mut writer: ChannelWriter, all: bool) -> Result<()> {
-    while let Some(frame) = incoming.next().await {
-        let frame: StreamRequest =
-            frame.map_err(|status| from_status(&status)).context("receiving from the client")?;
-        match frame.frame_type() {
-            FrameType::Data => {
-                if let Err(error) = writer.send(frame.payload).await {
-                    if all {
-                        return Err(error.context("passing on what was sent"));
-                    }
-                    tracing::debug!(error = %error.report(), "the driver's connection takes nothing more");
-                    return Ok(());
-                }
-            }
-            FrameType::Goaway => break,
-            FrameType::RstStream => {
-                return Err(Error::new(
-                    jumpstarter_driver_core::ErrorKind::Aborted,
-                    "the client reset the stream",
-                ));
-            }
-            FrameType::Ping => {}
-        }
-    }
-    if let Err(error) = writer.finish().await {
-        if all {
-            return Err(error);
-        }
-        tracing::debug!(error = %error.report(), "the driver's connection broke before its end");
-    }
-    Ok(())
-}
-
 /// How far a resource's stream is.
 enum Resource {
+    /// Nothing was sent yet, and until that instant a call may take the resource over.
+    Waiting(mpsc::Receiver<Outgoing>, Registered, Instant),
     Open(mpsc::Receiver<Outgoing>, Registered),
     /// Everything was sent: the client ends its direction, too.
     Ending(Incoming),
@@ -234,19 +120,23 @@ pub(crate) fn resource(
     registered: Registered,
     outgoing: mpsc::Receiver<Outgoing>,
 ) -> Response {
-    let frames = futures_util::stream::unfold(Resource::Open(outgoing, registered), |state| async move {
-        match state {
-            Resource::Open(mut outgoing, registered) => match outgoing.recv().await {
-                Some(Outgoing::Data(payload)) => {
-                    Some((Ok(data(payload)), Resource::Open(outgoing, registered)))
+    let limit = session.0.options.stall_limit;
+    let waiting = Resource::Waiting(outgoing, registered, Instant::now() + limit);
+    let frames = futures_util::stream::unfold(waiting, move |state| async move {
+        let (mut outgoing, registered) = match state {
+            Resource::Open(outgoing, registered) => (outgoing, registered),
+            Resource::Waiting(mut outgoing, registered, until) => {
+                tokio::select! {
+                    first = outgoing.recv() => return after(first, outgoing, registered),
+                    () = tokio::time::sleep_until(until) => {}
                 }
-                Some(Outgoing::End(incoming)) => Some((Ok(goaway()), Resource::Ending(incoming))),
-                None if registered.dumping.load(Ordering::Relaxed) => {
-                    let status = Status::aborted("the image was not dumped to its end");
-                    Some((Err(status), Resource::Ended))
+                if registered.give_up() {
+                    let message = format!("no call named the resource within {} s", limit.as_secs());
+                    let error = Error::new(ErrorKind::DeadlineExceeded, message);
+                    return Some((Err(to_status(&error)), Resource::Ended));
                 }
-                None => None,
-            },
+                (outgoing, registered)
+            }
             Resource::Ending(mut incoming) => {
                 // A Python client whose end mark meets a finished call forgets what it received last.
                 let end = async {
@@ -258,10 +148,27 @@ pub(crate) fn resource(
                 };
                 // A client that never ends its direction waits for nothing more either.
                 drop(tokio::time::timeout(END_LIMIT, end).await);
-                None
+                return None;
             }
-            Resource::Ended => None,
-        }
+            Resource::Ended => return None,
+        };
+        after(outgoing.recv().await, outgoing, registered)
     });
     until_shutdown(frames, session)
+}
+
+/// What the client is sent when the driver has written, or will write no more; and what comes next.
+fn after(
+    written: Option<Outgoing>,
+    outgoing: mpsc::Receiver<Outgoing>,
+    registered: Registered,
+) -> Option<(Result<StreamResponse, Status>, Resource)> {
+    match written {
+        Some(Outgoing::Data(payload)) => Some((Ok(data(payload)), Resource::Open(outgoing, registered))),
+        Some(Outgoing::End(incoming)) => Some((Ok(goaway()), Resource::Ending(incoming))),
+        None if registered.dumping.load(Ordering::Relaxed) => {
+            Some((Err(Status::aborted("the image was not dumped to its end")), Resource::Ended))
+        }
+        None => None,
+    }
 }

@@ -7,33 +7,52 @@ use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::arguments::Arguments;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::interface::{MethodKind, Reply};
-use jumpstarter_driver_core::{Channel, Error, Result, ValueStream};
+use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ValueStream};
+use jumpstarter_protocol::{Value as Wire, decode_value, encode_value};
 use serde_json::Value;
 use tracing::Instrument;
 
 use crate::Session;
 
 impl Session {
-    /// Calls a method. A driver that panics makes the call fail with `Internal`; a shutdown with `Unavailable`.
-    async fn invoke(
+    /// Counts a call, and logs why it failed; also one that never reached a driver.
+    async fn counted<T>(
         &self,
-        node: &Node,
-        method: &str,
-        kind: MethodKind,
-        arguments: Arguments,
-    ) -> Result<Reply> {
+        driver: &str,
+        operation: &str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         self.0.metrics.called();
-        let outcome = self.attempt(node, method, kind, arguments).await;
-        outcome.inspect_err(|error| self.0.metrics.failed(error.kind()))
+        call.await.inspect_err(|error| self.failed(driver, operation, error))
     }
 
-    async fn attempt(
-        &self,
-        node: &Node,
-        method: &str,
-        kind: MethodKind,
-        arguments: Arguments,
-    ) -> Result<Reply> {
+    /// Counts and logs a failure.
+    pub(crate) fn failed(&self, driver: &str, operation: &str, error: &Error) {
+        self.0.metrics.failed(error.kind());
+        if self.0.shutdown.is_cancelled() {
+            return;
+        }
+        let _call = tracing::info_span!("call", driver, operation).entered();
+        let kind = error.kind();
+        match kind {
+            // What is wrong with the arguments may quote them: that is for their sender alone.
+            ErrorKind::InvalidArgument => tracing::warn!(?kind, "a call failed"),
+            _ => tracing::warn!(?kind, error = error.report(), "a call failed"),
+        }
+    }
+
+    /// Runs what a client asked of drivers: a panic is `Internal`, a shutdown `Unavailable`.
+    async fn guarded<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let call = AssertUnwindSafe(call).catch_unwind();
+        tokio::select! {
+            outcome = call => outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+            () = self.0.shutdown.cancelled() => Err(Self::shutting_down()),
+        }
+    }
+
+    /// The arguments of a call that is allowed. The resources that they name are taken over only then, and only by a
+    /// method that exists: what is refused can be called again.
+    fn admit(&self, node: &Node, method: &str, kind: MethodKind, arguments: Vec<Wire>) -> Result<Arguments> {
         if self.0.shutdown.is_cancelled() {
             return Err(Self::shutting_down());
         }
@@ -42,44 +61,103 @@ impl Session {
             let message = format!("the exporter takes no calls in its state {}", state.status.as_str_name());
             return Err(Error::failed_precondition(message));
         }
-        let span = tracing::info_span!("call", driver = node.path(), operation = method);
-        let call = AssertUnwindSafe(node.caller().invoke(method, kind, arguments)).catch_unwind();
-        tokio::select! {
-            reply = call.instrument(span) => reply.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
-            () = self.0.shutdown.cancelled() => Err(Self::shutting_down()),
+        let descriptor = node.interfaces().iter().find_map(|interface| interface.method(method));
+        match descriptor {
+            Some(descriptor) if descriptor.kind != kind => Ok(Arguments::new()),
+            // The driver's answer says which methods there are.
+            None if node.interfaces_known() => Ok(Arguments::new()),
+            descriptor => self.arguments(node, method, descriptor, decode(arguments)?),
         }
     }
 
-    pub(crate) async fn call(&self, uuid: &str, method: &str, arguments: Vec<Value>) -> Result<Value> {
-        let node = self.node(uuid)?;
-        let arguments = self.arguments(node, method, arguments)?;
-        self.invoke(node, method, MethodKind::Unary, arguments).await?.into_value()
+    async fn invoke(
+        &self,
+        node: &Node,
+        method: &str,
+        kind: MethodKind,
+        arguments: Vec<Wire>,
+    ) -> Result<Reply> {
+        let arguments = self.admit(node, method, kind, arguments)?;
+        let span = tracing::info_span!("call", driver = node.path(), operation = method);
+        self.guarded(node.caller().invoke(method, kind, arguments).instrument(span)).await
     }
 
+    /// Calls a method.
+    pub(crate) async fn call(&self, uuid: &str, method: &str, arguments: Vec<Wire>) -> Result<Option<Wire>> {
+        let call = async {
+            let node = self.node(uuid)?;
+            let value = self.invoke(node, method, MethodKind::Unary, arguments).await?.into_value()?;
+            encode(&value)
+        };
+        self.counted(self.path_of(uuid), method, call).await
+    }
+
+    /// Calls a method that answers with a stream of values.
     pub(crate) async fn stream(
         &self,
         uuid: &str,
         method: &str,
-        arguments: Vec<Value>,
-    ) -> Result<ValueStream<Value>> {
-        let node = self.node(uuid)?;
-        let arguments = self.arguments(node, method, arguments)?;
-        let values = self.invoke(node, method, MethodKind::Stream, arguments).await?.into_stream()?;
+        arguments: Vec<Wire>,
+    ) -> Result<ValueStream<Option<Wire>>> {
+        let call = async {
+            let node = self.node(uuid)?;
+            self.invoke(node, method, MethodKind::Stream, arguments).await?.into_stream()
+        };
+        let path = self.path_of(uuid);
+        let values = self.counted(path, method, call).await?;
         let guarded = AssertUnwindSafe(values)
             .catch_unwind()
-            .map(|item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+            .map(|item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))))
+            .map(|item| item.and_then(|value| encode(&value)));
         let shutdown = self.0.shutdown.clone().cancelled_owned();
         let last = futures_util::stream::once(shutdown.map(|()| Err(Self::shutting_down())));
         // Whichever comes first: the values' end, or the shutdown as the last item.
         let ended = guarded.map(Some).chain(futures_util::stream::iter([None]));
         let merged = futures_util::stream::select(ended, last.map(Some));
-        Ok(until_end(merged).boxed())
+        let (session, path, method) = (self.clone(), path.to_owned(), method.to_owned());
+        let noted = move |item: &Result<_>| {
+            if let Err(error) = item {
+                session.failed(&path, &method, error);
+            }
+        };
+        Ok(until_end(merged).inspect(noted).boxed())
     }
 
+    /// Opens a channel.
     pub(crate) async fn connect(&self, uuid: &str, method: &str) -> Result<Channel> {
-        let node = self.node(uuid)?;
-        self.invoke(node, method, MethodKind::Channel, Arguments::new()).await?.into_channel()
+        let call = async {
+            let node = self.node(uuid)?;
+            self.invoke(node, method, MethodKind::Channel, Vec::new()).await?.into_channel()
+        };
+        self.counted(self.path_of(uuid), method, call).await
     }
+
+    /// Resets every driver.
+    pub(crate) async fn reset(&self) -> Result<()> {
+        self.counted("", "reset", self.guarded(self.device().reset())).await
+    }
+
+    /// Closes every driver. One that panics does not take the exporter along.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let closed = AssertUnwindSafe(self.device().close()).catch_unwind().await;
+        closed.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    }
+
+    /// The path of the driver with that id, for the log.
+    fn path_of(&self, uuid: &str) -> &str {
+        self.node(uuid).map_or("", Node::path)
+    }
+}
+
+fn decode(arguments: Vec<Wire>) -> Result<Vec<Value>> {
+    let values = arguments.into_iter().map(decode_value).collect::<std::result::Result<_, _>>();
+    values.map_err(|error| Error::invalid_argument("the arguments cannot be read").with_source(error))
+}
+
+fn encode(value: &Value) -> Result<Option<Wire>> {
+    encode_value(value)
+        .map(Some)
+        .map_err(|error| Error::internal("the answer cannot be sent").with_source(error))
 }
 
 /// The items until `None` or an error, the error included.
@@ -95,7 +173,7 @@ fn until_end<T: Send + 'static>(
         .fuse()
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jumpstarter_driver_core::config::Hook;
+use jumpstarter_driver_core::config::{Hook, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_supervise::{Command, Sink, StopPlan};
 
@@ -26,6 +26,15 @@ impl When {
         match self {
             Self::Before => "beforeLease",
             Self::After => "afterLease",
+        }
+    }
+
+    /// Logs a failure as the hook's own, which clients show also where they leave out the exporter's log.
+    pub(crate) fn warn(self, error: &Error, on_failure: OnFailure) {
+        let error = error.report();
+        match self {
+            Self::Before => tracing::warn!(target: BEFORE, error, ?on_failure, "a hook failed"),
+            Self::After => tracing::warn!(target: AFTER, error, ?on_failure, "a hook failed"),
         }
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use jumpstarter_driver_core::config::{Hook, Hooks, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::v1::ExporterStatus;
+use tokio_util::sync::CancellationToken;
 
 use crate::Session;
 use crate::hooks::{self, When};
+use crate::state::READY;
 
 /// What clients of the Python packages know a warning in a state by.
 const WARNING: &str = "[HOOK_WARNING] ";
@@ -36,56 +38,80 @@ impl<'a> Lease<'a> {
         if hooks.before_lease.is_some() {
             session.state().set(ExporterStatus::BeforeLeaseHook, "Running the beforeLease hook");
         }
-        Self { session, hooks, host, begun: false }
+        // Without a hook before, there is nothing to wait for.
+        Self { session, hooks, host, begun: hooks.before_lease.is_none() }
     }
 
-    /// Begins a lease and, whenever a client ends its session, the next one. Cancelling ends a hook that runs.
+    /// Begins a lease and, whenever a client ends its session, the next one, until `closing`: then it runs the hook after,
+    /// if a lease has begun, and answers. Dropping the future ends a hook that runs.
     ///
     /// # Errors
-    /// That of a hook whose failure ends the exporter.
-    pub(crate) async fn serve(&mut self) -> Result<()> {
+    /// That of a hook whose failure ends the exporter; clients have had the time to see it.
+    pub(crate) async fn serve(&mut self, closing: &CancellationToken) -> Result<()> {
         loop {
-            self.begin().await?;
-            self.session.ended().await;
-            if self.hooks.after_lease.is_some() {
-                self.finish().await?;
-                self.session.state().set(ExporterStatus::Available, "");
-                tokio::time::sleep(BETWEEN).await;
+            let begun = tokio::select! {
+                biased;
+                // A hook before that runs is ended: it has begun nothing.
+                () = closing.cancelled() => return self.finish().await,
+                begun = self.begin() => begun,
+            };
+            if let Err(error) = begun {
+                linger(closing).await;
+                return Err(error);
             }
+            tokio::select! {
+                () = self.session.ended() => {}
+                () = closing.cancelled() => {}
+            }
+            let finished = self.finish().await;
+            linger(closing).await;
+            finished?;
+            self.session.forget_end();
         }
     }
 
     /// The hook before, after which drivers may be called.
+    ///
+    /// # Errors
+    /// That of a hook whose failure ends the exporter. With any other failure that forbids to go on, the state says so.
     pub(crate) async fn begin(&mut self) -> Result<()> {
-        let Some(hook) = &self.hooks.before_lease else {
-            self.begun = true;
-            if self.session.state().get().status != ExporterStatus::LeaseReady {
-                self.session.state().set(ExporterStatus::LeaseReady, "");
-            }
-            return Ok(());
+        let outcome = match &self.hooks.before_lease {
+            Some(hook) => self.run(hook, When::Before).await?,
+            None => None,
         };
-        let outcome = self.run(hook, When::Before).await?;
-        match outcome {
-            None => self.session.state().set(ExporterStatus::LeaseReady, ""),
-            Some((OnFailure::Warn, error)) => {
-                let message = format!("{WARNING}{error:#}");
-                self.session.state().set(ExporterStatus::LeaseReady, message);
-            }
+        let message = match outcome {
+            None => READY.to_owned(),
+            Some((OnFailure::Warn, error)) => format!("{WARNING}beforeLease hook warning: {error:#}"),
             Some(_) => return Ok(()),
+        };
+        let state = self.session.state().get();
+        if (state.status, &state.message) != (ExporterStatus::LeaseReady, &message) {
+            self.session.state().set(ExporterStatus::LeaseReady, message);
         }
         self.begun = true;
         Ok(())
     }
 
-    /// The hook after, if a lease has begun.
+    /// The hook after, if a lease has begun. Whatever came of it can be seen in the state.
+    ///
+    /// # Errors
+    /// That of a hook whose failure ends the exporter.
     pub(crate) async fn finish(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.begun) {
-            return Ok(());
-        }
-        match &self.hooks.after_lease {
-            Some(hook) => self.run(hook, When::After).await.map(drop),
-            None => Ok(()),
-        }
+        let outcome = match &self.hooks.after_lease {
+            Some(hook) if self.begun => {
+                self.begun = false;
+                self.run(hook, When::After).await?
+            }
+            _ => None,
+        };
+        self.begun = false;
+        let message = match outcome {
+            None => "Available for new lease".to_owned(),
+            Some((OnFailure::Warn, error)) => format!("{WARNING}afterLease hook warning: {error:#}"),
+            Some(_) => return Ok(()),
+        };
+        self.session.state().set(ExporterStatus::Available, message);
+        Ok(())
     }
 
     /// Runs a hook; a failure is answered with what it means, unless it means the exporter's end.
@@ -95,19 +121,30 @@ impl<'a> Lease<'a> {
             When::Before => (ExporterStatus::BeforeLeaseHook, ExporterStatus::BeforeLeaseHookFailed),
             When::After => (ExporterStatus::AfterLeaseHook, ExporterStatus::AfterLeaseHookFailed),
         };
+        let name = when.name();
         if state.get().status != running {
-            state.set(running, format!("Running the {} hook", when.name()));
+            state.set(running, format!("Running the {name} hook"));
         }
         let Err(error) = hooks::run(hook, when, self.host).await else { return Ok(None) };
-        tracing::warn!(error = %error.report(), on_failure = ?hook.on_failure, "a hook failed");
+        when.warn(&error, hook.on_failure);
         match hook.on_failure {
             OnFailure::Warn => {}
-            OnFailure::EndLease => state.set(failed, format!("{error:#}")),
+            OnFailure::EndLease => {
+                state.set(failed, format!("{name} hook failed (on_failure=endLease): {error:#}"));
+            }
             OnFailure::Exit => {
-                state.set(failed, format!("{error:#}"));
+                state.set(failed, format!("{name} hook failed (on_failure=exit, shutting down): {error:#}"));
                 return Err(error);
             }
         }
         Ok(Some((hook.on_failure, error)))
+    }
+}
+
+/// Lets clients see how a lease ended: they ask a few times in this while.
+async fn linger(closing: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(BETWEEN) => {}
+        () = closing.cancelled() => {}
     }
 }

@@ -1,12 +1,23 @@
 //! Where clients connect: Unix sockets that only their owner may use, and TCP.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A connection on which nothing came for so long is probed, in such intervals, and closed after so many without answer.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 6;
+/// One on which something was sent is closed when it was not acknowledged for so long.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_LIMIT_MILLISECONDS: u32 = 90_000;
 
 /// A place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +71,7 @@ pub(crate) enum Socket {
 /// A connection of either kind.
 pub(crate) enum Accepted {
     Unix(UnixStream),
-    Tcp(TcpStream),
+    Tcp(TcpStream, IpAddr),
 }
 
 impl Listener {
@@ -93,12 +104,27 @@ impl Listener {
         match &self.socket {
             Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
             Socket::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(stream))
+                let (stream, address) = listener.accept().await?;
+                if let Err(error) = prepare(&stream) {
+                    // It has been reset already: reading from it will tell.
+                    tracing::debug!(%error, "a connection's options could not be set");
+                }
+                Ok(Accepted::Tcp(stream, address.ip()))
             }
         }
     }
+}
+
+/// Small answers leave at once, and a peer that has vanished (its power, its network) is noticed within a minute or two.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_LIMIT_MILLISECONDS)?;
+    Ok(())
 }
 
 /// Whether the path is free, or holds a socket that nobody listens at any more.
@@ -176,6 +202,21 @@ mod tests {
         std::fs::write(&path, "mine").unwrap();
         Listener::bind(&Address::Unix(path.clone())).await.unwrap_err();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn vanished_peers_are_noticed() {
+        let listener = Listener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).await.unwrap();
+        let Address::Tcp(address) = listener.address() else { unreachable!("it was bound to TCP") };
+        let (accepted, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        let (Ok(Accepted::Tcp(stream, peer)), Ok(_client)) = (accepted, client) else {
+            panic!("not connected")
+        };
+        assert!(peer.is_loopback() && stream.nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_IDLE);
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNACKNOWLEDGED_LIMIT_MILLISECONDS);
     }
 
     #[test]

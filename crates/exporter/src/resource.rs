@@ -22,11 +22,13 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
+use crate::connection::Standing;
 use crate::presigned::Presigned;
 use crate::{from_status, id};
 
-/// Streams that were opened and not used yet; a client has one or two at a time.
-const MAX_WAITING: usize = 256;
+/// Streams that were opened and not used yet: of one connection, which has one or two at a time, and of all.
+const MAX_WAITING_OF_ONE: usize = 32;
+const MAX_WAITING: usize = 4096;
 /// The largest frame that is sent: well below what clients accept.
 const MAX_FRAME: usize = 256 * 1024;
 
@@ -55,6 +57,7 @@ pub(crate) struct Waiting {
     incoming: Incoming,
     outgoing: mpsc::Sender<Outgoing>,
     dumping: Arc<AtomicBool>,
+    _counted: Counted,
 }
 
 /// The streams that wait for their calls, by id.
@@ -78,10 +81,45 @@ pub(crate) struct Registered {
     resources: Arc<Resources>,
 }
 
+impl Registered {
+    /// Forgets the resource, if it still waits for its call.
+    pub(crate) fn give_up(&self) -> bool {
+        self.resources.lock().remove(&self.id).is_some()
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.resources.lock().remove(&self.id);
+        self.give_up();
     }
+}
+
+/// Counts a waiting resource for its connection.
+struct Counted(Arc<Standing>);
+
+impl Counted {
+    fn of(standing: &Arc<Standing>) -> Result<Self> {
+        let count = standing.waiting_resources.fetch_add(1, Ordering::Relaxed);
+        let counted = Self(standing.clone());
+        if count >= MAX_WAITING_OF_ONE {
+            return Err(too_many(MAX_WAITING_OF_ONE, "of this connection"));
+        }
+        Ok(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.waiting_resources.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn too_many(count: usize, whose: &str) -> Error {
+    Error::new(
+        ErrorKind::ResourceExhausted,
+        format!("{count} resources {whose} wait for their calls already"),
+    )
+    .with_hint("end the streams whose resources are not used")
 }
 
 impl Resources {
@@ -95,18 +133,19 @@ impl Resources {
         driver: usize,
         encoding: Option<Encoding>,
         incoming: Incoming,
+        standing: &Arc<Standing>,
     ) -> Result<(Registered, mpsc::Receiver<Outgoing>)> {
+        let counted = Counted::of(standing)?;
         let (outgoing, receiver) = mpsc::channel(4);
         let id = id::random()?;
         let dumping = Arc::new(AtomicBool::new(false));
         let mut waiting = self.lock();
         if waiting.len() >= MAX_WAITING {
-            let message = format!("{MAX_WAITING} resources wait for their calls already");
-            return Err(Error::new(ErrorKind::ResourceExhausted, message)
-                .with_hint("end the streams whose resources are not used"));
+            return Err(too_many(MAX_WAITING, "of all clients"));
         }
-        waiting
-            .insert(id.clone(), Waiting { driver, encoding, incoming, outgoing, dumping: dumping.clone() });
+        let kept =
+            Waiting { driver, encoding, incoming, outgoing, dumping: dumping.clone(), _counted: counted };
+        waiting.insert(id.clone(), kept);
         drop(waiting);
         Ok((Registered { id, dumping, resources: self.clone() }, receiver))
     }

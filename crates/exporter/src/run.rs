@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result, ResultExt, Secret};
@@ -14,14 +15,18 @@ use tokio_util::sync::CancellationToken;
 use crate::lease::{self, Lease};
 use crate::metrics::MetricsListener;
 use crate::notify::notify;
-use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptions, serve};
+use crate::serve::{Door, Stop, serve_behind};
+use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptions};
 
 /// Calls that run have so long to end after they were told to.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
-/// Devices have so long to close: virtual machines shut down in it.
+/// Devices have so long to close. What closing means is each driver's: a power switch may go off, a virtual machine is
+/// switched off, or shuts down where it is configured to.
 const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 /// And so long after a second signal.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
+/// Connections that are cut off end in far less.
+const CUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// What `jmp run` serves, and where.
 #[derive(Debug)]
@@ -69,24 +74,46 @@ impl RunOptions {
         }
     }
 
-    fn access(&self, address: &Address) -> Access {
-        match address {
-            // The socket's mode protects it; clients send no passphrase there.
-            Address::Unix(_) => Access::default(),
-            Address::Tcp(_) => Access { tls: self.tls.clone(), passphrase: self.passphrase.clone() },
+    /// Who may enter over TCP; the TLS files are read now.
+    fn door(&self) -> Result<Door> {
+        Access { tls: self.tls.clone(), passphrase: self.passphrase.clone() }.prepare()
+    }
+
+    /// Says so when everybody who reaches the port may do everything.
+    fn warn_of_strangers(&self) {
+        let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some());
+        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp(_)));
+        if tcp && !certificates && self.passphrase.is_none() {
+            tracing::warn!(
+                "whoever reaches the TCP port may use the device: there is neither --passphrase nor --tls-client-ca"
+            );
         }
+        if tcp && self.insecure && self.passphrase.is_some() {
+            tracing::warn!("without TLS the passphrase can be read on its way");
+        }
+    }
+
+    /// How long the end may take after a signal.
+    fn end_limit(&self) -> Duration {
+        let hook = self.config.settings.hooks.after_lease.as_ref();
+        hook.map_or(Duration::ZERO, |hook| hook.timeout.as_duration()) + CALLS_GRACE + CUT_LIMIT + CLOSE_LIMIT
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then runs the afterLease hook (for its own timeout at most), ends the calls (5 s) and
-/// closes the device (60 s). A second signal hurries: it ends the hook, cuts off the calls, and the device has 3 s.
+/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT, which ends it in order: no connection is accepted any more, a
+/// beforeLease hook that runs is ended, the afterLease hook runs to its end (or its timeout) while clients that are
+/// connected can follow it, calls are told to end (5 s), and the device closes (60 s). A second signal hurries: it ends
+/// the hook, cuts the calls off at once, and leaves the device 3 s.
 ///
 /// `ready` is called with the addresses once all of them accept connections.
 ///
 /// # Errors
-/// What [`RunOptions::check`] says, what opening the device or listening failed with, and what closing failed with.
+/// What [`RunOptions::check`] says, what reading the TLS files, opening the device or listening failed with, that of a
+/// hook whose failure ends the exporter, and what closing failed with. `Cancelled` for a signal while the device is
+/// opened: nothing was served then. After any other signal an end in order is `Ok`.
 pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
     options.check()?;
+    let door = options.door()?;
     let mut signals = Signals::new()?;
     let session = tokio::select! {
         session = open(&options.config, &options.logs) => session?,
@@ -94,7 +121,8 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<(
             return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
         }
     };
-    let outcome = serve_until_signal(&options, &session, &mut signals, ready).await;
+    options.warn_of_strangers();
+    let outcome = serve_until_signal(&options, door, &session, &mut signals, ready).await;
     let closed = close(&session, &mut signals).await;
     outcome.and(closed)
 }
@@ -112,75 +140,96 @@ pub(crate) async fn open(config: &ExporterConfig, logs: &LogHub) -> Result<Sessi
 /// Serves, goes through leases, and ends the calls again.
 async fn serve_until_signal(
     options: &RunOptions,
+    door: Door,
     session: &Session,
     signals: &mut Signals,
     ready: impl FnOnce(&[Address]) -> Result<()>,
 ) -> Result<()> {
-    let mut servers = Servers::new(session);
-    for address in &options.listen {
-        let listener = Listener::bind(address).await?;
-        servers.start(listener, |address| options.access(address));
-    }
     let hooks = &options.config.settings.hooks;
     PrivateSocket::sweep();
     let private = lease::has_hooks(hooks).then(PrivateSocket::new).transpose()?;
-    if let Some(private) = &private {
-        let address = Address::Unix(private.path().to_owned());
-        servers.start(Listener::bind(&address).await?, |_| Access::default());
-    }
     let host = private.as_ref().map_or(Path::new(""), PrivateSocket::path);
+    // Before anybody can ask: the state says that a hook comes first.
     let mut lease = Lease::new(session, hooks, host);
+    session.0.leased.store(true, Ordering::Relaxed);
+    let mut servers = Servers::new(session);
+    for address in &options.listen {
+        let door = match address {
+            // The socket's mode protects it; clients send no passphrase there.
+            Address::Unix(_) => Door::default(),
+            Address::Tcp(_) => door.clone(),
+        };
+        servers.start(Listener::bind(address).await?, door);
+    }
+    if let Some(private) = &private {
+        servers.start_for_hooks(Listener::bind(&Address::Unix(private.path().to_owned())).await?);
+    }
     if let Some(address) = options.metrics {
         let listener = MetricsListener::bind(address).await?;
         servers.show(listener);
     }
     ready(&servers.addresses[..options.listen.len()])?;
     notify("READY=1");
-    let mut ended = tokio::select! {
+    let closing = CancellationToken::new();
+    let leases = lease.serve(&closing);
+    tokio::pin!(leases);
+    let mut failed = None;
+    let ended = tokio::select! {
+        ended = &mut leases => Some(ended),
         name = signals.next() => {
             tracing::info!(signal = name, "shutting down");
-            Ok(())
+            None
         }
-        failed = servers.failed() => Err(failed),
-        ended = lease.serve() => ended,
+        error = servers.failed() => {
+            tracing::error!(error = error.report(), "shutting down: a listener failed");
+            failed = Some(error);
+            None
+        }
     };
-    notify("STOPPING=1");
-    if ended.is_ok() {
-        ended = tokio::select! {
-            ended = lease.finish() => ended,
-            () = signals.hurry("the afterLease hook is ended") => Ok(()),
-        };
-    }
-    tokio::select! {
-        () = servers.stop() => {}
-        () = signals.hurry("calls are cut off") => {}
-    }
-    ended
+    notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", options.end_limit().as_micros()));
+    servers.stop_accepting();
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            closing.cancel();
+            tokio::select! {
+                ended = &mut leases => ended,
+                () = signals.hurry("the afterLease hook is ended") => Ok(()),
+            }
+        }
+    };
+    servers.stop(signals).await;
+    failed.map_or(ended, Err)
 }
 
 /// The listeners of a session, each served by a task.
 pub(crate) struct Servers {
     session: Session,
     pub(crate) addresses: Vec<Address>,
-    stop: CancellationToken,
+    stop: Stop,
     tasks: JoinSet<Result<()>>,
 }
 
 impl Servers {
     pub(crate) fn new(session: &Session) -> Self {
         let (addresses, tasks) = (Vec::new(), JoinSet::new());
-        Self { session: session.clone(), addresses, stop: CancellationToken::new(), tasks }
+        Self { session: session.clone(), addresses, stop: Stop::default(), tasks }
     }
 
-    pub(crate) fn start(&mut self, listener: Listener, access: impl FnOnce(&Address) -> Access) {
-        let access = access(listener.address());
+    pub(crate) fn start(&mut self, listener: Listener, door: Door) {
         self.addresses.push(listener.address().clone());
-        self.tasks.spawn(serve(self.session.clone(), listener, access, self.stop.clone()));
+        self.tasks.spawn(serve_behind(self.session.clone(), listener, door, self.stop.clone()));
+    }
+
+    /// For hooks, which connect until everything is over.
+    pub(crate) fn start_for_hooks(&mut self, listener: Listener) {
+        let stop = Stop { accepting: self.stop.serving.clone(), ..self.stop.clone() };
+        self.tasks.spawn(serve_behind(self.session.clone(), listener, Door::default(), stop));
     }
 
     /// Shows metrics, until the others stop.
     fn show(&mut self, listener: MetricsListener) {
-        let (session, stop) = (self.session.clone(), self.stop.clone());
+        let (session, stop) = (self.session.clone(), self.stop.serving.clone());
         self.tasks.spawn(async move {
             let shown = listener.serve(session.0.metrics.clone(), session.device().clone());
             tokio::select! {
@@ -201,20 +250,31 @@ impl Servers {
         }
     }
 
-    /// Accepts nothing more, ends the calls, and waits for their ends; cancelling cuts them off.
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
+    /// Takes no new clients; those that are connected are served on.
+    pub(crate) fn stop_accepting(&self) {
+        self.stop.accepting.cancel();
+    }
+
+    /// Takes no new calls, ends those that run, and waits for their ends; a signal that hurries, now or before, cuts them
+    /// off. Afterwards no connection is left.
+    pub(crate) async fn stop(mut self, signals: &mut Signals) {
+        self.stop_accepting();
+        self.stop.serving.cancel();
         self.session.shut_down();
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                if let Err(error) = flatten(ended) {
-                    tracing::warn!(error = %error.report(), "a listener failed");
+        if !signals.hurried {
+            tokio::select! {
+                () = all_ended(&mut self.tasks) => {}
+                () = tokio::time::sleep(CALLS_GRACE) => {
+                    tracing::warn!("some calls did not end in time: their connections are cut off");
                 }
+                () = signals.hurry("calls are cut off") => {}
             }
-        };
-        if tokio::time::timeout(CALLS_GRACE, all).await.is_err() {
-            tracing::warn!("some calls did not end in time: their connections are closed");
-            self.tasks.shutdown().await;
+        }
+        self.tasks.shutdown().await;
+        let connections = &self.session.0.connections;
+        connections.close();
+        if within(CUT_LIMIT, connections.wait()).await.is_none() {
+            tracing::warn!(connections = connections.len(), "some connections are still open");
         }
     }
 }
@@ -245,13 +305,21 @@ impl PrivateSocket {
     }
 }
 
+async fn all_ended(tasks: &mut JoinSet<Result<()>>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = flatten(ended) {
+            tracing::warn!(error = error.report(), "a listener failed");
+        }
+    }
+}
+
 fn flatten(outcome: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
     outcome.unwrap_or_else(|error| Err(Error::internal("a listener's task ended").with_source(error)))
 }
 
 /// Closes the device, in time.
 pub(crate) async fn close(session: &Session, signals: &mut Signals) -> Result<()> {
-    let closing = session.device().close();
+    let closing = session.close();
     tokio::pin!(closing);
     let late = |limit: Duration| {
         Error::deadline_exceeded(format!("the device did not close within {} s", limit.as_secs()))
@@ -275,14 +343,21 @@ async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+    quit: Signal,
     /// A signal came after the one that ends the exporter.
     hurried: bool,
 }
 
 impl Signals {
     pub(crate) fn new() -> Result<Self> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt, hurried: false })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            hurried: false,
+        })
     }
 
     /// Waits for a signal that hurries, and says what it means.
@@ -296,6 +371,8 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hang_up.recv() => "SIGHUP",
+            _ = self.quit.recv() => "SIGQUIT",
         }
     }
 }

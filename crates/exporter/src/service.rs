@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use jumpstarter_driver_core::{Error, Framing, Result as DriverResult};
+use jumpstarter_driver_core::{Error, Framing};
 use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
 use jumpstarter_protocol::v1::exporter_service_server::ExporterService;
 use jumpstarter_protocol::v1::router_service_server::RouterService;
@@ -11,25 +11,15 @@ use jumpstarter_protocol::v1::{
     GetStatusRequest, GetStatusResponse, LogStreamResponse, ResetRequest, ResetResponse, StreamRequest,
     StreamingDriverCallRequest, StreamingDriverCallResponse,
 };
-use jumpstarter_protocol::{Value as Wire, decode_value, encode_value};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::future::ready;
+use std::sync::atomic::Ordering;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::byte_stream::{self, ACCEPT_ENCODING, RESOURCE};
+use crate::connection::Peer;
 use crate::{Session, to_status};
-
-fn decode(arguments: Vec<Wire>) -> DriverResult<Vec<Value>> {
-    let values = arguments.into_iter().map(decode_value).collect::<Result<_, _>>();
-    values.map_err(|error| Error::invalid_argument("the arguments cannot be read").with_source(error))
-}
-
-fn encode(value: &Value) -> DriverResult<Option<Wire>> {
-    encode_value(value)
-        .map(Some)
-        .map_err(|error| Error::internal("the answer cannot be sent").with_source(error))
-}
 
 #[async_trait]
 impl ExporterService for Session {
@@ -42,11 +32,7 @@ impl ExporterService for Session {
         request: Request<DriverCallRequest>,
     ) -> Result<Response<DriverCallResponse>, Status> {
         let DriverCallRequest { uuid, method, args } = request.into_inner();
-        let answer = async {
-            let value = self.call(&uuid, &method, decode(args)?).await?;
-            encode(&value)
-        };
-        let result = answer.await.map_err(|error| to_status(&error))?;
+        let result = self.call(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(DriverCallResponse { uuid, result }))
     }
 
@@ -57,10 +43,9 @@ impl ExporterService for Session {
         request: Request<StreamingDriverCallRequest>,
     ) -> Result<Response<Self::StreamingDriverCallStream>, Status> {
         let StreamingDriverCallRequest { uuid, method, args } = request.into_inner();
-        let values = async { self.stream(&uuid, &method, decode(args)?).await };
-        let values = values.await.map_err(|error| to_status(&error))?;
+        let values = self.stream(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
         let answers = values.map(move |value| {
-            let result = value.and_then(|value| encode(&value)).map_err(|error| to_status(&error))?;
+            let result = value.map_err(|error| to_status(&error))?;
             Ok(StreamingDriverCallResponse { uuid: uuid.clone(), result })
         });
         Ok(Response::new(answers.boxed()))
@@ -80,7 +65,7 @@ impl ExporterService for Session {
     }
 
     async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
-        self.device().reset().await.map_err(|error| to_status(&error))?;
+        Session::reset(self).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(ResetResponse {}))
     }
 
@@ -98,8 +83,13 @@ impl ExporterService for Session {
         &self,
         _: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
+        let success = self.0.leased.load(Ordering::Relaxed);
+        let message = match success {
+            true => "Session end triggered, afterLease hook running asynchronously",
+            false => "No active lease context",
+        };
         self.0.ended.notify_one();
-        Ok(Response::new(EndSessionResponse { success: true, message: None }))
+        Ok(Response::new(EndSessionResponse { success, message: Some(message.to_owned()) }))
     }
 }
 
@@ -111,9 +101,14 @@ impl RouterService for Session {
         &self,
         request: Request<Streaming<StreamRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let wanted = byte_stream::Request::of(request.metadata()).map_err(|error| to_status(&error))?;
+        let refused = |error: &Error| {
+            self.failed("", "stream", error);
+            to_status(error)
+        };
+        let wanted = byte_stream::Request::of(request.metadata()).map_err(|error| refused(&error))?;
         let asks_framing = request.metadata().contains_key(FRAMING);
         let ends_when_sent = request.metadata().contains_key(ENDS_WHEN_SENT);
+        let standing = request.extensions().get::<Peer>().cloned().unwrap_or_default().standing;
         let metrics = self.0.metrics.clone();
         let count = move |frame: &Result<StreamRequest, Status>| {
             if let Ok(frame) = frame {
@@ -142,8 +137,9 @@ impl RouterService for Session {
                 Ok(Response::new(byte_stream::driver(self, connecting, incoming, false)))
             }
             byte_stream::Request::Resource { uuid, x_jmp_content_encoding: encoding } => {
-                let open = || self.0.resources.register(self.node(&uuid)?.id(), encoding, incoming);
-                let (registered, outgoing) = open().map_err(|error| to_status(&error))?;
+                let open =
+                    || self.0.resources.register(self.node(&uuid)?.id(), encoding, incoming, &standing);
+                let (registered, outgoing) = open().map_err(|error| refused(&error))?;
                 let resource = json!({
                     "kind": "client_stream",
                     "uuid": registered.id,

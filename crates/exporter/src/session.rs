@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::{Device, Error, Result};
-use jumpstarter_protocol::v1::ExporterStatus;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
@@ -54,6 +56,10 @@ pub(crate) struct Shared {
     pub(crate) state: Stateful,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ended: tokio::sync::Notify,
+    /// Somebody waits for the session's end, and goes on to the next lease.
+    pub(crate) leased: AtomicBool,
+    /// The connections that are open.
+    pub(crate) connections: TaskTracker,
     /// Ends every call.
     pub(crate) shutdown: CancellationToken,
 }
@@ -79,8 +85,10 @@ impl Session {
             resources: Arc::new(Resources::default()),
             options,
             metrics: Arc::default(),
-            state: Stateful::new(ExporterStatus::LeaseReady),
+            state: Stateful::ready(),
             ended: tokio::sync::Notify::new(),
+            leased: AtomicBool::new(false),
+            connections: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         })))
     }
@@ -108,6 +116,12 @@ impl Session {
     /// Waits until a client ends the session.
     pub async fn ended(&self) {
         self.0.ended.notified().await;
+    }
+
+    /// Forgets that a client ended the session: it was the one before.
+    pub(crate) fn forget_end(&self) {
+        // The permit that is kept for who waits next.
+        let _consumed = self.0.ended.notified().now_or_never();
     }
 
     pub(crate) fn uuid_of(&self, node: &Node) -> &str {

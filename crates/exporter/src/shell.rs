@@ -7,7 +7,8 @@ use jumpstarter_protocol::v1::ExporterStatus;
 
 use crate::lease::Lease;
 use crate::run::{PrivateSocket, Servers, Signals, close, open};
-use crate::{Access, Address, Listener, LogHub, Session};
+use crate::serve::Door;
+use crate::{Address, Listener, LogHub, Session};
 
 /// A device that is served, as the command finds it.
 #[derive(Clone, Debug)]
@@ -22,8 +23,8 @@ pub struct Served {
 
 /// Opens the device of a file, serves it at a private socket, runs `command` between the lease's hooks, and closes it.
 ///
-/// Until `command` is called and after it has answered, SIGTERM and SIGINT cancel what is under way; while it runs they
-/// are its own business. While it runs, of this process's log only warnings and errors go to standard error, unless
+/// Until `command` is called and after it has answered, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel what is under
+/// way; while it runs they are its own business. While it runs, of this process's log only warnings and errors go to standard error, unless
 /// `logs` says [otherwise](LogHub::show_all). Should the device cease to be served meanwhile, that is logged at once,
 /// and the command goes on.
 ///
@@ -59,9 +60,9 @@ where
     let mut signals = Signals::new()?;
     let private = PrivateSocket::new()?;
     let address = Address::Unix(private.path().to_owned());
-    let mut servers = Servers::new(session);
-    servers.start(Listener::bind(&address).await?, |_| Access::default());
     let mut lease = Lease::new(session, &config.settings.hooks, private.path());
+    let mut servers = Servers::new(session);
+    servers.start(Listener::bind(&address).await?, Door::default());
     let begun = tokio::select! {
         begun = lease.begin() => begun,
         name = signals.next() => Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was prepared"))),
@@ -88,7 +89,7 @@ where
     if let Err(error) = finished {
         outcome = outcome.and(Err(error));
     }
-    servers.stop().await;
+    servers.stop(&mut signals).await;
     outcome
 }
 

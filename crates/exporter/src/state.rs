@@ -3,6 +3,9 @@
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio::sync::watch;
 
+/// The message of an exporter that takes calls, as clients of the Python packages know it.
+pub(crate) const READY: &str = "Ready for commands";
+
 /// A state with what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -17,10 +20,11 @@ pub struct State {
 }
 
 impl State {
-    /// Whether drivers may be called.
+    /// Whether drivers may be called. Between two leases, too: without a controller nobody else can have the device, and
+    /// the exporter in Python refuses nothing then.
     pub fn allows_calls(&self) -> bool {
-        use ExporterStatus::{AfterLeaseHook, BeforeLeaseHook, LeaseReady};
-        matches!(self.status, BeforeLeaseHook | LeaseReady | AfterLeaseHook)
+        use ExporterStatus::{AfterLeaseHook, Available, BeforeLeaseHook, LeaseReady};
+        matches!(self.status, BeforeLeaseHook | LeaseReady | AfterLeaseHook | Available)
     }
 }
 
@@ -29,8 +33,10 @@ impl State {
 pub struct Stateful(watch::Sender<State>);
 
 impl Stateful {
-    pub(crate) fn new(status: ExporterStatus) -> Self {
-        Self(watch::Sender::new(State { status, message: String::new(), version: 0, previous: None }))
+    pub(crate) fn ready() -> Self {
+        let status = ExporterStatus::LeaseReady;
+        let message = READY.to_owned();
+        Self(watch::Sender::new(State { status, message, version: 0, previous: None }))
     }
 
     /// The state now.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_protocol::v1::{DriverCallRequest, ResetRequest, StreamingDriverCallRequest};
+use jumpstarter_protocol::v1::{DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest};
 use serde_json::json;
 use support::{DEADLINE, Served, end, frame, serve_device, serve_file};
 use tonic::Code;
@@ -101,10 +101,45 @@ async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
         assert!(started.elapsed() < DEADLINE, "the resource outlives its stream");
     }
 
+    // A call that is refused before it reaches its driver leaves the resource for the next one.
+    let mut stream = client.resource("flasher", None).await;
+    let resource = stream.resource.clone().unwrap();
+    stream.sender.send(frame("firmware")).await.unwrap();
+    stream.sender.send(end()).await.unwrap();
+    let status = client.call("flasher", "explode", std::slice::from_ref(&resource)).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    served.session.state().set(ExporterStatus::BeforeLeaseHookFailed, "");
+    let status = client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    served.session.state().set(ExporterStatus::LeaseReady, "");
+    client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap();
+    assert_eq!(stream.receive().await.unwrap(), None);
+
     let foreign = client.resource("power", None).await;
     let status = client.call("flasher", "flash", &[foreign.resource.clone().unwrap()]).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     drop((client, foreign, stream));
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn resources_that_no_call_names_are_few_and_do_not_last() {
+    let served = serve_file(FILE).await;
+    let mut client = served.client().await;
+    let mut unused = Vec::new();
+    for _ in 0..32 {
+        unused.push(client.resource("flasher", None).await);
+    }
+    let request = json!({"kind": "resource", "uuid": client.uuid("flasher")}).to_string();
+    let status = client.open(&request).await.err().unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    let mut other = served.client().await;
+    drop(other.resource("flasher", None).await);
+    for mut stream in unused {
+        assert_eq!(stream.receive().await.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+    drop(client.open(&request).await.unwrap());
+    drop((client, other));
     served.shut_down().await;
 }
 
@@ -189,6 +224,71 @@ async fn a_panicking_driver_fails_its_call_only() {
         assert_eq!(values.message().await.unwrap_err().code(), Code::Internal);
         let status = client.connect("").await.receive().await.unwrap_err();
         assert_eq!((status.code(), status.message().contains("fire")), (Code::Internal, true), "{status:?}");
+    }
+    drop(client);
+    served.shut_down().await;
+}
+
+/// A driver whose connections panic: in reading, or in writing.
+struct PanickingConnection {
+    in_reading: bool,
+}
+
+impl Driver for PanickingConnection {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().network(self)
+    }
+}
+
+#[async_trait]
+impl Network for PanickingConnection {
+    async fn connect(&self) -> Result<Channel> {
+        let in_reading = self.in_reading;
+        let reading = futures_util::stream::poll_fn(move |_| match in_reading {
+            true => panic!("a short circuit"),
+            false => std::task::Poll::Pending,
+        });
+        let writing =
+            futures_util::sink::unfold((), |(), _: bytes::Bytes| async { panic!("a short circuit") });
+        Ok(Channel::from_parts(jumpstarter_driver_core::Framing::Bytes, reading, writing))
+    }
+}
+
+#[tokio::test]
+async fn a_panicking_connection_fails_its_stream_only() {
+    for in_reading in [true, false] {
+        let served = serve_device(Device::of_driver(PanickingConnection { in_reading })).await;
+        let mut client = served.client().await;
+        for _ in 0..2 {
+            let mut stream = client.connect("").await;
+            // It may have failed already.
+            drop(stream.sender.send(frame("x")).await);
+            let status = stream.receive().await.unwrap_err();
+            assert_eq!(status.code(), Code::Internal, "{status:?}");
+            assert!(status.message().contains("the driver panicked: a short circuit"), "{status:?}");
+        }
+        drop(client);
+        served.shut_down().await;
+    }
+}
+
+/// A driver that panics when it is reset.
+struct PanickingReset;
+
+#[async_trait]
+impl Driver for PanickingReset {
+    async fn reset(&self) -> Result<()> {
+        panic!("stuck")
+    }
+}
+
+#[tokio::test]
+async fn a_panicking_reset_is_an_error() {
+    let served = serve_device(Device::of_driver(PanickingReset)).await;
+    let mut client = served.client().await;
+    for _ in 0..2 {
+        let status = client.exporter.reset(ResetRequest {}).await.unwrap_err();
+        assert_eq!((status.code(), status.message().contains("stuck")), (Code::Internal, true), "{status:?}");
     }
     drop(client);
     served.shut_down().await;

@@ -45,6 +45,11 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// Whether the preface is over.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self.place, Place::Preface(_))
+    }
+
     /// Passes over the next bytes and rewrites authorities in them.
     pub(super) fn pass(&mut self, data: &mut [u8]) {
         let mut at = 0;

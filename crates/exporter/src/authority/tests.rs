@@ -26,7 +26,7 @@ fn huffman(text: &[u8]) -> Vec<u8> {
     bits.chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect()
 }
 
-fn integer(first: u8, bits: u32, value: usize) -> Vec<u8> {
+pub(super) fn integer(first: u8, bits: u32, value: usize) -> Vec<u8> {
     let full = (1 << bits) - 1;
     if value < full {
         return vec![first | value as u8];
@@ -45,7 +45,7 @@ fn string(text: &[u8], coded: bool) -> Vec<u8> {
     [integer(if coded { 0x80 } else { 0 }, 7, bytes.len()), bytes].concat()
 }
 
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
 }
@@ -138,7 +138,13 @@ fn connection(authority: &[u8], style: &Style) -> Vec<u8> {
 }
 
 /// Yields the bytes in pieces of these sizes, over and over.
-struct Pieces(VecDeque<u8>, Vec<usize>, usize);
+pub(super) struct Pieces(VecDeque<u8>, Vec<usize>, usize);
+
+impl Pieces {
+    pub(super) fn new(bytes: Vec<u8>, sizes: Vec<usize>) -> Self {
+        Self(bytes.into(), sizes, 0)
+    }
+}
 
 impl AsyncRead for Pieces {
     fn poll_read(
@@ -223,10 +229,10 @@ fn split_at_every_byte_and_into_frames_of_every_size() {
 }
 
 /// Numbers that look random and are the same in every run (xorshift64*).
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,31 +35,24 @@ pub async fn serve_file(text: &str) -> Served {
 }
 
 pub async fn serve_device(device: Device) -> Served {
+    serve_guarded(device, Access::default()).await
+}
+
+pub async fn serve_guarded(device: Device, access: Access) -> Served {
     let options = SessionOptions { stall_limit: Duration::from_secs(2), ..SessionOptions::default() };
     let session = Session::new(device, options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let address = Address::Unix(folder.path().join("socket"));
     let listener = Listener::bind(&address).await.unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(session.clone(), listener, Access::default(), stop.clone()));
+    let server = tokio::spawn(serve(session.clone(), listener, access, stop.clone()));
     Served { session, folder, stop, server }
 }
 
 impl Served {
     /// A connection of its own; dropping the client closes it.
     pub async fn client(&self) -> Client {
-        let path = Arc::new(self.folder.path().join("socket"));
-        let endpoint = tonic::transport::Endpoint::from_static("http://exporter");
-        let connect = move |_| {
-            let path = path.clone();
-            async move {
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(UnixStream::connect(&*path).await?))
-            }
-        };
-        let transport = endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap();
-        let mut exporter = ExporterServiceClient::new(transport.clone());
-        let report = exporter.get_report(()).await.unwrap().into_inner();
-        Client { exporter, router: RouterServiceClient::new(transport), report }
+        connect(&self.folder.path().join("socket")).await
     }
 
     pub async fn shut_down(self) {
@@ -67,6 +61,24 @@ impl Served {
         tokio::time::timeout(DEADLINE, self.server).await.unwrap().unwrap().unwrap();
         self.session.device().close().await.unwrap();
     }
+}
+
+/// A connection without a call yet.
+pub async fn transport(socket: &Path) -> Transport {
+    let path = Arc::new(socket.to_owned());
+    let endpoint = tonic::transport::Endpoint::from_static("http://exporter");
+    let connect = move |_| {
+        let path = path.clone();
+        async move { Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(UnixStream::connect(&*path).await?)) }
+    };
+    endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
+}
+
+pub async fn connect(socket: &Path) -> Client {
+    let transport = transport(socket).await;
+    let mut exporter = ExporterServiceClient::new(transport.clone());
+    let report = exporter.get_report(()).await.unwrap().into_inner();
+    Client { exporter, router: RouterServiceClient::new(transport), report }
 }
 
 pub struct Client {

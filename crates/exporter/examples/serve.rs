@@ -1,0 +1,44 @@
+//! `jmp run` at its smallest, with the generic drivers: what the tests start, signal and kill.
+//!
+//! `serve FILE SOCKET` serves the device of an exporter file at a Unix socket, says so, and logs to standard error.
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program for tests: it says when it is ready, or stops"
+)]
+
+use std::process::ExitCode;
+
+use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_exporter::{Address, LogFormat, RunOptions, logs, run};
+
+use jumpstarter_driver_flasher as _;
+use jumpstarter_driver_network as _;
+use jumpstarter_driver_power as _;
+use jumpstarter_driver_serial as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, file, socket] = arguments.as_slice() else { panic!("usage: serve FILE SOCKET") };
+    let options = RunOptions {
+        config: ExporterConfig::load(file).expect("the exporter file is right"),
+        listen: vec![Address::Unix(socket.into())],
+        tls: None,
+        insecure: false,
+        passphrase: None,
+        metrics: None,
+        logs: logs::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log"),
+    };
+    let ready = |_: &[Address]| {
+        println!("ready");
+        Ok(())
+    };
+    match run(options, ready).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = error.report(), "the exporter failed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The stream of a driver's channel: two directions that do not wait for each other.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_core::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt};
+use jumpstarter_protocol::v1::{FrameType, StreamRequest, StreamResponse};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use crate::byte_stream::{data, goaway};
+use crate::call::panicked;
+use crate::resource::Incoming;
+use crate::{Session, from_status, to_status};
+
+/// The driver's direction. The task of the other one holds it too, and drops it on shutdown: a client that does not read
+/// keeps nothing of the driver open.
+type Reader = Arc<Mutex<Option<ChannelReader>>>;
+
+/// From the driver to the client, as frames. The other direction is a task that ends with this.
+pub(crate) struct DriverStream {
+    state: State,
+    /// How the direction from the client to the driver ended, until that is known.
+    sending: Option<oneshot::Receiver<Result<()>>>,
+    task: Option<AbortOnDropHandle<()>>,
+    shutdown: CancellationToken,
+}
+
+enum State {
+    Connecting(BoxFuture<'static, Result<Channel>>, Incoming),
+    Receiving(Reader),
+    Ended,
+}
+
+impl DriverStream {
+    pub(crate) fn new(
+        session: &Session,
+        channel: impl Future<Output = Result<Channel>> + Send + 'static,
+        incoming: Incoming,
+    ) -> Self {
+        let state = State::Connecting(channel.boxed(), incoming);
+        Self { state, sending: None, task: None, shutdown: session.0.shutdown.clone() }
+    }
+
+    /// Starts both directions.
+    fn open(&mut self, channel: Channel, incoming: Incoming) {
+        let (reader, writer) = channel.split();
+        let reader = Arc::new(Mutex::new(Some(reader)));
+        let (sender, receiver) = oneshot::channel();
+        let (held, shutdown) = (reader.clone(), self.shutdown.clone());
+        let task = tokio::spawn(async move {
+            let pump = AssertUnwindSafe(pump(incoming, writer)).catch_unwind();
+            tokio::select! {
+                outcome = pump => {
+                    let outcome = outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+                    // Nobody may be left to be told.
+                    drop(sender.send(outcome));
+                    shutdown.cancelled().await;
+                }
+                () = shutdown.cancelled() => {}
+            }
+            take(&held);
+        });
+        self.state = State::Receiving(reader);
+        self.sending = Some(receiver);
+        self.task = Some(AbortOnDropHandle::new(task));
+    }
+
+    fn fail(&mut self, error: &Error) -> Poll<Option<Result<StreamResponse, Status>>> {
+        self.state = State::Ended;
+        self.sending = None;
+        self.task = None;
+        Poll::Ready(Some(Err(to_status(error))))
+    }
+}
+
+/// Takes the driver's direction out, and drops it.
+fn take(reader: &Reader) {
+    drop(reader.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// The next frame of the driver, whose panic is an error.
+fn poll_reader(reader: &Reader, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(open) = reader.as_mut() else { return Poll::Ready(Err(Session::shutting_down())) };
+    let polled = std::panic::catch_unwind(AssertUnwindSafe(|| open.poll_next_unpin(cx)));
+    match polled {
+        Ok(frame) => frame.map(|frame| frame.transpose().context("receiving from the driver's connection")),
+        Err(panic) => {
+            *reader = None;
+            Poll::Ready(Err(panicked(panic.as_ref())))
+        }
+    }
+}
+
+impl Stream for DriverStream {
+    type Item = Result<StreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let State::Connecting(connect, _) = &mut this.state {
+            let channel = ready!(connect.as_mut().poll(cx));
+            match (channel, std::mem::replace(&mut this.state, State::Ended)) {
+                (Ok(channel), State::Connecting(_, incoming)) => this.open(channel, incoming),
+                (Err(error), _) => return this.fail(&error),
+                (Ok(_), _) => return Poll::Ready(None),
+            }
+        }
+        if let Some(sending) = &mut this.sending
+            && let Poll::Ready(outcome) = sending.poll_unpin(cx)
+        {
+            this.sending = None;
+            // A task that was ended says nothing.
+            if let Ok(Err(error)) = outcome {
+                return this.fail(&error);
+            }
+        }
+        if let State::Receiving(reader) = &this.state
+            && let Poll::Ready(frame) = poll_reader(reader, cx)
+        {
+            return match frame {
+                Ok(Some(payload)) => Poll::Ready(Some(Ok(data(payload)))),
+                Ok(None) => {
+                    this.state = State::Ended;
+                    Poll::Ready(Some(Ok(goaway())))
+                }
+                Err(error) => this.fail(&error),
+            };
+        }
+        match (&this.state, &this.sending) {
+            (State::Ended, None) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only.
+async fn pump(mut incoming: Incoming, mut writer: ChannelWriter) -> Result<()> {
+    while let Some(frame) = incoming.next().await {
+        let frame: StreamRequest =
+            frame.map_err(|status| from_status(&status)).context("receiving from the client")?;
+        match frame.frame_type() {
+            FrameType::Data => {
+                if let Err(error) = writer.send(frame.payload).await {
+                    tracing::debug!(error = %error.report(), "the driver's connection takes nothing more");
+                    return Ok(());
+                }
+            }
+            FrameType::Goaway => break,
+            FrameType::RstStream => {
+                return Err(Error::new(ErrorKind::Aborted, "the client reset the stream"));
+            }
+            FrameType::Ping => {}
+        }
+    }
+    if let Err(error) = writer.finish().await {
+        tracing::debug!(error = %error.report(), "the driver's connection broke before its end");
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Flow control: what is not read holds up itself, and nothing else.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Device, Framing};
+use support::{DEADLINE, end, frame, serve_device, serve_guarded};
+use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
+
+/// Its power works; a connection is what the test makes of it.
+#[derive(Default)]
+struct Board {
+    /// The driver's ends of the connections.
+    far: Arc<Mutex<Vec<Channel>>>,
+    connected: Arc<Notify>,
+    framing: Option<Framing>,
+}
+
+impl Driver for Board {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().power(self).network(self)
+    }
+}
+
+#[async_trait]
+impl Power for Board {
+    async fn on(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn off(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Network for Board {
+    async fn connect(&self) -> Result<Channel> {
+        let (near, far) = Channel::pair(self.framing.unwrap_or(Framing::Bytes));
+        self.far.lock().unwrap().push(far);
+        self.connected.notify_one();
+        Ok(near)
+    }
+}
+
+impl Board {
+    fn parts(&self) -> (Arc<Mutex<Vec<Channel>>>, Arc<Notify>) {
+        (self.far.clone(), self.connected.clone())
+    }
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it ends in time")
+}
+
+#[tokio::test]
+async fn streams_that_nobody_reads_hold_up_no_call() {
+    let board = Board::default();
+    let (far, _) = board.parts();
+    let served = serve_device(Device::of_driver(board)).await;
+    let mut client = served.client().await;
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let stream = client.connect("").await;
+        let sender = stream.sender.clone();
+        let chunk = bytes::Bytes::from(vec![7; 1 << 16]);
+        // Until its own window is full: the driver reads none of it.
+        while tokio::time::timeout(Duration::from_secs(1), sender.send(frame(chunk.clone()))).await.is_ok() {}
+        streams.push(stream);
+        client.call("", "off", &[]).await.unwrap();
+    }
+    assert_eq!(far.lock().unwrap().len(), 8);
+    drop((client, streams));
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_may_write() {
+    let board = Board::default();
+    let (far, connected) = board.parts();
+    let served = serve_device(Device::of_driver(board)).await;
+    let mut client = served.client().await;
+    let stream = client.connect("").await;
+    in_time(connected.notified()).await;
+    let (mut reader, mut writer) = far.lock().unwrap().pop().unwrap().split();
+    // More than fits anywhere between here and there, which the client leaves where it is.
+    let flood = tokio::spawn(async move { while writer.send(vec![1; 1 << 16]).await.is_ok() {} });
+    let sent = 64 << 20;
+    let writing = async {
+        for _ in 0..sent >> 16 {
+            stream.sender.send(frame(vec![2; 1 << 16])).await.unwrap();
+        }
+        stream.sender.send(end()).await.unwrap();
+    };
+    let reading = async {
+        let mut received = 0;
+        while let Some(payload) = reader.receive().await.unwrap() {
+            received += payload.len();
+        }
+        received
+    };
+    let ((), received) = in_time(async { tokio::join!(writing, reading) }).await;
+    assert_eq!(received, sent);
+
+    // Its window is full, so nothing can be told to it; the driver's connection ends all the same.
+    served.session.shut_down();
+    in_time(flood).await.unwrap();
+    drop((client, stream));
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn datagrams_and_empty_frames_arrive_as_they_were_sent() {
+    let board = Board { framing: Some(Framing::Datagrams), ..Board::default() };
+    let (far, connected) = board.parts();
+    let served = serve_device(Device::of_driver(board)).await;
+    let mut client = served.client().await;
+    let mut stream = client.connect("").await;
+    in_time(connected.notified()).await;
+    let mut far = far.lock().unwrap().pop().unwrap();
+    let messages: Vec<Vec<u8>> =
+        [0, 1, 0, 0, 2, 65_507, 300_000, 0, 3].map(|length| vec![length as u8; length]).into();
+    for message in &messages {
+        stream.sender.send(frame(message.clone())).await.unwrap();
+        let arrived = in_time(far.receive()).await.unwrap().unwrap();
+        assert!(arrived == *message, "{} bytes sent, {} arrived", message.len(), arrived.len());
+    }
+    // In one go, too: none is merged with the next.
+    let all = messages.clone();
+    let sending = tokio::spawn(async move {
+        for message in all {
+            far.send(message).await.unwrap();
+        }
+        far
+    });
+    for message in &messages {
+        assert!(stream.receive().await.unwrap().unwrap() == *message, "{} bytes sent", message.len());
+    }
+    let mut far = in_time(sending).await.unwrap();
+    // A half-close: the other direction goes on.
+    stream.sender.send(end()).await.unwrap();
+    assert_eq!(in_time(far.receive()).await.unwrap(), None);
+    far.send("still here").await.unwrap();
+    assert_eq!(stream.receive().await.unwrap().as_deref(), Some(&b"still here"[..]));
+    far.finish().await.unwrap();
+    assert_eq!(stream.receive().await.unwrap(), None);
+    drop((client, stream));
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn dropping_the_server_cuts_every_connection_off() {
+    let board = Board::default();
+    let (far, connected) = board.parts();
+    let served = serve_device(Device::of_driver(board)).await;
+    let mut client = served.client().await;
+    let mut stream = client.connect("").await;
+    in_time(connected.notified()).await;
+    let mut far = far.lock().unwrap().pop().unwrap();
+    served.server.abort();
+    stream.receive().await.unwrap_err();
+    assert_eq!(in_time(far.receive()).await.unwrap(), None, "the driver's connection ended with it");
+    assert!(client.call("", "off", &[]).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_speaks_is_closed() {
+    let served = serve_guarded(Device::of_driver(Board::default()), Default::default()).await;
+    let mut silent = tokio::net::UnixStream::connect(served.folder.path().join("socket")).await.unwrap();
+    let started = tokio::time::Instant::now();
+    let read = silent.read(&mut [0; 64]).await;
+    // The server may have said its part before.
+    drop(read);
+    while silent.read(&mut [0; 64]).await.is_ok_and(|length| length > 0) {}
+    assert!(started.elapsed() <= Duration::from_secs(60));
+    drop(silent);
+    served.shut_down().await;
+}
