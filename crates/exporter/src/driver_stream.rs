@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -13,7 +14,6 @@ use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, Erro
 use jumpstarter_protocol::v1::{FrameType, StreamRequest, StreamResponse};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use crate::byte_stream::{data, goaway};
@@ -25,13 +25,27 @@ use crate::{Session, from_status, to_status};
 /// keeps nothing of the driver open.
 type Reader = Arc<Mutex<Option<ChannelReader>>>;
 
-/// From the driver to the client, as frames. The other direction is a task that ends with this.
+/// From the driver to the client, as frames. The other direction is a task, which ends soon after this.
 pub(crate) struct DriverStream {
     state: State,
     /// How the direction from the client to the driver ended, until that is known.
     sending: Option<oneshot::Receiver<Result<()>>>,
-    task: Option<AbortOnDropHandle<()>>,
+    /// Cancelled when the client is gone.
+    gone: CancellationToken,
     shutdown: CancellationToken,
+}
+
+/// What arrived before its client went has so long to reach the driver: a client that closes right after its last byte
+/// loses none.
+const LAST_LIMIT: Duration = Duration::from_millis(500);
+
+impl Drop for DriverStream {
+    fn drop(&mut self) {
+        if let State::Receiving(reader) = &self.state {
+            take(reader);
+        }
+        self.gone.cancel();
+    }
 }
 
 enum State {
@@ -47,7 +61,8 @@ impl DriverStream {
         incoming: Incoming,
     ) -> Self {
         let state = State::Connecting(channel.boxed(), incoming);
-        Self { state, sending: None, task: None, shutdown: session.0.shutdown.clone() }
+        let (gone, shutdown) = (CancellationToken::new(), session.0.shutdown.clone());
+        Self { state, sending: None, gone, shutdown }
     }
 
     /// Starts both directions.
@@ -55,29 +70,38 @@ impl DriverStream {
         let (reader, writer) = channel.split();
         let reader = Arc::new(Mutex::new(Some(reader)));
         let (sender, receiver) = oneshot::channel();
-        let (held, shutdown) = (reader.clone(), self.shutdown.clone());
-        let task = tokio::spawn(async move {
+        let (held, gone, shutdown) = (reader.clone(), self.gone.clone(), self.shutdown.clone());
+        tokio::spawn(async move {
+            let too_late = async {
+                gone.cancelled().await;
+                tokio::time::sleep(LAST_LIMIT).await;
+            };
             let pump = AssertUnwindSafe(pump(incoming, writer)).catch_unwind();
             tokio::select! {
                 outcome = pump => {
                     let outcome = outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
                     // Nobody may be left to be told.
                     drop(sender.send(outcome));
-                    shutdown.cancelled().await;
+                    tokio::select! {
+                        () = gone.cancelled() => {}
+                        () = shutdown.cancelled() => {}
+                    }
                 }
+                () = too_late => {}
                 () = shutdown.cancelled() => {}
             }
             take(&held);
         });
         self.state = State::Receiving(reader);
         self.sending = Some(receiver);
-        self.task = Some(AbortOnDropHandle::new(task));
     }
 
     fn fail(&mut self, error: &Error) -> Poll<Option<Result<StreamResponse, Status>>> {
-        self.state = State::Ended;
+        if let State::Receiving(reader) = std::mem::replace(&mut self.state, State::Ended) {
+            take(&reader);
+        }
         self.sending = None;
-        self.task = None;
+        self.gone.cancel();
         Poll::Ready(Some(Err(to_status(error))))
     }
 }
