@@ -30,6 +30,8 @@ pub(crate) struct DriverStream {
     state: State,
     /// How the direction from the client to the driver ended, until that is known.
     sending: Option<oneshot::Receiver<Result<()>>>,
+    /// The stream's end says that the driver has taken everything.
+    ends_when_sent: bool,
     /// Cancelled when the client is gone.
     gone: CancellationToken,
     shutdown: CancellationToken,
@@ -51,6 +53,8 @@ impl Drop for DriverStream {
 enum State {
     Connecting(BoxFuture<'static, Result<Channel>>, Incoming),
     Receiving(Reader),
+    /// The driver has said everything.
+    Silent,
     Ended,
 }
 
@@ -59,10 +63,11 @@ impl DriverStream {
         session: &Session,
         channel: impl Future<Output = Result<Channel>> + Send + 'static,
         incoming: Incoming,
+        ends_when_sent: bool,
     ) -> Self {
         let state = State::Connecting(channel.boxed(), incoming);
         let (gone, shutdown) = (CancellationToken::new(), session.0.shutdown.clone());
-        Self { state, sending: None, gone, shutdown }
+        Self { state, sending: None, ends_when_sent, gone, shutdown }
     }
 
     /// Starts both directions.
@@ -70,13 +75,14 @@ impl DriverStream {
         let (reader, writer) = channel.split();
         let reader = Arc::new(Mutex::new(Some(reader)));
         let (sender, receiver) = oneshot::channel();
+        let ends_when_sent = self.ends_when_sent;
         let (held, gone, shutdown) = (reader.clone(), self.gone.clone(), self.shutdown.clone());
         tokio::spawn(async move {
             let too_late = async {
                 gone.cancelled().await;
                 tokio::time::sleep(LAST_LIMIT).await;
             };
-            let pump = AssertUnwindSafe(pump(incoming, writer)).catch_unwind();
+            let pump = AssertUnwindSafe(pump(incoming, writer, ends_when_sent)).catch_unwind();
             tokio::select! {
                 outcome = pump => {
                     let outcome = outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
@@ -94,6 +100,14 @@ impl DriverStream {
         });
         self.state = State::Receiving(reader);
         self.sending = Some(receiver);
+    }
+
+    /// The driver's direction is over.
+    fn end(&mut self) -> Poll<Option<Result<StreamResponse, Status>>> {
+        if let State::Receiving(reader) = std::mem::replace(&mut self.state, State::Ended) {
+            take(&reader);
+        }
+        Poll::Ready(Some(Ok(goaway())))
     }
 
     fn fail(&mut self, error: &Error) -> Poll<Option<Result<StreamResponse, Status>>> {
@@ -146,16 +160,21 @@ impl Stream for DriverStream {
             if let Ok(Err(error)) = outcome {
                 return this.fail(&error);
             }
+            if this.ends_when_sent && matches!(this.state, State::Receiving(_) | State::Silent) {
+                return this.end();
+            }
         }
         if let State::Receiving(reader) = &this.state
             && let Poll::Ready(frame) = poll_reader(reader, cx)
         {
             return match frame {
                 Ok(Some(payload)) => Poll::Ready(Some(Ok(data(payload)))),
-                Ok(None) => {
-                    this.state = State::Ended;
-                    Poll::Ready(Some(Ok(goaway())))
+                // The end is still to come: that of sending.
+                Ok(None) if this.ends_when_sent && this.sending.is_some() => {
+                    this.state = State::Silent;
+                    Poll::Pending
                 }
+                Ok(None) => this.end(),
                 Err(error) => this.fail(&error),
             };
         }
@@ -166,14 +185,18 @@ impl Stream for DriverStream {
     }
 }
 
-/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only.
-async fn pump(mut incoming: Incoming, mut writer: ChannelWriter) -> Result<()> {
+/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only,
+/// unless `all` of it must arrive.
+async fn pump(mut incoming: Incoming, mut writer: ChannelWriter, all: bool) -> Result<()> {
     while let Some(frame) = incoming.next().await {
         let frame: StreamRequest =
             frame.map_err(|status| from_status(&status)).context("receiving from the client")?;
         match frame.frame_type() {
             FrameType::Data => {
                 if let Err(error) = writer.send(frame.payload).await {
+                    if all {
+                        return Err(error.context("passing on what was sent"));
+                    }
                     tracing::debug!(error = %error.report(), "the driver's connection takes nothing more");
                     return Ok(());
                 }
@@ -186,6 +209,9 @@ async fn pump(mut incoming: Incoming, mut writer: ChannelWriter) -> Result<()> {
         }
     }
     if let Err(error) = writer.finish().await {
+        if all {
+            return Err(error);
+        }
         tracing::debug!(error = %error.report(), "the driver's connection broke before its end");
     }
     Ok(())
