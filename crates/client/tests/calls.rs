@@ -52,7 +52,7 @@ async fn calls_streams_and_channels_work_typed_and_untyped() {
     assert_eq!(in_time(echo.receive()).await.unwrap(), None);
 
     let status = in_time(exporter.status()).await.unwrap();
-    assert_eq!((status.state, status.message.as_str()), (ExporterState::Ready, ""));
+    assert_eq!((status.state, status.message.as_str()), (ExporterState::Ready, "Ready for commands"));
     in_time(exporter.wait_ready(support::DEADLINE)).await.unwrap();
     in_time(device.reset()).await.unwrap();
     in_time(device.close()).await.unwrap();
