@@ -38,8 +38,8 @@ pub(crate) struct DriverStream {
 }
 
 /// What arrived before its client went has so long to reach the driver: a client that closes right after its last byte
-/// loses none.
-const LAST_LIMIT: Duration = Duration::from_millis(500);
+/// loses none, though a serial port takes its time. A driver that takes nothing is let go after it.
+const LAST_LIMIT: Duration = Duration::from_secs(5);
 
 impl Drop for DriverStream {
     fn drop(&mut self) {
