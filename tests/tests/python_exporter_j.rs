@@ -144,6 +144,14 @@ async fn python_exporter_and_j_flash_and_dump() {
         lab.j(&["flasher", "flash", "--target", "boot:packed", "--compression", compression]).await;
         lab.j(&["flasher", "dump", "--target", "boot", "back"]).await;
         assert!(std::fs::read(file("back")).unwrap() == image::new(), "{compression}");
+        // What was dumped compressed is whole: flashed, it is the image again.
+        lab.j(&["flasher", "dump", "--compression", compression, "packed"]).await;
+        lab.j(&["flasher", "flash", "--target", "boot:packed", "--compression", compression]).await;
+        lab.j(&["flasher", "dump", "--target", "boot", "back"]).await;
+        assert!(
+            std::fs::read(file("back")).unwrap() == std::fs::read(file("image")).unwrap(),
+            "{compression}"
+        );
     }
     lab.j(&["mux", "host"]).await;
     lab.j(&["mux", "dut"]).await;

@@ -31,15 +31,17 @@ pub enum Address {
 impl FromStr for Address {
     type Err = Error;
 
-    /// Reads `/path`, `./path`, `unix:path`, `host:port` or `[::1]:port`.
+    /// Reads `/path`, `./path`, `unix:path`, `host:port` or `[::1]:port`; also what `jmp run` prints when it is ready,
+    /// `unix:///path` and `tcp://host:port`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
             Error::invalid_argument(format!("`{text}` is not the address of an exporter"))
                 .with_hint("as /path/of/a/socket, ./socket, localhost:8082 or [::1]:8082")
         };
+        let authority = text.strip_prefix("tcp://").unwrap_or(text);
         let path = match text.strip_prefix("unix:") {
             Some(path) => Some(path.strip_prefix("//").unwrap_or(path)),
-            None => text.contains('/').then_some(text),
+            None => authority.contains('/').then_some(text),
         };
         if let Some(path) = path {
             return if path.is_empty() || path.contains("://") {
@@ -48,7 +50,7 @@ impl FromStr for Address {
                 Ok(Self::Unix(path.into()))
             };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = bracketed.unwrap_or(host);
         let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
@@ -81,7 +83,21 @@ mod tests {
         for text in ["unix:///run/s", "unix:/run/s"] {
             assert_eq!(text.parse::<Address>().unwrap(), Address::Unix("/run/s".into()));
         }
-        for wrong in ["", "lab", "lab:", ":80", "::1:80", "lab:0", "lab:99999", "unix:", "http://lab:80"] {
+        let ready = "tcp://[::1]:8082".parse::<Address>().unwrap();
+        assert_eq!(ready, Address::Tcp { host: "::1".to_owned(), port: 8082 });
+        for wrong in [
+            "tcp://lab",
+            "tcp://lab:1/x",
+            "",
+            "lab",
+            "lab:",
+            ":80",
+            "::1:80",
+            "lab:0",
+            "lab:99999",
+            "unix:",
+            "http://lab:80",
+        ] {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }
     }

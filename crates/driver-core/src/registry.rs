@@ -36,7 +36,7 @@ pub struct DriverEntry {
     /// Checks a configuration without opening anything.
     pub check: fn(Value) -> std::result::Result<Vec<ConfigProblem>, Misfit>,
     /// The children that it makes itself with a configuration, as
-    /// [`DriverConfig::children`](crate::DriverConfig::children) tells; none for a configuration that is wrong.
+    /// [`DriverConfig::children`] tells; none for a configuration that is wrong.
     pub children: fn(Value) -> Option<Vec<String>>,
     /// Opens it.
     pub open: OpenDriver,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Arg;
+use jumpstarter_client::ExporterState;
 use serde_json::json;
 
 use super::context::Context;
@@ -83,7 +84,9 @@ async fn status(context: &Context) -> Result<u8> {
     let name = exporter.name();
     let value = json!({"state": state, "message": status.message, "name": name, "address": address});
     let name = name.map_or_else(String::new, |name| format!("{name} "));
-    let message = Some(status.message).filter(|text| !text.is_empty());
+    // Of a ready exporter the message says no more than that.
+    let message =
+        Some(status.message).filter(|text| !text.is_empty() && status.state != ExporterState::Ready);
     let message = message.map_or_else(String::new, |text| format!(": {text}"));
     context.output.answer(&value, format!("{name}at {address}: {state}{message}"))?;
     Ok(SUCCESS)

@@ -293,6 +293,6 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
 async fn status_and_reset() {
     let bench = Bench::everything().await;
     assert_snapshot!(bench.j(&["status"]).await, @"lab at s: ready");
-    assert_snapshot!(bench.j(&["status", "--output", "json"]).await, @r#"{"state":"ready","message":"","name":"lab","address":"s"}"#);
+    assert_snapshot!(bench.j(&["status", "--output", "json"]).await, @r#"{"state":"ready","message":"Ready for commands","name":"lab","address":"s"}"#);
     assert_snapshot!(bench.j(&["reset"]).await, @"");
 }

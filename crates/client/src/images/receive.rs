@@ -27,7 +27,9 @@ pub(super) async fn prepare(
     {
         return Ok((presigned(request, "PUT"), None));
     }
-    let resource = open(caller, encoding, doing).await?;
+    // The exporter in Python (0.9.0) never ends what it compresses: the file would lack its last part, and nobody be told.
+    let asked = encoding.filter(|_| caller.native);
+    let resource = open(caller, asked, doing).await?;
     let sink = if resource.encoded { sink.without_encoding() } else { sink };
     let connection = &caller.connection;
     let patience = Patience {

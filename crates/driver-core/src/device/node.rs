@@ -46,7 +46,7 @@ impl Node {
         &self.path
     }
 
-    /// The position of its parent in [`Device::nodes`]; none for the root.
+    /// The position of its parent in [`Device::nodes`](crate::Device::nodes); none for the root.
     pub fn parent(&self) -> Option<usize> {
         self.parent
     }
