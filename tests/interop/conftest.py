@@ -184,12 +184,21 @@ class Served:
             j = [sys.executable, str(runner), str(self.authority), "jumpstarter_cli.j", "j"]
         return [*j, *map(str, arguments)], inherited | variables
 
-    def j(self, *arguments, **keywords):
+    def j(self, *arguments, input=None):
         """Runs the per-device command line and answers its output."""
         command, variables = self.command(*arguments)
-        done = subprocess.run(command, capture_output=True, env=variables, timeout=120, **keywords)
-        assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
-        return done.stdout.decode()
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes["stdin"] = subprocess.DEVNULL if input is None else subprocess.PIPE
+        process = subprocess.Popen(command, env=variables, **pipes)
+        try:
+            said, errors = process.communicate(input, timeout=40 if SPINS_AT_ITS_END else 120)
+            assert process.returncode == 0, errors.decode() + said.decode()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, errors = process.communicate()
+            # Only in the clean-up that does not end, then: the caller looks whether what was asked for is done.
+            assert SPINS_AT_ITS_END and b"rror" not in errors, errors.decode() + said.decode()
+        return said.decode()
 
     @contextlib.contextmanager
     def j_running(self, *arguments):
