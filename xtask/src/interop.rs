@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         variables.insert("JUMPSTARTER_PYTHON_ENVIRONMENT".into(), environment_folder(libraries[0]).into());
         setup::ensure_cargo_tool("nextest", arguments.policy).await?;
         Run::cargo()
-            .args(["nextest", "run", "-p", "jumpstarter-tests", "-E", "test(/python_exporter/)"])
+            .args(["nextest", "run", "--workspace", "-E", "test(/python_exporter/)"])
             .envs(&variables)
             .deadline(SUITE_LIMIT)
             .show()
