@@ -84,7 +84,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     for grpcio in libraries {
         let python = environment(*grpcio).await?;
         Run::new(python)
-            .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
+            // As for our own tests: what passes only the second time is reported, and refuses nothing.
+            .args(["-m", "pytest", "-q", "-rsR", "--reruns", "1", "-p", "no:cacheprovider"])
             .args(&arguments.pytest)
             .folder(root.join("tests/interop"))
             .envs(&variables)
