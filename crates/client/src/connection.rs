@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{GetStatusRequest, GetStatusResponse};
+use jumpstarter_protocol::wire::{encode, transport};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -20,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::socket::{Io, Noting, Traffic};
-use crate::wire::{self, Messages, transport};
+use crate::wire::Messages;
 use crate::{Address, ConnectOptions};
 
 pub(crate) const GET_STATUS: &str = "/jumpstarter.v1.ExporterService/GetStatus";
@@ -261,7 +262,8 @@ impl Connection {
         let (answer, mut sending) = requests.send_request(request, false).map_err(transport)?;
         drop(requests);
         if let Some(body) = body {
-            sending.send_data(body, true).map_err(transport)?;
+            // Who refuses a call may have ended it by now: the answer tells.
+            drop(sending.send_data(body, true));
         }
         let messages = Messages::new(answer.await.map_err(transport)?)?;
         Ok((sending, messages))
@@ -301,7 +303,7 @@ impl Connection {
         path: &'static str,
         request: &impl Message,
     ) -> Result<T, Status> {
-        let (_, mut messages) = self.open::<T>(path, Vec::new(), Some(wire::encode(request)?)).await?;
+        let (_, mut messages) = self.open::<T>(path, Vec::new(), Some(encode(request)?)).await?;
         let answer = messages.next().await.transpose()?;
         if let Some(Err(status)) = messages.next().await {
             return Err(status);
@@ -317,7 +319,7 @@ impl Connection {
         doing: &str,
     ) -> Result<Messages<T>> {
         let opening = async {
-            let body = wire::encode(request);
+            let body = encode(request);
             let opened = match body {
                 Ok(body) => self.open::<T>(path, Vec::new(), Some(body)).await,
                 Err(status) => Err(status),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_protocol::UnixSocket;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -35,7 +36,7 @@ pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<d
                         "name the socket that the exporter listens at: JUMPSTARTER_HOST inside `jmp shell`",
                     ));
             }
-            let stream = UnixStream::connect(path).await;
+            let stream = UnixStream::connect(path).await.and_then(UnixSocket::new);
             Ok(Box::new(stream.map_err(|error| unix_error(address, &error))?))
         }
         Address::Tcp { host, port } => {

@@ -1,10 +1,9 @@
 //! The reading stage: from a local file on a thread of its own, from any other source in the caller's future.
 
-use crate::decode::fill;
 use crate::item::Item;
-use crate::pool::{BUFFER, Pool};
 use crate::turn::Turn;
 use bytes::Bytes;
+use jumpstarter_codec::{BUFFER, Pool, fill};
 use jumpstarter_driver_core::image::Meter;
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use rustix::fs::{SeekFrom, seek};

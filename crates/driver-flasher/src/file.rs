@@ -1,8 +1,8 @@
 //! Images that are files or block devices of this machine: of an emulator, a file server, a card in a reader.
 
-use crate::codec::Compression;
 use crate::read::read_image;
 use crate::write::{WriteOptions, write_image};
+use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;

@@ -22,7 +22,6 @@
 //!        └── digest (only when somebody wants it)
 //! ```
 
-mod codec;
 mod decode;
 mod digest;
 mod feed;
@@ -30,13 +29,12 @@ mod file;
 mod item;
 mod mock;
 mod output;
-mod pool;
 mod read;
 mod turn;
 mod write;
 
-pub use codec::Compression;
 pub use file::{FileFlasher, FileFlasherConfig};
+pub use jumpstarter_codec::Compression;
 pub use mock::{MockFlasher, MockFlasherConfig};
 pub use read::read_image;
 pub use write::{WriteOptions, WriteReport, write_image};

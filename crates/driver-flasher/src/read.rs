@@ -1,9 +1,8 @@
 //! Reading an image back: a file or block device, as it is, into a sink.
 
-use crate::decode::fill;
-use crate::pool::{BUFFER, Pool};
 use crate::write::spawn;
 use bytes::Bytes;
+use jumpstarter_codec::{BUFFER, Pool, fill};
 use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
 use std::fs::File;
 use std::path::Path;

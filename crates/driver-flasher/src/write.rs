@@ -1,12 +1,12 @@
 //! Writing an image: the stages put together.
 
-use crate::codec::{Compression, SIGNATURE};
 use crate::decode::decode;
 use crate::digest::sha256;
 use crate::feed::{Feed, open_local};
 use crate::item::ItemReader;
 use crate::output::Output;
 use crate::turn::Turn;
+use jumpstarter_codec::{Compression, SIGNATURE};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSource, Result, ResultExt};
 use std::path::{Path, PathBuf};

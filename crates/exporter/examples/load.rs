@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use bytes::Bytes;
+use jumpstarter_client::{ConnectOptions, connect};
 use jumpstarter_protocol::v1::exporter_service_client::ExporterServiceClient;
 use jumpstarter_protocol::v1::router_service_client::RouterServiceClient;
 use jumpstarter_protocol::v1::{DriverCallRequest, FrameType, StreamRequest, StreamResponse};
@@ -104,16 +105,12 @@ impl Exporter {
     }
 }
 
+/// Through this project's client, as a test would.
 async fn calls(address: &str, count: usize, flight: usize) -> f64 {
-    let exporter = Exporter::connect(address).await;
-    let one = || {
-        let mut client = ExporterServiceClient::new(exporter.channel.clone());
-        let uuid = exporter.uuid("power");
-        async move {
-            for _ in 0..count / flight {
-                let request = DriverCallRequest { uuid: uuid.clone(), method: "on".into(), args: Vec::new() };
-                client.driver_call(request).await.unwrap();
-            }
+    let exporter = connect(&ConnectOptions::to(address).unwrap().insecure()).await.unwrap();
+    let one = async || {
+        for _ in 0..count / flight {
+            exporter.device().call("power", "on", vec![]).await.unwrap();
         }
     };
     let start = Instant::now();

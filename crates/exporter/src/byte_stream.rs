@@ -1,22 +1,23 @@
 //! The two kinds of byte stream: to a driver's channel, and of a resource.
 
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
+use http::HeaderMap;
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result};
-use jumpstarter_protocol::v1::{FrameType, StreamResponse};
+use jumpstarter_protocol::v1::FrameType;
+use jumpstarter_protocol::wire::Encoded;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
 use crate::driver_stream::DriverStream;
+use crate::grpc::Messages;
 use crate::resource::{Incoming, Outgoing, Registered};
 use crate::{Session, to_status};
 
@@ -41,8 +42,8 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    pub(crate) fn of(metadata: &MetadataMap) -> Result<Self> {
-        let text = metadata.get(REQUEST).ok_or_else(|| {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
+        let text = headers.get(REQUEST).ok_or_else(|| {
             Error::invalid_argument(format!("the stream has no metadata `{REQUEST}`"))
                 .with_hint(r#"it is JSON such as {"kind": "driver", "uuid": "…", "method": "connect"}"#)
         })?;
@@ -53,15 +54,12 @@ impl Request {
     }
 }
 
-/// What goes back to the client.
-pub(crate) type Response = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
-
-pub(crate) fn data(payload: Bytes) -> StreamResponse {
-    StreamResponse { payload, frame_type: FrameType::Data as i32 }
-}
-
-pub(crate) fn goaway() -> StreamResponse {
-    StreamResponse { payload: Bytes::new(), frame_type: FrameType::Goaway as i32 }
+/// A frame for the client.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    Data(Bytes),
+    /// This direction has ended.
+    End,
 }
 
 /// The stream of a driver's channel. It connects when it is first polled, after the initial metadata went out.
@@ -72,15 +70,15 @@ pub(crate) fn driver(
     channel: impl Future<Output = Result<Channel>> + Send + 'static,
     incoming: Incoming,
     ends_when_sent: bool,
-) -> Response {
+) -> Messages {
     until_shutdown(DriverStream::new(session, channel, incoming, ends_when_sent), session)
 }
 
 /// Counts a stream, and ends it with `Unavailable` on shutdown.
 fn until_shutdown(
-    stream: impl Stream<Item = Result<StreamResponse, Status>> + Send + 'static,
+    stream: impl Stream<Item = Result<Frame, Status>> + Send + 'static,
     session: &Session,
-) -> Response {
+) -> Messages {
     let metrics = session.0.metrics.clone();
     let open = metrics.opened();
     let shutdown = session.0.shutdown.clone();
@@ -94,10 +92,17 @@ fn until_shutdown(
         }
         let _counted = &open;
         let item = stream.as_mut().poll_next(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &item {
-            metrics.sent(frame.payload.len());
-        }
-        item
+        item.map(|frame| {
+            frame.map(|frame| {
+                frame.map(|frame| match frame {
+                    Frame::Data(payload) => {
+                        metrics.sent(payload.len());
+                        Encoded::frame(FrameType::Data, payload)
+                    }
+                    Frame::End => Encoded::frame(FrameType::Goaway, Bytes::new()),
+                })
+            })
+        })
     }))
 }
 
@@ -119,7 +124,7 @@ pub(crate) fn resource(
     session: &Session,
     registered: Registered,
     outgoing: mpsc::Receiver<Outgoing>,
-) -> Response {
+) -> Messages {
     let limit = session.0.options.stall_limit;
     let waiting = Resource::Waiting(outgoing, registered, Instant::now() + limit);
     let frames = futures_util::stream::unfold(waiting, move |state| async move {
@@ -162,10 +167,12 @@ fn after(
     written: Option<Outgoing>,
     outgoing: mpsc::Receiver<Outgoing>,
     registered: Registered,
-) -> Option<(Result<StreamResponse, Status>, Resource)> {
+) -> Option<(Result<Frame, Status>, Resource)> {
     match written {
-        Some(Outgoing::Data(payload)) => Some((Ok(data(payload)), Resource::Open(outgoing, registered))),
-        Some(Outgoing::End(incoming)) => Some((Ok(goaway()), Resource::Ending(incoming))),
+        Some(Outgoing::Data(payload)) => {
+            Some((Ok(Frame::Data(payload)), Resource::Open(outgoing, registered)))
+        }
+        Some(Outgoing::End(incoming)) => Some((Ok(Frame::End), Resource::Ending(incoming))),
         None if registered.dumping.load(Ordering::Relaxed) => {
             Some((Err(Status::aborted("the image was not dumped to its end")), Resource::Ended))
         }

@@ -1,4 +1,4 @@
-//! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and how it is cut off.
+//! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and the calls on it.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,22 +8,36 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::transport::server::Connected;
+use tokio_util::sync::CancellationToken;
 
 use crate::authority::AuthorityAdapter;
+use crate::passphrase::Passphrase;
+use crate::{Session, grpc};
 
 /// A connection that has not begun to speak HTTP/2 by then is closed.
 pub(crate) const OPENING_LIMIT: Duration = Duration::from_secs(10);
+/// Streams at a time on one connection; a client waits with more.
+const MAX_STREAMS: u32 = 1024;
+/// What a client may send on one stream before it is read.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What it may send on all of them: enough for each, and some more, so that no number of streams that nobody reads
+/// holds up a call.
+const CONNECTION_WINDOW: u32 = (MAX_STREAMS + 1) * STREAM_WINDOW;
+/// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
+const MAX_FRAME: u32 = 256 * 1024;
+/// What one stream holds while its client is slow to read.
+const SEND_BUFFER: usize = 512 * 1024;
+/// Of all headers of one call.
+const MAX_HEADERS: u32 = 16 * 1024;
 
 /// What carries a connection: a socket, or TLS over one.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// Who is at the other end. Every request finds it in its extensions.
+/// Who is at the other end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
     /// None on a Unix socket.
@@ -40,54 +54,83 @@ pub(crate) struct Standing {
     pub(crate) waiting_resources: AtomicUsize,
 }
 
-/// A connection as the HTTP/2 server uses it.
-pub(crate) struct Connection {
+/// Serves a connection until its client ends it, or, after `stop`, until its calls have ended. Dropping the future cuts it
+/// off, with the calls on it.
+pub(crate) async fn serve(
+    session: Session,
+    passphrase: Passphrase,
+    transport: Box<dyn Transport>,
+    address: Option<IpAddr>,
+    stop: CancellationToken,
+) {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(MAX_FRAME)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADERS);
+    let handshake = builder.handshake::<_, Bytes>(Opening::new(transport));
+    let opened = tokio::select! {
+        opened = handshake => opened,
+        () = stop.cancelled() => return,
+    };
+    let mut connection = match opened {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(%error, "a client does not speak HTTP/2");
+            return;
+        }
+    };
+    let peer = Peer { address, ..Peer::default() };
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    let call = grpc::answer(session.clone(), passphrase.clone(), peer.clone(), request, respond);
+                    session.0.connections.spawn(call);
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a connection broke");
+                    return;
+                }
+                None => return,
+            },
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// A connection as HTTP/2 reads and writes it, which fails where the client takes too long to begin.
+struct Opening {
     inner: AuthorityAdapter<Box<dyn Transport>>,
-    peer: Peer,
-    /// Done when the connection is to be cut off, whatever runs on it.
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The end of the client's time to begin, until it has.
-    opening: Option<Pin<Box<Sleep>>>,
-    _open: TaskTrackerToken,
+    limit: Option<Pin<Box<Sleep>>>,
 }
 
-impl Connection {
-    pub(crate) fn new(
-        transport: Box<dyn Transport>,
-        peer: Peer,
-        cut: CancellationToken,
-        open: TaskTrackerToken,
-    ) -> Self {
-        Self {
-            inner: AuthorityAdapter::new(transport),
-            peer,
-            cut: Box::pin(cut.cancelled_owned()),
-            opening: Some(Box::pin(tokio::time::sleep(OPENING_LIMIT))),
-            _open: open,
-        }
-    }
-
-    /// Reading and writing both watch for the cut: a peer that takes nothing blocks the server in writing.
-    fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut off")),
-            Poll::Pending => Ok(()),
-        }
+impl Opening {
+    fn new(transport: Box<dyn Transport>) -> Self {
+        let limit = Some(Box::pin(tokio::time::sleep(OPENING_LIMIT)));
+        Self { inner: AuthorityAdapter::new(transport), limit }
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for Opening {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if self.opening.is_some() && self.inner.has_begun() {
-            self.opening = None;
+        if self.limit.is_some() && self.inner.has_begun() {
+            self.limit = None;
         }
-        if let Some(limit) = &mut self.opening
+        if let Some(limit) = &mut self.limit
             && read.is_pending()
             && limit.as_mut().poll(cx).is_ready()
         {
@@ -97,9 +140,8 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Opening {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_cut(cx)?;
         Pin::new(&mut self.inner).poll_write(cx, data)
     }
 
@@ -108,7 +150,6 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_cut(cx)?;
         Pin::new(&mut self.inner).poll_write_vectored(cx, data)
     }
 
@@ -117,20 +158,10 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
     }
 }

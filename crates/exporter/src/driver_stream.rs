@@ -11,12 +11,12 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt};
-use jumpstarter_protocol::v1::{FrameType, StreamRequest, StreamResponse};
+use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::byte_stream::{data, goaway};
+use crate::byte_stream::Frame;
 use crate::call::panicked;
 use crate::resource::Incoming;
 use crate::{Session, from_status, to_status};
@@ -103,14 +103,14 @@ impl DriverStream {
     }
 
     /// The driver's direction is over.
-    fn end(&mut self) -> Poll<Option<Result<StreamResponse, Status>>> {
+    fn end(&mut self) -> Poll<Option<Result<Frame, Status>>> {
         if let State::Receiving(reader) = std::mem::replace(&mut self.state, State::Ended) {
             take(&reader);
         }
-        Poll::Ready(Some(Ok(goaway())))
+        Poll::Ready(Some(Ok(Frame::End)))
     }
 
-    fn fail(&mut self, error: &Error) -> Poll<Option<Result<StreamResponse, Status>>> {
+    fn fail(&mut self, error: &Error) -> Poll<Option<Result<Frame, Status>>> {
         if let State::Receiving(reader) = std::mem::replace(&mut self.state, State::Ended) {
             take(&reader);
         }
@@ -140,7 +140,7 @@ fn poll_reader(reader: &Reader, cx: &mut Context<'_>) -> Poll<Result<Option<Byte
 }
 
 impl Stream for DriverStream {
-    type Item = Result<StreamResponse, Status>;
+    type Item = Result<Frame, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -168,7 +168,7 @@ impl Stream for DriverStream {
             && let Poll::Ready(frame) = poll_reader(reader, cx)
         {
             return match frame {
-                Ok(Some(payload)) => Poll::Ready(Some(Ok(data(payload)))),
+                Ok(Some(payload)) => Poll::Ready(Some(Ok(Frame::Data(payload)))),
                 // The end is still to come: that of sending.
                 Ok(None) if this.ends_when_sent && this.sending.is_some() => {
                     this.state = State::Silent;

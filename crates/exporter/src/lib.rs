@@ -17,6 +17,7 @@ mod byte_stream;
 mod call;
 mod connection;
 mod driver_stream;
+mod grpc;
 mod guesses;
 mod hooks;
 mod id;

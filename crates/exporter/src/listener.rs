@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_protocol::UnixSocket;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -70,7 +71,7 @@ pub(crate) enum Socket {
 
 /// A connection of either kind.
 pub(crate) enum Accepted {
-    Unix(UnixStream),
+    Unix(UnixSocket),
     Tcp(TcpStream, IpAddr),
 }
 
@@ -102,7 +103,10 @@ impl Listener {
 
     pub(crate) async fn accept(&self) -> std::io::Result<Accepted> {
         match &self.socket {
-            Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                UnixSocket::new(stream).map(Accepted::Unix)
+            }
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 if let Err(error) = prepare(&stream) {

@@ -2,17 +2,13 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use jumpstarter_driver_core::Secret;
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
-use tower::{Layer, Service};
 
 use crate::connection::Peer;
 use crate::guesses::Guesses;
@@ -40,6 +36,15 @@ impl Passphrase {
             let expected = sha256(passphrase.expose().as_bytes());
             Arc::new(Guard { expected, guesses: Mutex::default() })
         }))
+    }
+
+    /// Lets a call in, at once or after a while.
+    ///
+    /// # Errors
+    /// `Unauthenticated`.
+    pub(crate) async fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Status> {
+        let Some(guard) = &self.0 else { return Ok(()) };
+        guard.admit(headers.get(HEADER).map(|value| value.as_bytes()), peer).await
     }
 }
 
@@ -97,6 +102,14 @@ impl Guard {
         Verdict::Refused(Status::unauthenticated("wrong passphrase"))
     }
 
+    async fn admit(&self, given: Option<&[u8]>, peer: &Peer) -> Result<(), Status> {
+        match self.judge(given, peer) {
+            Verdict::Admitted => Ok(()),
+            Verdict::Refused(status) => Err(status),
+            Verdict::Later(wait) => self.judge_later(wait, given, peer).await,
+        }
+    }
+
     /// Judges after that time. Cancelling lets another one wait.
     async fn judge_later(&self, mut wait: Duration, given: Option<&[u8]>, peer: &Peer) -> Result<(), Status> {
         loop {
@@ -132,59 +145,6 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl<S> Layer<S> for Passphrase {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, guard: self.0.clone() }
-    }
-}
-
-/// A service behind a [`Passphrase`].
-#[derive(Clone)]
-pub(crate) struct Guarded<S> {
-    inner: S,
-    guard: Option<Arc<Guard>>,
-}
-
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Error: Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(guard) = &self.guard else { return Box::pin(self.inner.call(request)) };
-        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-        let given = request.headers().get(HEADER).map(|value| value.as_bytes());
-        match guard.judge(given, &peer) {
-            Verdict::Admitted => Box::pin(self.inner.call(request)),
-            Verdict::Refused(status) => Box::pin(async move { Ok(status.into_http()) }),
-            Verdict::Later(wait) => {
-                let guard = guard.clone();
-                let given = given.map(<[u8]>::to_vec);
-                // The one that was found ready is used; its clone takes the next call.
-                let next = self.inner.clone();
-                let mut inner = std::mem::replace(&mut self.inner, next);
-                Box::pin(async move {
-                    match guard.judge_later(wait, given.as_deref(), &peer).await {
-                        Ok(()) => inner.call(request).await,
-                        Err(status) => Ok(status.into_http()),
-                    }
-                })
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,11 +161,7 @@ mod tests {
         /// What is answered to a call, and after how many milliseconds.
         async fn answer(&self, given: &str, peer: &Peer) -> (String, u128) {
             let start = Instant::now();
-            let judged = match self.judge(Some(given.as_bytes()), peer) {
-                Verdict::Admitted => Ok(()),
-                Verdict::Refused(status) => Err(status),
-                Verdict::Later(wait) => self.judge_later(wait, Some(given.as_bytes()), peer).await,
-            };
+            let judged = self.admit(Some(given.as_bytes()), peer).await;
             let said = judged.map_or_else(|status| status.message().to_owned(), |()| "admitted".to_owned());
             (said, start.elapsed().as_millis())
         }

@@ -4,30 +4,18 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, Result, Secret};
-use jumpstarter_protocol::v1::exporter_service_server::ExporterServiceServer;
-use jumpstarter_protocol::v1::router_service_server::RouterServiceServer;
+use jumpstarter_driver_core::{Result, Secret};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Connection, OPENING_LIMIT, Peer, Transport};
+use crate::connection::{self, OPENING_LIMIT, Transport};
 use crate::listener::Accepted;
 use crate::passphrase::Passphrase;
 use crate::{Listener, Session, TlsOptions};
 
-/// Frames of byte streams may be so large.
-const MAX_FRAME: usize = 16 << 20;
-/// Streams at a time on one connection; a client waits with more.
-const MAX_STREAMS: u32 = 1024;
-/// What a client may send on one stream before it is read.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// What it may send on all of them: enough for each, and some more, so that no number of streams that nobody reads
-/// holds up a call.
-const CONNECTION_WINDOW: u32 = (MAX_STREAMS + 1) * STREAM_WINDOW;
 /// TLS handshakes under way at a time; further ones take the place of the oldest.
 const MAX_HANDSHAKES: usize = 256;
 
@@ -84,62 +72,49 @@ pub async fn serve(
 
 /// As [`serve`], with files that have been read, and an end in two steps.
 pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Door, stop: Stop) -> Result<()> {
-    let (sender, receiver) = mpsc::channel::<std::io::Result<Connection>>(16);
-    // The server runs each connection in a task of its own: this is what ends them with this future.
-    let cut = CancellationToken::new();
-    let _cut_at_the_end = cut.clone().drop_guard();
-    let entrance = Entrance { session: session.clone(), sender, cut };
-    let router = RouterServiceServer::new(session.clone()).max_decoding_message_size(MAX_FRAME);
-    let server = tonic::transport::Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_frame_size(256 * 1024)
-        .layer(Passphrase::new(door.passphrase.as_ref()))
-        .add_service(ExporterServiceServer::new(session))
-        .add_service(router)
-        .serve_with_incoming_shutdown(ReceiverStream::new(receiver), stop.serving.clone().cancelled_owned());
-    let accepting = async {
-        tokio::select! {
-            () = accept(listener, door.acceptor, &entrance) => {}
-            () = stop.accepting.cancelled() => {}
-        }
-        // The server ends when nothing more can come: the calls of those who are connected go on until then.
-        stop.serving.cancelled().await;
-        drop(entrance);
+    let passphrase = Passphrase::new(door.passphrase.as_ref());
+    // Dropping this cuts the connections off.
+    let mut connections = JoinSet::new();
+    let mut enter = |transport: Box<dyn Transport>, address: Option<IpAddr>| {
+        while connections.try_join_next().is_some() {}
+        let (session, passphrase) = (session.clone(), passphrase.clone());
+        let open = session.0.connections.token();
+        let served = connection::serve(session, passphrase, transport, address, stop.serving.clone());
+        connections.spawn(async move {
+            served.await;
+            drop(open);
+        });
     };
-    let (served, ()) = tokio::join!(server, accepting);
-    served.map_err(|error| Error::internal("serving").with_source(error))
-}
-
-/// The way of an accepted connection to the server.
-#[derive(Clone)]
-struct Entrance {
-    session: Session,
-    sender: mpsc::Sender<std::io::Result<Connection>>,
-    cut: CancellationToken,
-}
-
-impl Entrance {
-    async fn admit(&self, transport: Box<dyn Transport>, address: Option<IpAddr>) {
-        let peer = Peer { address, ..Peer::default() };
-        let open = self.session.0.connections.token();
-        let connection = Connection::new(transport, peer, self.cut.clone(), open);
-        // An error means that the server has stopped.
-        drop(self.sender.send(Ok(connection)).await);
+    tokio::select! {
+        () = accept(&listener, door.acceptor, &mut enter) => {}
+        () = stop.accepting.cancelled() => {}
     }
+    drop(listener);
+    // The calls of those who are connected go on until then.
+    stop.serving.cancelled().await;
+    while connections.join_next().await.is_some() {}
+    Ok(())
 }
 
-async fn accept(listener: Listener, acceptor: Option<TlsAcceptor>, entrance: &Entrance) {
+async fn accept(
+    listener: &Listener,
+    acceptor: Option<TlsAcceptor>,
+    enter: &mut impl FnMut(Box<dyn Transport>, Option<IpAddr>),
+) {
     let mut handshakes = Handshakes::default();
     loop {
-        match (listener.accept().await, &acceptor) {
-            (Ok(Accepted::Unix(stream)), _) => entrance.admit(Box::new(stream), None).await,
-            (Ok(Accepted::Tcp(stream, address)), None) => {
-                entrance.admit(Box::new(stream), Some(address)).await;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            (stream, address) = handshakes.done() => {
+                enter(Box::new(stream), Some(address));
+                continue;
             }
+        };
+        match (accepted, &acceptor) {
+            (Ok(Accepted::Unix(stream)), _) => enter(Box::new(stream), None),
+            (Ok(Accepted::Tcp(stream, address)), None) => enter(Box::new(stream), Some(address)),
             (Ok(Accepted::Tcp(stream, address)), Some(acceptor)) => {
-                handshakes.begin(acceptor.clone(), stream, address, entrance.clone());
+                handshakes.begin(acceptor.clone(), stream, address);
             }
             (Err(error), _) => {
                 // Out of file descriptors, mostly: connections that end will free some.
@@ -153,25 +128,36 @@ async fn accept(listener: Listener, acceptor: Option<TlsAcceptor>, entrance: &En
 /// The TLS handshakes under way; dropping this ends them.
 #[derive(Default)]
 struct Handshakes {
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Option<(TlsStream<TcpStream>, IpAddr)>>,
     order: VecDeque<(IpAddr, AbortHandle)>,
 }
 
 impl Handshakes {
-    fn begin(&mut self, acceptor: TlsAcceptor, stream: TcpStream, address: IpAddr, entrance: Entrance) {
-        while self.tasks.try_join_next().is_some() {}
+    fn begin(&mut self, acceptor: TlsAcceptor, stream: TcpStream, address: IpAddr) {
         self.order.retain(|(_, handshake)| !handshake.is_finished());
         if self.order.len() >= MAX_HANDSHAKES {
             self.give_up_one();
         }
         let handshake = async move {
             match tokio::time::timeout(OPENING_LIMIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => entrance.admit(Box::new(stream), Some(address)).await,
+                Ok(Ok(stream)) => return Some((stream, address)),
                 Ok(Err(error)) => tracing::info!(%error, "a client's TLS handshake failed"),
                 Err(_) => tracing::info!("a client's TLS handshake took too long"),
             }
+            None
         };
         self.order.push_back((address, self.tasks.spawn(handshake)));
+    }
+
+    /// The next one that succeeds. Cancelling loses none.
+    async fn done(&mut self) -> (TlsStream<TcpStream>, IpAddr) {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Some(done))) => return done,
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Ends the oldest one of whoever has the most: silent clients crowd out each other, not the rest.

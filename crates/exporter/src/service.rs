@@ -1,160 +1,179 @@
-//! The services of a session, as the generated code wants them.
+//! The methods of a session, by their paths.
 
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use jumpstarter_driver_core::{Error, Framing};
-use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
-use jumpstarter_protocol::v1::exporter_service_server::ExporterService;
-use jumpstarter_protocol::v1::router_service_server::RouterService;
-use jumpstarter_protocol::v1::{
-    DriverCallRequest, DriverCallResponse, EndSessionRequest, EndSessionResponse, GetReportResponse,
-    GetStatusRequest, GetStatusResponse, LogStreamResponse, ResetRequest, ResetResponse, StreamRequest,
-    StreamingDriverCallRequest, StreamingDriverCallResponse,
-};
-use serde_json::json;
 use std::future::ready;
 use std::sync::atomic::Ordering;
-use tonic::metadata::MetadataValue;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use futures_util::{StreamExt, stream};
+use h2::RecvStream;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use jumpstarter_driver_core::{Error, Framing};
+use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
+use jumpstarter_protocol::v1::{
+    DriverCallRequest, DriverCallResponse, EndSessionRequest, EndSessionResponse, GetStatusRequest,
+    GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
+    StreamingDriverCallResponse,
+};
+use jumpstarter_protocol::wire::{Encoded, Incoming, encode};
+use serde_json::json;
+use tonic::Status;
 
 use crate::byte_stream::{self, ACCEPT_ENCODING, RESOURCE};
 use crate::connection::Peer;
+use crate::grpc::{Answer, message};
 use crate::{Session, to_status};
 
-#[async_trait]
-impl ExporterService for Session {
-    async fn get_report(&self, _: Request<()>) -> Result<Response<GetReportResponse>, Status> {
-        Ok(Response::new(self.report()))
+/// Frames of byte streams may be so large.
+const MAX_FRAME: usize = 16 << 20;
+
+impl Session {
+    /// Calls the method with that path.
+    pub(crate) async fn dispatch(
+        &self,
+        head: &Parts,
+        body: RecvStream,
+        peer: &Peer,
+    ) -> Result<Answer, Status> {
+        match head.uri.path() {
+            "/jumpstarter.v1.ExporterService/GetReport" => {
+                let () = message(body).await?;
+                Answer::one(&self.report())
+            }
+            "/jumpstarter.v1.ExporterService/DriverCall" => self.driver_call(message(body).await?).await,
+            "/jumpstarter.v1.ExporterService/StreamingDriverCall" => {
+                self.streaming_driver_call(message(body).await?).await
+            }
+            "/jumpstarter.v1.ExporterService/LogStream" => {
+                let () = message(body).await?;
+                Ok(self.log_stream())
+            }
+            "/jumpstarter.v1.ExporterService/Reset" => {
+                let ResetRequest {} = message(body).await?;
+                self.reset().await.map_err(|error| to_status(&error))?;
+                Answer::one(&ResetResponse {})
+            }
+            "/jumpstarter.v1.ExporterService/GetStatus" => {
+                let GetStatusRequest {} = message(body).await?;
+                Answer::one(&self.status())
+            }
+            "/jumpstarter.v1.ExporterService/EndSession" => {
+                let EndSessionRequest {} = message(body).await?;
+                Answer::one(&self.end_session())
+            }
+            "/jumpstarter.v1.RouterService/Stream" => self.byte_stream(&head.headers, body, peer).await,
+            path => Err(Status::unimplemented(format!("this exporter has no method {path}"))),
+        }
     }
 
-    async fn driver_call(
-        &self,
-        request: Request<DriverCallRequest>,
-    ) -> Result<Response<DriverCallResponse>, Status> {
-        let DriverCallRequest { uuid, method, args } = request.into_inner();
+    async fn driver_call(&self, request: DriverCallRequest) -> Result<Answer, Status> {
+        let DriverCallRequest { uuid, method, args } = request;
         let result = self.call(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(DriverCallResponse { uuid, result }))
+        Answer::one(&DriverCallResponse { uuid, result })
     }
 
-    type StreamingDriverCallStream = BoxStream<'static, Result<StreamingDriverCallResponse, Status>>;
-
-    async fn streaming_driver_call(
-        &self,
-        request: Request<StreamingDriverCallRequest>,
-    ) -> Result<Response<Self::StreamingDriverCallStream>, Status> {
-        let StreamingDriverCallRequest { uuid, method, args } = request.into_inner();
+    async fn streaming_driver_call(&self, request: StreamingDriverCallRequest) -> Result<Answer, Status> {
+        let StreamingDriverCallRequest { uuid, method, args } = request;
         let values = self.stream(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
         let answers = values.map(move |value| {
             let result = value.map_err(|error| to_status(&error))?;
-            Ok(StreamingDriverCallResponse { uuid: uuid.clone(), result })
+            encode(&StreamingDriverCallResponse { uuid: uuid.clone(), result }).map(Encoded::from)
         });
-        Ok(Response::new(answers.boxed()))
+        Ok(Answer::Many(HeaderMap::new(), answers.boxed()))
     }
 
-    type LogStreamStream = BoxStream<'static, Result<LogStreamResponse, Status>>;
-
-    async fn log_stream(&self, _: Request<()>) -> Result<Response<Self::LogStreamStream>, Status> {
+    fn log_stream(&self) -> Answer {
         let uuid = self.0.uuid.clone();
         let subscription = self.logs().subscribe();
         let shutdown = self.0.shutdown.clone();
-        let records = futures_util::stream::unfold(subscription, |mut subscription| async {
+        let records = stream::unfold(subscription, |mut subscription| async {
             Some((subscription.next().await, subscription))
         });
-        let records = records.map(move |record| Ok(record.to_wire(&uuid)));
-        Ok(Response::new(records.take_until(shutdown.cancelled_owned()).boxed()))
+        let records = records.map(move |record| encode(&record.to_wire(&uuid)).map(Encoded::from));
+        Answer::Many(HeaderMap::new(), records.take_until(shutdown.cancelled_owned()).boxed())
     }
 
-    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
-        Session::reset(self).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(ResetResponse {}))
-    }
-
-    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+    fn status(&self) -> GetStatusResponse {
         let state = self.state().get();
-        Ok(Response::new(GetStatusResponse {
+        GetStatusResponse {
             status: state.status.into(),
             message: Some(state.message).filter(|text| !text.is_empty()),
             status_version: state.version,
             previous_status: state.previous.map(i32::from),
-        }))
+        }
     }
 
-    async fn end_session(
-        &self,
-        _: Request<EndSessionRequest>,
-    ) -> Result<Response<EndSessionResponse>, Status> {
+    fn end_session(&self) -> EndSessionResponse {
         let success = self.0.leased.load(Ordering::Relaxed);
         let message = match success {
             true => "Session end triggered, afterLease hook running asynchronously",
             false => "No active lease context",
         };
         self.0.ended.notify_one();
-        Ok(Response::new(EndSessionResponse { success, message: Some(message.to_owned()) }))
+        EndSessionResponse { success, message: Some(message.to_owned()) }
     }
-}
 
-#[async_trait]
-impl RouterService for Session {
-    type StreamStream = byte_stream::Response;
-
-    async fn stream(
+    async fn byte_stream(
         &self,
-        request: Request<Streaming<StreamRequest>>,
-    ) -> Result<Response<Self::StreamStream>, Status> {
+        headers: &HeaderMap,
+        body: RecvStream,
+        peer: &Peer,
+    ) -> Result<Answer, Status> {
         let refused = |error: &Error| {
             self.failed("", "stream", error);
             to_status(error)
         };
-        let wanted = byte_stream::Request::of(request.metadata()).map_err(|error| refused(&error))?;
-        let asks_framing = request.metadata().contains_key(FRAMING);
-        let ends_when_sent = request.metadata().contains_key(ENDS_WHEN_SENT);
-        let standing = request.extensions().get::<Peer>().cloned().unwrap_or_default().standing;
+        let wanted = byte_stream::Request::of(headers).map_err(|error| refused(&error))?;
+        let asks_framing = headers.contains_key(FRAMING);
+        let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
+        let mut incoming = Incoming::<StreamRequest>::new(body, MAX_FRAME);
         let metrics = self.0.metrics.clone();
-        let count = move |frame: &Result<StreamRequest, Status>| {
-            if let Ok(frame) = frame {
-                metrics.received(frame.payload.len());
-            }
-        };
-        let incoming = request.into_inner().inspect(count).boxed();
-        match wanted {
+        let incoming = stream::poll_fn(move |cx| {
+            incoming.poll_message(cx).map(|frame| {
+                frame.inspect(|frame| {
+                    if let Ok(frame) = frame {
+                        metrics.received(frame.payload.len());
+                    }
+                })
+            })
+        })
+        .boxed();
+        let mut metadata = HeaderMap::new();
+        let frames = match wanted {
             byte_stream::Request::Driver { uuid, method } if asks_framing => {
                 let channel = self.connect(&uuid, &method).await.map_err(|error| to_status(&error))?;
                 let framing = match channel.framing() {
                     Framing::Bytes => BYTES,
                     Framing::Datagrams => DATAGRAMS,
                 };
-                let stream = byte_stream::driver(self, ready(Ok(channel)), incoming, ends_when_sent);
-                let mut response = Response::new(stream);
-                response.metadata_mut().insert(FRAMING, MetadataValue::from_static(framing));
+                metadata.insert(FRAMING, HeaderValue::from_static(framing));
                 if ends_when_sent {
-                    response.metadata_mut().insert(ENDS_WHEN_SENT, MetadataValue::from_static("1"));
+                    metadata.insert(ENDS_WHEN_SENT, HeaderValue::from_static("1"));
                 }
-                Ok(response)
+                byte_stream::driver(self, ready(Ok(channel)), incoming, ends_when_sent)
             }
             byte_stream::Request::Driver { uuid, method } => {
                 let session = self.clone();
                 let connecting = async move { session.connect(&uuid, &method).await };
-                Ok(Response::new(byte_stream::driver(self, connecting, incoming, false)))
+                byte_stream::driver(self, connecting, incoming, false)
             }
             byte_stream::Request::Resource { uuid, x_jmp_content_encoding: encoding } => {
                 let open =
-                    || self.0.resources.register(self.node(&uuid)?.id(), encoding, incoming, &standing);
+                    || self.0.resources.register(self.node(&uuid)?.id(), encoding, incoming, &peer.standing);
                 let (registered, outgoing) = open().map_err(|error| refused(&error))?;
                 let resource = json!({
                     "kind": "client_stream",
                     "uuid": registered.id,
                     "x_jmp_content_encoding": encoding,
                 });
-                let mut response = Response::new(byte_stream::resource(self, registered, outgoing));
-                let unsendable = |_| Status::internal("the resource cannot be told");
-                response.metadata_mut().insert(RESOURCE, resource.to_string().parse().map_err(unsendable)?);
+                let resource = HeaderValue::from_str(&resource.to_string());
+                let resource = resource.map_err(|_| Status::internal("the resource cannot be told"))?;
+                metadata.insert(RESOURCE, resource);
                 if let Some(encoding) = encoding {
-                    response
-                        .metadata_mut()
-                        .insert(ACCEPT_ENCODING, encoding.name().parse().map_err(unsendable)?);
+                    metadata.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding.name()));
                 }
-                Ok(response)
+                byte_stream::resource(self, registered, outgoing)
             }
-        }
+        };
+        Ok(Answer::Many(metadata, frames))
     }
 }

@@ -67,7 +67,7 @@ async fn malformed_requests_get_a_clear_status() {
     let huge = jumpstarter_protocol::encode_value(&json!("x".repeat(100 << 20))).unwrap();
     let request = DriverCallRequest { uuid: client.uuid("power"), method: "on".into(), args: vec![huge] };
     let status = client.exporter.driver_call(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
 
     let mut next = served.client().await;
     next.call("power", "on", &[]).await.unwrap();

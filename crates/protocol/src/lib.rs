@@ -12,10 +12,13 @@
 //! ```
 
 mod status;
+mod unix_socket;
 mod value;
+pub mod wire;
 
 pub use prost_types::{Duration, Timestamp, Value};
 pub use status::{from_status, to_status};
+pub use unix_socket::UnixSocket;
 pub use value::{ValueError, decode_value, encode_value};
 
 /// The labels of reports.

@@ -5,7 +5,8 @@
 //! `ImageSink::with_encoding` of this program be read and written in-process.
 
 mod client;
-mod encoding;
+mod decode;
+mod encode;
 mod http;
 mod url;
 
@@ -14,7 +15,8 @@ use std::time::Duration;
 use jumpstarter_driver_core::image::{ImageSupport, SupportEntry};
 use jumpstarter_driver_core::inventory;
 
-pub use encoding::{decode, encode};
+pub use decode::decode;
+pub use encode::encode;
 pub use http::{download, upload};
 
 /// A server that sends nothing for so long is given up.

@@ -3,23 +3,24 @@
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The size of every buffer.
-pub(crate) const BUFFER: usize = 512 * 1024;
+/// The size of every buffer, in bytes.
+pub const BUFFER: usize = 512 * 1024;
 
 /// Buffers that nobody uses at the moment.
-#[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Pool {
     /// A buffer of [`BUFFER`] bytes with whatever they were.
-    pub(crate) fn take(&self) -> Buffer {
+    pub fn take(&self) -> Buffer {
         let used = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Buffer { bytes: used.unwrap_or_else(|| vec![0; BUFFER]), length: 0, pool: self.clone() }
     }
 }
 
 /// A buffer on loan, which goes back when it is dropped.
-pub(crate) struct Buffer {
+#[derive(Debug)]
+pub struct Buffer {
     bytes: Vec<u8>,
     length: usize,
     pool: Pool,
@@ -27,12 +28,12 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// All of it, for filling.
-    pub(crate) fn space(&mut self) -> &mut [u8] {
+    pub fn space(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
     /// The first `length` bytes, to be passed on; the buffer goes back to the pool with the last clone.
-    pub(crate) fn freeze(mut self, length: usize) -> Bytes {
+    pub fn freeze(mut self, length: usize) -> Bytes {
         self.length = length;
         Bytes::from_owner(self)
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
+use jumpstarter_driver_core::image::Encoding;
+
 /// How an image is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -20,7 +22,7 @@ pub enum Compression {
 }
 
 /// Bytes that [`Compression::of`] looks at.
-pub(crate) const SIGNATURE: usize = 10;
+pub const SIGNATURE: usize = 10;
 
 /// The largest zstd window that is accepted, as a power of two (`zstd --ultra --long=31`): 2 GiB, taken on demand.
 const ZSTD_WINDOW_LOG: u32 = 31;
@@ -29,19 +31,17 @@ impl Compression {
     /// Tells the compression by the first bytes of a file.
     pub fn of(start: &[u8]) -> Self {
         match start {
-            // 8: deflate, the only method there is.
-            [0x1f, 0x8b, 8, ..] => Self::Gzip,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            // The level, and then a block (pi) or the end (square root of pi): three letters alone are too few.
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
-            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Self::Bzip2,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            _ => Self::Raw,
+            // A frame to be skipped (RFC 8878, section 3.1.2) may come first.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Encoding::of_signature(start).map_or(Self::Raw, Self::from),
         }
     }
 
     /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors.
-    pub(crate) fn decoder<'a>(self, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    ///
+    /// # Errors
+    /// `OutOfMemory` where the decoder cannot be made. What is wrong with the data, reading says.
+    pub fn decoder<'a>(self, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Raw => Box::new(input),
             Self::Gzip => Box::new(GzipMembers { member: Some(flate2::bufread::GzDecoder::new(input)) }),
@@ -53,6 +53,17 @@ impl Compression {
                 Box::new(decoder)
             }
         })
+    }
+}
+
+impl From<Encoding> for Compression {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Gzip => Self::Gzip,
+            Encoding::Xz => Self::Xz,
+            Encoding::Bz2 => Self::Bzip2,
+            Encoding::Zstd => Self::Zstd,
+        }
     }
 }
 

@@ -1,0 +1,18 @@
+//! The compressions of images: signatures, decoders that accept whole files only, and the buffers to decode into.
+//!
+//! Flashers use it for files that are compressed, the exporter for what is compressed on its way.
+//!
+//! ```
+//! use jumpstarter_codec::Compression;
+//!
+//! assert_eq!(Compression::of(b"\x28\xb5\x2f\xfd and so on"), Compression::Zstd);
+//! assert_eq!(Compression::of(b"\xebboot sector"), Compression::Raw);
+//! ```
+
+mod compression;
+mod decompress;
+mod pool;
+
+pub use compression::{Compression, SIGNATURE};
+pub use decompress::{decompress, fill};
+pub use pool::{BUFFER, Buffer, Pool};

@@ -1,0 +1,254 @@
+//! gRPC's framing on HTTP/2 (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), for both sides:
+//! messages that arrive, and what is sent as the other side makes room.
+//!
+//! Why not tonic's client and server: payloads go through without copies, an image that is broken off ends with a reset
+//! and not with an end that looks like success, and a call costs a third.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len};
+use tonic::Status;
+
+use crate::v1::FrameType;
+
+/// Before each message: whether it is compressed (never), and its length in four bytes.
+const PREFIX: usize = 5;
+
+/// What a failure of the connection, or of one call on it, is as a status. Its source tells it from a status that the
+/// other side has sent.
+pub fn transport(error: h2::Error) -> Status {
+    Status::from_error(Box::new(error))
+}
+
+/// A message with its prefix, as it is sent.
+///
+/// # Errors
+/// `InvalidArgument` for 4 GiB and more.
+pub fn encode(message: &impl Message) -> Result<Bytes, Status> {
+    let length = message.encoded_len();
+    let told = u32::try_from(length).map_err(|_| Status::invalid_argument("the message is too long"))?;
+    let mut buffer = BytesMut::with_capacity(PREFIX + length);
+    buffer.put_u8(0);
+    buffer.put_u32(told);
+    message.encode(&mut buffer).map_err(|_| Status::internal("a buffer was too small"))?;
+    Ok(buffer.freeze())
+}
+
+/// A message with its prefix, as it is sent: in two pieces, where it is a frame whose payload is not to be copied.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    head: Bytes,
+    payload: Bytes,
+}
+
+impl From<Bytes> for Encoded {
+    /// What [`encode`] made of any message.
+    fn from(encoded: Bytes) -> Self {
+        Self { head: encoded, payload: Bytes::new() }
+    }
+}
+
+impl Encoded {
+    /// A `StreamRequest` or `StreamResponse`: both look the same. The payload has less than 4 GiB.
+    pub fn frame(kind: FrameType, payload: Bytes) -> Self {
+        let payload_length = match payload.len() {
+            0 => 0,
+            length => key_len(1) + encoded_len_varint(length as u64) + length,
+        };
+        let kind_length = if kind == FrameType::Data { 0 } else { int32::encoded_len(2, &(kind as i32)) };
+        let mut head = BytesMut::with_capacity(PREFIX + 16);
+        head.put_u8(0);
+        head.put_u32((payload_length + kind_length) as u32);
+        if kind != FrameType::Data {
+            int32::encode(2, &(kind as i32), &mut head);
+        }
+        if !payload.is_empty() {
+            encode_key(1, WireType::LengthDelimited, &mut head);
+            encode_varint(payload.len() as u64, &mut head);
+        }
+        Self { head: head.freeze(), payload }
+    }
+}
+
+/// The messages of a body, one after the other. What was received makes room for as much again once it is asked for, so
+/// that a slow reader slows the sender down.
+#[derive(Debug)]
+pub struct Incoming<T> {
+    body: RecvStream,
+    max_message_bytes: usize,
+    ended: bool,
+    /// What was received and not yet used: one piece, or, while a message is in several, their copy.
+    whole: Bytes,
+    partial: BytesMut,
+    message: PhantomData<fn() -> T>,
+}
+
+impl<T: Message + Default> Incoming<T> {
+    /// The messages in `body`, of which none may be longer than that.
+    pub fn new(body: RecvStream, max_message_bytes: usize) -> Self {
+        let (whole, partial) = (Bytes::new(), BytesMut::new());
+        Self { body, max_message_bytes, ended: false, whole, partial, message: PhantomData }
+    }
+
+    /// The next message; `None` at the body's end.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` for a message that is too long, `Unimplemented` for a compressed one, `Internal` for one that
+    /// cannot be read or is cut off, and what the connection failed with. Nothing comes after an error.
+    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.poll_next(cx));
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+
+    /// What comes after the body's end.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Status>> {
+        self.body.poll_trailers(cx).map_err(transport)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
+        loop {
+            if let Some(message) = self.take().transpose() {
+                return Poll::Ready(Some(message));
+            }
+            match ready!(self.body.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // It fails only for a stream that has ended.
+                    drop(self.body.flow_control().release_capacity(data.len()));
+                    self.push(data);
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(transport(error)))),
+                None if self.whole.is_empty() && self.partial.is_empty() => return Poll::Ready(None),
+                None => return Poll::Ready(Some(Err(Status::internal("a message was cut off")))),
+            }
+        }
+    }
+
+    /// The next message that is there whole.
+    fn take(&mut self) -> Result<Option<T>, Status> {
+        let held = if self.partial.is_empty() { &self.whole[..] } else { &self.partial[..] };
+        let Some((prefix, rest)) = held.split_at_checked(PREFIX) else { return Ok(None) };
+        let length = (&prefix[1..]).get_u32() as usize;
+        if prefix[0] != 0 {
+            return Err(Status::unimplemented("compressed messages are not supported"));
+        }
+        if length > self.max_message_bytes {
+            let message = format!("a message has {length} bytes; at most {}", self.max_message_bytes);
+            return Err(Status::resource_exhausted(format!("{message} are accepted")));
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let mut message = match self.partial.is_empty() {
+            true => self.whole.split_to(PREFIX + length),
+            false => self.partial.split_to(PREFIX + length).freeze(),
+        };
+        message.advance(PREFIX);
+        T::decode(message)
+            .map(Some)
+            .map_err(|error| Status::internal(format!("a message cannot be read: {error}")))
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.whole.is_empty() && self.partial.is_empty() {
+            self.whole = data;
+            return;
+        }
+        if self.partial.is_empty() {
+            // The length is known, mostly: one allocation holds the message.
+            let length = self.whole.get(1..PREFIX).map_or(0, |mut length| length.get_u32() as usize);
+            self.partial.reserve(PREFIX + length.min(self.max_message_bytes));
+            self.partial.put(std::mem::take(&mut self.whole));
+        }
+        self.partial.put(data);
+    }
+}
+
+/// A direction in which messages are sent. Dropping it before its end resets the stream.
+#[derive(Debug)]
+pub struct Outgoing {
+    stream: SendStream<Bytes>,
+    /// What waits for room.
+    queue: VecDeque<Bytes>,
+}
+
+impl Outgoing {
+    /// What is sent goes to `stream`.
+    pub fn new(stream: SendStream<Bytes>) -> Self {
+        Self { stream, queue: VecDeque::new() }
+    }
+
+    /// Hands a message over; [`poll_drained`](Self::poll_drained) sends it.
+    pub fn push(&mut self, message: Encoded) {
+        self.queue.push_back(message.head);
+        if !message.payload.is_empty() {
+            self.queue.push_back(message.payload);
+        }
+    }
+
+    /// Whether everything that was handed over is on its way.
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Sends what was handed over, as the other side makes room.
+    ///
+    /// # Errors
+    /// What the stream failed with; it has ended then.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while let Some(front) = self.queue.front_mut() {
+            let mut room = self.stream.capacity();
+            if room == 0 {
+                self.stream.reserve_capacity(front.len());
+                room = match ready!(self.stream.poll_capacity(cx)) {
+                    Some(room) => room?,
+                    None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+                };
+            }
+            let piece = front.split_to(room.min(front.len()));
+            if front.is_empty() {
+                self.queue.pop_front();
+            }
+            self.stream.send_data(piece, false)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the other side, or the connection's end, has ended the stream.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(drop)
+    }
+
+    /// Ends the direction: everything was sent.
+    ///
+    /// # Errors
+    /// For a stream that has ended.
+    pub fn end(&mut self) -> Result<(), h2::Error> {
+        self.stream.send_data(Bytes::new(), true)
+    }
+
+    /// Ends the direction with trailers: everything was sent.
+    ///
+    /// # Errors
+    /// For a stream that has ended.
+    pub fn end_with(&mut self, trailers: HeaderMap) -> Result<(), h2::Error> {
+        self.stream.send_trailers(trailers)
+    }
+
+    /// Breaks the stream off.
+    pub fn reset(&mut self) {
+        self.stream.send_reset(Reason::CANCEL);
+    }
+}
