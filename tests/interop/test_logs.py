@@ -37,4 +37,6 @@ def test_records_are_whole_and_every_client_sees_them(alone, authority):
         for stream in streams:
             record = next(record for record in stream if record.source == 1)
             assert record.severity == "INFO" and "power" in record.message and record.uuid
+            # Its type and its place are told beside the text, which people read.
+            assert "rack.power" not in record.message and "MockPower" not in record.message
             stream.cancel()

@@ -138,7 +138,7 @@ impl Exporter {
         self.runtime.wait(self.exporter.wait_ready(limit))
     }
 
-    /// Its log from now on, and what it remembers, record by record. Dropping it ends the subscription.
+    /// Its log, record by record, from the subscription on. Dropping it ends the subscription.
     ///
     /// # Errors
     /// As [`Exporter::logs`](crate::Exporter::logs).

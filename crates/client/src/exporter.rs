@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::device::Remote;
 use jumpstarter_driver_core::{Channel, Device, Error, Result};
+use jumpstarter_protocol::fields;
 use jumpstarter_protocol::labels::{INTERFACES, NAME};
 use jumpstarter_protocol::v1::{
     ExporterStatus, GetReportResponse, GetStatusRequest, GetStatusResponse, LogSource, LogStreamResponse,
@@ -89,7 +90,9 @@ pub struct LogRecord {
     pub message: String,
     /// Where it comes from: `driver`, `system`, `before-lease-hook` or `after-lease-hook`; none where not said.
     pub source: Option<&'static str>,
-    /// The type of the driver that wrote it.
+    /// The path of the driver that was called; an exporter in Python does not tell it.
+    pub driver: Option<String>,
+    /// The type of that driver.
     pub driver_type: Option<String>,
     /// The call during which it was written.
     pub operation: Option<String>,
@@ -197,7 +200,10 @@ impl Exporter {
         })
     }
 
-    /// Its log from now on, and what it remembers. Dropping the stream ends the subscription.
+    /// Its log: every record from the subscription on, which holds when this returns. Dropping the stream ends it.
+    ///
+    /// An exporter in Python keeps its last 256 records until one of its clients has read them: what it says may be
+    /// older, and what another client reads is missing.
     ///
     /// # Errors
     /// As [`status`](Self::status). The log has no end of its own: the stream's last item is an error, `Unavailable` when
@@ -229,7 +235,7 @@ impl Exporter {
 }
 
 impl From<LogStreamResponse> for LogRecord {
-    fn from(record: LogStreamResponse) -> Self {
+    fn from(mut record: LogStreamResponse) -> Self {
         let source = match record.source() {
             LogSource::Unspecified => None,
             LogSource::Driver => Some("driver"),
@@ -239,6 +245,7 @@ impl From<LogStreamResponse> for LogRecord {
         };
         Self {
             source,
+            driver: record.structured_fields.remove(fields::DRIVER),
             severity: record.severity,
             message: record.message,
             driver_type: record.driver_type,

@@ -9,6 +9,8 @@ use crate::error::Result;
 
 /// The import path of the Python client class of a composite.
 pub const COMPOSITE_CLIENT: &str = "jumpstarter_driver_composite.client.CompositeClient";
+/// The import path of the Python driver that a composite stands for.
+pub(crate) const COMPOSITE_TYPE: &str = "jumpstarter_driver_composite.driver.Composite";
 
 /// Groups the drivers of its `children`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -28,7 +30,7 @@ impl Driver for Composite {
 #[async_trait]
 impl DriverConfig for CompositeConfig {
     const NAME: &'static str = "composite";
-    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_composite.driver.Composite"];
+    const PYTHON_NAMES: &'static [&'static str] = &[COMPOSITE_TYPE];
     type Driver = Composite;
 
     async fn open(self, _: OpenContext) -> Result<Composite> {

@@ -105,6 +105,7 @@ impl Device {
                 description: node.description.filter(|text| !text.is_empty()),
                 methods_description: node.methods_description,
                 client: node.client,
+                driver_type: None,
                 labels: node.labels,
                 interfaces_told: node.interfaces.is_some() || !node.unknown_interfaces.is_empty(),
                 unknown_interfaces: node.unknown_interfaces,

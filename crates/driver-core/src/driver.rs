@@ -72,6 +72,8 @@ pub struct Child {
     pub description: Option<String>,
     /// Help for its methods, by name, that replaces the interface's.
     pub methods_description: Vec<(String, String)>,
+    /// The type that the exporter file gives it; none for a driver that another one made.
+    pub(crate) driver_type: Option<&'static str>,
     /// For a proxy: the path, from the root, of the driver that it stands for.
     pub(crate) reference: Option<String>,
     /// The drivers of its `children:` in the exporter file.
@@ -86,6 +88,7 @@ impl Child {
             driver,
             description: None,
             methods_description: Vec::new(),
+            driver_type: None,
             reference: None,
             configured: Vec::new(),
         }

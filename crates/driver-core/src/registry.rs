@@ -54,6 +54,11 @@ pub type OpenDriver = fn(Value, OpenContext) -> BoxFuture<'static, Result<Arc<dy
 inventory::collect!(DriverEntry);
 
 impl DriverEntry {
+    /// What it is called in logs: its Python import path, where it has one, else its short name.
+    pub fn type_name(&self) -> &'static str {
+        self.python_names.first().copied().unwrap_or(self.name)
+    }
+
     /// For [`register_driver!`](crate::register_driver).
     #[doc(hidden)]
     pub const fn of<C: DriverConfig>(

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use crate::arguments::Arguments;
-use crate::builtin::{COMPOSITE_CLIENT, Composite};
+use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
 use crate::config::{ExporterConfig, Node as ConfigNode};
 use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, OpenContext};
@@ -61,12 +61,14 @@ fn open_children<'a>(
                 }
                 ConfigNode::Composite { description, children } => {
                     child.description.clone_from(description);
+                    child.driver_type = Some(COMPOSITE_TYPE);
                     open_children(children, &path, &mut child, opened).await?;
                 }
                 ConfigNode::Driver { entry, description, methods_description, config, children, .. } => {
                     open_children(children, &path, &mut child, opened).await?;
                     child.description.clone_from(description);
                     child.methods_description.clone_from(methods_description);
+                    child.driver_type = Some(entry.type_name());
                     let context = OpenContext { path: path.clone(), children: child.configured.clone() };
                     child.driver = (entry.open)(config.clone(), context).await?;
                     opened.push(child.driver.clone());
@@ -117,6 +119,7 @@ fn visit(
 ) -> Result<()> {
     let index = nodes.len();
     let pending = child.reference.is_some();
+    let maker = parent.and_then(|parent| nodes.get(parent)).and_then(|node| node.driver_type);
     if let Some(target) = &child.reference {
         references.push((path.clone(), target.clone()));
     }
@@ -137,6 +140,7 @@ fn visit(
         description: child.description.filter(|text| !text.is_empty()),
         methods_description: child.methods_description,
         client,
+        driver_type: child.driver_type.or(maker),
         labels,
         interfaces,
         unknown_interfaces: Vec::new(),

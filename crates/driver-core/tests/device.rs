@@ -167,6 +167,24 @@ async fn the_tree_lists_parents_first_and_splices_proxies() {
 }
 
 #[tokio::test]
+async fn nodes_know_their_type() {
+    let device = open(RACK).await.unwrap();
+    let types: Vec<_> = device.nodes().iter().map(|node| (node.path(), node.driver_type())).collect();
+    let (group, switch) = (Some("jumpstarter_driver_composite.driver.Composite"), Some("acme.driver.Switch"));
+    for expected in [
+        ("", None),
+        ("rack", group),
+        ("rack.a", switch),
+        ("rack.a.inner", switch),
+        ("rack.b", switch),
+        ("first", group),
+        ("alias.inner", switch),
+    ] {
+        assert!(types.contains(&expected), "{expected:?}: {types:?}");
+    }
+}
+
+#[tokio::test]
 async fn references_that_lead_nowhere() {
     let head = "apiVersion: jumpstarter.dev/v1alpha1\nkind: ExporterConfig\nmetadata: {name: x}\nexport:\n";
     let dangling = open(&format!("{head}  a: {{ref: b.c}}\n  b: {{type: test-switch}}\n")).await.unwrap_err();

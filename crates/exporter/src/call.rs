@@ -32,7 +32,8 @@ impl Session {
         if self.0.shutdown.is_cancelled() {
             return;
         }
-        let _call = tracing::info_span!("call", driver, operation).entered();
+        let driver_type = self.device().node(driver).ok().and_then(Node::driver_type);
+        let _call = tracing::info_span!("call", driver, driver_type, operation).entered();
         let kind = error.kind();
         match kind {
             // What is wrong with the arguments may quote them: that is for their sender alone.
@@ -78,7 +79,8 @@ impl Session {
         arguments: Vec<Wire>,
     ) -> Result<Reply> {
         let arguments = self.admit(node, method, kind, arguments)?;
-        let span = tracing::info_span!("call", driver = node.path(), operation = method);
+        let (driver, driver_type) = (node.path(), node.driver_type());
+        let span = tracing::info_span!("call", driver, driver_type, operation = method);
         self.guarded(node.caller().invoke(method, kind, arguments).instrument(span)).await
     }
 

@@ -1,6 +1,6 @@
 //! The log: records of drivers, hooks and the exporter go to standard error and to every client that listens.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::Timestamp;
+use jumpstarter_protocol::fields;
 use jumpstarter_protocol::v1::{LogSource, LogStreamResponse};
 use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
@@ -46,6 +47,8 @@ pub struct Record {
     pub message: String,
     /// The driver that was called, by its path.
     pub driver: Option<String>,
+    /// The type of that driver.
+    pub driver_type: Option<String>,
     /// The method that was called.
     pub operation: Option<String>,
     /// Everything else, by name.
@@ -61,6 +64,7 @@ impl Record {
             source,
             message: message.into(),
             driver: None,
+            driver_type: None,
             operation: None,
             fields: BTreeMap::new(),
         }
@@ -89,18 +93,22 @@ impl Record {
             // Clients show the message alone.
             let _infallible = write!(message, " {name}={value}");
         }
+        let mut structured_fields: HashMap<_, _> = self.fields.clone().into_iter().collect();
+        if let Some(driver) = self.driver.clone().filter(|driver| !driver.is_empty()) {
+            structured_fields.insert(fields::DRIVER.to_owned(), driver);
+        }
         LogStreamResponse {
             uuid: uuid.to_owned(),
             severity: self.severity().to_owned(),
             message,
             source: Some(source.into()),
-            driver_type: self.driver.clone(),
+            driver_type: self.driver_type.clone(),
             operation: self.operation.clone(),
             timestamp: Some(Timestamp {
                 seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
                 nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
             }),
-            structured_fields: self.fields.clone().into_iter().collect(),
+            structured_fields,
         }
     }
 }
@@ -256,6 +264,7 @@ fn json_line(record: &Record) -> String {
         "severity": record.severity(),
         "source": format!("{:?}", record.source),
         "driver": record.driver,
+        "driver_type": record.driver_type,
         "operation": record.operation,
         "message": record.message,
         "fields": record.fields,
@@ -304,6 +313,7 @@ impl Visit for Fields {
 /// Which call a span is of.
 struct Call {
     driver: Option<String>,
+    driver_type: Option<String>,
     operation: Option<String>,
 }
 
@@ -311,8 +321,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
-        let call =
-            Call { driver: fields.named.remove("driver"), operation: fields.named.remove("operation") };
+        let mut field = |name| fields.named.remove(name);
+        let call = Call {
+            driver: field("driver"),
+            driver_type: field("driver_type"),
+            operation: field("operation"),
+        };
         if let Some(span) = context.span(id).filter(|_| call.operation.is_some()) {
             span.extensions_mut().insert(call);
         }
@@ -336,6 +350,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         for span in spans {
             if let Some(call) = span.extensions().get::<Call>() {
                 record.driver.clone_from(&call.driver);
+                record.driver_type.clone_from(&call.driver_type);
                 record.operation.clone_from(&call.operation);
                 if !own {
                     record.source = Source::Driver;
@@ -383,13 +398,16 @@ mod tests {
         let mut subscription = hub.subscribe();
         let layer = LogLayer::new(hub, LogFormat::Text);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let _entered = tracing::info_span!("call", driver = "relay", operation = "on").entered();
+            let (driver, driver_type) = ("rack.relay", "acme.Relay");
+            let _entered = tracing::info_span!("call", driver, driver_type, operation = "on").entered();
             tracing::warn!(target: "acme", volts = 3, "low");
         });
         let wire = subscription.next().await.to_wire("id");
         assert_eq!((wire.severity.as_str(), wire.source()), ("WARNING", LogSource::Driver));
-        assert_eq!((wire.driver_type.as_deref(), wire.operation.as_deref()), (Some("relay"), Some("on")));
+        assert_eq!((wire.driver_type(), wire.operation()), ("acme.Relay", "on"));
         assert_eq!(wire.structured_fields["volts"], "3");
+        assert_eq!(wire.structured_fields["driver"], "rack.relay");
+        assert_eq!(wire.message, "low volts=3", "clients show the message alone: the path is not in it");
         assert!(wire.timestamp.unwrap().seconds > 0);
     }
 }

@@ -31,6 +31,12 @@ pub mod labels {
     pub const INTERFACES: &str = "jumpstarter.dev/interfaces";
 }
 
+/// Fields of log records.
+pub mod fields {
+    /// The path of the driver that was called; beside its type, which has a field of its own in the message.
+    pub const DRIVER: &str = "driver";
+}
+
 /// Metadata of byte streams that only this project's exporter and client have; others pass over it.
 pub mod metadata {
     /// Asked for with any value by a client: connect to the driver before answering, and say whether frames are

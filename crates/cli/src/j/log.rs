@@ -55,15 +55,15 @@ fn command(command: Command) -> Command {
         )
         .after_help(
             "\
-Without --count and --for it goes on until Ctrl-C.
+Every record from now on: what was said before is not kept. Without --count and --for it goes on until Ctrl-C.
 
 Examples:
   j log
   j log --level warning --output json
-  j log --for 1s              what the exporter remembers and says now
+  j log --for 1min            what the exporter says from now on, for a minute
 
-JSON: {\"time\" (seconds since 1970), \"severity\", \"source\", \"driver\", \"operation\", \"message\", \"fields\"} for
-each record",
+JSON: {\"time\" (seconds since 1970), \"severity\", \"source\", \"driver\", \"driver_type\", \"operation\", \"message\",
+\"fields\"} for each record",
         )
 }
 
@@ -100,7 +100,7 @@ fn text(record: &LogRecord) -> String {
     let since = record.timestamp.and_then(since_1970).unwrap_or_default();
     let (seconds, milliseconds) = (since.as_secs() % 86_400, since.subsec_millis());
     let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let parts = [record.driver_type.as_deref(), record.operation.as_deref()];
+    let parts = [driver(record), record.operation.as_deref()];
     let whose = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let whose = match (whose.is_empty(), record.source) {
         (false, _) => format!(" {whose}:"),
@@ -109,6 +109,11 @@ fn text(record: &LogRecord) -> String {
     };
     let LogRecord { severity, message, .. } = record;
     format!("{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}Z {severity:<8}{whose} {message}")
+}
+
+/// Whose call it was: the driver's path, or at least its type.
+fn driver(record: &LogRecord) -> Option<&str> {
+    record.driver.as_deref().or(record.driver_type.as_deref())
 }
 
 fn since_1970(time: SystemTime) -> Option<Duration> {
@@ -122,7 +127,8 @@ fn value(record: &LogRecord) -> Value {
         "time": record.timestamp.and_then(since_1970).map(|since| since.as_secs_f64()),
         "severity": record.severity,
         "source": record.source,
-        "driver": record.driver_type,
+        "driver": record.driver,
+        "driver_type": record.driver_type,
         "operation": record.operation,
         "message": record.message,
         "fields": fields,

@@ -102,7 +102,8 @@ async fn with_logs(exporter: &Exporter, work: impl Future<Output = Result<u8>>) 
 
 /// As the exporter itself writes it.
 fn line(record: &LogRecord) -> String {
-    let driver = record.driver_type.as_deref().filter(|driver| !driver.is_empty());
-    let driver = driver.map(|driver| format!("{driver}: ")).unwrap_or_default();
+    let driver = record.driver.as_deref().or(record.driver_type.as_deref());
+    let driver =
+        driver.filter(|driver| !driver.is_empty()).map(|driver| format!("{driver}: ")).unwrap_or_default();
     format!("{:<7} {driver}{}", record.severity, record.message)
 }

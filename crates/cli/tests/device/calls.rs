@@ -101,7 +101,7 @@ async fn the_log() {
     let mut record: serde_json::Value = serde_json::from_str(&line(&mut values, &json).await).unwrap();
     assert!(record["time"].as_f64().is_some_and(|time| time > 1e9), "{record}");
     record["time"] = "TIME".into();
-    assert_snapshot!(record, @r#"{"time":"TIME","severity":"INFO","source":"driver","driver":"power","operation":"on","message":"mock power changed=true on=true","fields":{"changed":"true","on":"true"}}"#);
+    assert_snapshot!(record, @r#"{"time":"TIME","severity":"INFO","source":"driver","driver":"power","driver_type":"jumpstarter_driver_power.driver.MockPower","operation":"on","message":"mock power changed=true on=true","fields":{"changed":"true","on":"true"}}"#);
     let said = line(&mut lines, &text).await;
     let (time, rest) = said.split_at("00:00:00.000Z".len());
     assert!(time.ends_with('Z'), "{said}");

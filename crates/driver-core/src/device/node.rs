@@ -21,6 +21,7 @@ pub struct Node {
     pub(crate) description: Option<String>,
     pub(crate) methods_description: Vec<(String, String)>,
     pub(crate) client: String,
+    pub(crate) driver_type: Option<&'static str>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) interfaces: Vec<&'static InterfaceDescriptor>,
     pub(crate) unknown_interfaces: Vec<String>,
@@ -64,6 +65,12 @@ impl Node {
     /// The import path of its Python client class.
     pub fn client(&self) -> &str {
         &self.client
+    }
+
+    /// The [type](crate::registry::DriverEntry::type_name) of its driver in the exporter file; of a driver that another
+    /// one made, the maker's. None for a driver that no file names, and for one that is elsewhere.
+    pub fn driver_type(&self) -> Option<&'static str> {
+        self.driver_type
     }
 
     /// Further labels.
