@@ -52,7 +52,7 @@ pub struct QemuConfig {
     pub accel: Accel,
     /// What becomes of what the guest writes to its root disk.
     pub root_writes: RootWrites,
-    /// What `off` of the child `power` does.
+    /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at the exporter's end.
     pub off: OffMode,
     /// Further arguments for QEMU, one element each, after all others.
     pub extra_args: Vec<String>,
@@ -120,7 +120,7 @@ pub enum RootWrites {
     Persist,
 }
 
-/// What `off` of the child `power` does.
+/// How a machine is powered off by `off` of the child `power`, and by the closing of its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OffMode {
@@ -153,7 +153,8 @@ pub struct Partitions {
 pub struct Timeouts {
     /// From power-on until QEMU runs the guest.
     pub start: Span,
-    /// From pressing the power button until the guest has shut down, before the power is cut.
+    /// From pressing the power button until the guest has shut down, before the power is cut. At its end the exporter
+    /// waits for 90 s at most, for the whole device.
     pub shutdown: Span,
     /// From asking QEMU to quit until its process has ended, before it is killed.
     pub quit: Span,

@@ -23,7 +23,7 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// The driver of a machine. The driver's `close` destroys it.
+    /// The driver of a machine. The driver's `close` is [`Vm::close`].
     pub fn new(vm: Vm) -> Self {
         let mut children = vec![
             Child::new("power", Arc::new(QemuPower(vm.clone()))).describe("the machine's plug"),
@@ -96,7 +96,7 @@ impl Driver for Qemu {
     }
 
     async fn close(&self) -> Result<()> {
-        self.vm.destroy().await
+        self.vm.close().await
     }
 }
 

@@ -245,6 +245,27 @@ impl Vm {
         }
     }
 
+    /// Ends the machine in order: one that runs is powered off as the configuration's `off` says, and is then destroyed.
+    /// What is under way otherwise ends as with [`Machine::destroy`]. Idempotent; `cut` and `destroy` hurry it.
+    ///
+    /// Cancelling does not stop the powering off; what the machine holds is then removed when its last handle is
+    /// dropped, which also kills a QEMU that has not ended.
+    ///
+    /// # Errors
+    /// `Internal` when QEMU cannot be stopped.
+    pub async fn close(&self) -> Result<()> {
+        self.0.destroyed.cancel();
+        if self.config().off == OffMode::Graceful
+            && let Some(run) = self.running()
+        {
+            match run.stop().await {
+                Ok(outcome) => tracing::info!(machine = self.0.name, "closing a machine: {outcome}"),
+                Err(error) => tracing::warn!(error = error.report(), "a machine did not stop: it is cut"),
+            }
+        }
+        self.destroy().await
+    }
+
     /// The run that is to be stopped. Waits for nothing but a start that is under way; where nothing runs or starts, a
     /// crash is cleared.
     async fn stoppable(&self) -> Option<Arc<Run>> {

@@ -21,8 +21,8 @@ use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptio
 /// Calls that run have so long to end after they were told to.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
 /// Devices have so long to close. What closing means is each driver's: a power switch may go off, a virtual machine is
-/// switched off, or shuts down where it is configured to.
-const CLOSE_LIMIT: Duration = Duration::from_secs(60);
+/// switched off, or shuts down where it is configured to (60 s unless configured, and some more for one that does not).
+const CLOSE_LIMIT: Duration = Duration::from_secs(90);
 /// And so long after a second signal.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
 /// Connections that are cut off end in far less.
@@ -102,7 +102,7 @@ impl RunOptions {
 
 /// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT, which ends it in order: no connection is accepted any more, a
 /// beforeLease hook that runs is ended, the afterLease hook runs to its end (or its timeout) while clients that are
-/// connected can follow it, calls are told to end (5 s), and the device closes (60 s). A second signal hurries: it ends
+/// connected can follow it, calls are told to end (5 s), and the device closes (90 s). A second signal hurries: it ends
 /// the hook, cuts the calls off at once, and leaves the device 3 s.
 ///
 /// `ready` is called with the addresses once all of them accept connections.
