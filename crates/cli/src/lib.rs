@@ -22,6 +22,8 @@ use jumpstarter_driver_power as _;
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_serial as _;
 
+use j::fault::Fault;
+
 mod arguments;
 mod check;
 mod config;
@@ -42,6 +44,8 @@ mod terminal;
 const SUCCESS: u8 = 0;
 /// A file has faults, or the command failed.
 const FAILURE: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
 
 /// Runs `jmp` with the arguments of this process.
 pub fn main() -> ExitCode {
@@ -91,11 +95,13 @@ pub fn run(
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return SUCCESS;
         }
-        let text = match error.downcast_ref::<jumpstarter_driver_core::Error>() {
-            Some(error) => error.report(),
-            None => format!("{error:#}"),
+        let (code, error) = match error.downcast_ref::<Fault>() {
+            Some(Fault::Usage(error)) => (USAGE, Ok(error)),
+            Some(Fault::Unreachable(error)) => (FAILURE, Ok(error)),
+            None => (FAILURE, error.downcast_ref::<jumpstarter_driver_core::Error>().ok_or(&error)),
         };
+        let text = error.map_or_else(|error| format!("{error:#}"), jumpstarter_driver_core::Error::report);
         // Nobody is left to be told when this fails too.
-        writeln!(err, "error: {text}").map_or(FAILURE, |()| FAILURE)
+        writeln!(err, "error: {text}").map_or(code, |()| code)
     })
 }

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use jumpstarter_driver_core::{Error, ResultExt, Secret};
+use jumpstarter_driver_core::{Error, ErrorKind, ResultExt, Secret};
 use jumpstarter_exporter::{Address, RunOptions, TlsOptions};
 
+use crate::j::fault::Fault;
 use crate::serving::{Log, Which, runtime};
 use crate::{FAILURE, SUCCESS};
 
 /// Serve the device of an exporter file to Jumpstarter clients
 ///
 /// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT run the afterLease
-/// hook, end the calls that run (within 5 s) and close the device (within 60 s); a second one hurries.
+/// hook, end the calls that run (within 5 s) and close the device (within 90 s); a second one hurries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -97,6 +98,14 @@ impl Arguments {
     }
 }
 
+/// Options that do not fit together are a wrong command line; what is not supported yet is none.
+fn wrong_usage(error: Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::InvalidArgument => Fault::Usage(error).into(),
+        _ => error.into(),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let passphrase = arguments.passphrase()?;
     let Some(config) = arguments.which.load(err)? else { return Ok(FAILURE) };
@@ -113,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         metrics: arguments.metrics,
         logs: Default::default(),
     };
-    options.check()?;
+    options.check().map_err(wrong_usage)?;
     options.logs = arguments.log.install()?;
     let ready = |addresses: &[Address]| {
         let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use jumpstarter_driver_core::{Error, ExporterConfig};
+use jumpstarter_driver_core::ExporterConfig;
 use jumpstarter_exporter::{LogFormat, LogHub, logs};
+
+use crate::j::fault::Fault;
 
 /// Which exporter file.
 #[derive(Debug, clap::Args)]
@@ -33,8 +35,7 @@ impl Which {
             (Some(file), _) => file.clone(),
             (None, Some(alias)) => ExporterConfig::find(alias)?,
             (None, None) => {
-                let error = Error::invalid_argument("which device?");
-                return Err(error.with_hint("add --exporter-config FILE or --exporter ALIAS").into());
+                return Err(Fault::usage("which device?", "add --exporter-config FILE or --exporter ALIAS"));
             }
         };
         match ExporterConfig::load(&file) {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use jumpstarter_client::{ConnectOptions, Exporter};
 use jumpstarter_driver_core::{Device, Error, ExporterConfig};
 
+use crate::j::fault::Fault;
 use crate::remote::Remote;
 use crate::serving::Which;
 
@@ -48,9 +49,8 @@ impl Target {
             return Ok(Some(Found::Exporter(Box::new(ConnectOptions::from_env()?))));
         }
         let Some(file) = variable("JMP_EXPORTER_CONFIG") else {
-            let error = Error::invalid_argument("which device?");
             let hint = "run it in `jmp shell`, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT";
-            return Err(error.with_hint(hint).into());
+            return Err(Fault::usage("which device?", hint));
         };
         match ExporterConfig::load(file) {
             Ok(config) => Ok(Some(Found::File(Box::new(config)))),

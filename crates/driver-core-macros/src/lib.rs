@@ -201,9 +201,13 @@ impl<'a> Method<'a> {
                 name: #name, type_name: #type_name, kind: __p::ParameterKind::#carrier, optional: #optional,
             })
         });
+        let typed = match self.kind {
+            Kind::Channel => quote!(::core::convert::identity),
+            Kind::Unary | Kind::Stream => quote!(__p::typed::<#item>),
+        };
         quote!(__p::MethodDescriptor {
             name: #name, documentation: #doc, kind: __p::MethodKind::#kind, returns: #returns,
-            parameters: &[#(#parameters),*],
+            parameters: &[#(#parameters),*], typed: #typed,
         })
     }
 

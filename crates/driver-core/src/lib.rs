@@ -89,7 +89,7 @@ pub mod __private {
     pub use crate::error::Result;
     pub use crate::interface::{
         Caller, Interface, InterfaceDescriptor, LinkedInterface, MethodDescriptor, MethodKind,
-        ParameterDescriptor, ParameterKind, Reply, unknown_method,
+        ParameterDescriptor, ParameterKind, Reply, typed, unknown_method,
     };
     pub use crate::registry::{DriverEntry, InterfaceProbe, ProbeFallback};
     pub use async_trait::async_trait;

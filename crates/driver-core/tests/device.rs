@@ -250,6 +250,27 @@ async fn numbers_that_are_not_finite_are_refused_on_both_ways() {
     }
 }
 
+#[test]
+fn answers_take_the_numbers_of_their_type() {
+    #[derive(Serialize, Deserialize)]
+    struct Odd {
+        ratio: f64,
+        count: u32,
+        many: Vec<(f32, i8)>,
+        left_out: Option<f64>,
+    }
+    let typed = jumpstarter_driver_core::__private::typed::<Odd>;
+    let sent = json!({"ratio": 2, "count": 3, "many": [[0, 1], [1.5, 2]], "further": [1]});
+    let expected = json!({"ratio": 2.0, "count": 3, "many": [[0.0, 1], [1.5, 2]], "further": [1]});
+    assert_eq!(typed(sent).to_string(), expected.to_string());
+    let strange = json!({"ratio": "high", "count": 3});
+    assert_eq!(typed(strange.clone()), strange, "what does not fit stays as it is");
+    let method = |name: &str| <dyn Everything>::DESCRIPTOR.method(name).unwrap();
+    assert_eq!((method("divide").typed)(json!(1)).to_string(), "1.0");
+    assert_eq!((method("quotient").typed)(json!(1)).to_string(), "1.0");
+    assert_eq!((method("count").typed)(json!(1)).to_string(), "1");
+}
+
 #[tokio::test]
 async fn untyped_calls_convert_and_refuse() {
     let device = Device::of_driver(Switch { path: String::new(), on: Mutex::new(false) });

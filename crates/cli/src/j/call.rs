@@ -114,7 +114,7 @@ pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatche
     let node = context.node()?;
     let given = || method::arguments(None, matches.get_many::<String>("arguments").into_iter().flatten());
     let error = match node.caller().invoke(name, MethodKind::Unary, given()?).await {
-        Ok(reply) => return method::answer(context, reply).await,
+        Ok(reply) => return method::answer(context, None, reply).await,
         Err(error) => error,
     };
     // Not called yet: there is no such method that answers once.
@@ -123,7 +123,7 @@ pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatche
     }
     for kind in [MethodKind::Stream, MethodKind::Channel] {
         if let Ok(reply) = open(node.caller().invoke(name, kind, given()?).await).await {
-            return method::answer(context, reply).await;
+            return method::answer(context, None, reply).await;
         }
     }
     Err(error.into())
@@ -154,7 +154,7 @@ async fn call(context: &Context, matches: &ArgMatches) -> Result<u8> {
         return Err(Fault::usage(message, format!("try `j stream {} {name}`", shown(node))));
     }
     let reply = node.caller().invoke(name, MethodKind::Unary, arguments(node, matches)?).await?;
-    method::answer(context, reply).await
+    method::answer(context, method::find(node, name), reply).await
 }
 
 async fn stream(context: &Context, matches: &ArgMatches) -> Result<u8> {
@@ -172,7 +172,7 @@ async fn stream(context: &Context, matches: &ArgMatches) -> Result<u8> {
         Some(kind) => node.caller().invoke(name, kind, arguments(node, matches)?).await?,
         None => found_out(node, name, matches).await?,
     };
-    method::answer(context, reply).await
+    method::answer(context, method::find(node, name), reply).await
 }
 
 /// Opens what may be bytes or values: `connect` is bytes, everything else is tried as values first.

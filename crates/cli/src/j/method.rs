@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &Context, method: &MethodDescriptor, matches: &
     let words = method.parameters.iter().map_while(|parameter| matches.get_one::<String>(parameter.name));
     let arguments = arguments(Some(method), words)?;
     let reply = context.node()?.caller().invoke(method.name, method.kind, arguments).await?;
-    answer(context, reply).await
+    answer(context, Some(method), reply).await
 }
 
 /// The method of that name, as far as the driver's interfaces are known.
@@ -78,13 +78,15 @@ fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argum
     })
 }
 
-/// Prints what a call answered: a value, a line for each value of a stream, the bytes of a channel.
-pub(crate) async fn answer(context: &Context, reply: Reply) -> Result<u8> {
+/// Prints what a call answered: a value, a line for each value of a stream, the bytes of a channel. Those of a known
+/// method have the numbers of its type, as where a verb shows them.
+pub(crate) async fn answer(context: &Context, method: Option<&MethodDescriptor>, reply: Reply) -> Result<u8> {
+    let typed = method.map_or(std::convert::identity as fn(Value) -> Value, |method| method.typed);
     match reply {
-        Reply::Value(value) => context.output.value(&value)?,
+        Reply::Value(value) => context.output.value(&typed(value))?,
         Reply::Stream(mut values) => {
             while let Some(value) = values.next().await {
-                context.output.value(&value?)?;
+                context.output.value(&typed(value?))?;
             }
         }
         Reply::Channel(channel) => pump::standard_streams(channel).await?,

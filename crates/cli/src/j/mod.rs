@@ -14,7 +14,7 @@ mod builtin;
 mod call;
 mod complete;
 mod context;
-mod fault;
+pub(crate) mod fault;
 mod image;
 mod interrupt;
 mod log;

@@ -61,14 +61,14 @@ async fn images_of_a_call_are_files() {
 async fn streams_of_values() {
     let bench = Bench::everything().await;
     assert_snapshot!(bench.j(&["stream", "power", "read"]).await, @r"
-    current: 0
-    voltage: 0
-    current: 2
-    voltage: 5
+    current: 0.0
+    voltage: 0.0
+    current: 2.0
+    voltage: 5.0
     ");
     assert_snapshot!(bench.j(&["stream", "power", "read", "--output", "json"]).await, @r#"
-    {"current":0,"voltage":0}
-    {"current":2,"voltage":5}
+    {"current":0.0,"voltage":0.0}
+    {"current":2.0,"voltage":5.0}
     "#);
     assert_snapshot!(bench.j(&["stream", "power", "on"]).await, @r"
     --- stderr

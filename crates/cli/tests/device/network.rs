@@ -158,7 +158,7 @@ async fn jmp_forward_of_something_else() {
     --- stderr
     error: which device?
     hint: run it in `jmp shell`, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT
-    --- exit code 1
+    --- exit code 2
     ");
 }
 

@@ -109,7 +109,7 @@ async fn wrong_shells() {
     --- stderr
     error: which device?
     hint: add --exporter-config FILE or --exporter ALIAS
-    --- exit code 1
+    --- exit code 2
     ");
     assert_snapshot!(said(&lab, &["shell", "--exporter-config", "no.yaml", "--", "true"]).await, @r"
     --- stderr

@@ -78,6 +78,7 @@ impl Interface for dyn Odd {
                 kind: ParameterKind::Value,
                 optional: false,
             }],
+            typed: std::convert::identity,
         }],
     };
 
