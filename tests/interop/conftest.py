@@ -68,19 +68,21 @@ def until(condition, seconds=60):
     return outcome
 
 
-def end_of(process, said, last):
-    """Waits for the end of a Python client, which is there when it has ended by itself with 0.
+def end_of(process, input=None):
+    """What a Python client printed, once it has ended by itself with 0.
 
-    With a gRPC that can spin at its end, it is also there when the client has said its last words and does not end.
+    With a gRPC that can spin at its end, it may also have done its work and not end: it is ended here then, and the
+    caller looks whether what was asked for is done.
     """
     try:
-        code = process.wait(30 if SPINS_AT_ITS_END else 120)
+        said, errors = process.communicate(input, timeout=40 if SPINS_AT_ITS_END else 120)
+        done = process.returncode == 0
     except subprocess.TimeoutExpired:
-        assert SPINS_AT_ITS_END and last in said(), said()
         process.kill()
-        process.wait()
-    else:
-        assert code == 0 and last in said(), said()
+        said, errors = process.communicate()
+        done = SPINS_AT_ITS_END and b"rror" not in errors
+    assert done, errors.decode() + said.decode()
+    return said.decode()
 
 
 def line_within(stream, seconds):
@@ -189,16 +191,7 @@ class Served:
         command, variables = self.command(*arguments)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         pipes["stdin"] = subprocess.DEVNULL if input is None else subprocess.PIPE
-        process = subprocess.Popen(command, env=variables, **pipes)
-        try:
-            said, errors = process.communicate(input, timeout=40 if SPINS_AT_ITS_END else 120)
-            assert process.returncode == 0, errors.decode() + said.decode()
-        except subprocess.TimeoutExpired:
-            process.kill()
-            said, errors = process.communicate()
-            # Only in the clean-up that does not end, then: the caller looks whether what was asked for is done.
-            assert SPINS_AT_ITS_END and b"rror" not in errors, errors.decode() + said.decode()
-        return said.decode()
+        return end_of(subprocess.Popen(command, env=variables, **pipes), input)
 
     @contextlib.contextmanager
     def j_running(self, *arguments):

@@ -4,12 +4,8 @@ use futures_util::{StreamExt, stream};
 use insta::assert_snapshot;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_power as _;
-use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
-use jumpstarter_supervise::{Input, run_unchecked};
-use tokio_util::sync::CancellationToken;
 
-use crate::lab::{clean, transcript};
-use crate::terminal::{DEADLINE, J};
+use crate::served::Served;
 
 /// A lamp that signals.
 #[interface(name = "acme-lamp", client = "acme_driver.client.LampClient")]
@@ -85,45 +81,14 @@ export:
 ";
 
 /// Its exporter, in this process.
-struct Served {
-    folder: tempfile::TempDir,
-    stop: CancellationToken,
-}
-
-impl Served {
-    async fn start() -> Self {
-        let config = jumpstarter_driver_core::ExporterConfig::parse(FILE, "acme.yaml").unwrap();
-        let session = Session::new(config.open().await.unwrap(), SessionOptions::default()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let listener = Listener::bind(&Address::Unix(folder.path().join("s"))).await.unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(serve(session, listener, Access::default(), stop.clone()));
-        Self { folder, stop }
-    }
-
-    async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
-        let host = self.folder.path().join("s");
-        let command = clean(jumpstarter_supervise::Command::new(J)).args(words).env("JUMPSTARTER_HOST", host);
-        transcript(&run_unchecked(command.stdin(Input::Bytes(input.to_vec())), DEADLINE).await.unwrap())
-            .lines()
-            .map(|line| line.trim_end().to_owned() + "\n")
-            .collect()
-    }
-
-    async fn j(&self, words: &[&str]) -> String {
-        self.j_with(words, b"").await
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+async fn served() -> Served {
+    let config = jumpstarter_driver_core::ExporterConfig::parse(FILE, "acme.yaml").unwrap();
+    Served::device(config.open().await.unwrap()).await
 }
 
 #[tokio::test]
 async fn the_tree_shows_its_client_class() {
-    let served = Served::start().await;
+    let served = served().await;
     assert_snapshot!(served.j(&["tree"]).await, @r"
     power  power
     acme   ? acme-lamp  The lamp over the door
@@ -132,7 +97,7 @@ async fn the_tree_shows_its_client_class() {
 
 #[tokio::test]
 async fn help_is_what_the_exporter_file_says() {
-    let served = Served::start().await;
+    let served = served().await;
     assert_snapshot!(served.j(&["acme", "--help"]).await, @r"
     The lamp over the door
 
@@ -178,7 +143,7 @@ async fn help_is_what_the_exporter_file_says() {
 
 #[tokio::test]
 async fn its_methods_are_called_by_name() {
-    let served = Served::start().await;
+    let served = served().await;
     assert_snapshot!(served.j(&["acme", "call", "blink", "3"]).await, @"3 times white");
     assert_snapshot!(served.j(&["acme", "call", "blink", "3", "red", "--output", "json"]).await, @r#""3 times red""#);
     assert_snapshot!(served.j(&["call", "acme", "blink", "2", "\"green\""]).await, @"2 times green");
@@ -197,7 +162,7 @@ async fn its_methods_are_called_by_name() {
 
 #[tokio::test]
 async fn its_described_methods_are_commands() {
-    let served = Served::start().await;
+    let served = served().await;
     assert_snapshot!(served.j(&["acme", "blink", "3", "red"]).await, @"3 times red");
     assert_snapshot!(served.j(&["acme", "blink", "--help"]).await, @r"
     Blinks TIMES times in a COLOUR
@@ -229,7 +194,7 @@ async fn its_described_methods_are_commands() {
 
 #[tokio::test]
 async fn its_streams_are_opened_by_name() {
-    let served = Served::start().await;
+    let served = served().await;
     assert_snapshot!(served.j(&["acme", "stream", "brightness"]).await, @r"
     0.5
     1
@@ -244,7 +209,7 @@ async fn its_streams_are_opened_by_name() {
 
 #[tokio::test]
 async fn other_interfaces_are_not_pretended() {
-    let served = Served::start().await;
+    let served = served().await;
     assert_snapshot!(served.j(&["acme", "on"]).await, @r"
     --- stderr
     error: `acme` has no `on`
