@@ -14,6 +14,7 @@ use jumpstarter_protocol::v1::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Client, DEADLINE, connect, frame};
+use tonic::Code;
 
 const EXPORT: &str = "
 export:
@@ -210,6 +211,43 @@ async fn a_hook_that_ends_the_exporter_is_seen_to_fail() {
     drop(client);
     let (code, log) = exporter.code().await;
     assert_eq!(code, Some(1), "{log}");
+}
+
+#[tokio::test]
+async fn a_lease_whose_end_failed_is_seen_and_the_next_one_begins() {
+    let exporter = Exporter::start(|_| {
+        format!(
+            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo prepared'}}\n  \
+             afterLease: {{script: 'echo tidied; exit 3', onFailure: endLease}}\n"
+        )
+    });
+    let mut client = connect(&exporter.socket()).await;
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
+    for _ in 0..2 {
+        client.exporter.end_session(EndSessionRequest {}).await.unwrap();
+        let failed = until_status(&mut client, ExporterStatus::AfterLeaseHookFailed).await;
+        let message = failed.message();
+        assert!(message.starts_with("afterLease hook failed (on_failure=endLease): "), "{message}");
+        assert!(message.contains("exit code 3") || message.contains("exit status: 3"), "{message}");
+        let refused = client.call("power", "on", &[]).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        let next = until_status(&mut client, ExporterStatus::LeaseReady).await;
+        assert!(next.status_version > failed.status_version, "{next:?}");
+        client.call("power", "on", &[]).await.unwrap();
+        // The next lease was prepared as the first one was.
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|line: &String| line != "prepared") {
+            let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap().unwrap();
+            heard.push(record.message);
+        }
+        assert!(heard.contains(&"tidied".to_owned()), "{heard:?}");
+    }
+    drop((client, log));
+    exporter.signal(Signal::TERM);
+    // Its hook fails once more, which is said and keeps nothing open.
+    let (code, log) = exporter.code().await;
+    assert_eq!(code, Some(0), "{log}");
 }
 
 #[tokio::test]

@@ -1,0 +1,100 @@
+//! TLS handshakes that do not go on: they are few, and keep nobody out.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jumpstarter_client::{ConnectOptions, connect};
+use jumpstarter_driver_core::Device;
+use jumpstarter_exporter::Access;
+use support::certificates::Certificates;
+use support::stub::Stub;
+use support::{Served, in_time};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// More than an exporter waits for at a time.
+const MANY: usize = 300;
+/// A handshake that does not go on ends by itself after this time.
+const OPENING_LIMIT: Duration = Duration::from_secs(10);
+
+async fn served(certificates: &Certificates) -> Served {
+    let access = Access { tls: Some(certificates.of_exporter("localhost")), passphrase: None };
+    Served::at(Device::of_driver(Stub::default()), Some("127.0.0.1"), access).await
+}
+
+/// Peers at that address that connect and say nothing.
+async fn silent(from: [u8; 4], to: SocketAddr) -> Vec<TcpStream> {
+    let mut peers = Vec::new();
+    for _ in 0..MANY {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        peers.push(in_time(socket.connect(to)).await.unwrap());
+    }
+    peers
+}
+
+/// Waits until the exporter has closed the connection; it may say first why.
+async fn closed(peer: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(OPENING_LIMIT / 2, peer.read_to_end(&mut rest)).await;
+    // A reset is an end, too.
+    drop(read.expect("it is closed before its time is up"));
+}
+
+fn is_open(peer: &TcpStream) -> bool {
+    let read = peer.try_read(&mut [0]);
+    read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+async fn works(certificates: &Certificates, address: &str) {
+    let options = ConnectOptions::new(address.parse().unwrap()).ca_file(certificates.path("ours.pem"));
+    let exporter = in_time(connect(&options)).await.unwrap();
+    in_time(exporter.device().call("", "off", vec![])).await.unwrap();
+    in_time(exporter.device().close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_peers_do_not_keep_a_good_one_out() {
+    let certificates = Certificates::make();
+    let served = served(&certificates).await;
+    let address: SocketAddr = served.address.parse().unwrap();
+    let mut peers = silent([127, 0, 0, 1], address).await;
+    works(&certificates, &format!("localhost:{}", address.port())).await;
+    // The oldest made room.
+    closed(&mut peers[0]).await;
+    assert!(is_open(peers.last().unwrap()), "those that there is room for have their time");
+    drop(peers);
+    served.shut_down().await;
+}
+
+/// Who is slow loses its place to nobody at another address.
+#[cfg(target_os = "linux")] // The whole of 127.0.0.0/8 is this host.
+#[tokio::test]
+async fn silent_peers_crowd_out_each_other_only() {
+    let certificates = Certificates::make();
+    let served = served(&certificates).await;
+    let address: SocketAddr = served.address.parse().unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let mut peers = silent([127, 0, 0, 2], address).await;
+    // All of them have arrived by the time that this one has to go.
+    let surplus = MANY + 1 - 256;
+    closed(&mut peers[surplus - 1]).await;
+    assert!(is_open(&peers[surplus]) && is_open(peers.last().unwrap()));
+    assert!(is_open(&slow), "the first one to come is still waited for");
+    // It goes on now: a client speaks through it.
+    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = relay.local_addr().unwrap().port();
+    let relaying = tokio::spawn(async move {
+        let (mut client, _) = relay.accept().await.unwrap();
+        // The end of either side ends both.
+        drop(tokio::io::copy_bidirectional(&mut client, &mut slow).await);
+    });
+    works(&certificates, &format!("localhost:{port}")).await;
+    in_time(relaying).await.unwrap();
+    drop(peers);
+    served.shut_down().await;
+}

@@ -1,0 +1,85 @@
+//! In which order an exporter begins: nothing is opened before what it is served with is known to be right.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_exporter::{Address, LogHub, RunOptions, TlsOptions, run};
+
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
+
+/// A driver that is seen to be opened and closed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WitnessConfig {}
+
+struct Witness;
+
+#[async_trait]
+impl DriverConfig for WitnessConfig {
+    const NAME: &'static str = "witness";
+    type Driver = Witness;
+
+    async fn open(self, _: OpenContext) -> Result<Witness> {
+        OPENED.fetch_add(1, Ordering::SeqCst);
+        Ok(Witness)
+    }
+}
+register_driver!(WitnessConfig);
+
+#[async_trait]
+impl Driver for Witness {
+    async fn close(&self) -> Result<()> {
+        CLOSED.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn witnessed() -> [usize; 2] {
+    [&OPENED, &CLOSED].map(|count| count.load(Ordering::SeqCst))
+}
+
+/// Runs an exporter that cannot begin.
+async fn failure(listen: Address, tls: Option<TlsOptions>) -> Error {
+    let options = RunOptions {
+        config: ExporterConfig::parse("export: {w: {type: witness}}", "test.yaml").unwrap(),
+        listen: vec![listen],
+        insecure: tls.is_none(),
+        tls,
+        passphrase: None,
+        metrics: None,
+        logs: LogHub::default(),
+    };
+    run(options, |_| panic!("nobody can connect")).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn tls_files_are_read_before_the_device_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (text, missing) = (file("text.pem"), file("missing.pem"));
+    std::fs::write(&text, "not a certificate").unwrap();
+    let tls = |certificate: &Path, key: &Path| TlsOptions {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        client_authority: None,
+    };
+    let free_port = || Address::Tcp("127.0.0.1:0".to_owned());
+    for (certificate, key, kind) in [
+        (&text, &missing, ErrorKind::NotFound),
+        (&missing, &text, ErrorKind::InvalidArgument),
+        (&text, &text, ErrorKind::InvalidArgument),
+    ] {
+        let error = failure(free_port(), Some(tls(certificate, key))).await;
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert_eq!(witnessed(), [0, 0], "{error:?}");
+    }
+    // What is found out later has opened it, and closes it again.
+    let error = failure(Address::Unix(file("no/such/folder/socket")), None).await;
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    assert_eq!(witnessed(), [1, 1]);
+}
