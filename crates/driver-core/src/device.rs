@@ -11,6 +11,7 @@ use crate::config::ExporterConfig;
 use crate::driver::{Child, Driver};
 use crate::error::{Error, Result};
 use crate::interface::{Interface, MethodKind, ValueStream};
+use crate::outline;
 use crate::suggest;
 use crate::tree::{self, shown};
 
@@ -57,6 +58,15 @@ impl Device {
     /// The first driver's that fails, with its path; those that are open already are closed again.
     pub async fn open(config: &ExporterConfig) -> Result<Self> {
         tree::open(config).await.map(Self::of_nodes)
+    }
+
+    /// The device of an exporter file before it is opened, as far as the file tells: its tree, its interfaces and its
+    /// descriptions, for help. Every call is refused with `FailedPrecondition`. A driver's interfaces may be in another
+    /// order than once it is open, and its children have no descriptions.
+    ///
+    /// None where only opening tells which drivers there are ([`DriverConfig::children`](crate::DriverConfig::children)).
+    pub fn unopened(config: &ExporterConfig) -> Option<Self> {
+        outline::nodes(config).map(Self::of_nodes)
     }
 
     /// A device of one open driver, at the root (path `""`), and the children that it has itself.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::ConfigProblem;
 use crate::error::Result;
-use crate::interface::Interfaces;
+use crate::interface::{Interface, InterfaceDescriptor, Interfaces};
 
 /// A driver: one node of a device's tree.
 ///
@@ -108,6 +108,29 @@ impl fmt::Debug for Child {
     }
 }
 
+/// A child that a driver will make, as its configuration tells before the driver is opened.
+#[derive(Clone, Debug)]
+pub struct PlannedChild {
+    /// Its key under its parent.
+    pub name: String,
+    /// The interfaces that it will have, in order.
+    pub interfaces: Vec<&'static InterfaceDescriptor>,
+}
+
+impl PlannedChild {
+    /// A child without interfaces.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), interfaces: Vec::new() }
+    }
+
+    /// Adds an interface: `PlannedChild::new("power").with::<dyn Power>()`.
+    #[must_use]
+    pub fn with<I: Interface + ?Sized>(mut self) -> Self {
+        self.interfaces.push(I::DESCRIPTOR);
+        self
+    }
+}
+
 /// A figure of a driver for monitoring: its state, a temperature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gauge {
@@ -180,9 +203,10 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
         Vec::new()
     }
 
-    /// The names of the children that the driver will make itself, all that it may make: an exporter file's references
-    /// to others are refused before anything is opened. None when only opening tells; by default it makes none.
-    fn children(&self) -> Option<Vec<String>> {
+    /// The children that the driver will make itself, all that it may make: an exporter file's references to others are
+    /// refused before anything is opened, and help shows what they can do. None when only opening tells; by default it
+    /// makes none.
+    fn children(&self) -> Option<Vec<PlannedChild>> {
         Some(Vec::new())
     }
 

@@ -324,6 +324,18 @@ impl<I: Interface + ?Sized> Adapter for Borrowed<'_, I> {
     }
 }
 
+/// An interface of a driver that is not open.
+struct Planned(&'static InterfaceDescriptor);
+
+impl Adapter for Planned {
+    fn descriptor(&self) -> &'static InterfaceDescriptor {
+        self.0
+    }
+    fn call<'b>(&'b self, _: &'b str, _: Arguments) -> BoxFuture<'b, Result<Reply>> {
+        Box::pin(async { Err(Error::failed_precondition("the driver is not open")) })
+    }
+}
+
 /// The interfaces of a driver, in order; the first one names its Python client.
 #[derive(Default)]
 pub struct Interfaces<'a>(Vec<Box<dyn Adapter + 'a>>);
@@ -338,6 +350,11 @@ impl<'a> Interfaces<'a> {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Those of a driver that is not open: every call is refused.
+    pub(crate) fn planned(descriptors: &[&'static InterfaceDescriptor]) -> Self {
+        Self(descriptors.iter().map(|descriptor| Box::new(Planned(descriptor)) as Box<_>).collect())
     }
 
     /// Adds an interface: `Interfaces::new().with::<dyn Machine>(self)`.

@@ -50,6 +50,7 @@ mod finite;
 pub mod image;
 pub mod interface;
 pub mod interfaces;
+mod outline;
 pub mod registry;
 pub mod secret;
 pub mod suggest;
@@ -59,7 +60,7 @@ pub mod units;
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
 pub use config::ExporterConfig;
 pub use device::Device;
-pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext};
+pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use image::{ImageSink, ImageSource, Progress};
 pub use interface::{Interface, Interfaces, ValueStream};
@@ -74,8 +75,8 @@ pub use units::{ByteSize, Span};
 pub mod prelude {
     pub use crate::{
         ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher, ImageSink,
-        ImageSource, Interfaces, Network, OpenContext, Power, PowerReading, Result, ResultExt, Secret,
-        Serial, Span, ValueStream, interface, register_driver,
+        ImageSource, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Result, ResultExt,
+        Secret, Serial, Span, ValueStream, interface, register_driver,
     };
     pub use async_trait::async_trait;
     pub use schemars::JsonSchema;

@@ -12,7 +12,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::config::ConfigProblem;
-use crate::driver::{Driver, DriverConfig, OpenContext};
+use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Interface, InterfaceDescriptor};
 use crate::interfaces::{Flasher, Network, Power, Serial};
@@ -37,7 +37,7 @@ pub struct DriverEntry {
     pub check: fn(Value) -> std::result::Result<Vec<ConfigProblem>, Misfit>,
     /// The children that it makes itself with a configuration, as
     /// [`DriverConfig::children`] tells; none for a configuration that is wrong.
-    pub children: fn(Value) -> Option<Vec<String>>,
+    pub children: fn(Value) -> Option<Vec<PlannedChild>>,
     /// Opens it.
     pub open: OpenDriver,
 }

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
+use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ExporterConfig, Framing, Interface, registry};
 use serde_json::json;
@@ -182,6 +183,25 @@ async fn nodes_know_their_type() {
     ] {
         assert!(types.contains(&expected), "{expected:?}: {types:?}");
     }
+}
+
+#[tokio::test]
+async fn an_unopened_device_has_the_same_tree() {
+    let config =
+        ExporterConfig::parse(&RACK.replace("b: {", "b: {config: {broken: true}, "), "rack.yaml").unwrap();
+    Device::open(&config).await.unwrap_err();
+    let unopened = Device::unopened(&config).unwrap();
+    let tree = |device: &Device| {
+        let shown = |node: &Node| {
+            let mut interfaces = node.interface_names().unwrap();
+            interfaces.sort_unstable();
+            format!("{} {interfaces:?} {:?} {:?}", node.path(), node.description(), node.driver_type())
+        };
+        device.nodes().iter().map(shown).collect::<Vec<_>>()
+    };
+    assert_eq!(tree(&unopened), tree(&open(RACK).await.unwrap()));
+    let error = unopened.get::<dyn Power>("alias").unwrap().on().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl DriverConfig for BoardConfig {
     }
 
     /// Only opening it tells.
-    fn children(&self) -> Option<Vec<String>> {
+    fn children(&self) -> Option<Vec<PlannedChild>> {
         None
     }
     async fn open(self, _: OpenContext) -> Result<Board> {
@@ -112,6 +112,14 @@ fn faults(text: &str) -> String {
 fn of_board(config: &str) -> String {
     let config = config.replace('\n', "\n      ");
     faults(&format!("export:\n  b:\n    type: test-board\n    config:\n      {config}\n"))
+}
+
+#[test]
+fn a_device_of_which_only_opening_tells() {
+    let parse = |text| ExporterConfig::parse(text, "lab.yaml").unwrap();
+    assert!(Device::unopened(&parse("export: {g: {children: {c: {type: composite}}}}")).is_some());
+    let board = "export: {g: {children: {b: {type: test-board, config: {port: 1}}}}}";
+    assert!(Device::unopened(&parse(board)).is_none());
 }
 
 #[test]

@@ -59,9 +59,15 @@ impl DriverConfig for QemuConfig {
         self.problems()
     }
 
-    fn children(&self) -> Option<Vec<String>> {
-        let own = QemuConfig::OWN_CHILDREN.iter().map(|name| (*name).to_owned());
-        Some(own.chain(self.hostfwd.iter().map(|(name, _)| name.to_owned())).collect())
+    fn children(&self) -> Option<Vec<PlannedChild>> {
+        let own = QemuConfig::OWN_CHILDREN.iter().map(|name| match *name {
+            "power" => PlannedChild::new("power").with::<dyn Power>(),
+            "flasher" => PlannedChild::new("flasher").with::<dyn Flasher>(),
+            "console" => PlannedChild::new("console").with::<dyn Serial>(),
+            endpoint => PlannedChild::new(endpoint).with::<dyn Network>(),
+        });
+        let forwards = self.hostfwd.iter().map(|(name, _)| PlannedChild::new(name).with::<dyn Network>());
+        Some(own.chain(forwards).collect())
     }
 
     async fn open(self, context: OpenContext) -> Result<Qemu> {

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::interface::{Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, Reply};
-use jumpstarter_driver_core::{Driver, Error, Flasher, Interface, Network, Power, Result, Serial};
+use jumpstarter_driver_core::{
+    Driver, Error, Flasher, Interface, Network, PlannedChild, Power, Result, Serial,
+};
 use serde_json::Value;
 
 use crate::fixture::Options;
@@ -66,7 +68,7 @@ pub struct Instance {
     /// What the registry says, or why it does not know the driver.
     pub(crate) registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
     /// The children that the configuration names, if it can.
-    pub(crate) named_children: Option<Vec<String>>,
+    pub(crate) named_children: Option<Vec<PlannedChild>>,
     doing: Mutex<String>,
     dropped: AtomicBool,
 }
@@ -85,7 +87,7 @@ impl Instance {
         options: Options,
         listed: Vec<&'static InterfaceDescriptor>,
         registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
-        named_children: Option<Vec<String>>,
+        named_children: Option<Vec<PlannedChild>>,
     ) -> Self {
         let (doing, dropped) = (Mutex::default(), AtomicBool::new(false));
         Self { mode, driver, handles, options, listed, registered, named_children, doing, dropped }

@@ -72,6 +72,7 @@ broken! {
     hangs_after_close: PowerConfig "hangs after close" [power].deadline(5) => "GENERIC-9";
     concurrent_calls_hang: PowerConfig "deadlock" [power].deadline(5) => "GENERIC-10";
     unnamed_child: OddConfig "surprises" [odd] => "GENERIC-12";
+    child_with_another_interface: OddConfig "plans wrongly" [odd] => "GENERIC-12";
     stuck_after_a_dropped_call: PowerConfig "stuck after a drop" [power] => "GENERIC-11";
 
     on_when_on_fails: PowerConfig "on when on" [power] => "POWER-1";

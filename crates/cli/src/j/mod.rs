@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::pin::pin;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
+use jumpstarter_driver_core::Device;
 
 mod action;
 mod arguments;
@@ -64,6 +66,9 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
         return arguments::without_device(arguments);
     }
     // Drivers take hold of hardware when they are opened: not for a page of help.
+    if let Some(code) = help_unopened(arguments, early) {
+        return Ok(code);
+    }
     if early.is_help
         && open::is_in_process(early)
         && let Some(code) =
@@ -89,6 +94,17 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
         closed = device.close() => outcome.and_then(|code| Ok(closed.map(|()| code)?)),
         code = signals.next() => Ok(code),
     }
+}
+
+/// Prints the help that was asked for, of a device of this process, from its exporter file alone, and answers the exit
+/// code. Nothing for anything else, and where only opening the device tells.
+fn help_unopened(arguments: &[OsString], early: &arguments::Early) -> Option<u8> {
+    if !arguments.iter().any(|word| word == "--help" || word == "-h") {
+        return None;
+    }
+    let device = Device::unopened(&open::file(early)?.ok()?)?;
+    let usage = tree::command(&device).try_get_matches_from(arguments).err()?;
+    (usage.kind() == ErrorKind::DisplayHelp).then(|| fault::usage(&usage, Format::Text))
 }
 
 /// Does what the arguments say; what a signal or the loss of the exporter ends is cancelled.

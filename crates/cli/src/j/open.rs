@@ -1,6 +1,7 @@
 //! Which device: that of an exporter, or one of this process.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,6 +16,9 @@ use super::fault::Fault;
 /// gone is noticed long before.
 const CALL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Names an exporter.
+const HOST: &str = "JUMPSTARTER_HOST";
+
 /// An open device.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -26,12 +30,10 @@ pub(crate) struct Opened {
 /// Opens the device that the command line or the environment names.
 pub(crate) async fn open(early: &Early) -> Result<Opened> {
     logs::install(early.log_level, LogFormat::Text)?;
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    match (&early.exporter_config, set("JUMPSTARTER_HOST"), set("JMP_EXPORTER_CONFIG")) {
-        (Some(file), _, _) => in_process(file).await,
-        (None, Some(_), _) => of_exporter().await,
-        (None, None, Some(file)) => in_process(&PathBuf::from(file)).await,
-        (None, None, None) => Err(Fault::usage(
+    match file(early) {
+        Some(config) => in_process(&config?).await,
+        None if variable(HOST).is_some() => of_exporter().await,
+        None => Err(Fault::usage(
             "which device?",
             "run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add \
              --exporter-config FILE",
@@ -39,10 +41,27 @@ pub(crate) async fn open(early: &Early) -> Result<Opened> {
     }
 }
 
+/// The exporter file of the device, where it would be opened in this process.
+pub(crate) fn file(early: &Early) -> Option<Result<ExporterConfig>> {
+    let file = match &early.exporter_config {
+        Some(file) => file.clone(),
+        None if variable(HOST).is_some() => return None,
+        None => PathBuf::from(variable("JMP_EXPORTER_CONFIG")?),
+    };
+    let faults = |faults: jumpstarter_driver_core::config::ConfigFaults| {
+        let message = format!("the exporter file is not right\n{faults}");
+        Fault::Unreachable(Error::invalid_argument(message)).into()
+    };
+    Some(ExporterConfig::load(file).map_err(faults))
+}
+
 /// Whether the device would be opened in this process.
 pub(crate) fn is_in_process(early: &Early) -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    early.exporter_config.is_some() || !set("JUMPSTARTER_HOST") && set("JMP_EXPORTER_CONFIG")
+    early.exporter_config.is_some() || variable(HOST).is_none() && variable("JMP_EXPORTER_CONFIG").is_some()
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 async fn of_exporter() -> Result<Opened> {
@@ -51,12 +70,7 @@ async fn of_exporter() -> Result<Opened> {
     Ok(Opened { device: exporter.device().clone(), exporter: Some(exporter) })
 }
 
-async fn in_process(file: &Path) -> Result<Opened> {
-    let faults = |faults: jumpstarter_driver_core::config::ConfigFaults| {
-        let message = format!("the exporter file is not right\n{faults}");
-        Fault::Unreachable(Error::invalid_argument(message))
-    };
-    let config = ExporterConfig::load(file).map_err(faults)?;
-    let device = Device::open(&config).await.map_err(Fault::Unreachable)?;
+async fn in_process(config: &ExporterConfig) -> Result<Opened> {
+    let device = Device::open(config).await.map_err(Fault::Unreachable)?;
     Ok(Opened { device, exporter: None })
 }

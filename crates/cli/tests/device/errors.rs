@@ -173,9 +173,65 @@ async fn what_a_driver_refuses_is_code_1() {
 #[tokio::test]
 async fn help_does_not_open_a_device_of_a_file() {
     let bench = Bench::everything().await;
-    let missing = "export: {console: {type: serial, config: {url: /no/such/port}}}";
+    let missing = "
+export:
+  console: {type: serial, config: {url: /no/such/port}, description: the board's}
+  qemu: {type: qemu, config: {binary: /no/such/qemu, hostfwd: {web: {guestport: 80}}}}
+  alias: {ref: qemu}
+";
     std::fs::write(bench.lab.path("lab.yaml"), missing).unwrap();
+    let help = async |words: &[&str]| {
+        let command = clean(Command::new(J)).args(words).arg("--help").current_dir(bench.lab.folder());
+        let said = bench.run(command.env("JMP_EXPORTER_CONFIG", "lab.yaml")).await;
+        assert!(said.contains("Usage: j") && !said.contains("---") && !said.contains("/no/such"), "{said}");
+        let lines = said.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let commands = lines.take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned() + "\n");
+        commands.collect::<String>()
+    };
+    assert_snapshot!(help(&[]).await, @r"
+    console      the board's
+    qemu         machine, qemu
+    alias        machine, qemu
+    tree         Shows what the device is made of
+    call         Calls a method by its name and prints what it answers
+    stream       Joins standard input and output to a driver, or prints the values that a method streams
+    log          Follows the exporter's log
+    status       Says what the exporter is doing, and where it is
+    reset        Resets every driver of the device
+    completions  Prints a script by which a shell completes the device's paths and verbs
+    ");
+    assert_snapshot!(help(&["console"]).await, @r"
+    start-console  Connects this terminal to the console, until Ctrl-B is pressed three times
+    pipe           Copies the port's output to standard output or a file, and standard input to the port
+    set-dtr        Sets the DTR line
+    set-rts        Sets the RTS line
+    close          Ends every open connection to the port; it can be opened again
+    ");
+    let of_alias = help(&["alias"]).await;
+    for line in ["power         power", "web           network", "start         Powers on"] {
+        assert!(of_alias.contains(line), "{of_alias}");
+    }
+    assert_snapshot!(help(&["qemu", "power"]).await, @r"
+    on     Applies power
+    off    Cuts power
+    cycle  Cuts power, waits, and applies it again
+    read   Streams readings of the power meter until dropped
+    ");
+    assert_eq!(help(&["qemu.web", "forward-tcp"]).await, "");
+    // With a file that is wrong there is the help that every device has.
+    std::fs::write(bench.lab.path("lab.yaml"), "export: {console: {type: seriall}}").unwrap();
     let said = bench.j(&["--exporter-config", "lab.yaml", "--help"]).await;
     assert!(said.contains("Usage: j") && said.contains("they need the device to be opened"), "{said}");
-    assert!(!said.contains("exit code") && !said.contains("/no/such/port"), "{said}");
+    assert!(!said.contains("exit code"), "{said}");
+}
+
+#[tokio::test]
+async fn help_of_a_file_is_that_of_its_device() {
+    let bench = Bench::everything().await;
+    let file = bench.lab.file();
+    for words in [&["power"][..], &["rack", "shelf", "power", "read"], &["switch"], &["flasher", "flash"]] {
+        let words = [words, &["--help"]].concat();
+        let of_file = bench.j(&[&["--exporter-config", &file], &words[..]].concat()).await;
+        assert_eq!(of_file, bench.j(&words).await);
+    }
 }

@@ -158,7 +158,7 @@ async fn help_shows_the_tree_and_the_verbs() {
               Print version
 
     The device is the exporter's at JUMPSTARTER_HOST (which `jmp shell` sets), else that of the exporter
-    file JMP_EXPORTER_CONFIG, which each command then opens and closes again: also `j PATH --help` does.
+    file JMP_EXPORTER_CONFIG, which each command then opens and closes again; `--help` does without.
 
     Examples:
       j tree                           what the device is made of

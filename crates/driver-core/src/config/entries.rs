@@ -110,7 +110,7 @@ impl Loader {
         };
         for child in own.unwrap_or_default() {
             // Of what is below such a child nothing is known.
-            self.references.add(index, &child, Kind::Driver);
+            self.references.add(index, &child.name, Kind::Driver);
         }
         let described = node.get("methods_description").map_or(&[][..], |entry| entry.value.entries());
         let methods_description = described

@@ -157,13 +157,23 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
     Ok(())
 }
 
-/// GENERIC-12: the children that the driver makes are among those that its configuration names, if it names them.
+/// GENERIC-12: the children that the driver makes are among those that its configuration names, if it names them, and have
+/// the interfaces that it says.
 pub(crate) async fn children_are_named_before_they_exist(instance: &Instance) -> Outcome {
     let Some(named) = &instance.named_children else { return Ok(()) };
     for child in instance.driver().children() {
+        let names: Vec<&str> = named.iter().map(|planned| planned.name.as_str()).collect();
+        let Some(planned) = named.iter().find(|planned| planned.name == child.name) else {
+            return Err(format!(
+                "it made the child `{}`; its configuration's `children` names {names:?}",
+                child.name
+            ));
+        };
+        let has: Vec<&str> = child.driver.interfaces().descriptors().map(|one| one.name).collect();
+        let said: Vec<&str> = planned.interfaces.iter().map(|one| one.name).collect();
         ensure!(
-            named.contains(&child.name),
-            "it made the child `{}`; its configuration's `children` names {named:?}",
+            has == said,
+            "the child `{}` has the interfaces {has:?}; its configuration's `children` says {said:?}",
             child.name
         );
     }

@@ -23,6 +23,10 @@ pub(crate) struct OddConfig {
 impl DriverConfig for OddConfig {
     const NAME: &'static str = "fake-odd";
     type Driver = OddFake;
+    fn children(&self) -> Option<Vec<PlannedChild>> {
+        let planned = || PlannedChild::new("surprise").with::<dyn Power>();
+        Some((self.fault == "plans wrongly").then(planned).into_iter().collect())
+    }
     async fn open(self, _: OpenContext) -> Result<OddFake> {
         Ok(OddFake(self.fault))
     }
@@ -37,7 +41,7 @@ impl Driver for OddFake {
     }
     fn children(&self) -> Vec<Child> {
         let surprise = || Child::new("surprise", Arc::new(OddFake("none".to_owned())));
-        (self.0 == "surprises").then(surprise).into_iter().collect()
+        ["surprises", "plans wrongly"].contains(&self.0.as_str()).then(surprise).into_iter().collect()
     }
 }
 
