@@ -116,10 +116,10 @@ async fn python_exporter_and_j_tree_power_and_calls() {
     let reading = "voltage=0.0 V  current=0.0 A  apparent_power=0.0 VA\n";
     assert!(lab.j(&["power", "read"]).await.starts_with(reading));
     assert_snapshot!(lab.j(&["stream", "power", "read"]).await, @r"
-    current: 0
-    voltage: 0
-    current: 2
-    voltage: 5
+    current: 0.0
+    voltage: 0.0
+    current: 2.0
+    voltage: 5.0
     ");
     assert_eq!(lab.j(&["call", "qemu", "get_hostname"]).await, "demo\n");
     let output = lab.run(&["call", "power", "explode"]).await;

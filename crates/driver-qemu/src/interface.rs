@@ -10,6 +10,9 @@ use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 /// Every method may be called from many tasks at once. A call that needs a running guest is refused with
 /// `FailedPrecondition` in any other state, and names the state. Waits have deadlines from the configuration
 /// (`timeouts`) and end at once when QEMU ends; the error then carries QEMU's messages.
+///
+/// Closing the device, as an exporter does at its end, powers a machine that runs off as `off` of its configuration
+/// says (`cut`, or `graceful` as [`stop`](Self::stop) does), and destroys it.
 #[interface(name = "machine", client = "jumpstarter_driver_qemu.client.QemuClient", native)]
 pub trait Machine {
     /// What the machine is doing.
