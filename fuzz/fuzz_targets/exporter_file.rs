@@ -1,0 +1,11 @@
+//! Exporter files of any text: problems are told, with their places in the text, and nothing panics.
+#![no_main]
+
+use jumpstarter_driver_core::ExporterConfig;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Err(faults) = ExporterConfig::parse(text, "exporter.yaml") {
+        assert!(!faults.to_string().is_empty());
+    }
+});
