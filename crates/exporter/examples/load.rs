@@ -10,6 +10,7 @@
     reason = "a tool for measurements: it prints, or stops"
 )]
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -29,7 +30,8 @@ const USAGE: &str = "usage: load ADDRESS calls COUNT FLIGHT: calls a second, so 
        load ADDRESS echo BYTES: bytes a second there and back, in frames of 64 KiB
        load ADDRESS flash BYTES [ENCODING FILE]: bytes a second, decoded; BYTES is the decoded size of the file
        load ADDRESS hold echo|console|flash|dump: does it without end, and says `0.0` once it is well under way
-       load - decode BYTES ENCODING FILE: bytes a second of the decoder alone, from memory";
+       load - decode BYTES ENCODING FILE: bytes a second of the decoder alone, from memory
+       load - pass COUNT: how often a second a byte goes to another thread and back, over a Unix socket";
 /// Bytes in one message.
 const FRAME: usize = 64 * 1024;
 /// What may be on its way to this client before it reads.
@@ -51,6 +53,7 @@ async fn main() {
             flash(address, number(bytes), Some((encoding, Path::new(file)))).await
         }
         [address, "hold", what] => hold(address, what).await,
+        [_, "pass", count] => pass(number(count)),
         [_, "decode", bytes, encoding, file] => decode(number(bytes), encoding, Path::new(file)).await,
         _ => panic!("{USAGE}"),
     };
@@ -238,6 +241,26 @@ async fn hold(address: &str, what: &str) -> f64 {
         }
     }
     unreachable!("it is killed")
+}
+
+/// What no exporter can be faster than: each way wakes somebody up who sleeps.
+fn pass(count: usize) -> f64 {
+    let (mut near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let other = std::thread::spawn(move || {
+        let mut byte = [0];
+        while far.read(&mut byte).unwrap() > 0 {
+            far.write_all(&byte).unwrap();
+        }
+    });
+    let (start, mut byte) = (Instant::now(), [0]);
+    for _ in 0..count {
+        near.write_all(&byte).unwrap();
+        near.read_exact(&mut byte).unwrap();
+    }
+    let figure = count as f64 / start.elapsed().as_secs_f64();
+    drop(near);
+    other.join().unwrap();
+    figure
 }
 
 async fn decode(bytes: usize, encoding: &str, file: &Path) -> f64 {

@@ -23,7 +23,8 @@ pub(crate) const NOTES: &[&str] = &[
      Rust, of one thread, is the client of both, and the Python client where it is named; on the same cores",
     "start-up: from the start of the process until clients can connect; memory: resident pages of the largest process, \
      idle right after it",
-    "calls: `power.on()` of a driver that does nothing; echo: one stream in frames of 64 KiB, counted once",
+    "calls: `power.on()` of a driver that does nothing, by this project's client; a byte, there and back: between two threads \
+     over a Unix socket, so what waking up alone takes (virtual machines whose idle cores halt take long); echo: one stream in frames of 64 KiB, counted once",
     "flash: into a file on disk, which ours syncs and renames into place, and the one in Python does not; raw: no zeros, so \
      that all is written; zstd and gzip: random digits, encoded on the wire, counted decoded; the decoder alone: the \
      same library, from memory, written nowhere",
@@ -138,9 +139,20 @@ impl Both<'_> {
             let (many, few) = (calls(self.effort.calls(), flight), calls(self.effort.slow_calls(), flight));
             rows.push(self.row(what, Unit::Calls, Target::Absolute(least), many, few).await?);
         }
+        rows.push(self.wake_ups().await?);
         let echo = |address: &str| load(address, ["echo"]).arg(self.effort.echo().to_string());
         rows.push(self.row("echo", Unit::Throughput, Target::Absolute(700.0 * MIB), echo, echo).await?);
         Ok(rows)
+    }
+
+    /// The calls beside what the system needs alone to wake up who answers, and who asked.
+    async fn wake_ups(&self) -> Result<Row> {
+        let count = self.effort.calls().to_string();
+        let ours = async || figure(load(self.ours, ["calls", &count, "1"])).await.context("measuring calls");
+        let pass = async || figure(load("-", ["pass", &count])).await.context("measuring wake-ups");
+        let [ours, theirs] = alternate(self.effort.turns(5), ours, Some(pass)).await?;
+        let (what, other) = ("calls, one at a time".to_owned(), "a byte, there and back".to_owned());
+        Ok(Row { what, other, unit: Unit::Calls, ours, theirs, target: Target::None })
     }
 
     async fn images(&self, data: &Data) -> Result<Vec<Row>> {
