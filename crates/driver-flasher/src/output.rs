@@ -13,7 +13,7 @@ use std::path::Path;
 /// Zeros are looked for in blocks of this size, the usual one of file systems.
 const BLOCK: u64 = 4096;
 /// How much is written before the disk is told to begin with it.
-const WRITEBACK: u64 = 32 * 1024 * 1024;
+const WRITEBACK: u64 = 8 * 1024 * 1024;
 static ZERO_BLOCK: [u8; BLOCK as usize] = [0; BLOCK as usize];
 
 /// The image being written.

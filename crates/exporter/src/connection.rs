@@ -30,6 +30,13 @@ const CONNECTION_WINDOW: u32 = (MAX_STREAMS + 1) * STREAM_WINDOW;
 const MAX_FRAME: u32 = 256 * 1024;
 /// What one stream holds while its client is slow to read.
 const SEND_BUFFER: usize = 512 * 1024;
+/// Streams that are remembered for a while after they were answered before their client had sent everything: what is still
+/// on its way for them is passed over.
+const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
+/// What comes for streams that are not remembered any more is answered with a reset; a client that brings about so many in the
+/// life of its connection loses it. (The library's own bound is soon reached by calls that are refused; without one, a
+/// client that reads nothing could pile the resets up.)
+const MAX_STRAYS: usize = 64 * 1024;
 /// Of all headers of one call.
 const MAX_HEADERS: u32 = 16 * 1024;
 
@@ -70,6 +77,10 @@ pub(crate) async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .max_frame_size(MAX_FRAME)
         .max_send_buffer_size(SEND_BUFFER)
+        // Clients may give up as many calls at once as they may make.
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        .max_concurrent_reset_streams(REMEMBERED_STREAMS)
+        .max_local_error_reset_streams(Some(MAX_STRAYS))
         .max_header_list_size(MAX_HEADERS);
     let handshake = builder.handshake::<_, Bytes>(Opening::new(transport));
     let opened = tokio::select! {

@@ -125,6 +125,8 @@ fn trailers(status: &Status) -> HeaderMap {
 fn refuse(respond: &mut SendResponse<Bytes>, status: &Status) -> Result<(), h2::Error> {
     let mut response = accepted();
     response.headers_mut().extend(trailers(status));
+    // For clients whose messages were compressed.
+    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
     respond.send_response(response, true).map(drop)
 }
 

@@ -21,6 +21,9 @@ use tracing_subscriber::registry::LookupSpan;
 /// Records that one client may be behind.
 const QUEUE: usize = 1024;
 
+/// Of a message, or of one field: clients accept no records of some megabytes, and would lose the log with one.
+const MAX_TEXT_BYTES: usize = 16 * 1024;
+
 /// Who wrote a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -290,6 +293,14 @@ pub fn install(level: Level, format: LogFormat) -> Result<LogHub> {
     Ok(hub)
 }
 
+/// The beginning of a text that a record can hold.
+fn cut(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MAX_TEXT_BYTES)])
+}
+
 /// What an event or a span says.
 #[derive(Default)]
 struct Fields {
@@ -300,8 +311,8 @@ struct Fields {
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "message" => value.clone_into(&mut self.message),
-            name => drop(self.named.insert(name.to_owned(), value.to_owned())),
+            "message" => self.message = cut(value),
+            name => drop(self.named.insert(name.to_owned(), cut(value))),
         }
     }
 
@@ -390,6 +401,22 @@ mod tests {
         assert!(hub.is_shown(Level::ERROR) && hub.is_shown(Level::WARN) && !hub.is_shown(Level::INFO));
         hub.show_all();
         assert!(hub.is_shown(Level::INFO));
+    }
+
+    #[tokio::test]
+    async fn endless_texts_are_cut() {
+        let hub = LogHub::default();
+        let mut subscription = hub.subscribe();
+        let layer = LogLayer::new(hub, LogFormat::Text);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let text = "ü".repeat(1_500_000);
+            let _entered = tracing::info_span!("call", driver = text, operation = text).entered();
+            tracing::warn!(target: "acme", text, "{text}");
+        });
+        let record = subscription.next().await;
+        assert!(record.message.starts_with("ü") && record.message.ends_with("ü…"));
+        let wire = prost::Message::encoded_len(&record.to_wire("id"));
+        assert!((MAX_TEXT_BYTES..8 * MAX_TEXT_BYTES).contains(&wire), "{wire} bytes");
     }
 
     #[tokio::test]

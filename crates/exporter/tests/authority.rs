@@ -6,64 +6,39 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::{DEADLINE, serve_file};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use support::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame};
+use support::serve_file;
 
 use jumpstarter_driver_power as _;
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// A field with a literal name that is not kept, both parts as they are.
-fn field(name: &str, value: &str) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    [vec![0], text(name), text(value)].concat()
-}
-
-/// A call of `GetReport` with this field as its authority.
-fn call(stream: u8, authority: &[u8]) -> Vec<u8> {
-    let block = [
-        &[0x83, 0x86][..], // :method POST, :scheme http
-        &field(":path", "/jumpstarter.v1.ExporterService/GetReport"),
-        authority,
-        &field("content-type", "application/grpc"),
-        &field("te", "trailers"),
-    ];
-    // The block in two frames, and an empty message.
-    let block = block.concat();
+/// A call of `GetReport` with this field as its authority: its header block in two frames, and an empty message.
+fn call(stream: u32, authority: &[u8]) -> Vec<u8> {
+    let block = block("/jumpstarter.v1.ExporterService/GetReport", authority);
     let (first, second) = block.split_at(block.len() / 2);
-    [frame(1, 0, stream, first), frame(9, 4, stream, second), frame(0, 1, stream, &[0; 5])].concat()
+    [
+        frame(HEADERS, 0, stream, first),
+        frame(CONTINUATION, END_HEADERS, stream, second),
+        frame(DATA, END_STREAM, stream, &[0; 5]),
+    ]
+    .concat()
 }
 
 /// What comes first for each stream: the kind of frame, and its payload.
-async fn answers(sent: &[u8], streams: usize) -> BTreeMap<u8, (u8, Vec<u8>)> {
+async fn answers(sent: &[u8], streams: usize) -> BTreeMap<u32, (u8, Vec<u8>)> {
     let served = serve_file("export: {power: {type: jumpstarter_driver_power.driver.MockPower}}").await;
-    let mut socket = UnixStream::connect(served.folder.path().join("socket")).await.unwrap();
-    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-    socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-    socket.write_all(sent).await.unwrap();
+    let mut connection = Connection::open(&served).await;
+    connection.send(sent).await;
     let mut answers = BTreeMap::new();
-    let reading = async {
-        while answers.len() < streams {
-            let mut header = [0; 9];
-            socket.read_exact(&mut header).await.unwrap();
-            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-            let mut payload = vec![0; length as usize];
-            socket.read_exact(&mut payload).await.unwrap();
-            if header[8] != 0 {
-                answers.entry(header[8]).or_insert((header[3], payload));
-            }
+    while answers.len() < streams {
+        let frame = connection.next().await;
+        if frame.stream != 0 {
+            answers.entry(frame.stream).or_insert((frame.kind, frame.payload));
         }
-    };
-    tokio::time::timeout(DEADLINE, reading).await.expect("an answer for each stream");
-    drop(socket);
+    }
+    drop(connection);
     served.shut_down().await;
     answers
 }

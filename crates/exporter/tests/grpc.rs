@@ -12,6 +12,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_protocol::v1::DriverCallRequest;
 use jumpstarter_protocol::wire;
+use support::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame};
 use support::{DEADLINE, Served, serve_device, serve_file};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -169,4 +170,46 @@ async fn an_idle_client_does_not_hold_up_the_end() {
     raw.ask(request(GET_REPORT, GRPC), &[0; 5]).await;
     served.shut_down().await;
     assert!(std::future::poll_fn(|cx| raw.0.poll_ready(cx)).await.is_err(), "the connection has ended");
+}
+
+/// What a library would send one by one, at once.
+#[tokio::test]
+async fn many_calls_that_are_given_up_at_once_end_no_other() {
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    let served = serve_file(POWER).await;
+    let mut connection = Connection::open(&served).await;
+    let block = block(GET_REPORT, &field(":authority", "exporter"));
+    let mut sent = Vec::new();
+    for stream in (1..1001).step_by(2) {
+        sent.extend(frame(HEADERS, END_HEADERS, stream, &block));
+        sent.extend(frame(RST_STREAM, 0, stream, &CANCEL));
+    }
+    sent.extend(frame(HEADERS, END_HEADERS, 1001, &block));
+    sent.extend(frame(DATA, END_STREAM, 1001, &[0; 5]));
+    connection.send(&sent).await;
+    connection.next_of(HEADERS, 1001).await;
+    drop(connection);
+    served.shut_down().await;
+}
+
+/// Their clients have more on its way, and go on with other calls.
+#[tokio::test]
+async fn calls_that_are_refused_while_more_comes_end_no_other_however_many() {
+    let served = serve_file(POWER).await;
+    let mut connection = Connection::open(&served).await;
+    let authority = field(":authority", "exporter");
+    let refused = block("/nowhere", &authority);
+    let mut stream = 1;
+    for _ in 0..3000 {
+        connection.send(&frame(HEADERS, END_HEADERS, stream, &refused)).await;
+        connection.next_of(HEADERS, stream).await;
+        connection.send(&frame(DATA, 0, stream, &[0; 5])).await;
+        stream += 2;
+    }
+    let report = block(GET_REPORT, &authority);
+    connection.send(&frame(HEADERS, END_HEADERS, stream, &report)).await;
+    connection.send(&frame(DATA, END_STREAM, stream, &[0; 5])).await;
+    connection.next_of(HEADERS, stream).await;
+    drop(connection);
+    served.shut_down().await;
 }

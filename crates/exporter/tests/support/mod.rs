@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
+pub mod http2;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
