@@ -1,10 +1,12 @@
 """Who may call, and who not."""
 
+import json
+
 import grpc
 import pytest
 from conftest import PASSPHRASE, serve
 from google.protobuf import empty_pb2
-from jumpstarter_protocol import jumpstarter_pb2, jumpstarter_pb2_grpc, router_pb2_grpc
+from jumpstarter_protocol import jumpstarter_pb2, jumpstarter_pb2_grpc, router_pb2, router_pb2_grpc
 
 
 @pytest.fixture
@@ -45,4 +47,25 @@ def test_mutual_tls_refuses_clients_without_a_certificate(tmp_path, authority):
         with pytest.raises(grpc.RpcError) as refused:
             stub.GetReport(empty_pb2.Empty(), timeout=20)
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    running.exporter.stop()
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_channels_that_compress(tmp_path, authority, compression):
+    running = serve("unix", tmp_path, authority)
+    with grpc.insecure_channel(f"unix:{running.host}", compression=compression) as channel:
+        stub = jumpstarter_pb2_grpc.ExporterServiceStub(channel)
+        unknown = jumpstarter_pb2.DriverCallRequest(uuid="0" * 5000, method="on")
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.DriverCall(unknown, timeout=20)
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+        echo = next(r for r in stub.GetReport(empty_pb2.Empty()).reports if r.labels.get("jumpstarter.dev/name") == "echo")
+        sent = b"0" * 100_000
+        frame = router_pb2.StreamRequest(payload=sent, frame_type=router_pb2.FRAME_TYPE_DATA)
+        end = router_pb2.StreamRequest(frame_type=router_pb2.FRAME_TYPE_GOAWAY)
+        request = json.dumps({"kind": "driver", "uuid": echo.uuid, "method": "connect"})
+        frames = router_pb2_grpc.RouterServiceStub(channel).Stream(
+            iter([frame, end]), metadata=[("request", request)], timeout=20
+        )
+        assert b"".join(frame.payload for frame in frames) == sent
     running.exporter.stop()

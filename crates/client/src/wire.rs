@@ -11,7 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response, StatusCode};
 use jumpstarter_driver_core::Framing;
 use jumpstarter_protocol::v1::FrameType;
-use jumpstarter_protocol::wire::{Encoded, Incoming, Outgoing};
+use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing};
 use prost::Message;
 use tonic::{Code, Status};
 
@@ -45,7 +45,7 @@ impl<T: Message + Default> Messages<T> {
         {
             return Err(Status::unimplemented(format!("it answers HTTP {} instead of gRPC", head.status)));
         }
-        let incoming = Some(Incoming::new(body, MAX_MESSAGE));
+        let incoming = Some(Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_MESSAGE));
         Ok(Self { headers: head.headers, incoming, at_trailers: false })
     }
 }

@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use jumpstarter_protocol::wire::{Encoded, Incoming, Outgoing, encode};
+use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing, encode};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
@@ -125,8 +125,9 @@ fn trailers(status: &Status) -> HeaderMap {
 fn refuse(respond: &mut SendResponse<Bytes>, status: &Status) -> Result<(), h2::Error> {
     let mut response = accepted();
     response.headers_mut().extend(trailers(status));
-    // For clients whose messages were compressed.
-    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    // For clients whose messages were compressed in another way.
+    let accepted = HeaderValue::from_static(MessageEncoding::ACCEPTED);
+    response.headers_mut().insert("grpc-accept-encoding", accepted);
     respond.send_response(response, true).map(drop)
 }
 
@@ -173,8 +174,8 @@ async fn send_many(
 
 /// The only message of a request, once the client has ended it: a stream that is answered earlier is also reset, which some
 /// clients take for a failure.
-pub(crate) async fn message<T: Message + Default>(body: RecvStream) -> Result<T, Status> {
-    let mut incoming = Incoming::new(body, MAX_REQUEST);
+pub(crate) async fn message<T: Message + Default>(head: &Parts, body: RecvStream) -> Result<T, Status> {
+    let mut incoming = Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_REQUEST);
     let message = poll_fn(|cx| incoming.poll_message(cx)).await;
     let message = message.unwrap_or_else(|| Err(Status::internal("the request has no message")))?;
     match poll_fn(|cx| incoming.poll_message(cx)).await {

@@ -14,7 +14,7 @@ use jumpstarter_protocol::v1::{
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
     StreamingDriverCallResponse,
 };
-use jumpstarter_protocol::wire::{Encoded, Incoming, encode};
+use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, encode};
 use serde_json::json;
 use tonic::Status;
 
@@ -36,28 +36,30 @@ impl Session {
     ) -> Result<Answer, Status> {
         match head.uri.path() {
             "/jumpstarter.v1.ExporterService/GetReport" => {
-                let () = message(body).await?;
+                let () = message(head, body).await?;
                 Answer::one(&self.report())
             }
-            "/jumpstarter.v1.ExporterService/DriverCall" => self.driver_call(message(body).await?).await,
+            "/jumpstarter.v1.ExporterService/DriverCall" => {
+                self.driver_call(message(head, body).await?).await
+            }
             "/jumpstarter.v1.ExporterService/StreamingDriverCall" => {
-                self.streaming_driver_call(message(body).await?).await
+                self.streaming_driver_call(message(head, body).await?).await
             }
             "/jumpstarter.v1.ExporterService/LogStream" => {
-                let () = message(body).await?;
+                let () = message(head, body).await?;
                 Ok(self.log_stream())
             }
             "/jumpstarter.v1.ExporterService/Reset" => {
-                let ResetRequest {} = message(body).await?;
+                let ResetRequest {} = message(head, body).await?;
                 self.reset().await.map_err(|error| to_status(&error))?;
                 Answer::one(&ResetResponse {})
             }
             "/jumpstarter.v1.ExporterService/GetStatus" => {
-                let GetStatusRequest {} = message(body).await?;
+                let GetStatusRequest {} = message(head, body).await?;
                 Answer::one(&self.status())
             }
             "/jumpstarter.v1.ExporterService/EndSession" => {
-                let EndSessionRequest {} = message(body).await?;
+                let EndSessionRequest {} = message(head, body).await?;
                 Answer::one(&self.end_session())
             }
             "/jumpstarter.v1.RouterService/Stream" => self.byte_stream(&head.headers, body, peer).await,
@@ -125,7 +127,7 @@ impl Session {
         let wanted = byte_stream::Request::of(headers).map_err(|error| refused(&error))?;
         let asks_framing = headers.contains_key(FRAMING);
         let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
-        let mut incoming = Incoming::<StreamRequest>::new(body, MAX_FRAME);
+        let mut incoming = Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME);
         let metrics = self.0.metrics.clone();
         let incoming = stream::poll_fn(move |cx| {
             incoming.poll_message(cx).map(|frame| {

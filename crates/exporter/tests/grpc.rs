@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ async fn what_is_no_call_of_this_protocol_is_refused_and_the_connection_goes_on(
         assert_eq!(raw.refusal(path, &[0; 5]).await, (UNIMPLEMENTED, expected));
     }
     let cases: [(&[u8], u32, &str); 5] = [
-        (&[1, 0, 0, 0, 0], UNIMPLEMENTED, "compressed messages are not supported"),
+        (&[1, 0, 0, 0, 0], INTERNAL, "a message is compressed, but not said how"),
         (&[], INTERNAL, "the request has no message"),
         (&[0; 10], INTERNAL, "the request has several messages"),
         (&[0, 0, 0], INTERNAL, "a message was cut off"),
@@ -99,6 +100,53 @@ async fn what_is_no_call_of_this_protocol_is_refused_and_the_connection_goes_on(
     let (head, length, trailers) = raw.ask(request(GET_REPORT, "application/grpc+proto"), &[0; 5]).await;
     assert!(head.status() == StatusCode::OK && head.headers()["content-type"] == GRPC && length > 100);
     assert_eq!(status(&trailers).0, 0, "the connection goes on");
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn compressed_messages_are_understood_within_the_same_bounds() {
+    const RESOURCE_EXHAUSTED: u32 = 8;
+    const UNIMPLEMENTED: u32 = 12;
+    const INTERNAL: u32 = 13;
+    let served = serve_file(POWER).await;
+    let client = served.client().await;
+    let mut raw = Raw::connect(&served).await;
+    let path = "/jumpstarter.v1.ExporterService/DriverCall";
+    let compressed = |encoding: &str, method: String| {
+        let call = DriverCallRequest { uuid: client.uuid("power"), method, args: Vec::new() };
+        let message = wire::encode(&call).unwrap().slice(5..);
+        let level = flate2::Compression::default();
+        let mut out = Vec::new();
+        let read = match encoding {
+            "gzip" => flate2::bufread::GzEncoder::new(&*message, level).read_to_end(&mut out),
+            _ => flate2::bufread::ZlibEncoder::new(&*message, level).read_to_end(&mut out),
+        };
+        let length = u32::try_from(read.unwrap()).unwrap();
+        [&[1][..], &length.to_be_bytes(), &out].concat()
+    };
+    let ask = |encoding: &str| {
+        let mut request = request(path, GRPC);
+        request.headers_mut().insert("grpc-encoding", encoding.parse().unwrap());
+        request
+    };
+    for encoding in ["gzip", "deflate"] {
+        let (_, _, trailers) = raw.ask(ask(encoding), &compressed(encoding, "on".to_owned())).await;
+        assert_eq!(status(&trailers).0, 0, "{encoding}");
+        // Four megabytes and a little that travel as a few kilobytes.
+        let bomb = compressed(encoding, "x".repeat(4 << 20));
+        let mut cut = compressed(encoding, "on".to_owned());
+        let shorter = cut.len() - 10;
+        cut.truncate(shorter);
+        cut[4] -= 10;
+        for (body, code) in [(bomb, RESOURCE_EXHAUSTED), (cut, INTERNAL)] {
+            let (head, _, _) = raw.ask(ask(encoding), &body).await;
+            assert_eq!(status(head.headers()).0, code, "{encoding}");
+        }
+    }
+    let (head, _, _) = raw.ask(ask("snappy"), &[0; 5]).await;
+    assert_eq!(status(head.headers()).0, UNIMPLEMENTED);
+    assert_eq!(head.headers()["grpc-accept-encoding"], "identity,deflate,gzip");
+    drop((client, raw));
     served.shut_down().await;
 }
 

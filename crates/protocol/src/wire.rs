@@ -5,19 +5,21 @@
 //! and not with an end that looks like success, and a call costs a third.
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::marker::PhantomData;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flate2::read::{GzDecoder, ZlibDecoder};
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len};
 use tonic::Status;
 
 use crate::v1::FrameType;
 
-/// Before each message: whether it is compressed (never), and its length in four bytes.
+/// Before each message: whether it is compressed (ours never are), and its length in four bytes.
 const PREFIX: usize = 5;
 
 /// What a failure of the connection, or of one call on it, is as a status. Its source tells it from a status that the
@@ -76,11 +78,58 @@ impl Encoded {
     }
 }
 
+/// How messages may be compressed, each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageEncoding {
+    /// gzip (RFC 1952).
+    Gzip,
+    /// zlib (RFC 1950), which gRPC calls deflate.
+    Deflate,
+}
+
+impl MessageEncoding {
+    /// Those that are understood, as the header `grpc-accept-encoding` says it.
+    pub const ACCEPTED: &str = "identity,deflate,gzip";
+
+    /// What the header `grpc-encoding` says; `None` where messages are not compressed.
+    ///
+    /// # Errors
+    /// `Unimplemented` for any other encoding.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Status> {
+        match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => Ok(None),
+            Some(b"gzip") => Ok(Some(Self::Gzip)),
+            Some(b"deflate") => Ok(Some(Self::Deflate)),
+            Some(_) => Err(Status::unimplemented("messages are compressed in a way that is not supported")),
+        }
+    }
+
+    /// The message, unless it is longer than that.
+    fn decompress(self, message: &[u8], max_bytes: usize) -> Result<Bytes, Status> {
+        let limit = max_bytes as u64 + 1;
+        let mut out = Vec::new();
+        let read = match self {
+            Self::Gzip => GzDecoder::new(message).take(limit).read_to_end(&mut out),
+            Self::Deflate => ZlibDecoder::new(message).take(limit).read_to_end(&mut out),
+        };
+        match read {
+            Ok(length) if length > max_bytes => Err(too_long(max_bytes)),
+            Ok(_) => Ok(out.into()),
+            Err(error) => Err(Status::internal(format!("a message cannot be decompressed: {error}"))),
+        }
+    }
+}
+
+fn too_long(max_bytes: usize) -> Status {
+    Status::resource_exhausted(format!("a message has more than the {max_bytes} bytes that are accepted"))
+}
+
 /// The messages of a body, one after the other. What was received makes room for as much again once it is asked for, so
 /// that a slow reader slows the sender down.
 #[derive(Debug)]
 pub struct Incoming<T> {
     body: RecvStream,
+    encoding: Option<MessageEncoding>,
     max_message_bytes: usize,
     ended: bool,
     /// What was received and not yet used: one piece, or, while a message is in several, their copy.
@@ -90,17 +139,17 @@ pub struct Incoming<T> {
 }
 
 impl<T: Message + Default> Incoming<T> {
-    /// The messages in `body`, of which none may be longer than that.
-    pub fn new(body: RecvStream, max_message_bytes: usize) -> Self {
+    /// The messages in `body`, of which none may be longer than that, and some may be compressed so.
+    pub fn new(body: RecvStream, encoding: Option<MessageEncoding>, max_message_bytes: usize) -> Self {
         let (whole, partial) = (Bytes::new(), BytesMut::new());
-        Self { body, max_message_bytes, ended: false, whole, partial, message: PhantomData }
+        Self { body, encoding, max_message_bytes, ended: false, whole, partial, message: PhantomData }
     }
 
     /// The next message; `None` at the body's end.
     ///
     /// # Errors
-    /// `ResourceExhausted` for a message that is too long, `Unimplemented` for a compressed one, `Internal` for one that
-    /// cannot be read or is cut off, and what the connection failed with. Nothing comes after an error.
+    /// `ResourceExhausted` for a message that is too long, `Internal` for one that cannot be read or is cut off, and what the
+    /// connection failed with. Nothing comes after an error.
     pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         if self.ended {
             return Poll::Ready(None);
@@ -141,12 +190,13 @@ impl<T: Message + Default> Incoming<T> {
         let held = if self.partial.is_empty() { &self.whole[..] } else { &self.partial[..] };
         let Some((prefix, rest)) = held.split_at_checked(PREFIX) else { return Ok(None) };
         let length = (&prefix[1..]).get_u32() as usize;
-        if prefix[0] != 0 {
-            return Err(Status::unimplemented("compressed messages are not supported"));
-        }
+        let encoding = match (prefix[0], self.encoding) {
+            (0, _) => None,
+            (1, Some(encoding)) => Some(encoding),
+            _ => return Err(Status::internal("a message is compressed, but not said how")),
+        };
         if length > self.max_message_bytes {
-            let message = format!("a message has {length} bytes; at most {}", self.max_message_bytes);
-            return Err(Status::resource_exhausted(format!("{message} are accepted")));
+            return Err(too_long(self.max_message_bytes));
         }
         if rest.len() < length {
             return Ok(None);
@@ -156,6 +206,9 @@ impl<T: Message + Default> Incoming<T> {
             false => self.partial.split_to(PREFIX + length).freeze(),
         };
         message.advance(PREFIX);
+        if let Some(encoding) = encoding {
+            message = encoding.decompress(&message, self.max_message_bytes)?;
+        }
         T::decode(message)
             .map(Some)
             .map_err(|error| Status::internal(format!("a message cannot be read: {error}")))
