@@ -1,7 +1,5 @@
 //! What the server makes of authorities, written in each way that HTTP/2 knows: real bytes on a real socket.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
-
 mod support;
 
 use std::collections::BTreeMap;
