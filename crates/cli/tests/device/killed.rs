@@ -44,7 +44,7 @@ async fn killed_port_forwards_leave_nothing() {
     assert_eq!(bench.j_with(&["stream", "echo"], b"first").await, "first\n");
     assert_eq!(bench.j(&["power", "on"]).await, "");
     let before = holds(&bench);
-    for _ in 0..30 {
+    for _ in 0..100 {
         kill_in_the_middle(&bench, 4).await;
     }
     // At once, not when what is left of the others was noticed.
