@@ -2,27 +2,30 @@
 
 use std::io::{self, BufRead, Read};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 
 use crate::{BUFFER, Compression, Pool};
 
-/// Decompresses `input` to its end, and hands each piece of [`BUFFER`] bytes (the last one may be shorter) to `give`.
+/// Decompresses what `next` gives, piece by piece until `None`, and hands each piece of [`BUFFER`] bytes (the last one may be
+/// shorter) to `give`. `hint` is what to do about damaged data.
 ///
 /// It blocks: run it on a thread of its own. It stops early, without an error, once `give` says that nobody wants more.
 ///
 /// # Errors
-/// [`ErrorKind::DataLoss`]: the data is damaged, ends early or is followed by garbage, or `input` failed; whoever gave
-/// the input knows which. [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder.
+/// What `next` fails with, as it is. [`ErrorKind::DataLoss`]: the data is damaged, ends early or is followed by garbage.
+/// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder.
 pub fn decompress(
     compression: Compression,
-    input: impl BufRead,
+    hint: &str,
+    next: impl FnMut() -> Result<Option<Bytes>>,
     mut give: impl FnMut(Bytes) -> bool,
 ) -> Result<()> {
+    let mut pieces = Pieces { next, current: Bytes::new(), failure: None };
     let pool = Pool::default();
     let mut done: u64 = 0;
-    let copy = || {
-        let mut decoder = compression.decoder(input)?;
+    let mut copy = || {
+        let mut decoder = compression.decoder(&mut pieces)?;
         loop {
             let mut buffer = pool.take();
             let length = fill(&mut *decoder, buffer.space())?;
@@ -32,7 +35,49 @@ pub fn decompress(
             }
         }
     };
-    copy().map_err(|error| damaged(compression, done, error))
+    let copied = copy();
+    match pieces.failure {
+        Some(failure) => Err(failure),
+        None => copied.map_err(|error| damaged(compression, done, error, hint)),
+    }
+}
+
+/// The compressed pieces, as a decoder reads them.
+struct Pieces<F> {
+    next: F,
+    current: Bytes,
+    /// Why reading ended, where that was not the end. Decoders do not promise to hand an error through unchanged.
+    failure: Option<Error>,
+}
+
+impl<F: FnMut() -> Result<Option<Bytes>>> BufRead for Pieces<F> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.is_empty() && self.failure.is_none() {
+            match (self.next)() {
+                Ok(Some(piece)) => self.current = piece,
+                Ok(None) => break,
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        match &self.failure {
+            Some(_) => Err(io::Error::other("the source failed")),
+            None => Ok(&self.current),
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.current.advance(amount);
+    }
+}
+
+impl<F: FnMut() -> Result<Option<Bytes>>> Read for Pieces<F> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(target.len());
+        target[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
 }
 
 /// Reads until `target` is full or the image ends, so that pieces stay aligned; returns the bytes read.
@@ -52,7 +97,7 @@ pub fn fill(input: &mut dyn Read, target: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-fn damaged(compression: Compression, done: u64, error: io::Error) -> Error {
+fn damaged(compression: Compression, done: u64, error: io::Error, hint: &str) -> Error {
     let about = done / BUFFER as u64 * BUFFER as u64;
     let message = match error.kind() {
         io::ErrorKind::OutOfMemory => {
@@ -64,5 +109,5 @@ fn damaged(compression: Compression, done: u64, error: io::Error) -> Error {
     };
     Error::data_loss(format!("{message} ({compression}, after {about} decompressed bytes)"))
         .with_source(error)
-        .with_hint("compare the file's size and digest with its publisher's and transfer it again")
+        .with_hint(hint)
 }

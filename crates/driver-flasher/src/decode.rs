@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 /// Decompresses until the end, a failure, or until nobody receives any more.
 pub(crate) fn decode(mut input: ItemReader, compression: Compression, output: &mpsc::Sender<Item>) {
     let give = |piece| output.blocking_send(Item::Data(piece)).is_ok();
-    let decoded = decompress(compression, &mut input, give);
-    let last = match (decoded, input.take_failure()) {
-        (_, Some(failure)) | (Err(failure), None) => Item::Failed(failure),
-        (Ok(()), None) => Item::End,
+    let hint = "compare the file's size and digest with its publisher's and transfer it again";
+    let last = match decompress(compression, hint, || input.bytes(), give) {
+        Ok(()) => Item::End,
+        Err(error) => Item::Failed(error),
     };
     // An error here is the receiver's leaving; it knows why.
     drop(output.blocking_send(last));

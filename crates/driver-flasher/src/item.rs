@@ -1,8 +1,7 @@
 //! What travels between the stages, and the blocking reader at the end of a queue.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use jumpstarter_driver_core::{Error, Result};
-use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -29,7 +28,6 @@ pub(crate) struct ItemReader {
     current: Bytes,
     zeros: u64,
     ended: bool,
-    failure: Option<Error>,
     count: Counter,
 }
 
@@ -45,14 +43,7 @@ impl Counter {
 
 impl ItemReader {
     pub(crate) fn new(queue: mpsc::Receiver<Item>) -> Self {
-        Self {
-            queue,
-            current: Bytes::new(),
-            zeros: 0,
-            ended: false,
-            failure: None,
-            count: Counter::default(),
-        }
+        Self { queue, current: Bytes::new(), zeros: 0, ended: false, count: Counter::default() }
     }
 
     /// The next piece, as it came; `None` at the end.
@@ -111,45 +102,16 @@ impl ItemReader {
         self.count.clone()
     }
 
-    /// What the source failed with, if that is why reading ended.
-    pub(crate) fn take_failure(&mut self) -> Option<Error> {
-        self.failure.take()
-    }
-}
-
-impl BufRead for ItemReader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.current.is_empty() {
-            match self.piece() {
-                Ok(Some(Item::Data(bytes))) => self.current = bytes,
-                Ok(Some(Item::Zeros(count))) => {
-                    let now = count.min(ZEROS.len() as u64);
-                    self.current = Bytes::from_static(&ZEROS[..now as usize]);
-                    self.zeros = count - now;
-                }
-                Ok(Some(Item::End | Item::Failed(_)) | None) => break,
-                Err(error) => {
-                    // The decoders do not promise to hand an error through unchanged.
-                    self.failure = Some(error);
-                    self.ended = true;
-                    return Err(io::Error::other("the source failed"));
-                }
+    /// The next bytes, those of zeros too; `None` at the end.
+    pub(crate) fn bytes(&mut self) -> Result<Option<Bytes>> {
+        match self.piece()? {
+            Some(Item::Data(bytes)) => Ok(Some(bytes)),
+            Some(Item::Zeros(count)) => {
+                let now = count.min(ZEROS.len() as u64);
+                self.zeros = count - now;
+                Ok(Some(Bytes::from_static(&ZEROS[..now as usize])))
             }
+            Some(Item::End | Item::Failed(_)) | None => Ok(None),
         }
-        Ok(&self.current)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.current.advance(amount);
-    }
-}
-
-impl Read for ItemReader {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(target.len());
-        target[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
     }
 }

@@ -1,11 +1,10 @@
 //! Decoding of images on their way, on a thread of its own: the one that receives has enough to do.
 
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::vec;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -32,11 +31,9 @@ pub fn decode(
     encoding: Encoding,
     encoded: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> BoxStream<'static, io::Result<Bytes>> {
-    let (input, pieces) = mpsc::channel(BATCHES);
+    let (input, batches) = mpsc::channel(BATCHES);
     let (output, decoded) = mpsc::channel(DECODED);
-    let pieces =
-        Pieces { queue: pieces, batch: Batch::new().into_iter(), current: Bytes::new(), failure: None };
-    let work = move || run(encoding, pieces, &output);
+    let work = move || run(encoding, batches, &output);
     if let Err(error) = std::thread::Builder::new().name("image-decode".to_owned()).spawn(work) {
         let message = "starting a thread that decodes the image";
         let error = Error::new(ErrorKind::ResourceExhausted, message).with_source(error);
@@ -103,61 +100,26 @@ impl Stream for Decoding {
 }
 
 /// The thread's work: until the end, a failure, or until nobody wants more.
-fn run(encoding: Encoding, mut input: Pieces, output: &mpsc::Sender<io::Result<Option<Bytes>>>) {
-    let give = |piece| output.blocking_send(Ok(Some(piece))).is_ok();
-    let decoded = decompress(encoding.into(), &mut input, give);
-    let last = match (decoded, input.failure) {
-        // An error of the transport keeps its kind.
-        (_, Some(failure)) => Err(failure),
-        (Ok(()), None) => Ok(None),
-        (Err(error), None) => {
-            Err(error.with_hint("check that the file is complete and is what its encoding says").into())
+fn run(
+    encoding: Encoding,
+    mut batches: mpsc::Receiver<Batch>,
+    output: &mpsc::Sender<io::Result<Option<Bytes>>>,
+) {
+    let mut batch = Batch::new().into_iter();
+    let next = || loop {
+        if let Some(piece) = batch.next() {
+            return piece.map(Some).map_err(Error::from);
+        }
+        match batches.blocking_recv() {
+            Some(more) => batch = more.into_iter(),
+            None => return Ok(None),
         }
     };
+    let give = |piece| output.blocking_send(Ok(Some(piece))).is_ok();
+    let hint = "check that the file is complete and is what its encoding says";
+    let last = decompress(encoding.into(), hint, next, give).map(|()| None).map_err(io::Error::from);
     // An error here is the receiver's leaving; it knows why.
     drop(output.blocking_send(last));
-}
-
-/// What is still to be decoded, as the decoder reads it.
-struct Pieces {
-    queue: mpsc::Receiver<Batch>,
-    batch: vec::IntoIter<io::Result<Bytes>>,
-    current: Bytes,
-    /// Why reading ended, where that was not the end. Decoders do not promise to hand an error through unchanged.
-    failure: Option<io::Error>,
-}
-
-impl BufRead for Pieces {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.current.is_empty() && self.failure.is_none() {
-            match self.batch.next() {
-                Some(Ok(piece)) => self.current = piece,
-                Some(Err(error)) => self.failure = Some(error),
-                None => match self.queue.blocking_recv() {
-                    Some(batch) => self.batch = batch.into_iter(),
-                    None => break,
-                },
-            }
-        }
-        match &self.failure {
-            Some(_) => Err(io::Error::other("the source failed")),
-            None => Ok(&self.current),
-        }
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.current.advance(amount);
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(target.len());
-        target[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]
