@@ -91,17 +91,12 @@ fn until_shutdown(
             return Poll::Ready(Some(Err(to_status(&Session::shutting_down()))));
         }
         let _counted = &open;
-        let item = stream.as_mut().poll_next(cx);
-        item.map(|frame| {
-            frame.map(|frame| {
-                frame.map(|frame| match frame {
-                    Frame::Data(payload) => {
-                        metrics.sent(payload.len());
-                        Encoded::frame(FrameType::Data, payload)
-                    }
-                    Frame::End => Encoded::frame(FrameType::Goaway, Bytes::new()),
-                })
-            })
+        stream.as_mut().poll_next(cx).map_ok(|frame| match frame {
+            Frame::Data(payload) => {
+                metrics.sent(payload.len());
+                Encoded::frame(FrameType::Data, payload)
+            }
+            Frame::End => Encoded::frame(FrameType::Goaway, Bytes::new()),
         })
     }))
 }

@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing, encode};
+use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
@@ -28,7 +28,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// What a method answers.
 pub(crate) enum Answer {
     /// One message.
-    One(Bytes),
+    One(Encoded),
     /// Initial metadata at once, and messages as they come.
     Many(HeaderMap, Messages),
 }
@@ -38,7 +38,7 @@ pub(crate) type Messages = BoxStream<'static, Result<Encoded, Status>>;
 
 impl Answer {
     pub(crate) fn one(message: &impl Message) -> Result<Self, Status> {
-        encode(message).map(Self::One)
+        Encoded::message(message).map(Self::One)
     }
 }
 
@@ -131,9 +131,9 @@ fn refuse(respond: &mut SendResponse<Bytes>, status: &Status) -> Result<(), h2::
     respond.send_response(response, true).map(drop)
 }
 
-async fn send_one(mut respond: SendResponse<Bytes>, message: Bytes) -> Result<(), h2::Error> {
+async fn send_one(mut respond: SendResponse<Bytes>, message: Encoded) -> Result<(), h2::Error> {
     let mut outgoing = Outgoing::new(respond.send_response(accepted(), false)?);
-    outgoing.push(Encoded::from(message));
+    outgoing.push(message);
     poll_fn(|cx| outgoing.poll_drained(cx)).await?;
     outgoing.end_with(trailers(&Status::ok("")))
 }

@@ -78,12 +78,9 @@ pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Doo
     let mut enter = |transport: Box<dyn Transport>, address: Option<IpAddr>| {
         while connections.try_join_next().is_some() {}
         let (session, passphrase) = (session.clone(), passphrase.clone());
-        let open = session.0.connections.token();
+        let open = session.0.connections.clone();
         let served = connection::serve(session, passphrase, transport, address, stop.serving.clone());
-        connections.spawn(async move {
-            served.await;
-            drop(open);
-        });
+        connections.spawn(open.track_future(served));
     };
     tokio::select! {
         () = accept(&listener, door.acceptor, &mut enter) => {}

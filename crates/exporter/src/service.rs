@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::sync::atomic::Ordering;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use h2::RecvStream;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -14,7 +14,7 @@ use jumpstarter_protocol::v1::{
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
     StreamingDriverCallResponse,
 };
-use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, encode};
+use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding};
 use serde_json::json;
 use tonic::Status;
 
@@ -78,7 +78,7 @@ impl Session {
         let values = self.stream(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
         let answers = values.map(move |value| {
             let result = value.map_err(|error| to_status(&error))?;
-            encode(&StreamingDriverCallResponse { uuid: uuid.clone(), result }).map(Encoded::from)
+            Encoded::message(&StreamingDriverCallResponse { uuid: uuid.clone(), result })
         });
         Ok(Answer::Many(HeaderMap::new(), answers.boxed()))
     }
@@ -90,7 +90,7 @@ impl Session {
         let records = stream::unfold(subscription, |mut subscription| async {
             Some((subscription.next().await, subscription))
         });
-        let records = records.map(move |record| encode(&record.to_wire(&uuid)).map(Encoded::from));
+        let records = records.map(move |record| Encoded::message(&record.to_wire(&uuid)));
         Answer::Many(HeaderMap::new(), records.take_until(shutdown.cancelled_owned()).boxed())
     }
 
@@ -129,16 +129,9 @@ impl Session {
         let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
         let mut incoming = Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME);
         let metrics = self.0.metrics.clone();
-        let incoming = stream::poll_fn(move |cx| {
-            incoming.poll_message(cx).map(|frame| {
-                frame.inspect(|frame| {
-                    if let Ok(frame) = frame {
-                        metrics.received(frame.payload.len());
-                    }
-                })
-            })
-        })
-        .boxed();
+        let incoming = stream::poll_fn(move |cx| incoming.poll_message(cx))
+            .inspect_ok(move |frame| metrics.received(frame.payload.len()))
+            .boxed();
         let mut metadata = HeaderMap::new();
         let frames = match wanted {
             byte_stream::Request::Driver { uuid, method } if asks_framing => {

@@ -1,11 +1,12 @@
 //! A Unix socket whose owner sleeps on while its peer reads.
 
-use std::io::{self, IoSlice, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream as Socket;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -18,7 +19,6 @@ use tokio::net::unix::pipe;
 /// watches for room only while there is none.
 #[derive(Debug)]
 pub struct UnixSocket {
-    socket: Socket,
     /// Reads from the socket, and watches for nothing else.
     reader: pipe::Receiver,
     /// Writes to the socket, and watches for room, while there is none.
@@ -31,19 +31,19 @@ impl UnixSocket {
     /// # Errors
     /// What the system says, such as that there are too many open files.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
-        let socket = stream.into_std()?;
-        let reader = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?.into())?;
-        Ok(Self { socket, reader, room: None })
+        let reader = pipe::Receiver::from_owned_fd_unchecked(stream.into_std()?.into())?;
+        Ok(Self { reader, room: None })
     }
 
     /// Writes `pieces`, as soon as there is room.
     fn poll_writing(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.room.is_none() {
-            match (&self.socket).write_vectored(pieces) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+            match rustix::io::writev(&self.reader, pieces) {
+                Err(Errno::AGAIN) => {}
+                done => return Poll::Ready(done.map_err(io::Error::from)),
             }
-            self.room = Some(pipe::Sender::from_owned_fd_unchecked(self.socket.try_clone()?.into())?);
+            let same = self.reader.as_fd().try_clone_to_owned()?;
+            self.room = Some(pipe::Sender::from_owned_fd_unchecked(same)?);
         }
         let Some(room) = &mut self.room else { return Poll::Pending };
         let written = ready!(Pin::new(room).poll_write_vectored(cx, pieces));
@@ -84,7 +84,7 @@ impl AsyncWrite for UnixSocket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket.shutdown(Shutdown::Write))
+        Poll::Ready(shutdown(&self.reader, Shutdown::Write).map_err(io::Error::from))
     }
 }
 
