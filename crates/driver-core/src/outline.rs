@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::builtin::{COMPOSITE_TYPE, Composite};
+use crate::builtin::Composite;
 use crate::config::{ExporterConfig, Node as ConfigNode};
 use crate::device::Node;
 use crate::driver::{Child, Driver, PlannedChild};
@@ -41,21 +41,11 @@ fn children(entries: &[(String, ConfigNode)]) -> Option<Vec<Child>> {
 }
 
 fn child(name: &str, entry: &ConfigNode) -> Option<Child> {
-    let mut child = Child::new(name, Arc::new(Composite));
+    let mut child = tree::planned(name, entry);
     match entry {
-        ConfigNode::Proxy { target, description } => {
-            child.reference = Some(target.clone());
-            child.description.clone_from(description);
-        }
-        ConfigNode::Composite { description, children: below } => {
-            child.description.clone_from(description);
-            child.driver_type = Some(COMPOSITE_TYPE);
-            child.configured = children(below)?;
-        }
-        ConfigNode::Driver { entry, description, methods_description, config, children: below, .. } => {
-            child.description.clone_from(description);
-            child.methods_description.clone_from(methods_description);
-            child.driver_type = Some(entry.type_name());
+        ConfigNode::Proxy { .. } => {}
+        ConfigNode::Composite { children: below, .. } => child.configured = children(below)?,
+        ConfigNode::Driver { entry, config, children: below, .. } => {
             let made = (entry.children)(config.clone())?;
             child.driver = Arc::new(Unopened { interfaces: (entry.interfaces)(), children: made });
             child.configured = children(below)?;

@@ -44,6 +44,28 @@ pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
     nodes
 }
 
+/// What the file says of a child, without its driver and its children.
+pub(crate) fn planned(name: &str, entry: &ConfigNode) -> Child {
+    let mut child = Child::new(name, Arc::new(Composite));
+    let description = match entry {
+        ConfigNode::Proxy { target, description } => {
+            child.reference = Some(target.clone());
+            description
+        }
+        ConfigNode::Composite { description, .. } => {
+            child.driver_type = Some(COMPOSITE_TYPE);
+            description
+        }
+        ConfigNode::Driver { entry, description, methods_description, .. } => {
+            child.methods_description.clone_from(methods_description);
+            child.driver_type = Some(entry.type_name());
+            description
+        }
+    };
+    child.description.clone_from(description);
+    child
+}
+
 fn open_children<'a>(
     entries: &'a [(String, ConfigNode)],
     parent: &'a str,
@@ -53,22 +75,14 @@ fn open_children<'a>(
     Box::pin(async move {
         for (name, entry) in entries {
             let path = join(parent, name);
-            let mut child = Child::new(name, Arc::new(Composite));
+            let mut child = planned(name, entry);
             match entry {
-                ConfigNode::Proxy { target, description } => {
-                    child.reference = Some(target.clone());
-                    child.description.clone_from(description);
-                }
-                ConfigNode::Composite { description, children } => {
-                    child.description.clone_from(description);
-                    child.driver_type = Some(COMPOSITE_TYPE);
+                ConfigNode::Proxy { .. } => {}
+                ConfigNode::Composite { children, .. } => {
                     open_children(children, &path, &mut child, opened).await?;
                 }
-                ConfigNode::Driver { entry, description, methods_description, config, children, .. } => {
+                ConfigNode::Driver { entry, config, children, .. } => {
                     open_children(children, &path, &mut child, opened).await?;
-                    child.description.clone_from(description);
-                    child.methods_description.clone_from(methods_description);
-                    child.driver_type = Some(entry.type_name());
                     let context = OpenContext { path: path.clone(), children: child.configured.clone() };
                     child.driver = (entry.open)(config.clone(), context).await?;
                     opened.push(child.driver.clone());

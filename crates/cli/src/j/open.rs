@@ -41,13 +41,18 @@ pub(crate) async fn open(early: &Early) -> Result<Opened> {
     }
 }
 
+/// The path of the exporter file, where the device would be opened in this process.
+fn path(early: &Early) -> Option<PathBuf> {
+    match &early.exporter_config {
+        Some(file) => Some(file.clone()),
+        None if variable(HOST).is_some() => None,
+        None => variable("JMP_EXPORTER_CONFIG").map(PathBuf::from),
+    }
+}
+
 /// The exporter file of the device, where it would be opened in this process.
 pub(crate) fn file(early: &Early) -> Option<Result<ExporterConfig>> {
-    let file = match &early.exporter_config {
-        Some(file) => file.clone(),
-        None if variable(HOST).is_some() => return None,
-        None => PathBuf::from(variable("JMP_EXPORTER_CONFIG")?),
-    };
+    let file = path(early)?;
     let faults = |faults: jumpstarter_driver_core::config::ConfigFaults| {
         let message = format!("the exporter file is not right\n{faults}");
         Fault::Unreachable(Error::invalid_argument(message)).into()
@@ -57,7 +62,7 @@ pub(crate) fn file(early: &Early) -> Option<Result<ExporterConfig>> {
 
 /// Whether the device would be opened in this process.
 pub(crate) fn is_in_process(early: &Early) -> bool {
-    early.exporter_config.is_some() || variable(HOST).is_none() && variable("JMP_EXPORTER_CONFIG").is_some()
+    path(early).is_some()
 }
 
 fn variable(name: &str) -> Option<OsString> {
