@@ -194,10 +194,10 @@ class Served:
         return end_of(subprocess.Popen(command, env=variables, **pipes), input)
 
     @contextlib.contextmanager
-    def j_running(self, *arguments):
+    def j_running(self, *arguments, stdin=subprocess.DEVNULL):
         """The per-device command line while it runs: for what ends only when it is ended."""
         command, variables = self.command(*arguments)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=variables)
+        process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, env=variables)
         try:
             yield process
         finally:

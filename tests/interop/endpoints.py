@@ -50,6 +50,11 @@ class SerialPort:
             said += os.read(self.device, 4096)
         return said
 
+    def discard(self):
+        """Drops what the port's user wrote so far."""
+        while select.select([self.device], [], [], 0)[0]:
+            os.read(self.device, 4096)
+
     def close(self):
         os.close(self.device)
         os.close(self.port)

@@ -3,13 +3,13 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, stream};
 use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use tokio::sync::oneshot;
@@ -43,8 +43,10 @@ const LAST_LIMIT: Duration = Duration::from_secs(5);
 
 impl Drop for DriverStream {
     fn drop(&mut self) {
-        if let State::Receiving(reader) = &self.state {
-            take(reader);
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Connecting(connect, incoming) => self.send_last(connect, incoming),
+            State::Receiving(reader) => take(&reader),
+            State::Silent | State::Ended => {}
         }
         self.gone.cancel();
     }
@@ -100,6 +102,30 @@ impl DriverStream {
         });
         self.state = State::Receiving(reader);
         self.sending = Some(receiver);
+    }
+
+    /// The client went before the driver was connected. Where it had sent something, that still reaches the driver.
+    fn send_last(&self, connect: BoxFuture<'static, Result<Channel>>, mut incoming: Incoming) {
+        let first = incoming.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(Ok(first))) = first else { return };
+        if first.frame_type() != FrameType::Data {
+            return;
+        }
+        let incoming = stream::iter([Ok(first)]).chain(incoming).boxed();
+        let (all, shutdown) = (self.ends_when_sent, self.shutdown.clone());
+        tokio::spawn(async move {
+            let sending = async {
+                let (_, writer) = connect.await?.split();
+                pump(incoming, writer, all).await
+            };
+            let sending = tokio::time::timeout(LAST_LIMIT, AssertUnwindSafe(sending).catch_unwind());
+            tokio::select! {
+                outcome = sending => if let Ok(Ok(Err(error))) = outcome {
+                    tracing::debug!(error = %error.report(), "what a client sent before it went reached nobody");
+                },
+                () = shutdown.cancelled() => {}
+            }
+        });
     }
 
     /// The driver's direction is over.

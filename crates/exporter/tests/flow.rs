@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, Framing};
+use support::http2::{
+    self, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, block, field,
+};
 use support::{DEADLINE, end, frame, serve_device, serve_guarded};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
@@ -20,6 +23,8 @@ struct Board {
     far: Arc<Mutex<Vec<Channel>>>,
     connected: Arc<Notify>,
     framing: Option<Framing>,
+    /// A connection waits for this one.
+    gate: Option<Arc<Notify>>,
 }
 
 impl Driver for Board {
@@ -41,6 +46,9 @@ impl Power for Board {
 #[async_trait]
 impl Network for Board {
     async fn connect(&self) -> Result<Channel> {
+        if let Some(gate) = &self.gate {
+            gate.notified().await;
+        }
         let (near, far) = Channel::pair(self.framing.unwrap_or(Framing::Bytes));
         self.far.lock().unwrap().push(far);
         self.connected.notify_one();
@@ -150,6 +158,60 @@ async fn datagrams_and_empty_frames_arrive_as_they_were_sent() {
     far.finish().await.unwrap();
     assert_eq!(stream.receive().await.unwrap(), None);
     drop((client, stream));
+    served.shut_down().await;
+}
+
+/// As the client in Python does where it only sends: it ends its process after its last byte, which resets the stream.
+#[tokio::test]
+async fn what_a_client_sent_before_it_left_reaches_the_driver_however_early_it_left() {
+    const ROUNDS: u32 = 20;
+    let gate = Arc::new(Notify::new());
+    let board = Board { gate: Some(gate.clone()), ..Board::default() };
+    let (far, connected) = board.parts();
+    let served = serve_device(Device::of_driver(board)).await;
+    let mut client = served.client().await;
+    let mut connection = Connection::open(&served).await;
+    let request = serde_json::json!({"kind": "driver", "uuid": client.uuid(""), "method": "connect"});
+    let head = [
+        block("/jumpstarter.v1.RouterService/Stream", &field(":authority", "exporter")),
+        field("request", &request.to_string()),
+    ]
+    .concat();
+    let data = |payload| {
+        let message = jumpstarter_protocol::wire::encode(&payload).unwrap();
+        message.to_vec()
+    };
+    for round in 0..ROUNDS {
+        let stream = 2 * round + 1;
+        connection.send(&http2::frame(HEADERS, END_HEADERS, stream, &head)).await;
+        connection.next_of(HEADERS, stream).await;
+        let early = round % 2 == 0;
+        if !early {
+            gate.notify_one();
+            in_time(connected.notified()).await;
+        }
+        let last = [
+            http2::frame(DATA, 0, stream, &data(frame("reboot"))),
+            http2::frame(DATA, 0, stream, &data(frame("now"))),
+            http2::frame(DATA, END_STREAM, stream, &data(end())),
+            http2::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
+            http2::frame(PING, 0, 0, &[7; 8]),
+        ];
+        connection.send(&last.concat()).await;
+        connection.next_of(PING, 0).await;
+        client.call("", "off", &[]).await.unwrap();
+        if early {
+            gate.notify_one();
+            in_time(connected.notified()).await;
+        }
+        let mut far = far.lock().unwrap().pop().unwrap();
+        let mut received = Vec::new();
+        while let Some(payload) = in_time(far.receive()).await.unwrap() {
+            received.extend_from_slice(&payload);
+        }
+        assert_eq!(received, b"rebootnow", "round {round}");
+    }
+    drop((client, connection));
     served.shut_down().await;
 }
 
