@@ -46,19 +46,12 @@ def test_a_pipe_into_the_port(served, device, tmp_path):
     commands = tmp_path / "commands.txt"
     commands.write_bytes(lines)
     with open(commands, "rb") as stdin, served.j_running("tty", "pipe", "--no-output", stdin=stdin) as piping:
-        assert device.read_until(lines) == lines
         # The client ends its direction twice. With a passphrase gRPC's interceptors stand in between, and the second end
         # may wait for ever behind the first, whichever exporter it is connected to.
         if served.way != "passphrase" and not SPINS_AT_ITS_END:
+            # It does not wait for the port, which takes only a part before somebody reads.
             assert piping.wait(timeout=120) == 0
-
-
-def test_a_pipe_into_the_port_that_is_read_only_later(served, device):
-    # More than the port and the terminal behind it hold: the client has ended long before.
-    if served.way == "passphrase":
-        pytest.skip("the client may not end by itself")
-    served.j("tty", "pipe", "--no-output", input=b"reboot\n" * 1000)
-    assert device.read_until(b"reboot\n" * 1000).count(b"reboot\n") == 1000
+        assert device.read_until(lines) == lines
 
 
 def test_a_pipe_out_of_the_port_into_a_file(served, device, tmp_path):
