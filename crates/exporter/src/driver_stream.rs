@@ -3,13 +3,13 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use tokio::sync::oneshot;
@@ -80,23 +80,14 @@ impl DriverStream {
         let ends_when_sent = self.ends_when_sent;
         let (held, gone, shutdown) = (reader.clone(), self.gone.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            let too_late = async {
-                gone.cancelled().await;
-                tokio::time::sleep(LAST_LIMIT).await;
-            };
-            let pump = AssertUnwindSafe(pump(incoming, writer, ends_when_sent)).catch_unwind();
-            tokio::select! {
-                outcome = pump => {
-                    let outcome = outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
-                    // Nobody may be left to be told.
-                    drop(sender.send(outcome));
-                    tokio::select! {
-                        () = gone.cancelled() => {}
-                        () = shutdown.cancelled() => {}
-                    }
+            let pump = pump(incoming, writer, ends_when_sent);
+            if let Some(outcome) = while_it_matters(pump, &gone, &shutdown).await {
+                // Nobody may be left to be told.
+                drop(sender.send(outcome));
+                tokio::select! {
+                    () = gone.cancelled() => {}
+                    () = shutdown.cancelled() => {}
                 }
-                () = too_late => {}
-                () = shutdown.cancelled() => {}
             }
             take(&held);
         });
@@ -105,25 +96,23 @@ impl DriverStream {
     }
 
     /// The client went before the driver was connected. Where it had sent something, that still reaches the driver.
-    fn send_last(&self, connect: BoxFuture<'static, Result<Channel>>, mut incoming: Incoming) {
-        let first = incoming.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(Some(Ok(first))) = first else { return };
-        if first.frame_type() != FrameType::Data {
+    fn send_last(&self, connect: BoxFuture<'static, Result<Channel>>, incoming: Incoming) {
+        let mut incoming = incoming.peekable();
+        let sent = match Pin::new(&mut incoming).peek().now_or_never() {
+            Some(Some(Ok(frame))) => frame.frame_type() == FrameType::Data,
+            _ => false,
+        };
+        if !sent {
             return;
         }
-        let incoming = stream::iter([Ok(first)]).chain(incoming).boxed();
-        let (all, shutdown) = (self.ends_when_sent, self.shutdown.clone());
+        let (all, gone, shutdown) = (self.ends_when_sent, self.gone.clone(), self.shutdown.clone());
         tokio::spawn(async move {
             let sending = async {
                 let (_, writer) = connect.await?.split();
-                pump(incoming, writer, all).await
+                pump(incoming.boxed(), writer, all).await
             };
-            let sending = tokio::time::timeout(LAST_LIMIT, AssertUnwindSafe(sending).catch_unwind());
-            tokio::select! {
-                outcome = sending => if let Ok(Ok(Err(error))) = outcome {
-                    tracing::debug!(error = %error.report(), "what a client sent before it went reached nobody");
-                },
-                () = shutdown.cancelled() => {}
+            if let Some(Err(error)) = while_it_matters(sending, &gone, &shutdown).await {
+                tracing::debug!(error = %error.report(), "what a client sent before it went reached nobody");
             }
         });
     }
@@ -143,6 +132,26 @@ impl DriverStream {
         self.sending = None;
         self.gone.cancel();
         Poll::Ready(Some(Err(to_status(error))))
+    }
+}
+
+/// How passing on what the client sends ended, a panic being an error; None where its client has been gone for too long, or on
+/// shutdown.
+async fn while_it_matters(
+    sending: impl Future<Output = Result<()>>,
+    gone: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Option<Result<()>> {
+    let too_late = async {
+        gone.cancelled().await;
+        tokio::time::sleep(LAST_LIMIT).await;
+    };
+    tokio::select! {
+        outcome = AssertUnwindSafe(sending).catch_unwind() => {
+            Some(outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))))
+        }
+        () = too_late => None,
+        () = shutdown.cancelled() => None,
     }
 }
 
