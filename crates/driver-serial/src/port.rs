@@ -1,5 +1,6 @@
 //! The driver `serial`: one port, opened anew for each connection.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -26,8 +27,8 @@ const LOOP_BYTES: usize = 64 * 1024;
 
 /// A serial port.
 ///
-/// Every [`Serial::connect`] opens it. A terminal device serves one connection at a time, and no other process
-/// meanwhile: bytes that two readers share reach each of them with holes. (To share one, see
+/// Every [`Serial::connect`] opens it. A terminal device serves one connection at a time, of all ports of this program
+/// that lead to it, and no other process meanwhile: bytes that two readers share reach each of them with holes. (To share one, see
 /// [`ConsoleLog`](crate::ConsoleLog).) The second user waits 2 s for the first to leave and then gets
 /// `FailedPrecondition`. Loopbacks and sockets are not limited.
 ///
@@ -37,7 +38,6 @@ const LOOP_BYTES: usize = 64 * 1024;
 pub struct SerialPort {
     config: SerialConfig,
     connections: Connections,
-    turn: Arc<Semaphore>,
     terminal: Mutex<Terminal>,
 }
 
@@ -52,12 +52,7 @@ struct Terminal {
 impl SerialPort {
     /// The port of a configuration; touches nothing yet. Its `check_present` is for [`DriverConfig::open`].
     pub fn new(config: SerialConfig) -> Self {
-        Self {
-            config,
-            connections: Connections::default(),
-            turn: Arc::new(Semaphore::new(1)),
-            terminal: Mutex::default(),
-        }
+        Self { config, connections: Connections::default(), terminal: Mutex::default() }
     }
 
     /// The port behind the Unix stream socket at `path`, such as a QEMU character device.
@@ -94,18 +89,31 @@ impl SerialPort {
     }
 
     async fn open_terminal(&self, path: &Path, lines: Lines) -> Result<Tty> {
-        let turn = timeout(TURN_DEADLINE, Arc::clone(&self.turn).acquire_owned()).await;
-        let turn = turn.map_err(|_| {
-            let since = self.terminal().since.map_or(0, |since| since.elapsed().as_secs());
-            let message = format!("serial device {} is in use: connected {since} s ago", path.display());
-            Error::failed_precondition(message)
-                .with_hint("end the other connection, or call `close` to end it from here")
-        })?;
+        let turn = timeout(TURN_DEADLINE, turn_of(path).acquire_owned()).await;
+        let turn = turn.map_err(|_| self.occupied(path))?;
         let turn = turn.map_err(|_| Error::internal("the turn of a serial port was closed"))?;
         let (path, baudrate, keep) = (path.to_owned(), self.config.baudrate, self.config.disable_hupcl);
         // The turn goes along: should this call be cancelled, the port is closed when the thread has opened it.
         let opening = tokio::task::spawn_blocking(move || Tty::open(&path, baudrate, keep, lines, turn));
         opening.await.map_err(|error| Error::internal("opening a serial device").with_source(error))?
+    }
+
+    /// The error where it is still another connection's turn: one of this port, or of another port of this program.
+    fn occupied(&self, path: &Path) -> Error {
+        let terminal = self.terminal();
+        let own = terminal.since.filter(|_| terminal.slot.strong_count() > 0);
+        let (by, hint) = match own {
+            Some(since) => (
+                format!("connected {} s ago", since.elapsed().as_secs()),
+                "end the other connection, or call `close` to end it from here",
+            ),
+            None => (
+                "another driver of this program has it open".to_owned(),
+                "describe the device once, and refer to it by `ref` elsewhere",
+            ),
+        };
+        Error::failed_precondition(format!("serial device {} is in use: {by}", path.display()))
+            .with_hint(hint)
     }
 
     fn no_line(&self, wanted: Lines) -> Error {
@@ -131,6 +139,21 @@ impl SerialPort {
         terminal.lines.rts = wanted.rts.or(terminal.lines.rts);
         Ok(())
     }
+}
+
+/// Whose turn it is at a device: one for all ports of this program that lead to it, also those that were dropped and are
+/// still being closed.
+fn turn_of(path: &Path) -> Arc<Semaphore> {
+    static TURNS: Mutex<BTreeMap<PathBuf, Weak<Semaphore>>> = Mutex::new(BTreeMap::new());
+    let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    turns.retain(|_, turn| turn.strong_count() > 0);
+    if let Some(turn) = turns.get(&device).and_then(Weak::upgrade) {
+        return turn;
+    }
+    let turn = Arc::new(Semaphore::new(1));
+    turns.insert(device, Arc::downgrade(&turn));
+    turn
 }
 
 #[async_trait]

@@ -86,7 +86,7 @@ impl Tty {
 fn in_use(path: &Path) -> Error {
     let holders = present::holders(path);
     let by = match holders.is_empty() {
-        true => "another driver of this program, or a process that it cannot see".to_owned(),
+        true => "a process that this one cannot see".to_owned(),
         false => holders.join(", "),
     };
     Error::failed_precondition(format!("serial device {} is in use by {by}", path.display()))

@@ -72,6 +72,23 @@ async fn who_waits_gets_the_port_when_the_user_leaves() {
 }
 
 #[tokio::test]
+async fn two_ports_of_one_device_take_turns() {
+    let pty = Pty::open();
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("console");
+    std::os::unix::fs::symlink(&pty.path, &link).unwrap();
+    let (port, same) = (SerialPort::device(&pty.path), SerialPort::device(&link));
+    let first = port.connect().await.unwrap();
+    let error = same.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(error.report().contains("another driver of this program has it open"), "{}", error.report());
+    // Closing takes a moment, for which the other waits.
+    let (second, ()) = tokio::join!(same.connect(), async { drop(first) });
+    drop((second.unwrap(), same));
+    port.connect().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_lock_of_somebody_else_is_respected() {
     let pty = Pty::open();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
