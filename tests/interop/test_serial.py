@@ -4,7 +4,7 @@ import subprocess
 
 import pexpect
 import pytest
-from conftest import SPINS_AT_ITS_END, until
+from conftest import until
 
 
 @pytest.fixture
@@ -33,10 +33,9 @@ def test_a_console_on_a_terminal(served, device):
         console.send("root\r")
         device.read_until(b"root\r")
         console.send("\x02\x02\x02")
-        if not SPINS_AT_ITS_END:
-            console.expect(pexpect.EOF)
-            console.wait()
-            assert console.exitstatus == 0
+        console.expect(pexpect.EOF)
+        console.wait()
+        assert console.exitstatus == 0
     finally:
         console.close(force=True)
 
@@ -48,7 +47,7 @@ def test_a_pipe_into_the_port(served, device, tmp_path):
     with open(commands, "rb") as stdin, served.j_running("tty", "pipe", "--no-output", stdin=stdin) as piping:
         # The client ends its direction twice. With a passphrase gRPC's interceptors stand in between, and the second end
         # may wait for ever behind the first, whichever exporter it is connected to.
-        if served.way != "passphrase" and not SPINS_AT_ITS_END:
+        if served.way != "passphrase":
             # It does not wait for the port, which takes only a part before somebody reads.
             assert piping.wait(timeout=120) == 0
         assert device.read_until(lines) == lines

@@ -5,10 +5,9 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import CONFIG, JMP, connected, serve
+from conftest import CONFIG, JMP, connected, serve, until
 
 BIN = pathlib.Path(sys.executable).parent
 
@@ -68,13 +67,6 @@ def hooked(tmp_path, authority, monkeypatch):
     yield running
     if running.exporter.process.poll() is None:
         running.exporter.stop()
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def test_states_and_logs_with_hooks(hooked, authority):
