@@ -247,7 +247,8 @@ impl Tmux {
 
     async fn ask(&self, words: &[&str]) -> Option<String> {
         let command = Command::new("tmux")
-            .args(["-S", &self.socket])
+            // Not a server of its own, while the one above does not listen yet.
+            .args(["-N", "-S", &self.socket])
             .env("PATH", &self.path)
             .args(words)
             .stdin(Input::Null);
