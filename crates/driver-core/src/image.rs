@@ -19,7 +19,6 @@ mod rate;
 mod remote;
 mod sink;
 mod source;
-mod staged;
 mod staged_writer;
 mod stream;
 
@@ -29,5 +28,4 @@ pub use rate::Rate;
 pub use remote::{BoxWriter, ImageRequest, ImageSupport, SupportEntry};
 pub use sink::ImageSink;
 pub use source::{DigestReport, ImageSource, Wishes};
-pub use staged::StagedFile;
 pub use stream::ImageStream;

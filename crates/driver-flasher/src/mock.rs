@@ -4,7 +4,7 @@ use crate::read::read_image;
 use crate::write::{WriteOptions, write_image};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
-use jumpstarter_supervise::RuntimeDir;
+use jumpstarter_files::RuntimeDir;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};

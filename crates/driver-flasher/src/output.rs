@@ -2,8 +2,8 @@
 
 use crate::item::Item;
 use crate::turn::Turn;
-use jumpstarter_driver_core::image::StagedFile;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_files::StagedFile;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroU64;
@@ -88,9 +88,9 @@ impl Output {
             Target::Device(device) => device.sync_all().context("writing to the device"),
             Target::File(mut staged) => {
                 staged.file().set_len(self.length).map_err(|error| no_space(error.into()))?;
-                staged.sync().map_err(no_space)?;
-                turn.last_step(|| staged.rename())?;
-                staged.sync_folder()
+                staged.sync().map_err(|error| no_space(error.into()))?;
+                turn.last_step(|| Ok(staged.rename()?))?;
+                Ok(staged.sync_folder()?)
             }
         }
     }

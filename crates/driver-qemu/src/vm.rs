@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::StreamExt;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::RuntimeDir;
+use jumpstarter_files::RuntimeDir;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;

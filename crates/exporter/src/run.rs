@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result, ResultExt, Secret};
-use jumpstarter_supervise::RuntimeDir;
+use jumpstarter_files::RuntimeDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

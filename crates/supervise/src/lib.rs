@@ -1,4 +1,4 @@
-//! Child processes and private folders that are owned: ended in order, never left behind.
+//! Child processes that are owned: ended in order, never left behind.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -48,7 +48,6 @@ mod guardian;
 mod launch;
 mod output;
 mod run;
-mod runtime_dir;
 mod status;
 mod stop;
 mod supervisor;
@@ -57,7 +56,6 @@ pub use child::Child;
 pub use command::{Command, EachLine, Input, Sink};
 pub use error::SuperviseError;
 pub use run::{Output, run, run_blocking, run_unchecked};
-pub use runtime_dir::RuntimeDir;
 pub use rustix::process::Signal;
 pub use status::ExitStatus;
 pub use stop::{StopPlan, Stopped};

@@ -3,10 +3,10 @@
 use super::encoding::Encoding;
 use super::progress::{Meter, Observer, Progress};
 use super::remote::{BoxWriter, ImageRequest, support};
-use super::staged::StagedFile;
 use super::staged_writer::StagedWriter;
 use crate::error::{Error, Result, ResultExt};
 use bytes::Bytes;
+use jumpstarter_files::StagedFile;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -151,9 +151,9 @@ impl ImageSink {
         let doing = || format!("writing {}", self.name);
         match std::mem::replace(&mut self.state, State::Broken) {
             State::Unopened(path) => {
-                blocking(move || StagedFile::create(&path)?.commit()).await.with_context(doing)?
+                blocking(move || Ok(StagedFile::create(&path)?.commit()?)).await.with_context(doing)?
             }
-            State::File(file) => blocking(move || file.commit()).await.with_context(doing)?,
+            State::File(file) => blocking(move || Ok(file.commit()?)).await.with_context(doing)?,
             State::Writer(mut writer) => writer.shutdown().await.with_context(doing)?,
             State::Request(_) | State::Broken => return Err(self.broken()),
         }

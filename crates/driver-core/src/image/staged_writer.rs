@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
+use jumpstarter_files::StagedFile;
 use tokio::io::AsyncWrite;
 use tokio::task::JoinHandle;
 
-use super::staged::StagedFile;
 use crate::error::{Error, Result};
 
 pub(super) struct StagedWriter {
@@ -18,7 +18,7 @@ pub(super) struct StagedWriter {
 
 enum State {
     Open(StagedFile),
-    Committing(JoinHandle<Result<()>>),
+    Committing(JoinHandle<io::Result<()>>),
     Done,
 }
 
@@ -52,9 +52,11 @@ impl AsyncWrite for StagedWriter {
                     }
                     Poll::Ready(outcome) => {
                         let lost = |error| {
-                            Err(Error::internal("a blocking task ended without a result").with_source(error))
+                            Err(Error::internal("a blocking task ended without a result")
+                                .with_source(error)
+                                .into())
                         };
-                        return Poll::Ready(outcome.unwrap_or_else(lost).map_err(io::Error::from));
+                        return Poll::Ready(outcome.unwrap_or_else(lost));
                     }
                 },
                 State::Done => return Poll::Ready(Ok(())),

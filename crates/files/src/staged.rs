@@ -1,6 +1,6 @@
 //! Replacing a file whole or not at all: a hidden sibling is written, then takes the file's name.
 
-use crate::error::{Error, Result, ResultExt};
+use crate::context::Context;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -29,15 +29,15 @@ impl StagedFile {
     /// Makes the sibling of `destination` (of what it points to, for a symbolic link).
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument): `destination` has no file name, or is something else
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput): `destination` has no file name, or is something else
     /// than a file. Otherwise what making a file fails with: the folder is missing, read-only, full.
-    pub fn create(destination: &Path) -> Result<Self> {
+    pub fn create(destination: &Path) -> io::Result<Self> {
         let destination = followed(destination);
         if std::fs::metadata(&destination).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(Error::invalid_argument(format!("{} is no regular file", destination.display())));
+            return Err(invalid(format!("{} is no regular file", destination.display())));
         }
         let Some(name) = destination.file_name() else {
-            return Err(Error::invalid_argument(format!("`{}` names no file", destination.display())));
+            return Err(invalid(format!("`{}` names no file", destination.display())));
         };
         let prefix = format!(".{}.", name.to_string_lossy());
         let folder = folder_of(&destination);
@@ -51,9 +51,8 @@ impl StagedFile {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => {
-                    return Err(error).with_context(|| {
-                        format!("making a temporary file beside {}", destination.display())
-                    });
+                    return Err(error)
+                        .doing(|| format!("making a temporary file beside {}", destination.display()));
                 }
             };
             let staged = Self { file, temporary, destination: destination.clone(), committed: false };
@@ -81,7 +80,7 @@ impl StagedFile {
     ///
     /// # Errors
     /// What the disk fails with.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         self.sync()?;
         self.rename()?;
         self.sync_folder()
@@ -91,7 +90,7 @@ impl StagedFile {
     ///
     /// # Errors
     /// What the disk fails with.
-    pub fn sync(&mut self) -> Result<()> {
+    pub fn sync(&mut self) -> io::Result<()> {
         let old = std::fs::metadata(&self.destination).ok();
         if let (Some(old), Ok(new)) = (&old, self.file.metadata())
             && (old.uid(), old.gid()) != (new.uid(), new.gid())
@@ -102,16 +101,16 @@ impl StagedFile {
         let mode = old.map_or(0o644, |old| old.mode() & 0o7777);
         let done =
             self.file.set_permissions(Permissions::from_mode(mode)).and_then(|()| self.file.sync_all());
-        done.with_context(|| format!("writing {} to the disk", self.destination.display()))
+        done.doing(|| format!("writing {} to the disk", self.destination.display()))
     }
 
     /// Second part of [`commit`](Self::commit), and quick: the destination is the new file from here.
     ///
     /// # Errors
     /// What the disk fails with; the destination is then as it was.
-    pub fn rename(&mut self) -> Result<()> {
+    pub fn rename(&mut self) -> io::Result<()> {
         let done = std::fs::rename(&self.temporary, &self.destination);
-        done.with_context(|| format!("replacing {}", self.destination.display()))?;
+        done.doing(|| format!("replacing {}", self.destination.display()))?;
         self.committed = true;
         Ok(())
     }
@@ -120,9 +119,9 @@ impl StagedFile {
     ///
     /// # Errors
     /// What the disk fails with.
-    pub fn sync_folder(&self) -> Result<()> {
+    pub fn sync_folder(&self) -> io::Result<()> {
         let done = File::open(folder_of(&self.destination)).and_then(|folder| folder.sync_all());
-        done.with_context(|| format!("writing the folder of {} to the disk", self.destination.display()))
+        done.doing(|| format!("writing the folder of {} to the disk", self.destination.display()))
     }
 }
 
@@ -136,6 +135,10 @@ impl Drop for StagedFile {
             tracing::warn!(path = %self.temporary.display(), %error, "a temporary file stays behind");
         }
     }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// Where symbolic links lead, also to a file that is not there yet.
