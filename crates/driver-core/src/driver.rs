@@ -195,6 +195,9 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     const NAME: &'static str;
     /// The import paths of the Python drivers that it stands for.
     const PYTHON_NAMES: &'static [&'static str] = &[];
+    /// Fields that are often written under another name: each is that name and the field that is meant, such as
+    /// `("memory", "mem")`. They are not accepted: the fault's hint names the field.
+    const SYNONYMS: &'static [(&'static str, &'static str)] = &[];
     /// What it opens.
     type Driver: Driver;
 

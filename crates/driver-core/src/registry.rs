@@ -27,6 +27,8 @@ pub struct DriverEntry {
     pub name: &'static str,
     /// The Python import paths that it answers to as well.
     pub python_names: &'static [&'static str],
+    /// Names that are written for fields of its configuration by mistake, as [`DriverConfig::SYNONYMS`].
+    pub synonyms: &'static [(&'static str, &'static str)],
     /// The crate that defines it.
     pub package: &'static str,
     /// The interfaces that its type implements.
@@ -68,6 +70,7 @@ impl DriverEntry {
         Self {
             name: C::NAME,
             python_names: C::PYTHON_NAMES,
+            synonyms: C::SYNONYMS,
             package,
             interfaces,
             schema: |generator| C::json_schema(generator),

@@ -12,6 +12,23 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// The one of `candidates` that is meant by `name`: the one that `synonyms` (pairs of a name and what is meant by it)
+/// says, else the one that differs only in case, `_` and `-`, else the nearest.
+pub fn meant<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+    synonyms: &[(&str, &str)],
+) -> Option<&'a str> {
+    let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
+    let wanted = plain(name);
+    let by_synonym = synonyms
+        .iter()
+        .find(|(written, _)| plain(written) == wanted)
+        .and_then(|(_, field)| candidates.clone().into_iter().find(|candidate| candidate == field));
+    let by_style = || candidates.clone().into_iter().find(|candidate| plain(candidate) == wanted);
+    by_synonym.or_else(by_style).or_else(|| nearest(name, candidates.clone()))
+}
+
 /// "`a`, `b` and `c`", or "none" for no names.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
@@ -39,5 +56,19 @@ mod tests {
         assert_eq!(nearest("memm", ["mem", "smp"]), Some("mem"));
         assert_eq!(nearest("completely", ["mem", "smp"]), None);
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+
+    #[test]
+    fn synonyms_come_before_what_is_near() {
+        let synonyms = [("memory", "mem"), ("cpus", "smp"), ("disc", "disk")];
+        let fields = ["mem", "smp", "cpu", "disk_size"];
+        assert_eq!(nearest("memory", fields), None);
+        assert_eq!(meant("memory", fields, &synonyms), Some("mem"));
+        assert_eq!(nearest("cpus", fields), Some("cpu"));
+        assert_eq!(meant("CPUs", fields, &synonyms), Some("smp"));
+        // One whose field is not there says nothing.
+        assert_eq!(meant("disc", fields, &synonyms), None);
+        assert_eq!(meant("diskSize", fields, &synonyms), Some("disk_size"));
+        assert_eq!(meant("memm", fields, &synonyms), Some("mem"));
     }
 }

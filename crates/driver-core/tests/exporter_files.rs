@@ -79,6 +79,8 @@ impl Driver for Board {}
 impl DriverConfig for BoardConfig {
     const NAME: &'static str = "test-board";
     const PYTHON_NAMES: &'static [&'static str] = &["acme_driver_board.driver.Board"];
+    const SYNONYMS: &'static [(&'static str, &'static str)] =
+        &[("memory", "mem"), ("pass", "password"), ("guestport", "guest")];
     type Driver = Board;
 
     fn check(&self) -> Vec<ConfigProblem> {
@@ -193,6 +195,13 @@ fn fields() {
     assert_snapshot!(of_board("memm: 1G\nport: 7\npassward: hunter2"), @r#"
     lab.yaml:5:7: export.b.config.memm: unknown field; did you mean `mem`?
     lab.yaml:7:7: export.b.config.passward: unknown field; did you mean `password`?
+    "#);
+    assert_snapshot!(of_board("port: 1\nmemory: 1G\npass: x\nforward: {web: {guest-port: 80}}\nAddress: x"), @r#"
+    lab.yaml:6:7: export.b.config.memory: unknown field; did you mean `mem`?
+    lab.yaml:7:7: export.b.config.pass: unknown field; did you mean `password`?
+    lab.yaml:8:17: export.b.config.forward.web.guest: missing required field; expected a whole number from 0 to 65535: The guest's port
+    lab.yaml:8:23: export.b.config.forward.web.guest-port: unknown field; did you mean `guest`?
+    lab.yaml:9:7: export.b.config.Address: unknown field; did you mean `address`?
     "#);
     assert_snapshot!(of_board("mem: 1G"), @"lab.yaml:4:5: export.b.config.port: missing required field; expected a whole number from 0 to 65535: The port of the board");
     assert_snapshot!(of_board("port: eighty\nfast: yes\nargs: -x\nmem: [1]"), @r#"

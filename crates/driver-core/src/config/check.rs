@@ -21,6 +21,7 @@ const MISSING: &str = "missing required field";
 /// Checks against schemas that refer to `#/$defs/…`.
 pub(super) struct Checker {
     definitions: Map<String, Json>,
+    synonyms: &'static [(&'static str, &'static str)],
 }
 
 /// Where a value stands: its path, and the key that owns it, for what is missing inside.
@@ -32,7 +33,13 @@ pub(super) struct At {
 
 impl Checker {
     pub(super) fn new(definitions: Map<String, Json>) -> Self {
-        Self { definitions }
+        Self { definitions, synonyms: &[] }
+    }
+
+    /// With what else fields are called, for hints.
+    pub(super) fn with_synonyms(mut self, synonyms: &'static [(&'static str, &'static str)]) -> Self {
+        self.synonyms = synonyms;
+        self
     }
 
     /// Adds to `faults` what is wrong with `node`.
@@ -180,7 +187,7 @@ impl Checker {
             if let Some(of_property) = own.and_then(|own| own.get(&entry.key)) {
                 self.walk(of_property, &entry.value, &inside, faults, 0);
             } else if closed && !known.contains(&entry.key.as_str()) {
-                faults.push(unknown_field(&entry.key, entry.place, &inside.path, &known));
+                faults.push(unknown_field(&entry.key, entry.place, &inside.path, &known, self.synonyms));
             } else if !closed && let Some(of_rest) = by_pattern.or(other) {
                 self.walk(of_rest, &entry.value, &inside, faults, 0);
             }

@@ -140,7 +140,8 @@ impl Loader {
         if schema.pointer("/properties/log_level").is_none() {
             self.log_level(&mut config, &at);
         }
-        Checker::new(definitions).check(&schema, &config, &at, &mut self.faults);
+        let checker = Checker::new(definitions).with_synonyms(entry.synonyms);
+        checker.check(&schema, &config, &at, &mut self.faults);
         let value = config.value.to_json();
         self.faults.extend(beyond_schema(entry, &schema, &config, &at, &self.faults[before..]));
         value
@@ -184,7 +185,9 @@ impl Loader {
         const KINDS: [&str; 3] = ["type", "ref", "children"];
         let misspelt = node.entries().iter().find(|entry| suggest::nearest(&entry.key, KINDS).is_some());
         let fault = match (&node.value, misspelt) {
-            (_, Some(entry)) => unknown_field(&entry.key, entry.place, &join(&at.path, &entry.key), &KINDS),
+            (_, Some(entry)) => {
+                unknown_field(&entry.key, entry.place, &join(&at.path, &entry.key), &KINDS, &[])
+            }
             (Value::Map(_), None) => Fault::new(at.owner, &at.path, "neither a driver, a proxy nor a group")
                 .hint("give it `type: DRIVER`, `ref: PATH` or `children:`"),
             (_, None) => {
@@ -224,7 +227,7 @@ fn beyond_schema(
         }
         let (field, message) = match (entry.check)(value) {
             Ok(problems) => {
-                let left_out = left_out(entries, &rest, schema);
+                let left_out = left_out(entries, &rest, schema, entry.synonyms);
                 let real = problems.into_iter().filter(|problem| !may_follow(problem, &left_out));
                 faults.extend(real.map(|problem| located(config, at, problem)));
                 return faults;
@@ -256,14 +259,21 @@ fn is_within(path: &str, name: &str) -> bool {
 }
 
 /// The fields that were left out of a configuration because they are wrong, also those that were meant by them.
-fn left_out(entries: &[yaml::Entry], rest: &[yaml::Entry], schema: &Json) -> Vec<String> {
+fn left_out(
+    entries: &[yaml::Entry],
+    rest: &[yaml::Entry],
+    schema: &Json,
+    synonyms: &[(&str, &str)],
+) -> Vec<String> {
     let fields = schema.get("properties").and_then(Json::as_object);
     let fields: Vec<&str> = fields.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let gone = entries.iter().filter(|entry| rest.iter().all(|other| other.key != entry.key));
-    gone.flat_map(|entry| [Some(entry.key.as_str()), suggest::nearest(&entry.key, fields.iter().copied())])
-        .flatten()
-        .map(str::to_owned)
-        .collect()
+    gone.flat_map(|entry| {
+        [Some(entry.key.as_str()), suggest::meant(&entry.key, fields.iter().copied(), synonyms)]
+    })
+    .flatten()
+    .map(str::to_owned)
+    .collect()
 }
 
 /// Whether what a driver's check says may only follow from the fields that were left out: it is about one of them, or

@@ -9,9 +9,16 @@ use crate::error::Error;
 use crate::suggest;
 use crate::units::{ByteSize, Span};
 
-pub(super) fn unknown_field(key: &str, place: Place, path: &str, known: &[&str]) -> Fault {
-    let hint = match suggest::nearest(key, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
+/// `synonyms` are those of [`DriverConfig::SYNONYMS`](crate::DriverConfig::SYNONYMS).
+pub(super) fn unknown_field(
+    key: &str,
+    place: Place,
+    path: &str,
+    known: &[&str],
+    synonyms: &[(&str, &str)],
+) -> Fault {
+    let hint = match suggest::meant(key, known.iter().copied(), synonyms) {
+        Some(field) => format!("did you mean `{field}`?"),
         None if known.is_empty() => "there are no fields here".to_owned(),
         None => format!("known here: {}", suggest::list(known.iter().copied())),
     };
