@@ -5,6 +5,8 @@ use std::io::{self, BufRead, Read};
 
 use jumpstarter_driver_core::image::Encoding;
 
+use crate::members::Members;
+
 /// How an image is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -15,7 +17,7 @@ pub enum Compression {
     Gzip,
     /// xz (<https://tukaani.org/xz/xz-file-format.txt>), any number of streams.
     Xz,
-    /// bzip2, any number of streams.
+    /// bzip2, any number of streams; zeros after the last are padding, as for `bzip2 -d`.
     Bzip2,
     /// Zstandard (RFC 8878), any number of frames.
     Zstd,
@@ -44,9 +46,9 @@ impl Compression {
     pub fn decoder<'a>(self, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Raw => Box::new(input),
-            Self::Gzip => Box::new(GzipMembers { member: Some(flate2::bufread::GzDecoder::new(input)) }),
+            Self::Gzip => Box::new(Members::new(flate2::bufread::GzDecoder::new(input))),
             Self::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)),
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+            Self::Bzip2 => Box::new(Members::new(bzip2::bufread::BzDecoder::new(input))),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(input)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -76,44 +78,5 @@ impl fmt::Display for Compression {
             Self::Bzip2 => "bzip2",
             Self::Zstd => "zstd",
         })
-    }
-}
-
-/// One gzip member after the other. `flate2`'s own takes zero padding for a damaged header.
-struct GzipMembers<R> {
-    member: Option<flate2::bufread::GzDecoder<R>>,
-}
-
-impl<R: BufRead> Read for GzipMembers<R> {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let count = member.read(target)?;
-            if count > 0 || target.is_empty() {
-                return Ok(count);
-            }
-            let Some(mut input) = self.member.take().map(flate2::bufread::GzDecoder::into_inner) else {
-                break;
-            };
-            match input.fill_buf()?.first() {
-                None => {}
-                Some(0) => only_zeros(input)?,
-                Some(_) => self.member = Some(flate2::bufread::GzDecoder::new(input)),
-            }
-        }
-        Ok(0)
-    }
-}
-
-fn only_zeros(mut input: impl BufRead) -> io::Result<()> {
-    loop {
-        let rest = input.fill_buf()?;
-        if rest.is_empty() {
-            return Ok(());
-        }
-        if rest.iter().any(|byte| *byte != 0) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "garbage follows the last member"));
-        }
-        let count = rest.len();
-        input.consume(count);
     }
 }

@@ -11,8 +11,11 @@
 
 mod compression;
 mod decompress;
+mod foreign;
+mod members;
 mod pool;
 
 pub use compression::{Compression, SIGNATURE};
 pub use decompress::{decompress, fill};
+pub use foreign::{FOREIGN_SIGNATURE, Foreign, foreign};
 pub use pool::{BUFFER, Buffer, Pool};

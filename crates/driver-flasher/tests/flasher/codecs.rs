@@ -102,7 +102,7 @@ async fn trailing_garbage_is_refused_and_padding_is_not() {
             bench.assert_untouched();
         }
     }
-    for program in ["gzip", "xz"] {
+    for program in ["gzip", "xz", "bzip2"] {
         let padded = [&tool(program, &[], &file)[..], &[0; 512]].concat();
         let error = flash(&bench, &[&padded[..], b"x"].concat()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DataLoss, "{program}: {error:?}");
