@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
+use crate::environment;
 use crate::output::DEFAULT_TAIL;
 
 /// Where a child's stdin comes from.
@@ -59,8 +60,13 @@ impl Sink {
 /// Nothing runs before [`Command::spawn`], [`run`](crate::run()) or one of its siblings.
 ///
 /// By default the child has no stdin, its stdout goes nowhere, the last 16 KiB of its stderr are kept, and it has
-/// a process group of its own. It inherits this process's environment and no file descriptor but the
-/// three standard streams.
+/// a process group of its own. It inherits no file descriptor but the three standard streams.
+///
+/// It inherits this process's environment but for Jumpstarter's secrets: variables of `JMP_…` and `JUMPSTARTER_…`
+/// with the word PASSPHRASE, PASSWORD, SECRET, TOKEN or CREDENTIALS in their names. [`Command::env`] sets one for a
+/// child that needs it; [`Command::env_only`] is for programs that need next to nothing.
+///
+/// It runs in this process's current folder, or in `/` when that folder was deleted.
 ///
 /// Its `Debug` shows the arguments (every user of the machine can read those, so they are no place for secrets),
 /// but of the environment the names only.
@@ -129,6 +135,16 @@ impl Command {
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.env.clear();
+        self.env_clear = true;
+        self
+    }
+
+    /// Inherits these variables only, as far as they are set, and none that carries a secret. A name that ends with `*`
+    /// stands for all that begin so. Forgets the variables that were set so far.
+    #[must_use]
+    pub fn env_only(mut self, names: &[&str]) -> Self {
+        let among = environment::among(names).into_iter();
+        self.env = among.map(|(name, value)| (name, Some(value))).collect();
         self.env_clear = true;
         self
     }

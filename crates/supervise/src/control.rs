@@ -13,21 +13,66 @@ pub(crate) const KILL_ALL: u8 = 3;
 pub(crate) const ORDER_BYTES: usize = 2;
 
 /// The writing end. Dropping it kills the program and all of its descendants; so does this process's death.
+///
+/// A guardian that somebody stopped (SIGSTOP) carries out nothing: it is continued with every order.
 #[derive(Debug)]
 pub(crate) struct Control {
     pipe: OwnedFd,
+    guardian: Guardian,
 }
 
 impl Control {
-    /// Wraps the writing end of a pipe whose other end the guardian has.
-    pub(crate) fn new(pipe: OwnedFd) -> std::io::Result<Self> {
+    /// Wraps the writing end of a pipe whose other end the guardian has. The guardian, this process's direct child, must not
+    /// have been reaped.
+    pub(crate) fn new(pipe: OwnedFd, guardian: Option<u32>) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        Ok(Self { pipe })
+        Ok(Self { pipe, guardian: Guardian::new(guardian) })
     }
 
     /// Gives an order; false if the guardian has ended, and so everything that it guarded. Never blocks.
     pub(crate) fn order(&self, what: u8, signal: i32) -> bool {
         let signal = u8::try_from(signal).unwrap_or(0);
-        rustix::io::retry_on_intr(|| rustix::io::write(&self.pipe, &[what, signal])).is_ok()
+        let given = rustix::io::retry_on_intr(|| rustix::io::write(&self.pipe, &[what, signal])).is_ok();
+        self.guardian.go_on();
+        given
     }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.guardian.go_on();
+    }
+}
+
+/// A handle to the guardian that another process's number can never be taken for.
+#[derive(Debug)]
+struct Guardian {
+    #[cfg(target_os = "linux")]
+    handle: Option<OwnedFd>,
+}
+
+#[cfg(target_os = "linux")]
+impl Guardian {
+    fn new(pid: Option<u32>) -> Self {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        // Before Linux 5.3 there are no such handles: a stopped guardian stays stopped then.
+        Self { handle: pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) }
+    }
+
+    fn go_on(&self) {
+        if let Some(handle) = &self.handle {
+            // It fails for a guardian that has ended.
+            rustix::process::pidfd_send_signal(handle, rustix::process::Signal::CONT).ok();
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Guardian {
+    fn new(_pid: Option<u32>) -> Self {
+        Self {}
+    }
+
+    fn go_on(&self) {}
 }

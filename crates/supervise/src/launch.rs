@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use crate::command::{Command, Input, Sink};
 use crate::control::Control;
+use crate::environment;
 use crate::guardian::{Setup, split};
 
 /// A started program, and all that is needed to own it.
@@ -46,6 +47,10 @@ pub(crate) fn launch(
     process.args(&command.args);
     if command.env_clear {
         process.env_clear();
+    } else {
+        for name in environment::secrets() {
+            process.env_remove(name);
+        }
     }
     for (name, value) in &command.env {
         match value {
@@ -53,8 +58,11 @@ pub(crate) fn launch(
             None => process.env_remove(name),
         };
     }
-    if let Some(folder) = &command.folder {
-        process.current_dir(folder);
+    match &command.folder {
+        Some(folder) => drop(process.current_dir(folder)),
+        // Programs that ask where they are fail in a folder that was deleted.
+        None if current_folder_is_deleted() => drop(process.current_dir("/")),
+        None => {}
     }
     process.stdin(match stdin {
         Input::Null => Stdio::null(),
@@ -68,11 +76,17 @@ pub(crate) fn launch(
 
     // Not kill_on_drop: that would kill the guardian. Closing `control` makes it kill what it guards.
     let guardian = process.spawn()?;
+    // Nobody has reaped the guardian yet: its number is its own.
+    let control = Control::new(control.into(), guardian.id())?;
     drop((orders, reports));
     let mut pid = [0; 4];
     status.read_exact(&mut pid)?;
     let pid = u32::from_ne_bytes(pid);
-    Ok(Launched { guardian, control: Control::new(control.into())?, status: status.into(), pid })
+    Ok(Launched { guardian, control, status: status.into(), pid })
+}
+
+fn current_folder_is_deleted() -> bool {
+    std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn stream(sink: &mut Sink) -> Stdio {

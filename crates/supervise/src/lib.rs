@@ -43,6 +43,7 @@
 mod child;
 mod command;
 mod control;
+mod environment;
 mod error;
 mod guardian;
 mod launch;

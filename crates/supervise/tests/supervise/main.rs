@@ -8,3 +8,4 @@ mod processes;
 mod resources;
 mod running;
 mod stopping;
+mod surroundings;

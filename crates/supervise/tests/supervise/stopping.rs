@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jumpstarter_supervise::{ExitStatus, Signal, StopPlan};
 
-use crate::processes::{eventually, marked, new_mark, ready, tree};
+use crate::processes::{eventually, guardian, marked, new_mark, ready, stat, tree};
 
 /// More than any test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -153,4 +153,28 @@ async fn waiting_does_not_wait_for_the_stop_of_descendants() {
         assert_eq!(waiter.await.unwrap(), ExitStatus::Signal(15));
     }
     assert!(began.elapsed() < LONG / 10);
+}
+
+/// Stops the child's guardian, and returns when it stands.
+async fn suspend_guardian(child: &jumpstarter_supervise::Child) -> u32 {
+    let guardian = guardian(child);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(guardian).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    eventually("the guardian stands", || stat(guardian).is_some_and(|(state, ..)| state == 'T')).await;
+    guardian
+}
+
+#[tokio::test]
+async fn a_guardian_that_was_suspended_is_no_obstacle() {
+    let mark = new_mark("suspended");
+    let child = ready(PLAIN, &mark).await;
+    suspend_guardian(&child).await;
+    let stopped = child.stop(StopPlan::terminate(LONG)).await.unwrap();
+    assert_eq!(stopped.by.as_deref(), Some("SIGTERM"));
+    assert_eq!(marked(&mark), []);
+
+    let child = tree(&mark).await;
+    let guardian = suspend_guardian(&child).await;
+    drop(child);
+    eventually("nothing is left", || marked(&mark).is_empty() && stat(guardian).is_none()).await;
 }

@@ -1,0 +1,60 @@
+//! What children find around them: environment and folder.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jumpstarter_supervise::{Command, run};
+
+const LONG: Duration = Duration::from_secs(60);
+/// The folder that the owner below deletes.
+const FOLDER: &str = "SUPERVISE_TEST_FOLDER";
+
+/// Run as a process of its own by the test below: its secrets are in its environment, and its current folder is deleted.
+#[tokio::test]
+async fn owner_with_secrets_in_a_deleted_folder() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        return;
+    };
+    std::fs::remove_dir(&folder).unwrap();
+    assert!(std::env::current_dir().is_err());
+    let show = || Command::new("/bin/sh").args(["-c", "pwd -P; env"]);
+    for (title, command) in [
+        ("plain", show()),
+        ("given", show().env("JMP_TOKEN", "hush-given")),
+        ("only", show().env_only(&["PATH", "SUPERVISE_TEST_F*", "JMP_*"])),
+        ("relative", Command::new("sh").args(["-c", "pwd"])),
+    ] {
+        println!("[{title}] {}", run(command, LONG).await.unwrap().stdout_text());
+    }
+}
+
+#[tokio::test]
+async fn children_get_no_secrets_and_a_folder_that_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let doomed = folder.path().join("doomed");
+    std::fs::create_dir(&doomed).unwrap();
+    let owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "surroundings::owner_with_secrets_in_a_deleted_folder", "--nocapture"])
+        .current_dir(&doomed)
+        .env(FOLDER, &doomed)
+        .env("JMP_GRPC_PASSPHRASE", "hush-passphrase")
+        .env("JMP_TOKEN", "hush-token")
+        .env("JMP_DRIVERS_ALLOW", "UNSAFE");
+    let said = run(owner, LONG).await.unwrap().stdout_text();
+    let part = |title: &str| {
+        let start = format!("[{title}] ");
+        let rest = said.split_once(&start).unwrap_or_else(|| panic!("{title}: {said}")).1;
+        rest.split("\n[").next().unwrap_or_default().to_owned()
+    };
+    for title in ["plain", "given", "only", "relative"] {
+        assert!(part(title).starts_with("/\n"), "{title}: {said}");
+    }
+    assert!(!said.contains("hush-passphrase") && !said.contains("hush-token"), "{said}");
+    assert!(
+        part("plain").contains("JMP_DRIVERS_ALLOW=UNSAFE") && part("given").contains("JMP_TOKEN=hush-given")
+    );
+    assert!(
+        part("only").contains("SUPERVISE_TEST_FOLDER=") && part("only").contains("JMP_DRIVERS_ALLOW=UNSAFE")
+    );
+    assert!(!part("only").contains("HOME="), "{said}");
+}
