@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::AuthorityAdapter;
+use crate::clients::Membership;
 use crate::passphrase::Passphrase;
 use crate::{Session, grpc};
 
@@ -49,16 +50,34 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 pub(crate) struct Peer {
     /// None on a Unix socket.
     pub(crate) address: Option<IpAddr>,
+    /// It came through the socket that only this exporter's hooks know.
+    pub(crate) is_hook: bool,
     pub(crate) standing: Arc<Standing>,
+}
+
+impl Peer {
+    /// A call of this peer was admitted.
+    pub(crate) fn admit(&self, session: &Session) {
+        self.standing.membership.admit(&session.0.clients, self.is_hook);
+    }
 }
 
 /// What is remembered of a connection over its calls.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    /// It gave the right passphrase once.
-    pub(crate) trusted: AtomicBool,
+    /// Whether a call was admitted.
+    pub(crate) membership: Membership,
     /// Its resources that wait for their calls.
     pub(crate) waiting_resources: AtomicUsize,
+}
+
+/// Ends a connection's membership when its serving ends, however it ends.
+struct Open(Arc<Standing>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.membership.close();
+    }
 }
 
 /// Serves a connection until its client ends it, or, after `stop`, until its calls have ended. Dropping the future cuts it
@@ -67,9 +86,10 @@ pub(crate) async fn serve(
     session: Session,
     passphrase: Passphrase,
     transport: Box<dyn Transport>,
-    address: Option<IpAddr>,
+    peer: Peer,
     stop: CancellationToken,
 ) {
+    let _open = Open(peer.standing.clone());
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -94,7 +114,6 @@ pub(crate) async fn serve(
             return;
         }
     };
-    let peer = Peer { address, ..Peer::default() };
     let mut stopping = false;
     loop {
         tokio::select! {

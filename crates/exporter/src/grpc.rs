@@ -59,7 +59,8 @@ pub(crate) async fn answer(
     }
     let deadline = limit_of(&head.headers).map(|limit| Instant::now() + limit);
     let called = async {
-        passphrase.admit(&head.headers, &peer).await?;
+        passphrase.admit(&head, &peer).await?;
+        peer.admit(&session);
         session.dispatch(&head, body, &peer).await
     };
     let answer = tokio::select! {

@@ -1,4 +1,4 @@
-//! Who guessed a passphrase wrong, how often, and until when they are not listened to.
+//! How often each address guessed a passphrase wrong, and when its next wrong answer is due.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After the first wrong guess; twice as long after each further one.
+/// Before the first wrong answer; twice as long before each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(5);
+/// Wrong answers that are due to one address at a time; calls beyond are refused at once.
+pub(crate) const MAX_DUE: u32 = 8;
 /// Addresses that are remembered at a time.
 const MAX_PEERS: usize = 4096;
-/// Who has not guessed wrong for so long is forgotten.
+/// An address that has not guessed wrong for so long is forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// The wrong guesses of each address.
@@ -21,13 +23,14 @@ pub(crate) struct Guesses(HashMap<Option<IpAddr>, Wrong>);
 #[derive(Debug)]
 struct Wrong {
     failures: u32,
-    until: Instant,
-    /// Somebody waits until then, to be looked at next.
-    turn_taken: bool,
+    /// When its last wrong answer is due.
+    last: Instant,
+    /// Wrong answers that have not been given yet.
+    due: u32,
 }
 
 /// The addresses that one client has: in IPv6 a whole network of 64 bits.
-fn network(address: Option<IpAddr>) -> Option<IpAddr> {
+pub(crate) fn network(address: Option<IpAddr>) -> Option<IpAddr> {
     let address = address?.to_canonical();
     Some(match address {
         IpAddr::V4(_) => address,
@@ -36,48 +39,45 @@ fn network(address: Option<IpAddr>) -> Option<IpAddr> {
 }
 
 impl Guesses {
-    /// How long that address is not listened to yet.
-    pub(crate) fn wait(&self, address: Option<IpAddr>, now: Instant) -> Option<Duration> {
-        let until = self.0.get(&network(address))?.until;
-        Some(until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
-    }
-
-    /// Whether the caller is the one that may wait, and be looked at next.
-    pub(crate) fn take_turn(&mut self, address: Option<IpAddr>) -> bool {
-        self.0.get_mut(&network(address)).is_some_and(|wrong| !std::mem::replace(&mut wrong.turn_taken, true))
-    }
-
-    /// Lets another one wait.
-    pub(crate) fn give_turn_back(&mut self, address: Option<IpAddr>) {
-        if let Some(wrong) = self.0.get_mut(&network(address)) {
-            wrong.turn_taken = false;
-        }
-    }
-
-    /// Counts a wrong guess, and says how many there were.
-    pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Instant) -> u32 {
+    /// Counts a wrong guess. Returns when it is to be answered, after [`answered`](Self::answered) at the latest; `None`
+    /// for one too many.
+    pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Instant) -> Option<Instant> {
         let address = network(address);
         if !self.0.contains_key(&address) && self.0.len() >= MAX_PEERS {
             self.make_room(now);
         }
-        let wrong = self.0.entry(address).or_insert(Wrong { failures: 0, until: now, turn_taken: false });
+        let wrong = self.0.entry(address).or_insert(Wrong { failures: 0, last: now, due: 0 });
+        if wrong.due >= MAX_DUE {
+            return None;
+        }
         let delay = FIRST_DELAY.saturating_mul(1 << wrong.failures.min(10)).min(LAST_DELAY);
         wrong.failures = wrong.failures.saturating_add(1);
-        wrong.until = now + delay;
-        wrong.failures
+        // Guessers that leave put it off no further than those who wait.
+        wrong.last = (wrong.last.max(now) + delay).min(now + LAST_DELAY * MAX_DUE);
+        wrong.due += 1;
+        Some(wrong.last)
     }
 
-    /// The address is an honest client's.
-    pub(crate) fn forget(&mut self, address: Option<IpAddr>) {
-        self.0.remove(&network(address));
+    /// A wrong answer was given, or its client went before.
+    pub(crate) fn answered(&mut self, address: Option<IpAddr>) {
+        if let Some(wrong) = self.0.get_mut(&network(address)) {
+            wrong.due = wrong.due.saturating_sub(1);
+        }
     }
 
-    /// Forgets those of long ago, and if there are none the one that would be listened to again first.
+    /// An honest client is at the address: the next delay is short again.
+    pub(crate) fn forgive(&mut self, address: Option<IpAddr>) {
+        if let Some(wrong) = self.0.get_mut(&network(address)) {
+            wrong.failures = 0;
+        }
+    }
+
+    /// Forgets those of long ago, and if there are none the one whose last answer is the oldest.
     fn make_room(&mut self, now: Instant) {
-        self.0.retain(|_, wrong| wrong.until + MEMORY > now);
+        self.0.retain(|_, wrong| wrong.last + MEMORY > now);
         if self.0.len() >= MAX_PEERS
             && let Some(first) =
-                self.0.iter().min_by_key(|(_, wrong)| wrong.until).map(|(address, _)| *address)
+                self.0.iter().min_by_key(|(_, wrong)| wrong.last).map(|(address, _)| *address)
         {
             self.0.remove(&first);
         }
@@ -88,19 +88,43 @@ impl Guesses {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_table_is_bounded_and_a_network_is_one_client() {
         let mut guesses = Guesses::default();
         let now = Instant::now();
-        let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        assert_eq!(guesses.failed(address("2001:db8::1"), now), 1);
-        assert_eq!(guesses.failed(address("2001:db8::ffff:2"), now), 2);
-        assert_eq!(guesses.failed(address("::ffff:192.0.2.1"), now), 1);
-        assert_eq!(guesses.failed(address("192.0.2.1"), now), 2);
+        let mut wait = |text: &str| guesses.failed(address(text), now).unwrap() - now;
+        assert_eq!(wait("2001:db8::1"), Duration::from_millis(100));
+        assert_eq!(wait("2001:db8::ffff:2"), Duration::from_millis(300));
+        assert_eq!(wait("::ffff:192.0.2.1"), Duration::from_millis(100));
+        assert_eq!(wait("192.0.2.1"), Duration::from_millis(300));
         for number in 0..2 * MAX_PEERS as u32 {
             guesses.failed(Some(IpAddr::V4((0x0a00_0000 + number).into())), now);
             assert!(guesses.0.len() <= MAX_PEERS);
         }
-        assert!(guesses.wait(address("2001:db8::1"), now).is_some(), "the most persistent is remembered");
+        let persistent = guesses.failed(address("2001:db8::1"), now).unwrap() - now;
+        assert_eq!(persistent, Duration::from_millis(700), "the most persistent is remembered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_come_one_after_the_other_and_few_are_due() {
+        let mut guesses = Guesses::default();
+        let (peer, now) = (address("192.0.2.1"), Instant::now());
+        let due: Vec<_> = (0..20).filter_map(|_| guesses.failed(peer, now)).map(|due| due - now).collect();
+        let expected = [100, 300, 700, 1500, 3100, 6300, 11300, 16300].map(Duration::from_millis);
+        assert_eq!(due, expected);
+        assert!(guesses.failed(address("192.0.2.2"), now).is_some(), "another address");
+        guesses.answered(peer);
+        assert_eq!(guesses.failed(peer, now).map(|due| due - now), Some(Duration::from_millis(21300)));
+        assert_eq!(guesses.failed(peer, now), None);
+        for _ in 0..MAX_DUE {
+            guesses.answered(peer);
+        }
+        guesses.forgive(peer);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(guesses.failed(peer, later).map(|due| due - later), Some(FIRST_DELAY));
     }
 }

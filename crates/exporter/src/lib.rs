@@ -15,6 +15,7 @@ mod arguments;
 mod authority;
 mod byte_stream;
 mod call;
+mod clients;
 mod connection;
 mod driver_stream;
 mod grpc;

@@ -1,11 +1,12 @@
 //! The passphrase of a TCP listener: asked for on every call of every kind.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::request::Parts;
 use jumpstarter_driver_core::Secret;
+use jumpstarter_text::{line, truncated};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 use tonic::Status;
@@ -14,13 +15,17 @@ use crate::connection::Peer;
 use crate::guesses::Guesses;
 
 const HEADER: &str = "x-jumpstarter-passphrase";
-const TOO_MANY: &str = "too many wrong passphrases come from this address; try again in some seconds";
+const TOO_MANY: &str = "too many wrong passphrases come from this address";
+/// Failures that are logged in a row; after these, one for each interval.
+const LOGGED_AT_ONCE: u32 = 10;
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// The most of a method's name that is logged, in bytes.
+const MAX_METHOD: usize = 120;
 
 /// Refuses calls without the right passphrase.
 ///
-/// After a wrong one, calls from the same address are not looked at for a while, and for longer each time: one of them
-/// waits, the others are refused. A connection that gave the right one before is not held up by what others at its
-/// address do.
+/// The right one is admitted at once, always. Wrong ones are answered late, one after the other for each address, and
+/// later each time; what comes beyond a few that wait is refused at once.
 #[derive(Clone)]
 pub(crate) struct Passphrase(Option<Arc<Guard>>);
 
@@ -28,23 +33,24 @@ struct Guard {
     /// The digest of the passphrase: digests compare in constant time, whatever their passphrases' lengths.
     expected: [u8; 32],
     guesses: Mutex<Guesses>,
+    log: Mutex<Log>,
 }
 
 impl Passphrase {
     pub(crate) fn new(passphrase: Option<&Secret>) -> Self {
         Self(passphrase.map(|passphrase| {
             let expected = sha256(passphrase.expose().as_bytes());
-            Arc::new(Guard { expected, guesses: Mutex::default() })
+            Arc::new(Guard { expected, guesses: Mutex::default(), log: Mutex::default() })
         }))
     }
 
-    /// Lets a call in, at once or after a while.
+    /// Admits a call.
     ///
     /// # Errors
-    /// `Unauthenticated`.
-    pub(crate) async fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Status> {
+    /// `Unauthenticated`: at once without a passphrase, after a while with a wrong one.
+    pub(crate) async fn admit(&self, head: &Parts, peer: &Peer) -> Result<(), Status> {
         let Some(guard) = &self.0 else { return Ok(()) };
-        guard.admit(headers.get(HEADER).map(|value| value.as_bytes()), peer).await
+        guard.admit(&head.headers, head.uri.path(), peer).await
     }
 }
 
@@ -71,83 +77,81 @@ impl Guard {
         self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Judges what was given, unless its peer is not looked at yet: then it says for how long.
-    fn judge(&self, given: Option<&[u8]>, peer: &Peer) -> Verdict {
+    /// Cancelling frees the place of a wrong answer that is due.
+    async fn admit(&self, headers: &HeaderMap, method: &str, peer: &Peer) -> Result<(), Status> {
         // Nothing was guessed, so nothing is held against the peer.
-        let Some(given) = given else {
-            return Verdict::Refused(Status::unauthenticated("the passphrase is missing"));
+        let Some(given) = headers.get(HEADER) else {
+            self.note(method, peer);
+            return Err(Status::unauthenticated("the passphrase is missing"));
         };
-        let trusted = &peer.standing.trusted;
-        let mut guesses = self.guesses();
-        let now = Instant::now();
-        if !trusted.load(Ordering::Relaxed)
-            && let Some(wait) = guesses.wait(peer.address, now)
-        {
-            return match guesses.take_turn(peer.address) {
-                true => Verdict::Later(wait),
-                false => Verdict::Refused(Status::unauthenticated(TOO_MANY)),
-            };
-        }
-        if self.matches(given) {
-            if !trusted.swap(true, Ordering::Relaxed) {
-                guesses.forget(peer.address);
+        if self.matches(given.as_bytes()) {
+            if peer.standing.membership.is_stranger() {
+                self.guesses().forgive(peer.address);
             }
-            return Verdict::Admitted;
+            return Ok(());
         }
-        trusted.store(false, Ordering::Relaxed);
-        let failures = guesses.failed(peer.address, now);
-        drop(guesses);
+        self.note(method, peer);
+        let Some(due) = self.guesses().failed(peer.address, Instant::now()) else {
+            return Err(Status::unauthenticated(TOO_MANY));
+        };
+        let _due = Due { guard: self, peer };
+        tokio::time::sleep_until(due).await;
+        Err(Status::unauthenticated("wrong passphrase"))
+    }
+
+    /// Logs a refusal, in words that operators of either implementation look for.
+    fn note(&self, method: &str, peer: &Peer) {
+        let unsaid = self.log.lock().unwrap_or_else(PoisonError::into_inner).speak(Instant::now());
+        let Some(unsaid) = unsaid else { return };
+        let method = line(method);
+        let method = truncated(&method, MAX_METHOD);
         let address = peer.address.map(|address| address.to_string()).unwrap_or_default();
-        tracing::warn!(failures, address, "a client gave a wrong passphrase");
-        Verdict::Refused(Status::unauthenticated("wrong passphrase"))
-    }
-
-    async fn admit(&self, given: Option<&[u8]>, peer: &Peer) -> Result<(), Status> {
-        match self.judge(given, peer) {
-            Verdict::Admitted => Ok(()),
-            Verdict::Refused(status) => Err(status),
-            Verdict::Later(wait) => self.judge_later(wait, given, peer).await,
-        }
-    }
-
-    /// Judges after that time. Cancelling lets another one wait.
-    async fn judge_later(&self, mut wait: Duration, given: Option<&[u8]>, peer: &Peer) -> Result<(), Status> {
-        loop {
-            let turn = Turn { guard: self, peer };
-            tokio::time::sleep(wait).await;
-            drop(turn);
-            match self.judge(given, peer) {
-                Verdict::Admitted => return Ok(()),
-                Verdict::Refused(status) => return Err(status),
-                Verdict::Later(again) => wait = again,
-            }
-        }
+        let more = (unsaid > 0).then_some(unsaid);
+        tracing::warn!(
+            address,
+            unlogged_before = more,
+            "authentication failed: invalid or missing passphrase for method {method}"
+        );
     }
 }
 
-/// What comes of a call.
-enum Verdict {
-    Admitted,
-    Refused(Status),
-    /// It may wait for so long, and must give its turn back then.
-    Later(Duration),
-}
-
-/// Being the one of an address that waits.
-struct Turn<'a> {
+/// A wrong answer that has not been given yet.
+struct Due<'a> {
     guard: &'a Guard,
     peer: &'a Peer,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Due<'_> {
     fn drop(&mut self) {
-        self.guard.guesses().give_turn_back(self.peer.address);
+        self.guard.guesses().answered(self.peer.address);
+    }
+}
+
+/// Keeps a flood of refusals from being a flood of log lines.
+#[derive(Debug, Default)]
+struct Log {
+    /// When as many lines may be logged in a row again as at the beginning.
+    idle_at: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Log {
+    /// How many refusals were not logged since the last line; `None` if this one is not to be logged either.
+    fn speak(&mut self, now: Instant) -> Option<u64> {
+        let idle_at = self.idle_at.map_or(now, |at| at.max(now)) + LOG_INTERVAL;
+        if idle_at - now > LOG_INTERVAL * LOGGED_AT_ONCE {
+            self.unsaid += 1;
+            return None;
+        }
+        self.idle_at = Some(idle_at);
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guesses::MAX_DUE;
 
     fn peer(last: u8) -> Peer {
         Peer { address: Some([192, 0, 2, last].into()), ..Peer::default() }
@@ -161,53 +165,77 @@ mod tests {
         /// What is answered to a call, and after how many milliseconds.
         async fn answer(&self, given: &str, peer: &Peer) -> (String, u128) {
             let start = Instant::now();
-            let judged = self.admit(Some(given.as_bytes()), peer).await;
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static(HEADER),
+                http::HeaderValue::from_str(given).unwrap(),
+            )]);
+            let judged = self.admit(&headers, "/service/Method", peer).await;
             let said = judged.map_or_else(|status| status.message().to_owned(), |()| "admitted".to_owned());
             (said, start.elapsed().as_millis())
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_wrong_one_closes_the_door_for_longer_to_its_address_only() {
+    async fn the_right_one_is_admitted_at_once_whatever_its_address_does() {
         let guard = Guard::of("right");
-        assert_eq!(guard.answer("wrong", &peer(1)).await, ("wrong passphrase".to_owned(), 0));
-        for delay in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
-            // In parallel, on connections of their own: one is looked at, when it is time; no other one, right or not.
-            let peers = [peer(1), peer(1), peer(1)];
-            let (one, another, third) = tokio::join!(
-                guard.answer("wrong", &peers[0]),
-                guard.answer("wrong", &peers[1]),
-                guard.answer("right", &peers[2]),
-            );
-            assert_eq!(one, ("wrong passphrase".to_owned(), delay));
-            assert_eq!([another, third], [(TOO_MANY.to_owned(), 0), (TOO_MANY.to_owned(), 0)]);
-            assert_eq!(guard.answer("right", &peer(2)).await, ("admitted".to_owned(), 0));
-        }
-        let honest = peer(1);
-        assert_eq!(guard.answer("right", &honest).await, ("admitted".to_owned(), 5000));
-        assert_eq!(guard.answer("wrong", &peer(1)).await, ("wrong passphrase".to_owned(), 0));
-        assert_eq!(guard.answer("right", &honest).await.1, 0, "its own connection is trusted");
-        assert_eq!(guard.answer("right", &peer(1)).await, ("admitted".to_owned(), 100), "it began anew");
+        let guesses = futures_util::future::join_all((0..50).map(|_| async {
+            let peer = peer(1);
+            guard.answer("wrong", &peer).await
+        }));
+        let honest = async {
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                assert_eq!(guard.answer("right", &peer(1)).await, ("admitted".to_owned(), 0));
+            }
+        };
+        let (guesses, ()) = tokio::join!(guesses, honest);
+        let wrong: Vec<_> = guesses.iter().filter(|(said, _)| said == "wrong passphrase").collect();
+        assert_eq!(wrong.len(), MAX_DUE as usize);
+        assert!(wrong.windows(2).all(|pair| pair[0].1 + 100 <= pair[1].1), "one after the other: {wrong:?}");
+        let refused = guesses.iter().filter(|answer| **answer == (TOO_MANY.to_owned(), 0)).count();
+        assert_eq!(refused, 50 - MAX_DUE as usize);
+        assert_eq!(guard.answer("wrong", &peer(2)).await, ("wrong passphrase".to_owned(), 100));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stops_waiting_gives_the_turn_back() {
+    async fn each_wrong_answer_comes_later_until_an_honest_client_came() {
         let guard = Guard::of("right");
-        guard.answer("wrong", &peer(1)).await;
+        for delay in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            assert_eq!(guard.answer("wrong", &peer(1)).await, ("wrong passphrase".to_owned(), delay));
+        }
+        assert_eq!(guard.answer("right", &peer(1)).await, ("admitted".to_owned(), 0));
+        assert_eq!(guard.answer("wrong", &peer(1)).await, ("wrong passphrase".to_owned(), 100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guesser_that_leaves_frees_its_place() {
+        let guard = Guard::of("right");
         let peer = peer(1);
-        drop(tokio::time::timeout(Duration::from_millis(10), guard.answer("right", &peer)).await);
-        assert_eq!(guard.answer("right", &peer).await, ("admitted".to_owned(), 90));
+        for _ in 0..2 * MAX_DUE {
+            let guess = guard.answer("wrong", &peer);
+            drop(tokio::time::timeout(Duration::from_millis(10), guess).await);
+        }
+        let (said, _) = guard.answer("wrong", &peer).await;
+        assert_eq!(said, "wrong passphrase");
     }
 
     #[tokio::test(start_paused = true)]
     async fn none_is_refused_and_not_counted() {
         let guard = Guard::of("right");
         for _ in 0..3 {
-            assert!(matches!(guard.judge(None, &peer(1)), Verdict::Refused(_)));
+            assert!(guard.admit(&HeaderMap::new(), "/service/Method", &peer(1)).await.is_err());
         }
-        assert_eq!(guard.answer("right", &peer(1)).await, ("admitted".to_owned(), 0));
-        for almost in ["", "righ", "right ", "Right"] {
-            assert_eq!(guard.answer(almost, &peer(1)).await.0, "wrong passphrase", "{almost:?}");
+        for (almost, delay) in [("", 100), ("righ", 200), ("right ", 400), ("Right", 800)] {
+            assert_eq!(guard.answer(almost, &peer(1)).await, ("wrong passphrase".to_owned(), delay));
         }
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_few_lines() {
+        let (mut log, start) = (Log::default(), Instant::now());
+        let spoken = (0..1000).filter(|_| log.speak(start).is_some()).count();
+        assert_eq!(spoken, LOGGED_AT_ONCE as usize);
+        assert_eq!(log.speak(start + LOG_INTERVAL), Some(1000 - u64::from(LOGGED_AT_ONCE)));
+        assert_eq!(log.speak(start + LOG_INTERVAL), None);
     }
 }

@@ -224,7 +224,7 @@ impl Servers {
     /// For hooks, which connect until everything is over.
     pub(crate) fn start_for_hooks(&mut self, listener: Listener) {
         let stop = Stop { accepting: self.stop.serving.clone(), ..self.stop.clone() };
-        self.tasks.spawn(serve_behind(self.session.clone(), listener, Door::default(), stop));
+        self.tasks.spawn(serve_behind(self.session.clone(), listener, Door::for_hooks(), stop));
     }
 
     /// Shows metrics, until the others stop.

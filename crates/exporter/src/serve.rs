@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, OPENING_LIMIT, Transport};
+use crate::connection::{self, OPENING_LIMIT, Peer, Transport};
 use crate::listener::Accepted;
 use crate::passphrase::Passphrase;
 use crate::{Listener, Session, TlsOptions};
@@ -35,7 +35,7 @@ impl Access {
     /// `InvalidArgument` and the like for files that cannot be used.
     pub(crate) fn prepare(&self) -> Result<Door> {
         let acceptor = self.tls.as_ref().map(TlsOptions::acceptor).transpose()?;
-        Ok(Door { acceptor, passphrase: self.passphrase.clone() })
+        Ok(Door { acceptor, passphrase: self.passphrase.clone(), is_for_hooks: false })
     }
 }
 
@@ -44,6 +44,15 @@ impl Access {
 pub(crate) struct Door {
     acceptor: Option<TlsAcceptor>,
     passphrase: Option<Secret>,
+    /// Only this exporter's hooks know it.
+    is_for_hooks: bool,
+}
+
+impl Door {
+    /// The door of a socket that only this exporter's hooks know.
+    pub(crate) fn for_hooks() -> Self {
+        Self { is_for_hooks: true, ..Self::default() }
+    }
 }
 
 /// The two steps in which serving ends.
@@ -79,11 +88,12 @@ pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Doo
         while connections.try_join_next().is_some() {}
         let (session, passphrase) = (session.clone(), passphrase.clone());
         let open = session.0.connections.clone();
-        let served = connection::serve(session, passphrase, transport, address, stop.serving.clone());
+        let peer = Peer { address, is_hook: door.is_for_hooks, ..Peer::default() };
+        let served = connection::serve(session, passphrase, transport, peer, stop.serving.clone());
         connections.spawn(open.track_future(served));
     };
     tokio::select! {
-        () = accept(&listener, door.acceptor, &mut enter) => {}
+        () = accept(&listener, door.acceptor.clone(), &mut enter) => {}
         () = stop.accepting.cancelled() => {}
     }
     drop(listener);

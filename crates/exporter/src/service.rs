@@ -60,7 +60,7 @@ impl Session {
             }
             "/jumpstarter.v1.ExporterService/EndSession" => {
                 let EndSessionRequest {} = message(head, body).await?;
-                Answer::one(&self.end_session())
+                Answer::one(&self.end_session(peer).await)
             }
             "/jumpstarter.v1.RouterService/Stream" => self.byte_stream(&head.headers, body, peer).await,
             path => Err(Status::unimplemented(format!("this exporter has no method {path}"))),
@@ -104,7 +104,13 @@ impl Session {
         }
     }
 
-    fn end_session(&self) -> EndSessionResponse {
+    async fn end_session(&self, peer: &Peer) -> EndSessionResponse {
+        let others = self.0.clients.others(usize::from(!peer.is_hook)).await;
+        if others > 0 {
+            let clients = if others == 1 { "another client is" } else { "other clients are" };
+            let message = format!("{clients} connected ({others}): the session goes on");
+            return EndSessionResponse { success: false, message: Some(message) };
+        }
         let success = self.0.leased.load(Ordering::Relaxed);
         let message = match success {
             true => "Session end triggered, afterLease hook running asynchronously",

@@ -11,6 +11,7 @@ use jumpstarter_driver_core::{Device, Error, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clients::Clients;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::resource::Resources;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) ended: tokio::sync::Notify,
     /// Somebody waits for the session's end, and goes on to the next lease.
     pub(crate) leased: AtomicBool,
+    /// The clients that are connected.
+    pub(crate) clients: Clients,
     /// The connections that are open.
     pub(crate) connections: TaskTracker,
     /// Ends every call.
@@ -88,6 +91,7 @@ impl Session {
             state: Stateful::ready(),
             ended: tokio::sync::Notify::new(),
             leased: AtomicBool::new(false),
+            clients: Clients::default(),
             connections: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         })))

@@ -13,7 +13,7 @@ use jumpstarter_protocol::v1::{
     EndSessionRequest, ExporterStatus, GetStatusRequest, GetStatusResponse, LogSource,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Client, DEADLINE, connect, frame};
+use support::{Client, DEADLINE, connect, frame, transport};
 use tonic::Code;
 
 const EXPORT: &str = "
@@ -251,27 +251,29 @@ async fn a_lease_whose_end_failed_is_seen_and_the_next_one_begins() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_session_is_seen_by_all_its_clients() {
+async fn a_client_ends_the_session_only_when_it_is_alone() {
     let exporter = Exporter::start(|_| EXPORT.to_owned());
-    let mut clients = [connect(&exporter.socket()).await, connect(&exporter.socket()).await];
-    for client in &mut clients {
-        assert_eq!(status(client).await.message(), "Ready for commands");
+    let mut client = connect(&exporter.socket()).await;
+    let mut other = connect(&exporter.socket()).await;
+    // A connection without a call is no client.
+    let _stranger = transport(&exporter.socket()).await;
+    let before = status(&mut other).await;
+    for _ in 0..2 {
+        let refused = client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner();
+        assert!(!refused.success);
+        assert_eq!(refused.message(), "another client is connected (1): the session goes on");
     }
-    for client in &mut clients {
-        let ended = client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner();
-        assert!(ended.success);
-    }
-    for client in &mut clients {
-        let seen = until_status(client, ExporterStatus::Available).await;
-        assert_eq!(seen.message(), "Available for new lease");
-        client.call("power", "on", &[]).await.unwrap();
-    }
-    for client in &mut clients {
-        let next = until_status(client, ExporterStatus::LeaseReady).await;
-        assert_eq!(next.status_version, 2, "one lease ended, not two");
-        client.call("power", "off", &[]).await.unwrap();
-    }
-    drop(clients);
+    assert_eq!(status(&mut other).await, before);
+    other.call("power", "on", &[]).await.unwrap();
+    drop(other);
+    let ended = client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner();
+    assert!(ended.success, "{ended:?}");
+    let seen = until_status(&mut client, ExporterStatus::Available).await;
+    assert_eq!(seen.message(), "Available for new lease");
+    client.call("power", "on", &[]).await.unwrap();
+    let next = until_status(&mut client, ExporterStatus::LeaseReady).await;
+    assert_eq!(next.status_version, 2, "one lease ended, not two");
+    drop(client);
     exporter.signal(Signal::TERM);
     assert_eq!(exporter.code().await.0, Some(0));
 }

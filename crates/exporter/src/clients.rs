@@ -1,0 +1,80 @@
+//! The clients that are connected: the connections on which a call was admitted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// A client that has just left is noticed within this time.
+const LEAVING_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many clients are connected to a session. Hooks are part of the exporter and do not count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clients(Arc<watch::Sender<usize>>);
+
+impl Clients {
+    /// Counts a client until the answer is dropped.
+    fn enter(&self) -> Client {
+        self.0.send_modify(|count| *count += 1);
+        Client(self.clone())
+    }
+
+    /// How many clients are connected beside `own`. Those that are about to leave have a moment to do so.
+    pub(crate) async fn others(&self, own: usize) -> usize {
+        let mut count = self.0.subscribe();
+        let alone = count.wait_for(|count| *count <= own);
+        // Whether they left in time shows in the count.
+        drop(tokio::time::timeout(LEAVING_LIMIT, alone).await);
+        self.0.borrow().saturating_sub(own)
+    }
+}
+
+/// One client, for as long as its connection is open.
+#[derive(Debug)]
+struct Client(Clients);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// What a connection has become.
+#[derive(Debug, Default)]
+enum Place {
+    /// No call was admitted on it.
+    #[default]
+    Stranger,
+    Client {
+        _counted: Option<Client>,
+    },
+    Closed,
+}
+
+/// How far one connection has come, from its first byte to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Membership(Mutex<Place>);
+
+impl Membership {
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call was admitted. The first one makes the connection a client's, which counts unless it is a hook's.
+    pub(crate) fn admit(&self, clients: &Clients, is_hook: bool) {
+        let mut place = self.place();
+        if matches!(*place, Place::Stranger) {
+            *place = Place::Client { _counted: (!is_hook).then(|| clients.enter()) };
+        }
+    }
+
+    /// Whether no call was admitted yet.
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(*self.place(), Place::Stranger)
+    }
+
+    /// The connection has ended; calls that still end change nothing any more.
+    pub(crate) fn close(&self) {
+        *self.place() = Place::Closed;
+    }
+}
