@@ -132,21 +132,18 @@ impl QemuImage {
 
     /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two reads.
     ///
-    /// A file of no known format is raw.
+    /// A file of no known format is raw. [`Header`] decides what is accepted.
     ///
     /// # Errors
-    /// NotFound and others of the file system; FailedPrecondition when it refers to other files, and that is refused.
+    /// NotFound and others of the file system; FailedPrecondition when it refers to other files and that is refused,
+    /// and for images that no machine can use; DataLoss for damaged ones.
     pub fn open(path: impl Into<PathBuf>, references: References) -> Result<Self> {
         let path = path.into();
-        let header = Header::read(&path)?;
-        if let (Some(reference), References::Refuse) = (&header.reference, references) {
-            let message = format!("the {} image {} refers to {reference}", header.format, path.display());
-            return Err(Error::failed_precondition(message).with_hint(
-                "an image must be whole: convert it with `qemu-img convert`, which takes in what it refers to",
-            ));
-        }
+        let format = Header::read(&path)?
+            .admit(references)
+            .with_context(|| format!("open the disk image {}", path.display()))?;
         let block_device = path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
-        Ok(Self { path, format: header.format, block_device })
+        Ok(Self { path, format, block_device })
     }
 
     /// Creates an empty image of `size` bytes (rounded up to 512). Raw and qcow2 need no program.

@@ -1,52 +1,112 @@
-//! What an image's first bytes say: its format, its size, and whether it refers to other files.
+//! What an image's first bytes say, and which images a machine is given: the one place that decides.
 //!
-//! The magic numbers and offsets are those of QEMU's `docs/interop/qcow2.txt` and of its drivers in `block/`.
+//! It is an allow-list. An image is a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a VDI, a VHDX or a
+//! VHD, each only as far as it is known what QEMU makes of it: an encrypted one, one with features that QEMU does not
+//! know, and one whose contents lie in other files of which nothing is known are refused, with the command that mends
+//! that. So is every other format that QEMU would recognise: read as raw, it would be no disk.
+//!
+//! The magic numbers and offsets are those of QEMU's `docs/interop` and of its drivers in `block/`.
+
+mod foreign;
+mod qcow;
+mod vdi;
+mod vhd;
+mod vmdk;
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use jumpstarter_driver_core::prelude::*;
 
-use super::DiskFormat;
+use super::{DiskFormat, References};
 
-/// How much of a file is looked at: the header of each format, and the descriptor of a VMDK.
-const LOOKED_AT: u64 = 64 * 1024;
+/// How much of a file's start is looked at: the header of each format, and the descriptor of a VMDK.
+const LOOKED_AT: usize = 64 * 1024;
+/// How much of its end.
+const END: usize = 512;
 
-/// What an image's first bytes say.
+/// What an image's first bytes, and its last ones, say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The format; raw when it is none of the others.
     pub format: DiskFormat,
-    /// Size of the disk that the guest sees, in bytes, where the header says it.
+    /// Size of the disk that QEMU shows, in bytes, where the header says it.
     pub virtual_size: Option<u64>,
     /// What else of the host it refers to, in words.
     pub reference: Option<String>,
+    /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer follows them.
+    pub fixed_size: Option<u64>,
 }
 
 impl Header {
-    /// Reads a file's first bytes.
+    fn new(format: DiskFormat) -> Self {
+        Self { format, virtual_size: None, reference: None, fixed_size: None }
+    }
+
+    fn with_size(self, size: u64) -> Self {
+        Self { virtual_size: Some(size), ..self }
+    }
+
+    fn with_reference(self, reference: impl Into<String>) -> Self {
+        Self { reference: Some(reference.into()), ..self }
+    }
+
+    /// Reads a file's first and last bytes. Blocks.
     ///
     /// # Errors
-    /// Those of the file system; InvalidArgument for what is no file; DataLoss for a header that is cut off.
+    /// Those of the file system; InvalidArgument for what is no file; DataLoss for a header that is cut off;
+    /// FailedPrecondition for an image that no machine can use, with what to do about it.
     pub fn read(path: &Path) -> Result<Self> {
         let doing = || format!("open the disk image {}", path.display());
-        let mut file = open(path)?;
-        let mut start = Vec::new();
-        file.by_ref().take(LOOKED_AT).read_to_end(&mut start).with_context(doing)?;
-        let length = file.seek(SeekFrom::End(0)).with_context(doing)?;
-        let mut header = Self::of(&start).with_context(doing)?;
-        if header.format == DiskFormat::Raw {
-            let mut end = [0; 512];
-            if length >= 512 && file.seek(SeekFrom::End(-512)).and_then(|_| file.read_exact(&mut end)).is_ok()
-            {
-                header = Self::of_end(&end);
+        Self::read_file(&open(path)?).with_context(doing)
+    }
+
+    /// The same of an open file; its cursor stays where it is.
+    ///
+    /// # Errors
+    /// Those of [`Header::read`].
+    pub fn read_file(file: &File) -> Result<Self> {
+        let length = length(file)?;
+        let start = read_at(file, 0, length.min(LOOKED_AT as u64) as usize)?;
+        let end = read_at(file, length.saturating_sub(END as u64), length.min(END as u64) as usize)?;
+        Self::of(&start, &end, length)
+    }
+
+    /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of it, or all) is.
+    ///
+    /// # Errors
+    /// DataLoss and FailedPrecondition, as [`Header::read`].
+    pub fn of(start: &[u8], end: &[u8], length: u64) -> Result<Self> {
+        if let Some(found) = qcow::read(start)
+            .or_else(|| vmdk::read(start))
+            .or_else(|| vdi::read(start))
+            .or_else(|| vhd::read(start, end, length))
+            .or_else(|| foreign::read(start, end))
+        {
+            return found;
+        }
+        if start.starts_with(b"vhdxfile") {
+            // One that has a parent is refused by QEMU itself.
+            return Ok(Self::new(DiskFormat::Vhdx));
+        }
+        Ok(Self::new(DiskFormat::Raw).with_size(length))
+    }
+
+    /// The format of an image that a machine is given as it is.
+    ///
+    /// # Errors
+    /// FailedPrecondition: it refers to other files, and that is refused; QEMU would not show all of it.
+    pub fn admit(&self, references: References) -> Result<DiskFormat> {
+        match (&self.reference, references) {
+            (Some(reference), References::Refuse) => {
+                let message = format!("the {} image refers to {reference}", self.format);
+                let hint = format!("an image must be whole: {}", convert(self.format.name()));
+                Err(Error::failed_precondition(message).with_hint(hint))
             }
+            _ if self.fixed_size.is_some_and(|size| self.virtual_size != Some(size)) => Err(vhd::two_sizes()),
+            _ => Ok(self.format),
         }
-        if header.format == DiskFormat::Raw {
-            header.virtual_size = Some(length);
-        }
-        Ok(header)
     }
 
     /// The size of a raw image, in bytes: of a file, or of a block device.
@@ -54,60 +114,19 @@ impl Header {
     /// # Errors
     /// Those of [`Header::read`].
     pub fn raw_size(path: &Path) -> Result<u64> {
-        open(path)?.seek(SeekFrom::End(0)).context(format!("open the disk image {}", path.display()))
+        length(&open(path)?).with_context(|| format!("open the disk image {}", path.display()))
     }
+}
 
-    /// What a file that starts with `start` is, as far as that says it.
-    fn of(start: &[u8]) -> Result<Self> {
-        let plain = |format| Self { format, virtual_size: None, reference: None };
-        Ok(match start {
-            [b'Q', b'F', b'I', 0xfb, 0, 0, 0, 1, ..] => {
-                let backing = number(start, 8, 8)? != 0;
-                Self {
-                    virtual_size: Some(number(start, 24, 8)?),
-                    reference: backing.then(|| "a backing file".to_owned()),
-                    format: DiskFormat::Qcow,
-                }
-            }
-            [b'Q', b'F', b'I', 0xfb, ..] => Self::of_qcow2(start)?,
-            [b'K', b'D', b'M', b'V', ..] | [b'C', b'O', b'W', b'D', ..] => {
-                // A sparse extent's embedded descriptor may name further extents, or a parent.
-                Self { reference: vmdk_reference(start), ..plain(DiskFormat::Vmdk) }
-            }
-            _ if is_vmdk_descriptor(start) => {
-                Self { reference: Some("the files of its extents".to_owned()), ..plain(DiskFormat::Vmdk) }
-            }
-            _ if start.starts_with(b"vhdxfile") => plain(DiskFormat::Vhdx),
-            _ if start.starts_with(b"conectix") => plain(DiskFormat::Vpc),
-            _ if start.get(0x40..0x44) == Some(&[0x7f, 0x10, 0xda, 0xbe]) => plain(DiskFormat::Vdi),
-            _ => plain(DiskFormat::Raw),
-        })
-    }
+/// Why no machine can use an image, and the command that makes a usable one of it.
+fn unusable(format: &str, why: impl std::fmt::Display) -> Error {
+    Error::failed_precondition(format!("the {format} image {why}"))
+        .with_hint(format!("convert it: {}", convert(format)))
+}
 
-    /// A fixed VHD is raw but for its last 512 bytes.
-    fn of_end(end: &[u8; 512]) -> Self {
-        let format = if end.starts_with(b"conectix") { DiskFormat::Vpc } else { DiskFormat::Raw };
-        Self { format, virtual_size: None, reference: None }
-    }
-
-    fn of_qcow2(start: &[u8]) -> Result<Self> {
-        let version = number(start, 4, 4)?;
-        let features = if version >= 3 { number(start, 72, 8)? } else { 0 };
-        let (offset, length) = (number(start, 8, 8)?, number(start, 16, 4)?);
-        let reference = if offset != 0 {
-            let name = usize::try_from(offset)
-                .ok()
-                .and_then(|from| Some(from..from.checked_add(usize::try_from(length).ok()?)?))
-                .and_then(|range| start.get(range))
-                .map_or_else(|| "?".to_owned(), |name| String::from_utf8_lossy(name).into_owned());
-            Some(format!("the backing file `{}`", name.escape_debug()))
-        } else if features & 4 != 0 {
-            Some("an external data file".to_owned())
-        } else {
-            None
-        };
-        Ok(Self { format: DiskFormat::Qcow2, virtual_size: Some(number(start, 24, 8)?), reference })
-    }
+/// The command that takes in what an image of that format refers to.
+fn convert(format: &str) -> String {
+    format!("`qemu-img convert -f {format} -O qcow2 IMAGE IMAGE.qcow2`")
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -121,27 +140,30 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(doing)
 }
 
-/// A big-endian number of `length` bytes.
-fn number(bytes: &[u8], at: usize, length: usize) -> Result<u64> {
-    let field = bytes.get(at..at + length).ok_or_else(|| Error::data_loss("its header is cut off"))?;
-    Ok(field.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+/// How many bytes a file or a block device holds.
+fn length(file: &File) -> Result<u64> {
+    let now = rustix::fs::tell(file).map_err(std::io::Error::from)?;
+    let end = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0)).map_err(std::io::Error::from)?;
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(now)).map_err(std::io::Error::from)?;
+    Ok(end)
 }
 
-/// As QEMU's `vmdk_probe`: after comments and empty lines comes `version=`.
-fn is_vmdk_descriptor(start: &[u8]) -> bool {
-    let mut lines = start.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    lines
-        .find(|line| !line.is_empty() && !line.starts_with(b"#"))
-        .is_some_and(|line| line.starts_with(b"version="))
+fn read_at(file: &File, offset: u64, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
 }
 
-/// What the embedded descriptor of a sparse VMDK refers to.
-fn vmdk_reference(start: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(start);
-    let extents = text.lines().filter(|line| line.starts_with("RW ") || line.starts_with("RDONLY ")).count();
-    if extents > 1 {
-        return Some("the files of its extents".to_owned());
-    }
-    let parent = text.lines().any(|line| line.starts_with("parentFileNameHint"));
-    parent.then(|| "a parent image".to_owned())
+/// Whether `bytes` has `wanted` at an offset.
+fn has(bytes: &[u8], at: usize, wanted: &[u8]) -> bool {
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(wanted))
 }
+
+/// `N` bytes at an offset, or that the header is cut off.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
+    let field = bytes.get(at..).and_then(|rest| rest.first_chunk::<N>());
+    field.copied().ok_or_else(|| Error::data_loss("its header is cut off"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,7 @@ async fn an_image_that_refers_to_the_hosts_files_is_refused() {
     let refused = |path: &Path, expected: &str| {
         let error = QemuImage::open(path, References::Refuse).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-        assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error:?}");
+        assert!(error.report().contains(expected) && error.hint().is_some(), "{error:?}");
         QemuImage::open(path, References::Allow).unwrap()
     };
     // What a guest may write to its raw disk: the header of an image over a file of the host.
