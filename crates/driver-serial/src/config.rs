@@ -21,7 +21,7 @@ pub struct SerialConfig {
     #[serde(default = "default_check_present")]
     pub check_present: bool,
     /// The most characters per second that are written, for devices that lose input which comes too fast. No limit
-    /// where it is not given.
+    /// where it is not given, or 0.
     #[serde(default)]
     pub cps: Option<f64>,
     /// Leave the DTR and RTS lines as they are when the port is closed, so that boards which reset on a falling DTR
@@ -62,8 +62,9 @@ impl DriverConfig for SerialConfig {
         if self.baudrate == 0 {
             problems.push(ConfigProblem::new("baudrate", "must be more than 0"));
         }
-        if self.cps.is_some_and(|cps| !(cps.is_finite() && cps >= 0.001)) {
-            problems.push(ConfigProblem::new("cps", "must be at least 0.001 characters per second"));
+        if self.cps.is_some_and(|cps| cps != 0.0 && !(cps.is_finite() && cps >= 0.001)) {
+            let problem = "must be at least 0.001 characters per second, or 0 for no limit";
+            problems.push(ConfigProblem::new("cps", problem));
         }
         problems
     }

@@ -139,7 +139,9 @@ impl ConsoleLog {
         self.attach_from(ReadFrom::Now)
     }
 
-    /// As [`attach`](Self::attach), with what the device said before from `from` on.
+    /// As [`attach`](Self::attach), with what the device said before from `from` on. Of that it lacks what a terminal
+    /// would answer, such as the question where the cursor is: the answer would be typed into the device.
+    /// [`read`](Self::read) gives every byte.
     pub fn attach_from(&self, from: ReadFrom) -> Channel {
         Channel::from_parts(Framing::Bytes, self.read(from).into_stream(), self.writer().into_sink())
     }

@@ -13,6 +13,7 @@ use jumpstarter_driver_core::{Error, Result};
 use tokio::sync::{mpsc, watch};
 
 use crate::console_log::{End, Shared, not_writable};
+use crate::replay::Replay;
 
 /// The most bytes of one [`ConsoleChunk`].
 const CHUNK: usize = 64 * 1024;
@@ -101,18 +102,29 @@ impl ConsoleReader {
         }
     }
 
+    /// What it reads, as a terminal may be shown it: questions that the device asked of its terminal before now are
+    /// left out, since the answers would come too late.
     pub(crate) fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        stream::unfold(Some(self), async |reader| {
-            let mut reader = reader?;
-            match reader.next().await {
-                Ok(Some(chunk)) => {
-                    if chunk.skipped > 0 {
-                        tracing::warn!(skipped_bytes = chunk.skipped, "a client of the console is too slow");
+        let replay = Replay::before(self.shared.lock().scrollback.end());
+        stream::unfold(Some((self, replay)), async |reading| {
+            let (mut reader, mut replay) = reading?;
+            loop {
+                match reader.next().await {
+                    Ok(Some(chunk)) => {
+                        if chunk.skipped > 0 {
+                            tracing::warn!(
+                                skipped_bytes = chunk.skipped,
+                                "a client of the console is too slow"
+                            );
+                        }
+                        let bytes = replay.pass(&chunk);
+                        if !bytes.is_empty() {
+                            return Some((Ok(bytes), Some((reader, replay))));
+                        }
                     }
-                    Some((Ok(chunk.bytes), Some(reader)))
+                    Ok(None) => return None,
+                    Err(error) => return Some((Err(error.into()), None)),
                 }
-                Ok(None) => None,
-                Err(error) => Some((Err(error.into()), None)),
             }
         })
     }

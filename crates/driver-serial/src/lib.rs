@@ -31,6 +31,7 @@ mod paced;
 mod pattern;
 mod port;
 mod present;
+mod replay;
 mod scrollback;
 mod tty;
 mod visible;

@@ -23,9 +23,9 @@ struct Pace {
 }
 
 impl<T> Paced<T> {
-    /// `characters_per_second` is at least 0.001; `None` is no limit.
+    /// `characters_per_second` is at least 0.001; `None` and 0 are no limit.
     pub(crate) fn new(inner: T, characters_per_second: Option<f64>) -> Self {
-        let pace = characters_per_second.map(|cps| Pace {
+        let pace = characters_per_second.filter(|cps| *cps > 0.0).map(|cps| Pace {
             per_byte: Duration::from_secs_f64(1.0 / cps.max(0.001)),
             piece: ((cps * 0.01) as usize).max(1),
             next: Box::pin(sleep_until(Instant::now())),
@@ -108,5 +108,10 @@ mod tests {
                 "{count} at {cps}: {took} s, ideal {ideal} s"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_is_no_limit() {
+        assert_eq!(seconds(100_000, 0.0).await, 0.0);
     }
 }

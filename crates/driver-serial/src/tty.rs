@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use jumpstarter_driver_core::{Error, Result};
+use nix::fcntl::FlockArg;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{ControlModes, OptionalActions, isatty, tcgetattr, tcsetattr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,7 +33,8 @@ pub(crate) struct Tty {
 
 impl Tty {
     /// Opens `path`, raw, 8 data bits, no parity, one stop bit, no flow control. Blocks: for a blocking thread of a
-    /// runtime. Other processes are kept out (`TIOCEXCL` and an advisory lock).
+    /// runtime. Other processes are kept out by an advisory lock, which the system releases however this process ends,
+    /// and, where the same holds for it, by `TIOCEXCL`.
     pub(crate) fn open(
         path: &Path,
         baudrate: u32,
@@ -60,11 +63,20 @@ impl Tty {
                 Error::from(io::Error::from(errno)).context("clearing HUPCL").context(doing())
             })?;
         }
-        let builder = tokio_serial::new(path.to_string_lossy(), baudrate);
+        let outlives_us = outlives_its_users(&probe);
+        let builder = tokio_serial::new(path.to_string_lossy(), baudrate).exclusive(!outlives_us);
         let stream = SerialStream::open(&builder).map_err(|error| match error.kind() {
             tokio_serial::ErrorKind::NoDevice => in_use(path),
             _ => Error::from(io::Error::from(error)).context(doing()),
         })?;
+        if outlives_us {
+            // The library has a lock that others may share.
+            let lock = nix::fcntl::flock(stream.as_raw_fd(), FlockArg::LockExclusiveNonblock);
+            lock.map_err(|errno| match errno {
+                nix::errno::Errno::EWOULDBLOCK => in_use(path),
+                other => Error::from(io::Error::from(other)).context("locking it").context(doing()),
+            })?;
+        }
         let mut tty = Self { stream: Some(stream), turn: Some(turn) };
         tty.set_lines(lines)?;
         Ok(tty)
@@ -81,6 +93,15 @@ impl Tty {
         }
         Ok(())
     }
+}
+
+/// Whether what is set on the terminal stays when its last user is killed: a pseudo-terminal lives as long as its
+/// other end does, and `TIOCEXCL` would lock everybody out for so long.
+fn outlives_its_users(terminal: &impl AsFd) -> bool {
+    /// Linux's, for Unix98 pseudo-terminals.
+    const PSEUDO_TERMINALS: std::ops::RangeInclusive<u32> = 136..=143;
+    let is_pseudo = |stat: rustix::fs::Stat| PSEUDO_TERMINALS.contains(&rustix::fs::major(stat.st_rdev));
+    !cfg!(target_os = "linux") || rustix::fs::fstat(terminal).is_ok_and(is_pseudo)
 }
 
 fn in_use(path: &Path) -> Error {

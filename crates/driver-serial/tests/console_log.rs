@@ -191,3 +191,30 @@ async fn clients_stay_when_the_source_comes_back() {
     assert_eq!(console.wait_for("third boot", LONG).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(log.ended());
 }
+
+#[tokio::test]
+async fn a_terminal_is_not_asked_again_what_the_device_asked_before() {
+    let (mut device, ours) = Channel::pair(Framing::Bytes);
+    let log = ConsoleLog::new(ours);
+    let said = b"\x1b[1mU-Boot\x1b[0m\x1b[6n\r\n\x1b]11;?\x07\x1bP$qm\x1b\\\x1b[c=> \x1b[3";
+    device.send(&said[..]).await.unwrap();
+    until("all was read", || log.total_bytes() == said.len() as u64).await;
+    let mut late = log.attach_from(ReadFrom::Start);
+    let mut past = b"\x1b[1mU-Boot\x1b[0m\r\n=> \x1b[3".to_vec();
+    assert_eq!(
+        receive(&mut late, past.len()).await.escape_ascii().to_string(),
+        past.escape_ascii().to_string()
+    );
+    // From now on everything is as the device says it.
+    device.send("1m\x1b[6n\x05").await.unwrap();
+    assert_eq!(receive(&mut late, 7).await, b"1m\x1b[6n\x05");
+    // The past of the next one is longer; who reads the log itself has every byte.
+    past.extend(b"1m");
+    let mut later = log.attach_from(ReadFrom::Start);
+    assert_eq!(
+        receive(&mut later, past.len()).await.escape_ascii().to_string(),
+        past.escape_ascii().to_string()
+    );
+    let every = log.read(ReadFrom::Start).next().await.unwrap().unwrap().bytes;
+    assert_eq!(every.len(), said.len() + 7);
+}

@@ -238,3 +238,87 @@ async fn an_echoed_password_is_in_no_error() {
     );
     assert!(!format!("{console:?}").contains("s3cret"));
 }
+
+/// What a fake device says to each line that it is sent, in order; answers the lines.
+async fn says(mut device: Channel, first: &[u8], answers: &[&[u8]]) -> Vec<String> {
+    device.send(first.to_vec()).await.expect("the console is open");
+    let (mut lines, mut line) = (Vec::new(), Vec::new());
+    while let Some(bytes) = device.receive().await.expect("bytes or the end") {
+        for byte in bytes {
+            if byte != b'\r' {
+                line.push(byte);
+                continue;
+            }
+            if let Some(answer) = answers.get(lines.len()) {
+                // One that goes meanwhile has had enough.
+                drop(device.send(answer.to_vec()).await);
+            }
+            lines.push(String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned());
+        }
+    }
+    lines
+}
+
+#[track_caller]
+fn login(
+    first: &'static str,
+    answers: &'static [&'static str],
+) -> impl Future<Output = (Result<(), ErrorKind>, Vec<String>)> {
+    let (device, mut console) = console();
+    async move {
+        let answers: Vec<&[u8]> = answers.iter().map(|answer| answer.as_bytes()).collect();
+        let saying = says(device, first.as_bytes(), &answers);
+        let logging_in = async {
+            let password = Secret::new("s3cret");
+            let outcome = console.login("root", Some(&password), ":~# ", Duration::from_secs(20)).await;
+            drop(console);
+            outcome.map_err(|error| error.kind())
+        };
+        timely(async { tokio::join!(logging_in, saying) }).await
+    }
+}
+
+#[tokio::test]
+async fn a_refused_password_is_sent_once_whatever_the_refusal_says() {
+    for refusal in [
+        "\r\nAnmeldung fehlgeschlagen\r\n\r\nhost login: ",
+        "\r\nToo bad.\r\nhost login: ",
+        "\r\nhost login: ",
+        "\r\nPassword: ",
+        "\r\nLogin incorrect\r\n",
+    ] {
+        let answers = Box::leak(Box::new(["root\r\nPassword: ", refusal, refusal, refusal]));
+        let (outcome, lines) = login("Debian 12\r\n\r\nhost login: ", answers).await;
+        assert_eq!(outcome, Err(ErrorKind::Unauthenticated), "{refusal:?}");
+        assert_eq!(lines, ["root", "s3cret"], "{refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_about_an_earlier_login_is_no_prompt() {
+    for first in [
+        "Previous login: Mon Jan  1 12:00:00 on ttyS0\r\nhost login: ",
+        "Last login: Mon Jan  1 12:00:00 UTC 2024 on ttyS0\r\n\r\nlogin: ",
+        "host Last failed login: Mon Jan  1\r\nhost login: ",
+        "host login: [   12.345678] random: crng init done\r\n",
+        "host login: ci-info: no authorized keys\r\nmore\r\n",
+    ] {
+        let answers =
+            &["root\r\nPassword: ", "\r\nPrevious login: Mon Jan  1\r\nLast login: never\r\nroot@host:~# "];
+        let (outcome, lines) = login(first, answers).await;
+        assert_eq!(
+            (outcome, &lines[..]),
+            (Ok(()), &["root".to_owned(), "s3cret".to_owned()][..]),
+            "{first:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_getty_that_lost_the_name_gets_it_again_but_not_for_ever() {
+    let answers = &["\r\nhost login: ", "root\r\nPassword: ", "\r\nroot@host:~# "];
+    let (outcome, lines) = login("host login: ", answers).await;
+    assert_eq!((outcome, lines.join(" ").as_str()), (Ok(()), "root root s3cret"));
+    let (outcome, lines) = login("host login: ", &["\r\nhost login: "; 100]).await;
+    assert_eq!((outcome, lines.len()), (Err(ErrorKind::Unauthenticated), 3));
+}

@@ -247,8 +247,55 @@ async fn dropping_a_channel_closes_the_device() {
     until("the device is closed", || open_here() == 0).await;
 }
 
+/// Set for the process that is to be killed: the device that it opens.
+const DEVICE: &str = "JUMPSTARTER_TEST_DEVICE";
+
+/// Whether a user without rights can open it.
+async fn others_can_open(path: &std::path::Path) -> bool {
+    let script = format!("exec 3<>{}", path.display());
+    let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script];
+    let child = Command::new("setpriv").args(arguments).spawn().await.expect("setpriv of util-linux");
+    timely(child.wait()).await.success()
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_a_terminal_that_others_can_open() {
+    if let Some(device) = std::env::var_os(DEVICE) {
+        let _channel = SerialPort::device(device).connect().await.unwrap();
+        println!("held");
+        return std::future::pending().await;
+    }
+    let pty = Pty::open();
+    std::fs::set_permissions(&pty.path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let (told, mut held) = tokio::sync::mpsc::unbounded_channel();
+    let sink = Sink::lines(move |line| drop(told.send(line.to_owned())));
+    let name = "a_killed_process_leaves_a_terminal_that_others_can_open";
+    let program = std::env::current_exe().unwrap();
+    let holder = Command::new(program).args([name, "--exact", "--nocapture"]).env(DEVICE, &pty.path);
+    let holder = holder.stdout(sink).spawn().await.unwrap();
+    while !timely(held.recv()).await.expect("the holder's output").contains("held") {}
+    holder.kill();
+    timely(holder.wait_gone()).await;
+    assert!(others_can_open(&pty.path).await, "the device is locked for good");
+    SerialPort::device(&pty.path).connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_locks_that_could_be_shared_keep_each_other_out() {
+    let pty = Pty::open();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let other = rustix::fs::open(&pty.path, flags, Mode::empty()).unwrap();
+    flock(&other, FlockOperation::LockShared).unwrap();
+    let error = SerialPort::device(&pty.path).connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
+}
+
 #[test]
 fn configurations_are_checked() {
+    for unlimited in [serde_json::json!(0), serde_json::json!(0.0), serde_json::json!(null)] {
+        let none = config(serde_json::json!({ "url": "loop://", "cps": unlimited }));
+        assert!(none.check().is_empty());
+    }
     let wrong = config(serde_json::json!({ "url": "loop://", "baudrate": 0, "cps": -1 }));
     let fields: Vec<String> = wrong.check().into_iter().map(|problem| problem.field).collect();
     assert_eq!(fields, ["baudrate", "cps"]);

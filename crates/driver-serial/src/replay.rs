@@ -1,0 +1,379 @@
+//! Takes out of a console's past what a terminal would answer.
+//!
+//! A guest asks its terminal for the cursor's place, the terminal's kind or its colours. Shown again later, such a
+//! question is answered again, and the answer is typed into the guest. So of control sequences only those pass that are
+//! known to have no answer; text, colours, cursor moves and titles do.
+
+use bytes::Bytes;
+
+use crate::console_reader::ConsoleChunk;
+
+/// The longest sequence that passes.
+const LONGEST: usize = 4 * 1024;
+/// Operating system commands that pass: titles, the working folder, links, marks of shells and of systemd.
+const COMMANDS: [&str; 7] = ["0", "1", "2", "7", "8", "133", "3008"];
+/// Private modes that pass. Others make some terminals report at once, such as that of focus.
+const MODES: [&str; 23] = [
+    "1", "3", "5", "6", "7", "12", "25", "45", "47", "66", "69", "1000", "1002", "1003", "1005", "1006",
+    "1015", "1047", "1048", "1049", "2004", "9", "1007",
+];
+
+/// Remembers where in a sequence the last piece ended.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    /// The offset at which the present begins.
+    present: u64,
+    state: State,
+    /// The sequence so far, which passes or goes whole.
+    held: Vec<u8>,
+    /// How many bytes of a character are still to come.
+    rest_of_character: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum State {
+    #[default]
+    Text,
+    /// After 0xc2, which begins the control characters beyond ASCII.
+    Beyond,
+    /// After ESC, and bytes between it and its last.
+    Escape,
+    /// In `ESC [ … final`.
+    Control,
+    /// In `ESC ] … BEL`, `ESC P … ESC \` and the like.
+    DeviceString,
+    /// After ESC in it.
+    StringEnd,
+}
+
+impl Replay {
+    /// For a console whose next byte has the offset `present`.
+    pub(crate) fn before(present: u64) -> Self {
+        Self { present, ..Self::default() }
+    }
+
+    /// The bytes of `chunk`: those before the present without what would be answered, the others as they are.
+    pub(crate) fn pass(&mut self, chunk: &ConsoleChunk) -> Bytes {
+        let past = self.present.saturating_sub(chunk.offset).min(chunk.bytes.len() as u64) as usize;
+        if past == 0 && self.held.is_empty() {
+            return chunk.bytes.clone();
+        }
+        let (past, now) = chunk.bytes.split_at(past);
+        let mut bytes = Vec::with_capacity(chunk.bytes.len());
+        self.filter(past, &mut bytes);
+        if chunk.offset + past.len() as u64 >= self.present {
+            self.finish(&mut bytes);
+        }
+        bytes.extend_from_slice(now);
+        bytes.into()
+    }
+
+    /// Appends `bytes` without what would be answered to `into`. A sequence that has not ended yet is held.
+    pub(crate) fn filter(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
+        for &byte in bytes {
+            self.take(byte, into);
+        }
+    }
+
+    /// The past ends here: what is held goes on in the present, but for strings, which would hide that.
+    pub(crate) fn finish(&mut self, into: &mut Vec<u8>) {
+        if !matches!(self.state, State::DeviceString | State::StringEnd) {
+            into.append(&mut self.held);
+        }
+        *self = Self::before(self.present);
+    }
+
+    fn take(&mut self, byte: u8, into: &mut Vec<u8>) {
+        match (self.state, byte) {
+            (State::DeviceString, 0x1b) => self.state = State::StringEnd,
+            (State::StringEnd, b'\\') => self.end_of_string(into, b"\x1b\\"),
+            // It breaks off what was before it.
+            (State::StringEnd, _) => {
+                self.begin(State::Escape, 0x1b);
+                self.take(byte, into);
+            }
+            (_, 0x1b) => self.begin(State::Escape, byte),
+            (State::Text, _) => self.text(byte, into),
+            (State::Beyond, 0x80..=0x9f) => self.drop_held(),
+            (State::Beyond, _) => {
+                self.drop_held();
+                if matches!(byte, 0xa0..=0xbf) {
+                    into.push(0xc2);
+                    self.rest_of_character = 1;
+                }
+                self.text(byte, into);
+            }
+            // CAN and SUB break a sequence off.
+            (_, 0x18 | 0x1a) => self.drop_held(),
+            (State::DeviceString, 0x07) => self.end_of_string(into, b"\x07"),
+            // A title that never ends must not swallow the rest of the console.
+            (State::DeviceString, b'\n') => {
+                self.drop_held();
+                into.push(byte);
+            }
+            (State::DeviceString, _) => self.hold(byte),
+            // Other control characters act as if they came before the sequence.
+            (_, 0x00..=0x1f) => self.text_within(byte, into),
+            (_, 0x80..) => {
+                self.drop_held();
+                self.text(byte, into);
+            }
+            (State::Escape, b'[') if self.held.len() == 1 => self.go_on(State::Control, byte),
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') if self.held.len() == 1 => {
+                self.go_on(State::DeviceString, byte);
+            }
+            (State::Escape | State::Control, 0x20..=0x2f) | (State::Control, 0x30..=0x3f) => self.hold(byte),
+            (State::Escape, 0x30..=0x7e) => {
+                self.hold(byte);
+                // DECID asks what the terminal is.
+                self.end(into, |sequence| sequence != b"\x1bZ");
+            }
+            (State::Control, 0x40..=0x7e) => {
+                self.hold(byte);
+                self.end(into, is_silent);
+            }
+            // DEL, which terminals ignore there.
+            (_, _) => {}
+        }
+    }
+
+    fn text(&mut self, byte: u8, into: &mut Vec<u8>) {
+        match byte {
+            0x80..=0xbf if self.rest_of_character > 0 => self.rest_of_character -= 1,
+            // ENQ, which terminals answer; control characters in eight bits, which some take for ESC and a letter.
+            0x05 | 0x80..=0x9f => return,
+            0xc2 => return self.begin(State::Beyond, byte),
+            0xc3..=0xdf => self.rest_of_character = 1,
+            0xe0..=0xef => self.rest_of_character = 2,
+            0xf0..=0xf4 => self.rest_of_character = 3,
+            _ => self.rest_of_character = 0,
+        }
+        into.push(byte);
+    }
+
+    fn text_within(&mut self, byte: u8, into: &mut Vec<u8>) {
+        if byte != 0x05 {
+            into.push(byte);
+        }
+    }
+
+    fn begin(&mut self, state: State, byte: u8) {
+        self.held.clear();
+        self.rest_of_character = 0;
+        self.go_on(state, byte);
+    }
+
+    fn go_on(&mut self, state: State, byte: u8) {
+        self.state = state;
+        self.hold(byte);
+    }
+
+    fn hold(&mut self, byte: u8) {
+        // One byte more shows that it is too long.
+        if self.held.len() <= LONGEST {
+            self.held.push(byte);
+        }
+    }
+
+    fn drop_held(&mut self) {
+        self.held.clear();
+        self.state = State::Text;
+    }
+
+    fn end(&mut self, into: &mut Vec<u8>, passes: impl Fn(&[u8]) -> bool) {
+        if self.held.len() <= LONGEST && passes(&self.held) {
+            into.extend_from_slice(&self.held);
+        }
+        self.drop_held();
+    }
+
+    fn end_of_string(&mut self, into: &mut Vec<u8>, ending: &[u8]) {
+        self.held.extend_from_slice(ending);
+        self.end(into, |sequence| is_silent_command(&sequence[..sequence.len() - ending.len()]));
+    }
+}
+
+/// Whether a sequence `ESC [ … final` has no answer, whatever the terminal.
+fn is_silent(sequence: &[u8]) -> bool {
+    let Some((last, between)) = sequence.get(2..).and_then(<[u8]>::split_last) else { return false };
+    match (between, last) {
+        (_, b'A'..=b'M' | b'P' | b'S' | b'T' | b'X' | b'Z' | b'@' | b'`') => plain(between),
+        (_, b'a' | b'b' | b'd' | b'e' | b'f' | b'g' | b'm' | b'r' | b's' | b'u') => plain(between),
+        ([b'?', modes @ ..], b'h' | b'l') => {
+            modes.split(|byte| *byte == b';').all(|mode| MODES.iter().any(|known| known.as_bytes() == mode))
+        }
+        (_, b'h' | b'l') => plain(between),
+        // The cursor's form; a soft reset.
+        ([.., b' '], b'q') | (b"!", b'p') => true,
+        _ => false,
+    }
+}
+
+/// Numbers alone.
+fn plain(between: &[u8]) -> bool {
+    between.iter().all(|byte| matches!(byte, b'0'..=b';'))
+}
+
+/// Whether a string, without its end, is a command that has no answer.
+fn is_silent_command(sequence: &[u8]) -> bool {
+    let Some(command) = sequence.strip_prefix(b"\x1b]") else { return false };
+    let Ok(command) = std::str::from_utf8(command) else { return false };
+    let number = command.split(';').next().unwrap_or_default();
+    COMMANDS.contains(&number) && !command.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered(raw: &[u8], size: usize) -> Vec<u8> {
+        let (mut replay, mut out) = (Replay::default(), Vec::new());
+        raw.chunks(size).for_each(|piece| replay.filter(piece, &mut out));
+        replay.finish(&mut out);
+        out
+    }
+
+    #[track_caller]
+    fn check(raw: &[u8], expected: &[u8]) {
+        // Whole, and byte by byte.
+        for size in [raw.len(), 1] {
+            let out = filtered(raw, size);
+            assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn what_is_shown_passes_as_it_is() {
+        for raw in [
+            &b"\x1b[1;32mroot@host\x1b[0m:~# \x1b[K\r\n\tx\x08\x07"[..],
+            "Grüße, 世界 🦀 \u{a0}\u{c5b}".as_bytes(),
+            b"\x1b]0;a title?\x07\x1b]2;b\x1b\\\x1b]8;;http://h/?q\x1b\\link\x1b]8;;\x1b\\",
+            b"\x1b[?25l\x1b[?1049h\x1b[?2004h\x1b[2J\x1b[3;4H\x1b[1;24r\x1b7\x1b8\x1bM\x1b(B\x1b[38:2:1:2:3m\x1b[2 q",
+        ] {
+            check(raw, raw);
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_answers_goes() {
+        for question in [
+            &b"\x1b[6n"[..],
+            b"\x1b[5n",
+            b"\x1b[?6n",
+            b"\x1b[?996n",
+            b"\x1b[c",
+            b"\x1b[0c",
+            b"\x1b[>c",
+            b"\x1b[=c",
+            b"\x1bZ",
+            b"\x05",
+            b"\x1b[x",
+            b"\x1b[1x",
+            b"\x1b[18t",
+            b"\x1b[21t",
+            b"\x1b[?2004$p",
+            b"\x1b[4$p",
+            b"\x1b[>q",
+            b"\x1b[>0q",
+            b"\x1b[?u",
+            b"\x1b[?1$r",
+            b"\x1b[1*y",
+            b"\x1b[?2048h",
+            b"\x1b[?1004h",
+            b"\x1b[?25;1004h",
+            b"\x1b[2$w",
+            b"\x1b[#S",
+            b"\x1b[?1;1;0S",
+            b"\x1bP$qm\x1b\\",
+            b"\x1bP+q544e\x1b\\",
+            b"\x1b]10;?\x07",
+            b"\x1b]4;0;?\x1b\\",
+            b"\x1b]52;c;?\x07",
+            b"\x1b]1337;ReportCellSize\x07",
+            b"\x1b]60\x1b\\",
+            b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\",
+            b"\x1b^private\x1b\\",
+            b"\x1b[\x056n",
+            b"\x1b[6\x7fn",
+            b"\x1b[\x1b[6n",
+            b"\x1b]0;x\x1b[6n",
+        ] {
+            let mut raw = b"before ".to_vec();
+            raw.extend_from_slice(question);
+            raw.extend_from_slice(b" after");
+            let out = filtered(&raw, 1);
+            assert!(!out.contains(&0x1b) && !out.contains(&5), "{}", question.escape_ascii());
+            check(&raw, b"before  after");
+        }
+    }
+
+    #[test]
+    fn control_characters_in_eight_bits_lose_their_power() {
+        check("a\u{9b}6nb\u{9d}10;?\u{9c}c\u{90}$qm\u{9c}".as_bytes(), b"a6nb10;?c$qm");
+        check(b"a\x9b6n\x85b", b"a6nb");
+        // Within a title too, which would end at 0x9c.
+        check("\x1b]0;a\u{9c}\x07b".as_bytes(), b"b");
+    }
+
+    #[test]
+    fn a_sequence_without_end_swallows_little() {
+        check(b"\x1b]0;no end\nnext\x1b[\n5Cx", b"\nnext\n\x1b[5Cx");
+        let mut endless = b"\x1b[".to_vec();
+        endless.extend(vec![b'1'; 1 << 20]);
+        endless.extend(b"mx");
+        check(&endless, b"x");
+        // What had not ended when somebody came goes on before their eyes.
+        check(b"a\x1b[3", b"a\x1b[3");
+    }
+
+    #[test]
+    fn what_passed_once_passes_again() {
+        let alphabet: Vec<&[u8]> = vec![
+            b"\x1b",
+            b"[",
+            b"]",
+            b"P",
+            b"\\",
+            b"6",
+            b"n",
+            b";",
+            b"?",
+            b"0",
+            b"m",
+            b"\x07",
+            b"\xc2",
+            b"\x9b",
+            b"\x9c",
+            b"c",
+            b"\xe4\xb8\x96",
+            b"\n",
+            b"\x18",
+            b" ",
+            b"$",
+            b"p",
+            b"Z",
+            b"\x05",
+            b"8",
+            b"h",
+            b"\x7f",
+        ];
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..20_000 {
+            let mut raw = Vec::new();
+            for _ in 0..24 {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                raw.extend_from_slice(alphabet[(seed % alphabet.len() as u64) as usize]);
+            }
+            let once = filtered(&raw, raw.len());
+            let twice = filtered(&once, 1);
+            assert_eq!(
+                once.escape_ascii().to_string(),
+                twice.escape_ascii().to_string(),
+                "{}",
+                raw.escape_ascii()
+            );
+        }
+    }
+}
