@@ -29,8 +29,9 @@ impl MockPower {
     }
 
     fn switch(&self, on: bool) {
-        let was_on = self.on.swap(on, Ordering::SeqCst);
-        tracing::info!(on, changed = was_on != on, "mock power");
+        self.on.store(on, Ordering::SeqCst);
+        // In the words of the Python driver.
+        tracing::info!("power {}", if on { "on" } else { "off" });
     }
 }
 
@@ -54,7 +55,9 @@ impl Driver for MockPower {
     }
 
     async fn reset(&self) -> Result<()> {
-        self.switch(false);
+        if self.is_on() {
+            self.switch(false);
+        }
         Ok(())
     }
 }

@@ -1,45 +1,29 @@
 //! Calling a driver: what must hold before, and what may go wrong that is not the driver's own error.
 
 use std::any::Any;
+use std::future::ready;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::arguments::Arguments;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::interface::{MethodKind, Reply};
-use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ValueStream};
+use jumpstarter_driver_core::{Channel, Error, Result, ValueStream};
 use jumpstarter_protocol::{Value as Wire, decode_value, encode_value};
 use serde_json::Value;
-use tracing::Instrument;
 
 use crate::Session;
+use crate::operation::Operation;
 
 impl Session {
-    /// Counts a call, and logs why it failed; also one that never reached a driver.
-    async fn counted<T>(
-        &self,
-        driver: &str,
-        operation: &str,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        self.0.metrics.called();
-        call.await.inspect_err(|error| self.failed(driver, operation, error))
+    /// A call of the driver with that id, which may not exist.
+    fn operation(&self, uuid: &str, method: &str) -> Operation {
+        Operation::start(self, self.node(uuid).ok(), method)
     }
 
-    /// Counts and logs a failure.
-    pub(crate) fn failed(&self, driver: &str, operation: &str, error: &Error) {
-        self.0.metrics.failed(error.kind());
-        if self.0.shutdown.is_cancelled() {
-            return;
-        }
-        let driver_type = self.device().node(driver).ok().and_then(Node::driver_type);
-        let _call = tracing::info_span!("call", driver, driver_type, operation).entered();
-        let kind = error.kind();
-        match kind {
-            // What is wrong with the arguments may quote them: that is for their sender alone.
-            ErrorKind::InvalidArgument => tracing::warn!(?kind, "a call failed"),
-            _ => tracing::warn!(?kind, error = error.report(), "a call failed"),
-        }
+    /// Reports a call that never reached a driver.
+    pub(crate) fn refused(&self, method: &str, error: &Error) {
+        Operation::start(self, None, method).failed(error);
     }
 
     /// Runs what a client asked of drivers: a panic is `Internal`, a shutdown `Unavailable`.
@@ -56,11 +40,6 @@ impl Session {
     fn admit(&self, node: &Node, method: &str, kind: MethodKind, arguments: Vec<Wire>) -> Result<Arguments> {
         if self.0.shutdown.is_cancelled() {
             return Err(Self::shutting_down());
-        }
-        if !self.0.state.allows_calls() {
-            let state = self.0.state.get();
-            let message = format!("the exporter takes no calls in its state {}", state.status.as_str_name());
-            return Err(Error::failed_precondition(message));
         }
         let descriptor = node.interfaces().iter().find_map(|interface| interface.method(method));
         match descriptor {
@@ -79,9 +58,7 @@ impl Session {
         arguments: Vec<Wire>,
     ) -> Result<Reply> {
         let arguments = self.admit(node, method, kind, arguments)?;
-        let (driver, driver_type) = (node.path(), node.driver_type());
-        let span = tracing::info_span!("call", driver, driver_type, operation = method);
-        self.guarded(node.caller().invoke(method, kind, arguments).instrument(span)).await
+        self.guarded(node.caller().invoke(method, kind, arguments)).await
     }
 
     /// Calls a method.
@@ -91,7 +68,7 @@ impl Session {
             let value = self.invoke(node, method, MethodKind::Unary, arguments).await?.into_value()?;
             encode(&value)
         };
-        self.counted(self.path_of(uuid), method, call).await
+        self.operation(uuid, method).run(call).await
     }
 
     /// Calls a method that answers with a stream of values.
@@ -105,8 +82,7 @@ impl Session {
             let node = self.node(uuid)?;
             self.invoke(node, method, MethodKind::Stream, arguments).await?.into_stream()
         };
-        let path = self.path_of(uuid);
-        let values = self.counted(path, method, call).await?;
+        let (mut operation, values) = self.operation(uuid, method).begin(call).await?;
         let guarded = AssertUnwindSafe(values)
             .catch_unwind()
             .map(|item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))))
@@ -116,13 +92,17 @@ impl Session {
         // Whichever comes first: the values' end, or the shutdown as the last item.
         let ended = guarded.map(Some).chain(futures_util::stream::iter([None]));
         let merged = futures_util::stream::select(ended, last.map(Some));
-        let (session, path, method) = (self.clone(), path.to_owned(), method.to_owned());
-        let noted = move |item: &Result<_>| {
-            if let Err(error) = item {
-                session.failed(&path, &method, error);
+        // Dropped before its end, it reports that its client left.
+        let reported = until_end(merged).map(Some).chain(futures_util::stream::iter([None]));
+        let reported = reported.filter_map(move |item| {
+            match &item {
+                Some(Err(error)) => operation.failed(error),
+                None => operation.completed(),
+                Some(Ok(_)) => {}
             }
-        };
-        Ok(until_end(merged).inspect(noted).boxed())
+            ready(item)
+        });
+        Ok(reported.boxed())
     }
 
     /// Opens a channel.
@@ -131,23 +111,18 @@ impl Session {
             let node = self.node(uuid)?;
             self.invoke(node, method, MethodKind::Channel, Vec::new()).await?.into_channel()
         };
-        self.counted(self.path_of(uuid), method, call).await
+        self.operation(uuid, method).run(call).await
     }
 
     /// Resets every driver.
     pub(crate) async fn reset(&self) -> Result<()> {
-        self.counted("", "reset", self.guarded(self.device().reset())).await
+        Operation::start(self, None, "reset").run(self.guarded(self.device().reset())).await
     }
 
     /// Closes every driver. One that panics does not take the exporter along.
     pub(crate) async fn close(&self) -> Result<()> {
         let closed = AssertUnwindSafe(self.device().close()).catch_unwind().await;
         closed.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
-    }
-
-    /// The path of the driver with that id, for the log.
-    fn path_of(&self, uuid: &str) -> &str {
-        self.node(uuid).map_or("", Node::path)
     }
 }
 

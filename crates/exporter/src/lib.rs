@@ -27,6 +27,7 @@ mod listener;
 pub mod logs;
 mod metrics;
 mod notify;
+mod operation;
 mod passphrase;
 mod presigned;
 mod programs;

@@ -127,7 +127,7 @@ impl Session {
         peer: &Peer,
     ) -> Result<Answer, Status> {
         let refused = |error: &Error| {
-            self.failed("", "stream", error);
+            self.refused("stream", error);
             to_status(error)
         };
         let wanted = byte_stream::Request::of(headers).map_err(|error| refused(&error))?;

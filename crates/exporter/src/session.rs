@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::clients::Clients;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
+use crate::operation::category;
 use crate::resource::Resources;
 use crate::{Stateful, id};
 
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// The id of each driver, by its number: a proxy shares its target's.
     uuids: Vec<String>,
     by_uuid: HashMap<String, usize>,
+    /// The category of each driver, by its number.
+    categories: Vec<&'static str>,
     pub(crate) resources: Arc<Resources>,
     pub(crate) state: Stateful,
     pub(crate) metrics: Arc<Metrics>,
@@ -77,14 +80,20 @@ impl Session {
         let uuids = (0..count).map(|_| id::random()).collect::<Result<Vec<_>>>()?;
         // The first node with an id is the driver itself or stands for it: either calls the same driver.
         let mut by_uuid = HashMap::new();
+        let mut categories = vec!["other"; count];
         for (index, node) in device.nodes().iter().enumerate() {
-            by_uuid.entry(uuids[node.id()].clone()).or_insert(index);
+            by_uuid.entry(uuids[node.id()].clone()).or_insert_with(|| {
+                let has_children = device.nodes().iter().any(|other| other.parent() == Some(index));
+                categories[node.id()] = category(node, has_children);
+                index
+            });
         }
         Ok(Self(Arc::new(Shared {
             device,
             uuid: id::random()?,
             uuids,
             by_uuid,
+            categories,
             resources: Arc::new(Resources::default()),
             options,
             metrics: Arc::default(),
@@ -130,6 +139,10 @@ impl Session {
 
     pub(crate) fn uuid_of(&self, node: &Node) -> &str {
         &self.0.uuids[node.id()]
+    }
+
+    pub(crate) fn category_of(&self, node: &Node) -> &'static str {
+        self.0.categories[node.id()]
     }
 
     /// The node with that id.

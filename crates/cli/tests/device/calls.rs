@@ -94,18 +94,32 @@ async fn streams_of_bytes() {
 #[tokio::test]
 async fn the_log() {
     let bench = Bench::everything().await;
-    let words = ["log", "--source", "driver", "--count", "1"];
+    let words = ["log", "--source", "driver", "--count", "3"];
     let (json, mut values) = bench.follow(&[&words[..], &["--output", "json"]].concat()).await;
     let (text, mut lines) = bench.follow(&words).await;
     bench.j(&["power", "on"]).await;
-    let mut record: serde_json::Value = serde_json::from_str(&line(&mut values, &json).await).unwrap();
-    assert!(record["time"].as_f64().is_some_and(|time| time > 1e9), "{record}");
-    record["time"] = "TIME".into();
-    assert_snapshot!(record, @r#"{"time":"TIME","severity":"INFO","source":"driver","driver":"power","driver_type":"jumpstarter_driver_power.driver.MockPower","operation":"on","message":"mock power changed=true on=true","fields":{"changed":"true","on":"true"}}"#);
-    let said = line(&mut lines, &text).await;
-    let (time, rest) = said.split_at("00:00:00.000Z".len());
-    assert!(time.ends_with('Z'), "{said}");
-    assert_snapshot!(rest, @" INFO     power on: mock power changed=true on=true");
+    let mut records = String::new();
+    for _ in 0..3 {
+        let mut record: serde_json::Value = serde_json::from_str(&line(&mut values, &json).await).unwrap();
+        assert!(record["time"].as_f64().is_some_and(|time| time > 1e9), "{record}");
+        record["time"] = "TIME".into();
+        if let Some(duration) = record["fields"].get_mut("duration") {
+            assert!(duration.as_str().is_some_and(|text| text.ends_with('s')), "{duration}");
+            *duration = "DURATION".into();
+        }
+        records += &format!("{record}\n");
+    }
+    assert_snapshot!(records, @r#"
+    {"time":"TIME","severity":"INFO","source":"driver","driver":"power","driver_type":"power","operation":"on","message":"Operation started","fields":{}}
+    {"time":"TIME","severity":"INFO","source":"driver","driver":"power","driver_type":"power","operation":"on","message":"power on","fields":{}}
+    {"time":"TIME","severity":"INFO","source":"driver","driver":"power","driver_type":"power","operation":"on","message":"Operation completed","fields":{"duration":"DURATION","result":"success"}}
+    "#);
+    for expected in ["Operation started", "power on", "Operation completed"] {
+        let said = line(&mut lines, &text).await;
+        let (time, rest) = said.split_at("00:00:00.000Z".len());
+        assert!(time.ends_with('Z'), "{said}");
+        assert_eq!(rest, format!(" INFO     power on: {expected}"));
+    }
     assert_eq!((code(&json).await, code(&text).await), (Some(0), Some(0)));
 }
 

@@ -18,7 +18,7 @@ async fn on_and_off_say_nothing() {
 #[tokio::test]
 async fn a_cycle_waits_between_off_and_on() {
     let bench = Bench::everything().await;
-    let words = ["log", "--source", "driver", "-n", "4", "--output", "json"];
+    let words = ["log", "--source", "driver", "-n", "12", "--output", "json"];
     let (log, mut records) = bench.follow(&words).await;
     let began = Instant::now();
     assert_snapshot!(bench.j(&["power", "cycle", "--wait", "300ms"]).await, @r"
@@ -33,10 +33,12 @@ async fn a_cycle_waits_between_off_and_on() {
     ");
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(bench.j(&["power", "cycle", "-w", "0", "--output", "json"]).await, "");
-    for expected in ["false", "true", "false", "true"] {
-        let record = line(&mut records, &log).await;
-        let value: serde_json::Value = serde_json::from_str(&record).unwrap();
-        assert_eq!(value["fields"]["on"], expected, "{record}");
+    for expected in ["power off", "power on", "power off", "power on"] {
+        for expected in ["Operation started", expected, "Operation completed"] {
+            let record = line(&mut records, &log).await;
+            let value: serde_json::Value = serde_json::from_str(&record).unwrap();
+            assert_eq!(value["message"], expected, "{record}");
+        }
     }
     assert_eq!(code(&log).await, Some(0));
 }

@@ -43,7 +43,7 @@ async fn the_log_is_shown_when_it_is_wanted() {
     let lab = Lab::new(EVERYTHING);
     let words = ["shell", "--exporter-config", "lab.yaml", "--exporter-logs", "--", J, "power", "on"];
     let shown = said(&lab, &words).await;
-    assert!(shown.contains("power: mock power changed=true on=true"), "{shown}");
+    assert!(shown.contains("power: power on"), "{shown}");
     let words = ["shell", "--exporter-config", "lab.yaml", "--", J, "power", "on"];
     assert_eq!(said(&lab, &words).await, "");
 }
@@ -53,7 +53,7 @@ async fn the_log_of_an_exporter_elsewhere_is_shown_too() {
     let bench = Bench::everything().await;
     let words = ["shell", "--tls-grpc", &bench.host, "--exporter-logs", "--", J, "power", "on"];
     let shown = said(&bench.lab, &words).await;
-    assert!(shown.contains("power: mock power changed=true on=true"), "{shown}");
+    assert!(shown.contains("power: power on"), "{shown}");
 }
 
 /// The command may go elsewhere: the socket's path must not depend on where the shell was started.

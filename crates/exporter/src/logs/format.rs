@@ -1,0 +1,199 @@
+//! How records are written to standard error: the one place where text logs are made.
+
+use std::fmt::Write as _;
+use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
+
+use jumpstarter_text::{json, line};
+use tracing::Level;
+
+use super::record::{Record, Source, Topic};
+
+/// How records are written to standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A record as one line: whatever its texts hold, they neither end the line nor reach a terminal raw.
+pub(super) fn write(record: &Record, format: LogFormat, to_journal: bool) -> String {
+    let written = match format {
+        LogFormat::Text => text(record),
+        LogFormat::Json => object(record),
+    };
+    match to_journal {
+        true => format!("<{}>{written}\n", priority(record.level)),
+        false => format!("{written}\n"),
+    }
+}
+
+fn text(record: &Record) -> String {
+    let mut written = format!("{} {:<7} ", time(record.time), record.severity());
+    let driver = record.driver.as_deref().filter(|driver| !driver.is_empty());
+    let operation = record.operation.as_deref().filter(|_| record.topic == Topic::Call);
+    let of: Vec<&str> = driver.into_iter().chain(operation).collect();
+    if !of.is_empty() {
+        let _infallible = write!(written, "{}: ", line(&of.join(" ")));
+    }
+    written.push_str(&line(&record.message));
+    for (name, value) in &record.fields {
+        let _infallible = write!(written, " {}={}", line(name), line(value));
+    }
+    written
+}
+
+fn object(record: &Record) -> String {
+    let since = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let source = match record.source {
+        Source::Driver => "Driver",
+        Source::BeforeLeaseHook => "BeforeLeaseHook",
+        Source::AfterLeaseHook => "AfterLeaseHook",
+        Source::System => "System",
+    };
+    let object = serde_json::json!({
+        "time": since.as_secs_f64(),
+        "severity": record.severity(),
+        "source": source,
+        "driver": record.driver,
+        "driver_type": record.driver_type,
+        "operation": record.operation,
+        "message": record.message,
+        "fields": record.fields,
+    });
+    json(&object.to_string()).into_owned()
+}
+
+/// The time in UTC, as in RFC 3339.
+fn time(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (year, month, day) = date(since.as_secs() / 86_400);
+    let second = since.as_secs() % 86_400;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// The date so many days after 1970 began, counted in years that begin in March: leap days then end them.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year, if month < 10 { month + 3 } else { month - 9 });
+    (if month <= 2 { year + 1 } else { year }, month, day)
+}
+
+/// The priority of a line in the journal, as in `sd-daemon(3)`.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// Whether standard error is the journal's: it takes the priority of a line from a prefix.
+pub(super) fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    is_stream(&stream, std::io::stderr())
+}
+
+/// Whether a descriptor is the stream of which systemd gave the device and inode: a redirected one is not.
+fn is_stream(stream: &str, descriptor: impl AsFd) -> bool {
+    let Some((device, inode)) = stream.split_once(':') else { return false };
+    rustix::fs::fstat(descriptor)
+        .is_ok_and(|found| found.st_dev.to_string() == device && found.st_ino.to_string() == inode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn record(message: &str) -> Record {
+        let mut record = Record::new(Level::WARN, Source::Driver, message);
+        record.time = UNIX_EPOCH + Duration::from_millis(1_709_210_096_007);
+        record.driver = Some("rack.power".to_owned());
+        record.operation = Some("on".to_owned());
+        record
+    }
+
+    #[test]
+    fn text_has_the_time_and_is_one_line_whatever_it_says() {
+        let mut low = record("low\nERROR forged\x1b]0;title\x07");
+        low.fields.insert("volts".to_owned(), "3\r\u{9b}31m\u{202e}".to_owned());
+        assert_eq!(
+            write(&low, LogFormat::Text, false),
+            "2024-02-29T12:34:56.007Z WARNING rack.power: low\\nERROR forged\\u{1b}]0;title\\u{7} \
+             volts=3\\r\\u{9b}31m\\u{202e}\n"
+        );
+    }
+
+    #[test]
+    fn a_call_is_named_with_its_method() {
+        let mut call = record("Operation started");
+        call.topic = Topic::Call;
+        call.operation = Some("on\nERROR forged".to_owned());
+        let written = write(&call, LogFormat::Text, false);
+        assert!(written.ends_with("WARNING rack.power on\\nERROR forged: Operation started\n"), "{written}");
+    }
+
+    #[test]
+    fn json_is_one_line_and_keeps_its_values() {
+        let low = record("low\n\u{9b}31m\u{202e}");
+        let written = write(&low, LogFormat::Json, false);
+        assert!(
+            written.trim_end().chars().all(|letter| letter.is_ascii() && !letter.is_control()),
+            "{written}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(read["message"], "low\n\u{9b}31m\u{202e}");
+        assert_eq!((&read["source"], &read["severity"]), (&"Driver".into(), &"WARNING".into()));
+    }
+
+    #[test]
+    fn the_journal_gets_priorities() {
+        for (level, prefix) in
+            [(Level::ERROR, "<3>"), (Level::WARN, "<4>"), (Level::INFO, "<6>"), (Level::DEBUG, "<7>")]
+        {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let record = Record { level, ..record("") };
+                assert!(write(&record, format, true).starts_with(prefix));
+                assert!(!write(&record, format, false).starts_with('<'));
+            }
+        }
+    }
+
+    #[test]
+    fn the_journal_is_known_by_its_device_and_inode() {
+        let file = tempfile::tempfile().unwrap();
+        let found = rustix::fs::fstat(&file).unwrap();
+        assert!(is_stream(&format!("{}:{}", found.st_dev, found.st_ino), &file));
+        for other in ["", "8", "8:1", &format!("{}:{}", found.st_dev, found.st_ino + 1)] {
+            assert!(!is_stream(other, &file), "{other}");
+        }
+    }
+
+    #[test]
+    fn dates() {
+        for (days, expected) in [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (19_782, (2024, 2, 29)),
+            (20_088, (2024, 12, 31)),
+            (20_089, (2025, 1, 1)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(date(days), expected, "{days}");
+        }
+    }
+}

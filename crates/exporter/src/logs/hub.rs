@@ -1,0 +1,185 @@
+//! Hands the log's records to the clients that listen, the last ones also to a client that comes later.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::Notify;
+use tracing::Level;
+
+use super::record::{Record, Source, Topic};
+
+/// Records that one client may be behind.
+const QUEUE: usize = 1024;
+/// Records that are kept for clients that come later, as in the exporter in Python.
+const BACKLOG: usize = 256;
+
+/// Hands each record to every subscriber. Clones are the same hub.
+#[derive(Clone, Debug, Default)]
+pub struct LogHub(Arc<Hub>);
+
+#[derive(Debug, Default)]
+struct Hub {
+    listeners: Mutex<Listeners>,
+    /// Somebody else has the terminal: standard error gets warnings and errors only.
+    quiet: AtomicBool,
+    /// Standard error gets everything all the same.
+    show_all: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    queues: Vec<Weak<Queue>>,
+    /// The last records of this lease.
+    backlog: VecDeque<Arc<Record>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<Pending>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    records: VecDeque<Arc<Record>>,
+    lost: u64,
+}
+
+impl LogHub {
+    /// Has standard error get every record also while a [`shell`](crate::shell()) runs its command.
+    pub fn show_all(&self) {
+        self.0.show_all.store(true, Ordering::Relaxed);
+    }
+
+    /// Spares standard error what is less severe than a warning, and what reports a call; or no longer.
+    pub(crate) fn set_quiet(&self, quiet: bool) {
+        self.0.quiet.store(quiet, Ordering::Relaxed);
+    }
+
+    /// Whether standard error gets a record.
+    pub(super) fn is_shown(&self, record: &Record) -> bool {
+        let quiet = self.0.quiet.load(Ordering::Relaxed) && !self.0.show_all.load(Ordering::Relaxed);
+        // The caller at the same terminal says itself why a call failed.
+        !quiet || (record.level <= Level::WARN && record.topic != Topic::Call)
+    }
+
+    /// The last records of this lease, and every one from now on.
+    pub fn subscribe(&self) -> Subscription {
+        let mut listeners = self.listeners();
+        let records = listeners.backlog.clone();
+        let queue =
+            Arc::new(Queue { state: Mutex::new(Pending { records, lost: 0 }), news: Notify::default() });
+        listeners.queues.retain(|queue| queue.strong_count() > 0);
+        listeners.queues.push(Arc::downgrade(&queue));
+        Subscription(queue)
+    }
+
+    /// Keeps nothing that was published so far for clients that come later: it was another lease's.
+    pub(crate) fn begin_lease(&self) {
+        self.listeners().backlog.clear();
+    }
+
+    /// Hands a record out. Never waits: a slow listener loses the oldest of its own records.
+    pub fn publish(&self, record: Record) {
+        let mut listeners = self.listeners();
+        let record = Arc::new(record);
+        if listeners.backlog.len() >= BACKLOG {
+            listeners.backlog.pop_front();
+        }
+        listeners.backlog.push_back(record.clone());
+        for queue in listeners.queues.iter().filter_map(Weak::upgrade) {
+            let mut pending = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if pending.records.len() >= QUEUE {
+                pending.records.pop_front();
+                pending.lost += 1;
+            }
+            pending.records.push_back(record.clone());
+            drop(pending);
+            queue.news.notify_one();
+        }
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Listeners> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The records for one listener; dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Subscription(Arc<Queue>);
+
+impl Subscription {
+    /// The next record. Cancelling loses nothing. Where records were lost, one that says how many comes first.
+    pub async fn next(&mut self) -> Arc<Record> {
+        loop {
+            {
+                let mut pending = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if pending.lost > 0 {
+                    let message =
+                        format!("{} log records were lost: this client reads too slowly", pending.lost);
+                    pending.lost = 0;
+                    return Arc::new(Record::new(Level::WARN, Source::System, message));
+                }
+                if let Some(record) = pending.records.pop_front() {
+                    return record;
+                }
+            }
+            self.0.news.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(text: impl Into<String>) -> Record {
+        Record::new(Level::INFO, Source::System, text)
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_loses_its_oldest_and_is_told() {
+        let hub = LogHub::default();
+        let (mut slow, mut quick) = (hub.subscribe(), hub.subscribe());
+        for number in 0..QUEUE + 10 {
+            hub.publish(record(number.to_string()));
+            assert_eq!(quick.next().await.message, number.to_string());
+        }
+        assert_eq!(slow.next().await.message, "10 log records were lost: this client reads too slowly");
+        assert_eq!(slow.next().await.message, "10");
+    }
+
+    #[tokio::test]
+    async fn a_late_client_gets_the_last_records_of_this_lease_only() {
+        let hub = LogHub::default();
+        hub.publish(record("another user's"));
+        hub.begin_lease();
+        for number in 0..BACKLOG + 10 {
+            hub.publish(record(number.to_string()));
+        }
+        let mut late = hub.subscribe();
+        hub.publish(record("now"));
+        for number in 10..BACKLOG + 10 {
+            assert_eq!(late.next().await.message, number.to_string());
+        }
+        assert_eq!(late.next().await.message, "now");
+        hub.begin_lease();
+        let mut next = hub.subscribe();
+        hub.publish(record("next"));
+        assert_eq!(next.next().await.message, "next");
+    }
+
+    #[test]
+    fn a_quiet_hub_shows_warnings_and_errors_that_are_not_of_calls() {
+        let hub = LogHub::default();
+        let shown = |level, topic| hub.is_shown(&Record { level, topic, ..record("") });
+        assert!(shown(Level::DEBUG, Topic::Other));
+        hub.set_quiet(true);
+        assert!(shown(Level::ERROR, Topic::Other) && shown(Level::WARN, Topic::Other));
+        assert!(!shown(Level::INFO, Topic::Other));
+        assert!(!shown(Level::WARN, Topic::Call), "the caller says it itself");
+        hub.show_all();
+        assert!(shown(Level::INFO, Topic::Other) && shown(Level::WARN, Topic::Call));
+    }
+}
