@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod demo;
 mod doctor;
+mod faults;
 mod guest;
 mod interop;
 mod process;
@@ -44,6 +45,8 @@ enum Task {
     Tidy(tidy::Arguments),
     /// Everything that has to pass: formatting, lints, docs, licences, tidy, tests
     Ci(ci::Arguments),
+    /// Break things at random while a device is used: kills, freezes, a full disk, a hanging file system
+    Faults(faults::Arguments),
     /// Measure beside the tools that one would use instead
     Bench(bench::Arguments),
 }
@@ -71,6 +74,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Demo(arguments) => demo::run(arguments).await,
         Task::Doctor(arguments) => doctor::run(arguments).await,
         Task::Bench(arguments) => bench::run(arguments).await,
+        Task::Faults(arguments) => faults::run(arguments).await,
         Task::Setup(arguments) => setup::run(arguments).await,
         Task::Guest(arguments) => guest::run(arguments).await,
         Task::Test(arguments) => test::run(arguments).await,

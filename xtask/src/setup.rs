@@ -40,6 +40,8 @@ pub(crate) enum Need {
     Images,
     /// `socat`, which port forwards are measured beside.
     Socat,
+    /// `bindfs`, a file system that can be stopped.
+    Bindfs,
 }
 
 impl Need {
@@ -49,6 +51,7 @@ impl Need {
             Need::Firmware(arch) => firmware(arch).iter().any(|path| Path::new(path).is_file()),
             Need::Images => find_program("qemu-img").is_some(),
             Need::Socat => find_program("socat").is_some(),
+            Need::Bindfs => find_program("bindfs").is_some(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Need {
             Need::Firmware(arch) => format!("UEFI firmware for {}", arch.name()),
             Need::Images => "qemu-img".to_owned(),
             Need::Socat => "socat".to_owned(),
+            Need::Bindfs => "bindfs".to_owned(),
         }
     }
 }
@@ -102,6 +106,11 @@ pub(crate) async fn ensure_qemu(arches: &[Arch], policy: Policy) -> Result<()> {
 /// The same for socat.
 pub(crate) async fn ensure_socat(policy: Policy) -> Result<()> {
     ensure(&[Need::Socat], policy).await
+}
+
+/// The same for bindfs.
+pub(crate) async fn ensure_bindfs(policy: Policy) -> Result<()> {
+    ensure(&[Need::Bindfs], policy).await
 }
 
 async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {

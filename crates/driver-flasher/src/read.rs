@@ -6,7 +6,7 @@ use jumpstarter_codec::{BUFFER, Pool, fill};
 use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
 use std::fs::File;
 use std::path::Path;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Reads all of `path` into `sink` and finishes it; returns the bytes read.
 ///
@@ -21,14 +21,21 @@ pub async fn read_image(path: &Path, sink: ImageSink) -> Result<u64> {
 }
 
 async fn run(path: &Path, mut sink: ImageSink) -> Result<u64> {
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(Error::invalid_argument("it is a folder"));
-    }
-    sink.announce(metadata.is_file().then_some(metadata.len()));
-    let file = File::open(path)?;
     let (chunks, mut queue) = mpsc::channel(2);
-    spawn("image-read", move || read(file, &chunks))?;
+    let (length, opened) = oneshot::channel();
+    let path = path.to_owned();
+    // The file system may hang at the first call already.
+    spawn("image-read", move || match open(&path) {
+        Ok((file, announced)) => {
+            if length.send(Ok(announced)).is_ok() {
+                read(file, &chunks);
+            }
+        }
+        // The caller may be gone.
+        Err(error) => drop(length.send(Err(error))),
+    })?;
+    let panicked = || Error::internal("the reading thread panicked");
+    sink.announce(opened.await.map_err(|_| panicked())??);
     let mut count = 0;
     while let Some(chunk) = queue.recv().await {
         let Some(bytes) = chunk? else {
@@ -38,7 +45,16 @@ async fn run(path: &Path, mut sink: ImageSink) -> Result<u64> {
         count += bytes.len() as u64;
         sink.write(bytes).await?;
     }
-    Err(Error::internal("the reading thread panicked"))
+    Err(panicked())
+}
+
+/// The file, and how long it is, if that is known.
+fn open(path: &Path) -> Result<(File, Option<u64>)> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(Error::invalid_argument("it is a folder"));
+    }
+    Ok((File::open(path)?, metadata.is_file().then_some(metadata.len())))
 }
 
 /// Sends the file's chunks and then `None`; ends when nobody receives.

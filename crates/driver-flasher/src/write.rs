@@ -102,7 +102,10 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
     let turn = Turn::default();
     let _cancel = turn.guard();
     let wishes = source.take_wishes();
-    let local = source.local_path().map(Path::to_owned).map(open_local).transpose()?.flatten();
+    let local = match source.local_path().map(Path::to_owned) {
+        Some(path) => on_thread("flash-open", move || open_local(path)).await??,
+        None => None,
+    };
     let length = local.as_ref().map(|(_, length, _)| *length).or_else(|| source.length());
 
     let (items, queue) = mpsc::channel(QUEUE);
@@ -203,6 +206,14 @@ impl WriteStage {
         }
         Ok(())
     }
+}
+
+/// Does on a thread what a file system may hold up, and waits for it.
+async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (outcome, done) = oneshot::channel();
+    // The caller may be gone, then nobody wants to know.
+    spawn(name, move || drop(outcome.send(work())))?;
+    done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
 }
 
 pub(crate) fn spawn<T: Send + 'static>(

@@ -67,6 +67,7 @@ impl Manager {
     fn package(self, need: Need) -> &'static str {
         match (self, need) {
             (_, Need::Socat) => "socat",
+            (_, Need::Bindfs) => "bindfs",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",
