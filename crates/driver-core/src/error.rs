@@ -73,13 +73,14 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    refused: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), hint: None, refused: false, source: None }))
     }
 
     /// [`ErrorKind::InvalidArgument`].
@@ -145,11 +146,25 @@ impl Error {
 
     /// The same again, for a second one who asks: kind, chain and hint, the chain as one message.
     pub(crate) fn again(&self) -> Self {
-        let again = Self::new(self.kind(), format!("{self:#}"));
+        let mut again = Self::new(self.kind(), format!("{self:#}"));
+        again.0.refused = self.is_refusal();
         match self.hint() {
             Some(hint) => again.with_hint(hint),
             None => again,
         }
+    }
+
+    /// Marks the error of a call that reached no driver: there is no such driver or method, or no calls are taken now.
+    #[must_use]
+    pub fn refused(mut self) -> Self {
+        self.0.refused = true;
+        self
+    }
+
+    /// Whether the call reached no driver; true for the whole chain around such an error.
+    pub fn is_refusal(&self) -> bool {
+        let inner = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
+        self.0.refused || inner.is_some_and(Error::is_refusal)
     }
 
     /// What went wrong, for code.
@@ -225,7 +240,7 @@ impl From<std::io::Error> for Error {
             | Io::AddrInUse => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         };
-        Self(Box::new(Inner { kind, message: error.to_string(), hint: None, source: None }))
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -410,6 +410,7 @@ impl<'a> Interfaces<'a> {
                 .map(|method| method.name)
                 .collect();
             return Err(Error::not_found(format!("there is no method `{method}`"))
+                .refused()
                 .with_hint(suggest::hint(method, names.iter().copied())));
         };
         if descriptor.kind != kind {
@@ -425,5 +426,6 @@ impl<'a> Interfaces<'a> {
 pub fn unknown_method(interface: &InterfaceDescriptor, method: &str) -> Error {
     let names = interface.methods.iter().map(|method| method.name);
     Error::not_found(format!("interface `{}` has no method `{method}`", interface.name))
+        .refused()
         .with_hint(suggest::hint(method, names))
 }

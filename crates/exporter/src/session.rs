@@ -149,6 +149,7 @@ impl Session {
     pub(crate) fn node(&self, uuid: &str) -> Result<&Node> {
         let index = self.0.by_uuid.get(uuid).ok_or_else(|| {
             Error::not_found(format!("there is no driver with the uuid `{uuid}`"))
+                .refused()
                 .with_hint("uuids change when the exporter restarts: get a new report")
         })?;
         Ok(&self.0.device.nodes()[*index])

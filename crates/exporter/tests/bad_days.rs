@@ -6,12 +6,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Device, ErrorKind};
+use jumpstarter_exporter::from_status;
 use jumpstarter_protocol::v1::{DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest};
 use serde_json::json;
 use support::{DEADLINE, Served, end, frame, serve_device, serve_file};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
@@ -23,6 +24,71 @@ export:
   echo: {type: jumpstarter_driver_network.driver.EchoNetwork}
   flasher: {type: jumpstarter_driver_opendal.driver.MockFlasher}
 ";
+
+/// The code of a status, and the kind of the error that our client makes of it.
+fn kind(status: &Status) -> (Code, ErrorKind) {
+    (status.code(), from_status(status).kind())
+}
+
+/// A driver whose errors have the kinds that clients in Python take for something else.
+struct Unlucky;
+
+impl Driver for Unlucky {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new().power(self).network(self)
+    }
+}
+
+#[async_trait]
+impl Power for Unlucky {
+    async fn on(&self) -> Result<()> {
+        Err(Error::not_found("no such outlet"))
+    }
+    async fn off(&self) -> Result<()> {
+        Err(Error::failed_precondition("the outlet is locked").with_hint("unlock it"))
+    }
+    async fn read(&self) -> Result<ValueStream<PowerReading>> {
+        let reading = Err(Error::not_found("no such sensor"));
+        Ok(Box::pin(futures_util::stream::iter([reading])))
+    }
+}
+
+#[async_trait]
+impl Network for Unlucky {
+    async fn connect(&self) -> Result<Channel> {
+        Err(Error::failed_precondition("the network is down"))
+    }
+}
+
+#[tokio::test]
+async fn a_drivers_errors_are_no_refusals_to_clients_in_python_and_keep_their_kinds_for_ours() {
+    let served = serve_device(Device::of_driver(Unlucky)).await;
+    let mut client = served.client().await;
+    let status = client.call("", "on", &[]).await.unwrap_err();
+    assert_eq!(kind(&status), (Code::Unknown, ErrorKind::NotFound), "{status:?}");
+    let status = client.call("", "off", &[]).await.unwrap_err();
+    assert_eq!(kind(&status), (Code::Unknown, ErrorKind::FailedPrecondition), "{status:?}");
+    let request = StreamingDriverCallRequest { uuid: client.uuid(""), method: "read".into(), args: vec![] };
+    let mut values = client.exporter.streaming_driver_call(request).await.unwrap().into_inner();
+    let status = values.message().await.unwrap_err();
+    assert_eq!(kind(&status), (Code::Unknown, ErrorKind::NotFound), "{status:?}");
+    let status = client.connect("").await.receive().await.unwrap_err();
+    assert_eq!(kind(&status), (Code::Unknown, ErrorKind::FailedPrecondition), "{status:?}");
+
+    let status = client.call("", "explode", &[]).await.unwrap_err();
+    assert_eq!(kind(&status), (Code::NotFound, ErrorKind::NotFound), "{status:?}");
+
+    let address = served.folder.path().join("socket");
+    let options = jumpstarter_client::ConnectOptions::new(jumpstarter_client::Address::Unix(address));
+    let exporter = jumpstarter_client::connect(&options).await.unwrap();
+    let error = exporter.device().call("", "off", vec![]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
+    assert!(error.report().ends_with("hint: unlock it"), "{error:?}");
+    let error = exporter.device().call("", "on", vec![]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    drop((client, exporter, values));
+    served.shut_down().await;
+}
 
 #[tokio::test]
 async fn malformed_requests_get_a_clear_status() {
@@ -87,7 +153,7 @@ async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
     client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap();
     assert_eq!(stream.receive().await.unwrap(), None, "the stream ends when the driver is done");
     let status = client.call("flasher", "flash", &[resource]).await.unwrap_err();
-    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    assert_eq!(kind(&status), (Code::Unknown, ErrorKind::NotFound), "{status:?}");
 
     let unused = client.resource("flasher", None).await;
     let resource = unused.resource.clone().unwrap();
@@ -95,7 +161,7 @@ async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
     let started = Instant::now();
     loop {
         let status = client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
-        if status.code() == Code::NotFound {
+        if kind(&status).1 == ErrorKind::NotFound {
             break;
         }
         assert!(started.elapsed() < DEADLINE, "the resource outlives its stream");

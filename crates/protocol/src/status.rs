@@ -1,7 +1,11 @@
 //! The one mapping between errors and gRPC's statuses, in both directions.
 
 use jumpstarter_driver_core::{Error, ErrorKind};
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
+
+/// The trailer that holds the kind of a driver's error whose code says something else.
+const KIND: &str = "jumpstarter-error-kind";
 
 /// What separates the hint in a status' message.
 const HINT: &str = "\nhint: ";
@@ -11,6 +15,10 @@ const MAX_ENCODED: usize = 6 * 1024;
 const MAX_HINT: usize = 2 * 1024;
 
 /// The status for an error: its kind as the code, its chain and hint as the message, cut where it is too long.
+///
+/// A driver's own `NotFound` and `FailedPrecondition` go as `Unknown`, with the kind in a trailer: clients in Python take
+/// these two codes for a method that is not implemented, and for an exporter that is not ready. Only
+/// [refusals](Error::is_refusal) have them.
 pub fn to_status(error: &Error) -> Status {
     let report = error.report();
     let message = match report.split_once(HINT) {
@@ -21,7 +29,25 @@ pub fn to_status(error: &Error) -> Status {
         }
         None => cut(&report, MAX_ENCODED),
     };
-    Status::new(to_code(error.kind()), message)
+    let code = to_code(error.kind());
+    match code {
+        Code::NotFound | Code::FailedPrecondition if !error.is_refusal() => {
+            let kind = if code == Code::NotFound { "not_found" } else { "failed_precondition" };
+            let mut metadata = MetadataMap::new();
+            metadata.insert(KIND, MetadataValue::from_static(kind));
+            Status::with_metadata(Code::Unknown, message, metadata)
+        }
+        code => Status::new(code, message),
+    }
+}
+
+/// The kind of an error that a status stands for.
+fn kind_of(status: &Status) -> ErrorKind {
+    match (status.code(), status.metadata().get(KIND).map(MetadataValue::as_bytes)) {
+        (Code::Unknown, Some(b"not_found")) => ErrorKind::NotFound,
+        (Code::Unknown, Some(b"failed_precondition")) => ErrorKind::FailedPrecondition,
+        (code, _) => from_code(code),
+    }
 }
 
 /// How many bytes a character takes in a header: all that could be percent-encoded counts as if it were.
@@ -56,10 +82,14 @@ fn cut(text: &str, limit: usize) -> String {
 
 /// The error for a status, with its hint apart.
 pub fn from_status(status: &Status) -> Error {
-    let kind = from_code(status.code());
-    match status.message().split_once(HINT) {
+    let kind = kind_of(status);
+    let error = match status.message().split_once(HINT) {
         Some((message, hint)) => Error::new(kind, message).with_hint(hint),
         None => Error::new(kind, status.message()),
+    };
+    match status.code() {
+        Code::NotFound | Code::FailedPrecondition => error.refused(),
+        _ => error,
     }
 }
 
@@ -114,6 +144,27 @@ mod tests {
             let back = from_status(&to_status(&error));
             assert_eq!(back.kind(), *kind);
             assert_eq!(back.report(), "opening the disk: no such file\nhint: create it");
+        }
+    }
+
+    #[test]
+    fn only_refusals_have_the_codes_that_clients_in_python_give_a_meaning() {
+        for (kind, code) in
+            [(ErrorKind::NotFound, Code::NotFound), (ErrorKind::FailedPrecondition, Code::FailedPrecondition)]
+        {
+            let sent = |error: &Error| {
+                let mut headers = http::HeaderMap::new();
+                to_status(error).add_header(&mut headers).unwrap();
+                Status::from_header_map(&headers).unwrap()
+            };
+            let drivers = sent(&Error::new(kind, "nothing was flashed").context("dumping"));
+            assert_eq!(drivers.code(), Code::Unknown);
+            let back = from_status(&drivers);
+            assert_eq!((back.kind(), back.is_refusal()), (kind, false));
+            let refusal = sent(&Error::new(kind, "no such method").refused().context("calling"));
+            assert_eq!(refusal.code(), code);
+            let back = from_status(&refusal);
+            assert_eq!((back.kind(), back.is_refusal()), (kind, true));
         }
     }
 
