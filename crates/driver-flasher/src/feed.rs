@@ -87,15 +87,11 @@ impl Feed {
         source: ImageSource,
         stall: Option<Duration>,
     ) -> Result<Result<(), Gone>> {
-        let mut stream = source.open().await?;
+        let mut stream = within(stall, source.open()).await?;
         loop {
-            let next = match stall {
-                None => stream.receive().await,
-                Some(stall) => tokio::time::timeout(stall, stream.receive()).await.unwrap_or_else(|_| {
-                    Err(Error::deadline_exceeded(format!("the source delivered nothing for {stall:?}")))
-                }),
+            let Some(mut bytes) = within(stall, stream.receive()).await.context("reading the image")? else {
+                return Ok(Ok(()));
             };
-            let Some(mut bytes) = next.context("reading the image")? else { return Ok(Ok(())) };
             while !bytes.is_empty() {
                 let piece: Bytes = bytes.split_to(bytes.len().min(BUFFER));
                 if self.send(Item::Data(piece)).await.is_err() {
@@ -120,6 +116,14 @@ impl Feed {
             Item::End | Item::Failed(_) => self.meter.finish(),
         }
     }
+}
+
+/// Waits for something of the source's, but not longer than `stall`.
+async fn within<T>(stall: Option<Duration>, next: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(stall) = stall else { return next.await };
+    tokio::time::timeout(stall, next).await.unwrap_or_else(|_| {
+        Err(Error::deadline_exceeded(format!("the source delivered nothing for {stall:?}")))
+    })
 }
 
 /// The same item for the digest; a failure is not shared, the queue just closes.

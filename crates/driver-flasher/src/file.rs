@@ -25,6 +25,10 @@ pub struct FileFlasherConfig {
     /// How long an image's transfer may stand still before it is given up, for example `30s`.
     #[serde(default)]
     stall_timeout: Option<Span>,
+    /// The largest image that is written, decompressed, such as `8G`. Without it an image may be as large as its file
+    /// system has room, but for a reserve of 5 %, at most 1 GiB.
+    #[serde(default)]
+    flash_limit: Option<ByteSize>,
 }
 
 fn yes() -> bool {
@@ -47,6 +51,7 @@ impl DriverConfig for FileFlasherConfig {
         let options = WriteOptions {
             stall_timeout: self.stall_timeout.map(Span::as_duration),
             compression: (!self.decompress).then_some(Compression::Raw),
+            limit_bytes: self.flash_limit.map(ByteSize::as_bytes),
             ..WriteOptions::default()
         };
         Ok(FileFlasher { path: self.path, targets: self.targets, options })

@@ -1,12 +1,12 @@
 //! A flasher without a device, for trying things out: it remembers what was flashed.
 
 use crate::read::read_image;
-use crate::write::{WriteOptions, write_image};
+use crate::write::{WriteOptions, on_thread, write_image};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use jumpstarter_files::RuntimeDir;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Configuration of `mock-flasher`: remembers what is flashed, decompressed, until it is closed; any target name goes.
@@ -63,6 +63,10 @@ impl MockFlasher {
     }
 }
 
+fn remove(file: &Path) -> Result<()> {
+    std::fs::remove_file(file).with_context(|| format!("removing {}", file.display()))
+}
+
 #[async_trait]
 impl Driver for MockFlasher {
     fn interfaces(&self) -> Interfaces<'_> {
@@ -70,10 +74,8 @@ impl Driver for MockFlasher {
     }
 
     async fn reset(&self) -> Result<()> {
-        for file in std::mem::take(&mut self.state().images).into_values() {
-            std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-        }
-        Ok(())
+        let images = std::mem::take(&mut self.state().images);
+        on_thread("mock-reset", move || images.values().try_for_each(|file| remove(file))).await?
     }
 
     async fn close(&self) -> Result<()> {
@@ -82,7 +84,8 @@ impl Driver for MockFlasher {
             state.images.clear();
             state.folder.take()
         };
-        folder.map_or(Ok(()), RuntimeDir::close).context("removing the flashed images")
+        let close = move || folder.map_or(Ok(()), RuntimeDir::close);
+        on_thread("mock-close", close).await?.context("removing the flashed images")
     }
 }
 
@@ -95,7 +98,7 @@ impl Flasher for MockFlasher {
         let replaced = self.state().images.insert(target, file.clone());
         if let Some(other) = replaced.filter(|other| *other != file) {
             // Of a first flash to the same target that ended meanwhile.
-            std::fs::remove_file(&other).with_context(|| format!("removing {}", other.display()))?;
+            on_thread("mock-remove", move || remove(&other)).await??;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The end of the pipeline: a new file that takes the old one's place, with holes for zeros; or a block device.
 
 use crate::item::Item;
+use crate::room::{Room, too_large};
 use crate::turn::Turn;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use jumpstarter_files::StagedFile;
@@ -21,6 +22,7 @@ pub(crate) struct Output {
     target: Target,
     length: u64,
     limit: Option<u64>,
+    room: Room,
 }
 
 enum Target {
@@ -47,7 +49,7 @@ impl Output {
         } else {
             Target::File(StagedFile::create(destination)?)
         };
-        Ok(Self { target, length: 0, limit })
+        Ok(Self { target, length: 0, limit, room: Room::default() })
     }
 
     /// Bytes of the image so far, holes included.
@@ -62,8 +64,11 @@ impl Output {
             Item::Zeros(count) => *count,
             Item::End | Item::Failed(_) => 0,
         };
-        if let Some(limit) = self.limit.filter(|limit| self.length + count > *limit) {
-            return Err(Error::new(ErrorKind::ResourceExhausted, format!("it is larger than {limit} bytes")));
+        if let Some(limit) = self.limit.filter(|limit| self.length.saturating_add(count) > *limit) {
+            return Err(too_large(limit));
+        }
+        if let (Target::File(staged), Item::Data(bytes)) = (&mut self.target, item) {
+            self.room.take(staged.file(), bytes.len() as u64).map_err(no_space)?;
         }
         let written = match (&mut self.target, item) {
             (Target::File(staged), Item::Data(bytes)) => write_sparse(staged.file(), bytes, self.length),
@@ -83,14 +88,21 @@ impl Output {
     }
 
     /// Puts everything on the disk and the new file in the old one's place, unless the caller is gone by then.
-    pub(crate) fn commit(self, turn: &Turn) -> Result<()> {
+    ///
+    /// `inspect` has a look at a new file before; its error leaves the old one.
+    pub(crate) fn commit(self, turn: &Turn, inspect: impl FnOnce(&File) -> Result<()>) -> Result<()> {
         match self.target {
             Target::Device(device) => device.sync_all().context("writing to the device"),
             Target::File(mut staged) => {
                 staged.file().set_len(self.length).map_err(|error| no_space(error.into()))?;
+                inspect(staged.file())?;
                 staged.sync().map_err(|error| no_space(error.into()))?;
                 turn.last_step(|| Ok(staged.rename()?))?;
-                Ok(staged.sync_folder()?)
+                // The new image is in its place: what fails now is no failure of the flash.
+                if let Err(error) = staged.sync_folder() {
+                    tracing::warn!(%error, "the new image may not last a power cut");
+                }
+                Ok(())
             }
         }
     }

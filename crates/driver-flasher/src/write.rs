@@ -3,13 +3,17 @@
 use crate::decode::decode;
 use crate::digest::sha256;
 use crate::feed::{Feed, open_local};
+use crate::foreign;
 use crate::item::ItemReader;
 use crate::output::Output;
 use crate::turn::Turn;
 use jumpstarter_codec::{Compression, SIGNATURE};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSource, Result, ResultExt};
+use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -26,8 +30,21 @@ pub struct WriteOptions {
     pub compression: Option<Compression>,
     /// How long the source may deliver nothing. A file of this machine is not timed.
     pub stall_timeout: Option<Duration>,
-    /// The most bytes that the decompressed image may have.
+    /// The most bytes that the decompressed image may have. Whatever it is, a file's file system keeps a reserve: a
+    /// twentieth of its size, at most 1 GiB.
     pub limit_bytes: Option<u64>,
+    /// Has a look at a new file before it takes the old one's place; see [`WriteOptions::inspect`].
+    pub inspect: Option<Inspect>,
+}
+
+/// A function that has a look at a new file.
+#[derive(Clone)]
+pub struct Inspect(Arc<dyn Fn(&File) -> Result<()> + Send + Sync>);
+
+impl fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inspect")
+    }
 }
 
 impl WriteOptions {
@@ -42,6 +59,14 @@ impl WriteOptions {
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// With a look at the new file, whole and open for writing, before it takes the old one's place: an error leaves the
+    /// old one. It runs on a thread that may block, and not for a block device, which is written in place.
+    #[must_use]
+    pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.inspect = Some(Inspect(Arc::new(look)));
         self
     }
 
@@ -102,11 +127,18 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
     let turn = Turn::default();
     let _cancel = turn.guard();
     let wishes = source.take_wishes();
+    let name = source.name();
+    // Opening a file may take long, or for ever.
     let local = match source.local_path().map(Path::to_owned) {
         Some(path) => on_thread("flash-open", move || open_local(path)).await??,
         None => None,
     };
-    let length = local.as_ref().map(|(_, length, _)| *length).or_else(|| source.length());
+    let length = match (&local, source.local_path()) {
+        (Some((_, length, _)), _) => Some(*length),
+        // A pipe or a device.
+        (None, Some(_)) => None,
+        (None, None) => source.length(),
+    };
 
     let (items, queue) = mpsc::channel(QUEUE);
     let (digest, digest_thread) = if wishes.needs_sha256() {
@@ -117,6 +149,7 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
     };
     let feed = Feed { items, digest, meter: Meter::new(wishes.observers(), length) };
     let stage = WriteStage {
+        name,
         destination,
         options: options.clone(),
         turn: turn.clone(),
@@ -149,6 +182,8 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
 
 /// The thread at the end of the pipeline, which knows whether everything went well.
 struct WriteStage {
+    /// What to call the image.
+    name: String,
     destination: PathBuf,
     options: WriteOptions,
     turn: Turn,
@@ -159,21 +194,26 @@ struct WriteStage {
 
 impl WriteStage {
     fn run(self, mut input: ItemReader) -> Result<WriteReport> {
-        let signature = input.peek(SIGNATURE)?;
-        if signature.is_empty() {
+        let start = input.peek(SIGNATURE)?;
+        if start.is_empty() {
             return Err(Error::data_loss("the source is empty"));
         }
-        let compression = self.options.compression.unwrap_or_else(|| Compression::of(signature));
+        let compression = self.options.compression.unwrap_or_else(|| Compression::of(start));
         // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is left of it, not what comes.
         let mut output = self.turn.last_step(|| Output::open(&self.destination, self.options.limit_bytes))?;
         let bytes_read = if compression == Compression::Raw {
+            if self.options.compression.is_none() {
+                foreign::warn(&self.name, input.peek(foreign::LOOKED_AT)?, compression);
+            }
             self.copy(&mut input, &mut output)?;
             None
         } else {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let counter = input.counter();
             spawn("flash-decode", move || decode(input, compression, &sender))?;
-            self.copy(&mut ItemReader::new(receiver), &mut output)?;
+            let mut plain = ItemReader::new(receiver);
+            foreign::warn(&self.name, plain.peek(foreign::LOOKED_AT)?, compression);
+            self.copy(&mut plain, &mut output)?;
             Some(counter.get())
         };
         let bytes_written = output.length();
@@ -189,7 +229,8 @@ impl WriteStage {
             }
             Some(_) => return Err(Error::internal("the digest was not finished")),
         };
-        output.commit(&self.turn)?;
+        let inspect = self.options.inspect;
+        output.commit(&self.turn, |file| inspect.map_or(Ok(()), |Inspect(look)| look(file)))?;
         Ok(WriteReport {
             bytes_read: bytes_read.unwrap_or(bytes_written),
             bytes_written,
@@ -208,12 +249,15 @@ impl WriteStage {
     }
 }
 
-/// Does on a thread what a file system may hold up, and waits for it.
-async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let (outcome, done) = oneshot::channel();
+/// Does what may block on a thread of its own; waits for it without blocking.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (done, is_done) = oneshot::channel();
     // The caller may be gone, then nobody wants to know.
-    spawn(name, move || drop(outcome.send(work())))?;
-    done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
+    spawn(name, move || drop(done.send(work())))?;
+    is_done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
 }
 
 pub(crate) fn spawn<T: Send + 'static>(

@@ -187,16 +187,25 @@ impl Drop for Undo {
     }
 }
 
+/// A file system in memory, of that size.
+pub(crate) struct SmallDisk {
+    pub(crate) path: std::path::PathBuf,
+    _unmount: Undo,
+}
+
+pub(crate) fn small_disk(bench: &Bench, size: &str) -> Option<SmallDisk> {
+    let path = bench.path("full");
+    std::fs::create_dir(&path).unwrap();
+    let mount = path.to_str().unwrap().to_owned();
+    as_root("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "none", &mount])?;
+    Some(SmallDisk { path, _unmount: Undo("umount", vec!["-l".to_owned(), mount]) })
+}
+
 #[tokio::test]
 async fn a_full_disk() {
     let bench = Bench::new();
-    let mounted = bench.path("full");
-    std::fs::create_dir(&mounted).unwrap();
-    let mount = mounted.to_str().unwrap();
-    if as_root("mount", &["-t", "tmpfs", "-o", "size=1m", "none", mount]).is_none() {
-        return;
-    }
-    let _unmount = Undo("umount", vec!["-l".to_owned(), mount.to_owned()]);
+    let Some(full) = small_disk(&bench, "1m") else { return };
+    let mounted = &full.path;
     let disk = mounted.join("disk.img");
     std::fs::write(&disk, "old").unwrap();
     let error =
@@ -204,7 +213,7 @@ async fn a_full_disk() {
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
     assert!(error.hint().unwrap().contains("full"), "{error:?}");
     assert_eq!(std::fs::read(&disk).unwrap(), b"old");
-    assert_eq!(std::fs::read_dir(&mounted).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(mounted).unwrap().count(), 1);
 }
 
 #[tokio::test]

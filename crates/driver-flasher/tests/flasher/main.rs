@@ -8,5 +8,6 @@
 mod atomic;
 mod codecs;
 mod drivers;
+mod limits;
 mod support;
 mod transfer;

@@ -1,0 +1,71 @@
+//! How much an image may take of its file system: what leaves it a reserve.
+
+use jumpstarter_driver_core::prelude::ByteSize;
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use rustix::fs::fstatvfs;
+use std::fs::File;
+
+/// Stays free: a twentieth of the file system, but no more than this, in bytes.
+const RESERVE: u64 = 1 << 30;
+/// How much is written, in bytes, before the file system is looked at again: others write to it, too.
+const LOOK_EVERY: u64 = 8 << 20;
+
+/// What may be written before the file system is looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    left: u64,
+}
+
+impl Room {
+    /// Makes sure that `count` bytes can be written to `file` and leave the reserve.
+    pub(crate) fn take(&mut self, file: &File, count: u64) -> Result<()> {
+        if count > self.left {
+            self.left = look(file)?.min(LOOK_EVERY.max(count));
+        }
+        match self.left.checked_sub(count) {
+            Some(left) => self.left = left,
+            None => return Err(Error::new(ErrorKind::ResourceExhausted, "the disk is almost full")),
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes can be written.
+fn look(file: &File) -> Result<u64> {
+    let system = fstatvfs(file).map_err(std::io::Error::from)?;
+    let (total, free) = (system.f_blocks * system.f_frsize, system.f_bavail * system.f_frsize);
+    Ok(allowed(total, free))
+}
+
+fn allowed(total: u64, free: u64) -> u64 {
+    match total {
+        // Some file systems do not tell.
+        0 => u64::MAX,
+        _ => free.saturating_sub((total / 20).min(RESERVE)),
+    }
+}
+
+/// The error of an image that is larger than it may be.
+pub(crate) fn too_large(limit: u64) -> Error {
+    let message = format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));
+    Error::new(ErrorKind::ResourceExhausted, message)
+        .with_hint("flash a smaller image, or raise `flash_limit` in the exporter file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserve_stays_free() {
+        const GIB: u64 = 1 << 30;
+        for (total, free, expected) in [
+            (100 * GIB, 30 * GIB, 29 * GIB),
+            (100 * GIB, GIB / 2, 0),
+            (GIB, GIB, GIB - GIB / 20),
+            (0, 0, u64::MAX),
+        ] {
+            assert_eq!(allowed(total, free), expected, "{total} {free}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What keeps a flash from filling the disk, and from writing what is no image in silence.
+
+use crate::support::{Bench, image, tool};
+use bytes::Bytes;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_flasher::{Compression, WriteOptions, write_image};
+use rustix::fs::statvfs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+fn free(folder: &Path) -> u64 {
+    let system = statvfs(folder).unwrap();
+    system.f_bavail * system.f_frsize
+}
+
+/// Noise for ever; what was free in `folder` at least while it was delivered.
+fn endless(folder: &Path) -> (ImageSource, Arc<AtomicU64>) {
+    let least = Arc::new(AtomicU64::new(u64::MAX));
+    let (piece, folder, seen) = (Bytes::from(vec![0xa5; 256 << 10]), folder.to_owned(), least.clone());
+    let stream = futures_util::stream::repeat_with(move || {
+        seen.fetch_min(free(&folder), Ordering::Relaxed);
+        Ok(piece.clone())
+    });
+    (ImageSource::stream(stream, None), least)
+}
+
+#[tokio::test]
+async fn an_endless_image_ends_while_there_is_room() {
+    let bench = Bench::new();
+    let Some(full) = crate::atomic::small_disk(&bench, "64m") else { return };
+    let disk = full.path.join("disk.img");
+    std::fs::write(&disk, "old").unwrap();
+    let (source, least) = endless(&full.path);
+    let error = write_image(source, &disk, WriteOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert!(error.hint().unwrap().contains("full"), "{error:?}");
+    // A twentieth of 64 MiB.
+    let least = least.load(Ordering::Relaxed);
+    assert!((3 << 20..8 << 20).contains(&least), "{least} bytes were free");
+    assert_eq!(std::fs::read(&disk).unwrap(), b"old");
+    assert_eq!(std::fs::read_dir(&full.path).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_bomb_ends_while_there_is_room() {
+    let bench = Bench::new();
+    let Some(full) = crate::atomic::small_disk(&bench, "32m") else { return };
+    let bomb = tool("zstd", &["-q"], &bench.file("plain", &vec![0x5a; 256 << 20]));
+    assert!(bomb.len() < 1 << 20);
+    let disk = full.path.join("disk.img");
+    let error = write_image(ImageSource::bytes(bomb), &disk, WriteOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert_eq!(std::fs::read_dir(&full.path).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_limit_is_a_setting_and_the_error_names_it() {
+    let bench = Bench::new();
+    let options = WriteOptions::default().limit_bytes(1 << 20);
+    for source in [ImageSource::bytes(vec![1; (1 << 20) + 1]), ImageSource::bytes(vec![0; 2 << 20])] {
+        let error = write_image(source, &bench.disk(), options.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+        assert!(error.report().contains("1 MiB") && error.report().contains("flash_limit"), "{error:?}");
+        bench.assert_untouched();
+    }
+    write_image(ImageSource::bytes(vec![1; 1 << 20]), &bench.disk(), options).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_look_at_the_new_image_may_refuse_or_change_it() {
+    let bench = Bench::new();
+    let refuse = WriteOptions::default().inspect(|_| Err(Error::failed_precondition("not this one")));
+    let error = write_image(ImageSource::bytes("new"), &bench.disk(), refuse).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    bench.assert_untouched();
+    let cut = WriteOptions::default().inspect(|file| {
+        let mut all = [0; 8];
+        file.read_exact_at(&mut all, 0)?;
+        assert_eq!(&all, b"new\0tail");
+        Ok(file.set_len(3)?)
+    });
+    write_image(ImageSource::bytes("new\0tail"), &bench.disk(), cut).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+}
+
+/// The log of this process, from all of its threads.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_looks_like_no_image_is_named_in_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let bench = Bench::new();
+    let plain = bench.file("plain", &image(100_000));
+    let gzip = bench.file("once", &tool("gzip", &[], &plain));
+    let said = async |bytes: Vec<u8>, options: WriteOptions| {
+        log.0.lock().unwrap().clear();
+        let source = ImageSource::bytes(bytes.clone()).with_name("os.img");
+        write_image(source, &bench.disk(), options).await.unwrap();
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    };
+    let lz4 = [b"\x04\x22\x4d\x18", &[0x55; 4096][..]].concat();
+    for (bytes, expected) in [
+        (tool("gzip", &[], &gzip), "os.img is gzip compressed data (in gzip)"),
+        (tool("xz", &["-1"], &bench.file("lz4", &lz4)), "os.img is lz4 compressed data (in xz)"),
+        (lz4.clone(), "os.img is lz4 compressed data"),
+    ] {
+        let said = said(bytes, WriteOptions::default()).await;
+        assert!(said.contains("WARN") && said.contains(expected) && said.contains("first"), "{said}");
+    }
+    for (bytes, options) in [
+        (image(100_000), WriteOptions::default()),
+        (tool("gzip", &[], &plain), WriteOptions::default()),
+        (lz4, WriteOptions::default().compression(Compression::Raw)),
+    ] {
+        assert!(!said(bytes, options).await.contains("WARN"));
+    }
+}
