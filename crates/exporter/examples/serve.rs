@@ -7,15 +7,50 @@
     reason = "a program for tests: it says when it is ready, or stops"
 )]
 
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_driver_core::prelude::*;
 use jumpstarter_exporter::{Address, LogFormat, RunOptions, logs, run};
 
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_serial as _;
+
+/// A driver that writes down its resets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ResetProbe {
+    /// Where each reset leaves a line.
+    file: PathBuf,
+}
+
+#[async_trait]
+impl DriverConfig for ResetProbe {
+    const NAME: &'static str = "reset-probe";
+    type Driver = Self;
+
+    async fn open(self, _: OpenContext) -> Result<Self> {
+        Ok(self)
+    }
+}
+register_driver!(ResetProbe);
+
+#[async_trait]
+impl Driver for ResetProbe {
+    fn interfaces(&self) -> Interfaces<'_> {
+        Interfaces::new()
+    }
+
+    async fn reset(&self) -> Result<()> {
+        let mut file = File::options().create(true).append(true).open(&self.file)?;
+        writeln!(file, "reset").context("writing the reset down")
+    }
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::arguments::Arguments;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::interface::{MethodKind, Reply};
-use jumpstarter_driver_core::{Channel, Error, Result, ValueStream};
+use jumpstarter_driver_core::{Channel, Error, Result, ResultExt, ValueStream};
 use jumpstarter_protocol::{Value as Wire, decode_value, encode_value};
 use serde_json::Value;
 
@@ -117,6 +117,11 @@ impl Session {
     /// Resets every driver.
     pub(crate) async fn reset(&self) -> Result<()> {
         Operation::start(self, None, "reset").run(self.guarded(self.device().reset())).await
+    }
+
+    /// Resets every driver before anybody may call one.
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        self.guarded(self.device().reset()).await.context("resetting the device before it is served")
     }
 
     /// Closes every driver. One that panics does not take the exporter along.

@@ -19,6 +19,12 @@ impl Clients {
         Client(self.clone())
     }
 
+    /// Waits until no client is connected.
+    pub(crate) async fn all_left(&self) {
+        // It fails only when the number can never change again.
+        drop(self.0.subscribe().wait_for(|count| *count == 0).await);
+    }
+
     /// How many clients are connected beside `own`. Those that are about to leave have a moment to do so.
     pub(crate) async fn others(&self, own: usize) -> usize {
         let mut count = self.0.subscribe();

@@ -1,15 +1,25 @@
 //! The scripts before and after a lease.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::config::{Hook, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_supervise::{Command, Sink, StopPlan};
+use jumpstarter_text::truncated;
 
 use crate::search_path;
 
 /// How the lease of an exporter without a controller is called.
 const LEASE: &str = "standalone";
+/// The variable that names a file for what is added to the text for who enters a shell.
+const MOTD_FILE: &str = "JMP_MOTD_FILE";
+/// Opening never waits for the other end of a pipe.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+/// Of that file.
+const MAX_MOTD_BYTES: u64 = 64 * 1024;
 /// The targets by which the log knows whose output a record is.
 pub(crate) const BEFORE: &str = "jumpstarter_exporter::hook::before";
 pub(crate) const AFTER: &str = "jumpstarter_exporter::hook::after";
@@ -61,6 +71,13 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         .env("JMP_DRIVERS_ALLOW", "UNSAFE")
         .env("LEASE_NAME", LEASE)
         .env("CLIENT_NAME", "")
+        // These are for clients of other devices, and for systemd's service alone.
+        .env_remove("JMP_GRPC_INSECURE")
+        .env_remove("JMP_GRPC_CA")
+        .env_remove("JMP_GRPC_CERT")
+        .env_remove("JMP_GRPC_KEY")
+        .env_remove("JMP_EXPORTER_CONFIG")
+        .env_remove("NOTIFY_SOCKET")
         // Nobody is there to answer questions, and lines are wanted as they come.
         .env("TERM", "dumb")
         .env("DEBIAN_FRONTEND", "noninteractive")
@@ -69,6 +86,10 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         .env_remove("PS1")
         .stdout(lines())
         .stderr(lines());
+    command = match when {
+        When::Before => command.env(MOTD_FILE, motd_file(host)),
+        When::After => command.env_remove(MOTD_FILE),
+    };
     if let Some(path) = search_path() {
         command = command.env("PATH", path);
     }
@@ -86,6 +107,42 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         true => Ok(()),
         false => Err(Error::failed_precondition(format!("the {name} hook failed: {status}"))),
     }
+}
+
+/// Where the hook before may write what is added to the text for who enters a shell: beside the hooks' socket.
+fn motd_file(host: &Path) -> PathBuf {
+    host.with_file_name("motd")
+}
+
+/// Takes what the hook before wrote there.
+pub(crate) async fn added_motd(host: &Path) -> String {
+    let file = motd_file(host);
+    let taken = tokio::task::spawn_blocking(move || {
+        let read = read_beginning(&file);
+        // The next hook finds none.
+        drop(std::fs::remove_file(&file));
+        read
+    });
+    match taken.await.map_err(io::Error::other).flatten() {
+        Ok(text) => text.trim_end().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            tracing::warn!(target: BEFORE, %error, "what the hook wrote to {MOTD_FILE} cannot be read");
+            String::new()
+        }
+    }
+}
+
+/// The beginning of a regular file; anything else, on which reading could wait, is refused.
+fn read_beginning(file: &Path) -> io::Result<String> {
+    let file = File::options().read(true).custom_flags(NONBLOCK).open(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(truncated(&text, MAX_MOTD_BYTES as usize).into_owned())
 }
 
 /// The interpreter and its arguments: a single line that names a file is that file, anything else the script itself.

@@ -1,4 +1,4 @@
-//! The life of an exporter without a controller, as one lease after the other: the hook before, calls, the hook after.
+//! The life of an exporter without a controller, which is one lease: the hook before, sessions of clients, the hook after.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::state::READY;
 
 /// What clients of the Python packages know a warning in a state by.
 const WARNING: &str = "[HOOK_WARNING] ";
-/// How long an ended lease is shown before the next begins: clients ask a few times in it.
+/// How long the end of a session, or of the lease, is shown before what follows: clients ask a few times in it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
 /// Whether there is a hook, which has to reach the exporter.
@@ -22,7 +22,7 @@ pub(crate) fn has_hooks(hooks: &Hooks) -> bool {
     hooks.before_lease.is_some() || hooks.after_lease.is_some()
 }
 
-/// The leases of one session.
+/// The lease of a device.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     session: &'a Session,
@@ -35,6 +35,7 @@ pub(crate) struct Lease<'a> {
 
 impl<'a> Lease<'a> {
     pub(crate) fn new(session: &'a Session, hooks: &'a Hooks, host: &'a Path) -> Self {
+        session.logs().begin_lease();
         if hooks.before_lease.is_some() {
             session.state().set(ExporterStatus::BeforeLeaseHook, "Running the beforeLease hook");
         }
@@ -42,8 +43,11 @@ impl<'a> Lease<'a> {
         Self { session, hooks, host, begun: hooks.before_lease.is_none() }
     }
 
-    /// Begins a lease and, whenever a client ends its session, the next one, until `closing`: then it runs the hook after,
-    /// if a lease has begun, and answers. Dropping the future ends a hook that runs.
+    /// Begins the lease and serves one session of clients after the other until `closing`: then it runs the hook after,
+    /// if the lease has begun. Dropping the future ends a hook that runs.
+    ///
+    /// As in the exporter in Python, the end of a session runs no hook. A lease that a failed hook kept from beginning
+    /// is tried again then.
     ///
     /// # Errors
     /// That of a hook whose failure ends the exporter; clients have had the time to see it.
@@ -61,23 +65,24 @@ impl<'a> Lease<'a> {
             }
             tokio::select! {
                 () = self.session.ended() => {}
-                () = closing.cancelled() => {}
+                () = closing.cancelled() => return self.finish().await,
             }
-            let finished = self.finish().await;
+            self.session.state().set(ExporterStatus::Available, "Available for new lease");
+            // What was logged for one session is not shown to the next.
+            self.session.logs().begin_lease();
             linger(closing).await;
-            finished?;
             self.session.forget_end();
         }
     }
 
-    /// The hook before, after which drivers may be called.
+    /// The hook before, unless it has run; after it drivers may be called.
     ///
     /// # Errors
     /// That of a hook whose failure ends the exporter. With any other failure that forbids to go on, the state says so.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         let outcome = match &self.hooks.before_lease {
-            Some(hook) => self.run(hook, When::Before).await?,
-            None => None,
+            Some(hook) if !self.begun => self.run(hook, When::Before).await?,
+            _ => None,
         };
         let message = match outcome {
             None => READY.to_owned(),
@@ -125,7 +130,12 @@ impl<'a> Lease<'a> {
         if state.get().status != running {
             state.set(running, format!("Running the {name} hook"));
         }
-        let Err(error) = hooks::run(hook, when, self.host).await else { return Ok(None) };
+        let outcome = hooks::run(hook, when, self.host).await;
+        if when == When::Before {
+            let motd = hooks::added_motd(self.host).await;
+            self.session.add_to_motd(motd);
+        }
+        let Err(error) = outcome else { return Ok(None) };
         when.warn(&error, hook.on_failure);
         match hook.on_failure {
             OnFailure::Warn => {}

@@ -33,7 +33,7 @@ impl Session {
             labels: name.collect(),
             reports: reports.collect(),
             alternative_endpoints: Vec::new(),
-            motd: self.0.options.motd.clone(),
+            motd: self.motd(),
         }
     }
 }

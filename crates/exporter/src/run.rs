@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result, ResultExt, Secret};
 use jumpstarter_files::RuntimeDir;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::{self, Lease};
 use crate::metrics::MetricsListener;
 use crate::notify::notify;
+use crate::reload;
 use crate::serve::{Door, Stop, serve_behind};
+use crate::signals::Signals;
 use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptions};
 
 /// Calls that run have so long to end after they were told to.
@@ -100,51 +101,111 @@ impl RunOptions {
     }
 }
 
-/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT, which ends it in order: no connection is accepted any more, a
+/// Serves until SIGTERM, SIGINT or SIGQUIT, which ends it in order: no connection is accepted any more, a
 /// beforeLease hook that runs is ended, the afterLease hook runs to its end (or its timeout) while clients that are
 /// connected can follow it, calls are told to end (5 s), and the device closes (90 s). A second signal hurries: it ends
 /// the hook, cuts the calls off at once, and leaves the device 3 s.
 ///
+/// SIGHUP from a terminal that closes ends it likewise. Without a terminal it waits until no client is connected (or
+/// one ends its session), ends the lease, closes the device, and serves what the exporter file says then, at the same
+/// addresses. A file with faults changes nothing.
+///
 /// `ready` is called with the addresses once all of them accept connections.
 ///
 /// # Errors
-/// What [`RunOptions::check`] says, what reading the TLS files, opening the device or listening failed with, that of a
-/// hook whose failure ends the exporter, and what closing failed with. `Cancelled` for a signal while the device is
-/// opened: nothing was served then. After any other signal an end in order is `Ok`.
-pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
+/// What [`RunOptions::check`] says, what reading the TLS files, opening or resetting the device or listening failed
+/// with, that of a hook whose failure ends the exporter, and what closing failed with. `Cancelled` for a signal while
+/// the device is opened: nothing was served then. After any other signal an end in order is `Ok`.
+pub async fn run(mut options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
     options.check()?;
     let door = options.door()?;
-    let mut signals = Signals::new()?;
-    let session = tokio::select! {
-        session = open(&options.config, &options.logs) => session?,
-        name = signals.next() => {
-            return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
-        }
-    };
-    options.warn_of_strangers();
-    let outcome = serve_until_signal(&options, door, &session, &mut signals, ready).await;
-    let closed = close(&session, &mut signals).await;
-    outcome.and(closed)
+    let mut signals = Signals::with_reload()?;
+    let mut ready = Some(ready);
+    loop {
+        let session = tokio::select! {
+            session = open(&options.config, &options.logs) => session?,
+            name = signals.next() => {
+                return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
+            }
+        };
+        let told = |addresses: &[Address]| match ready.take() {
+            Some(ready) => {
+                options.warn_of_strangers();
+                ready(addresses)
+            }
+            None => Ok(()),
+        };
+        let outcome = serve_until_signal(&options, door.clone(), &session, &mut signals, told).await;
+        let closed = close(&session, &mut signals).await;
+        let next = outcome.and_then(|next| closed.map(|()| next))?;
+        let Some(Next { config, addresses }) = next.filter(|_| !signals.hurried) else { return Ok(()) };
+        options.config = config;
+        options.listen = addresses;
+    }
 }
 
-/// Opens the device of a file as a session.
+/// What is served after the exporter file was read anew.
+struct Next {
+    config: ExporterConfig,
+    /// Where the exporter listened: it stays there.
+    addresses: Vec<Address>,
+}
+
+/// Opens the device of a file as a session, and resets it.
 pub(crate) async fn open(config: &ExporterConfig, logs: &LogHub) -> Result<Session> {
     let settings = &config.settings;
     let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
     let motd = settings.motd.clone().unwrap_or_default();
     let options = SessionOptions { name, motd, logs: logs.clone(), ..SessionOptions::default() };
     let device = config.open().await?;
-    Session::new(device, options)
+    let session = Session::new(device, options)?;
+    if let Err(error) = session.prepare().await {
+        // What is wrong comes first.
+        drop(within(CLOSE_LIMIT, session.close()).await);
+        return Err(error);
+    }
+    Ok(session)
 }
 
-/// Serves, goes through leases, and ends the calls again.
+/// Why serving ends.
+enum End {
+    /// The lease's own end: that of a hook that failed.
+    Lease(Result<()>),
+    Signal,
+    ListenerFailed(Error),
+    /// The exporter file was read anew.
+    Reload(ExporterConfig),
+}
+
+/// Waits for a signal that ends the exporter, or until the exporter file was read anew.
+async fn ending(options: &RunOptions, session: &Session, signals: &mut Signals) -> End {
+    loop {
+        let mut name = signals.next_or_reload().await;
+        if name.is_none() {
+            tracing::info!("the exporter file is read anew once no client is connected");
+            name = tokio::select! {
+                name = signals.next() => Some(name),
+                () = reload::wait_free(session) => None,
+            };
+        }
+        if let Some(name) = name {
+            tracing::info!(signal = name, "shutting down");
+            return End::Signal;
+        }
+        if let Some(config) = reload::read(&options.config).await {
+            return End::Reload(config);
+        }
+    }
+}
+
+/// Serves, goes through the lease, and ends the calls again.
 async fn serve_until_signal(
     options: &RunOptions,
     door: Door,
     session: &Session,
     signals: &mut Signals,
     ready: impl FnOnce(&[Address]) -> Result<()>,
-) -> Result<()> {
+) -> Result<Option<Next>> {
     let hooks = &options.config.settings.hooks;
     PrivateSocket::sweep();
     let private = lease::has_hooks(hooks).then(PrivateSocket::new).transpose()?;
@@ -168,26 +229,31 @@ async fn serve_until_signal(
         let listener = MetricsListener::bind(address).await?;
         servers.show(listener);
     }
-    ready(&servers.addresses[..options.listen.len()])?;
+    let addresses = servers.addresses.clone();
+    ready(&addresses)?;
     notify("READY=1");
     let closing = CancellationToken::new();
     let leases = lease.serve(&closing);
     tokio::pin!(leases);
-    let mut failed = None;
-    let ended = tokio::select! {
-        ended = &mut leases => Some(ended),
-        name = signals.next() => {
-            tracing::info!(signal = name, "shutting down");
-            None
-        }
+    let end = tokio::select! {
+        ended = &mut leases => End::Lease(ended),
+        end = ending(options, session, signals) => end,
         error = servers.failed() => {
             tracing::error!(error = error.report(), "shutting down: a listener failed");
-            failed = Some(error);
-            None
+            End::ListenerFailed(error)
         }
     };
-    notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", options.end_limit().as_micros()));
+    match &end {
+        End::Reload(_) => notify(&reload::notification()),
+        _ => notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", options.end_limit().as_micros())),
+    }
     servers.stop_accepting();
+    let (ended, next) = match end {
+        End::Lease(ended) => (Some(ended), Ok(None)),
+        End::Signal => (None, Ok(None)),
+        End::ListenerFailed(error) => (None, Err(error)),
+        End::Reload(config) => (None, Ok(Some(Next { config, addresses }))),
+    };
     let ended = match ended {
         Some(ended) => ended,
         None => {
@@ -199,7 +265,7 @@ async fn serve_until_signal(
         }
     };
     servers.stop(signals).await;
-    failed.map_or(ended, Err)
+    next.and_then(|next| ended.map(|()| next))
 }
 
 /// The listeners of a session, each served by a task.
@@ -336,43 +402,4 @@ pub(crate) async fn close(session: &Session, signals: &mut Signals) -> Result<()
 
 async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, future).await.ok()
-}
-
-/// The signals that end an exporter.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    quit: Signal,
-    /// A signal came after the one that ends the exporter.
-    hurried: bool,
-}
-
-impl Signals {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            quit: signal(SignalKind::quit())?,
-            hurried: false,
-        })
-    }
-
-    /// Waits for a signal that hurries, and says what it means.
-    async fn hurry(&mut self, meaning: &str) {
-        let name = self.next().await;
-        tracing::warn!(signal = name, "hurrying: {meaning}");
-        self.hurried = true;
-    }
-
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hang_up.recv() => "SIGHUP",
-            _ = self.quit.recv() => "SIGQUIT",
-        }
-    }
 }

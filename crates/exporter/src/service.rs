@@ -21,7 +21,7 @@ use tonic::Status;
 use crate::byte_stream::{self, ACCEPT_ENCODING, RESOURCE};
 use crate::connection::Peer;
 use crate::grpc::{Answer, message};
-use crate::{Session, to_status};
+use crate::{Session, gate, to_status};
 
 /// Frames of byte streams may be so large.
 const MAX_FRAME: usize = 16 << 20;
@@ -34,6 +34,7 @@ impl Session {
         body: RecvStream,
         peer: &Peer,
     ) -> Result<Answer, Status> {
+        gate::pass(head.uri.path(), peer, &self.state().get())?;
         match head.uri.path() {
             "/jumpstarter.v1.ExporterService/GetReport" => {
                 let () = message(head, body).await?;
@@ -87,11 +88,16 @@ impl Session {
         let uuid = self.0.uuid.clone();
         let subscription = self.logs().subscribe();
         let shutdown = self.0.shutdown.clone();
-        let records = stream::unfold(subscription, |mut subscription| async {
-            Some((subscription.next().await, subscription))
+        let records = stream::unfold((subscription, shutdown), |(mut subscription, shutdown)| async {
+            tokio::select! {
+                biased;
+                // What was logged before the end is sent: the last lines of a hook too.
+                record = subscription.next() => Some((record, (subscription, shutdown))),
+                () = shutdown.cancelled() => None,
+            }
         });
         let records = records.map(move |record| Encoded::message(&record.to_wire(&uuid)));
-        Answer::Many(HeaderMap::new(), records.take_until(shutdown.cancelled_owned()).boxed())
+        Answer::Many(HeaderMap::new(), records.boxed())
     }
 
     fn status(&self) -> GetStatusResponse {
@@ -105,6 +111,10 @@ impl Session {
     }
 
     async fn end_session(&self, peer: &Peer) -> EndSessionResponse {
+        if let Some(hook) = self.state().get().hook() {
+            let message = format!("the {hook} hook is running: end the session when it has ended");
+            return EndSessionResponse { success: false, message: Some(message) };
+        }
         let others = self.0.clients.others(usize::from(!peer.is_hook)).await;
         if others > 0 {
             let clients = if others == 1 { "another client is" } else { "other clients are" };
@@ -113,7 +123,7 @@ impl Session {
         }
         let success = self.0.leased.load(Ordering::Relaxed);
         let message = match success {
-            true => "Session end triggered, afterLease hook running asynchronously",
+            true => "The session has ended",
             false => "No active lease context",
         };
         self.0.ended.notify_one();

@@ -1,8 +1,8 @@
 //! A session: a device with its ids, its resources, its state and its log.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) connections: TaskTracker,
     /// Ends every call.
     pub(crate) shutdown: CancellationToken,
+    /// What the beforeLease hook adds to the text for who enters a shell.
+    added_motd: Mutex<String>,
 }
 
 impl Session {
@@ -103,6 +105,7 @@ impl Session {
             clients: Clients::default(),
             connections: TaskTracker::new(),
             shutdown: CancellationToken::new(),
+            added_motd: Mutex::default(),
         })))
     }
 
@@ -135,6 +138,17 @@ impl Session {
     pub(crate) fn forget_end(&self) {
         // The permit that is kept for who waits next.
         let _consumed = self.0.ended.notified().now_or_never();
+    }
+
+    /// The text for who enters a shell: the file's, and what the beforeLease hook added.
+    pub(crate) fn motd(&self) -> String {
+        let added = self.0.added_motd.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = [self.0.options.motd.as_str(), added.as_str()];
+        texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn add_to_motd(&self, text: String) {
+        *self.0.added_motd.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     pub(crate) fn uuid_of(&self, node: &Node) -> &str {

@@ -1,13 +1,14 @@
 //! `jmp shell` for a device of an exporter file: the device is served for as long as a command runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result};
 use jumpstarter_protocol::v1::ExporterStatus;
 
-use crate::lease::Lease;
-use crate::run::{PrivateSocket, Servers, Signals, close, open};
+use crate::lease::{self, Lease};
+use crate::run::{PrivateSocket, Servers, close, open};
 use crate::serve::Door;
+use crate::signals::Signals;
 use crate::{Address, Listener, LogHub, Session};
 
 /// A device that is served, as the command finds it.
@@ -59,10 +60,16 @@ where
 {
     let mut signals = Signals::new()?;
     let private = PrivateSocket::new()?;
-    let address = Address::Unix(private.path().to_owned());
-    let mut lease = Lease::new(session, &config.settings.hooks, private.path());
+    let hooks = &config.settings.hooks;
+    // The command must not reach the device while a hook runs.
+    let for_hooks = lease::has_hooks(hooks).then(PrivateSocket::new).transpose()?;
+    let host = for_hooks.as_ref().map_or(Path::new(""), PrivateSocket::path);
+    let mut lease = Lease::new(session, hooks, host);
     let mut servers = Servers::new(session);
-    servers.start(Listener::bind(&address).await?, Door::default());
+    servers.start(Listener::bind(&Address::Unix(private.path().to_owned())).await?, Door::default());
+    if let Some(socket) = &for_hooks {
+        servers.start_for_hooks(Listener::bind(&Address::Unix(socket.path().to_owned())).await?);
+    }
     let begun = tokio::select! {
         begun = lease.begin() => begun,
         name = signals.next() => Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was prepared"))),
@@ -71,7 +78,7 @@ where
         Ok(()) if session.state().get().status == ExporterStatus::LeaseReady => {
             let settings = &config.settings;
             let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
-            let motd = settings.motd.clone().filter(|motd| !motd.is_empty());
+            let motd = Some(session.motd()).filter(|motd| !motd.is_empty());
             let served = Served { socket: private.path().to_owned(), name, motd };
             logs.set_quiet(true);
             let code = attend(command(served), &mut servers).await;

@@ -20,11 +20,13 @@ pub struct State {
 }
 
 impl State {
-    /// Whether drivers may be called. Between two leases, too: without a controller nobody else can have the device, and
-    /// the exporter in Python refuses nothing then.
-    pub fn allows_calls(&self) -> bool {
-        use ExporterStatus::{AfterLeaseHook, Available, BeforeLeaseHook, LeaseReady};
-        matches!(self.status, BeforeLeaseHook | LeaseReady | AfterLeaseHook | Available)
+    /// The hook that is running.
+    pub fn hook(&self) -> Option<&'static str> {
+        match self.status {
+            ExporterStatus::BeforeLeaseHook => Some("beforeLease"),
+            ExporterStatus::AfterLeaseHook => Some("afterLease"),
+            _ => None,
+        }
     }
 }
 
@@ -42,11 +44,6 @@ impl Stateful {
     /// The state now.
     pub fn get(&self) -> State {
         self.0.borrow().clone()
-    }
-
-    /// Whether drivers may be called now.
-    pub fn allows_calls(&self) -> bool {
-        self.0.borrow().allows_calls()
     }
 
     /// Goes to another state.

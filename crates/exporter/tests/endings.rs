@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jumpstarter_protocol::v1::{
-    EndSessionRequest, ExporterStatus, GetStatusRequest, GetStatusResponse, LogSource,
+    EndSessionRequest, ExporterStatus, GetStatusRequest, GetStatusResponse, LogSource, ResetRequest,
+    StreamingDriverCallRequest,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Client, DEADLINE, connect, frame, transport};
@@ -30,6 +31,13 @@ fn example(name: &str) -> Command {
     Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(name))
 }
 
+#[expect(clippy::disallowed_methods, reason = "it becomes the program that is tested")]
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, "sh"]);
+    command
+}
+
 /// A running exporter, in a folder of its own, which is also where its temporary files are.
 struct Exporter {
     child: Child,
@@ -38,13 +46,22 @@ struct Exporter {
 
 impl Exporter {
     fn start(config: impl FnOnce(&Path) -> String) -> Self {
+        Self::start_by(config, "exec \"$@\"")
+    }
+
+    /// Started by a script for a shell, which becomes the exporter.
+    fn start_by(config: impl FnOnce(&Path) -> String, script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
         let file = folder.path().join("exporter.yaml");
         std::fs::write(&file, config(folder.path())).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = example("serve");
-        command.arg(&file).arg(folder.path().join("socket")).stdin(Stdio::null());
+        let mut command = shell(script);
+        command
+            .arg(example("serve").get_program())
+            .arg(&file)
+            .arg(folder.path().join("socket"))
+            .stdin(Stdio::null());
         command.env("TMPDIR", folder.path().join("tmp")).env_remove("XDG_RUNTIME_DIR");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
@@ -147,10 +164,10 @@ fn waiting_hook(folder: &Path) -> String {
 async fn a_hook_that_runs_ends_before_the_exporter() {
     let exporter = Exporter::start(waiting_hook);
     let mut client = connect(&exporter.socket()).await;
-    assert!(client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner().success);
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    exporter.signal(Signal::TERM);
     until_status(&mut client, ExporterStatus::AfterLeaseHook).await;
     exporter.until_logged("begun").await;
-    exporter.signal(Signal::TERM);
     let connects = || std::os::unix::net::UnixStream::connect(exporter.socket()).is_err().then_some(());
     until(connects, || "the end of the listener".to_owned()).await;
     assert_eq!(status(&mut client).await.status(), ExporterStatus::AfterLeaseHook, "who is there can follow");
@@ -184,7 +201,7 @@ async fn a_second_signal_ends_the_hook_and_cuts_the_calls_off() {
 
 #[tokio::test]
 async fn every_ending_signal_ends_in_order() {
-    for signal in [Signal::HUP, Signal::QUIT, Signal::INT, Signal::TERM] {
+    for signal in [Signal::QUIT, Signal::INT, Signal::TERM] {
         let exporter = Exporter::start(|folder| {
             format!(
                 "{EXPORT}hooks:\n  afterLease: {{script: 'echo over > {}'}}\n",
@@ -214,38 +231,119 @@ async fn a_hook_that_ends_the_exporter_is_seen_to_fail() {
 }
 
 #[tokio::test]
-async fn a_lease_whose_end_failed_is_seen_and_the_next_one_begins() {
-    let exporter = Exporter::start(|_| {
+async fn a_lease_that_could_not_begin_is_tried_again_when_a_client_ends_its_session() {
+    let exporter = Exporter::start(|folder| {
+        let mark = folder.join("mark");
+        let before = format!("echo preparing; [ -e {} ] || exit 3", mark.display());
         format!(
-            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo prepared'}}\n  \
+            "{EXPORT}hooks:\n  beforeLease: {{script: '{before}', onFailure: endLease}}\n  \
              afterLease: {{script: 'echo tidied; exit 3', onFailure: endLease}}\n"
         )
     });
     let mut client = connect(&exporter.socket()).await;
-    until_status(&mut client, ExporterStatus::LeaseReady).await;
-    let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
-    for _ in 0..2 {
-        client.exporter.end_session(EndSessionRequest {}).await.unwrap();
-        let failed = until_status(&mut client, ExporterStatus::AfterLeaseHookFailed).await;
-        let message = failed.message();
-        assert!(message.starts_with("afterLease hook failed (on_failure=endLease): "), "{message}");
-        assert!(message.contains("exit code 3") || message.contains("exit status: 3"), "{message}");
-        let refused = client.call("power", "on", &[]).await.unwrap_err();
-        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
-        let next = until_status(&mut client, ExporterStatus::LeaseReady).await;
-        assert!(next.status_version > failed.status_version, "{next:?}");
-        client.call("power", "on", &[]).await.unwrap();
-        // The next lease was prepared as the first one was.
-        let mut heard = Vec::new();
-        while heard.last().is_none_or(|line: &String| line != "prepared") {
-            let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap().unwrap();
-            heard.push(record.message);
-        }
-        assert!(heard.contains(&"tidied".to_owned()), "{heard:?}");
-    }
-    drop((client, log));
+    let failed = until_status(&mut client, ExporterStatus::BeforeLeaseHookFailed).await;
+    let message = failed.message();
+    assert!(message.starts_with("beforeLease hook failed (on_failure=endLease): "), "{message}");
+    assert!(message.contains("exit code 3") || message.contains("exit status: 3"), "{message}");
+    let refused = client.call("power", "on", &[]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+    std::fs::write(exporter.folder.path().join("mark"), "").unwrap();
+    assert!(client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner().success);
+    until_status(&mut client, ExporterStatus::Available).await;
+    let next = until_status(&mut client, ExporterStatus::LeaseReady).await;
+    assert!(next.status_version > failed.status_version, "{next:?}");
+    client.call("power", "on", &[]).await.unwrap();
+    drop(client);
+    assert!(!exporter.log().contains("tidied"));
     exporter.signal(Signal::TERM);
-    // Its hook fails once more, which is said and keeps nothing open.
+    // The hook after fails, which is said and keeps nothing open.
+    let (code, log) = exporter.code().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("tidied") && log.contains("the afterLease hook failed"), "{log}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_runs_no_hook_and_forgets_its_log() {
+    let exporter = Exporter::start(|_| {
+        format!(
+            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo prepared'}}\n  afterLease: {{script: 'echo tidied'}}\n"
+        )
+    });
+    let mut client = connect(&exporter.socket()).await;
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    client.call("power", "on", &[]).await.unwrap();
+    assert!(client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner().success);
+    until_status(&mut client, ExporterStatus::Available).await;
+    client.call("power", "off", &[]).await.unwrap();
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    drop(client);
+    let mut next = connect(&exporter.socket()).await;
+    let mut log = next.exporter.log_stream(()).await.unwrap().into_inner();
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|line| line != "power off") {
+        let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap().unwrap();
+        heard.push(record.message);
+    }
+    assert!(!heard.iter().any(|line| line == "power on" || line == "prepared"), "{heard:?}");
+    drop((next, log));
+    let count = |text: &str| exporter.log().matches(text).count();
+    assert_eq!((count("prepared"), count("tidied")), (1, 0), "{}", exporter.log());
+    exporter.signal(Signal::TERM);
+    let (code, log) = exporter.code().await;
+    assert_eq!((code, log.matches("tidied").count()), (Some(0), 1), "{log}");
+}
+
+/// Between the exporter's start and a hook's end only the hook uses the device, whatever a client tries.
+#[tokio::test]
+async fn while_a_hook_runs_only_the_hook_uses_the_device() {
+    let exporter = Exporter::start(|folder| {
+        let script = |name: &str| {
+            let go = folder.join(name);
+            format!("echo {name} runs; while [ ! -e {} ]; do sleep 0.02; done", go.display())
+        };
+        let (before, after) = (script("before"), script("after"));
+        format!(
+            "{EXPORT}hooks:\n  beforeLease: {{script: '{before}'}}\n  afterLease: {{script: '{after}'}}\n"
+        )
+    });
+    let mut client = connect(&exporter.socket()).await;
+    let (power, echo) = (client.uuid("power"), client.uuid("echo"));
+    let read = StreamingDriverCallRequest { uuid: power, method: "read".to_owned(), args: Vec::new() };
+    let stream = |kind: &str| serde_json::json!({"kind": kind, "uuid": echo, "method": "connect"});
+    for (hook, name, running) in [
+        ("before", "beforeLease", ExporterStatus::BeforeLeaseHook),
+        ("after", "afterLease", ExporterStatus::AfterLeaseHook),
+    ] {
+        exporter.until_logged(&format!("{hook} runs")).await;
+        let mut answers = vec![
+            client.call("power", "on", &[]).await.map(drop),
+            client.exporter.streaming_driver_call(read.clone()).await.map(drop),
+            client.exporter.reset(ResetRequest {}).await.map(drop),
+            client.open(&stream("driver").to_string()).await.map(drop),
+            client.open(&stream("resource").to_string()).await.map(drop),
+        ];
+        for answer in answers.drain(..) {
+            let refused = answer.unwrap_err();
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+            assert!(refused.message().contains(&format!("the {name} hook is running")), "{refused:?}");
+        }
+        let ended = client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner();
+        assert!(!ended.success && ended.message().contains(name), "{ended:?}");
+        assert_eq!(status(&mut client).await.status(), running, "nothing has ended it");
+        client.exporter.get_report(()).await.unwrap();
+        // What a hook prints is followed from its beginning.
+        let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
+        let heard =
+            async { while log.message().await.unwrap().unwrap().message != format!("{hook} runs") {} };
+        tokio::time::timeout(DEADLINE, heard).await.unwrap();
+        std::fs::write(exporter.folder.path().join(hook), "").unwrap();
+        if hook == "before" {
+            until_status(&mut client, ExporterStatus::LeaseReady).await;
+            client.call("power", "on", &[]).await.unwrap();
+            exporter.signal(Signal::TERM);
+        }
+    }
+    drop(client);
     let (code, log) = exporter.code().await;
     assert_eq!(code, Some(0), "{log}");
 }
@@ -292,7 +390,7 @@ async fn hooks_by_any_interpreter_are_heard() {
     let mut client = connect(&exporter.socket()).await;
     until_status(&mut client, ExporterStatus::LeaseReady).await;
     let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
-    client.exporter.end_session(EndSessionRequest {}).await.unwrap();
+    exporter.signal(Signal::TERM);
     let mut expected = vec![
         (LogSource::AfterLeaseHook, "inline"),
         (LogSource::AfterLeaseHook, "on stderr"),
@@ -300,36 +398,164 @@ async fn hooks_by_any_interpreter_are_heard() {
         (LogSource::BeforeLeaseHook, "from a file, standalone"),
     ];
     while !expected.is_empty() {
-        let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap().unwrap();
+        let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap();
+        let record = record.unwrap_or_else(|| panic!("the log ended without {expected:?}: {}", exporter.log()));
         expected.retain(|(source, words)| record.source() != *source || !record.message.starts_with(words));
     }
     drop((client, log));
-    exporter.signal(Signal::TERM);
     assert_eq!(exporter.code().await.0, Some(0));
 }
 
 #[tokio::test]
 async fn a_hook_that_takes_too_long_is_told_of() {
     let exporter = Exporter::start(|_| {
-        format!("{EXPORT}hooks:\n  afterLease: {{script: 'echo working; exec sleep 1000', timeout: 1}}\n")
+        format!("{EXPORT}hooks:\n  beforeLease: {{script: 'echo working; exec sleep 1000', timeout: 1}}\n")
     });
     let mut client = connect(&exporter.socket()).await;
     let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
-    client.exporter.end_session(EndSessionRequest {}).await.unwrap();
     let mut heard = Vec::new();
     while !heard.iter().any(|line: &String| line.contains("did not end within 1 s")) {
         let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap().unwrap();
-        if record.source() == LogSource::AfterLeaseHook {
+        if record.source() == LogSource::BeforeLeaseHook {
             heard.push(record.message);
         }
     }
     assert_eq!(heard.first().map(String::as_str), Some("working"));
-    let seen = until_status(&mut client, ExporterStatus::Available).await;
+    let seen = until_status(&mut client, ExporterStatus::LeaseReady).await;
     let message = seen.message();
-    assert!(message.starts_with("[HOOK_WARNING] afterLease hook warning: "), "{message}");
+    assert!(message.starts_with("[HOOK_WARNING] beforeLease hook warning: "), "{message}");
     drop((client, log));
     exporter.signal(Signal::TERM);
-    // Its hook runs once more, and takes too long once more.
+    assert_eq!(exporter.code().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn the_hook_before_adds_to_the_motd() {
+    let exporter = Exporter::start(|_| {
+        let script = r#"printf "image v1\\n\\n" > "$JMP_MOTD_FILE""#;
+        let after = r#"echo "motd file: ${JMP_MOTD_FILE-none}""#;
+        format!(
+            "motd: Mind the relay.\n{EXPORT}hooks:\n  beforeLease: {{script: '{script}'}}\n  \
+             afterLease: {{script: '{after}'}}\n"
+        )
+    });
+    let mut client = connect(&exporter.socket()).await;
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    let report = client.exporter.get_report(()).await.unwrap().into_inner();
+    assert_eq!(report.motd, "Mind the relay.\nimage v1");
+    drop(client);
+    exporter.signal(Signal::TERM);
+    let (code, log) = exporter.code().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("motd file: none"), "{log}");
+}
+
+/// A pipe without a writer would hold up whoever opens it, and a large file whoever reads it.
+#[tokio::test]
+async fn a_strange_motd_holds_nothing_up() {
+    for (script, expected) in [
+        (r#"mkfifo "$JMP_MOTD_FILE""#, 0..=0),
+        (r#"mkdir "$JMP_MOTD_FILE""#, 0..=0),
+        (r#"head -c 10000000 /dev/zero | tr "\\0" x > "$JMP_MOTD_FILE""#, 65_000..=65_600),
+    ] {
+        let exporter =
+            Exporter::start(|_| format!("{EXPORT}hooks:\n  beforeLease: {{script: '{script}'}}\n"));
+        let mut client = connect(&exporter.socket()).await;
+        until_status(&mut client, ExporterStatus::LeaseReady).await;
+        let report = client.exporter.get_report(()).await.unwrap().into_inner();
+        assert!(expected.contains(&report.motd.len()), "{script}: {}", report.motd.len());
+        drop(client);
+        exporter.signal(Signal::TERM);
+        assert_eq!(exporter.code().await.0, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn hang_up_has_the_file_read_anew_once_the_device_is_free() {
+    let exporter = Exporter::start(|_| {
+        format!(
+            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo first'}}\n  afterLease: {{script: 'echo tidied'}}\n"
+        )
+    });
+    let file = exporter.folder.path().join("exporter.yaml");
+    let mut client = connect(&exporter.socket()).await;
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    // One with faults changes nothing.
+    std::fs::write(&file, "export: {power: {type: no-such-driver}}\n").unwrap();
+    exporter.signal(Signal::HUP);
+    exporter.until_logged("read anew once no client is connected").await;
+    client.call("power", "on", &[]).await.unwrap();
+    drop(client);
+    exporter.until_logged("what it said before goes on").await;
+    assert!(!exporter.log().contains("tidied"), "{}", exporter.log());
+    let text = "export: {relay: {type: mock-power}}\nhooks:\n  beforeLease: {script: 'echo second'}\n";
+    std::fs::write(&file, text).unwrap();
+    exporter.signal(Signal::HUP);
+    exporter.until_logged("second").await;
+    let log = exporter.log();
+    let at = |words: &str| log.find(words).unwrap_or_else(|| panic!("no {words}: {log}"));
+    assert!(at("first") < at("tidied") && at("tidied") < at("second"), "{log}");
+    let mut client = connect(&exporter.socket()).await;
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    client.call("relay", "on", &[]).await.unwrap();
+    drop(client);
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.code().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_ends_an_exporter_that_waits_to_read_its_file() {
+    let exporter = Exporter::start(|_| EXPORT.to_owned());
+    let mut client = connect(&exporter.socket()).await;
+    client.call("power", "on", &[]).await.unwrap();
+    exporter.signal(Signal::HUP);
+    exporter.until_logged("read anew once no client is connected").await;
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.code().await.0, Some(0));
+    drop(client);
+}
+
+/// As under `nohup`, and in the background of a shell without job control.
+#[tokio::test]
+async fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let exporter = Exporter::start_by(|_| EXPORT.to_owned(), "trap '' HUP INT QUIT; exec \"$@\"");
+    let mut client = connect(&exporter.socket()).await;
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
+        exporter.signal(signal);
+    }
+    client.call("power", "on", &[]).await.unwrap();
+    let ignored = std::fs::read_to_string(format!("/proc/{}/status", exporter.child.id())).unwrap();
+    let mask = ignored.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    assert_eq!(u64::from_str_radix(mask, 16).unwrap() & 0b111, 0b111, "HUP, INT and QUIT: {mask}");
+    assert!(
+        !exporter.log().contains("shutting down") && !exporter.log().contains("anew"),
+        "{}",
+        exporter.log()
+    );
+    drop(client);
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.code().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_device_is_reset_before_it_is_served() {
+    let exporter = Exporter::start_by(
+        |folder| {
+            let resets = folder.join("resets");
+            format!("export:\n  probe: {{type: reset-probe, config: {{file: {}}}}}\n", resets.display())
+        },
+        "exec \"$@\"",
+    );
+    let resets = std::fs::read_to_string(exporter.folder.path().join("resets")).unwrap();
+    assert_eq!(resets, "reset\n", "once, before it listened");
+    let mut client = connect(&exporter.socket()).await;
+    client.exporter.end_session(EndSessionRequest {}).await.unwrap();
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    drop(client);
+    exporter.signal(Signal::TERM);
+    let folder = exporter.folder.path().to_owned();
+    let resets = async || std::fs::read_to_string(folder.join("resets")).unwrap();
+    assert_eq!(resets().await, "reset\n");
     assert_eq!(exporter.code().await.0, Some(0));
 }
 

@@ -1,0 +1,43 @@
+//! Reading the exporter file anew, on SIGHUP.
+
+use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_protocol::v1::ExporterStatus;
+
+use crate::Session;
+
+/// Waits until a session's device is free: no client is connected, or a client has ended its session.
+pub(crate) async fn wait_free(session: &Session) {
+    let mut state = session.state().watch();
+    tokio::select! {
+        () = session.0.clients.all_left() => {}
+        // It fails only when the state can never change again.
+        _ = state.wait_for(|state| state.status == ExporterStatus::Available) => {}
+    }
+}
+
+/// Reads the file again. One with faults changes nothing: they are logged.
+pub(crate) async fn read(config: &ExporterConfig) -> Option<ExporterConfig> {
+    let file = config.origin.clone();
+    let read = tokio::task::spawn_blocking(move || ExporterConfig::load(&file)).await;
+    match read {
+        Ok(Ok(config)) => Some(config),
+        Ok(Err(faults)) => {
+            tracing::error!("the exporter file has faults: what it said before goes on");
+            for line in faults.to_string().lines() {
+                tracing::error!("{line}");
+            }
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the exporter file cannot be read: what it said before goes on");
+            None
+        }
+    }
+}
+
+/// What systemd is told meanwhile.
+pub(crate) fn notification() -> String {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+    format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")
+}
