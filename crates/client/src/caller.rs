@@ -78,7 +78,7 @@ impl RemoteCaller {
                 let (connection, doing) = (connection.clone(), doing.clone());
                 async move {
                     match answer {
-                        Ok(answer) => decode(answer.result),
+                        Ok(answer) => decode(&connection, answer.result),
                         Err(status) => Err(connection.explain(status, &doing).await),
                     }
                 }
@@ -99,7 +99,7 @@ impl Caller for RemoteCaller {
                 let path = "/jumpstarter.v1.ExporterService/DriverCall";
                 let answer: DriverCallResponse =
                     self.connection.unary(path, &request, &calling(method)).await?;
-                decode(answer.result).map(Reply::Value)
+                decode(&self.connection, answer.result).map(Reply::Value)
             }
             MethodKind::Stream => self.stream(method, &values(arguments)?).await.map(Reply::Stream),
             MethodKind::Channel if arguments.is_empty() => {
@@ -132,9 +132,10 @@ fn encode(arguments: &[Value]) -> Result<Vec<Wire>> {
 }
 
 /// The value of an answer; none is null. Whole numbers are integers again.
-pub(crate) fn decode(value: Option<Wire>) -> Result<Value> {
-    let decoded = value.map(decode_value).transpose();
-    let decoded = decoded
-        .map_err(|error| Error::data_loss("the exporter's answer cannot be read").with_source(error))?;
+pub(crate) fn decode(connection: &Connection, value: Option<Wire>) -> Result<Value> {
+    let decoded = value.map(decode_value).transpose().map_err(|error| {
+        let message = format!("the exporter at {} answered what cannot be read", connection.address);
+        Error::data_loss(message).with_source(error)
+    })?;
     Ok(whole_numbers(decoded.unwrap_or(Value::Null)))
 }

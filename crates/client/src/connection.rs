@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::socket::{Io, Noting, Traffic};
-use crate::wire::Messages;
+use crate::wire::{MAX_MESSAGE, Messages, Unreadable, unreadable};
 use crate::{Address, ConnectOptions};
 
 pub(crate) const GET_STATUS: &str = "/jumpstarter.v1.ExporterService/GetStatus";
@@ -35,6 +35,10 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const HTTP_FRAME: u32 = 1 << 20;
 /// What one stream holds while the network is busy.
 const SEND_BUFFER: usize = 2 << 20;
+/// The most that an answer has before its body; and at its end, which holds the error.
+const MAX_HEADERS: u32 = 256 << 10;
+/// The largest report that is accepted: some hundred bytes for each of the most drivers that a device may have.
+const MAX_REPORT: usize = 4 << 20;
 /// A call notices the connection's end before the connection itself does; it waits so long for the reason.
 const GRACE: Duration = Duration::from_secs(2);
 /// What was handed over when the connection is closed may take so long to reach the exporter.
@@ -99,6 +103,7 @@ impl Connection {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(HTTP_FRAME)
+            .max_header_list_size(MAX_HEADERS)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
         let traffic = io.traffic().clone();
@@ -162,7 +167,8 @@ impl Connection {
                 }
                 let limit = interval + Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
                 let Some(connection) = weak.upgrade() else { return };
-                let asking = connection.answer::<GetStatusResponse>(GET_STATUS, &GetStatusRequest {});
+                let asking =
+                    connection.answer::<GetStatusResponse>(GET_STATUS, &GetStatusRequest {}, MAX_MESSAGE);
                 // Any answer will do, an error too.
                 if tokio::time::timeout(limit, asking).await.is_err() && traffic.received_bytes() == before {
                     connection.silent.send_replace(Some(interval + limit));
@@ -215,8 +221,10 @@ impl Connection {
 
     /// As [`explain`](Self::explain), for errors to which others add what was being done.
     pub(crate) async fn reason(&self, status: Status) -> Error {
-        if std::error::Error::source(&status).is_none() {
-            return from_status(&status);
+        let Some(source) = std::error::Error::source(&status) else { return from_status(&status) };
+        if source.is::<Unreadable>() {
+            let message = format!("the exporter at {} answered what cannot be read", self.address);
+            return Error::new(from_status(&status).kind(), message).with_source(from_status(&status));
         }
         match tokio::time::timeout(GRACE, self.ended()).await {
             Ok(end) => self.error_of(&end),
@@ -243,6 +251,17 @@ impl Connection {
         metadata: Vec<(&'static str, HeaderValue)>,
         body: Option<Bytes>,
     ) -> Result<(SendStream<Bytes>, Messages<T>), Status> {
+        self.open_for(path, metadata, body, MAX_MESSAGE).await
+    }
+
+    /// As [`open`](Self::open), where no message of the answer may be longer than that.
+    async fn open_for<T: Message + Default>(
+        &self,
+        path: &'static str,
+        metadata: Vec<(&'static str, HeaderValue)>,
+        body: Option<Bytes>,
+        max_message_bytes: usize,
+    ) -> Result<(SendStream<Bytes>, Messages<T>), Status> {
         let uri =
             Uri::builder().scheme("http").authority(self.authority.as_str()).path_and_query(path).build();
         let uri =
@@ -265,7 +284,7 @@ impl Connection {
             // Who refuses a call may have ended it by now: the answer tells.
             drop(sending.send_data(body, true));
         }
-        let messages = Messages::new(answer.await.map_err(transport)?)?;
+        let messages = Messages::new(answer.await.map_err(transport)?, max_message_bytes)?;
         Ok((sending, messages))
     }
 
@@ -287,28 +306,30 @@ impl Connection {
         request: &impl Message,
         doing: &str,
     ) -> Result<T> {
-        match self.answer(path, request).await {
+        match self.answer(path, request, MAX_MESSAGE).await {
             Ok(answer) => Ok(answer),
             Err(status) => Err(self.explain(status, doing).await),
         }
     }
 
-    /// The first call: its failure needs the caller's explanation.
+    /// The first call, for the report: its failure needs the caller's explanation.
     pub(crate) async fn first<T: Message + Default>(&self, path: &'static str) -> Result<T, Status> {
-        self.answer(path, &()).await
+        self.answer(path, &(), MAX_REPORT).await
     }
 
     async fn answer<T: Message + Default>(
         &self,
         path: &'static str,
         request: &impl Message,
+        max_message_bytes: usize,
     ) -> Result<T, Status> {
-        let (_, mut messages) = self.open::<T>(path, Vec::new(), Some(encode(request)?)).await?;
+        let body = Some(encode(request)?);
+        let (_, mut messages) = self.open_for::<T>(path, Vec::new(), body, max_message_bytes).await?;
         let answer = messages.next().await.transpose()?;
         if let Some(Err(status)) = messages.next().await {
             return Err(status);
         }
-        answer.ok_or_else(|| Status::internal("the exporter answered nothing"))
+        answer.ok_or_else(|| unreadable(Status::internal("it answered nothing")))
     }
 
     /// A call with many answers; opening may take as long as calls may.

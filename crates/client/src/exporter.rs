@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::device::Remote;
-use jumpstarter_driver_core::{Channel, Device, Error, Result};
+use jumpstarter_driver_core::{Channel, Device, Error, Result, ResultExt};
 use jumpstarter_protocol::fields;
 use jumpstarter_protocol::labels::{INTERFACES, NAME};
 use jumpstarter_protocol::v1::{
@@ -109,14 +109,15 @@ impl Exporter {
         options: &ConnectOptions,
     ) -> Result<Self> {
         let native = report.reports.iter().any(|node| node.labels.contains_key(INTERFACES));
-        if native && matches!(options.address, Address::Tcp { .. }) {
+        if native {
             connection.keep_alive(options.keepalive);
         }
         let name = report.labels.get(NAME).filter(|name| !name.is_empty()).cloned();
         let motd = Some(report.motd).filter(|motd| !motd.is_empty());
         let uuids = report.reports.iter().map(|node| node.uuid.clone()).collect();
-        let nodes = report::nodes(&connection, report.reports)?;
-        let device = Device::remote(nodes, Arc::new(End(connection.clone())))?;
+        let reading = || format!("reading the report of the exporter at {}", options.address);
+        let nodes = report::nodes(&connection, report.reports).with_context(reading)?;
+        let device = Device::remote(nodes, Arc::new(End(connection.clone()))).with_context(reading)?;
         Ok(Self { connection, device, uuids, name, motd })
     }
 

@@ -97,7 +97,7 @@ pub(crate) async fn call(caller: &RemoteCaller, method: &str, arguments: Vec<Arg
     for sink in sinks {
         sink.finish().await?;
     }
-    decode(answer.result)
+    decode(&caller.connection, answer.result)
 }
 
 /// The stream of an image, and how the call names it.

@@ -130,7 +130,7 @@
 //! | a call's answer, the opening of a stream or channel | [`call_timeout`](ConnectOptions::call_timeout) | 5 min |
 //! | an image of which nothing moves | [`stall_timeout`](ConnectOptions::stall_timeout) | 2 min |
 //! | what an exporter does with an image while nothing of it moves here | [`image_timeout`](ConnectOptions::image_timeout) | 1 h |
-//! | a machine that acknowledges nothing, an exporter that says nothing (TCP) | [`keepalive`](ConnectOptions::keepalive) | 20 s |
+//! | a machine that acknowledges nothing (TCP), an exporter that says nothing | [`keepalive`](ConnectOptions::keepalive) | 20 s |
 //!
 //! An open stream or channel has no limit. Dropping a call's future, a stream or a channel cancels it on the exporter. An
 //! exporter that goes away is an error of kind `Unavailable` at once, of every call, stream and channel.

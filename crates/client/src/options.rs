@@ -15,7 +15,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(300);
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// An exporter may work on an image for so long while nothing of it moves over the connection.
 const IMAGE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// On TCP, a silent exporter is asked for a sign of life this often.
+/// A silent exporter is asked for a sign of life this often.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// Where an exporter is, and how to talk to it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::device::RemoteNode;
 use jumpstarter_driver_core::interface::{self, Caller, InterfaceDescriptor};
-use jumpstarter_driver_core::{Error, Flasher, Interface, Result};
+use jumpstarter_driver_core::{Device, Error, ErrorKind, Flasher, Interface, Result};
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::v1::DriverInstanceReport;
 
@@ -22,15 +22,17 @@ pub(crate) fn nodes(
     connection: &Arc<Connection>,
     reports: Vec<DriverInstanceReport>,
 ) -> Result<Vec<RemoteNode>> {
+    if reports.len() > Device::MAX_DRIVERS {
+        let message = format!("it has {} drivers; {} are the most", reports.len(), Device::MAX_DRIVERS);
+        return Err(Error::new(ErrorKind::ResourceExhausted, message));
+    }
     let mut last_with: HashMap<String, usize> = HashMap::new();
     let mut ids: HashMap<String, usize> = HashMap::new();
     let mut nodes = Vec::with_capacity(reports.len());
     for mut report in reports {
         let parent = report.parent_uuid.as_ref().filter(|uuid| !uuid.is_empty()).map(|uuid| {
             last_with.get(uuid).copied().ok_or_else(|| {
-                Error::data_loss(format!(
-                    "the exporter's report names a parent `{uuid}` that does not come before"
-                ))
+                Error::data_loss(format!("it names a parent `{uuid:.64}` that does not come before"))
             })
         });
         let client = report.labels.remove(CLIENT).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,9 +17,37 @@ use prost::Message;
 use tonic::{Code, Status};
 
 /// The largest message that is accepted.
-const MAX_MESSAGE: usize = 32 << 20;
+pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 /// The most bytes that one frame carries; datagrams are never split.
 pub(crate) const MAX_FRAME: usize = 256 * 1024;
+
+/// Tells the status of an answer that cannot be read from one that the exporter has sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unreadable;
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the answer cannot be read")
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// The status of what this side found wrong with an answer; those of the connection have their own source.
+pub(crate) fn unreadable(status: Status) -> Status {
+    if std::error::Error::source(&status).is_some() {
+        return status;
+    }
+    // The decoder names each of the levels that it went down.
+    let parts: Vec<&str> = status.message().split(": ").collect();
+    let message = match parts.as_slice() {
+        [first, second, .., last] if parts.len() > 6 => format!("{first}: {second}: …: {last}"),
+        _ => status.message().to_owned(),
+    };
+    let mut status = Status::new(status.code(), message);
+    status.set_source(Arc::new(Unreadable));
+    status
+}
 
 /// The messages of an answer. Dropping it before its end cancels the call on the exporter.
 pub(crate) struct Messages<T> {
@@ -31,9 +60,11 @@ pub(crate) struct Messages<T> {
 }
 
 impl<T: Message + Default> Messages<T> {
+    /// No message may be longer than that.
+    ///
     /// # Errors
     /// The status of a call that failed at once, and what stands for an answer that is not gRPC.
-    pub(crate) fn new(response: Response<RecvStream>) -> Result<Self, Status> {
+    pub(crate) fn new(response: Response<RecvStream>, max_message_bytes: usize) -> Result<Self, Status> {
         let (head, body) = response.into_parts();
         if let Some(status) = Status::from_header_map(&head.headers)
             && status.code() != Code::Ok
@@ -45,7 +76,7 @@ impl<T: Message + Default> Messages<T> {
         {
             return Err(Status::unimplemented(format!("it answers HTTP {} instead of gRPC", head.status)));
         }
-        let incoming = Some(Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_MESSAGE));
+        let incoming = Some(Incoming::new(body, MessageEncoding::of(&head.headers)?, max_message_bytes));
         Ok(Self { headers: head.headers, incoming, at_trailers: false })
     }
 }
@@ -61,7 +92,7 @@ impl<T: Message + Default> Stream for Messages<T> {
                 Some(Ok(message)) => return Poll::Ready(Some(Ok(message))),
                 Some(Err(status)) => {
                     this.incoming = None;
-                    return Poll::Ready(Some(Err(status)));
+                    return Poll::Ready(Some(Err(unreadable(status))));
                 }
                 None => this.at_trailers = true,
             }
@@ -74,7 +105,7 @@ impl<T: Message + Default> Stream for Messages<T> {
                 .as_ref()
                 .or(Some(&this.headers))
                 .and_then(Status::from_header_map)
-                .unwrap_or_else(|| Status::internal("the exporter ended its answer without a status")),
+                .unwrap_or_else(|| unreadable(Status::internal("it ended without a status"))),
         };
         Poll::Ready((status.code() != Code::Ok).then_some(Err(status)))
     }

@@ -1,15 +1,17 @@
 //! The handle to a device: typed and untyped calls to the drivers of its tree by path.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::bounds;
 use crate::channel::Channel;
 use crate::config::ExporterConfig;
 use crate::driver::{Child, Driver};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Interface, MethodKind, ValueStream};
 use crate::outline;
 use crate::suggest;
@@ -52,6 +54,9 @@ pub trait Remote: fmt::Debug + Send + Sync {
 }
 
 impl Device {
+    /// The most drivers that a device may have, proxies followed.
+    pub const MAX_DRIVERS: usize = bounds::MAX_DRIVERS;
+
     /// Opens the drivers of an exporter file, in its order, children before the parent that is given them.
     ///
     /// # Errors
@@ -90,10 +95,16 @@ impl Device {
     ///
     /// # Errors
     /// `DataLoss` when the nodes form no tree: a parent that does not come before its child, no root or several, two
-    /// children of one name.
+    /// children of one name. `ResourceExhausted` when there are more than 10,000, one is deeper than 128 levels, or a
+    /// name is longer than 255 bytes.
     pub fn remote(nodes: Vec<RemoteNode>, remote: Arc<dyn Remote>) -> Result<Self> {
-        let mut known: Vec<Node> = Vec::with_capacity(nodes.len());
+        let mut known: Vec<Node> = Vec::with_capacity(nodes.len().min(bounds::MAX_DRIVERS));
+        let mut depths: Vec<usize> = Vec::new();
+        let mut paths = HashSet::new();
         for node in nodes {
+            let depth = node.parent.and_then(|parent| depths.get(parent)).map_or(0, |depth| depth + 1);
+            bounds::admit(&node.name, depth, known.len())
+                .map_err(|excess| Error::new(ErrorKind::ResourceExhausted, excess.to_string()))?;
             let path = match node.parent {
                 None if known.is_empty() => String::new(),
                 None => return Err(Error::data_loss(format!("`{}` is a second root", node.name))),
@@ -104,9 +115,10 @@ impl Device {
                     tree::join(&parent.path, &node.name)
                 }
             };
-            if known.iter().any(|other| other.path == path) {
-                return Err(Error::data_loss(format!("there are two drivers at `{path}`")));
+            if !paths.insert(path.clone()) {
+                return Err(Error::data_loss(format!("there are two drivers at `{}`", shown(&path))));
             }
+            depths.push(depth);
             known.push(Node {
                 id: node.id,
                 name: node.name,
@@ -122,7 +134,6 @@ impl Device {
                 interfaces: node.interfaces.unwrap_or_default(),
                 caller: node.caller,
                 driver: None,
-                pending: false,
             });
         }
         if known.is_empty() {

@@ -40,6 +40,7 @@
 extern crate self as jumpstarter_driver_core;
 
 pub mod arguments;
+mod bounds;
 pub mod builtin;
 pub mod channel;
 pub mod config;
@@ -51,6 +52,7 @@ pub mod image;
 pub mod interface;
 pub mod interfaces;
 mod outline;
+mod proxies;
 pub mod registry;
 pub mod secret;
 pub mod suggest;

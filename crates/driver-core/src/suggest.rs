@@ -1,11 +1,15 @@
 //! "did you mean": the nearest of the names that exist, and lists of them.
 
+/// How many names a list has at most.
+const LISTED: usize = 40;
+
 /// The nearest of `candidates` to `name`, when one is near enough to be meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
     let limit = (name.chars().count() / 3).clamp(1, 4);
     candidates
         .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 4 * limit)
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
@@ -29,10 +33,15 @@ pub fn meant<'a>(
     by_synonym.or_else(by_style).or_else(|| nearest(name, candidates.clone()))
 }
 
-/// "`a`, `b` and `c`", or "none" for no names.
+/// "`a`, `b` and `c`", or "none" for no names; of many names the first, and how many more there are.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    match names.split_last() {
+    let mut names = names.into_iter();
+    let mut listed: Vec<String> = names.by_ref().take(LISTED).map(|name| format!("`{name}`")).collect();
+    match names.count() {
+        0 => {}
+        more => listed.push(format!("{more} more")),
+    }
+    match listed.split_last() {
         None => "none".to_owned(),
         Some((only, [])) => only.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
@@ -56,6 +65,12 @@ mod tests {
         assert_eq!(nearest("memm", ["mem", "smp"]), Some("mem"));
         assert_eq!(nearest("completely", ["mem", "smp"]), None);
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+
+    #[test]
+    fn long_lists_end() {
+        let many = list(std::iter::repeat_n("x", 10_000));
+        assert!(many.ends_with("`x` and 9960 more") && many.len() < 400, "{many}");
     }
 
     #[test]

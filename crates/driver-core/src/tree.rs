@@ -1,6 +1,6 @@
 //! The tree of open drivers: opened from an exporter file in its order, proxies spliced in.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Caller, MethodKind, Reply};
-use crate::suggest;
+use crate::{bounds, proxies};
 
 /// Calls one open driver of this process.
 struct LocalCaller(Arc<dyn Driver>);
@@ -94,48 +94,29 @@ fn open_children<'a>(
     })
 }
 
-/// Lists the tree depth first, a parent before its children, and splices each proxy's target in.
+/// Lists the tree depth first, a parent before its children, and puts each proxy's target in its place.
 pub(crate) fn flatten(root: Child) -> Result<Vec<Node>> {
-    let mut nodes = Vec::new();
-    let mut references = Vec::new();
-    visit(root, String::new(), None, &mut nodes, &mut references)?;
-    // A proxy may point at a proxy: each round resolves those whose target stands, until a round resolves none.
-    while !references.is_empty() {
-        let before = references.len();
-        let mut waiting = Vec::new();
-        for (path, target) in std::mem::take(&mut references) {
-            let unresolved = waiting.iter().map(|(other, _): &(String, String)| other);
-            if unresolved
-                .chain(std::iter::once(&path))
-                .any(|other| other == &target || is_under(&target, other))
-            {
-                waiting.push((path, target));
-            } else if nodes.iter().any(|node| node.path == target && !node.pending) {
-                splice(&mut nodes, &path, &target)?;
-            } else {
-                waiting.push((path, target));
-            }
-        }
-        if waiting.len() == before {
-            return Err(unresolvable(&nodes, &waiting));
-        }
-        references = waiting;
+    let (mut nodes, mut targets) = (Vec::new(), HashMap::new());
+    visit(root, String::new(), None, 0, &mut nodes, &mut targets)?;
+    if targets.is_empty() {
+        return Ok(nodes);
     }
-    Ok(nodes)
+    proxies::follow(&nodes, &targets)
 }
 
 fn visit(
     child: Child,
     path: String,
     parent: Option<usize>,
+    depth: usize,
     nodes: &mut Vec<Node>,
-    references: &mut Vec<(String, String)>,
+    targets: &mut HashMap<usize, String>,
 ) -> Result<()> {
+    bounds::admit(&child.name, depth, nodes.len()).map_err(proxies::too_large)?;
     let index = nodes.len();
-    let pending = child.reference.is_some();
     let maker = parent.and_then(|parent| nodes.get(parent)).and_then(|node| node.driver_type);
-    if let Some(target) = &child.reference {
-        references.push((path.clone(), target.clone()));
+    if let Some(target) = child.reference {
+        targets.insert(index, target);
     }
     let driver = child.driver;
     let (interfaces, client) = {
@@ -161,7 +142,6 @@ fn visit(
         interfaces_told: true,
         caller: Arc::new(LocalCaller(driver.clone())),
         driver: Some(driver),
-        pending,
     });
     let own: HashSet<String> = children.iter().map(|child| child.name.clone()).collect();
     for configured in child.configured {
@@ -176,62 +156,9 @@ fn visit(
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         let path = join(&path, &child.name);
-        visit(child, path, Some(index), nodes, references)?;
+        visit(child, path, Some(index), depth + 1, nodes, targets)?;
     }
     Ok(())
-}
-
-/// Puts copies of the target's subtree in the place of the proxy at `path`.
-fn splice(nodes: &mut Vec<Node>, path: &str, target: &str) -> Result<()> {
-    let place =
-        nodes.iter().position(|node| node.path == path).ok_or_else(|| Error::internal("a proxy vanished"))?;
-    let proxy = nodes.remove(place);
-    let copies: Vec<Node> = nodes
-        .iter()
-        .filter(|node| node.path == target || is_under(&node.path, target))
-        .map(|node| {
-            let mut copy = node.clone();
-            copy.path = format!("{path}{}", &node.path[target.len()..]);
-            copy.driver = None; // the original is closed, not the copy
-            if node.path == target {
-                copy.name.clone_from(&proxy.name);
-                copy.description = proxy.description.clone().or(copy.description);
-            }
-            copy
-        })
-        .collect();
-    nodes.splice(place..place, copies);
-    let positions: Vec<(String, usize)> =
-        nodes.iter().enumerate().map(|(index, node)| (node.path.clone(), index)).collect();
-    for node in nodes.iter_mut().filter(|node| !node.path.is_empty()) {
-        let parent = node.path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        node.parent = positions.iter().find(|(path, _)| path == parent).map(|(_, index)| *index);
-    }
-    Ok(())
-}
-
-fn unresolvable(nodes: &[Node], waiting: &[(String, String)]) -> Error {
-    let dangling = waiting.iter().find(|(_, target)| {
-        !nodes.iter().any(|node| &node.path == target)
-            && !waiting.iter().any(|(path, _)| path == target || is_under(target, path))
-    });
-    let names =
-        nodes.iter().filter(|node| !node.pending && !node.path.is_empty()).map(|node| node.path.as_str());
-    match dangling {
-        Some((path, target)) => {
-            Error::not_found(format!("`{path}` refers to `{target}`, which does not exist"))
-                .with_hint(suggest::hint(target, names))
-        }
-        None => {
-            let cycle: Vec<String> =
-                waiting.iter().map(|(path, target)| format!("`{path}` refers to `{target}`")).collect();
-            Error::invalid_argument(format!("references form a cycle: {}", cycle.join(", ")))
-        }
-    }
-}
-
-fn is_under(path: &str, ancestor: &str) -> bool {
-    path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with('.'))
 }
 
 pub(crate) fn join(parent: &str, name: &str) -> String {

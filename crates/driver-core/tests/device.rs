@@ -331,3 +331,137 @@ fn the_registry_tells_interfaces_without_an_instance() {
         ("add(first, second?)", "Adds. A number may arrive as a double.")
     );
 }
+
+fn many(count: usize, of: impl Fn(usize) -> String) -> String {
+    let head = "apiVersion: jumpstarter.dev/v1alpha1\nkind: ExporterConfig\nmetadata: {name: x}\nexport:\n";
+    (0..count).fold(head.to_owned(), |text, index| text + &of(index))
+}
+
+#[tokio::test]
+async fn proxies_of_proxies_and_below_proxies() {
+    let text = many(1, |_| {
+        "  a: {ref: b.inner}\n  b: {ref: c, description: of b}\n  c:\n    description: of c\n    children:\n      \
+         inner: {type: test-switch}\n      up: {ref: d}\n  d: {type: test-switch, description: of d}\n"
+            .to_owned()
+    });
+    let device = open(&text).await.unwrap();
+    let tree: Vec<_> = device
+        .nodes()
+        .iter()
+        .map(|node| {
+            (
+                node.path(),
+                device.nodes()[node.parent().unwrap_or(0)].path(),
+                node.description().unwrap_or("-"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        tree,
+        [
+            ("", "", "-"),
+            ("a", "", "-"),
+            ("b", "", "of b"),
+            ("b.inner", "b", "-"),
+            ("b.up", "b", "of d"),
+            ("c", "", "of c"),
+            ("c.inner", "c", "-"),
+            ("c.up", "c", "of d"),
+            ("d", "", "of d")
+        ]
+    );
+    let id = |path: &str| device.node(path).unwrap().id();
+    assert!(
+        id("a") == id("c.inner") && id("b.up") == id("d") && id("b.inner") == id("a") && id("a") != id("d")
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_thousands_of_drivers_and_proxies_opens_at_once() {
+    let begin = std::time::Instant::now();
+    let text =
+        many(4_900, |index| format!("  d{index}: {{type: test-switch}}\n  p{index}: {{ref: d{index}}}\n"));
+    let device = open(&text).await.unwrap();
+    assert_eq!(device.nodes().len(), 9_801);
+    device.close().await.unwrap();
+    // Opening each of them took minutes when every proxy cost a walk over all pairs.
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_device_that_is_too_large_is_refused_with_its_bound() {
+    let too_many = many(10_000, |index| format!("  d{index}: {{type: test-switch}}\n"));
+    let error = open(&too_many).await.unwrap_err();
+    assert_eq!(error.report(), "the device has more than 10000 drivers");
+    let long = many(1, |_| format!("  {}: {{type: test-switch}}\n", "n".repeat(256)));
+    let error = open(&long).await.unwrap_err().report();
+    assert!(error.contains("has 256 bytes; 255 are the most"), "{error}");
+    // Each doubles the next: a small file, and 2^40 drivers.
+    let doubling = many(40, |level| {
+        let below = level + 1;
+        format!("  g{level}: {{children: {{x: {{ref: g{below}}}, y: {{ref: g{below}}}}}}}\n")
+    }) + "  g40: {type: test-switch}\n";
+    let error = open(&doubling).await.unwrap_err().report();
+    assert!(error.contains("larger than 10000 drivers"), "{error}");
+    let deep = many(200, |level| format!("  g{level}: {{children: {{x: {{ref: g{}}}}}}}\n", level + 1))
+        + "  g200: {type: test-switch}\n";
+    let error = open(&deep).await.unwrap_err().report();
+    assert!(error.contains("too deep"), "{error}");
+}
+
+/// The nodes of a device elsewhere.
+fn remote(
+    count: usize,
+    parent: impl Fn(usize) -> Option<usize>,
+    name: impl Fn(usize) -> String,
+) -> Result<Device> {
+    let node = |id| jumpstarter_driver_core::device::RemoteNode {
+        id,
+        name: name(id),
+        parent: parent(id),
+        description: None,
+        methods_description: Vec::new(),
+        client: String::new(),
+        labels: Vec::new(),
+        interfaces: None,
+        unknown_interfaces: Vec::new(),
+        caller: Device::of_driver(Switch { path: String::new(), on: Mutex::new(false) }).nodes()[0]
+            .caller()
+            .clone(),
+    };
+    #[derive(Debug)]
+    struct Nowhere;
+    #[async_trait]
+    impl jumpstarter_driver_core::device::Remote for Nowhere {
+        async fn reset(&self) -> Result<()> {
+            Ok(())
+        }
+        async fn close(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+    Device::remote((0..count).map(node).collect(), Arc::new(Nowhere))
+}
+
+#[test]
+fn what_an_exporter_reports_is_bounded() {
+    let numbered = |id: usize| format!("n{id}");
+    let flat = |id: usize| (id > 0).then_some(0);
+    let chain = |id: usize| id.checked_sub(1);
+    let begin = std::time::Instant::now();
+    assert_eq!(remote(10_000, flat, numbered).unwrap().nodes().len(), 10_000);
+    assert_eq!(remote(129, chain, numbered).unwrap().nodes()[128].path().matches('.').count(), 127);
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    for (device, expected) in [
+        (remote(100_000, flat, numbered), "the device has more than 10000 drivers"),
+        (remote(2_000, chain, numbered), "the device's tree is deeper than 128 levels"),
+        (remote(2, flat, |_| "é".repeat(35_000)), "has 70000 bytes; 255 are the most"),
+        (remote(2, |_| None, numbered), "`n1` is a second root"),
+        (remote(2, |id| (id > 0).then_some(1), numbered), "the parent of `n1` does not come before it"),
+        (remote(3, flat, |_| "same".to_owned()), "there are two drivers at `same`"),
+        (remote(0, flat, numbered), "the tree has no root"),
+    ] {
+        let error = device.unwrap_err().report();
+        assert!(error.contains(expected) && error.len() < 200, "{error}");
+    }
+}

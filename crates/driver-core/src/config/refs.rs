@@ -4,14 +4,11 @@
 //! it cannot, a reference below the driver is left to opening the device, as far as the file says nothing about it.
 
 use super::fault::{Fault, Place};
+use crate::bounds::{MAX_DEPTH, MAX_DRIVERS};
 use crate::suggest;
 
 /// How many proxies may lead to one another.
 const MAX_HOPS: usize = 32;
-/// How deep the tree may be once proxies are followed.
-const MAX_DEPTH: usize = 128;
-/// How many nodes the tree may have once proxies are followed.
-const MAX_SIZE: usize = 10_000;
 
 /// The tree of a file, for following references.
 pub(super) struct References {
@@ -160,8 +157,8 @@ impl Walk<'_> {
                     self.fault(index, message);
                 }
             }
-            if size > MAX_SIZE {
-                self.fault(index, format!("this reference makes the tree larger than {MAX_SIZE} drivers"));
+            if size > MAX_DRIVERS {
+                self.fault(index, format!("this reference makes the tree larger than {MAX_DRIVERS} drivers"));
                 size = 1;
             }
         }

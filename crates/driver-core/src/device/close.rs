@@ -66,13 +66,20 @@ async fn guarded(closing: impl Future<Output = Result<()>>) -> Result<()> {
     })
 }
 
+/// A parent before its children, siblings in reverse.
 fn order(nodes: &[Node]) -> Vec<usize> {
+    let mut children = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        if let Some(parent) = node.parent {
+            children[parent].push(index);
+        }
+    }
     let mut order = Vec::with_capacity(nodes.len());
     let mut open: Vec<usize> = if nodes.is_empty() { Vec::new() } else { vec![0] };
     while let Some(index) = open.pop() {
         order.push(index);
         // Pushed in the file's order, so the last sibling is taken first.
-        open.extend((0..nodes.len()).filter(|child| nodes[*child].parent == Some(index)));
+        open.append(&mut children[index]);
     }
     order
 }

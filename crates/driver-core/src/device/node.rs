@@ -28,7 +28,6 @@ pub struct Node {
     pub(crate) interfaces_told: bool,
     pub(crate) caller: Arc<dyn Caller>,
     pub(crate) driver: Option<Arc<dyn Driver>>,
-    pub(crate) pending: bool,
 }
 
 impl Node {
