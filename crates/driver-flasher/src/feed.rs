@@ -1,11 +1,12 @@
 //! The reading stage: from a local file on a thread of its own, from any other source in the caller's future.
 
 use crate::item::Item;
-use crate::turn::Turn;
+use crate::write::check;
 use bytes::Bytes;
 use jumpstarter_codec::{BUFFER, Pool, fill};
 use jumpstarter_driver_core::image::Meter;
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
+use jumpstarter_files::Turn;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use std::fs::File;
@@ -47,7 +48,7 @@ impl Feed {
             }
             offset = data;
             while offset < end {
-                turn.check()?;
+                check(turn)?;
                 let mut buffer = pool.take();
                 let wanted = (end - offset).min(BUFFER as u64) as usize;
                 let mut at = At { file, offset };

@@ -32,7 +32,6 @@ mod mock;
 mod output;
 mod read;
 mod room;
-mod turn;
 mod write;
 
 pub use file::{FileFlasher, FileFlasherConfig};

@@ -2,9 +2,9 @@
 
 use crate::item::Item;
 use crate::room::{Room, too_large};
-use crate::turn::Turn;
+use crate::write::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
-use jumpstarter_files::StagedFile;
+use jumpstarter_files::{StagedFile, Turn};
 use rustix::fs::{Advice, fadvise};
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroU64;
@@ -87,6 +87,13 @@ impl Output {
         Ok(())
     }
 
+    /// Gives up: the old file stays, and nothing else.
+    pub(crate) fn discard(self) {
+        if let Target::File(staged) = self.target {
+            staged.discard();
+        }
+    }
+
     /// Puts everything on the disk and the new file in the old one's place, unless the caller is gone by then.
     ///
     /// `inspect` has a look at a new file before; its error leaves the old one.
@@ -94,14 +101,18 @@ impl Output {
         match self.target {
             Target::Device(device) => device.sync_all().context("writing to the device"),
             Target::File(mut staged) => {
-                staged.file().set_len(self.length).map_err(|error| no_space(error.into()))?;
-                inspect(staged.file())?;
-                staged.sync().map_err(|error| no_space(error.into()))?;
-                turn.last_step(|| Ok(staged.rename()?))?;
-                // The new image is in its place: what fails now is no failure of the flash.
-                if let Err(error) = staged.sync_folder() {
-                    tracing::warn!(%error, "the new image may not last a power cut");
+                let length = self.length;
+                let prepare = |staged: &mut StagedFile| {
+                    staged.file().set_len(length).map_err(|error| no_space(error.into()))?;
+                    inspect(staged.file())?;
+                    staged.sync().map_err(|error| no_space(error.into()))?;
+                    if staged.rename(turn)? { Ok(()) } else { Err(gone()) }
+                };
+                if let Err(error) = prepare(&mut staged) {
+                    staged.discard();
+                    return Err(error);
                 }
+                staged.sync_folder();
                 Ok(())
             }
         }

@@ -6,10 +6,10 @@ use crate::feed::{Feed, open_local};
 use crate::foreign;
 use crate::item::ItemReader;
 use crate::output::Output;
-use crate::turn::Turn;
 use jumpstarter_codec::{Compression, SIGNATURE};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSource, Result, ResultExt};
+use jumpstarter_files::Turn;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -193,19 +193,37 @@ struct WriteStage {
 }
 
 impl WriteStage {
-    fn run(self, mut input: ItemReader) -> Result<WriteReport> {
+    fn run(mut self, mut input: ItemReader) -> Result<WriteReport> {
         let start = input.peek(SIGNATURE)?;
         if start.is_empty() {
             return Err(Error::data_loss("the source is empty"));
         }
         let compression = self.options.compression.unwrap_or_else(|| Compression::of(start));
         // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is left of it, not what comes.
-        let mut output = self.turn.last_step(|| Output::open(&self.destination, self.options.limit_bytes))?;
+        check(&self.turn)?;
+        let mut output = Output::open(&self.destination, self.options.limit_bytes)?;
+        let filled = self.fill(input, compression, &mut output);
+        if filled.is_err() {
+            output.discard();
+            return filled;
+        }
+        let inspect = self.options.inspect.take();
+        output.commit(&self.turn, |file| inspect.map_or(Ok(()), |Inspect(look)| look(file)))?;
+        filled.map(|report| WriteReport { elapsed: self.started.elapsed(), ..report })
+    }
+
+    /// Writes what comes, and checks that it is all of it.
+    fn fill(
+        &mut self,
+        mut input: ItemReader,
+        compression: Compression,
+        output: &mut Output,
+    ) -> Result<WriteReport> {
         let bytes_read = if compression == Compression::Raw {
             if self.options.compression.is_none() {
                 foreign::warn(&self.name, input.peek(foreign::LOOKED_AT)?, compression);
             }
-            self.copy(&mut input, &mut output)?;
+            self.copy(&mut input, output)?;
             None
         } else {
             let (sender, receiver) = mpsc::channel(QUEUE);
@@ -213,15 +231,14 @@ impl WriteStage {
             spawn("flash-decode", move || decode(input, compression, &sender))?;
             let mut plain = ItemReader::new(receiver);
             foreign::warn(&self.name, plain.peek(foreign::LOOKED_AT)?, compression);
-            self.copy(&mut plain, &mut output)?;
+            self.copy(&mut plain, output)?;
             Some(counter.get())
         };
         let bytes_written = output.length();
         if bytes_written == 0 {
             return Err(Error::data_loss(format!("the {compression} file holds nothing")));
         }
-        let sha256 = self.digest_thread.map(JoinHandle::join);
-        let sha256 = match sha256 {
+        let sha256 = match self.digest_thread.take().map(JoinHandle::join) {
             None => None,
             Some(Ok(Some(found))) => {
                 self.wishes.settle_sha256(&found)?;
@@ -229,20 +246,13 @@ impl WriteStage {
             }
             Some(_) => return Err(Error::internal("the digest was not finished")),
         };
-        let inspect = self.options.inspect;
-        output.commit(&self.turn, |file| inspect.map_or(Ok(()), |Inspect(look)| look(file)))?;
-        Ok(WriteReport {
-            bytes_read: bytes_read.unwrap_or(bytes_written),
-            bytes_written,
-            sha256,
-            compression,
-            elapsed: self.started.elapsed(),
-        })
+        let bytes_read = bytes_read.unwrap_or(bytes_written);
+        Ok(WriteReport { bytes_read, bytes_written, sha256, compression, elapsed: self.started.elapsed() })
     }
 
     fn copy(&self, input: &mut ItemReader, output: &mut Output) -> Result<()> {
         while let Some(item) = input.piece()? {
-            self.turn.check()?;
+            check(&self.turn)?;
             output.append(&item)?;
         }
         Ok(())
@@ -258,6 +268,15 @@ pub(crate) async fn on_thread<T: Send + 'static>(
     // The caller may be gone, then nobody wants to know.
     spawn(name, move || drop(done.send(work())))?;
     is_done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
+}
+
+/// Fails once the caller is gone.
+pub(crate) fn check(turn: &Turn) -> Result<()> {
+    if turn.is_wanted() { Ok(()) } else { Err(gone()) }
+}
+
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorKind::Cancelled, "the caller went away")
 }
 
 pub(crate) fn spawn<T: Send + 'static>(

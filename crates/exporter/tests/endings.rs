@@ -399,7 +399,8 @@ async fn hooks_by_any_interpreter_are_heard() {
     ];
     while !expected.is_empty() {
         let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap();
-        let record = record.unwrap_or_else(|| panic!("the log ended without {expected:?}: {}", exporter.log()));
+        let record =
+            record.unwrap_or_else(|| panic!("the log ended without {expected:?}: {}", exporter.log()));
         expected.retain(|(source, words)| record.source() != *source || !record.message.starts_with(words));
     }
     drop((client, log));

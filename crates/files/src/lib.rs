@@ -4,8 +4,14 @@
 //! private folder for sockets and images. Errors are [`std::io::Error`]s that name the file and the action.
 
 mod context;
+mod names;
+mod removal;
 mod runtime_dir;
 mod staged;
+mod sweep;
+mod turn;
 
+pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
 pub use staged::StagedFile;
+pub use turn::{CancelOnDrop, Turn};

@@ -1,19 +1,21 @@
 //! A private folder for sockets and other files, removed at its owner's end, and by the next one after a crash.
 //!
-//! The owner holds a lock (`flock`) on the file `lock` in it for as long as it lives; the system releases the lock however
-//! the owner ends. [`RuntimeDir::create`] first removes the folders of its kind that nobody holds any more.
+//! The owner holds a lock (`flock`) on the folder for as long as it lives; the system releases the lock however the owner
+//! ends. [`RuntimeDir::create`] first removes the folders of its kind that nobody holds any more. Programs that tidy the
+//! temporary folder, such as systemd-tmpfiles, leave a locked folder alone. Where another one removed it all the same,
+//! [`RuntimeDir::ensure`] makes it again.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Follows the kind in the name of a folder that is still being made: it cannot be told from a crashed one by its lock.
-const NEW: &str = "new-";
-/// A folder still being made after this time belongs to a process that was killed.
-const MAKING_TAKES: Duration = Duration::from_secs(3600);
+use crate::context::Context;
+use crate::removal;
+use crate::sweep::{NEW, hold, sweep};
+
 /// The longest path of a socket, in bytes, without the NUL at its end: 107 on Linux, 103 on macOS.
 const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Room for the names of sockets in the folder, with the separator.
@@ -22,16 +24,23 @@ const SOCKET_NAME_LIMIT: usize = 24;
 const LETTERS: usize = 6;
 
 /// A private folder (mode 0700), removed when it is dropped.
+///
+/// Dropping it waits for nothing: a thread removes the folder, and the process's exit waits for that thread. [`close`]
+/// removes it on the caller's thread, and reports failures.
+///
+/// Making, checking and closing a folder are file calls, which may hang: make them where a thread may block.
+///
+/// [`close`]: Self::close
 #[derive(Debug)]
 pub struct RuntimeDir {
     path: PathBuf,
-    /// Held, never read: its lock says that the owner lives.
-    _lock: File,
+    /// The folder, opened and locked: the lock says that the owner lives. `None` once it is closed.
+    held: Mutex<Option<File>>,
 }
 
 impl RuntimeDir {
-    /// Makes a folder whose sockets' paths fit the system's limit: in `TMPDIR`, else in `XDG_RUNTIME_DIR`, else in
-    /// `/tmp`. Removes what owners of the same `kind` that were killed left in these places.
+    /// Makes a folder whose sockets' paths fit the system's limit: in `TMPDIR`, else in `XDG_RUNTIME_DIR` if that is this
+    /// user's, else in `/tmp`. Removes what owners of the same `kind` that were killed left in these places.
     ///
     /// The folder is called `jmp-KIND-` and six letters; a folder of that name without an owner is removed, whoever
     /// made it.
@@ -50,10 +59,7 @@ impl RuntimeDir {
     pub fn create_for_files(kind: &str) -> io::Result<Self> {
         let (place, prefix) = (std::env::temp_dir(), prefix(kind));
         sweep(&place, &prefix);
-        Self::create_at(&place, &prefix).map_err(|error| {
-            let message = format!("make a private folder in {}: {error}", place.display());
-            io::Error::new(error.kind(), message)
-        })
+        Self::create_at(&place, &prefix).doing(|| format!("making a private folder in {}", place.display()))
     }
 
     /// Whether it is in `TMPDIR`, where large files belong.
@@ -74,7 +80,7 @@ impl RuntimeDir {
             match Self::create_at(place, &prefix) {
                 Ok(made) => return Ok(made),
                 Err(error) => {
-                    let message = format!("make a private folder in {}: {error}", place.display());
+                    let message = format!("making a private folder in {}: {error}", place.display());
                     failure = Some(io::Error::new(error.kind(), message));
                 }
             }
@@ -89,17 +95,16 @@ impl RuntimeDir {
 
     fn create_at(place: &Path, prefix: &str) -> io::Result<Self> {
         let place = std::path::absolute(place)?;
-        let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
         let new = format!("{prefix}{NEW}");
-        let made = tempfile::Builder::new().prefix(&new).rand_bytes(LETTERS).make_in(&place, make)?;
+        let made = tempfile::Builder::new().prefix(&new).rand_bytes(LETTERS).make_in(&place, make_private)?;
         // From here to the end, `made` removes nothing by itself: it holds the path only.
         let new = made.into_temp_path().keep()?;
         let locked = lock_and_name(&new);
         if locked.is_err() {
             fs::remove_dir_all(&new).ok();
         }
-        let (path, lock) = locked?;
-        Ok(Self { path, _lock: lock })
+        let (path, held) = locked?;
+        Ok(Self { path, held: Mutex::new(Some(held)) })
     }
 
     /// Removes what owners of that kind that were killed left, where [`RuntimeDir::create`] makes folders.
@@ -120,24 +125,76 @@ impl RuntimeDir {
         self.path.join(name)
     }
 
+    /// Makes the folder again, empty and at the same path, if somebody removed it. Returns whether it was missing.
+    ///
+    /// # Errors
+    /// Those of the file system; `AlreadyExists` where something else has the path by now; `NotFound` after
+    /// [`close`](Self::close).
+    pub fn ensure(&self) -> io::Result<bool> {
+        let mut held = self.held();
+        let Some(file) = held.as_ref() else {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} was removed by its owner", self.path.display()),
+            ));
+        };
+        if is_same(&self.path, file) {
+            return Ok(false);
+        }
+        let doing = || format!("making the private folder {} again", self.path.display());
+        make_private(&self.path).doing(doing)?;
+        *held = Some(hold(&self.path).doing(doing)?);
+        tracing::warn!(folder = %self.path.display(), "another program removed a private folder; it was made again");
+        Ok(true)
+    }
+
     /// Removes the folder with all that is in it, as dropping does, and says if that fails.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn close(self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(io::Error::new(error.kind(), format!("remove {}: {error}", self.path.display())))
-            }
-            _ => Ok(()),
-        }
+        let held = self.held().take();
+        held.map_or(Ok(()), |held| remove(&self.path, &held))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<File>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        // What cannot be removed is removed by the next sweep.
-        fs::remove_dir_all(&self.path).ok();
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(held) = held {
+            let path = std::mem::take(&mut self.path);
+            removal::later(move || {
+                if let Err(error) = remove(&path, &held) {
+                    // It is removed by the next sweep.
+                    tracing::debug!(%error, "a private folder stays behind");
+                }
+            });
+        }
+    }
+}
+
+/// Removes a folder while its lock is held, unless another one has its path by now.
+fn remove(path: &Path, held: &File) -> io::Result<()> {
+    if !is_same(path, held) {
+        return Ok(());
+    }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the path leads to the folder that was opened.
+fn is_same(path: &Path, held: &File) -> bool {
+    match (fs::symlink_metadata(path), held.metadata()) {
+        (Ok(there), Ok(held)) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
+        _ => false,
     }
 }
 
@@ -148,118 +205,33 @@ fn prefix(kind: &str) -> String {
 
 /// Where a folder may be, best first.
 fn places() -> Vec<PathBuf> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_usable(path));
     std::iter::once(std::env::temp_dir()).chain(runtime).chain([PathBuf::from("/tmp")]).collect()
+}
+
+/// Whether it is a runtime folder of this user: that of another one, as `sudo` and `su` leave it, is not for us.
+fn is_usable(runtime: &Path) -> bool {
+    let us = rustix::process::geteuid().as_raw();
+    runtime.is_absolute()
+        && fs::metadata(runtime).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == us)
 }
 
 fn is_at_most(place: &Path, limit: usize) -> bool {
     std::path::absolute(place).is_ok_and(|path| path.as_os_str().as_bytes().len() <= limit)
 }
 
-/// Locks a new folder and gives it its final name, under which it is swept once the lock is gone.
+fn make_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Locks a new folder and gives it its final name, under which it is swept once the lock is released.
 fn lock_and_name(new: &Path) -> io::Result<(PathBuf, File)> {
-    let lock = File::options().write(true).create_new(true).mode(0o600).open(new.join("lock"))?;
-    lock.lock()?;
+    let held = hold(new)?;
     let name = new.file_name().unwrap_or_default().to_string_lossy().replacen(NEW, "", 1);
     let path = new.with_file_name(name);
     fs::rename(new, &path)?;
-    Ok((path, lock))
-}
-
-/// Removes the folders in `place` that are ours and that nobody holds. What fails is left for the next time.
-fn sweep(place: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(place) else { return };
-    let us = rustix::process::geteuid().as_raw();
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
-        let path = entry.path();
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        let abandoned = || match rest.starts_with(NEW) {
-            true => is_old(&metadata),
-            false => is_released(&path),
-        };
-        if metadata.is_dir() && metadata.uid() == us && abandoned() {
-            tracing::debug!(folder = %path.display(), "removing what a process that was killed left");
-            fs::remove_dir_all(&path).ok();
-        }
-    }
-}
-
-fn is_old(new: &fs::Metadata) -> bool {
-    let age = new.modified().ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age > MAKING_TAKES)
-}
-
-fn is_released(folder: &Path) -> bool {
-    match File::options().write(true).open(folder.join("lock")) {
-        // Held by nobody; released again right here, when the file is closed.
-        Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_))),
-        // Half removed.
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    Ok((path, held))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixListener;
-
-    use super::*;
-
-    fn names(place: &Path) -> Vec<String> {
-        fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn private_and_gone_at_the_end() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = RuntimeDir::create_in(&[place.path().to_owned()], "qemu").unwrap();
-        let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-        let path = folder.path().to_owned();
-        let socket = UnixListener::bind(folder.file("a-socket-of-some-name")).unwrap();
-        drop(folder);
-        assert!(!path.exists());
-        drop(socket);
-        let folder = RuntimeDir::create_in(&[place.path().to_owned()], "qemu").unwrap();
-        folder.close().unwrap();
-        assert!(names(place.path()).is_empty());
-    }
-
-    #[test]
-    fn a_long_place_is_passed_over() {
-        let place = tempfile::tempdir().unwrap();
-        let long = place.path().join("x".repeat(100));
-        fs::create_dir(&long).unwrap();
-        let folder = RuntimeDir::create_in(&[long.clone(), place.path().to_owned()], "qemu").unwrap();
-        assert_eq!(folder.path().parent(), Some(place.path()));
-        UnixListener::bind(folder.file("12345678901234567890123")).unwrap();
-        let error = RuntimeDir::create_in(&[long], "qemu").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        assert!(error.to_string().contains("TMPDIR"));
-        let error = RuntimeDir::create_in(&["/proc/nowhere".into()], "qemu").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn what_is_abandoned_is_swept_and_the_rest_is_not() {
-        let place = tempfile::tempdir().unwrap();
-        let at = |name: &str| place.path().join(name);
-        let alive = RuntimeDir::create_in(&[place.path().to_owned()], "qemu").unwrap();
-        // As a process that was killed leaves it: its lock is released by the system.
-        fs::create_dir(at("jmp-qemu-killed")).unwrap();
-        fs::write(at("jmp-qemu-killed/lock"), "").unwrap();
-        fs::write(at("jmp-qemu-killed/console.sock"), "").unwrap();
-        fs::create_dir(at("jmp-qemu-half")).unwrap();
-        fs::create_dir(at("jmp-qemu-new-making")).unwrap();
-        fs::create_dir(at("another")).unwrap();
-        fs::create_dir(at("jmp-exporter-killed")).unwrap();
-        std::os::unix::fs::symlink(at("another"), at("jmp-qemu-link")).unwrap();
-        let _second = RuntimeDir::create_in(&[place.path().to_owned()], "qemu").unwrap();
-        assert!(alive.path().exists() && at("another").exists());
-        assert!(at("jmp-qemu-new-making").exists() && at("jmp-qemu-link").exists());
-        assert!(at("jmp-exporter-killed").exists(), "of another kind");
-        assert!(!at("jmp-qemu-killed").exists() && !at("jmp-qemu-half").exists());
-    }
-}
+mod tests;

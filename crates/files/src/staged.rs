@@ -1,11 +1,13 @@
 //! Replacing a file whole or not at all: a hidden sibling is written, then takes the file's name.
 
 use crate::context::Context;
+use crate::names::Names;
+use crate::removal;
+use crate::turn::Turn;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file in the making, beside the one that it replaces.
 ///
@@ -16,14 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Every method blocks: call them on a thread that may.
 #[derive(Debug)]
 pub struct StagedFile {
-    file: File,
+    /// `None` only while it is dropped.
+    file: Option<File>,
     temporary: PathBuf,
     destination: PathBuf,
     committed: bool,
 }
-
-const SUFFIX: &str = ".partial";
-static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl StagedFile {
     /// Makes the sibling of `destination` (of what it points to, for a symbolic link).
@@ -39,12 +39,11 @@ impl StagedFile {
         let Some(name) = destination.file_name() else {
             return Err(invalid(format!("`{}` names no file", destination.display())));
         };
-        let prefix = format!(".{}.", name.to_string_lossy());
+        let names = Names::of(name);
         let folder = folder_of(&destination);
-        remove_leftovers(folder, &prefix);
+        names.remove_leftovers(folder);
         loop {
-            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let temporary = folder.join(format!("{prefix}{}-{number}{SUFFIX}", std::process::id()));
+            let temporary = folder.join(names.next());
             let made =
                 OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
             let file = match made {
@@ -55,20 +54,22 @@ impl StagedFile {
                         .doing(|| format!("making a temporary file beside {}", destination.display()));
                 }
             };
-            let staged = Self { file, temporary, destination: destination.clone(), committed: false };
-            match staged.file.try_lock() {
+            let is_ours = match file.try_lock() {
                 // Somebody tidied up between our two calls: try again under another name.
-                Ok(()) if staged.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0) => {}
-                Err(TryLockError::WouldBlock) => {}
+                Ok(()) => file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
+                Err(TryLockError::WouldBlock) => false,
                 // A file system without locks keeps leftovers, nothing worse.
-                Ok(()) | Err(TryLockError::Error(_)) => return Ok(staged),
+                Err(TryLockError::Error(_)) => true,
+            };
+            if is_ours {
+                return Ok(Self { file: Some(file), temporary, destination, committed: false });
             }
         }
     }
 
     /// The file to write to.
-    pub fn file(&mut self) -> &mut File {
-        &mut self.file
+    pub fn file(&self) -> &File {
+        self.file.as_ref().expect("the file is taken out only when its owner is dropped")
     }
 
     /// The file that will be replaced.
@@ -81,9 +82,23 @@ impl StagedFile {
     /// # Errors
     /// What the disk fails with.
     pub fn commit(mut self) -> io::Result<()> {
-        self.sync()?;
-        self.rename()?;
-        self.sync_folder()
+        match self.sync().and_then(|()| self.rename(&Turn::default())) {
+            Ok(_) => {
+                self.sync_folder();
+                Ok(())
+            }
+            Err(error) => {
+                self.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the temporary file, here and now: what dropping does on another thread.
+    pub fn discard(mut self) {
+        if let Some(file) = self.file.take() {
+            remove(file, Some(&self.temporary).filter(|_| !self.committed).map(PathBuf::as_path));
+        }
     }
 
     /// First part of [`commit`](Self::commit): the final mode, and everything on the disk. May take seconds.
@@ -92,49 +107,61 @@ impl StagedFile {
     /// What the disk fails with.
     pub fn sync(&mut self) -> io::Result<()> {
         let old = std::fs::metadata(&self.destination).ok();
-        if let (Some(old), Ok(new)) = (&old, self.file.metadata())
+        if let (Some(old), Ok(new)) = (&old, self.file().metadata())
             && (old.uid(), old.gid()) != (new.uid(), new.gid())
         {
             // Before the mode, some of whose bits it clears. Only root may give files away.
-            fchown(&self.file, Some(old.uid()), Some(old.gid())).ok();
+            fchown(self.file(), Some(old.uid()), Some(old.gid())).ok();
         }
         let mode = old.map_or(0o644, |old| old.mode() & 0o7777);
         let done =
-            self.file.set_permissions(Permissions::from_mode(mode)).and_then(|()| self.file.sync_all());
+            self.file().set_permissions(Permissions::from_mode(mode)).and_then(|()| self.file().sync_all());
         done.doing(|| format!("writing {} to the disk", self.destination.display()))
     }
 
-    /// Second part of [`commit`](Self::commit), and quick: the destination is the new file from here.
+    /// Second part of [`commit`](Self::commit), and quick: the destination is the new file from here. Returns false, and
+    /// changes nothing, when the caller whose `turn` it is went away before.
     ///
     /// # Errors
     /// What the disk fails with; the destination is then as it was.
-    pub fn rename(&mut self) -> io::Result<()> {
-        let done = std::fs::rename(&self.temporary, &self.destination);
+    pub fn rename(&mut self, turn: &Turn) -> io::Result<bool> {
+        let done = turn.last_step(&self.destination, || std::fs::rename(&self.temporary, &self.destination));
+        let Some(done) = done else { return Ok(false) };
         done.doing(|| format!("replacing {}", self.destination.display()))?;
         self.committed = true;
-        Ok(())
+        Ok(true)
     }
 
-    /// Third part of [`commit`](Self::commit): makes the new name last a power cut.
-    ///
-    /// # Errors
-    /// What the disk fails with.
-    pub fn sync_folder(&self) -> io::Result<()> {
-        let done = File::open(folder_of(&self.destination)).and_then(|folder| folder.sync_all());
-        done.doing(|| format!("writing the folder of {} to the disk", self.destination.display()))
+    /// Third part of [`commit`](Self::commit): makes the new name last a power cut. The file is in its place already, so
+    /// that what fails here is a warning: a folder that this process may not read, a file system that cannot.
+    pub fn sync_folder(&self) {
+        let folder = File::open(folder_of(&self.destination)).and_then(|folder| folder.sync_all());
+        // The whole file system, its folders too.
+        let synced = folder.or_else(|_| rustix::fs::syncfs(self.file()).map_err(io::Error::from));
+        if let Err(error) = synced {
+            let file = self.destination.display();
+            tracing::warn!(%file, %error, "the new file is in its place, and a power cut may undo that");
+        }
     }
 }
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        // Removing a name is quick; the blocks are freed when the file is closed.
-        if !self.committed
-            && let Err(error) = std::fs::remove_file(&self.temporary)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.temporary.display(), %error, "a temporary file stays behind");
-        }
+        let Some(file) = self.file.take() else { return };
+        let temporary = (!self.committed).then(|| std::mem::take(&mut self.temporary));
+        // Closing, too, may take long: it frees the blocks of a file without a name, and some file systems write then.
+        removal::later(move || remove(file, temporary.as_deref()));
     }
+}
+
+fn remove(file: File, temporary: Option<&Path>) {
+    if let Some(temporary) = temporary
+        && let Err(error) = std::fs::remove_file(temporary)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %temporary.display(), %error, "a temporary file stays behind");
+    }
+    drop(file);
 }
 
 fn invalid(message: String) -> io::Error {
@@ -159,45 +186,4 @@ fn followed(path: &Path) -> PathBuf {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Whether `name` is `<prefix><digits>-<digits>.partial`.
-fn is_temporary(name: &str, prefix: &str) -> bool {
-    let middle = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    middle
-        .and_then(|middle| middle.split_once('-'))
-        .is_some_and(|(process, number)| digits(process) && digits(number))
-}
-
-fn remove_leftovers(folder: &Path, prefix: &str) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name().to_string_lossy(), prefix))
-    {
-        // Whoever still writes it holds the lock, which dies with its process.
-        let unlocked =
-            OpenOptions::new().write(true).open(entry.path()).ok().filter(|file| file.try_lock().is_ok());
-        if unlocked.is_some() && std::fs::remove_file(entry.path()).is_ok() {
-            tracing::info!(path = %entry.path().display(), "removed what a killed process left");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_our_own_names_are_leftovers() {
-        for (name, expected) in [
-            (".os.img.12-0.partial", true),
-            (".os.img.12-.partial", false),
-            (".os.img.a-1.partial", false),
-            (".os.img.partial", false),
-            ("os.img.12-0.partial", false),
-            (".os.img.1.12-0.partial", false),
-        ] {
-            assert_eq!(is_temporary(name, ".os.img."), expected, "{name}");
-        }
-    }
 }

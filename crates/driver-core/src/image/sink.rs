@@ -194,7 +194,7 @@ impl fmt::Debug for ImageSink {
     }
 }
 
-fn write_file(mut staged: StagedFile, bytes: &[u8]) -> Result<StagedFile> {
+fn write_file(staged: StagedFile, bytes: &[u8]) -> Result<StagedFile> {
     staged.file().write_all(bytes)?;
     Ok(staged)
 }

@@ -23,7 +23,7 @@ enum State {
 }
 
 impl StagedWriter {
-    pub(super) fn new(mut staged: StagedFile) -> Result<Self> {
+    pub(super) fn new(staged: StagedFile) -> Result<Self> {
         let file = tokio::fs::File::from_std(staged.file().try_clone()?);
         Ok(Self { file, state: State::Open(staged) })
     }

@@ -98,6 +98,22 @@ async fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert!(strangers.iter().all(|stranger| stranger.exists()));
 }
 
+/// On one thread: whatever waits for a file there holds up everything.
+#[tokio::test]
+async fn a_pipe_named_like_a_leftover_holds_nothing_up() {
+    let bench = Bench::new();
+    let pipe = bench.path(".disk.img.1-1.partial");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for _ in 0..3 {
+        let flashing = flash(&bench, stuck(image(2 << 20)));
+        assert!(tokio::time::timeout(Duration::from_millis(50), flashing).await.is_err());
+    }
+    tokio::time::timeout(DEADLINE, flash(&bench, ImageSource::bytes("new"))).await.unwrap().unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+    assert!(pipe.exists(), "it is nothing of ours");
+}
+
 #[tokio::test]
 async fn the_mode_is_kept_and_links_are_followed() {
     let bench = Bench::new();

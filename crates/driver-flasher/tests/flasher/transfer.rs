@@ -1,6 +1,6 @@
 //! On the way: lengths, digests, progress, holes, stalls and failing sources.
 
-use crate::support::{Bench, image, stuck, tool};
+use crate::support::{Bench, eventually, image, stuck, tool};
 use bytes::Bytes;
 use futures_util::stream;
 use jumpstarter_driver_core::prelude::*;
@@ -203,6 +203,7 @@ async fn an_unfinished_sink_leaves_the_old_file() {
     sink.write("half").await.unwrap();
     assert!(bench.partial());
     drop(sink);
+    eventually(|| !bench.partial()).await;
     bench.assert_untouched();
     ImageSink::path(bench.disk()).finish().await.unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"");
