@@ -22,6 +22,11 @@ pub struct Foreign {
 }
 
 impl Foreign {
+    /// Whether it is a page: what servers send in place of a file.
+    pub fn is_page(&self) -> bool {
+        *self == PAGE
+    }
+
     /// What to do about it: an instruction.
     pub fn hint(&self) -> &'static str {
         self.hint

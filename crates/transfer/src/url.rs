@@ -1,6 +1,7 @@
 //! URLs whose percent-encoding stays as it is: a signature covers every character.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use jumpstarter_driver_core::{Error, Result};
 
@@ -19,8 +20,7 @@ impl fmt::Display for Url {
     /// Without the query, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        let path = self.target.split('?').next().unwrap_or_default();
-        write!(f, "{scheme}://{}{path}", self.authority())
+        write!(f, "{scheme}://{}{}", self.authority(), self.path())
     }
 }
 
@@ -32,36 +32,64 @@ impl fmt::Debug for Url {
 
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let wrong = |why: &str| Error::invalid_argument(format!("the URL of the image is not usable: {why}"));
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
+        Self::read(text)
+            .map_err(|why| Error::invalid_argument(format!("the URL of the image is not usable: {why}")))
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
             "http" => false,
-            _ => return Err(wrong("its scheme is neither http nor https")),
+            _ => return Err("its scheme is neither http nor https"),
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         if authority.contains('@') {
-            return Err(wrong("it holds a user name; give an `authorization` header instead"));
+            return Err("it holds a user name; give an `authorization` header instead");
         }
-        let bracketed = authority.rfind(']').map_or(0, |at| at);
-        let (host, port) = match authority[bracketed..].rfind(':') {
-            Some(colon) => {
-                let (host, port) = authority.split_at(bracketed + colon);
-                (host, port[1..].parse().map_err(|_| wrong("its port is not a number"))?)
-            }
-            None => (authority, if tls { 443 } else { 80 }),
+        let (host, port) = match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
+            Some(bracketed) => bracketed.ok_or("its host has a bracket that is not closed")?,
+            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let is_usable = match authority.starts_with('[') {
+            true => host.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+            false => host.bytes().all(is_host),
+        };
         if host.is_empty() {
-            return Err(wrong("it has no host"));
+            return Err("it has no host");
         }
+        if !is_usable {
+            return Err(
+                "its host has characters that are none of a host; write names that are not ASCII as xn--…",
+            );
+        }
+        let port = match port.strip_prefix(':') {
+            None if !port.is_empty() => return Err("its port is not a number"),
+            None | Some("") => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(digits) => {
+                let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+                digits.and_then(|digits| digits.parse().ok()).ok_or("its port is not a number")?
+            }
+        };
         if target.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
-            return Err(wrong("it has characters that must be percent-encoded"));
+            return Err("it has characters that must be percent-encoded");
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Ok(Self { tls, host, port, target })
+        Ok(Self { tls, host: host.to_ascii_lowercase(), port, target })
+    }
+
+    /// Without the query.
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
     }
 
     /// Host and port as in a `Host` header.
@@ -73,12 +101,19 @@ impl Url {
         }
     }
 
+    /// The same with the port, whatever that is.
+    pub(crate) fn authority_with_port(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{host}:{}", self.port)
+    }
+
     pub(crate) fn same_origin(&self, other: &Self) -> bool {
         (self.tls, &self.host, self.port) == (other.tls, &other.host, other.port)
     }
 
-    /// Where a `Location` of an answer from this URL leads.
-    pub(crate) fn join(&self, location: &str) -> Result<Self> {
+    /// Where a `Location` of an answer from this URL leads, in any way that browsers follow.
+    pub(crate) fn join(&self, location: &[u8]) -> Result<Self> {
+        let location = &*escaped(location.trim_ascii());
         let location = location.split('#').next().unwrap_or_default();
         let scheme_end = location.find("://").filter(|end| {
             location[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -90,7 +125,7 @@ impl Url {
         if location.starts_with("//") {
             return Self::parse(&format!("{scheme}:{location}"));
         }
-        let path = self.target.split('?').next().unwrap_or_default();
+        let path = self.path();
         let target = match location.as_bytes().first() {
             None => self.target.clone(),
             Some(b'/') => location.to_owned(),
@@ -99,6 +134,23 @@ impl Url {
         };
         Self::parse(&format!("{scheme}://{}{target}", self.authority()))
     }
+}
+
+/// Without the bytes that no request can carry: blanks, what is not ASCII, quotes and angle brackets are
+/// percent-encoded. Everything else stays, percent-encoding and its case too, but for backslashes before the query,
+/// which browsers take for slashes.
+fn escaped(location: &[u8]) -> String {
+    let mut text = String::with_capacity(location.len());
+    let mut is_query = false;
+    for byte in location {
+        is_query |= *byte == b'?';
+        match byte {
+            b'\\' if !is_query => text.push('/'),
+            ..=b' ' | 0x7f.. | b'"' | b'<' | b'>' | b'`' => text.push_str(&format!("%{byte:02X}")),
+            _ => text.push(char::from(*byte)),
+        }
+    }
+    text
 }
 
 /// A relative path from the folder of `path`, with its dots resolved.
@@ -134,9 +186,24 @@ mod tests {
 
     #[test]
     fn unusable_urls_are_refused() {
-        for text in
-            ["", "ftp://host/", "http://", "http://user:password@host/", "http://host:x/", "http://host/ a"]
-        {
+        for text in [
+            "",
+            "ftp://host/",
+            "http://",
+            "http://:80/",
+            "http://user:password@host/",
+            "http://host:x/",
+            "http://host:+80/",
+            "http://host:65536/",
+            "http://host/ a",
+            "http://ho st/",
+            "http://h%6fst/",
+            "http://b\u{fc}cher.example/",
+            "http://host\r\nx: y/",
+            "http://[::1/",
+            "http://[::1]80/",
+            "http://[localhost]/",
+        ] {
             let error = Url::parse(text).unwrap_err().report();
             assert!(!error.contains("password"), "{error}");
         }
@@ -154,8 +221,29 @@ mod tests {
             ("../../../..", "http://host:99/"),
             ("?z", "http://host:99/a/b/c"),
         ] {
-            assert_eq!(from.join(location).unwrap().to_string(), expected, "{location}");
+            assert_eq!(from.join(location.as_bytes()).unwrap().to_string(), expected, "{location}");
         }
-        assert_eq!(from.join("x?u=http://there/").unwrap().target, "/a/b/x?u=http://there/");
+        assert_eq!(from.join(b"x?u=http://there/").unwrap().target, "/a/b/x?u=http://there/");
+    }
+
+    #[test]
+    fn locations_that_browsers_mend() {
+        let from = Url::parse("http://host/a/b").unwrap();
+        for (location, target) in [
+            ("/gr\u{fc}n.img".as_bytes(), "/gr%C3%BCn.img"),
+            (b"/gr\xfcn.img", "/gr%FCn.img"),
+            (b"/my image.img?name=a b&sig=%2b%2F", "/my%20image.img?name=a%20b&sig=%2b%2F"),
+            (b"  /x ", "/x"),
+            (b"/a%20b%zz", "/a%20b%zz"),
+            (b"files\\os.img?a\\b", "/a/files/os.img?a\\b"),
+            (b"/\"<x>`\"", "/%22%3Cx%3E%60%22"),
+            (b"/x#a b", "/x"),
+            (b"http://host:/x", "/x"),
+        ] {
+            let next = from.join(location).unwrap();
+            assert_eq!((next.target.as_str(), next.port), (target, 80), "{location:?}");
+        }
+        let error = from.join("http://b\u{fc}cher.example/".as_bytes()).unwrap_err().report();
+        assert!(error.contains("xn--"), "{error}");
     }
 }

@@ -74,7 +74,7 @@ async fn a_given_length_is_what_is_sent() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_followed_with_everything_and_without_secrets() {
+async fn a_redirect_is_followed_without_given_headers() {
     let (first, url) = listener("/image?sig=one").await;
     let (second, other) = listener("/el%2fsewhere?sig=two").await;
     let serving = async {
@@ -87,7 +87,7 @@ async fn a_redirect_is_followed_with_everything_and_without_secrets() {
             .await;
         let (asked, mut stream) = head(&second).await;
         assert!(asked.starts_with("put /el%2fsewhere?sig=two http/1.1\r\n"), "{asked}");
-        assert!(asked.contains("x-plain: kept\r\n") && !asked.contains("x-amz"), "{asked}");
+        assert!(!asked.contains("x-vault-token") && !asked.contains("x-amz"), "{asked}");
         // Not every server knows the question: it is sent all the same.
         let mut body = Vec::new();
         while !body.ends_with(b"0\r\n\r\n") {
@@ -96,7 +96,7 @@ async fn a_redirect_is_followed_with_everything_and_without_secrets() {
         assert_eq!(body, b"5\r\nhello\r\n0\r\n\r\n");
         answer(&mut stream, "201 Created\r\ncontent-length: 0").await;
     };
-    let writer = writer(&url, &[("x-amz-date", "now"), ("x-plain", "kept")], DEADLINE);
+    let writer = writer(&url, &[("x-amz-date", "now"), ("x-vault-token", "s3cret")], DEADLINE);
     let ((), sent) = tokio::join!(serving, sent(writer, b"hello"));
     sent.unwrap();
 }

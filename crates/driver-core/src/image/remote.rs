@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 pub struct ImageRequest {
     url: String,
     headers: Vec<(String, String)>,
+    is_checked: bool,
 }
 
 impl ImageRequest {
@@ -27,7 +28,7 @@ impl ImageRequest {
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         match url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
-            Some("http" | "https") => Ok(Self { url, headers: Vec::new() }),
+            Some("http" | "https") => Ok(Self { url, headers: Vec::new(), is_checked: false }),
             _ => Err(Error::invalid_argument("an image's URL begins with http:// or https://")),
         }
     }
@@ -37,6 +38,18 @@ impl ImageRequest {
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Says that somebody compares the SHA-256 of what arrives with an expected one, so that a break is found.
+    #[must_use]
+    pub fn checked(mut self) -> Self {
+        self.is_checked = true;
+        self
+    }
+
+    /// Whether a break is found by a digest.
+    pub fn is_checked(&self) -> bool {
+        self.is_checked
     }
 
     /// The whole URL.

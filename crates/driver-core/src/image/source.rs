@@ -178,6 +178,9 @@ impl ImageSource {
 
     /// What was asked for besides the bytes. Whoever takes the wishes fulfils them; the source has none afterwards.
     pub fn take_wishes(&mut self) -> Wishes {
+        if let (Origin::Request(request), Some(_)) = (&mut self.origin, &self.wishes.expected_sha256) {
+            *request = request.clone().checked();
+        }
         std::mem::take(&mut self.wishes)
     }
 

@@ -1,6 +1,4 @@
-//! Images that are fetched from, or sent to, URLs over HTTP or HTTPS.
-//!
-//! URLs and headers are secrets here: errors and logs show the URL without its query, and no header.
+//! Sending an image while it is written.
 
 use std::io;
 use std::pin::Pin;
@@ -8,50 +6,23 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::FutureExt;
 use jumpstarter_driver_core::image::{BoxWriter, ImageRequest};
-use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
+use jumpstarter_driver_core::{Error, Result, ResultExt};
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 use tokio_util::sync::PollSender;
 
-use crate::client::{self, Headers};
-use crate::url::Url;
+use crate::download::way;
+use crate::put::put;
+use crate::settings::Settings;
 
 /// A server may think for so long about what it was sent.
 const STORE_LIMIT: Duration = Duration::from_secs(300);
 /// The largest piece of an upload.
 const MAX_PIECE: usize = 256 * 1024;
-
-fn prepare(request: &ImageRequest) -> Result<(Url, Headers)> {
-    Ok((Url::parse(request.url())?, Headers::new(request.headers())?))
-}
-
-/// An image that is fetched when it is read; a server that sends nothing for `stall_limit` is given up.
-///
-/// # Errors
-/// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in the reading.
-pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSource> {
-    let (url, headers) = prepare(&request)?;
-    let name = url.to_string();
-    let doing = format!("downloading {name}");
-    let stalled = format!("{doing}: nothing came for {} s", stall_limit.as_secs());
-    let fetched = async move { client::get(url, headers).await.context(doing).map_err(io::Error::from) };
-    let chunks = stream::once(fetched).try_flatten().boxed();
-    let timed = stream::unfold(chunks, move |mut chunks| {
-        let stalled = stalled.clone();
-        async move {
-            let item = match tokio::time::timeout(stall_limit, chunks.next()).await {
-                Ok(item) => item?,
-                Err(_) => Err(Error::deadline_exceeded(stalled).into()),
-            };
-            Some((item, chunks))
-        }
-    });
-    Ok(ImageSource::stream(timed, None).with_name(name))
-}
 
 /// An image that is sent while it is written; it is whole once the shutdown succeeds. Call it inside a runtime.
 ///
@@ -62,13 +33,20 @@ pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSou
 /// # Errors
 /// As [`download`]'s.
 pub fn upload(request: ImageRequest, stall_limit: Duration) -> Result<BoxWriter> {
-    let (url, headers) = prepare(&request)?;
+    upload_with(request, stall_limit, Settings::from_env()?)
+}
+
+pub(crate) fn upload_with(
+    request: ImageRequest,
+    stall_limit: Duration,
+    settings: Settings,
+) -> Result<BoxWriter> {
+    let way = way(&request, settings)?;
     let length = content_length(&request)?;
     let (sender, receiver) = mpsc::channel(4);
-    let name = url.to_string();
+    let name = way.url.to_string();
     let doing = format!("uploading to {name}");
-    let sending =
-        tokio::spawn(async move { client::put(url, headers, length, receiver).await.context(doing) });
+    let sending = tokio::spawn(async move { put(way, length, receiver).await.context(doing) });
     let (sender, sending) = (PollSender::new(sender), Aborting(sending));
     Ok(Box::pin(Upload { sender, sending, ended: false, name, stall_limit, patience: None }))
 }

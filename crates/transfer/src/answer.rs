@@ -1,0 +1,140 @@
+//! What an answer says of itself, and whether that can be an image that arrives whole.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http_body_util::BodyStream;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+use jumpstarter_codec::{FOREIGN_SIGNATURE, foreign};
+use jumpstarter_driver_core::image::Encoding;
+use jumpstarter_driver_core::{Error, Result};
+
+use crate::decode::decode;
+use crate::exchange::Answer;
+use crate::proof::proved;
+use crate::url::Url;
+
+pub(crate) type Chunks = BoxStream<'static, io::Result<Bytes>>;
+
+/// The image that an answer holds.
+///
+/// # Errors
+/// `DataLoss`: its end could not be told from a break, or there is nothing in it. `FailedPrecondition`: it is a page of
+/// text, or encoded in a way that is not read here.
+pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Chunks> {
+    let headers = answer.headers().clone();
+    let says_its_end = says_its_end(url, &headers)?;
+    let coding = coding(url, &headers)?;
+    let mut chunks = chunks(answer);
+    if let Some(coding) = coding {
+        chunks = decode(coding, chunks);
+    }
+    let (start, chunks) = peek(chunks).await?;
+    if start.is_empty() {
+        return Err(Error::data_loss(format!("the answer of {url} is empty")));
+    }
+    refuse_page(url, &headers, &start)?;
+    let chunks = stream::iter([Ok(start.clone())]).chain(chunks).boxed();
+    match Encoding::of_signature(&start) {
+        _ if says_its_end || is_checked || coding.is_some() => Ok(chunks),
+        Some(encoding) => Ok(proved(encoding, chunks)),
+        None => Err(Error::data_loss(format!(
+            "{url} says neither how long the image is nor where it ends: a break could not be told from its end"
+        ))
+        .with_hint("have the server send a Content-Length, give the image's SHA-256, or compress the image")),
+    }
+}
+
+/// The body, which ends the connection with itself.
+fn chunks(answer: Answer) -> Chunks {
+    let (body, driving) = answer.into_body();
+    let data = BodyStream::new(body).filter_map(move |frame| {
+        let _alive = &driving;
+        let data = frame.map(|frame| frame.into_data().ok()).map_err(|error| {
+            let error = Error::data_loss("the download broke off").with_source(error);
+            io::Error::from(error.with_hint("get it again; the link may be good for one download only"))
+        });
+        futures_util::future::ready(data.transpose())
+    });
+    StreamExt::boxed(data)
+}
+
+/// Whether the body has a length or an end mark. Without, it ends with the connection.
+fn says_its_end(url: &Url, headers: &HeaderMap) -> Result<bool> {
+    let codings = words(headers, TRANSFER_ENCODING);
+    match codings.as_slice() {
+        [] => Ok(headers.contains_key(CONTENT_LENGTH)),
+        [only] if only == "chunked" => Ok(true),
+        _ => Err(unreadable(url, "transfer-encoding", &codings)),
+    }
+}
+
+/// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the file as it is.
+fn coding(url: &Url, headers: &HeaderMap) -> Result<Option<Encoding>> {
+    let mut codings = words(headers, CONTENT_ENCODING);
+    codings.retain(|coding| coding != "identity");
+    let (encoding, extensions) = match codings.as_slice() {
+        [] => return Ok(None),
+        [only] => match only.strip_prefix("x-").unwrap_or(only) {
+            "gzip" => (Encoding::Gzip, ["gz", "tgz"]),
+            "zstd" => (Encoding::Zstd, ["zst", "tzst"]),
+            "xz" => (Encoding::Xz, ["xz", "txz"]),
+            "bzip2" => (Encoding::Bz2, ["bz2", "tbz2"]),
+            _ => return Err(unreadable(url, "content-encoding", &codings)),
+        },
+        _ => return Err(unreadable(url, "content-encoding", &codings)),
+    };
+    let extension = url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let is_the_file = extension.is_some_and(|extension| extensions.contains(&extension.as_str()));
+    Ok((!is_the_file).then_some(encoding))
+}
+
+fn unreadable(url: &Url, header: &str, codings: &[String]) -> Error {
+    let codings = codings.join(", ");
+    let codings = jumpstarter_text::truncated(&codings, 80);
+    let codings = jumpstarter_text::line(&codings);
+    Error::failed_precondition(format!("{url} has the {header} `{codings}`, which is not read here"))
+        .with_hint("have the server send the file as it is, or in gzip or zstd")
+}
+
+/// The words of a header that is a list, in lower case.
+fn words(headers: &HeaderMap, name: hyper::header::HeaderName) -> Vec<String> {
+    let lists =
+        headers.get_all(name).into_iter().map(|list| String::from_utf8_lossy(list.as_bytes()).to_lowercase());
+    let words = lists.flat_map(|list| list.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// The first bytes, and the rest.
+async fn peek(mut chunks: Chunks) -> Result<(Bytes, Chunks)> {
+    let mut start = Vec::new();
+    while start.len() < FOREIGN_SIGNATURE
+        && let Some(chunk) = chunks.try_next().await?
+    {
+        if start.is_empty() && chunk.len() >= FOREIGN_SIGNATURE {
+            return Ok((chunk, chunks));
+        }
+        start.extend_from_slice(&chunk);
+    }
+    Ok((start.into(), chunks))
+}
+
+/// Refuses pages of text: of a login, of an error, of a folder.
+fn refuse_page(url: &Url, headers: &HeaderMap, start: &[u8]) -> Result<()> {
+    let kind = words(headers, CONTENT_TYPE).into_iter().next().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_page_type = matches!(
+        kind,
+        "text/html" | "application/xhtml+xml" | "text/xml" | "application/xml" | "application/json"
+    ) || kind.ends_with("+json");
+    let start = &start[..start.len().min(FOREIGN_SIGNATURE)];
+    let is_text = start.iter().all(|byte| matches!(byte, b'\t'..=b'\r' | 0x1b | b' '..));
+    if !(is_page_type && is_text || foreign(start).is_some_and(|foreign| foreign.is_page())) {
+        return Ok(());
+    }
+    let kind = if kind.is_empty() { "of no said type" } else { &jumpstarter_text::line(kind) };
+    Err(Error::failed_precondition(format!("{url} answers with a page ({kind}), not with an image"))
+        .with_hint("open the URL in a browser: it may ask for a login, or be the page of a download"))
+}

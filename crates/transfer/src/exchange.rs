@@ -1,0 +1,82 @@
+//! One request and its answer, on a connection of their own.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use jumpstarter_driver_core::{Error, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Io;
+
+/// So many interim answers (1xx) may come before the answer.
+const MAX_INTERIM: usize = 16;
+/// The largest head of an answer.
+const MAX_HEAD: usize = 64 * 1024;
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The body of a request that has none.
+pub(crate) fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The task of a connection, which ends with its owner.
+pub(crate) struct Driving(tokio::task::JoinHandle<()>);
+
+impl Driving {
+    pub(crate) fn new(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> Self {
+        Self(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection for an image ended");
+            }
+        }))
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An answer; its connection ends with it.
+pub(crate) type Answer = Response<(Incoming, Driving)>;
+
+/// Sends `request` and waits for the answer. `go_on` is cancelled when the server asks for the body.
+pub(crate) async fn exchange(
+    io: impl Io,
+    mut request: Request<Body>,
+    go_on: CancellationToken,
+) -> Result<Answer> {
+    let (mut sender, connection) =
+        http1::Builder::new().max_header_size(MAX_HEAD).handshake(TokioIo::new(io)).await.map_err(broken)?;
+    let driving = Driving::new(connection);
+    let flooded = CancellationToken::new();
+    let (flood, interim) = (flooded.clone(), AtomicUsize::new(0));
+    hyper::ext::on_informational(&mut request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE {
+            go_on.cancel();
+        }
+        if interim.fetch_add(1, Ordering::Relaxed) >= MAX_INTERIM {
+            flood.cancel();
+        }
+    });
+    tokio::select! {
+        biased;
+        () = flooded.cancelled() => {
+            Err(Error::unavailable("the server sends interim answers (1xx) without end"))
+        }
+        answer = sender.send_request(request) => Ok(answer.map_err(broken)?.map(|body| (body, driving))),
+    }
+}
+
+pub(crate) fn broken(error: hyper::Error) -> Error {
+    Error::unavailable("the connection to the server broke").with_source(error)
+}

@@ -1,0 +1,57 @@
+//! What the environment says about fetching: networks that redirects may lead to, and proxies.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use jumpstarter_driver_core::{Error, Result};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::network::Network;
+use crate::proxy::Proxies;
+
+/// The variable with the networks to which redirects may lead from anywhere.
+pub(crate) const NETWORKS: &str = "JMP_IMAGE_NETWORKS";
+
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    networks: Vec<Network>,
+    pub(crate) proxies: Proxies,
+    /// In place of the system's certificate authorities.
+    pub(crate) trust: Option<Arc<ClientConfig>>,
+    /// In place of the system's resolver.
+    pub(crate) names: Vec<(String, IpAddr)>,
+}
+
+impl Settings {
+    /// Those of this process.
+    pub(crate) fn from_env() -> Result<Self> {
+        Self::new(|name| std::env::var_os(name).and_then(|value| value.into_string().ok()))
+    }
+
+    pub(crate) fn new(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let networks = variable(NETWORKS).unwrap_or_default();
+        let networks = networks.split([',', ' ']).filter(|text| !text.is_empty()).map(|text| {
+            text.parse().map_err(|()| {
+                Error::invalid_argument(format!("{NETWORKS}: `{text}` is not a network"))
+                    .with_hint("write addresses and networks with commas between: 10.0.0.0/8,192.168.7.2")
+            })
+        });
+        let networks = networks.collect::<Result<_>>()?;
+        Ok(Self { networks, proxies: Proxies::new(variable), trust: None, names: Vec::new() })
+    }
+
+    /// Whether redirects may lead there from anywhere.
+    pub(crate) fn allows(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// The addresses of a host.
+    pub(crate) async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        let fixed = self.names.iter().filter(|(name, _)| name == host);
+        let fixed: Vec<_> = fixed.map(|(_, address)| SocketAddr::new(*address, port)).collect();
+        match fixed.is_empty() {
+            true => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
+            false => Ok(fixed),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! TLS to servers and proxies, by the authorities that this system trusts.
+
+use std::sync::Arc;
+
+use jumpstarter_driver_core::{Error, Result, ResultExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::connect::Io;
+use crate::settings::Settings;
+
+/// Secures a connection to `host`.
+pub(crate) async fn secure(io: impl Io, host: &str, settings: &Settings) -> Result<impl Io> {
+    let name = ServerName::try_from(host.trim_end_matches('.').to_owned());
+    let name = name.map_err(|_| Error::invalid_argument(format!("{host} is not a host")))?;
+    let trust = match &settings.trust {
+        Some(trust) => trust.clone(),
+        None => system().await?,
+    };
+    TlsConnector::from(trust).connect(name, io).await.context("securing the connection")
+}
+
+/// The system's certificate authorities, or those of the file that SSL_CERT_FILE names, as they are now.
+async fn system() -> Result<Arc<ClientConfig>> {
+    let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
+    let loaded = loaded.await.map_err(|error| Error::internal("reading certificates").with_source(error))?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(loaded.certs);
+    if roots.is_empty() {
+        return Err(Error::failed_precondition("this system has no certificate authorities")
+            .with_hint("install ca-certificates, or name a file in SSL_CERT_FILE"));
+    }
+    trusting(roots)
+}
+
+/// A configuration that trusts these.
+pub(crate) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal("setting up TLS").with_source(error))?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
