@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use jumpstarter_driver_core::ExporterConfig;
-use jumpstarter_driver_core::config::ConfigFaults;
+use jumpstarter_driver_core::config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
@@ -13,7 +13,9 @@ use crate::{FAILURE, SUCCESS, outline};
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///
 /// Nothing is opened: the check needs neither the hardware nor QEMU. What is wrong goes to standard error, one line a
-/// fault: FILE:LINE:COLUMN: PATH: what was found and expected; what to write instead.
+/// fault: FILE:LINE:COLUMN: PATH: what was found and expected; what to write instead. A line with `warning:` is about
+/// what may not be meant, or does not work on this machine as it is: an unknown field at the top, a file that is not
+/// there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -21,7 +23,7 @@ Examples:
   jmp check examples/*.yaml --output json
   generate-lab | jmp check -
 
-Exit code: 0 when every file is right, 1 when one has faults, 2 for a wrong command line.")]
+Exit code: 0 when every file is right (warnings do not count), 1 when one has faults, 2 for a wrong command line.")]
 pub(crate) struct Arguments {
     /// Exporter files; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
@@ -42,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         match (arguments.output, outcome) {
             (Format::Json, outcome) => report.push(as_json(outcome)),
             (Format::Text, Ok(config)) => {
+                err.write_all(config.warnings.to_text(&config.origin).as_bytes())?;
                 writeln!(out, "{}: no faults", config.origin)?;
                 out.write_all(outline::text(&config.export).as_bytes())?;
             }
@@ -64,9 +67,16 @@ fn load(file: &str) -> Result<ExporterConfig, ConfigFaults> {
 /// The same fields whether there are faults or not.
 fn as_json(outcome: Result<ExporterConfig, ConfigFaults>) -> Value {
     match outcome {
-        Ok(config) => json!({"file": config.origin, "faults": [], "export": outline::json(&config.export)}),
+        Ok(config) => {
+            let warnings: Vec<Value> = config.warnings.iter().map(Fault::to_json).collect();
+            json!({
+                "file": config.origin, "faults": [], "warnings": warnings,
+                "export": outline::json(&config.export),
+            })
+        }
         Err(faults) => {
             let mut report = faults.to_json();
+            report["warnings"] = json!([]);
             report["export"] = Value::Null;
             report
         }

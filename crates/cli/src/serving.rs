@@ -1,7 +1,7 @@
 //! What the commands that serve a device have in common: which file, and the log.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -38,12 +38,20 @@ impl Which {
                 return Err(Fault::usage("which device?", "add --exporter-config FILE or --exporter ALIAS"));
             }
         };
-        match ExporterConfig::load(&file) {
-            Ok(config) => Ok(Some(config)),
-            Err(faults) => {
-                writeln!(err, "{faults}")?;
-                Ok(None)
-            }
+        load(&file, err)
+    }
+}
+
+/// Reads an exporter file. Its warnings and its faults are printed; there is no configuration with the latter.
+pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
+    match ExporterConfig::load(file) {
+        Ok(config) => {
+            err.write_all(config.warnings.to_text(&config.origin).as_bytes())?;
+            Ok(Some(config))
+        }
+        Err(faults) => {
+            writeln!(err, "{faults}")?;
+            Ok(None)
         }
     }
 }

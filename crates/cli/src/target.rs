@@ -8,7 +8,7 @@ use jumpstarter_driver_core::{Device, Error, ExporterConfig};
 
 use crate::j::fault::Fault;
 use crate::remote::Remote;
-use crate::serving::Which;
+use crate::serving::{self, Which};
 
 /// Where the device is.
 #[derive(Debug, clap::Args)]
@@ -52,13 +52,7 @@ impl Target {
             let hint = "run it in `jmp shell`, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT";
             return Err(Fault::usage("which device?", hint));
         };
-        match ExporterConfig::load(file) {
-            Ok(config) => Ok(Some(Found::File(Box::new(config)))),
-            Err(faults) => {
-                writeln!(err, "{faults}")?;
-                Ok(None)
-            }
-        }
+        Ok(serving::load(file.as_ref(), err)?.map(|config| Found::File(Box::new(config))))
     }
 }
 

@@ -38,15 +38,18 @@ fn a_right_file() {
 fn json_has_the_same_fields_for_right_and_wrong_files() {
     let folder = tempfile::tempdir().unwrap();
     let (right, wrong) = (folder.path().join("right.yaml"), folder.path().join("wrong.yaml"));
-    std::fs::write(&right, LAB).unwrap();
-    std::fs::write(&wrong, "exprot: {}").unwrap();
+    std::fs::write(&right, format!("{LAB}\nfuture: 1\n")).unwrap();
+    std::fs::write(&wrong, "exprot: {}\nmetadata: {nam: x}").unwrap();
     let (code, out, err) =
         jmp(&["check", right.to_str().unwrap(), wrong.to_str().unwrap(), "--output", "json"]);
     assert_eq!((code, err.as_str()), (1, ""));
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report[0]["faults"], serde_json::json!([]));
     assert_eq!(report[0]["export"]["rack"]["children"]["web"]["interfaces"], serde_json::json!(["network"]));
-    assert_eq!(report[1]["faults"][0]["hint"], "did you mean `export`?");
+    assert_eq!(report[0]["warnings"][0]["path"], "future");
+    assert_eq!(report[1]["faults"][0]["path"], "metadata.name");
+    assert_eq!(report[1]["faults"][1]["hint"], "did you mean `name`?");
+    assert_eq!(report[1]["warnings"], serde_json::json!([]));
     assert_eq!(report[1]["export"], serde_json::Value::Null);
 }
 

@@ -186,9 +186,9 @@ async fn names_stay_in_the_folder() {
 #[tokio::test]
 async fn a_wrong_file_is_not_taken() {
     let home = Home::new();
-    std::fs::write(home.path("lab.yaml"), "exprot: {}").unwrap();
+    std::fs::write(home.path("lab.yaml"), "tls: {inscure: true}").unwrap();
     assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
-    lab.yaml:1:1: exprot: unknown field; did you mean `export`?
+    lab.yaml:1:7: tls.inscure: unknown field; did you mean `insecure`?
     exit code 1
     ");
     assert!(!home.path("home").exists());
@@ -206,8 +206,11 @@ async fn an_edited_file_is_checked() {
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
     assert!(home.text(&["show", "lab"]).await.contains("name:       desk"));
     let output = edit("sed -i s/export/exprot/").await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.contains("warning: exprot: unknown field; did you mean `export`?"));
+    let output = edit("sed -i s/namespace/namespcae/").await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stderr.contains("did you mean `export`?"), "{}", output.stderr);
+    assert!(output.stderr.contains("did you mean `namespace`?"), "{}", output.stderr);
     let output = edit("false").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.contains("hint: set EDITOR to an editor that is installed"), "{}", output.stderr);

@@ -198,8 +198,9 @@ fn unknown_top_level_key() {
 exports:
   power: {type: mock-power}
 "), @r#"
-lab.yaml:2:1: exports: unknown field; did you mean `export`?
-exit code 1
+lab.yaml: no faults
+lab.yaml:2:1: warning: exports: unknown field; did you mean `export`?
+exit code 0
 "#);
 }
 

@@ -206,6 +206,13 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
         Vec::new()
     }
 
+    /// What does not work on this machine as it is now, though the configuration is right: a file that is not there.
+    /// `jmp check` shows it, and so does what loads the file; nothing is refused because of it. It may look at files,
+    /// and is called on a thread that may block.
+    fn warnings(&self) -> Vec<ConfigProblem> {
+        Vec::new()
+    }
+
     /// The children that the driver will make itself, all that it may make: an exporter file's references to others are
     /// refused before anything is opened, and help shows what they can do. None when only opening tells; by default it
     /// makes none.

@@ -48,6 +48,7 @@ pub mod device;
 pub mod driver;
 pub mod error;
 mod finite;
+mod host_path;
 pub mod image;
 pub mod interface;
 pub mod interfaces;
@@ -64,6 +65,7 @@ pub use config::ExporterConfig;
 pub use device::Device;
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use host_path::HostPath;
 pub use image::{ImageSink, ImageSource, Progress};
 pub use interface::{Interface, Interfaces, ValueStream};
 pub use interfaces::{Flasher, Network, Power, PowerReading, Serial};
@@ -76,9 +78,9 @@ pub use units::{ByteSize, Span};
 /// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher, ImageSink,
-        ImageSource, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Result, ResultExt,
-        Secret, Serial, Span, ValueStream, interface, register_driver,
+        ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher, HostPath,
+        ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Result,
+        ResultExt, Secret, Serial, Span, ValueStream, interface, register_driver,
     };
     pub use async_trait::async_trait;
     pub use schemars::JsonSchema;

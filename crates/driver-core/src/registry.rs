@@ -37,6 +37,9 @@ pub struct DriverEntry {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks a configuration without opening anything.
     pub check: fn(Value) -> std::result::Result<Vec<ConfigProblem>, Misfit>,
+    /// What of a configuration that is right does not work on this machine as it is now, as
+    /// [`DriverConfig::warnings`]. It may block.
+    pub warnings: fn(Value) -> Vec<ConfigProblem>,
     /// The children that it makes itself with a configuration, as
     /// [`DriverConfig::children`] tells; none for a configuration that is wrong.
     pub children: fn(Value) -> Option<Vec<PlannedChild>>,
@@ -75,6 +78,7 @@ impl DriverEntry {
             interfaces,
             schema: |generator| C::json_schema(generator),
             check: |value| read::<C>(value).map(|config| config.check()),
+            warnings: |value| read::<C>(value).map(|config| config.warnings()).unwrap_or_default(),
             children: |value| read::<C>(value).ok().and_then(|config| config.children()),
             open: |value, context| {
                 Box::pin(async move {

@@ -7,7 +7,6 @@ use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 /// Configuration of `file-flasher`: writes images to files or block devices of the exporter's machine.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,10 +14,10 @@ use std::path::{Path, PathBuf};
 pub struct FileFlasherConfig {
     /// File or block device that is written when no target is named. A file is made if it does not exist.
     #[serde(default)]
-    path: Option<PathBuf>,
+    path: Option<HostPath>,
     /// Further ones, by the name of the target (`partition` for a dump).
     #[serde(default)]
-    targets: BTreeMap<String, PathBuf>,
+    targets: BTreeMap<String, HostPath>,
     /// Whether images compressed with gzip, xz, bzip2 or zstd are decompressed.
     #[serde(default = "yes")]
     decompress: bool,
@@ -62,20 +61,20 @@ register_driver!(FileFlasherConfig);
 /// The driver of [`FileFlasherConfig`].
 #[derive(Debug)]
 pub struct FileFlasher {
-    path: Option<PathBuf>,
-    targets: BTreeMap<String, PathBuf>,
+    path: Option<HostPath>,
+    targets: BTreeMap<String, HostPath>,
     options: WriteOptions,
 }
 
 impl FileFlasher {
-    fn path(&self, target: Option<&str>) -> Result<&Path> {
+    fn path(&self, target: Option<&str>) -> Result<&HostPath> {
         let names = self.targets.keys().map(String::as_str);
         match target {
-            Some(name) => self.targets.get(name).map(PathBuf::as_path).ok_or_else(|| {
+            Some(name) => self.targets.get(name).ok_or_else(|| {
                 Error::invalid_argument(format!("there is no target `{name}`"))
                     .with_hint(suggest::hint(name, names))
             }),
-            None => self.path.as_deref().ok_or_else(|| {
+            None => self.path.as_ref().ok_or_else(|| {
                 Error::invalid_argument("no target was named, and no `path` is configured for that case")
                     .with_hint(format!("name one of {}", suggest::list(names)))
             }),
@@ -92,13 +91,14 @@ impl Driver for FileFlasher {
 #[async_trait]
 impl Flasher for FileFlasher {
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
-        let path = self.path(target.as_deref())?;
-        let report = write_image(source, path, self.options.clone()).await?;
+        let path = self.path(target.as_deref())?.located().await;
+        let report = write_image(source, &path, self.options.clone()).await?;
         tracing::info!(path = %path.display(), bytes = report.bytes_written, compression = %report.compression, "flashed");
         Ok(())
     }
 
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {
-        read_image(self.path(partition.as_deref())?, target).await.map(drop)
+        let path = self.path(partition.as_deref())?.located().await;
+        read_image(&path, target).await.map(drop)
     }
 }

@@ -1,7 +1,7 @@
 //! `unix`: a Unix socket on this machine.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
@@ -15,7 +15,7 @@ use crate::tcp::CONNECT_TIMEOUT;
 #[serde(deny_unknown_fields)]
 pub struct UnixNetworkConfig {
     /// Path of the socket.
-    path: PathBuf,
+    path: HostPath,
 }
 
 #[async_trait]
@@ -33,12 +33,12 @@ register_driver!(UnixNetworkConfig);
 /// A Unix stream socket: each [`connect`](Network::connect) is one connection to it.
 #[derive(Clone, Debug)]
 pub struct UnixNetwork {
-    path: PathBuf,
+    path: HostPath,
 }
 
 impl UnixNetwork {
     /// The socket at `path`. It may come to exist later.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl Into<HostPath>) -> Self {
         Self { path: path.into() }
     }
 
@@ -48,33 +48,37 @@ impl UnixNetwork {
     }
 
     async fn open_stream(&self) -> Result<UnixStream> {
+        let path = self.path.located().await;
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
-            match UnixStream::connect(&self.path).await {
+            match UnixStream::connect(&path).await {
                 Ok(stream) => return Ok(stream),
                 // The listener's queue is full, and the kernel gives no event for when it is not.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
                     sleep(Duration::from_millis(10)).await;
                 }
-                Err(error) => return Err(unreachable(error)),
+                Err(error) => return Err(self.unreachable(error)),
             }
         }
     }
-}
 
-fn unreachable(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => Error::from(error),
-        io::ErrorKind::NotFound => Error::unavailable("there is no such socket")
-            .with_source(error)
-            .with_hint("check the path, and that the program that makes the socket is running"),
-        io::ErrorKind::ConnectionRefused => Error::unavailable("nothing listens on the socket")
-            .with_source(error)
-            .with_hint("the program that made the socket has ended; start it again"),
-        io::ErrorKind::WouldBlock => {
-            Error::unavailable("the listener does not accept connections").with_source(error)
+    fn unreachable(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => Error::from(error),
+            io::ErrorKind::NotFound => {
+                Error::unavailable("there is no such socket").with_source(error).with_hint(format!(
+                    "check the path, and that the program that makes the socket is running; {}",
+                    self.path.looked_for()
+                ))
+            }
+            io::ErrorKind::ConnectionRefused => Error::unavailable("nothing listens on the socket")
+                .with_source(error)
+                .with_hint("the program that made the socket has ended; start it again"),
+            io::ErrorKind::WouldBlock => {
+                Error::unavailable("the listener does not accept connections").with_source(error)
+            }
+            _ => Error::unavailable("the connection failed").with_source(error),
         }
-        _ => Error::unavailable("the connection failed").with_source(error),
     }
 }
 

@@ -3,8 +3,6 @@
 mod forwards;
 mod memory;
 
-use std::path::PathBuf;
-
 use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 
@@ -56,8 +54,11 @@ pub struct QemuConfig {
     pub off: OffMode,
     /// Further arguments for QEMU, one element each, after all others.
     pub extra_args: Vec<String>,
-    /// The QEMU program; by default `qemu-system-<arch>` of PATH.
-    pub binary: Option<PathBuf>,
+    /// The QEMU program: a path, or a name that is looked for in PATH; by default `qemu-system-<arch>`.
+    pub binary: Option<HostPath>,
+    /// Socket of a launcher that runs QEMU elsewhere, as in the Python driver's configurations. Accepted for those: QEMU
+    /// is run by the exporter itself.
+    pub launcher_socket: Option<HostPath>,
     /// How long the steps of the machine's life may take.
     pub timeouts: Timeouts,
 }
@@ -136,15 +137,15 @@ pub enum OffMode {
 #[serde(deny_unknown_fields, default)]
 pub struct Partitions {
     /// Root disk, in any format that QEMU knows.
-    pub root: Option<PathBuf>,
+    pub root: Option<HostPath>,
     /// BIOS image in place of QEMU's own SeaBIOS; not looked at when there is an `OVMF_CODE.fd`.
-    pub bios: Option<PathBuf>,
+    pub bios: Option<HostPath>,
     /// UEFI firmware. By default x86_64 boots by BIOS, and aarch64 by the AAVMF that is installed.
     #[serde(rename = "OVMF_CODE.fd")]
-    pub ovmf_code: Option<PathBuf>,
+    pub ovmf_code: Option<HostPath>,
     /// The UEFI firmware's variables. They are never written: the guest's changes go to an overlay.
     #[serde(rename = "OVMF_VARS.fd")]
-    pub ovmf_vars: Option<PathBuf>,
+    pub ovmf_vars: Option<HostPath>,
 }
 
 /// How long the steps of the machine's life may take.
@@ -195,6 +196,7 @@ impl Default for QemuConfig {
             off: OffMode::default(),
             extra_args: Vec::new(),
             binary: None,
+            launcher_socket: None,
             timeouts: Timeouts::default(),
         }
     }
@@ -219,6 +221,39 @@ impl QemuConfig {
             Error::failed_precondition(format!("no default architecture: this host is {host}"))
                 .with_hint("set `arch` to x86_64 or aarch64")
         })
+    }
+
+    /// What does not work on this host as it is: files that are not there, and what is accepted without effect. Looks at
+    /// files.
+    pub fn warnings(&self) -> Vec<ConfigProblem> {
+        let Partitions { root, bios, ovmf_code, ovmf_vars } = &self.default_partitions;
+        let partitions =
+            [("root", root), ("bios", bios), ("OVMF_CODE.fd", ovmf_code), ("OVMF_VARS.fd", ovmf_vars)];
+        let mut found = Vec::new();
+        for (name, path) in partitions {
+            if let Some(Err(error)) = path.as_ref().map(HostPath::find) {
+                let field = format!("default_partitions.{name}");
+                found.push(ConfigProblem {
+                    field,
+                    message: error.to_string(),
+                    hint: error.hint().map(str::to_owned),
+                });
+            }
+        }
+        // A bare name is looked for in PATH.
+        let is_path = |binary: &&HostPath| binary.written().contains('/');
+        if let Some(Err(error)) = self.binary.as_ref().filter(is_path).map(HostPath::find) {
+            let hint = error.hint().map(str::to_owned);
+            found.push(ConfigProblem { field: "binary".to_owned(), message: error.to_string(), hint });
+        }
+        if self.launcher_socket.is_some() {
+            let message = "has no effect: QEMU is run by the exporter itself, not by a launcher";
+            found.push(
+                ConfigProblem::new("launcher_socket", message)
+                    .with_hint("install QEMU where the exporter runs"),
+            );
+        }
+        found
     }
 
     /// What is wrong beyond the types. Touches nothing outside.
@@ -369,7 +404,7 @@ mod tests {
     fn every_key_is_documented() {
         let schema = serde_json::to_value(schemars::schema_for!(QemuConfig)).unwrap();
         let keys = schema["properties"].as_object().unwrap();
-        assert_eq!(keys.len(), 20);
+        assert_eq!(keys.len(), 21);
         for (key, property) in keys {
             assert!(property["description"].is_string(), "{key}: {property}");
         }

@@ -59,6 +59,10 @@ impl DriverConfig for QemuConfig {
         self.problems()
     }
 
+    fn warnings(&self) -> Vec<ConfigProblem> {
+        QemuConfig::warnings(self)
+    }
+
     fn children(&self) -> Option<Vec<PlannedChild>> {
         let own = QemuConfig::OWN_CHILDREN.iter().map(|name| match *name {
             "power" => PlannedChild::new("power").with::<dyn Power>(),

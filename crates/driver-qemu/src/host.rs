@@ -53,7 +53,7 @@ impl HostFacts {
         let target = config.architecture()?;
         let host = Architecture::of_host();
         let accelerator = accelerator::choose(config.accel, target, host, &KvmFacts::look_up())?;
-        let binary = find_binary(target, config.binary.as_deref())?;
+        let binary = find_binary(target, config.binary.as_ref())?;
         let version = version::of(&binary).await?;
         let firmware = Firmware::find(target);
         Ok(Self { host, target, binary, version, accelerator, vsock: Vsock::probe(), firmware })
@@ -77,23 +77,23 @@ impl Vsock {
 }
 
 /// The program that was asked for, or the one in PATH, as an absolute path.
-fn find_binary(target: Architecture, binary: Option<&Path>) -> Result<PathBuf> {
+fn find_binary(target: Architecture, binary: Option<&HostPath>) -> Result<PathBuf> {
     let package = match target {
         Architecture::X86_64 => "qemu-system-x86",
         Architecture::Aarch64 => "qemu-system-arm",
     };
     let name = format!("qemu-system-{}", target.name());
-    let wanted = binary.unwrap_or(Path::new(&name));
-    if wanted.components().count() > 1 || wanted.is_absolute() {
-        let path = std::path::absolute(wanted)?;
+    if let Some(binary) = binary.filter(|binary| binary.written().contains('/')) {
+        let path = std::path::absolute(binary.find().unwrap_or_else(|_| binary.clone().into()))?;
         return if is_program(&path) {
             Ok(path)
         } else {
             let message = format!("there is no program {}", path.display());
-            Err(Error::failed_precondition(message)
-                .with_hint("correct `binary`, or leave it out for that of PATH"))
+            let hint = format!("correct `binary`, or leave it out for that of PATH; {}", binary.looked_for());
+            Err(Error::failed_precondition(message).with_hint(hint))
         };
     }
+    let wanted = Path::new(binary.map_or(name.as_str(), HostPath::written));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(wanted)).find(|file| is_program(file));
     found.map(std::path::absolute).transpose()?.ok_or_else(|| {

@@ -97,7 +97,7 @@ async fn a_helper_that_outlives_qemu_ends_with_it() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let fixture = pico_machine(|config| config.binary = Some(with_helper(folder.path()))).await;
+    let fixture = pico_machine(|config| config.binary = Some(with_helper(folder.path()).into())).await;
     let vm = &fixture.vm;
     for by_guest in [true, false] {
         soon(vm.start()).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_start_that_gets_no_answer_ends_in_time_with_what_was_said() {
     {
         let program = program(folder.path(), &format!("END='{end}'\n{script}"));
         let fixture = pico_machine(|config| {
-            config.binary = Some(program);
+            config.binary = Some(program.into());
             config.timeouts.start = Span::seconds(3);
         })
         .await;
@@ -148,7 +148,7 @@ async fn destroy_ends_a_start_that_gets_no_answer() {
     let script = "[ \"$1\" = --version ] && exec qemu-system-x86_64 --version\nexec sleep 1000\n";
     let program = program(folder.path(), script);
     let fixture = pico_machine(|config| {
-        config.binary = Some(program);
+        config.binary = Some(program.into());
         config.timeouts.start = Span::seconds(3600);
     })
     .await;

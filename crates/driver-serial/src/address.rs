@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use jumpstarter_driver_core::{Error, Result, suggest};
+use jumpstarter_driver_core::{Error, HostPath, Result, suggest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SerialAddress {
     /// A terminal device of this machine, such as `/dev/ttyUSB0` or a pseudo-terminal.
-    Device(PathBuf),
+    Device(HostPath),
     /// `loop://`: every connection gets back what it writes, and nothing else.
     Loop,
     /// `socket://host:port`: raw bytes over TCP, as terminal servers and ser2net offer.
@@ -44,7 +44,7 @@ impl FromStr for SerialAddress {
             return Err(wrong("it is empty or has a NUL in it"));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Ok(Self::Device(PathBuf::from(text)));
+            return Ok(Self::Device(text.into()));
         };
         match scheme {
             "loop" if rest.is_empty() => Ok(Self::Loop),
@@ -75,7 +75,7 @@ impl FromStr for SerialAddress {
 impl fmt::Display for SerialAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(path) => write!(f, "{}", path.display()),
+            Self::Device(path) => path.fmt(f),
             Self::Loop => f.write_str("loop://"),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "socket://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "socket://{host}:{port}"),
@@ -86,8 +86,11 @@ impl fmt::Display for SerialAddress {
 
 impl<'de> Deserialize<'de> for SerialAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error: Error| de::Error::custom(error.report()))
+        let path = HostPath::deserialize(deserializer)?;
+        match path.written().parse() {
+            Ok(Self::Device(_)) => Ok(Self::Device(path)),
+            other => other.map_err(|error: Error| de::Error::custom(error.report())),
+        }
     }
 }
 
@@ -100,6 +103,7 @@ impl JsonSchema for SerialAddress {
         json_schema!({
             "description": "A device path such as /dev/ttyUSB0, loop://, socket://host:port or unix:///path.",
             "type": "string",
+            "format": "path-or-url",
         })
     }
 }

@@ -73,7 +73,8 @@ impl DriverConfig for SerialConfig {
         if let SerialAddress::Device(path) = &self.url
             && self.check_present
         {
-            tokio::fs::metadata(path).await.map_err(|error| present::missing(path, error))?;
+            let path = path.located().await;
+            tokio::fs::metadata(&path).await.map_err(|error| present::missing(&path, error))?;
         }
         Ok(SerialPort::new(self))
     }

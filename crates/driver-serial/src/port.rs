@@ -67,7 +67,7 @@ impl SerialPort {
 
     /// The terminal device at `path`, 115200 bits per second.
     pub fn device(path: impl Into<PathBuf>) -> Self {
-        Self::new(SerialConfig::new(SerialAddress::Device(path.into())))
+        Self::new(SerialConfig::new(SerialAddress::Device(path.into().into())))
     }
 
     /// Where it is.

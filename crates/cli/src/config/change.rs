@@ -7,7 +7,7 @@ use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
 use jumpstarter_supervise::{Command, Input, Sink};
 
 use super::{Alias, FileFormat, file_of_user};
-use crate::serving::runtime;
+use crate::serving::{self, runtime};
 use crate::{FAILURE, SUCCESS};
 
 /// Edit an exporter's file with $VISUAL or $EDITOR, then check it
@@ -40,13 +40,7 @@ pub(super) fn edit(arguments: &Edit, err: &mut dyn Write) -> Result<u8> {
         let error = Error::failed_precondition(format!("the editor `{editor}` failed: {status}"));
         return Err(error.with_hint("set EDITOR to an editor that is installed").into());
     }
-    match ExporterConfig::load(&path) {
-        Ok(_) => Ok(SUCCESS),
-        Err(faults) => {
-            writeln!(err, "{faults}")?;
-            Ok(FAILURE)
-        }
-    }
+    serving::load(&path, err).map(|config| config.map_or(FAILURE, |_| SUCCESS))
 }
 
 /// Delete an exporter's file

@@ -11,7 +11,7 @@ use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
 use serde_json::Value;
 
 use super::{Alias, FileFormat, file_of_user};
-use crate::{FAILURE, SUCCESS};
+use crate::{FAILURE, SUCCESS, serving};
 
 /// The largest file that is taken: what an exporter reads.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -71,7 +71,8 @@ pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Writ
     }
     save(&path, &text, alias)?;
     arguments.output.print("created", alias, &path, out)?;
-    Ok(SUCCESS)
+    // From its new place: relative paths are looked for in its folder.
+    serving::load(&path, err).map(|config| config.map_or(FAILURE, |_| SUCCESS))
 }
 
 fn read(file: &str) -> Result<String> {

@@ -15,6 +15,7 @@ mod machine;
 mod machine_end;
 mod metrics;
 mod network;
+mod paths;
 mod power;
 mod serial;
 mod served;

@@ -11,7 +11,7 @@ use super::words::{
     one_of, type_hint, types, unknown_field,
 };
 use super::yaml::{Node, Value};
-use crate::suggest;
+use crate::{host_path, suggest};
 
 /// How many references and alternatives may lead into one another without a value between them.
 const MAX_HOPS: usize = 32;
@@ -336,6 +336,7 @@ impl Checker {
         match format(schema) {
             "byte-size" => return "a size such as 512M or 20G, or a number of bytes".to_owned(),
             "time-span" => return "a time such as 30s or 2min, or a number of seconds".to_owned(),
+            host_path::FORMAT => return "a path".to_owned(),
             _ => {}
         }
         let values: Vec<&Json> = array(schema, "enum").iter().chain(schema.get("const")).collect();

@@ -7,7 +7,8 @@ use super::fault::{Fault, Place, join};
 use super::refs::{Kind, Reference, References};
 use super::words::unknown_field;
 use super::yaml::{self, Value};
-use super::{ConfigProblem, Node, schema};
+use super::{ConfigProblem, Node, paths, schema};
+use crate::host_path::Bases;
 use crate::registry::{self, DriverEntry};
 use crate::suggest;
 
@@ -17,13 +18,22 @@ const LOG_LEVEL: &str = "log_level";
 /// Reads entries, collecting what is wrong.
 pub(super) struct Loader {
     pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
     references: References,
     shapes: Checker,
+    bases: Bases,
 }
 
 impl Loader {
-    pub(super) fn new() -> Self {
-        Self { faults: Vec::new(), references: References::new(), shapes: Checker::new(Map::new()) }
+    /// Relative paths are looked for at `bases`.
+    pub(super) fn new(bases: Bases) -> Self {
+        Self {
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            references: References::new(),
+            shapes: Checker::new(Map::new()),
+            bases,
+        }
     }
 
     /// Reads `export:` and follows its references.
@@ -142,8 +152,18 @@ impl Loader {
         }
         let checker = Checker::new(definitions).with_synonyms(entry.synonyms);
         checker.check(&schema, &config, &at, &mut self.faults);
-        let value = config.value.to_json();
-        self.faults.extend(beyond_schema(entry, &schema, &config, &at, &self.faults[before..]));
+        let read = |node: &Value| {
+            let mut value = node.to_json();
+            paths::decide(&checker, &schema, &mut value, &self.bases);
+            value
+        };
+        let value = read(&config.value);
+        let beyond = beyond_schema(entry, &schema, &config, &at, &self.faults[before..], &read);
+        self.faults.extend(beyond);
+        if self.faults.len() == before {
+            let warnings = (entry.warnings)(value.clone());
+            self.warnings.extend(warnings.into_iter().map(|problem| located(&config, &at, problem)));
+        }
         value
     }
 
@@ -209,6 +229,7 @@ fn beyond_schema(
     config: &yaml::Node,
     at: &At,
     known: &[Fault],
+    read: &dyn Fn(&Value) -> Json,
 ) -> Vec<Fault> {
     let required = schema.get("required").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     let is_required = |name: &str| required.iter().any(|other| other == name);
@@ -220,7 +241,7 @@ fn beyond_schema(
     let mut rest: Vec<yaml::Entry> = entries.iter().filter(is_sound).cloned().collect();
     let mut faults = Vec::new();
     loop {
-        let value = Value::Map(rest.clone()).to_json();
+        let value = read(&Value::Map(rest.clone()));
         let has_all = required.iter().filter_map(Json::as_str).all(|name| value.get(name).is_some());
         if !has_all {
             return faults;

@@ -43,6 +43,14 @@ impl Fault {
         }
     }
 
+    /// `{"line": …, "column": …, "path": …, "message": …, "hint": …}`.
+    pub fn to_json(&self) -> Value {
+        serde_json::json!({
+            "line": self.line, "column": self.column, "path": self.path,
+            "message": self.message, "hint": self.hint,
+        })
+    }
+
     /// Adds what to do about it.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -56,14 +64,57 @@ impl fmt::Display for Fault {
         if self.line > 0 {
             write!(f, "{}:{}: ", self.line, self.column)?;
         }
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+        What(self).fmt(f)
+    }
+}
+
+/// A fault without its place.
+struct What<'a>(&'a Fault);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { path, message, hint, .. } = self.0;
+        if !path.is_empty() {
+            write!(f, "{path}: ")?;
         }
-        f.write_str(&self.message)?;
-        match &self.hint {
+        f.write_str(message)?;
+        match hint {
             Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+/// What an exporter file has that is no fault, but may not be meant: `{}` of each is as of a fault.
+///
+/// Values of secrets are never part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigWarnings(Vec<Fault>);
+
+impl ConfigWarnings {
+    pub(super) fn new(mut warnings: Vec<Fault>) -> Self {
+        warnings.sort_by_key(|warning| (warning.line, warning.column));
+        warnings.dedup();
+        Self(warnings)
+    }
+
+    /// The warnings, in the order of the file.
+    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One line a warning, each ended: `lab.yaml:9:1: warning: exprot: unknown field; did you mean `export`?`.
+    pub fn to_text(&self, origin: &str) -> String {
+        let line = |warning: &Fault| {
+            let Fault { line, column, .. } = warning;
+            format!("{origin}:{line}:{column}: warning: {}\n", What(warning))
+        };
+        self.iter().map(line).collect()
     }
 }
 
@@ -109,15 +160,7 @@ impl ConfigFaults {
 
     /// `{"file": …, "faults": [{"line": …, "column": …, "path": …, "message": …, "hint": …}, …]}`.
     pub fn to_json(&self) -> Value {
-        let faults: Vec<Value> = self
-            .iter()
-            .map(|fault| {
-                serde_json::json!({
-                    "line": fault.line, "column": fault.column, "path": fault.path,
-                    "message": fault.message, "hint": fault.hint,
-                })
-            })
-            .collect();
+        let faults: Vec<Value> = self.iter().map(Fault::to_json).collect();
         serde_json::json!({ "file": self.origin, "faults": faults })
     }
 }

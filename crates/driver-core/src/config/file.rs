@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 
 use super::check::{At, Checker};
 use super::entries::Loader;
-use super::fault::{ConfigFaults, Fault, Place};
+use super::fault::{ConfigFaults, ConfigWarnings, Fault, Place, join};
 use super::settings::Settings;
+use super::words::unknown_field;
 use super::yaml::{self, Value};
-use super::{Node, schema};
+use super::{Node, hooks, schema};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::host_path::Bases;
 
 /// The largest file that is read: far more than any device needs.
 const MAX_LENGTH: u64 = 1 << 20;
 
 /// An exporter file: what makes up a device, and how it is served.
 ///
-/// Reading touches no hardware; [`ExporterConfig::open`] does. The format is that of the Python exporter; fields that
-/// nobody knows are faults here.
+/// Reading touches no hardware; [`ExporterConfig::open`] does. The format is that of the Python exporter. At the top of
+/// the file, fields that nobody knows are warnings, as newer exporters may have them; elsewhere they are faults.
 ///
 /// ```
 /// use jumpstarter_driver_core::ExporterConfig;
@@ -26,8 +28,8 @@ const MAX_LENGTH: u64 = 1 << 20;
 /// let config = ExporterConfig::parse("export: {lab: {children: {}}}", "lab.yaml").unwrap();
 /// assert_eq!(config.export[0].0, "lab");
 ///
-/// let faults = ExporterConfig::parse("exprot: {}", "lab.yaml").unwrap_err();
-/// assert_eq!(faults.to_string(), "lab.yaml:1:1: exprot: unknown field; did you mean `export`?");
+/// let faults = ExporterConfig::parse("export: {lab: {chidren: {}}}", "lab.yaml").unwrap_err();
+/// assert_eq!(faults.to_string(), "lab.yaml:1:16: export.lab.chidren: unknown field; did you mean `children`?");
 /// ```
 #[derive(Clone, Debug)]
 pub struct ExporterConfig {
@@ -37,27 +39,37 @@ pub struct ExporterConfig {
     pub settings: Settings,
     /// The drivers of the device by name, in the order of the file.
     pub export: Vec<(String, Node)>,
+    /// What is no fault, but may not be meant.
+    pub warnings: ConfigWarnings,
 }
 
 impl ExporterConfig {
-    /// Reads the text of a file that messages call `origin`.
+    /// Reads the text of a file that messages call `origin`. Relative paths in it are looked for in the working
+    /// directory.
     ///
     /// # Errors
     /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and what is below an
     /// unknown driver's `config` is not looked at.
     pub fn parse(text: &str, origin: &str) -> std::result::Result<Self, ConfigFaults> {
+        Self::parse_in(text, origin, None)
+    }
+
+    /// The same for a file in `folder`.
+    fn parse_in(text: &str, origin: &str, folder: Option<&Path>) -> std::result::Result<Self, ConfigFaults> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
         accept_python_names(&mut root);
 
         let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
         let (of_settings, definitions) = schema::of_settings();
-        let mut loader = Loader::new();
+        let bases = Bases::new(folder);
+        let mut loader = Loader::new(bases.clone());
+        loader.warnings = unknown_at_the_top(&of_settings, &mut root);
         Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
         let export =
             root.get("export").map(|entry| loader.export(&entry.value, entry.place)).unwrap_or_default();
 
-        let mut faults = loader.faults;
+        let (mut faults, mut warnings) = (loader.faults, loader.warnings);
         let mut settings = Settings::default();
         if faults.is_empty() {
             let mut value = root.value.to_json();
@@ -65,17 +77,23 @@ impl ExporterConfig {
                 fields.shift_remove("export");
             }
             match serde_path_to_error::deserialize(value) {
-                Ok(read) => settings = read,
+                Ok(read) => {
+                    settings = read;
+                    warnings.extend(hooks::decide(&mut settings.hooks, &root, &bases));
+                }
                 Err(error) => faults.push(misfit(&root, &error)),
             }
         }
         match faults.is_empty() {
-            true => Ok(Self { origin: origin.to_owned(), settings, export }),
+            true => {
+                let warnings = ConfigWarnings::new(warnings);
+                Ok(Self { origin: origin.to_owned(), settings, export, warnings })
+            }
             false => Err(ConfigFaults::new(origin, faults)),
         }
     }
 
-    /// Reads a file.
+    /// Reads a file. Relative paths in it are looked for in its folder, then in the working directory.
     ///
     /// # Errors
     /// As [`ExporterConfig::parse`]; a file that cannot be read is one fault without a place.
@@ -83,7 +101,7 @@ impl ExporterConfig {
         let path = path.as_ref();
         let origin = path.display().to_string();
         let file = std::fs::File::open(path).map_err(|error| unreadable(&origin, &error))?;
-        Self::read(file, &origin)
+        Self::read_in(file, &origin, Some(path.parent().unwrap_or(Path::new("/"))))
     }
 
     /// Reads everything from `input`, such as standard input, which messages call `origin`.
@@ -91,13 +109,21 @@ impl ExporterConfig {
     /// # Errors
     /// As [`ExporterConfig::load`].
     pub fn read(input: impl Read, origin: &str) -> std::result::Result<Self, ConfigFaults> {
+        Self::read_in(input, origin, None)
+    }
+
+    fn read_in(
+        input: impl Read,
+        origin: &str,
+        folder: Option<&Path>,
+    ) -> std::result::Result<Self, ConfigFaults> {
         let bytes = read_bounded(input).map_err(|error| unreadable(origin, &error))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let line =
                 error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
             unreadable(origin, &format!("line {line} is not UTF-8 text"))
         })?;
-        Self::parse(&text, origin)
+        Self::parse_in(&text, origin, folder)
     }
 
     /// Opens the drivers of the file.
@@ -149,6 +175,15 @@ impl ExporterConfig {
         }
         Ok(format!("{alias}.yaml"))
     }
+}
+
+/// Takes the fields that nobody knows out of the top of the file.
+fn unknown_at_the_top(schema: &serde_json::Value, root: &mut yaml::Node) -> Vec<Fault> {
+    let Value::Map(entries) = &mut root.value else { return Vec::new() };
+    let known = schema.get("properties").and_then(serde_json::Value::as_object);
+    let known: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let unknown = entries.extract_if(.., |entry| !known.contains(&entry.key.as_str()));
+    unknown.map(|entry| unknown_field(&entry.key, entry.place, &join("", &entry.key), &known, &[])).collect()
 }
 
 fn unreadable(origin: &str, why: &dyn std::fmt::Display) -> ConfigFaults {

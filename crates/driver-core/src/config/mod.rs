@@ -21,6 +21,8 @@ mod entries;
 mod fault;
 mod fields;
 mod file;
+mod hooks;
+mod paths;
 mod refs;
 mod scalar;
 mod schema;
@@ -32,7 +34,7 @@ use serde_json::Value;
 
 use crate::registry::DriverEntry;
 
-pub use fault::{ConfigFaults, ConfigProblem, Fault, Place};
+pub use fault::{ConfigFaults, ConfigProblem, ConfigWarnings, Fault, Place};
 pub use fields::{ConfigField, fields};
 pub use file::ExporterConfig;
 pub use schema::{of_driver, schema};

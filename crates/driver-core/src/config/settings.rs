@@ -34,6 +34,9 @@ pub struct Settings {
     pub hooks: Hooks,
     /// When an exporter that keeps failing gives up.
     pub failure_detection: FailureDetection,
+    /// Whether the exporter ends after the first lease that its controller gives out. An exporter that serves alone has
+    /// no such leases.
+    pub exit_on_lease_end: bool,
     /// The short name under which a user's command line finds the file.
     pub alias: Option<String>,
     /// Where the file is; written by the Python tools, not read.

@@ -6,6 +6,7 @@ use super::check::At;
 use super::fault::{Fault, Place};
 use super::yaml::{Node, Value};
 use crate::error::Error;
+use crate::host_path::{self, HostPath};
 use crate::suggest;
 use crate::units::{ByteSize, Span};
 
@@ -85,6 +86,7 @@ pub(super) fn misread(schema: &Map<String, Json>, text: &str) -> Option<Error> {
     match format(schema) {
         "byte-size" => text.parse::<ByteSize>().err(),
         "time-span" => text.parse::<Span>().err(),
+        host_path::FORMAT => text.parse::<HostPath>().err(),
         _ => None,
     }
 }

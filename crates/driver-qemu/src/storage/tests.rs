@@ -27,7 +27,7 @@ fn storage() -> (tempfile::TempDir, Storage) {
 
 fn with_root(path: &Path) -> QemuConfig {
     let mut config = QemuConfig::default();
-    config.default_partitions.root = Some(path.to_owned());
+    config.default_partitions.root = Some(path.into());
     config
 }
 
@@ -47,7 +47,7 @@ async fn a_bios_is_used_on_aarch64_too_and_needs_no_uefi() {
 
     let bios = folder.path().join("bios");
     std::fs::write(&bios, "configured").unwrap();
-    config.default_partitions.bios = Some(bios.clone());
+    config.default_partitions.bios = Some(bios.clone().into());
     let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else { panic!("no BIOS") };
     assert_eq!(used, bios);
     storage.flash(ImageSource::bytes("flashed"), Partition::Bios).await.unwrap();

@@ -33,7 +33,7 @@ pub(crate) fn config(image: impl Into<PathBuf>) -> QemuConfig {
         accel: Accel::Tcg,
         mem: ByteSize::mebibytes(64),
         smp: 1,
-        default_partitions: Partitions { root: Some(image.into()), ..Partitions::default() },
+        default_partitions: Partitions { root: Some(image.into().into()), ..Partitions::default() },
         timeouts: Timeouts { shutdown: Span::seconds(20), ..Timeouts::default() },
         ..QemuConfig::default()
     }

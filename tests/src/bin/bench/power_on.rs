@@ -35,7 +35,7 @@ pub(crate) async fn measure(turns: u32) -> Result<Vec<Row>> {
     let image = folder.path().join("pico.img");
     pico::write_to(&image)?;
     let mut config = QemuConfig::default();
-    config.default_partitions.root = Some(image);
+    config.default_partitions.root = Some(image.into());
     let vm = QemuDriver::new().create_vm("bench", config).await?;
     let measured = alternate(&vm, folder.path(), turns).await;
     // Also after an error; dropping would do, too.

@@ -1,0 +1,56 @@
+//! The files that hooks name: looked for where every path of an exporter file is.
+
+use super::fault::Fault;
+use super::settings::{Hook, Hooks};
+use super::yaml::Node;
+use crate::host_path::{Bases, HostPath};
+
+/// Puts the place of the file where a script is a file's name, and where an interpreter is a relative path. Warns of
+/// scripts that look like a file's name, and are none.
+pub(super) fn decide(hooks: &mut Hooks, root: &Node, bases: &Bases) -> Vec<Fault> {
+    let named = [("beforeLease", &mut hooks.before_lease), ("afterLease", &mut hooks.after_lease)];
+    let mut warnings = Vec::new();
+    for (name, hook) in named {
+        let Some(hook) = hook else { continue };
+        if let Some((message, hint)) = decide_one(hook, bases) {
+            let path = format!("hooks.{name}.script");
+            warnings.push(Fault::new(root.locate(&path), path, message).hint(hint));
+        }
+    }
+    warnings
+}
+
+fn decide_one(hook: &mut Hook, bases: &Bases) -> Option<(String, String)> {
+    if let Some(exec) = hook.exec.as_ref().filter(|exec| exec.contains('/'))
+        && let Some(place) = bases.path(exec).ok().as_ref().and_then(text)
+    {
+        hook.exec = Some(place.to_owned());
+    }
+    let script = hook.script.trim();
+    if script.contains('\n') {
+        return None;
+    }
+    let path = bases.path(script).ok()?;
+    if path.is_file() {
+        if let Some(place) = text(&path) {
+            hook.script = place.to_owned();
+        }
+        return None;
+    }
+    looks_like_a_file(script).then(|| {
+        let message = format!("there is no file `{script}`: it will be run as a command");
+        (message, path.looked_for())
+    })
+}
+
+/// What runs a hook takes text.
+fn text(path: &HostPath) -> Option<&str> {
+    path.as_path().to_str()
+}
+
+/// One word that is a path, or ends as scripts do.
+fn looks_like_a_file(script: &str) -> bool {
+    let is_word = !script.contains(|c: char| c.is_whitespace() || "$;|&<>()'\"`*".contains(c));
+    let is_script = [".sh", ".py", ".bash"].iter().any(|end| script.ends_with(end));
+    is_word && (script.contains('/') || is_script)
+}

@@ -1,0 +1,311 @@
+//! Paths of this machine in exporter files: where a relative one is looked for.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Deref;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, Result};
+use crate::suggest;
+
+/// A path of this machine as an exporter file writes it: every field that names a file, a device or a socket has this
+/// type.
+///
+/// A relative path is looked for in the folder of the exporter file first, then in the working directory; where neither
+/// has it, it is meant to be in the folder. Which one it is, is decided when the exporter file is loaded. `~` and `~/…`
+/// are the user's home. A `HostPath` is a [`Path`]: the place that was decided on.
+///
+/// The loader finds the fields by the `format` in their schema: `path` for this type, `path-or-url` for a type that takes
+/// other text as well, and deserialises a `HostPath` first.
+///
+/// Read without an exporter file, a relative path stays as it is, and the system takes it from the working directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPath {
+    written: String,
+    /// What was decided on.
+    path: PathBuf,
+    /// Where a relative path is looked for, in this order; empty for others.
+    places: Vec<PathBuf>,
+}
+
+/// The name of the format in JSON schemas.
+pub(crate) const FORMAT: &str = "path";
+/// Text that is a path, or something else by its form: its type reads a `HostPath` first, and looks at what is
+/// [written](HostPath::written).
+pub(crate) const FORMAT_OR_URL: &str = "path-or-url";
+
+impl HostPath {
+    /// As the exporter file writes it.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// The place that was decided on.
+    pub fn as_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it is now: in the first of its places that has it. It looks at the file system, and so may block.
+    ///
+    /// # Errors
+    /// `NotFound`, with the places that were looked at.
+    pub fn find(&self) -> Result<PathBuf> {
+        let mut places = self.places.iter().chain(self.places.is_empty().then_some(&self.path));
+        let found = places.find(|place| std::fs::symlink_metadata(place).is_ok());
+        found.cloned().ok_or_else(|| {
+            Error::not_found(format!("there is no `{}`", self.written)).with_hint(self.looked_for())
+        })
+    }
+
+    /// As [`HostPath::find`], for code that must not block; where nothing is there, the place that was decided on.
+    pub async fn located(&self) -> PathBuf {
+        if self.places.len() < 2 {
+            return self.path.clone();
+        }
+        let path = self.clone();
+        let found = tokio::task::spawn_blocking(move || path.find().ok()).await;
+        found.ok().flatten().unwrap_or_else(|| self.path.clone())
+    }
+
+    /// "looked for `/lab/disk.img` and `/root/disk.img`"
+    pub fn looked_for(&self) -> String {
+        let places = self.places.iter().map(PathBuf::as_path);
+        let places = places.chain(self.places.is_empty().then_some(self.as_path()));
+        let places: Vec<String> = places.map(|place| place.display().to_string()).collect();
+        format!("looked for {}", suggest::list(places.iter().map(String::as_str)))
+    }
+}
+
+/// Where relative paths of an exporter file are looked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bases(Vec<PathBuf>);
+
+impl Bases {
+    /// Of a file in `folder`; of a text that is not a file, without one.
+    pub(crate) fn new(folder: Option<&Path>) -> Self {
+        let folder = folder.and_then(|folder| std::path::absolute(folder).ok());
+        let mut bases: Vec<PathBuf> = folder.into_iter().collect();
+        // The working directory may have been removed.
+        bases.extend(std::env::current_dir().ok().filter(|current| !bases.contains(current)));
+        Self(bases)
+    }
+
+    /// The path that `text` means here.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for text that is no path.
+    pub(crate) fn path(&self, text: &str) -> Result<HostPath> {
+        let mut path: HostPath = text.parse()?;
+        if path.path.is_relative() {
+            // By components: without `./`.
+            let place = |base: &PathBuf| base.join(&path.path).components().collect();
+            path.places = self.0.iter().map(place).collect();
+            let found = path.places.iter().find(|place| std::fs::symlink_metadata(place).is_ok());
+            if let Some(place) = found.or(path.places.first()) {
+                path.path = place.clone();
+            }
+        }
+        Ok(path)
+    }
+
+    /// The same as the value of a configuration: text where nothing needs to be decided, else what
+    /// [`HostPath`]'s `Deserialize` reads as well. Text that is no path stays, for it to refuse.
+    pub(crate) fn value(&self, text: &str) -> Json {
+        let bytes = |path: &Path| json!(path.as_os_str().as_encoded_bytes());
+        match self.path(text) {
+            Ok(path) if !path.places.is_empty() => {
+                let places: Vec<Json> = path.places.iter().map(|place| bytes(place)).collect();
+                json!({"written": path.written, "path": bytes(&path.path), "places": places})
+            }
+            _ => text.into(),
+        }
+    }
+}
+
+impl FromStr for HostPath {
+    type Err = Error;
+
+    /// `InvalidArgument` for empty text, a NUL in it, and another user's home.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |why: String, hint: &str| {
+            Err(Error::invalid_argument(format!("`{}` is not a path: {why}", text.escape_default()))
+                .with_hint(hint.to_owned()))
+        };
+        if text.is_empty() || text.contains('\0') {
+            return wrong("it is empty or has a NUL in it".into(), "name a file");
+        }
+        let path = match text
+            .strip_prefix('~')
+            .map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())))
+        {
+            Some(("", rest)) => match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+                Some(home) => match rest.trim_start_matches('/') {
+                    "" => PathBuf::from(home),
+                    rest => Path::new(&home).join(rest),
+                },
+                None => {
+                    return wrong("`~` is the home, and HOME is not set".into(), "write the whole path");
+                }
+            },
+            Some((user, _)) => {
+                let why = format!("the home of `{user}` is not looked up");
+                return wrong(why, "write the whole path; a file whose name begins with `~` is `./~NAME`");
+            }
+            None => PathBuf::from(text),
+        };
+        Ok(Self { written: text.to_owned(), path, places: Vec::new() })
+    }
+}
+
+impl From<PathBuf> for HostPath {
+    /// The path as it is.
+    fn from(path: PathBuf) -> Self {
+        Self { written: path.display().to_string(), path, places: Vec::new() }
+    }
+}
+
+macro_rules! as_it_is {
+    ($($path:ty),*) => {$(
+        impl From<$path> for HostPath {
+            /// The path as it is.
+            fn from(path: $path) -> Self {
+                PathBuf::from(path).into()
+            }
+        }
+    )*};
+}
+as_it_is!(&Path, &PathBuf, &str, String);
+
+impl From<HostPath> for PathBuf {
+    fn from(path: HostPath) -> Self {
+        path.path
+    }
+}
+
+impl Deref for HostPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for HostPath {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Display for HostPath {
+    /// The place that was decided on.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a path")]
+        enum Form {
+            Text(String),
+            Decided { written: String, path: Vec<u8>, places: Vec<Vec<u8>> },
+        }
+        let path = |bytes: Vec<u8>| PathBuf::from(OsString::from_vec(bytes));
+        match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.parse().map_err(|error: Error| de::Error::custom(error.report())),
+            Form::Decided { written, path: decided, places } => {
+                Ok(Self { written, path: path(decided), places: places.into_iter().map(path).collect() })
+            }
+        }
+    }
+}
+
+impl JsonSchema for HostPath {
+    fn schema_name() -> Cow<'static, str> {
+        "HostPath".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A path of the exporter's machine. A relative one is looked for in the folder of the exporter \
+                            file, then in the working directory; `~/` is the home.",
+            "type": "string",
+            "format": FORMAT,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder for the exporter file and one for the working directory.
+    fn folders() -> (tempfile::TempDir, Bases, PathBuf, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let [file, work] = ["file", "work"].map(|name| root.path().join(name));
+        for folder in [&file, &work] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        (root, Bases(vec![file.clone(), work.clone()]), file, work)
+    }
+
+    fn read(bases: &Bases, text: &str) -> HostPath {
+        serde_json::from_value(bases.value(text)).unwrap()
+    }
+
+    #[test]
+    fn the_folder_of_the_file_comes_first() {
+        let (_root, bases, file, work) = folders();
+        let path = read(&bases, "disk.img");
+        assert_eq!((path.as_path(), path.written()), (file.join("disk.img").as_path(), "disk.img"));
+        let error = path.find().unwrap_err().report();
+        let [here, there] = [&file, &work].map(|folder| folder.join("disk.img").display().to_string());
+        assert!(error.contains(&here) && error.contains(&there) && error.contains("`disk.img`"), "{error}");
+        // One that comes later is found by who looks then.
+        std::fs::write(work.join("disk.img"), "").unwrap();
+        assert_eq!(path.find().unwrap(), work.join("disk.img"));
+        assert_eq!(read(&bases, "disk.img").as_path(), work.join("disk.img"));
+        std::fs::write(file.join("disk.img"), "").unwrap();
+        assert_eq!(read(&bases, "disk.img").as_path(), file.join("disk.img"));
+        assert_eq!(path.find().unwrap(), file.join("disk.img"));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_there() {
+        let (_root, bases, _, work) = folders();
+        std::os::unix::fs::symlink("/nowhere", work.join("link")).unwrap();
+        assert_eq!(read(&bases, "link").as_path(), work.join("link"));
+    }
+
+    #[test]
+    fn folders_that_are_not_text() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(OsString::from_vec(b"fol\xffder".to_vec()));
+        let path = read(&Bases(vec![folder.clone()]), "x");
+        assert_eq!(path.as_path(), folder.join("x"));
+    }
+
+    #[test]
+    fn absolute_paths_and_homes() {
+        let (_root, bases, ..) = folders();
+        assert_eq!(bases.value("/dev/null"), "/dev/null");
+        assert_eq!(read(&bases, "/dev/null").find().unwrap(), Path::new("/dev/null"));
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        assert_eq!(read(&bases, "~/a/b").as_path(), home.join("a/b"));
+        assert_eq!(read(&bases, "~").as_path(), home);
+        assert_eq!(read(&bases, "./~x").as_path().file_name(), Some("~x".as_ref()));
+        for (wrong, why) in [("~root/x", "`root`"), ("~x", "`./~NAME`"), ("", "empty"), ("a\0b", "NUL")] {
+            let error = serde_json::from_value::<HostPath>(bases.value(wrong)).unwrap_err().to_string();
+            assert!(error.contains(why), "{wrong}: {error}");
+        }
+    }
+}
