@@ -5,7 +5,10 @@ use std::io::{self, BufRead, Read};
 
 use jumpstarter_driver_core::image::Encoding;
 
+use crate::Memory;
 use crate::members::Members;
+use crate::xz::Xz;
+use crate::zstandard::Zstandard;
 
 /// How an image is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,9 +29,6 @@ pub enum Compression {
 /// Bytes that [`Compression::of`] looks at.
 pub const SIGNATURE: usize = 10;
 
-/// The largest zstd window that is accepted, as a power of two (`zstd --ultra --long=31`): 2 GiB, taken on demand.
-const ZSTD_WINDOW_LOG: u32 = 31;
-
 impl Compression {
     /// Tells the compression by the first bytes of a file.
     pub fn of(start: &[u8]) -> Self {
@@ -39,21 +39,18 @@ impl Compression {
         }
     }
 
-    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors.
+    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and so is a file that needs
+    /// more than `memory`: it is refused before the memory is taken.
     ///
     /// # Errors
     /// `OutOfMemory` where the decoder cannot be made. What is wrong with the data, reading says.
-    pub fn decoder<'a>(self, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub fn decoder<'a>(self, input: impl BufRead + 'a, memory: Memory) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Raw => Box::new(input),
             Self::Gzip => Box::new(Members::new(flate2::bufread::GzDecoder::new(input))),
-            Self::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)),
+            Self::Xz => Box::new(Xz::new(input, memory.share(self))?),
             Self::Bzip2 => Box::new(Members::new(bzip2::bufread::BzDecoder::new(input))),
-            Self::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(input)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                Box::new(decoder)
-            }
+            Self::Zstd => Box::new(Zstandard::new(input, memory.share(self))?),
         })
     }
 }

@@ -5,27 +5,31 @@ use std::io::{self, BufRead, Read};
 use bytes::{Buf, Bytes};
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 
-use crate::{BUFFER, Compression, Pool};
+use crate::memory::TooMuch;
+use crate::{BUFFER, Compression, Memory, Pool};
 
 /// Decompresses what `next` gives, piece by piece until `None`, and hands each piece of [`BUFFER`] bytes (the last one may be
 /// shorter) to `give`. `hint` is what to do about damaged data.
+///
+/// A decoder takes no more than [`Memory::of_process`].
 ///
 /// It blocks: run it on a thread of its own. It stops early, without an error, once `give` says that nobody wants more.
 ///
 /// # Errors
 /// What `next` fails with, as it is. [`ErrorKind::DataLoss`]: the data is damaged, ends early or is followed by garbage.
-/// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder.
+/// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder, or it needs more than it may take.
 pub fn decompress(
     compression: Compression,
     hint: &str,
     next: impl FnMut() -> Result<Option<Bytes>>,
     mut give: impl FnMut(Bytes) -> bool,
 ) -> Result<()> {
+    let memory = Memory::of_process()?;
     let mut pieces = Pieces { next, current: Bytes::new(), failure: None };
     let pool = Pool::default();
     let mut done: u64 = 0;
     let mut copy = || {
-        let mut decoder = compression.decoder(&mut pieces)?;
+        let mut decoder = compression.decoder(&mut pieces, memory)?;
         loop {
             let mut buffer = pool.take();
             let length = fill(&mut *decoder, buffer.space())?;
@@ -98,6 +102,10 @@ pub fn fill(input: &mut dyn Read, target: &mut [u8]) -> io::Result<usize> {
 }
 
 fn damaged(compression: Compression, done: u64, error: io::Error, hint: &str) -> Error {
+    let error = match error.downcast::<TooMuch>() {
+        Ok(too_much) => return too_much.into_error(),
+        Err(error) => error,
+    };
     let about = done / BUFFER as u64 * BUFFER as u64;
     let message = match error.kind() {
         io::ErrorKind::OutOfMemory => {

@@ -13,9 +13,13 @@ mod compression;
 mod decompress;
 mod foreign;
 mod members;
+mod memory;
 mod pool;
+mod xz;
+mod zstandard;
 
 pub use compression::{Compression, SIGNATURE};
 pub use decompress::{decompress, fill};
 pub use foreign::{FOREIGN_SIGNATURE, Foreign, foreign};
+pub use memory::Memory;
 pub use pool::{BUFFER, Buffer, Pool};

@@ -112,7 +112,7 @@ async fn trailing_garbage_is_refused_and_padding_is_not() {
 }
 
 #[tokio::test]
-async fn the_largest_window_is_taken() {
+async fn windows_that_take_too_much_are_refused() {
     let bench = Bench::new();
     let plain = image(1 << 20);
     let file = bench.file("plain", &plain);
@@ -124,7 +124,10 @@ async fn the_largest_window_is_taken() {
     )
     .unwrap();
     let packed = std::fs::read(bench.path("plain.zst")).unwrap();
-    assert!(flash(&bench, &packed).await.unwrap() == plain);
+    let error = flash(&bench, &packed).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert!(error.report().contains("JMP_DECODER_MEMORY=2048MiB"), "{error:?}");
+    bench.assert_untouched();
 }
 
 #[tokio::test]

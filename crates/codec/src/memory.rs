@@ -1,0 +1,132 @@
+//! What decoders may take: a file of a few kilobytes can ask for gigabytes.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jumpstarter_driver_core::units::ByteSize;
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
+
+use crate::Compression;
+
+/// The variable with the memory that a decoder may take.
+const VARIABLE: &str = "JMP_DECODER_MEMORY";
+/// As `zstd -d` has it; `xz -9` takes 65 MiB.
+const DEFAULT: ByteSize = ByteSize::mebibytes(128);
+/// All decoders of a process together may take so many times the memory of one.
+const AT_ONCE: u64 = 8;
+
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// How much memory a decoder may take for what it has decoded last (its window, or dictionary).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    limit: ByteSize,
+}
+
+impl Memory {
+    /// A limit of its own.
+    pub fn limited(limit: ByteSize) -> Self {
+        Self { limit }
+    }
+
+    /// The limit of this process: `JMP_DECODER_MEMORY`, or 128 MiB.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: the variable holds something else than a size.
+    pub fn of_process() -> Result<Self> {
+        let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
+            return Ok(Self::limited(DEFAULT));
+        };
+        let limit = value.to_string_lossy().parse().map_err(|error| {
+            Error::invalid_argument(format!("{VARIABLE} holds no size")).with_source(error)
+        })?;
+        Ok(Self::limited(limit))
+    }
+
+    /// A share that holds nothing yet.
+    pub(crate) fn share(self, compression: Compression) -> Share {
+        Share { memory: self, compression, held: 0 }
+    }
+}
+
+/// What one decoder holds.
+pub(crate) struct Share {
+    memory: Memory,
+    compression: Compression,
+    held: u64,
+}
+
+impl Share {
+    /// Holds `bytes`, or what it holds already where that is more.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> io::Result<()> {
+        let more = bytes.saturating_sub(self.held);
+        let limit = self.memory.limit.as_bytes();
+        let refused = |others| {
+            let (compression, limit) = (self.compression, self.memory.limit);
+            Err(io::Error::other(TooMuch { compression, needed: ByteSize::bytes(bytes), limit, others }))
+        };
+        if bytes > limit {
+            return refused(None);
+        }
+        let before = HELD.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) > limit.saturating_mul(AT_ONCE) {
+            HELD.fetch_sub(more, Ordering::Relaxed);
+            return refused(Some(ByteSize::bytes(before - self.held.min(before))));
+        }
+        self.held += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+/// A decoder needs more than it may take.
+#[derive(Debug)]
+pub(crate) struct TooMuch {
+    compression: Compression,
+    needed: ByteSize,
+    limit: ByteSize,
+    /// What other decoders hold, where it is they who leave too little.
+    others: Option<ByteSize>,
+}
+
+impl TooMuch {
+    pub(crate) fn into_error(self) -> Error {
+        let mebibytes = self.needed.as_bytes().div_ceil(1 << 20);
+        let hint = match (self.others, self.compression) {
+            (Some(_), _) => "flash fewer images at the same time".to_owned(),
+            (None, Compression::Zstd) => format!(
+                "set {VARIABLE}={mebibytes}MiB in the environment of the program that decompresses (the exporter, \
+                 mostly), or compress it with a smaller window: `zstd --long=27`"
+            ),
+            (None, _) => format!(
+                "set {VARIABLE}={mebibytes}MiB in the environment of the program that decompresses (the exporter, \
+                 mostly), or compress it with a smaller dictionary: `xz -9`"
+            ),
+        };
+        Error::new(ErrorKind::ResourceExhausted, self.to_string()).with_hint(hint)
+    }
+}
+
+impl fmt::Display for TooMuch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { compression, needed, limit, others } = self;
+        match others {
+            None => write!(
+                f,
+                "decompressing this {compression} file takes {needed} of memory; the limit is {limit}"
+            ),
+            Some(others) => write!(
+                f,
+                "decompressing this {compression} file takes {needed} of memory; other decoders hold {others} already"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TooMuch {}
