@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Architecture, QemuConfig};
-use crate::disk::{DiskFormat, QemuImage};
+use crate::disk::{Access, Disk};
 use crate::host::{AcceleratorKind, HostFacts};
 
 /// What one run of QEMU uses on the host.
@@ -25,9 +25,9 @@ pub struct Paths {
     /// What the machine starts with.
     pub boot: Boot,
     /// The root disk; without one the firmware finds nothing to start.
-    pub root: Option<QemuImage>,
-    /// cloud-init's disk, raw; read only.
-    pub seed: Option<PathBuf>,
+    pub root: Option<Disk>,
+    /// cloud-init's disk; read only.
+    pub seed: Option<Disk>,
     /// The guest's address on vsock, for hosts where that is usable; 3 and up.
     pub vsock_cid: Option<u32>,
 }
@@ -53,9 +53,9 @@ pub enum Boot {
     /// UEFI.
     Uefi {
         /// The code; read only.
-        code: QemuImage,
+        code: Disk,
         /// The variables; written, so an overlay or a copy. Without, they are forgotten at every power-off.
-        vars: Option<QemuImage>,
+        vars: Option<Disk>,
     },
 }
 
@@ -104,7 +104,7 @@ pub fn command_line(
         line.device("virtio-blk-pci,drive=root,bootindex=1");
     }
     if let Some(seed) = &paths.seed {
-        disk(&mut line, "seed", &QemuImage::with_format(seed, DiskFormat::Raw), Access::Read);
+        disk(&mut line, "seed", seed, Access::Read);
         line.device("virtio-blk-pci,drive=seed");
     }
 
@@ -180,29 +180,37 @@ fn socket(line: &mut Line, name: &str, end: &SocketEnd) {
     );
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
-}
-
-/// A disk image, under a name; its format is never guessed.
-fn disk(line: &mut Line, name: &str, image: &QemuImage, access: Access) {
-    let driver = if image.is_block_device() { "host_device" } else { "file" };
-    let value = Value::new("driver=")
-        .plain(image.format().name())
-        .plain(",node-name=")
-        .plain(name)
-        .plain(match access {
-            Access::Read => ",read-only=on",
-            // What the guest frees is freed on the host.
-            Access::Write => ",discard=unmap,file.discard=unmap",
-        })
-        .plain(",file.driver=")
-        .plain(driver)
-        .plain(",file.filename=")
-        .escaped(image.path());
-    line.option("-blockdev", value);
+/// A disk under a name: a node for each of its files, the lowest first. No format is guessed, and where a file is given
+/// as a descriptor, in a set of that number, nothing is opened by path.
+fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
+    let mut below: Option<String> = None;
+    for (depth, layer) in disk.layers.iter().enumerate().rev() {
+        let node = if depth == 0 { name.to_owned() } else { format!("{name}-{depth}") };
+        let driver = if layer.image.is_block_device() { "host_device" } else { "file" };
+        let mut value =
+            Value::new("driver=").plain(layer.image.format().name()).plain(",node-name=").plain(&node);
+        if let Some(below) = &below {
+            value = value.plain(",backing=").plain(below);
+        }
+        value = value
+            .plain(match access {
+                // What the guest frees is freed on the host.
+                Access::Write if depth == 0 => ",discard=unmap,file.discard=unmap",
+                _ => ",read-only=on",
+            })
+            .plain(",file.driver=")
+            .plain(driver)
+            .plain(",file.filename=");
+        value = match layer.fd {
+            Some(fd) => {
+                line.option("-add-fd", Value::new(&format!("fd={fd},set={fd}")));
+                value.plain(&format!("/dev/fdset/{fd}"))
+            }
+            None => value.escaped(layer.image.path()),
+        };
+        line.option("-blockdev", value);
+        below = Some(node);
+    }
 }
 
 /// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and reaches the host's network through the host.

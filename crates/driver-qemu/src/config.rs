@@ -6,6 +6,8 @@ mod memory;
 use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 
+use crate::disk::DiskFormat;
+
 pub use forwards::{HostForward, HostForwards, Protocol};
 pub use memory::MemorySize;
 
@@ -46,10 +48,16 @@ pub struct QemuConfig {
     pub fls_custom_binary_url: Option<String>,
     /// How long flashing one image may take.
     pub flash_timeout: Span,
+    /// The largest image that is flashed, decompressed, such as `20G`. Without it an image may be as large as the file
+    /// system of the temporary folder has room, but for a reserve of 5 %, at most 1 GiB.
+    pub flash_limit: Option<ByteSize>,
     /// What executes the guest's instructions.
     pub accel: Accel,
     /// What becomes of what the guest writes to its root disk.
     pub root_writes: RootWrites,
+    /// Format of `default_partitions.root`. Without it the format is told by the file's first bytes, once, before a guest
+    /// writes to it; a block device is raw.
+    pub root_format: Option<DiskFormat>,
     /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at the exporter's end.
     pub off: OffMode,
     /// Further arguments for QEMU, one element each, after all others.
@@ -191,8 +199,10 @@ impl Default for QemuConfig {
             fls_allow_custom_binaries: false,
             fls_custom_binary_url: None,
             flash_timeout: Span::seconds(1800),
+            flash_limit: None,
             accel: Accel::default(),
             root_writes: RootWrites::default(),
+            root_format: None,
             off: OffMode::default(),
             extra_args: Vec::new(),
             binary: None,
@@ -272,6 +282,12 @@ impl QemuConfig {
         if self.disk_size.is_some_and(|size| size.as_bytes() == 0) {
             problem("disk_size", "a disk of no size; leave the key out to keep the image's own".to_owned());
         }
+        if self.disk_size.is_some_and(|size| size > LARGEST_DISK) {
+            problem(
+                "disk_size",
+                format!("more than {LARGEST_DISK}, the largest disk: no file could hold it whole"),
+            );
+        }
         if !is_host_name(&self.hostname) {
             let message = "a host name is letters, digits, `-`, `_` and `.`, at most 253 of them".to_owned();
             problem("hostname", message);
@@ -296,6 +312,9 @@ impl QemuConfig {
         found
     }
 }
+
+/// The largest disk that a machine has: the largest file of ext4, in which a dump of it has room.
+const LARGEST_DISK: ByteSize = ByteSize::mebibytes(16 << 20);
 
 /// An argument of QEMU under which the machine's state could not be known.
 fn refused(argument: &str) -> Option<ConfigProblem> {
@@ -362,7 +381,7 @@ mod tests {
             "default_partitions": {"root": "/r", "bios": "/b", "OVMF_CODE.fd": "/c", "OVMF_VARS.fd": "/v"},
             "hostfwd": {"web": {"protocol": "tcp", "hostaddr": "127.0.0.1", "hostport": 8080, "guestport": 80}},
             "fls_version": "1", "fls_allow_custom_binaries": true, "fls_custom_binary_url": "http://x/",
-            "flash_timeout": 60, "accel": "tcg", "root_writes": "persist", "off": "graceful",
+            "flash_timeout": 60, "flash_limit": "8G", "root_format": "qcow2", "accel": "tcg", "root_writes": "persist", "off": "graceful",
             "extra_args": ["-S"], "binary": "/opt/qemu", "timeouts": {"start": "1min", "command": 2},
         });
         check(config.clone(), &[]);
@@ -389,6 +408,8 @@ mod tests {
     #[test]
     fn what_is_wrong_beyond_the_types() {
         check(json!({"smp": 0, "mem": "512K", "disk_size": 0}), &["smp", "mem", "disk_size"]);
+        check(json!({"disk_size": "16T"}), &[]);
+        check(json!({"disk_size": "100T"}), &["disk_size"]);
         check(json!({"mem": 512, "hostname": "my_board-1.lab"}), &[]);
         check(json!({"hostname": "a b", "username": "a:b", "cpu": " "}), &["hostname", "username", "cpu"]);
         check(json!({"hostname": "", "username": ""}), &["hostname", "username"]);
@@ -404,7 +425,7 @@ mod tests {
     fn every_key_is_documented() {
         let schema = serde_json::to_value(schemars::schema_for!(QemuConfig)).unwrap();
         let keys = schema["properties"].as_object().unwrap();
-        assert_eq!(keys.len(), 21);
+        assert_eq!(keys.len(), 23);
         for (key, property) in keys {
             assert!(property["description"].is_string(), "{key}: {property}");
         }

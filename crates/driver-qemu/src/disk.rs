@@ -10,18 +10,22 @@
 //! - Everything else, qemu-img and QEMU included, is told the format; an overlay names its backing file's format.
 //! - Hence guess once, when an image arrives, and keep the [`QemuImage`].
 
+mod chain;
 mod header;
 mod overlay;
 
 use std::fmt;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::{Command, SuperviseError, run};
+use jumpstarter_supervise::{Command, SuperviseError, run, run_blocking};
 
-pub use header::Header;
+pub use chain::{Access, Disk, Layer};
+pub use header::{BackingName, Header};
 pub use overlay::{Backing, write_qcow2};
 
 /// How long qemu-img may take to inspect, resize or create an image.
@@ -63,6 +67,16 @@ impl DiskFormat {
             Self::Vhdx => "vhdx",
             Self::Vpc => "vpc",
         }
+    }
+
+    /// The format of that name of QEMU's.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Whether images of this format can refer to other files, as QEMU reads them.
+    const fn refers(self) -> bool {
+        matches!(self, Self::Qcow2 | Self::Qcow | Self::Vmdk)
     }
 }
 
@@ -130,6 +144,12 @@ impl QemuImage {
         self
     }
 
+    /// The same, having looked whether it is one.
+    pub(crate) fn look_for_block_device(mut self) -> Self {
+        self.block_device = self.path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+        self
+    }
+
     /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two reads.
     ///
     /// A file of no known format is raw. [`Header`] decides what is accepted.
@@ -142,8 +162,7 @@ impl QemuImage {
         let format = Header::read(&path)?
             .admit(references)
             .with_context(|| format!("open the disk image {}", path.display()))?;
-        let block_device = path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
-        Ok(Self { path, format, block_device })
+        Ok(Self::with_format(path, format).look_for_block_device())
     }
 
     /// Creates an empty image of `size` bytes (rounded up to 512). Raw and qcow2 need no program.
@@ -213,6 +232,52 @@ impl QemuImage {
             .context(doing)
     }
 
+    /// Has QEMU open an image of that format: what it cannot open is refused when it arrives, and not at the next
+    /// power-on. Gives the disk's size; `None` where qemu-img is not installed. Blocks.
+    ///
+    /// # Errors
+    /// FailedPrecondition with what qemu-img says; DeadlineExceeded.
+    pub(crate) fn try_open(file: &File, format: DiskFormat) -> Result<Option<u64>> {
+        let doing = format!("open the {format} image");
+        let copy = file.try_clone().context(&*doing)?;
+        // `-U`: who writes the file holds a lock of another kind, which some file systems do not tell from QEMU's.
+        let command = qemu_img("info")
+            .args(["--output=json", "-U", "-f", format.name()])
+            .arg(format!("/dev/fd/{}", copy.as_raw_fd()))
+            .keep_fd(copy.into());
+        let output = match run_blocking(command, QUICK) {
+            Err(SuperviseError::NotFound { .. }) => return Ok(None),
+            Err(SuperviseError::Failed { stderr, .. }) => {
+                let message = format!("QEMU does not open the {format} image: {}", stderr.trim());
+                return Err(Error::failed_precondition(message)
+                    .with_hint("compare its size and digest with its publisher's; it may be damaged, or need a newer QEMU"));
+            }
+            other => finish(other, &doing)?,
+        };
+        let info: ImageInfo = serde_json::from_slice(&output.stdout)
+            .map_err(|error| Error::internal("qemu-img's answer is not as expected").with_source(error))
+            .context(doing)?;
+        match info.backing_filename {
+            // Seen by QEMU, and not by us.
+            Some(_) => {
+                Err(Error::failed_precondition(format!("the {format} image refers to a backing file")))
+            }
+            None => Ok(Some(info.virtual_size)),
+        }
+    }
+
+    /// Up to where something was written to this file itself, in bytes of the disk.
+    async fn written_up_to(&self, doing: &str) -> Result<u64> {
+        let command =
+            qemu_img("map").args(["--output=json", "-f", self.format.name()]).arg(self.absolute(doing)?);
+        let output = finish(run(command, QUICK).await, doing)?;
+        let extents: Vec<Extent> = serde_json::from_slice(&output.stdout)
+            .map_err(|error| Error::internal("qemu-img's answer is not as expected").with_source(error))?;
+        let written =
+            extents.iter().filter(|extent| extent.depth == 0 && extent.present.unwrap_or(extent.data));
+        Ok(written.map(|extent| extent.start + extent.length).max().unwrap_or(0))
+    }
+
     /// Checks it for damage.
     ///
     /// # Errors
@@ -251,6 +316,15 @@ impl QemuImage {
                     return Err(error.with_hint("its end would be lost; name a size that is not smaller"));
                 }
                 (Shrink::CutOff, DiskFormat::Raw) => command = command.arg("--shrink"),
+                (Shrink::IfUnwritten, DiskFormat::Qcow2) if self.written_up_to(&doing).await? <= size => {
+                    // qemu-img visits all of what goes, which takes minutes for some terabytes.
+                    return overlay::set_size(&self.path, size).context(doing);
+                }
+                (Shrink::IfUnwritten, _) => {
+                    return Err(
+                        error.with_hint("something was written to its end; name a size that is not smaller")
+                    );
+                }
                 (Shrink::CutOff, _) => return Err(error.with_hint("only raw images can be cut off")),
             }
         }
@@ -310,11 +384,25 @@ impl QemuImage {
     }
 }
 
+/// A part of a disk, as `qemu-img map` tells it.
+#[derive(Debug, Deserialize)]
+struct Extent {
+    start: u64,
+    length: u64,
+    /// In which file of the chain it is: 0 is the topmost.
+    depth: u32,
+    data: bool,
+    /// Whether it is in a file of the chain at all; told since QEMU 6.1.
+    present: Option<bool>,
+}
+
 /// What becomes of the end of an image that is to be smaller than it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shrink {
     /// An error.
     Refuse,
+    /// It goes where nothing was written to it, else an error. qcow2 images only.
+    IfUnwritten,
     /// It is cut off, and lost. Raw images only.
     CutOff,
 }

@@ -13,6 +13,7 @@ use crate::flasher::QemuFlasher;
 use crate::interface::{Machine, QemuSettings};
 use crate::power::QemuPower;
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
+use crate::storage::compressed_defaults;
 use crate::vm::{Vm, lock};
 
 /// A QEMU machine as a driver, with its children.
@@ -56,7 +57,7 @@ impl DriverConfig for QemuConfig {
     type Driver = Qemu;
 
     fn check(&self) -> Vec<ConfigProblem> {
-        self.problems()
+        self.problems().into_iter().chain(compressed_defaults(self)).collect()
     }
 
     fn warnings(&self) -> Vec<ConfigProblem> {

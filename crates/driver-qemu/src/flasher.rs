@@ -28,7 +28,10 @@ impl Flasher for QemuFlasher {
         let vm = &self.0;
         let partition = Partition::find(target.as_deref())?;
         let doing = format!("flashing {} to machine `{}`", source.name(), vm.name());
-        alone(vm, &doing, async |_| vm.0.storage.flash(source, partition).await).await
+        alone(vm, &doing, async |config| {
+            vm.0.storage.flash(source, partition, &config, vm.0.facts.target).await
+        })
+        .await
     }
 
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {

@@ -63,9 +63,10 @@ pub trait QemuSettings {
     /// The password of the guest's user.
     async fn get_password(&self) -> Result<String>;
 
-    /// Sets the size of the root disk, such as `20G`, from the next power-on. The disk only grows:
-    /// below the size of the image, or below what the guest has seen of it, the power-on is refused with
-    /// `InvalidArgument`, until the size is right or another image is flashed.
+    /// Sets the size of the root disk, such as `20G`, from the next power-on. The disk grows, and becomes smaller again
+    /// where the guest wrote nothing: below the size of the image, or where something that the guest wrote would be
+    /// lost, the power-on is refused with `InvalidArgument`, until the size is right or another image is flashed.
+    /// `InvalidArgument` above 16 TiB.
     async fn set_disk_size(&self, size: ByteSize) -> Result<()>;
 
     /// Sets the size of the memory, such as `1G`, from the next power-on. A bare number below 1 MiB is one of MiB.

@@ -7,6 +7,8 @@ use jumpstarter_supervise::Command;
 use tokio::net::UnixStream;
 
 use crate::arguments::{Forward, Paths, SocketEnd, command_line};
+use crate::disk::{Access, Disk, DiskFormat, QemuImage};
+use crate::off_runtime::off_runtime;
 use crate::run::{Launch, Run, Started};
 use crate::seed::Seed;
 use crate::status::RunNumber;
@@ -18,9 +20,14 @@ pub(crate) const VNC_SOCKET: &str = "vnc.sock";
 /// Starts QEMU for the machine.
 pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
     let config = lock(&machine.config).clone();
-    let disks = machine.storage.prepare(&config, &machine.facts).await?;
-    let seed = machine.folder.join("seed.img");
-    Seed::from(&config).write(&seed)?;
+    let mut disks = machine.storage.prepare(&config, &machine.facts).await?;
+    let (seed, path) = (Seed::from(&config), machine.folder.join("seed.img"));
+    let (seed, seed_files) = off_runtime(async move {
+        seed.write(&path)?;
+        Disk::open(&[QemuImage::with_format(path, DiskFormat::Raw)], Access::Read)
+    })
+    .await?;
+    disks.files.extend(seed_files);
     let vnc = machine.folder.join(VNC_SOCKET);
 
     let (qmp, qemus_qmp) = socket_pair()?;
@@ -47,6 +54,7 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
         .current_dir(std::env::current_dir()?)
         .keep_fd(qemus_qmp)
         .keep_fd(qemus_console);
+    let command = disks.files.into_iter().fold(command, Command::keep_fd);
     let destroyed = machine.destroyed.clone();
     Run::start(Launch { command, qmp, console, destroyed }, run, &machine.status, &config.timeouts).await
 }

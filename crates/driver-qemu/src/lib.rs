@@ -18,6 +18,7 @@ mod flasher;
 pub mod host;
 mod interface;
 mod launch;
+mod off_runtime;
 mod ports;
 mod power;
 pub mod qmp;

@@ -1,19 +1,36 @@
 //! What the machine boots from: images that were flashed or configured, and the overlays that take the guest's writes.
+//!
+//! What is true of an image (its format, which overlay belongs to it) is kept by the identity of its file. So it changes in
+//! the moment in which a new image takes the old one's place, and not a step later that may fail.
 
+mod firmware;
+mod format;
+mod root;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use jumpstarter_driver_flasher::{WriteOptions, read_image, write_image};
+use tokio::time::timeout;
 
 use crate::arguments::Boot;
-use crate::config::{Architecture, QemuConfig, RootWrites};
-use crate::disk::{DiskFormat, QemuImage, References, Save, Shrink};
-use crate::host::{Firmware, HostFacts};
+use crate::config::{Architecture, QemuConfig};
+use crate::disk::{Access, Disk, DiskFormat, Header, QemuImage, References, Save};
+use crate::host::HostFacts;
+use crate::off_runtime::off_runtime;
 use crate::vm::lock;
+
+pub(crate) use format::compressed_defaults;
+
+/// How long file work of an earlier call, which was given up, is waited for.
+const EARLIER_WORK: Duration = Duration::from_secs(30);
 
 /// A place that an image can be flashed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,229 +76,138 @@ impl Partition {
 /// What QEMU is given to boot from.
 #[derive(Debug)]
 pub(crate) struct Disks {
-    pub(crate) root: Option<QemuImage>,
+    pub(crate) root: Option<Disk>,
     pub(crate) boot: Boot,
+    /// The open files that the disks name by their numbers.
+    pub(crate) files: Vec<OwnedFd>,
 }
 
+impl Disks {
+    /// Opens a disk's files; see [`Disk::open`].
+    fn open(&mut self, images: &[QemuImage], access: Access) -> Result<Disk> {
+        let (disk, files) = Disk::open(images, access)?;
+        self.files.extend(files);
+        Ok(disk)
+    }
+}
+
+/// A machine's images. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage(Arc<Inner>);
+
 #[derive(Debug)]
-pub(crate) struct Storage {
+struct Inner {
     folder: PathBuf,
+    /// Held for moments, never over a call to a file.
     known: Mutex<Known>,
+    /// Held by file work until it has really ended, which may be after its caller gave it up.
+    busy: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The root image, whose format was told once, when it arrived; and for a configured one what it was like then.
-    root: Option<(QemuImage, Option<Fingerprint>)>,
-    /// The overlay of it and what it was like when the overlay was made.
+    /// The formats of what was flashed, found out before it took its place. A guest that writes another format's header
+    /// to its disk changes nothing here.
+    flashed: HashMap<Identity, DiskFormat>,
+    /// The configured root image, and what it was like when its format was found out.
+    configured: Option<(QemuImage, Fingerprint)>,
+    /// The root disk's overlay, and what the image was like when the overlay was made.
     overlay: Option<(QemuImage, Fingerprint)>,
-    /// What the variables of the firmware were like when the overlay of them was made.
-    variables: Option<Fingerprint>,
+    /// What the firmware's variables and its code were like when the overlay of the variables was made.
+    variables: Option<(Fingerprint, Fingerprint)>,
 }
+
+/// Which file it is: its device's number and its own.
+type Identity = (u64, u64);
 
 /// Whether a file is still the one that it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fingerprint {
-    file: (u64, u64),
+    file: Identity,
     length: u64,
     modified: Option<SystemTime>,
 }
 
-fn fingerprint(path: &Path) -> Result<Fingerprint> {
-    let metadata = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
-    let file = (metadata.dev(), metadata.ino());
-    Ok(Fingerprint { file, length: metadata.len(), modified: metadata.modified().ok() })
+fn identity(metadata: &std::fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
 }
 
+fn fingerprint(path: &Path) -> Result<Fingerprint> {
+    let metadata = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    let (file, modified) = (identity(&metadata), metadata.modified().ok());
+    Ok(Fingerprint { file, length: metadata.len(), modified })
+}
+
+/// What is called from outside. It leaves the file work to a thread that may block.
 impl Storage {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), known: Mutex::default() }
+        let (known, busy) = (Mutex::default(), Arc::default());
+        Self(Arc::new(Inner { folder: folder.to_owned(), known, busy }))
     }
 
-    /// Looks at the configured root image, if it is there already, so that its format is told before a guest runs.
-    pub(crate) fn inspect_defaults(&self, config: &QemuConfig) -> Result<()> {
-        match Partition::Root.configured(config) {
-            Some(path) if path.exists() => self.root(config).map(drop),
-            _ => Ok(()),
-        }
-    }
-
-    fn flashed(&self, partition: Partition) -> PathBuf {
-        self.folder.join(format!("flashed-{}", partition.name()))
-    }
-
-    /// The file that stands in a partition: the flashed one, else the configured one.
-    fn file(&self, partition: Partition, config: &QemuConfig) -> Option<PathBuf> {
-        let flashed = self.flashed(partition);
-        if flashed.exists() { Some(flashed) } else { partition.configured(config).map(Path::to_owned) }
-    }
-
-    /// The root image. The format of a configured one is told anew when the file was changed; but not when it is the
-    /// guest that changes it, who may have written another format's header.
-    fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
-        let known = lock(&self.known).root.clone();
-        if let Some((root, then)) = known {
-            let stays = config.root_writes == RootWrites::Persist;
-            if stays || then.is_none() || then == fingerprint(root.path()).ok() {
-                return Ok(Some(root));
+    /// Looks at the configured images, as far as they are there already: the root image's format is found out before a
+    /// guest runs, and what no machine can boot from is refused now.
+    pub(crate) async fn inspect_defaults(&self, config: &QemuConfig) -> Result<()> {
+        let (this, config) = (self.clone(), config.clone());
+        self.alone(async move {
+            if let Some(problem) = compressed_defaults(&config).into_iter().next() {
+                let message = format!("{}: {}", problem.field, problem.message);
+                let error = Error::invalid_argument(message);
+                return Err(problem.hint.iter().fold(error, |error, hint| error.with_hint(hint)));
             }
-        }
-        let Some(path) = Partition::Root.configured(config) else { return Ok(None) };
-        // First this: what is written between the two is seen the next time.
-        let now = fingerprint(path).context("opening default_partitions.root")?;
-        let image = QemuImage::open(path, References::Allow).context("opening default_partitions.root")?;
-        lock(&self.known).root = Some((image.clone(), Some(now)));
-        Ok(Some(image))
+            match Partition::Root.configured(&config) {
+                Some(path) if path.exists() => this.root(&config).map(drop),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Makes ready what QEMU boots from: overlays are made, grown or renewed as the configuration says.
     pub(crate) async fn prepare(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Disks> {
-        let root = match self.root(config)? {
-            Some(base) => Some(self.prepare_root(base, config).await?),
-            None => None,
-        };
-        Ok(Disks { root, boot: self.prepare_boot(config, facts).await? })
-    }
-
-    /// The firmware: the flashed or configured one, else the host's where the machine has none of its own.
-    async fn prepare_boot(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Boot> {
-        let configured_vars = self.existing(Partition::OvmfVars, config)?;
-        let (code, vars) = if let Some(code) = self.existing(Partition::OvmfCode, config)? {
-            (code, configured_vars)
-        } else if let Some(bios) = self.existing(Partition::Bios, config)? {
-            return Ok(Boot::Bios(bios));
-        } else if facts.target == Architecture::X86_64 {
-            return Ok(Boot::BuiltIn);
-        } else {
-            let firmware = facts.firmware.clone().ok_or_else(|| {
-                Error::failed_precondition("there is no UEFI firmware for aarch64 on this host")
-                    .with_hint(Firmware::install_hint(facts.target))
-            })?;
-            (firmware.code, configured_vars.or(firmware.vars))
-        };
-        let code = QemuImage::open(code, References::Allow)?;
-        let vars = match vars {
-            None => None,
-            Some(template) => Some(self.prepare_variables(&template).await?),
-        };
-        Ok(Boot::Uefi { code, vars })
-    }
-
-    /// The overlay of the firmware's variables: the guest's firmware writes them, the template stays.
-    async fn prepare_variables(&self, template: &Path) -> Result<QemuImage> {
-        let now = fingerprint(template)?;
-        let made_then = lock(&self.known).variables.clone();
-        if made_then.as_ref() == Some(&now) && self.variables().exists() {
-            return Ok(QemuImage::with_format(self.variables(), DiskFormat::Qcow2));
-        }
-        if made_then.is_some() {
-            tracing::warn!("{} was changed: the guest's variables are dropped", template.display());
-        }
-        self.drop_variables()?;
-        let template = QemuImage::open(template, References::Allow)?;
-        let overlay = template.overlay(self.variables(), None).await?;
-        lock(&self.known).variables = Some(now);
-        Ok(overlay)
-    }
-
-    fn drop_variables(&self) -> Result<()> {
-        lock(&self.known).variables = None;
-        remove(&self.variables())
-    }
-
-    /// The file of a partition, which has to be there if one is named.
-    fn existing(&self, partition: Partition, config: &QemuConfig) -> Result<Option<PathBuf>> {
-        let file = self.file(partition, config);
-        if let Some(path) = file.as_ref().filter(|path| !path.is_file()) {
-            let message = format!("{} is not a file: {}", partition.name(), path.display());
-            return Err(Error::not_found(message).with_hint("correct `default_partitions`, or flash it"));
-        }
-        Ok(file)
-    }
-
-    async fn prepare_root(&self, base: QemuImage, config: &QemuConfig) -> Result<QemuImage> {
-        let size = base.virtual_size().await.context("opening the root disk")?;
-        let wanted = config.disk_size.map(ByteSize::as_bytes);
-        if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
-            return Err(too_small(wanted, "root image's", size));
-        }
-        if config.root_writes == RootWrites::Persist {
-            if let Some(wanted) = wanted.filter(|wanted| *wanted > size) {
-                base.resize(wanted, Shrink::Refuse).await?;
+        let (this, config, facts) = (self.clone(), config.clone(), facts.clone());
+        self.alone(async move {
+            let mut disks = Disks { root: None, boot: Boot::BuiltIn, files: Vec::new() };
+            if let Some(base) = this.root(&config)? {
+                let images = this.prepare_root(base, &config).await?;
+                disks.root = Some(disks.open(&images, Access::Write)?);
             }
-            return Ok(base);
-        }
-        let now = fingerprint(base.path())?;
-        let kept = lock(&self.known).overlay.clone();
-        if let Some((overlay, then)) = kept
-            && config.root_writes == RootWrites::Overlay
-            && overlay.path().exists()
-        {
-            if then == now {
-                let shown = overlay.virtual_size().await?;
-                match wanted {
-                    Some(wanted) if wanted > shown => overlay.resize(wanted, Shrink::Refuse).await?,
-                    Some(wanted) if wanted.div_ceil(512) < shown.div_ceil(512) => {
-                        return Err(too_small(wanted, "size that the guest has seen,", shown));
-                    }
-                    _ => {}
+            disks.boot = this.prepare_boot(&config, &facts, &mut disks).await?;
+            Ok(disks)
+        })
+        .await
+    }
+
+    /// Writes an image to a partition. On failure the old one stays; when cancelled, one of the two is there, whole.
+    pub(crate) async fn flash(
+        &self,
+        source: ImageSource,
+        partition: Partition,
+        config: &QemuConfig,
+        target: Architecture,
+    ) -> Result<()> {
+        let this = self.clone();
+        let mut options =
+            WriteOptions::default().inspect(move |file| this.inspect_new(file, partition, target));
+        options.limit_bytes = config.flash_limit.map(ByteSize::as_bytes);
+        write_image(source, &self.flashed(partition), options).await?;
+        // The new image is in its place. What is left of the old one belongs to another file, and is not used again:
+        // that it cannot be removed now is no failure of the flash.
+        let (this, config) = (self.clone(), config.clone());
+        let tidied = self
+            .alone(async move {
+                match partition {
+                    Partition::Root => this.drop_overlay()?,
+                    Partition::OvmfVars | Partition::OvmfCode => this.drop_variables()?,
+                    Partition::Bios => {}
                 }
-                return Ok(overlay);
-            }
-            let path = base.path().display();
-            tracing::warn!("{path} was changed: what the guest had written over it is dropped");
+                this.warn_of_mismatch(&config, target).await
+            })
+            .await;
+        if let Err(error) = tidied {
+            tracing::warn!(error = %error.report(), "the flash succeeded, and what it replaced stays");
         }
-        self.drop_overlay()?;
-        let overlay = base.overlay(self.folder.join("root-overlay.qcow2"), wanted).await?;
-        lock(&self.known).overlay = Some((overlay.clone(), now));
-        Ok(overlay)
-    }
-
-    fn drop_overlay(&self) -> Result<()> {
-        lock(&self.known).overlay = None;
-        remove(&self.folder.join("root-overlay.qcow2"))
-    }
-
-    /// Writes an image to a partition. On failure, or cancelled, the old one stays.
-    pub(crate) async fn flash(&self, source: ImageSource, partition: Partition) -> Result<()> {
-        let incoming = self.folder.join(format!("incoming-{}", partition.name()));
-        let cleanup = RemoveOnDrop(&incoming);
-        write_image(source, &incoming, WriteOptions::default()).await?;
-        let destination = self.flashed(partition);
-        // Looked at before it replaces the old one: an image that refers to files of the host is refused.
-        let format = QemuImage::open(&incoming, References::Refuse)?.format();
-        if partition == Partition::Root {
-            std::fs::rename(&incoming, &destination)?;
-            lock(&self.known).root = Some((QemuImage::with_format(&destination, format), None));
-            self.drop_overlay()?;
-        } else {
-            std::fs::rename(&incoming, &destination)?;
-        }
-        if matches!(partition, Partition::OvmfVars | Partition::OvmfCode) {
-            self.drop_variables()?;
-        }
-        drop(cleanup);
         Ok(())
-    }
-
-    /// What the guest's firmware wrote over its variables.
-    fn variables(&self) -> PathBuf {
-        self.folder.join("variables.qcow2")
-    }
-
-    /// The root disk as the guest will see it at the next power-on.
-    fn root_as_seen(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
-        let Some(base) = self.root(config)? else { return Ok(None) };
-        let overlay = lock(&self.known).overlay.clone();
-        Ok(Some(match overlay {
-            // Over a base that was changed, an overlay shows a mixture of both: it is dropped then.
-            Some((overlay, then))
-                if config.root_writes == RootWrites::Overlay && then == fingerprint(base.path())? =>
-            {
-                overlay
-            }
-            _ => base,
-        }))
     }
 
     /// Reads a partition as the guest sees it: the root disk as raw bytes with the guest's writes.
@@ -291,34 +217,96 @@ impl Storage {
         partition: Partition,
         config: &QemuConfig,
     ) -> Result<()> {
-        let disk = match partition {
-            Partition::Root => self.root_as_seen(config)?,
-            Partition::OvmfVars if self.variables().exists() => {
-                Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2))
-            }
-            _ => {
-                let file = self.existing(partition, config)?;
-                file.map(|path| QemuImage::open(path, References::Allow)).transpose()?
-            }
-        };
-        let disk = disk.ok_or_else(|| nothing_in(partition))?;
-        if disk.format() == DiskFormat::Raw {
-            return read_image(disk.path(), sink).await.map(drop);
-        }
-        let whole = self.folder.join("dump.raw");
-        let cleanup = RemoveOnDrop(&whole);
-        let save = Save { format: DiskFormat::Raw, compressed: false };
-        disk.save(&whole, save, config.flash_timeout.as_duration()).await?;
-        let outcome = read_image(&whole, sink).await.map(drop);
-        drop(cleanup);
-        outcome
+        let (this, config) = (self.clone(), config.clone());
+        let (path, _cleanup) = self
+            .alone(async move {
+                let disk = this.as_seen(partition, &config)?.ok_or_else(|| nothing_in(partition))?;
+                if disk.format() == DiskFormat::Raw {
+                    return Ok((disk.path().to_owned(), None));
+                }
+                let whole = this.0.folder.join("dump.raw");
+                let cleanup = RemoveOnDrop(whole.clone());
+                let save = Save { format: DiskFormat::Raw, compressed: false };
+                disk.save(&whole, save, config.flash_timeout.as_duration()).await?;
+                Ok((whole, Some(cleanup)))
+            })
+            .await?;
+        read_image(&path, sink).await.map(drop)
+    }
+
+    /// Does file work away from the runtime, once that of an earlier call has ended.
+    async fn alone<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let busy = timeout(EARLIER_WORK, self.0.busy.clone().lock_owned()).await.map_err(|_| {
+            let folder = self.0.folder.display();
+            Error::unavailable(format!("an earlier call still waits for the file system of {folder}"))
+                .with_hint("look whether that file system answers: `ls` in it")
+        })?;
+        off_runtime(async move {
+            let _busy = busy;
+            work.await
+        })
+        .await
     }
 }
 
-fn too_small(wanted: u64, what: &str, size: u64) -> Error {
-    let (wanted, size) = (ByteSize::bytes(wanted), ByteSize::bytes(size));
-    Error::invalid_argument(format!("disk_size {wanted} is less than the {what} {size}"))
-        .with_hint("a disk only grows; flash a smaller image, or leave `disk_size` out")
+/// What blocks.
+impl Storage {
+    fn flashed(&self, partition: Partition) -> PathBuf {
+        self.0.folder.join(format!("flashed-{}", partition.name()))
+    }
+
+    /// What was flashed to a partition, with the format that it had then.
+    fn flashed_image(&self, partition: Partition) -> Result<Option<QemuImage>> {
+        let path = self.flashed(partition);
+        let metadata = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("looking at {}", path.display()))?,
+        };
+        let format = lock(&self.0.known).flashed.get(&identity(&metadata)).copied();
+        match format {
+            Some(format) => Ok(Some(QemuImage::with_format(path, format))),
+            None => Err(Error::failed_precondition(format!("{} is not what was flashed", path.display()))
+                .with_hint("flash it again, and leave the machine's private folder alone")),
+        }
+    }
+
+    /// Looks at a new image before it takes the old one's place: whether a machine may be given it, and what it is.
+    fn inspect_new(&self, file: &File, partition: Partition, target: Architecture) -> Result<()> {
+        let header = Header::read_file(file)?;
+        let format = match header.fixed_size {
+            // Without its footer it is raw, and all of it is shown.
+            Some(size) => {
+                file.set_len(size)?;
+                DiskFormat::Raw
+            }
+            None => header.admit(References::Refuse)?,
+        };
+        let size = match format {
+            DiskFormat::Raw => file.metadata()?.len(),
+            _ => {
+                let found = QemuImage::try_open(file, format)?;
+                found.or(header.virtual_size).unwrap_or_default()
+            }
+        };
+        firmware::check_size(partition, format, size, target)?;
+        let identity = identity(&file.metadata()?);
+        lock(&self.0.known).flashed.insert(identity, format);
+        Ok(())
+    }
+
+    /// The disk of a partition with what the guest wrote.
+    fn as_seen(&self, partition: Partition, config: &QemuConfig) -> Result<Option<QemuImage>> {
+        match partition {
+            Partition::Root => self.root_as_seen(config),
+            Partition::OvmfVars if self.variables().exists() => {
+                Ok(Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2)))
+            }
+            _ => self.firmware_image(partition, config),
+        }
+    }
 }
 
 fn nothing_in(partition: Partition) -> Error {
@@ -335,14 +323,20 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a temporary file whichever way its user ends.
-struct RemoveOnDrop<'a>(&'a Path);
+/// Removes a temporary file whichever way its user ends, on a thread of its own: it may be large.
+#[derive(Debug)]
+struct RemoveOnDrop(PathBuf);
 
-impl Drop for RemoveOnDrop<'_> {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        if let Err(error) = remove(self.0) {
-            tracing::warn!(error = %error.report(), "a temporary image stays");
-        }
+        let path = std::mem::take(&mut self.0);
+        let removing = move || {
+            if let Err(error) = remove(&path) {
+                tracing::warn!(error = %error.report(), "a temporary image stays");
+            }
+        };
+        // Without a thread it stays until the machine's folder goes.
+        std::thread::Builder::new().name("image-remove".into()).spawn(removing).ok();
     }
 }
 

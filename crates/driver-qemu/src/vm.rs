@@ -114,7 +114,7 @@ impl Vm {
                 .ok(),
         };
         let storage = Storage::new(images.as_ref().map_or(&*folder, RuntimeDir::path));
-        storage.inspect_defaults(&config)?;
+        storage.inspect_defaults(&config).await?;
         Ok(Self(Arc::new(Inner {
             name,
             config: Mutex::new(config),

@@ -1,6 +1,6 @@
 //! Command lines as they are, and whether the real QEMU takes them.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use jumpstarter_supervise::{Command, StopPlan};
 
 use super::*;
 use crate::config::Accel;
+use crate::disk::{DiskFormat, Layer, QemuImage};
 use crate::host::{Accelerator, Firmware, QemuVersion, Vsock};
 use crate::qmp::Qmp;
 
@@ -33,8 +34,8 @@ fn paths() -> Paths {
         console: SocketEnd::Listen("/run/m/console".into()),
         vnc: "/run/m/vnc".into(),
         boot: Boot::BuiltIn,
-        root: Some(QemuImage::with_format("/d/root", DiskFormat::Qcow2)),
-        seed: Some("/run/m/seed".into()),
+        root: Some(QemuImage::with_format("/d/root", DiskFormat::Qcow2).into()),
+        seed: Some(QemuImage::with_format("/run/m/seed", DiskFormat::Raw).into()),
         vsock_cid: None,
     }
 }
@@ -89,14 +90,15 @@ fn aarch64_by_uefi_with_everything() {
         extra_args: vec!["-S".into()],
         ..QemuConfig::default()
     };
-    let image = |path: &str, format| QemuImage::with_format(path, format);
+    let image = |path: &str, format| Disk::from(QemuImage::with_format(path, format));
+    let device = QemuImage::with_format("/disks/b", DiskFormat::Raw).on_block_device();
     let paths = Paths {
         qmp: SocketEnd::Connect("/run/a,b/qmp".into()),
         boot: Boot::Uefi {
             code: image("/f/code", DiskFormat::Raw),
             vars: Some(image("/f/vars", DiskFormat::Qcow2)),
         },
-        root: Some(image("/disks/b", DiskFormat::Raw).on_block_device()),
+        root: Some(device.into()),
         vsock_cid: Some(7),
         ..paths()
     };
@@ -162,13 +164,23 @@ fn what_depends_on_the_host_and_the_configuration() {
     check(&plain, &no_vsock, &with_cid, "-cpu host", "vsock");
     let bare = Paths { root: None, seed: None, boot: Boot::Bios("/a,b".into()), ..paths() };
     check(&plain, &x86, &bare, "-bios /a,b", "virtio-blk");
+    let layer = |path: &str, format, fd| Layer { image: QemuImage::with_format(path, format), fd };
+    let chain = vec![layer("/o", DiskFormat::Qcow2, Some(9)), layer("/b,b", DiskFormat::Raw, Some(12))];
+    let chain = Paths { root: Some(Disk { layers: chain }), ..paths() };
+    check(
+        &plain,
+        &x86,
+        &chain,
+        "-add-fd fd=12,set=12\n-blockdev driver=raw,node-name=root-1,read-only=on,file.driver=file,file.filename=/dev/fdset/12\n-add-fd fd=9,set=9\n-blockdev driver=qcow2,node-name=root,backing=root-1,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/dev/fdset/9\n",
+        "/b",
+    );
     let in_memory = QemuImage::with_format("/dev/shm/root", DiskFormat::Raw);
-    let in_memory = Paths { root: Some(in_memory), ..paths() };
+    let in_memory = Paths { root: Some(in_memory.into()), ..paths() };
     check(&plain, &x86, &in_memory, "file.driver=file,file.filename=/dev/shm/root", "host_device");
 }
 
 /// Starts the real QEMU, without letting the guest run, and asks it for its state.
-async fn check_started(arch: Architecture, boot: Boot, folder: &Path) {
+async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &Path) {
     let config = QemuConfig {
         arch: Some(arch),
         accel: Accel::Tcg,
@@ -187,18 +199,37 @@ async fn check_started(arch: Architecture, boot: Boot, folder: &Path) {
     let seed = folder.join("seed");
     crate::seed::Seed::from(&config).write(&seed).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut files = vec![OwnedFd::from(theirs.try_clone().unwrap())];
+    let monitor = files[0].as_raw_fd();
+    drop(theirs);
+    let mut opened = |images: &[QemuImage], access| {
+        let (disk, opened) = Disk::open(images, access).unwrap();
+        files.extend(opened);
+        disk
+    };
+    let raw = |path: &Path| QemuImage::with_format(path, DiskFormat::Raw);
+    let boot = match firmware {
+        None => Boot::BuiltIn,
+        Some(Firmware { code, vars }) => {
+            let template = raw(&vars.unwrap());
+            let vars = template.overlay(folder.join("vars"), None).await.unwrap();
+            let vars = Some(opened(&[vars, template], Access::Write));
+            Boot::Uefi { code: opened(&[raw(&code)], Access::Read), vars }
+        }
+    };
     let paths = Paths {
-        qmp: SocketEnd::Connected(theirs.as_raw_fd()),
+        qmp: SocketEnd::Connected(monitor),
         console: SocketEnd::Listen(folder.join("console")),
         vnc: folder.join("vnc"),
         boot,
-        root: Some(root),
-        seed: Some(seed),
+        root: Some(opened(&[root, base], Access::Write)),
+        seed: Some(opened(&[raw(&seed)], Access::Read)),
         vsock_cid: None,
     };
     let forward = Forward { host: "127.0.0.1:0".parse().unwrap(), guestport: 80 };
     let arguments = command_line(&config, &facts, &paths, &[forward]);
-    let qemu = Command::new(&facts.binary).args(arguments).keep_fd(theirs.into()).spawn().await.unwrap();
+    let command = Command::new(&facts.binary).args(arguments);
+    let qemu = files.into_iter().fold(command, Command::keep_fd).spawn().await.unwrap();
     ours.set_nonblocking(true).unwrap();
     let qmp = match Qmp::start(tokio::net::UnixStream::from_std(ours).unwrap(), LONG).await {
         Ok(qmp) => qmp,
@@ -214,7 +245,10 @@ async fn check_started(arch: Architecture, boot: Boot, folder: &Path) {
         let node = blocks.as_array().unwrap().iter().find(|node| node["node-name"] == name).unwrap();
         node["image"]["virtual-size"].as_u64().unwrap()
     };
-    assert_eq!((size("root"), size("seed")), (1 << 30, 1_474_560));
+    assert_eq!((size("root"), size("root-1"), size("seed")), (1 << 30, 1 << 20, 1_474_560));
+    let names: Vec<&str> =
+        blocks.as_array().unwrap().iter().filter_map(|node| node["file"].as_str()).collect();
+    assert!(names.iter().all(|name| name.contains("/dev/fdset/")), "something is opened by path: {names:?}");
     assert!(paths.vnc.exists() && folder.join("console").exists());
     assert_eq!(qemu.stderr_tail(), "", "QEMU has nothing to complain about");
     qemu.stop(StopPlan::new()).await.unwrap();
@@ -223,16 +257,13 @@ async fn check_started(arch: Architecture, boot: Boot, folder: &Path) {
 #[tokio::test]
 async fn qemu_takes_it() {
     let folder = tempfile::tempdir().unwrap();
-    check_started(Architecture::X86_64, Boot::BuiltIn, folder.path()).await;
+    check_started(Architecture::X86_64, None, folder.path()).await;
     for arch in [Architecture::X86_64, Architecture::Aarch64] {
         let Some(firmware) = Firmware::find(arch) else {
             skip(&format!("there is no UEFI firmware for {}", arch.name()));
             continue;
         };
         let folder = tempfile::tempdir().unwrap();
-        let vars = QemuImage::with_format(firmware.vars.unwrap(), DiskFormat::Raw);
-        let vars = vars.overlay(folder.path().join("vars"), None).await.unwrap();
-        let code = QemuImage::with_format(firmware.code, DiskFormat::Raw);
-        check_started(arch, Boot::Uefi { code, vars: Some(vars) }, folder.path()).await;
+        check_started(arch, Some(firmware), folder.path()).await;
     }
 }

@@ -15,7 +15,7 @@ mod vmdk;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::prelude::*;
 
@@ -35,13 +35,24 @@ pub struct Header {
     pub virtual_size: Option<u64>,
     /// What else of the host it refers to, in words.
     pub reference: Option<String>,
+    /// The backing file, if it has one.
+    pub backing: Option<BackingName>,
     /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer follows them.
     pub fixed_size: Option<u64>,
 }
 
+/// How an image names the file below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackingName {
+    /// A path, relative to the image's folder, or what QEMU takes for a protocol's address.
+    pub name: PathBuf,
+    /// Its format as QEMU names it, where it is written down.
+    pub format: Option<String>,
+}
+
 impl Header {
     fn new(format: DiskFormat) -> Self {
-        Self { format, virtual_size: None, reference: None, fixed_size: None }
+        Self { format, virtual_size: None, reference: None, backing: None, fixed_size: None }
     }
 
     fn with_size(self, size: u64) -> Self {

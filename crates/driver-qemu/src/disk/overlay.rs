@@ -70,6 +70,12 @@ pub fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> Result<
     Ok(written?)
 }
 
+/// Makes a qcow2 image smaller whose end holds nothing: a size in its header. Its tables stay as large as they are.
+pub(super) fn set_size(path: &Path, size: u64) -> Result<()> {
+    const SIZE_AT: u64 = 24;
+    Ok(File::options().write(true).open(path)?.write_all_at(&size.to_be_bytes(), SIZE_AT)?)
+}
+
 /// Creates an empty raw image of `size` bytes (rounded up to 512), mode 0600, that takes no room yet.
 pub(super) fn write_raw(path: &Path, size: u64) -> Result<()> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;

@@ -3,6 +3,8 @@
 use jumpstarter_driver_testkit::guest::qemu_img_available;
 
 use super::*;
+use crate::config::RootWrites;
+use crate::disk::write_qcow2;
 use crate::host::{Accelerator, AcceleratorKind, QemuVersion, Vsock};
 
 fn facts(target: Architecture) -> HostFacts {
@@ -25,6 +27,17 @@ fn storage() -> (tempfile::TempDir, Storage) {
     (folder, storage)
 }
 
+async fn flash(storage: &Storage, source: ImageSource, partition: Partition) -> Result<()> {
+    // A BIOS may have any size on aarch64, where the first test needs it.
+    let target = if partition == Partition::Bios { Architecture::Aarch64 } else { Architecture::X86_64 };
+    storage.flash(source, partition, &QemuConfig::default(), target).await
+}
+
+/// What the guest writes to.
+fn top(disk: &Disk) -> QemuImage {
+    disk.layers[0].image.clone()
+}
+
 fn with_root(path: &Path) -> QemuConfig {
     let mut config = QemuConfig::default();
     config.default_partitions.root = Some(path.into());
@@ -32,7 +45,7 @@ fn with_root(path: &Path) -> QemuConfig {
 }
 
 async fn dumped(storage: &Storage, partition: Partition, config: &QemuConfig) -> Result<Vec<u8>> {
-    let path = storage.folder.join("../dump");
+    let path = storage.0.folder.join("../dump");
     storage.dump(ImageSink::path(&path), partition, config).await?;
     Ok(std::fs::read(path).unwrap())
 }
@@ -50,7 +63,7 @@ async fn a_bios_is_used_on_aarch64_too_and_needs_no_uefi() {
     config.default_partitions.bios = Some(bios.clone().into());
     let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else { panic!("no BIOS") };
     assert_eq!(used, bios);
-    storage.flash(ImageSource::bytes("flashed"), Partition::Bios).await.unwrap();
+    flash(&storage, ImageSource::bytes("flashed"), Partition::Bios).await.unwrap();
     let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else { panic!("no BIOS") };
     assert_eq!(std::fs::read(used).unwrap(), b"flashed");
     assert_eq!(dumped(&storage, Partition::Bios, &config).await.unwrap(), b"flashed");
@@ -62,10 +75,10 @@ async fn firmware_is_raw_or_qcow2_and_its_variables_follow_it() {
     let (config, facts) = (QemuConfig::default(), facts(Architecture::X86_64));
     let image = folder.path().join("firmware.qcow2");
     QemuImage::create(&image, DiskFormat::Qcow2, 1 << 20).await.unwrap();
-    storage.flash(ImageSource::path(&image), Partition::OvmfCode).await.unwrap();
-    storage.flash(ImageSource::bytes(vec![1; 4096]), Partition::OvmfVars).await.unwrap();
+    flash(&storage, ImageSource::path(&image), Partition::OvmfCode).await.unwrap();
+    flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::OvmfVars).await.unwrap();
     let formats = async || match storage.prepare(&config, &facts).await.unwrap().boot {
-        Boot::Uefi { code, vars } => (code.format(), vars.unwrap()),
+        Boot::Uefi { code, vars } => (top(&code).format(), top(&vars.unwrap())),
         other => panic!("{other:?}"),
     };
     let (code, vars) = formats().await;
@@ -76,13 +89,13 @@ async fn firmware_is_raw_or_qcow2_and_its_variables_follow_it() {
     let made = std::fs::metadata(vars.path()).unwrap().ino();
     let (_, vars) = formats().await;
     assert_eq!(std::fs::metadata(vars.path()).unwrap().ino(), made);
-    storage.flash(ImageSource::path(&image), Partition::OvmfVars).await.unwrap();
+    flash(&storage, ImageSource::path(&image), Partition::OvmfVars).await.unwrap();
     let (_, vars) = formats().await;
     assert_eq!(vars.virtual_size().await.unwrap(), 1 << 20);
 
     let over = folder.path().join("over.qcow2");
     QemuImage::open(&image, References::Refuse).unwrap().overlay(&over, None).await.unwrap();
-    let refused = storage.flash(ImageSource::path(&over), Partition::OvmfCode).await.unwrap_err();
+    let refused = flash(&storage, ImageSource::path(&over), Partition::OvmfCode).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
 }
 
@@ -96,7 +109,7 @@ async fn a_changed_root_file_is_looked_at_anew() {
     let path = folder.path().join("root");
     let config = with_root(&path);
     std::fs::write(&path, vec![1; 4096]).unwrap();
-    let first = storage.prepare(&config, &facts).await.unwrap().root.unwrap();
+    let first = storage.prepare(&config, &facts).await.unwrap().root.as_ref().map(top).unwrap();
     assert_eq!(first.virtual_size().await.unwrap(), 4096);
     assert_eq!(dumped(&storage, Partition::Root, &with_root(&path)).await.unwrap(), vec![1; 4096]);
 
@@ -104,7 +117,7 @@ async fn a_changed_root_file_is_looked_at_anew() {
     std::fs::remove_file(&path).unwrap();
     QemuImage::create(&path, DiskFormat::Qcow2, 1 << 20).await.unwrap();
     assert_eq!(storage.root(&config).unwrap().unwrap().format(), DiskFormat::Qcow2);
-    let second = storage.prepare(&config, &facts).await.unwrap().root.unwrap();
+    let second = storage.prepare(&config, &facts).await.unwrap().root.as_ref().map(top).unwrap();
     assert_eq!(second.virtual_size().await.unwrap(), 1 << 20);
 
     // A dump does not show what the guest had written over the old one.
@@ -128,21 +141,188 @@ async fn a_guest_that_writes_to_its_image_does_not_choose_the_format() {
 }
 
 #[tokio::test]
-async fn a_disk_does_not_shrink_below_what_the_guest_has_seen() {
+async fn what_refers_to_the_hosts_files_is_refused_and_the_old_image_stays() {
     let (folder, storage) = storage();
+    let config = QemuConfig::default();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "of the host").unwrap();
+    flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::Root).await.unwrap();
+    // As QEMU reads it, a VMDK without a capacity is what its text names.
+    let mut vmdk = vec![0; 65536];
+    vmdk[..8].copy_from_slice(b"KDMV\x01\0\0\0");
+    vmdk[28] = 1;
+    let text = format!(
+        "# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"{}\" 0\n",
+        secret.display()
+    );
+    vmdk[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    let refused = flash(&storage, ImageSource::bytes(vmdk), Partition::Root).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
+    assert!(refused.report().contains("`qemu-img convert -f vmdk -O qcow2"), "{refused:?}");
+    assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![1; 4096]);
+    let names: Vec<_> =
+        std::fs::read_dir(&storage.0.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["flashed-root"]);
+}
+
+#[tokio::test]
+async fn a_fixed_vhd_keeps_its_last_bytes_whoever_made_it() {
+    if !qemu_img_available() {
+        return;
+    }
+    let (folder, storage) = storage();
+    // 21 cylinders of 16 heads and 63 sectors, and 10,752 bytes: a size that no geometry has.
+    let size = 21 * 16 * 63 * 512 + 10_752_usize;
+    let plain: Vec<u8> = (0..size).map(|at| (at / 512) as u8 | 1).collect();
+    let raw = folder.path().join("plain");
+    std::fs::write(&raw, &plain).unwrap();
+    let vhd = folder.path().join("fixed.vhd");
+    let arguments = ["convert", "-f", "raw", "-O", "vpc", "-o", "subformat=fixed,force_size=on"];
+    let command = jumpstarter_supervise::Command::new("qemu-img").args(arguments).arg(&raw).arg(&vhd);
+    jumpstarter_supervise::run(command, Duration::from_secs(60)).await.unwrap();
+    let mut image = std::fs::read(&vhd).unwrap();
+    // As VirtualBox signs it, with the geometry for that size.
+    let footer = image.len() - 512;
+    image[footer + 28..footer + 32].copy_from_slice(b"vbox");
+    image[footer + 56..footer + 60].copy_from_slice(&[0, 21, 16, 63]);
+    image[footer + 64..footer + 68].fill(0);
+    let sum = image[footer..].iter().fold(0_u32, |sum, byte| sum + u32::from(*byte));
+    image[footer + 64..footer + 68].copy_from_slice(&(!sum).to_be_bytes());
+    flash(&storage, ImageSource::bytes(image), Partition::Root).await.unwrap();
     let facts = facts(Architecture::X86_64);
-    let path = folder.path().join("root");
-    std::fs::write(&path, vec![0; 4096]).unwrap();
-    let sized = |size: u64| QemuConfig { disk_size: Some(ByteSize::bytes(size)), ..with_root(&path) };
-    storage.prepare(&sized(1 << 20), &facts).await.unwrap();
-    let error = storage.prepare(&sized(8192), &facts).await.unwrap_err();
+    let root = storage.prepare(&QemuConfig::default(), &facts).await.unwrap().root.unwrap();
+    assert_eq!(top(&root).virtual_size().await.unwrap(), size as u64);
+    assert!(dumped(&storage, Partition::Root, &QemuConfig::default()).await.unwrap() == plain);
+}
+
+#[tokio::test]
+async fn what_qemu_cannot_open_is_refused_when_it_arrives() {
+    if !qemu_img_available() {
+        return;
+    }
+    let (folder, storage) = storage();
+    let image = folder.path().join("image");
+    write_qcow2(&image, 1 << 20, None).unwrap();
+    let mut bytes = std::fs::read(&image).unwrap();
+    // The first-level table lies outside of what QEMU accepts.
+    bytes[40..48].fill(0xff);
+    let refused = flash(&storage, ImageSource::bytes(bytes), Partition::Root).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
+    assert!(refused.report().contains("QEMU does not open the qcow2 image"), "{refused:?}");
+    let mut encrypted = std::fs::read(&image).unwrap();
+    encrypted[35] = 2;
+    let refused = flash(&storage, ImageSource::bytes(encrypted), Partition::Root).await.unwrap_err();
+    assert!(refused.report().contains("encrypted") && refused.hint().is_some(), "{refused:?}");
+}
+
+/// The guest's writes stand in for those to an overlay: a file that is no overlay cannot be mistaken for one.
+#[tokio::test]
+async fn an_overlay_is_never_shown_over_another_image() {
+    if !qemu_img_available() {
+        return;
+    }
+    let (folder, storage) = storage();
+    let (config, facts) = (QemuConfig::default(), facts(Architecture::X86_64));
+    flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::Root).await.unwrap();
+    storage.prepare(&config, &facts).await.unwrap();
+    // The overlay cannot be removed, as on a file system that fails just then: a folder stands in its place.
+    let overlay = storage.0.folder.join("root-overlay.qcow2");
+    let kept = folder.path().join("kept");
+    std::fs::rename(&overlay, &kept).unwrap();
+    std::fs::create_dir(&overlay).unwrap();
+    flash(&storage, ImageSource::bytes(vec![2; 4096]), Partition::Root).await.unwrap();
+    assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![2; 4096]);
+    std::fs::remove_dir(&overlay).unwrap();
+    // As though the flash was given up right after the new image took its place: nothing was forgotten.
+    std::fs::rename(&kept, &overlay).unwrap();
+    let image = QemuImage::with_format(&overlay, DiskFormat::Qcow2);
+    let then = Fingerprint { file: (0, 0), length: 4096, modified: None };
+    lock(&storage.0.known).overlay = Some((image, then));
+    assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![2; 4096]);
+    let disks = storage.prepare(&config, &facts).await.unwrap();
+    assert_eq!(disks.root.unwrap().layers.len(), 2);
+    assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![2; 4096]);
+}
+
+#[tokio::test]
+async fn a_disk_becomes_smaller_again_where_the_guest_wrote_nothing() {
+    if !qemu_img_available() {
+        return;
+    }
+    let (_folder, storage) = storage();
+    let facts = facts(Architecture::X86_64);
+    flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::Root).await.unwrap();
+    let sized = |size: u64| QemuConfig { disk_size: Some(ByteSize::bytes(size)), ..QemuConfig::default() };
+    let size = async |wanted: u64| {
+        let disks = storage.prepare(&sized(wanted), &facts).await?;
+        top(&disks.root.unwrap()).virtual_size().await
+    };
+    assert_eq!(size(10 << 40).await.unwrap(), 10 << 40);
+    assert_eq!(size(1 << 20).await.unwrap(), 1 << 20, "a slip is taken back");
+    let overlay = QemuImage::with_format(storage.0.folder.join("root-overlay.qcow2"), DiskFormat::Qcow2);
+    overlay.check(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(size(8 << 20).await.unwrap(), 8 << 20);
+    let error = size(512).await.unwrap_err();
+    assert!(error.report().contains("512 B is less than the root image's 4 KiB"), "{error:?}");
+    let command = jumpstarter_supervise::Command::new("qemu-io")
+        .args(["-f", "qcow2", "-c", "write 4M 64k"])
+        .arg(overlay.path());
+    jumpstarter_supervise::run(command, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(size(6 << 20).await.unwrap(), 6 << 20);
+    let error = size(2 << 20).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    overlay.check(Duration::from_secs(60)).await.unwrap();
     assert!(
-        error.report().contains("8 KiB is less than the size that the guest has seen, 1 MiB"),
+        error.report().contains("up to which the guest has written")
+            && error.report().contains("flash the image again"),
         "{error:?}"
     );
-    storage.prepare(&sized(1 << 20), &facts).await.unwrap();
-    storage.flash(ImageSource::bytes(vec![3; 4096]), Partition::Root).await.unwrap();
-    let root = storage.prepare(&sized(8192), &facts).await.unwrap().root.unwrap();
-    assert_eq!(root.virtual_size().await.unwrap(), 8192);
+}
+
+#[tokio::test]
+async fn firmware_that_is_no_pair_is_refused_at_power_on_with_both_names() {
+    let (folder, storage) = storage();
+    let volume = |kind: [u8; 2], length: usize| {
+        let mut volume = vec![0xff; length];
+        volume[..0x28].fill(0);
+        volume[0x10..0x12].copy_from_slice(&kind);
+        if kind == [0x8d, 0x2b] {
+            volume[0x10..0x20]
+                .copy_from_slice(b"\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50");
+        }
+        volume[0x28..0x2c].copy_from_slice(b"_FVH");
+        ImageSource::bytes(volume)
+    };
+    let (config, facts) = (QemuConfig::default(), facts(Architecture::X86_64));
+    flash(&storage, volume([0x78, 0xe5], 3_653_632), Partition::OvmfCode).await.unwrap();
+    flash(&storage, volume([0x8d, 0x2b], 131_072), Partition::OvmfVars).await.unwrap();
+    let error = storage.prepare(&config, &facts).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(
+        error.report().contains("flashed-OVMF_CODE.fd") && error.report().contains("flashed-OVMF_VARS.fd"),
+        "{error:?}"
+    );
+    flash(&storage, volume([0x8d, 0x2b], 540_672), Partition::OvmfVars).await.unwrap();
+    storage.prepare(&config, &facts).await.unwrap();
+    let odd = flash(&storage, volume([0x78, 0xe5], 1_966_081), Partition::OvmfCode).await.unwrap_err();
+    assert_eq!(odd.kind(), ErrorKind::InvalidArgument);
+    storage.prepare(&config, &facts).await.unwrap();
+    // The pair that was configured is held to the same.
+    let file = folder.path().join("odd.fd");
+    std::fs::write(&file, vec![0; 4097]).unwrap();
+    let (_other, storage) = self::storage();
+    let mut config = QemuConfig::default();
+    config.default_partitions.ovmf_code = Some(file.into());
+    let odd = storage.prepare(&config, &facts).await.unwrap_err();
+    assert!(odd.report().contains("odd.fd") && odd.report().contains("multiple of 4 KiB"), "{odd:?}");
+}
+
+#[tokio::test]
+async fn compressed_defaults_are_refused_when_the_machine_is_made() {
+    let (folder, storage) = storage();
+    let path = folder.path().join("root.img.xz");
+    std::fs::write(&path, b"\xfd7zXZ\0\0\x04 and so on").unwrap();
+    let error = storage.inspect_defaults(&with_root(&path)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.report().contains("default_partitions.root") && error.report().contains("xz"), "{error:?}");
 }

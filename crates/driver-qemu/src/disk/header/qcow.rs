@@ -1,8 +1,11 @@
 //! qcow2 and its predecessor. Source: QEMU's `docs/interop/qcow2.txt`, `block/qcow.c`.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use jumpstarter_driver_core::prelude::*;
 
-use super::{Header, field, has, unusable};
+use super::{BackingName, Header, field, has, unusable};
 use crate::disk::DiskFormat;
 
 /// Bits of `incompatible_features` that every QEMU from 5.1 on knows: dirty, corrupt, data file, compression type.
@@ -13,6 +16,10 @@ const DATA_FILE: u64 = 1 << 2;
 const COMPRESSION_TYPE: u64 = 1 << 3;
 /// The largest compression type that QEMU knows: zstd.
 const ZSTD: u8 = 1;
+/// Length of version 2's header, in bytes.
+const OLD_LENGTH: usize = 72;
+/// The header extension that names the backing file's format.
+const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// Sizes of clusters, as powers of two.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
 
@@ -41,7 +48,7 @@ fn first(start: &[u8]) -> Result<Header> {
         return Err(encrypted("qcow"));
     }
     Ok(match backing_file(start)? {
-        Some(backing) => header.with_reference(backing),
+        Some(backing) => header.over(backing),
         None => header,
     })
 }
@@ -75,14 +82,16 @@ fn second(start: &[u8], version: u32) -> Result<Header> {
         ));
     }
     Ok(match backing_file(start)? {
-        Some(backing) => header.with_reference(backing),
+        Some(backing) => {
+            header.over(BackingName { format: backing_format(start, version).ok().flatten(), ..backing })
+        }
         None if features & DATA_FILE != 0 => header.with_reference("an external data file"),
         None => header,
     })
 }
 
 /// The backing file, whose place is the same in both.
-fn backing_file(start: &[u8]) -> Result<Option<String>> {
+fn backing_file(start: &[u8]) -> Result<Option<BackingName>> {
     let (offset, length) = (long_number(start, 8)?, number(start, 16)?);
     if offset == 0 {
         return Ok(None);
@@ -91,8 +100,29 @@ fn backing_file(start: &[u8]) -> Result<Option<String>> {
         .ok()
         .and_then(|from| Some(from..from.checked_add(usize::try_from(length).ok()?)?))
         .and_then(|range| start.get(range))
-        .map_or_else(|| "?".to_owned(), |name| String::from_utf8_lossy(name).into_owned());
-    Ok(Some(format!("the backing file `{}`", name.escape_debug())))
+        .map_or_else(|| b"?".to_vec(), <[u8]>::to_vec);
+    Ok(Some(BackingName { name: OsString::from_vec(name).into(), format: None }))
+}
+
+/// The backing file's format, from the extensions that follow a header.
+fn backing_format(start: &[u8], version: u32) -> Result<Option<String>> {
+    let mut at = if version >= 3 { number(start, 100)? as usize } else { OLD_LENGTH };
+    loop {
+        let (kind, length) = (number(start, at)?, number(start, at + 4)? as usize);
+        let contents = start.get(at + 8..).and_then(|rest| rest.get(..length));
+        match (kind, contents) {
+            (BACKING_FORMAT, Some(name)) => return Ok(Some(String::from_utf8_lossy(name).into_owned())),
+            (0, _) | (_, None) => return Ok(None),
+            _ => at += 8 + length.next_multiple_of(8),
+        }
+    }
+}
+
+impl Header {
+    fn over(self, backing: BackingName) -> Self {
+        let reference = format!("the backing file `{}`", backing.name.to_string_lossy().escape_debug());
+        Self { backing: Some(backing), ..self.with_reference(reference) }
+    }
 }
 
 fn encrypted(format: &str) -> Error {

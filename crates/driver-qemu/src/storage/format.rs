@@ -1,0 +1,202 @@
+//! The format of a configured root image: found out once, and never again after a guest could write to it.
+//!
+//! With `root_writes: persist` a guest writes to the image itself. Into a raw one it can write another format's header, one
+//! that names a file of this host. So the format is written down beside the image, in an extended attribute, before the
+//! first guest runs, and goes before what the file says from then on, after a restart of this program too. `root_format`
+//! goes before both.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_flasher::{Compression, FOREIGN_SIGNATURE, foreign};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+use super::Partition;
+use crate::config::QemuConfig;
+use crate::disk::{DiskFormat, Header, QemuImage, References};
+
+/// Where an image's format is written down.
+const ATTRIBUTE: &str = "user.jumpstarter.disk-format";
+
+/// The configured root image, with its format.
+pub(super) fn of_configured(path: &Path, config: &QemuConfig) -> Result<QemuImage> {
+    if let Some(format) = config.root_format.or_else(|| recall(path)) {
+        warn_if_it_says_otherwise(path, format);
+        return Ok(QemuImage::with_format(path, format).look_for_block_device());
+    }
+    if path.metadata()?.file_type().is_block_device() {
+        // Nothing can be written down beside it, and who wrote to it last is not known.
+        warn_if_it_says_otherwise(path, DiskFormat::Raw);
+        return Ok(QemuImage::with_format(path, DiskFormat::Raw).on_block_device());
+    }
+    if let Some(problem) = compressed(path) {
+        return Err(Error::invalid_argument(problem.message).with_hint(problem.hint.unwrap_or_default()));
+    }
+    QemuImage::open(path, References::Allow)
+}
+
+/// Writes down the format of an image to which a guest is about to write.
+///
+/// # Errors
+/// FailedPrecondition: it cannot be written down, and at the next start what the file says could be the guest's word.
+pub(super) fn remember(image: &QemuImage, config: &QemuConfig) -> Result<()> {
+    let path = image.path();
+    let is_configured = Partition::Root.configured(config) == Some(path);
+    if !is_configured || config.root_format.is_some() || image.is_block_device() {
+        return Ok(());
+    }
+    let format = image.format();
+    if recall(path) == Some(format) {
+        return Ok(());
+    }
+    match (setxattr(path, ATTRIBUTE, format.name().as_bytes(), XattrFlags::empty()), format) {
+        (Ok(()), _) => Ok(()),
+        // What it says is believed of no raw image, so that it cannot become another format.
+        (Err(error), DiskFormat::Raw) => {
+            let path = path.display();
+            tracing::warn!(%error, "{path}: its format cannot be written down; set `root_format: raw`");
+            Ok(())
+        }
+        (Err(error), _) => {
+            let message = format!("the format of {} cannot be written down beside it", path.display());
+            Err(Error::failed_precondition(message)
+                .with_source(std::io::Error::from(error))
+                .with_hint(format!("set `root_format: {format}`, since the guest may write to it")))
+        }
+    }
+}
+
+fn recall(path: &Path) -> Option<DiskFormat> {
+    let mut value = [0; 16];
+    let length = getxattr(path, ATTRIBUTE, &mut value[..]).ok()?;
+    std::str::from_utf8(&value[..length]).ok().and_then(DiskFormat::named)
+}
+
+/// A file that was replaced in place looks the same as one into which a guest wrote.
+fn warn_if_it_says_otherwise(path: &Path, format: DiskFormat) {
+    let says = Header::read(path).ok().map(|header| header.format);
+    if let Some(says) = says.filter(|says| *says != format) {
+        let path = path.display();
+        tracing::warn!(
+            "{path} is used as {format}, and looks like {says}, as a guest may have made it look; where it is another \
+             image, set `root_format: {says}`"
+        );
+    }
+}
+
+/// The configured images that are compressed, or archives: a machine is given them as they are, and would not boot.
+pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
+    let partitions = Partition::ALL.into_iter();
+    let partitions =
+        partitions.filter(|partition| *partition != Partition::Root || config.root_format.is_none());
+    let found = partitions.filter_map(|partition| {
+        let path = partition.configured(config)?;
+        // What a guest wrote to its raw disk is its own affair.
+        let problem = compressed(path).filter(|_| recall(path).is_none())?;
+        let field = format!("default_partitions.{}", partition.name());
+        Some(ConfigProblem { field, ..problem })
+    });
+    found.collect()
+}
+
+/// What is wrong with a file that is no image but holds one.
+fn compressed(path: &Path) -> Option<ConfigProblem> {
+    // Anything else than a file could block; what is missing is told elsewhere.
+    let file = path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| File::open(path).ok())?;
+    let mut start = Vec::new();
+    file.take(FOREIGN_SIGNATURE as u64).read_to_end(&mut start).ok()?;
+    let (what, hint) = match (Compression::of(&start), foreign(&start)) {
+        (Compression::Raw, None) => return None,
+        (Compression::Raw, Some(found)) => (found.to_string(), found.hint().to_owned()),
+        (compression, _) => (
+            format!("compressed with {compression}"),
+            "decompress it, or leave it out here and flash it, which decompresses it".to_owned(),
+        ),
+    };
+    let message = format!("{} is {what}: a machine would be given it as it is", path.display());
+    Some(ConfigProblem { field: String::new(), message, hint: Some(hint) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RootWrites;
+
+    fn config(path: &Path, root_format: Option<DiskFormat>) -> QemuConfig {
+        let mut config =
+            QemuConfig { root_writes: RootWrites::Persist, root_format, ..QemuConfig::default() };
+        config.default_partitions.root = Some(path.into());
+        config
+    }
+
+    #[test]
+    fn what_a_guest_wrote_is_not_believed_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, vec![0; 4096]).unwrap();
+        let plain = config(&path, None);
+        let image = of_configured(&path, &plain).unwrap();
+        assert_eq!(image.format(), DiskFormat::Raw);
+        remember(&image, &plain).unwrap();
+        let evil = folder.path().join("evil");
+        crate::disk::write_qcow2(&evil, 1 << 20, None).unwrap();
+        std::fs::write(&path, std::fs::read(&evil).unwrap()).unwrap();
+        if recall(&path).is_none() {
+            return jumpstarter_driver_testkit::skip("this file system keeps no attributes");
+        }
+        assert_eq!(of_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
+        // In another mode too; and the owner's word goes before.
+        let overlay = QemuConfig { root_writes: RootWrites::Overlay, ..plain.clone() };
+        assert_eq!(of_configured(&path, &overlay).unwrap().format(), DiskFormat::Raw);
+        let told = config(&path, Some(DiskFormat::Qcow2));
+        assert_eq!(of_configured(&path, &told).unwrap().format(), DiskFormat::Qcow2);
+        // Another file in its place is another image.
+        std::fs::rename(&evil, &path).unwrap();
+        assert_eq!(of_configured(&path, &plain).unwrap().format(), DiskFormat::Qcow2);
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_written_down_has_to_be_given() {
+        // No file system keeps attributes of users here.
+        let path = Path::new("/proc/self/cmdline");
+        let image = |format| QemuImage::with_format(path, format);
+        let error = remember(&image(DiskFormat::Qcow2), &config(path, None)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.hint().unwrap().contains("root_format: qcow2"), "{error:?}");
+        remember(&image(DiskFormat::Qcow2), &config(path, Some(DiskFormat::Qcow2))).unwrap();
+        remember(&image(DiskFormat::Raw), &config(path, None)).unwrap();
+    }
+
+    #[test]
+    fn compressed_images_are_faults_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        for (start, expected) in [
+            (&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], "compressed with gzip"),
+            (b"\xfd7zXZ\0\0\x04", "compressed with xz"),
+            (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+            (b"PK\x03\x04", "a zip archive"),
+        ] {
+            std::fs::write(&path, start).unwrap();
+            let problems = compressed_defaults(&config(&path, None));
+            assert_eq!(problems[0].field, "default_partitions.root");
+            assert!(problems[0].message.contains(expected) && problems[0].hint.is_some(), "{problems:?}");
+            let error = of_configured(&path, &config(&path, None)).unwrap_err();
+            assert!(error.kind() == ErrorKind::InvalidArgument && error.hint().is_some(), "{error:?}");
+            assert!(
+                compressed_defaults(&config(&path, Some(DiskFormat::Raw))).is_empty(),
+                "the owner says so"
+            );
+        }
+        let mut code = QemuConfig::default();
+        code.default_partitions.ovmf_code = Some(path.clone().into());
+        assert_eq!(compressed_defaults(&code)[0].field, "default_partitions.OVMF_CODE.fd");
+        std::fs::write(&path, vec![0; 4096]).unwrap();
+        assert!(compressed_defaults(&config(&path, None)).is_empty());
+        assert!(compressed_defaults(&config(&folder.path().join("missing"), None)).is_empty());
+    }
+}

@@ -1,0 +1,114 @@
+//! The root disk: the image, and the overlay that takes the guest's writes.
+
+use jumpstarter_driver_core::prelude::*;
+
+use super::{Partition, Storage, fingerprint, format, remove};
+use crate::config::{QemuConfig, RootWrites};
+use crate::disk::{QemuImage, Shrink};
+use crate::vm::lock;
+
+impl Storage {
+    /// The root image: what was flashed, else the configured one. A configured one is looked at anew when the file was
+    /// changed; but not when it is the guest that changes it, who may have written another format's header.
+    pub(super) fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
+        if let Some(flashed) = self.flashed_image(Partition::Root)? {
+            return Ok(Some(flashed));
+        }
+        let Some(path) = Partition::Root.configured(config) else { return Ok(None) };
+        let doing = "opening default_partitions.root";
+        let known = lock(&self.0.known).configured.clone();
+        if let Some((root, then)) = known {
+            let stays = config.root_writes == RootWrites::Persist;
+            if stays || Some(then) == fingerprint(path).ok() {
+                return Ok(Some(root));
+            }
+        }
+        // First this: what is written between the two is seen the next time.
+        let now = fingerprint(path).context(doing)?;
+        let image = format::of_configured(path, config).context(doing)?;
+        lock(&self.0.known).configured = Some((image.clone(), now));
+        Ok(Some(image))
+    }
+
+    /// Makes ready what the guest writes to, and what is below it.
+    pub(super) async fn prepare_root(&self, base: QemuImage, config: &QemuConfig) -> Result<Vec<QemuImage>> {
+        let size = base.virtual_size().await.context("opening the root disk")?;
+        let wanted = config.disk_size.map(ByteSize::as_bytes);
+        if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
+            return Err(too_small(wanted, "root image's", size));
+        }
+        if config.root_writes == RootWrites::Persist {
+            format::remember(&base, config)?;
+            if let Some(wanted) = wanted.filter(|wanted| *wanted > size) {
+                base.resize(wanted, Shrink::Refuse).await?;
+            }
+            return Ok(vec![base]);
+        }
+        let now = fingerprint(base.path())?;
+        let kept = lock(&self.0.known).overlay.clone();
+        if let Some((overlay, then)) = kept
+            && config.root_writes == RootWrites::Overlay
+            && overlay.path().exists()
+        {
+            if then == now {
+                fit(&overlay, wanted).await?;
+                return Ok(vec![overlay, base]);
+            }
+            let path = base.path().display();
+            tracing::warn!("{path} was changed: what the guest had written over it is dropped");
+        }
+        self.drop_overlay()?;
+        let overlay = base.overlay(self.0.folder.join("root-overlay.qcow2"), wanted).await?;
+        lock(&self.0.known).overlay = Some((overlay.clone(), now));
+        Ok(vec![overlay, base])
+    }
+
+    pub(super) fn drop_overlay(&self) -> Result<()> {
+        lock(&self.0.known).overlay = None;
+        remove(&self.0.folder.join("root-overlay.qcow2"))
+    }
+
+    /// The root disk as the guest will see it at the next power-on.
+    pub(super) fn root_as_seen(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
+        let Some(base) = self.root(config)? else { return Ok(None) };
+        let overlay = lock(&self.0.known).overlay.clone();
+        Ok(Some(match overlay {
+            // Over a base that was changed, an overlay shows a mixture of both: it is dropped then.
+            Some((overlay, then))
+                if config.root_writes == RootWrites::Overlay && then == fingerprint(base.path())? =>
+            {
+                overlay
+            }
+            _ => base,
+        }))
+    }
+}
+
+/// Gives an overlay the wanted size. It becomes smaller only where the guest wrote nothing.
+async fn fit(overlay: &QemuImage, wanted: Option<u64>) -> Result<()> {
+    let shown = overlay.virtual_size().await?;
+    match wanted {
+        Some(wanted) if wanted > shown => overlay.resize(wanted, Shrink::Refuse).await,
+        Some(wanted) if wanted.div_ceil(512) < shown.div_ceil(512) => {
+            match overlay.resize(wanted, Shrink::IfUnwritten).await {
+                Err(error) if error.kind() == ErrorKind::InvalidArgument => Err(too_small(
+                    wanted,
+                    "size up to which the guest has written,",
+                    shown,
+                )
+                .with_hint(
+                    "what the guest wrote would be lost: name a size that is not smaller, or flash the image \
+                         again, which drops it",
+                )),
+                other => other,
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_small(wanted: u64, what: &str, size: u64) -> Error {
+    let (wanted, size) = (ByteSize::bytes(wanted), ByteSize::bytes(size));
+    Error::invalid_argument(format!("disk_size {wanted} is less than the {what} {size}"))
+        .with_hint("a disk only grows; flash a smaller image, or leave `disk_size` out")
+}
