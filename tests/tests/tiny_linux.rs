@@ -80,7 +80,7 @@ async fn whole_job(arch: &str, image: std::path::PathBuf) {
     assert!(page(Conversation::new(Channel::from_io(through))).await.unwrap().contains("bench-7"));
 
     machine.pause().await.unwrap();
-    assert_eq!(machine.state().await.unwrap(), MachineState::Paused);
+    assert_eq!(machine.state().await.unwrap(), MachineState::PAUSED);
     machine.resume().await.unwrap();
     console.send_line("echo still-$((40 + 2))").await.unwrap();
     console.wait_for("still-42", BOOT).await.unwrap();

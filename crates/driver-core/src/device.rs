@@ -151,6 +151,12 @@ impl Device {
         &self.0.nodes
     }
 
+    /// The paths of the drivers of this process [that reach this host](Driver::reaches_host).
+    pub fn reaching_host(&self) -> impl Iterator<Item = &str> {
+        let reaches = |node: &&Node| node.driver.as_ref().is_some_and(|driver| driver.reaches_host());
+        self.nodes().iter().filter(reaches).map(Node::path)
+    }
+
     /// The node at `path`; `""` is the root.
     ///
     /// # Errors

@@ -44,6 +44,12 @@ pub trait Driver: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether what it runs, such as the guest of a virtual machine, can open connections through this host, to the
+    /// host's loopback too: then it also reaches what listens for this host alone.
+    fn reaches_host(&self) -> bool {
+        false
+    }
+
     /// Brings the driver back to the state in which it was opened. Idempotent.
     ///
     /// # Errors

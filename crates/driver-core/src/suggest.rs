@@ -27,8 +27,8 @@ pub fn meant<'a>(
     let wanted = plain(name);
     let by_synonym = synonyms
         .iter()
-        .find(|(written, _)| plain(written) == wanted)
-        .and_then(|(_, field)| candidates.clone().into_iter().find(|candidate| candidate == field));
+        .filter(|(written, _)| plain(written) == wanted)
+        .find_map(|(_, field)| candidates.clone().into_iter().find(|candidate| candidate == field));
     let by_style = || candidates.clone().into_iter().find(|candidate| plain(candidate) == wanted);
     by_synonym.or_else(by_style).or_else(|| nearest(name, candidates.clone()))
 }
@@ -83,6 +83,8 @@ mod tests {
         assert_eq!(meant("CPUs", fields, &synonyms), Some("smp"));
         // One whose field is not there says nothing.
         assert_eq!(meant("disc", fields, &synonyms), None);
+        let several = [("host", "hostaddr"), ("host", "hostname")];
+        assert_eq!(meant("host", ["hostname"], &several), Some("hostname"));
         assert_eq!(meant("diskSize", fields, &synonyms), Some("disk_size"));
         assert_eq!(meant("memm", fields, &synonyms), Some("mem"));
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Architecture, QemuConfig};
 use crate::disk::{Access, Disk};
-use crate::host::{AcceleratorKind, HostFacts};
+use crate::host::{AcceleratorKind, HostFacts, SANDBOX};
 
 /// What one run of QEMU uses on the host.
 #[derive(Debug, Clone)]
@@ -78,6 +78,10 @@ pub fn command_line(
     let mut line = Line(Vec::new());
     line.flag("-nodefaults");
     line.flag("-no-user-config");
+    let chosen = |argument: &String| matches!(argument.as_str(), "-sandbox" | "--sandbox");
+    if facts.sandbox.is_usable() && !config.extra_args.iter().any(chosen) {
+        line.option("-sandbox", Value::new(SANDBOX));
+    }
     // Names of threads show what QEMU is busy with, in `top -H`.
     line.option("-name", Value::new("guest=").escaped(&config.hostname).plain(",debug-threads=on"));
     machine(&mut line, facts, &paths.boot);
@@ -92,11 +96,14 @@ pub fn command_line(
 
     line.option("-display", Value::new("none"));
     line.option("-vnc", Value::new("unix:").escaped(&paths.vnc));
-    line.device("virtio-gpu-pci");
-    if facts.target == Architecture::Aarch64 {
-        // The x86 machine has a PS/2 keyboard and mouse.
-        line.device("virtio-keyboard-pci");
-        line.device("virtio-tablet-pci");
+    match facts.target {
+        // What a BIOS shows, it shows on a VGA. A PS/2 keyboard and a mouse are there already.
+        Architecture::X86_64 => line.device("virtio-vga"),
+        Architecture::Aarch64 => {
+            line.device("virtio-gpu-pci");
+            line.device("virtio-keyboard-pci");
+            line.device("virtio-tablet-pci");
+        }
     }
 
     if let Some(root) = &paths.root {
@@ -108,7 +115,7 @@ pub fn command_line(
         line.device("virtio-blk-pci,drive=seed");
     }
 
-    line.option("-netdev", network(forwards));
+    line.option("-netdev", network(config.restrict, forwards));
     // No ROM: nothing is started over the network.
     line.device("virtio-net-pci,netdev=net,romfile=");
     if let (Some(cid), true) = (paths.vsock_cid, facts.vsock.is_usable()) {
@@ -213,9 +220,11 @@ fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
     }
 }
 
-/// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and reaches the host's network through the host.
-fn network(forwards: &[Forward]) -> Value {
-    forwards.iter().fold(Value::new("user,id=net"), |value, forward| {
+/// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and, unless restricted, reaches what the host reaches, the host's
+/// loopback included.
+fn network(restrict: bool, forwards: &[Forward]) -> Value {
+    let network = Value::new("user,id=net").plain(if restrict { ",restrict=on" } else { "" });
+    forwards.iter().fold(network, |value, forward| {
         let (address, port) = (forward.host.ip(), forward.host.port());
         value.plain(&format!(",hostfwd=tcp:{address}:{port}-:{}", forward.guestport))
     })

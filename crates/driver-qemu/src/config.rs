@@ -1,7 +1,10 @@
 //! Configuration of `qemu`: every key, its default, and what is wrong beyond the types.
 
+mod count;
 mod forwards;
 mod memory;
+mod paths;
+mod synonyms;
 
 use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
@@ -14,7 +17,7 @@ pub use memory::MemorySize;
 /// A virtual machine run by QEMU.
 ///
 /// All of its children are made by itself: `power`, `flasher`, `console`, `vnc`, `ssh` (only where vsock works), and one
-/// network for each entry of `hostfwd`, named by its key.
+/// network for each entry of `hostfwd`, named by its key. An entry `ssh` of `hostfwd` takes the place of that over vsock.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QemuConfig {
@@ -24,6 +27,8 @@ pub struct QemuConfig {
     /// `cortex-a57` on aarch64.
     pub cpu: Option<String>,
     /// Number of CPUs.
+    #[serde(deserialize_with = "count::deserialize")]
+    #[schemars(schema_with = "count::schema")]
     pub smp: u32,
     /// Size of the memory. A bare number below 1 MiB is a number of MiB, as QEMU and the Python driver take it.
     #[serde(deserialize_with = "memory::deserialize")]
@@ -40,6 +45,9 @@ pub struct QemuConfig {
     pub default_partitions: Partitions,
     /// Ports of the guest that the host can reach: each key names a child, a network.
     pub hostfwd: HostForwards,
+    /// Whether the guest is cut off from every network: it then reaches neither this host nor anything beyond. Its ports
+    /// in `hostfwd` stay reachable. Without, it reaches all that this host reaches, this host's loopback included (at 10.0.2.2).
+    pub restrict: bool,
     /// Version of the flashing tool of the Python driver. Accepted for its configurations, and not used.
     pub fls_version: Option<String>,
     /// Accepted for configurations of the Python driver, and not used.
@@ -60,7 +68,8 @@ pub struct QemuConfig {
     pub root_format: Option<DiskFormat>,
     /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at the exporter's end.
     pub off: OffMode,
-    /// Further arguments for QEMU, one element each, after all others.
+    /// Further arguments for QEMU, one element each, after all others. QEMU runs in its sandbox (`-sandbox`), which forbids
+    /// it to start programs; a `-sandbox` among these arguments takes its place.
     pub extra_args: Vec<String>,
     /// The QEMU program: a path, or a name that is looked for in PATH; by default `qemu-system-<arch>`.
     pub binary: Option<HostPath>,
@@ -195,6 +204,7 @@ impl Default for QemuConfig {
             password: Secret::new("password"),
             default_partitions: Partitions::default(),
             hostfwd: HostForwards::default(),
+            restrict: false,
             fls_version: None,
             fls_allow_custom_binaries: false,
             fls_custom_binary_url: None,
@@ -219,7 +229,13 @@ impl QemuConfig {
     pub const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_qemu.driver.Qemu"];
 
     /// Names of the children that every machine has: no forward may be called so.
-    pub const OWN_CHILDREN: [&'static str; 5] = ["power", "flasher", "console", "vnc", "ssh"];
+    pub const OWN_CHILDREN: [&'static str; 4] = ["power", "flasher", "console", "vnc"];
+
+    /// The child that a machine has over vsock, unless a forward is called so.
+    pub const SSH: &'static str = "ssh";
+
+    /// What its fields are called elsewhere.
+    pub(crate) const SYNONYMS: &'static [(&'static str, &'static str)] = synonyms::SYNONYMS;
 
     /// The machine's architecture.
     ///
@@ -392,6 +408,21 @@ mod tests {
         assert!(!format!("{config:?}").contains("hush"));
     }
 
+    /// As the controller of an ExporterSet writes them.
+    #[test]
+    fn a_configuration_of_an_exporter_set_is_read() {
+        let config = json!({
+            "arch": "x86_64", "smp": "4", "mem": "2G", "disk_size": "20G", "launcher_socket": "/shared/launcher.sock",
+            "hostfwd": {"ssh": {"hostaddr": "127.0.0.1", "hostport": 2222, "guestport": 22}},
+        });
+        check(config.clone(), &[]);
+        let config: QemuConfig = serde_json::from_value(config).unwrap();
+        assert_eq!((config.smp, config.restrict), (4, false));
+        for wrong in [json!({"smp": "four"}), json!({"smp": 1.5}), json!({"smp": -1}), json!({"smp": ""})] {
+            assert!(serde_json::from_value::<QemuConfig>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
     #[test]
     fn unknown_keys_and_values_are_refused() {
         for wrong in [
@@ -418,14 +449,15 @@ mod tests {
         let refused =
             json!({"extra_args": ["-daemonize", "--no-shutdown", "reboot=reset,shutdown=pause", "-S"]});
         check(refused, &["extra_args"; 3]);
-        check(json!({"hostfwd": {"ssh": {"guestport": 22}}}), &["hostfwd.ssh"]);
+        check(json!({"hostfwd": {"ssh": {"guestport": 22}}}), &[]);
+        check(json!({"hostfwd": {"vnc": {"guestport": 22}}}), &["hostfwd.vnc"]);
     }
 
     #[test]
     fn every_key_is_documented() {
         let schema = serde_json::to_value(schemars::schema_for!(QemuConfig)).unwrap();
         let keys = schema["properties"].as_object().unwrap();
-        assert_eq!(keys.len(), 23);
+        assert_eq!(keys.len(), 24);
         for (key, property) in keys {
             assert!(property["description"].is_string(), "{key}: {property}");
         }

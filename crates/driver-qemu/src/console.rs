@@ -2,9 +2,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Sink, StreamExt};
@@ -12,10 +13,14 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ChannelWriter, Framing};
 use jumpstarter_driver_serial::{ConsoleLog, ReadFrom, SCROLLBACK};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::vm::{Vm, lock};
+
+/// How long the last words of a run may take to be in the log.
+const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 
 /// The console of a machine. It can be opened while the machine is off, as a board's serial port can.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Console {
     cycle_start: AtomicU64,
     /// Whether a client was there since then.
     heard: AtomicBool,
+    /// Whether all that the last run said is in the log.
+    settled: watch::Receiver<bool>,
     /// Cancelled when the clients of today are to end.
     open: Mutex<CancellationToken>,
 }
@@ -36,7 +43,14 @@ impl Console {
     pub(crate) fn new() -> Self {
         let (sources, mut next) = mpsc::unbounded_channel();
         let (nothing_yet, _) = Channel::pair(Framing::Bytes);
-        let next = std::sync::Arc::new(tokio::sync::Mutex::new(async move || next.recv().await));
+        let (settling, settled) = watch::channel(false);
+        // Called when the last run's connection was read to its end.
+        let next = Arc::new(tokio::sync::Mutex::new(async move || {
+            settling.send_replace(true);
+            let source = next.recv().await;
+            settling.send_replace(false);
+            source
+        }));
         let reconnect = Box::new(move || {
             let next = next.clone();
             async move { Ok((next.lock().await)().await) }.boxed()
@@ -46,14 +60,26 @@ impl Console {
             sources: Mutex::new(Some(sources)),
             cycle_start: AtomicU64::new(0),
             heard: AtomicBool::new(false),
+            settled,
             open: Mutex::default(),
         }
     }
 
-    /// A power cycle begins with this connection.
-    pub(crate) fn power_on(&self, connection: UnixStream) {
+    /// Waits until what the last run said is in the log, which is a matter of moments once it is over.
+    pub(crate) async fn settle(&self) {
+        let mut settled = self.settled.clone();
+        drop(timeout(SETTLES_WITHIN, settled.wait_for(|settled| *settled)).await);
+    }
+
+    /// What was said so far is no longer quoted, nor shown to the next client.
+    pub(crate) fn forget(&self) {
         self.cycle_start.store(self.log.total_bytes(), Ordering::SeqCst);
         self.heard.store(false, Ordering::SeqCst);
+    }
+
+    /// A power cycle begins with this connection, once the last one has [settled](Self::settle).
+    pub(crate) fn power_on(&self, connection: UnixStream) {
+        self.forget();
         let (reader, writer) = connection.into_split();
         if let Some(sources) = lock(&self.sources).as_ref() {
             // The log is gone only when the machine is.
@@ -80,9 +106,9 @@ impl Console {
         std::mem::take(&mut *lock(&self.open)).cancel();
     }
 
-    /// The last lines that were said, for errors.
+    /// The last lines of this power cycle, for errors.
     pub(crate) fn last_lines(&self, count: usize) -> String {
-        self.log.last_lines(count)
+        self.log.last_lines_since(self.cycle_start.load(Ordering::SeqCst), count)
     }
 
     /// Ends the console for good.

@@ -27,14 +27,17 @@ impl Qemu {
     /// The driver of a machine. The driver's `close` is [`Vm::close`].
     pub fn new(vm: Vm) -> Self {
         let mut children = vec![
-            Child::new("power", Arc::new(QemuPower(vm.clone()))).describe("the machine's plug"),
+            Child::new("power", Arc::new(QemuPower::new(vm.clone()))).describe("the machine's plug"),
             Child::new("flasher", Arc::new(QemuFlasher(vm.clone()))).describe("the machine's images"),
             Child::new("console", Arc::new(QemuConsole(vm.clone()))).describe("the machine's serial console"),
             Child::new("vnc", Arc::new(Endpoint::new(&vm, UnixNetwork::new(vm.vnc_path()))))
                 .describe("the machine's screen, VNC over a Unix socket"),
         ];
-        if let Some(ssh) = crate::vsock::ssh(&vm) {
-            children.push(Child::new("ssh", Arc::new(Endpoint::new(&vm, ssh))).describe("SSH over vsock"));
+        let forwards_ssh = vm.forwards().any(|(name, ..)| name == QemuConfig::SSH);
+        if let (Some(ssh), false) = (crate::vsock::ssh(&vm), forwards_ssh) {
+            children.push(
+                Child::new(QemuConfig::SSH, Arc::new(Endpoint::new(&vm, ssh))).describe("SSH over vsock"),
+            );
         }
         for (name, address, guestport) in vm.forwards() {
             let description = format!("{address} to the guest's port {guestport}");
@@ -54,6 +57,7 @@ impl Qemu {
 impl DriverConfig for QemuConfig {
     const NAME: &'static str = QemuConfig::NAME;
     const PYTHON_NAMES: &'static [&'static str] = QemuConfig::PYTHON_NAMES;
+    const SYNONYMS: &'static [(&'static str, &'static str)] = QemuConfig::SYNONYMS;
     type Driver = Qemu;
 
     fn check(&self) -> Vec<ConfigProblem> {
@@ -65,7 +69,9 @@ impl DriverConfig for QemuConfig {
     }
 
     fn children(&self) -> Option<Vec<PlannedChild>> {
-        let own = QemuConfig::OWN_CHILDREN.iter().map(|name| match *name {
+        let over_vsock = self.hostfwd.iter().all(|(name, _)| name != QemuConfig::SSH);
+        let ssh = over_vsock.then_some(&QemuConfig::SSH);
+        let own = QemuConfig::OWN_CHILDREN.iter().chain(ssh).map(|name| match *name {
             "power" => PlannedChild::new("power").with::<dyn Power>(),
             "flasher" => PlannedChild::new("flasher").with::<dyn Flasher>(),
             "console" => PlannedChild::new("console").with::<dyn Serial>(),
@@ -102,8 +108,16 @@ impl Driver for Qemu {
         Phase::ALL.map(one).to_vec()
     }
 
+    fn reaches_host(&self) -> bool {
+        !self.vm.config().restrict
+    }
+
     async fn reset(&self) -> Result<()> {
-        self.vm.cut().await.map(drop)
+        self.vm.cut().await?;
+        // What the last user's guest said is not the next user's.
+        self.vm.0.console.settle().await;
+        self.vm.0.console.forget();
+        Ok(())
     }
 
     async fn close(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod firmware;
+mod sandbox;
 mod version;
 
 use std::fs::File;
@@ -11,9 +12,27 @@ use jumpstarter_driver_core::prelude::*;
 
 pub use accelerator::{Accelerator, AcceleratorKind, KvmFacts};
 pub use firmware::Firmware;
+pub use sandbox::{SANDBOX, Sandbox};
 pub use version::QemuVersion;
 
 use crate::config::{Architecture, QemuConfig};
+
+/// What QEMU inherits of the exporter's environment: nothing that it could give away.
+pub(crate) const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "TZ",
+    "LANG",
+    "LC_*",
+    "LD_LIBRARY_PATH",
+    "QEMU_MODULE_DIR",
+    // For a display that `extra_args` ask for.
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_RUNTIME_DIR",
+];
 
 /// What this host offers for machines of one architecture.
 #[derive(Debug, Clone)]
@@ -30,6 +49,8 @@ pub struct HostFacts {
     pub accelerator: Accelerator,
     /// Whether guests can be reached over vsock.
     pub vsock: Vsock,
+    /// Whether QEMU can be sandboxed.
+    pub sandbox: Sandbox,
     /// UEFI firmware that is installed for this architecture.
     pub firmware: Option<Firmware>,
 }
@@ -44,7 +65,8 @@ pub enum Vsock {
 }
 
 impl HostFacts {
-    /// Looks everything up. Runs `qemu --version`, once for each program and process, and otherwise opens a few files.
+    /// Looks everything up. Runs QEMU for its version and whether it has a sandbox, once for each program and process,
+    /// and otherwise opens a few files.
     ///
     /// # Errors
     /// FailedPrecondition when QEMU is not installed or does not run, and when the accelerator that is asked for
@@ -54,9 +76,14 @@ impl HostFacts {
         let host = Architecture::of_host();
         let accelerator = accelerator::choose(config.accel, target, host, &KvmFacts::look_up())?;
         let binary = find_binary(target, config.binary.as_ref())?;
-        let version = version::of(&binary).await?;
+        let (version, sandbox) = tokio::join!(version::of(&binary), Sandbox::probe(&binary));
+        let version = version?;
+        if let Sandbox::Unusable(why) = &sandbox {
+            tracing::warn!("QEMU runs without its sandbox: {why}");
+        }
         let firmware = Firmware::find(target);
-        Ok(Self { host, target, binary, version, accelerator, vsock: Vsock::probe(), firmware })
+        let vsock = Vsock::probe();
+        Ok(Self { host, target, binary, version, accelerator, vsock, sandbox, firmware })
     }
 }
 
@@ -84,7 +111,7 @@ fn find_binary(target: Architecture, binary: Option<&HostPath>) -> Result<PathBu
     };
     let name = format!("qemu-system-{}", target.name());
     if let Some(binary) = binary.filter(|binary| binary.written().contains('/')) {
-        let path = std::path::absolute(binary.find().unwrap_or_else(|_| binary.clone().into()))?;
+        let path = absolute(&binary.find().unwrap_or_else(|_| binary.clone().into()))?;
         return if is_program(&path) {
             Ok(path)
         } else {
@@ -96,12 +123,17 @@ fn find_binary(target: Architecture, binary: Option<&HostPath>) -> Result<PathBu
     let wanted = Path::new(binary.map_or(name.as_str(), HostPath::written));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(wanted)).find(|file| is_program(file));
-    found.map(std::path::absolute).transpose()?.ok_or_else(|| {
+    found.as_deref().map(absolute).transpose()?.ok_or_else(|| {
         Error::failed_precondition(format!("there is no program `{}` in PATH", wanted.display())).with_hint(format!(
             "install QEMU: `apt-get install {package}`, `dnf install qemu-system-{}`, `brew install qemu`",
             target.name()
         ))
     })
+}
+
+fn absolute(program: &Path) -> Result<PathBuf> {
+    let doing = || format!("finding out where {} is, from the current folder", program.display());
+    std::path::absolute(program).with_context(doing)
 }
 
 fn is_program(path: &Path) -> bool {
@@ -125,6 +157,8 @@ mod tests {
         let facts = HostFacts::probe(&config).await.unwrap();
         assert!(facts.binary.is_absolute() && facts.version >= QemuVersion::new(4, 0, 0), "{facts:?}");
         assert_eq!(facts.accelerator.kind, AcceleratorKind::Tcg);
+        // Every distribution's has it.
+        assert!(facts.sandbox.is_usable() || !cfg!(target_os = "linux"), "{facts:?}");
         assert_eq!(facts.vsock.is_usable(), File::options().write(true).open("/dev/vhost-vsock").is_ok());
     }
 

@@ -25,10 +25,11 @@ pub trait Machine {
     /// Idempotent; a crashed machine is off after it. Cancelling does not stop the stopping.
     async fn stop(&self) -> Result<StopOutcome>;
 
-    /// Stops the guest's processors; returns when they stand, whoever resumes them next. Idempotent.
+    /// Stops the guest's processors; returns when they stand, whoever resumes them next. Idempotent. QEMU does the same by
+    /// itself when the host's disk is full; the state then says why.
     async fn pause(&self) -> Result<()>;
 
-    /// Lets a paused guest go on. Idempotent.
+    /// Lets a paused guest go on, and tries again to write what could not be written. Idempotent.
     async fn resume(&self) -> Result<()>;
 
     /// Presses the reset button: the guest boots again, its disks are kept.
@@ -38,8 +39,9 @@ pub trait Machine {
     async fn power_button(&self) -> Result<()>;
 
     /// Cuts the power and removes what the machine holds: process, sockets, overlays, flashed images, seed. Files
-    /// named in the configuration are never touched. Ends a start, a flash or a dump under way. After it `state`, `stop` and
-    /// `destroy` answer, that it is off; every other call is refused with `FailedPrecondition`.
+    /// named in the configuration are never touched. Ends a start, a flash or a dump under way. After it `state` says
+    /// `destroyed`, and `stop` and `destroy` succeed; every other call is refused with `FailedPrecondition`. It is made
+    /// anew when its device is opened again, as by a restart of the exporter.
     async fn destroy(&self) -> Result<()>;
 
     /// Waits until the machine is in `state`, were it for a moment, and returns it; `timeout` defaults to 60 s.

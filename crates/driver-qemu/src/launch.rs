@@ -5,13 +5,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_supervise::Command;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::arguments::{Forward, Paths, SocketEnd, command_line};
+use crate::config::QemuConfig;
 use crate::disk::{Access, Disk, DiskFormat, QemuImage};
+use crate::host::ENVIRONMENT;
 use crate::off_runtime::off_runtime;
 use crate::run::{Launch, Run, Started};
 use crate::seed::Seed;
 use crate::status::RunNumber;
+use crate::storage::Disks;
 use crate::vm::{Inner, lock};
 
 /// The VNC socket's name in the machine's folder.
@@ -20,14 +24,16 @@ pub(crate) const VNC_SOCKET: &str = "vnc.sock";
 /// Starts QEMU for the machine.
 pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
     let config = lock(&machine.config).clone();
-    let mut disks = machine.storage.prepare(&config, &machine.facts).await?;
-    let (seed, path) = (Seed::from(&config), machine.folder.join("seed.img"));
-    let (seed, seed_files) = off_runtime(async move {
-        seed.write(&path)?;
-        Disk::open(&[QemuImage::with_format(path, DiskFormat::Raw)], Access::Read)
-    })
-    .await?;
-    disks.files.extend(seed_files);
+    machine.forwards.check_free()?;
+    let within = config.timeouts.start;
+    let (disks, seed) = tokio::select! {
+        biased;
+        () = machine.destroyed.cancelled() => return Err(Error::failed_precondition("the machine is destroyed")),
+        prepared = timeout(within.as_duration(), prepare(machine, &config)) => prepared.map_err(|_| {
+            Error::deadline_exceeded(format!("its disks were not ready within {within}"))
+                .with_hint("see that their file system answers, or raise `timeouts.start`")
+        })??,
+    };
     let vnc = machine.folder.join(VNC_SOCKET);
 
     let (qmp, qemus_qmp) = socket_pair()?;
@@ -51,7 +57,7 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
     tracing::debug!(?arguments, binary = %machine.facts.binary.display(), "starting QEMU");
     let command = Command::new(&machine.facts.binary)
         .args(arguments)
-        .current_dir(std::env::current_dir()?)
+        .env_only(ENVIRONMENT)
         .keep_fd(qemus_qmp)
         .keep_fd(qemus_console);
     let command = disks.files.into_iter().fold(command, Command::keep_fd);
@@ -59,9 +65,22 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
     Run::start(Launch { command, qmp, console, destroyed }, run, &machine.status, &config.timeouts).await
 }
 
+/// Makes the disks ready, and the one of cloud-init.
+async fn prepare(machine: &Inner, config: &QemuConfig) -> Result<(Disks, Disk)> {
+    let mut disks = machine.storage.prepare(config, &machine.facts).await?;
+    let (seed, path) = (Seed::from(config), machine.folder.join("seed.img"));
+    let (seed, seed_files) = off_runtime(async move {
+        seed.write(&path)?;
+        Disk::open(&[QemuImage::with_format(path, DiskFormat::Raw)], Access::Read)
+    })
+    .await?;
+    disks.files.extend(seed_files);
+    Ok((disks, seed))
+}
+
 /// A connected pair of sockets: ours for Tokio, and QEMU's.
 fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
     let (ours, qemus) = std::os::unix::net::UnixStream::pair().context("making a socket")?;
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, OwnedFd::from(qemus)))
+    ours.set_nonblocking(true).context("making a socket")?;
+    Ok((UnixStream::from_std(ours).context("making a socket")?, OwnedFd::from(qemus)))
 }

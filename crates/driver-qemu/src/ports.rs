@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Mutex;
 
@@ -51,6 +52,35 @@ impl Forwards {
             });
         }
         Ok(forwards)
+    }
+
+    /// Whether QEMU will be able to listen on all of them: it does not say why when it cannot.
+    ///
+    /// # Errors
+    /// `FailedPrecondition`, with the forward's name and what to do.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        self.all.iter().try_for_each(|forward| {
+            let Err(error) = TcpListener::bind(forward.address) else { return Ok(()) };
+            let (name, address, port) = (&forward.name, forward.address, forward.address.port());
+            let (message, hint) = match error.kind() {
+                io::ErrorKind::AddrInUse => (
+                    format!("another program listens on {address}"),
+                    format!(
+                        "choose another `hostport` (0 for a free one), or end that program: `ss -ltnp 'sport = :{port}'` names it"
+                    ),
+                ),
+                io::ErrorKind::AddrNotAvailable => (
+                    format!("{} is no address of this host", address.ip()),
+                    "correct `hostaddr`; 127.0.0.1 is for this host alone, 0.0.0.0 for everybody".to_owned(),
+                ),
+                io::ErrorKind::PermissionDenied => (
+                    format!("this user may not listen on port {port}"),
+                    "choose a `hostport` from 1024 on, or 0 for a free one".to_owned(),
+                ),
+                _ => (format!("cannot listen on {address}: {error}"), "correct its address".to_owned()),
+            };
+            Err(Error::failed_precondition(format!("hostfwd `{name}`: {message}")).with_hint(hint))
+        })
     }
 
     /// A port of `range` that is free, and none of the `fixed` ones, on which QEMU is to listen as well.
@@ -102,8 +132,25 @@ mod tests {
         if let Ok(port) = forwards.free_port(Ipv4Addr::LOCALHOST, &range, &fixed) {
             assert_eq!(port, 31_002);
         }
-        let all = range.clone().collect();
+        let all: HashSet<u16> = range.clone().collect();
         let error = forwards.free_port(Ipv4Addr::LOCALHOST, &range, &all).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_what_to_do() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = taken.local_addr().unwrap();
+        let at = |address| ResolvedForward { name: "web".to_owned(), address, guestport: 80 };
+        let forwards = |address| Forwards { all: vec![at(address)], chosen: Vec::new() };
+        let error = forwards(address).check_free().unwrap_err();
+        let message = format!("hostfwd `web`: another program listens on {address}");
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::FailedPrecondition, message));
+        assert!(error.hint().unwrap().contains(&format!("sport = :{}", address.port())), "{error:?}");
+        drop(taken);
+        forwards(address).check_free().unwrap();
+        // 192.0.2.0/24 is for documentation.
+        let error = forwards("192.0.2.1:8080".parse().unwrap()).check_free().unwrap_err();
+        assert!(error.to_string().contains("192.0.2.1 is no address of this host"), "{error}");
     }
 }

@@ -1,21 +1,63 @@
 //! The child `power`: the machine's plug.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use jumpstarter_driver_core::prelude::*;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use crate::interface::Machine;
-use crate::vm::Vm;
+use crate::vm::{Vm, lock};
 
-/// How often `read` yields.
-const READING_INTERVAL: Duration = Duration::from_secs(1);
+/// What a reading is the average of takes at least so long, unless the machine was powered on later.
+const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Power of a machine: `on` starts QEMU, `off` does what the configuration's `off` says. Readings give 1 volt while
-/// the machine is powered and 0 while it is not; the amperes are the cores of the host that it uses.
+/// Power of a machine: `on` starts QEMU, `off` does what the configuration's `off` says. `read` gives one reading and ends:
+/// 1 volt while the machine is powered and 0 while it is not; the amperes are the cores of the host that it has used since
+/// the reading before, or since power-on.
 #[derive(Debug)]
-pub(crate) struct QemuPower(pub(crate) Vm);
+pub(crate) struct QemuPower {
+    vm: Vm,
+    last: Mutex<Option<Measured>>,
+}
+
+/// The processor time that a process had used.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    pid: u32,
+    at: Instant,
+    used: Duration,
+}
+
+impl QemuPower {
+    pub(crate) fn new(vm: Vm) -> Self {
+        Self { vm, last: Mutex::default() }
+    }
+
+    fn reading(&self) -> PowerReading {
+        let mut last = lock(&self.last);
+        let Some(run) = self.vm.running() else {
+            *last = None;
+            return PowerReading { voltage: 0.0, current: 0.0 };
+        };
+        let used = processor_time(run.pid()).unwrap_or_default();
+        let now = Measured { pid: run.pid(), at: Instant::now(), used };
+        let since = last.filter(|last| last.pid == now.pid).unwrap_or(Measured {
+            at: run.started_at(),
+            used: Duration::ZERO,
+            ..now
+        });
+        let elapsed = now.at.duration_since(since.at);
+        // The system counts in hundredths of a second: what is asked for more often has a longer average.
+        if elapsed >= SHORTEST {
+            *last = Some(now);
+        }
+        let used = now.used.saturating_sub(since.used).as_secs_f64();
+        let current = if elapsed.is_zero() { 0.0 } else { used / elapsed.as_secs_f64() };
+        PowerReading { voltage: 1.0, current }
+    }
+}
 
 impl Driver for QemuPower {
     fn interfaces(&self) -> Interfaces<'_> {
@@ -26,49 +68,16 @@ impl Driver for QemuPower {
 #[async_trait]
 impl Power for QemuPower {
     async fn on(&self) -> Result<()> {
-        self.0.start().await
+        self.vm.start().await
     }
 
     async fn off(&self) -> Result<()> {
-        self.0.power_off().await.map(drop)
+        self.vm.power_off().await.map(drop)
     }
 
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
-        let mut ticks = interval(READING_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let meter = Meter { vm: self.0.clone(), last: None };
-        let readings = stream::unfold((meter, ticks), |(mut meter, mut ticks)| async move {
-            ticks.tick().await;
-            Some((Ok(meter.read()), (meter, ticks)))
-        });
-        Ok(readings.boxed())
-    }
-}
-
-/// Measures the processor time that one process uses between two readings.
-struct Meter {
-    vm: Vm,
-    last: Option<(u32, Instant, Duration)>,
-}
-
-impl Meter {
-    fn read(&mut self) -> PowerReading {
-        let Some(run) = self.vm.running() else {
-            self.last = None;
-            return PowerReading { voltage: 0.0, current: 0.0 };
-        };
-        let now = Instant::now();
-        let used = processor_time(run.pid()).unwrap_or_default();
-        // The first reading is the average since power-on.
-        let (since, before) = match self.last {
-            Some((pid, since, before)) if pid == run.pid() => (since, before),
-            _ => (run.started_at(), Duration::ZERO),
-        };
-        self.last = Some((run.pid(), now, used));
-        let elapsed = now.duration_since(since).as_secs_f64();
-        let used = used.saturating_sub(before).as_secs_f64();
-        let current = if elapsed > 0.0 { used / elapsed } else { 0.0 };
-        PowerReading { voltage: 1.0, current }
+        let reading = self.reading();
+        Ok(stream::once(async move { Ok(reading) }).boxed())
     }
 }
 

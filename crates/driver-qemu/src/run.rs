@@ -4,6 +4,8 @@
 mod ending;
 mod monitor;
 
+pub(crate) use monitor::STALLED_HINT;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +31,9 @@ const LAG: Duration = Duration::from_millis(500);
 
 /// How long what was killed may take to disappear.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(10);
+
+/// The signal of a system call that the sandbox forbids.
+const SIGSYS: i32 = if cfg!(target_os = "macos") { 12 } else { 31 };
 
 /// Lines of the console that errors quote.
 pub(crate) const QUOTED_LINES: usize = 5;
@@ -98,14 +103,18 @@ impl Run {
         let deadline = Instant::now() + timeouts.start.as_duration();
         let command =
             launch.command.stderr(Sink::Tail(STDERR_TAIL_BYTES)).stdout(Sink::Tail(STDERR_TAIL_BYTES));
-        let child = command.spawn().await.map_err(crate::from_supervise)?;
+        // The program may lie on a file system that hangs.
+        let spawned = timeout_at(deadline, command.spawn()).await.map_err(|_| {
+            Error::deadline_exceeded(format!("QEMU's program did not start within {}", timeouts.start))
+        });
+        let child = spawned?.map_err(crate::from_supervise)?;
 
         let connect = async {
             let qmp = Qmp::start(launch.qmp, timeouts.start.as_duration()).await?;
             // It may have been told not to run yet (`-S`, `-incoming`).
             let rest = deadline.saturating_duration_since(Instant::now());
             let answer = qmp.execute(qapi::qmp::query_status {}, rest).await?;
-            Ok((qmp, if answer.running { MachineState::Running } else { MachineState::Paused }))
+            Ok((qmp, if answer.running { MachineState::Running } else { monitor::paused(&answer) }))
         };
         let connected = tokio::select! {
             biased;
@@ -182,8 +191,14 @@ impl Run {
         self.execute(command).await?;
         let (settled, is_settled) = oneshot::channel();
         let told = self.settle.send(settled).is_ok();
-        if told && is_settled.await.is_ok() {
-            return Ok(());
+        let within = self.timeouts.command;
+        match timeout(within.as_duration(), is_settled).await {
+            Ok(Ok(())) if told => return Ok(()),
+            Err(_) => {
+                let message = format!("the machine's state did not follow within {within}");
+                return Err(Error::deadline_exceeded(message));
+            }
+            Ok(_) => {}
         }
         // The monitor task looks at nothing any more but the process's end.
         Err(ended_early(&self.child))
@@ -223,7 +238,17 @@ fn ended_early(child: &Child) -> Error {
     let status =
         child.try_status().map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
     let message = if said.is_empty() { "it said nothing".to_owned() } else { said.to_owned() };
-    Error::internal(format!("QEMU ended with {status}: {message}"))
+    let error = Error::internal(format!("QEMU ended with {status}: {message}"));
+    let forbidden = child.try_status().and_then(|status| status.signal()) == Some(SIGSYS);
+    match said {
+        _ if forbidden => error.with_hint(
+            "its sandbox forbade a system call: give `-sandbox` with `off`, or with what is needed, in `extra_args`",
+        ),
+        said if said.contains("host forwarding rule") => {
+            error.with_hint("see that nobody else listens on the ports of `hostfwd`")
+        }
+        _ => error,
+    }
 }
 
 /// Adds to an error what the guest said last.

@@ -14,6 +14,8 @@ use serde_json::Value;
 ///   │               ▼     pause▼  │resume            ▼
 ///   └────────── (error)       Paused            Crashed{why} ──start──▶ Starting
 /// ```
+///
+/// `Destroyed` follows on each of them, and is the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "lowercase")]
 #[non_exhaustive]
@@ -25,7 +27,11 @@ pub enum MachineState {
     /// The guest runs.
     Running,
     /// The guest's processors are stopped; memory and devices are kept.
-    Paused,
+    Paused {
+        /// Why, where QEMU has stopped them by itself: the host's disk is full. Resuming tries again what failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// The process is being stopped.
     Stopping,
     /// The process ended, or the guest panicked, without being asked to. `start` works again.
@@ -33,29 +39,36 @@ pub enum MachineState {
         /// What happened.
         why: String,
     },
+    /// Somebody destroyed it, or its device is closed: it comes back when its device is opened again, as by a restart of
+    /// the exporter.
+    Destroyed,
 }
 
 impl MachineState {
+    /// Paused, as asked.
+    pub const PAUSED: Self = Self::Paused { why: None };
+
     /// The state without its details.
     pub fn phase(&self) -> Phase {
         match self {
             Self::Off => Phase::Off,
             Self::Starting => Phase::Starting,
             Self::Running => Phase::Running,
-            Self::Paused => Phase::Paused,
+            Self::Paused { .. } => Phase::Paused,
             Self::Stopping => Phase::Stopping,
             Self::Crashed { .. } => Phase::Crashed,
+            Self::Destroyed => Phase::Destroyed,
         }
     }
 
     /// Whether a guest is loaded: running or paused.
     pub fn is_up(&self) -> bool {
-        matches!(self, Self::Running | Self::Paused)
+        matches!(self, Self::Running | Self::Paused { .. })
     }
 
     /// Whether there is no process any more.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self, Self::Off | Self::Crashed { .. })
+        matches!(self, Self::Off | Self::Crashed { .. } | Self::Destroyed)
     }
 }
 
@@ -63,6 +76,10 @@ impl fmt::Display for MachineState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed { why } => write!(f, "crashed ({why})"),
+            Self::Paused { why: Some(why) } => write!(f, "paused ({why})"),
+            Self::Destroyed => {
+                f.write_str("destroyed until its device is opened again (restart the exporter)")
+            }
             other => fmt::Display::fmt(&other.phase(), f),
         }
     }
@@ -80,12 +97,20 @@ pub enum Phase {
     Paused,
     Stopping,
     Crashed,
+    Destroyed,
 }
 
 impl Phase {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Off, Self::Starting, Self::Running, Self::Paused, Self::Stopping, Self::Crashed];
+    pub const ALL: [Self; 7] = [
+        Self::Off,
+        Self::Starting,
+        Self::Running,
+        Self::Paused,
+        Self::Stopping,
+        Self::Crashed,
+        Self::Destroyed,
+    ];
 }
 
 impl fmt::Display for Phase {
@@ -97,6 +122,7 @@ impl fmt::Display for Phase {
             Self::Paused => "paused",
             Self::Stopping => "stopping",
             Self::Crashed => "crashed",
+            Self::Destroyed => "destroyed",
         })
     }
 }

@@ -1,6 +1,8 @@
 //! The state and the events of a machine, over all of its runs. A change belongs to one run, and is made only while that
 //! run is the machine's and has not ended: nothing that comes late can undo what the next run says.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
@@ -14,6 +16,8 @@ pub(crate) const STATE: &str = "STATE";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
+    /// The machine, for the log.
+    name: Arc<str>,
     current: watch::Sender<Current>,
     events: broadcast::Sender<MachineEvent>,
 }
@@ -37,9 +41,15 @@ impl Current {
 }
 
 impl Status {
-    pub(crate) fn new() -> Self {
-        let current = Current { state: MachineState::Off, run: RunNumber(0) };
-        Self { current: watch::Sender::new(current), events: broadcast::Sender::new(EVENT_BACKLOG) }
+    /// Of the machine of that name, which is off.
+    pub(crate) fn new(name: &str) -> Self {
+        let current = watch::Sender::new(Current { state: MachineState::Off, run: RunNumber(0) });
+        Self { name: name.into(), current, events: broadcast::Sender::new(EVENT_BACKLOG) }
+    }
+
+    /// The machine's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn get(&self) -> MachineState {
@@ -98,6 +108,11 @@ impl Status {
         });
     }
 
+    /// The last state. A run that is under way is over.
+    pub(crate) fn destroy(&self) {
+        self.current.send_if_modified(|current| self.replace(current, Some(MachineState::Destroyed)));
+    }
+
     pub(crate) fn is_live(&self, run: RunNumber) -> bool {
         self.current.borrow().is_live(run)
     }
@@ -121,7 +136,7 @@ impl Status {
     }
 
     fn tell_state(&self, state: &MachineState) {
-        tracing::info!(%state, "machine");
+        tracing::info!(machine = &*self.name, %state, "machine");
         self.tell(MachineEvent { name: STATE.to_owned(), state: state.clone(), data: Value::Null });
     }
 
@@ -166,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_comes_late_changes_nothing() {
-        let status = Status::new();
+        let status = Status::new("test");
         let starting = status.begin();
         let first = starting.run();
         starting.succeeded(MachineState::Running);
@@ -179,7 +194,7 @@ mod tests {
         let starting = status.begin();
         let second = starting.run();
         status.change(first, |_| Some(MachineState::Stopping));
-        status.happened(first, "STOP", &Value::Null, |_| Some(MachineState::Paused));
+        status.happened(first, "STOP", &Value::Null, |_| Some(MachineState::PAUSED));
         assert_eq!(status.get(), MachineState::Starting);
         assert!(status.is_live(second) && !status.is_live(first));
         status.change(second, |_| Some(MachineState::Stopping));
@@ -189,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_start_that_fails_is_over_and_a_crash_is_cleared_once() {
-        let status = Status::new();
+        let status = Status::new("test");
         drop(status.begin());
         assert_eq!(status.get(), MachineState::Off);
         let starting = status.begin();
@@ -204,15 +219,15 @@ mod tests {
 
     #[test]
     fn an_event_comes_with_the_state_after_it_and_before_the_change() {
-        let status = Status::new();
+        let status = Status::new("test");
         let starting = status.begin();
         let run = starting.run();
         starting.succeeded(MachineState::Running);
         let mut events = status.events();
-        status.happened(run, "STOP", &Value::Null, |_| Some(MachineState::Paused));
+        status.happened(run, "STOP", &Value::Null, |_| Some(MachineState::PAUSED));
         for name in ["STOP", STATE] {
             let event = events.try_recv().unwrap();
-            assert_eq!((event.name.as_str(), event.state), (name, MachineState::Paused));
+            assert_eq!((event.name.as_str(), event.state), (name, MachineState::PAUSED));
         }
         assert!(events.try_recv().is_err());
     }

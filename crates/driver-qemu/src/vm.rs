@@ -20,7 +20,7 @@ use crate::host::HostFacts;
 use crate::interface::Machine;
 use crate::launch;
 use crate::ports::Forwards;
-use crate::run::{KILL_WITHIN, QUOTED_LINES, Run, with_console};
+use crate::run::{KILL_WITHIN, QUOTED_LINES, Run, STALLED_HINT, with_console};
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 use crate::status::{STATE, Status};
 use crate::storage::Storage;
@@ -28,6 +28,12 @@ use crate::vsock;
 
 /// How long [`Vm::wait_for`] waits unless told otherwise.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a flash or a start that was told to end may take to end.
+const LET_GO_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long removing the machine's files may take.
+const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A virtual machine. Cheap to clone; every method may be called from many tasks at once.
 ///
@@ -92,7 +98,7 @@ impl Vm {
 
     pub(crate) async fn create_named(
         name: String,
-        config: QemuConfig,
+        mut config: QemuConfig,
         taken: Option<NameGuard>,
     ) -> Result<Self> {
         if let Some(problem) = config.problems().into_iter().next() {
@@ -102,6 +108,10 @@ impl Vm {
             )));
         }
         let facts = HostFacts::probe(&config).await.with_context(|| format!("preparing machine `{name}`"))?;
+        config.anchor_paths().with_context(|| format!("preparing machine `{name}`"))?;
+        if config.launcher_socket.is_some() {
+            tracing::warn!(machine = name, "`launcher_socket` is not used: QEMU is a child of this exporter");
+        }
         let forwards = Forwards::choose(&config)?;
         let doing = || format!("preparing machine `{name}`");
         let sockets = RuntimeDir::create("qemu").with_context(doing)?;
@@ -116,7 +126,6 @@ impl Vm {
         let storage = Storage::new(images.as_ref().map_or(&*folder, RuntimeDir::path));
         storage.inspect_defaults(&config).await?;
         Ok(Self(Arc::new(Inner {
-            name,
             config: Mutex::new(config),
             vsock_cid: vsock::choose_cid(&facts),
             facts,
@@ -125,7 +134,8 @@ impl Vm {
             storage,
             forwards,
             console: Console::new(),
-            status: Status::new(),
+            status: Status::new(&name),
+            name,
             run: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
             destroyed: CancellationToken::new(),
@@ -193,6 +203,7 @@ impl Vm {
 
     pub(crate) fn destroyed(&self) -> Error {
         Error::failed_precondition(format!("machine `{}` is destroyed", self.0.name))
+            .with_hint("it is made anew when its device is opened again: restart the exporter, or begin another `jmp shell`")
     }
 
     /// The run of a machine that is up, or why there is none.
@@ -225,7 +236,7 @@ impl Vm {
     /// Powers off as the configuration's `off` says.
     ///
     /// # Errors
-    /// `Internal` when QEMU cannot be stopped.
+    /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
     pub async fn power_off(&self) -> Result<StopOutcome> {
         match self.config().off {
             OffMode::Cut => self.cut().await,
@@ -237,7 +248,7 @@ impl Vm {
     /// waits for a start under way. A crashed machine is off after it.
     ///
     /// # Errors
-    /// `Internal` when QEMU cannot be stopped.
+    /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
     pub async fn cut(&self) -> Result<StopOutcome> {
         match self.stoppable().await {
             Some(run) => run.cut().await,
@@ -252,7 +263,7 @@ impl Vm {
     /// dropped, which also kills a QEMU that has not ended.
     ///
     /// # Errors
-    /// `Internal` when QEMU cannot be stopped.
+    /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
     pub async fn close(&self) -> Result<()> {
         self.0.destroyed.cancel();
         if self.config().off == OffMode::Graceful
@@ -326,12 +337,22 @@ impl Vm {
                 () = self.0.destroyed.cancelled() => Ok(Err(self.destroyed())),
             }
         };
-        let outcome = arrive.await.unwrap_or_else(|_| {
-            let (state, within) = (self.0.status.get(), Span::from(within));
-            let message = format!("{doing}: machine `{name}` is still {state} after {within}");
-            Err(Error::deadline_exceeded(message))
-        });
-        outcome.map_err(|error| with_console(error, &self.0.console.last_lines(QUOTED_LINES)))
+        let error = match arrive.await {
+            Ok(Ok(state)) => return Ok(state),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let (state, within) = (self.0.status.get(), Span::from(within));
+                let message = format!("{doing}: machine `{name}` is still {state} after {within}");
+                let error = Error::deadline_exceeded(message);
+                match state {
+                    // What was said in the last power cycle explains nothing.
+                    MachineState::Off => return Err(error),
+                    MachineState::Paused { why: Some(_) } => error.with_hint(STALLED_HINT),
+                    _ => error,
+                }
+            }
+        };
+        Err(with_console(error, &self.0.console.last_lines(QUOTED_LINES)))
     }
 }
 
@@ -369,6 +390,7 @@ impl Machine for Vm {
                 .with_hint("cut its power first"));
             }
         }
+        self.0.console.settle().await;
         let starting = self.0.status.begin();
         let started = launch::start(&self.0, starting.run()).await;
         let started = started.with_context(|| format!("starting machine `{name}`"))?;
@@ -404,19 +426,34 @@ impl Machine for Vm {
 
     async fn destroy(&self) -> Result<()> {
         self.0.destroyed.cancel();
-        self.cut().await?;
-        let _turn = self.0.turn.lock().await;
+        let doing = || format!("destroying machine `{}`", self.0.name);
+        let cut = self.cut().await;
+        // A start, a flash or a dump that was under way is ending.
+        let turn = timeout(LET_GO_WITHIN, self.0.turn.lock()).await;
+        self.0.status.destroy();
         self.0.console.end();
         lock(&self.0.run).take();
         lock(&self.0.taken_name).take();
         let folders = std::mem::take(&mut *lock(&self.0.folders));
-        // Images may be large: removing them must not hold up other tasks.
+        // Images may be large, and their file system may hang: removing them holds up nobody.
         let removing =
             tokio::task::spawn_blocking(move || folders.into_iter().try_for_each(RuntimeDir::close));
-        removing
-            .await
-            .map_err(|error| Error::internal("removing the machine's folders").with_source(error))?
-            .context("ending a machine")
+        let removed = match timeout(REMOVED_WITHIN, removing).await {
+            Ok(Ok(removed)) => removed.map_err(Error::from),
+            Ok(Err(error)) => Err(Error::internal("its folders").with_source(error)),
+            Err(_) => {
+                let within = Span::from(REMOVED_WITHIN);
+                let message = format!("its folders were not removed within {within}");
+                Err(Error::deadline_exceeded(message).with_hint("see that their file system answers"))
+            }
+        };
+        cut.with_context(doing)?;
+        removed.with_context(doing)?;
+        turn.map(drop).map_err(|_| {
+            let within = Span::from(LET_GO_WITHIN);
+            let message = format!("{}: what was under way did not end within {within}", doing());
+            Error::deadline_exceeded(message).with_hint("see that the file system of its images answers")
+        })
     }
 
     async fn wait_for(&self, state: Phase, timeout: Option<Span>) -> Result<MachineState> {

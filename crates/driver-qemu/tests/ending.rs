@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use common::{Fixture, SOON, ask, can_run, is_alive, log_in, pico_machine, program};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{Machine, MachineState, Phase, QemuConfig, StopOutcome, Vm};
-use jumpstarter_driver_testkit::pico;
+use jumpstarter_driver_testkit::{pico, skip};
+use jumpstarter_supervise::{Command, Sink, StopPlan};
 use rustix::process::{Pid, Signal, kill_process};
 
 async fn state(vm: &Vm) -> MachineState {
@@ -88,7 +89,7 @@ async fn a_qemu_that_hangs_is_killed_in_time() {
 
 /// A QEMU that leaves a helper behind, which holds all that it was given.
 fn with_helper(folder: &Path) -> PathBuf {
-    program(folder, "[ \"$1\" = --version ] || sleep 1000 &\nexec qemu-system-x86_64 \"$@\"\n")
+    program(folder, "case \"$*\" in *--version*) ;; *) sleep 1000 & esac\nexec qemu-system-x86_64 \"$@\"\n")
 }
 
 #[tokio::test]
@@ -119,7 +120,7 @@ async fn a_start_that_gets_no_answer_ends_in_time_with_what_was_said() {
     }
     let folder = tempfile::tempdir().unwrap();
     // A descriptor above 9 needs bash.
-    let script = "[ \"$1\" = --version ] && exec qemu-system-x86_64 --version\n\
+    let script = "case \"$*\" in *--version*) exec qemu-system-x86_64 \"$@\"; esac\n\
                   fd=$(echo \"$@\" | sed 's/.*id=console,fd=\\([0-9]*\\).*/\\1/')\n\
                   exec bash -c 'echo no disk found >&\"$0\"; echo lost >&2; exec '\"$END\" \"$fd\"\n";
     for (end, kind) in
@@ -145,7 +146,7 @@ async fn destroy_ends_a_start_that_gets_no_answer() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let script = "[ \"$1\" = --version ] && exec qemu-system-x86_64 --version\nexec sleep 1000\n";
+    let script = "case \"$*\" in *--version*) exec qemu-system-x86_64 \"$@\"; esac\nexec sleep 1000\n";
     let program = program(folder.path(), script);
     let fixture = pico_machine(|config| {
         config.binary = Some(program.into());
@@ -158,7 +159,30 @@ async fn destroy_ends_a_start_that_gets_no_answer() {
     soon(fixture.vm.destroy()).await.unwrap();
     let error = soon(starting).await.unwrap().unwrap_err();
     assert!(error.report().contains("is destroyed"), "{error:?}");
-    assert_eq!(state(&fixture.vm).await, MachineState::Off);
+    assert_eq!(state(&fixture.vm).await, MachineState::Destroyed);
+}
+
+#[tokio::test]
+async fn a_destroyed_machine_says_what_mends_it() {
+    if !can_run() {
+        return;
+    }
+    let fixture = pico_machine(|_| {}).await;
+    let vm = &fixture.vm;
+    vm.start().await.unwrap();
+    vm.destroy().await.unwrap();
+    assert_eq!(
+        state(vm).await.to_string(),
+        "destroyed until its device is opened again (restart the exporter)"
+    );
+    for refused in [vm.start().await, vm.pause().await, vm.wait_for(Phase::Off, None).await.map(drop)] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.hint().unwrap().contains("restart the exporter"), "{error:?}");
+    }
+    assert_eq!(vm.stop().await.unwrap(), StopOutcome::AlreadyOff);
+    vm.destroy().await.unwrap();
+    assert_eq!(state(vm).await, MachineState::Destroyed);
 }
 
 #[tokio::test]
@@ -168,7 +192,7 @@ async fn a_machine_that_is_told_not_to_run_yet_is_paused() {
     }
     let fixture = pico_machine(|config| config.extra_args = vec!["-S".to_owned()]).await;
     fixture.vm.start().await.unwrap();
-    assert_eq!(state(&fixture.vm).await, MachineState::Paused);
+    assert_eq!(state(&fixture.vm).await, MachineState::PAUSED);
     fixture.vm.resume().await.unwrap();
     assert_eq!(state(&fixture.vm).await, MachineState::Running);
     fixture.logged_in().await;
@@ -252,7 +276,7 @@ async fn calls_that_race_end_soon_and_in_one_state() {
     }
     vm.start().await.unwrap();
     race(vm, async |vm| vm.destroy().await.unwrap()).await;
-    assert_eq!((state(vm).await, vm.pid()), (MachineState::Off, None));
+    assert_eq!((state(vm).await, vm.pid()), (MachineState::Destroyed, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -280,4 +304,74 @@ async fn a_stop_that_meets_the_end_of_the_run_leaves_no_state_behind() {
     }
     soon(vm.start()).await.unwrap();
     assert_eq!(state(vm).await, MachineState::Running);
+}
+
+/// The guardian of the machine's QEMU, which is its parent.
+fn guardian(vm: &Vm) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", vm.pid().unwrap())).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_suspended_guardian_holds_up_nothing() {
+    if !can_run() {
+        return;
+    }
+    let fixture = pico_machine(|_| {}).await;
+    let vm = &fixture.vm;
+    vm.start().await.unwrap();
+    signal(guardian(vm), Signal::STOP);
+    assert_eq!(soon(vm.cut()).await.unwrap(), StopOutcome::Cut);
+
+    vm.start().await.unwrap();
+    let mut console = fixture.logged_in().await;
+    signal(guardian(vm), Signal::STOP);
+    console.send_line(pico::command::POWER_OFF).await.unwrap();
+    assert_eq!(vm.wait_for(Phase::Off, Some(Span::from(SOON))).await.unwrap(), MachineState::Off);
+}
+
+/// Attaches to a process as a debugger does, and says so: it neither runs nor can be continued until its end.
+const DEBUGGER: &str = "import ctypes, sys, time\n\
+                        libc = ctypes.CDLL(None, use_errno=True)\n\
+                        assert libc.ptrace(16, int(sys.argv[1]), None, None) == 0\n\
+                        print('attached', flush=True)\n\
+                        time.sleep(1000)\n";
+
+#[tokio::test]
+async fn off_has_a_deadline_when_the_process_is_not_reaped() {
+    if !can_run() {
+        return;
+    }
+    let fixture = pico_machine(|config| config.timeouts.quit = Span::milliseconds(200)).await;
+    let vm = &fixture.vm;
+    vm.start().await.unwrap();
+    let pid = vm.pid().unwrap();
+    let debugger = Command::new("python3").args(["-c", DEBUGGER, &guardian(vm).to_string()]);
+    let debugger = match debugger.stdout(Sink::Tail(100)).spawn().await {
+        Ok(debugger) => debugger,
+        Err(error) => return skip(&format!("nothing holds the guardian: {error}")),
+    };
+    let attached = async {
+        while debugger.is_running() && !debugger.stdout_tail().contains("attached") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    soon(attached).await;
+    if !debugger.is_running() {
+        return skip(&format!("nothing holds the guardian: {}", debugger.stderr_tail()));
+    }
+    let (cut, stopped) = tokio::join!(soon(vm.cut()), soon(vm.stop()));
+    for error in [cut.unwrap_err(), stopped.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
+        assert!(
+            error.to_string().contains(&format!("QEMU (process {pid})")) && error.hint().is_some(),
+            "{error}"
+        );
+    }
+    assert_eq!(state(vm).await, MachineState::Stopping);
+
+    debugger.stop(StopPlan::new()).await.unwrap();
+    soon(vm.cut()).await.unwrap();
+    assert_eq!(state(vm).await, MachineState::Off);
+    soon(vm.start()).await.unwrap();
 }

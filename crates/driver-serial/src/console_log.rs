@@ -164,7 +164,13 @@ impl ConsoleLog {
 
     /// The last lines, at most `count` and at most 16 KiB, as text for people: for the errors of whatever waited.
     pub fn last_lines(&self, count: usize) -> String {
-        let text = visible(&self.tail(16 * 1024));
+        self.last_lines_since(0, count)
+    }
+
+    /// As [`last_lines`](Self::last_lines), of what was said from `offset` on.
+    pub fn last_lines_since(&self, offset: u64, count: usize) -> String {
+        let since = usize::try_from(self.total_bytes().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let text = visible(&self.tail(since.min(16 * 1024)));
         let lines: Vec<&str> = text.trim_end().lines().collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result, ResultExt, Secret};
+use jumpstarter_driver_core::{Device, Error, ErrorKind, ExporterConfig, Result, ResultExt, Secret, suggest};
 use jumpstarter_files::RuntimeDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -80,17 +80,34 @@ impl RunOptions {
         Access { tls: self.tls.clone(), passphrase: self.passphrase.clone() }.prepare()
     }
 
-    /// Says so when everybody who reaches the port may do everything.
-    fn warn_of_strangers(&self) {
+    /// Whether everybody who reaches the port may do everything.
+    fn is_open_to_strangers(&self) -> bool {
         let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some());
         let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp(_)));
-        if tcp && !certificates && self.passphrase.is_none() {
+        tcp && !certificates && self.passphrase.is_none()
+    }
+
+    /// Says so when everybody who reaches the port may do everything.
+    fn warn_of_strangers(&self) {
+        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp(_)));
+        if self.is_open_to_strangers() {
             tracing::warn!(
                 "whoever reaches the TCP port may use the device: there is neither --passphrase nor --tls-client-ca"
             );
         }
         if tcp && self.insecure && self.passphrase.is_some() {
             tracing::warn!("without TLS the passphrase can be read on its way");
+        }
+    }
+
+    /// Says so when what a driver runs reaches a port behind which it may do everything.
+    fn warn_of_guests(&self, device: &Device) {
+        let guests = suggest::list(device.reaching_host());
+        if self.is_open_to_strangers() && guests != suggest::list([]) {
+            tracing::warn!(
+                "what runs in {guests} may use the device, too: its network reaches the ports of this host, also on \
+                 127.0.0.1; ask for a passphrase, or set `restrict: true` in its configuration"
+            );
         }
     }
 
@@ -128,6 +145,7 @@ pub async fn run(mut options: RunOptions, ready: impl FnOnce(&[Address]) -> Resu
                 return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
             }
         };
+        options.warn_of_guests(session.device());
         let told = |addresses: &[Address]| match ready.take() {
             Some(ready) => {
                 options.warn_of_strangers();

@@ -117,7 +117,7 @@ async fn what_a_machine_that_is_off_refuses() {
     assert_snapshot!(bench.j(&["qemu", "wait", "sleeping"]).await, @r"
     --- stderr
     error: invalid value 'sleeping' for '[STATE]'
-      [possible values: off, starting, running, paused, stopping, crashed]
+      [possible values: off, starting, running, paused, stopping, crashed, destroyed]
 
       tip: a similar value exists: 'stopping'
 

@@ -11,7 +11,7 @@ use jumpstarter_supervise::{Command, StopPlan};
 use super::*;
 use crate::config::Accel;
 use crate::disk::{DiskFormat, Layer, QemuImage};
-use crate::host::{Accelerator, Firmware, QemuVersion, Vsock};
+use crate::host::{Accelerator, Firmware, QemuVersion, Sandbox, Vsock};
 use crate::qmp::Qmp;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -24,6 +24,7 @@ fn facts(target: Architecture, kind: AcceleratorKind) -> HostFacts {
         version: QemuVersion::new(7, 2, 0),
         accelerator: Accelerator { kind, reason: "for the test".into() },
         vsock: Vsock::Usable,
+        sandbox: Sandbox::Usable,
         firmware: None,
     }
 }
@@ -57,6 +58,7 @@ fn x86_64_by_bios() {
     insta::assert_snapshot!(shown(&line), @"
     -nodefaults
     -no-user-config
+    -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
     -name guest=demo,debug-threads=on
     -machine q35
     -accel tcg
@@ -69,7 +71,7 @@ fn x86_64_by_bios() {
     -serial chardev:console
     -display none
     -vnc unix:/run/m/vnc
-    -device virtio-gpu-pci
+    -device virtio-vga
     -blockdev driver=qcow2,node-name=root,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/d/root
     -device virtio-blk-pci,drive=root,bootindex=1
     -blockdev driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=/run/m/seed
@@ -110,6 +112,7 @@ fn aarch64_by_uefi_with_everything() {
     insta::assert_snapshot!(shown(&line), @"
     -nodefaults
     -no-user-config
+    -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
     -name guest=a,,b,debug-threads=on
     -blockdev driver=raw,node-name=firmware-code,read-only=on,file.driver=file,file.filename=/f/code
     -blockdev driver=qcow2,node-name=firmware-vars,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/f/vars
@@ -162,6 +165,13 @@ fn what_depends_on_the_host_and_the_configuration() {
     let with_cid = Paths { vsock_cid: Some(3), ..paths() };
     check(&plain, &x86, &with_cid, "guest-cid=3", "pflash");
     check(&plain, &no_vsock, &with_cid, "-cpu host", "vsock");
+    let no_sandbox = HostFacts { sandbox: Sandbox::Unusable("no".into()), ..x86.clone() };
+    check(&plain, &no_sandbox, &paths(), "-no-user-config", "-sandbox");
+    let chosen = QemuConfig { extra_args: vec!["-sandbox".into(), "off".into()], ..QemuConfig::default() };
+    check(&chosen, &x86, &paths(), "-sandbox off", "-sandbox on");
+    let restricted = QemuConfig { restrict: true, ..QemuConfig::default() };
+    check(&restricted, &x86, &paths(), "-netdev user,id=net,restrict=on", "hostfwd");
+    check(&plain, &x86, &paths(), "-netdev user,id=net", "restrict");
     let bare = Paths { root: None, seed: None, boot: Boot::Bios("/a,b".into()), ..paths() };
     check(&plain, &x86, &bare, "-bios /a,b", "virtio-blk");
     let layer = |path: &str, format, fd| Layer { image: QemuImage::with_format(path, format), fd };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
@@ -20,8 +20,9 @@ pub struct HostForward {
     /// What is forwarded.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Address of the host to listen on, IPv4.
-    #[serde(default = "loopback")]
+    /// Address of the host to listen on: IPv4, or `localhost` for 127.0.0.1.
+    #[serde(default = "loopback", deserialize_with = "host_address")]
+    #[schemars(with = "String")]
     pub hostaddr: Ipv4Addr,
     /// Port of the host; 0 (the default) for one that is free.
     #[serde(default)]
@@ -41,6 +42,27 @@ pub enum Protocol {
 
 fn loopback() -> Ipv4Addr {
     Ipv4Addr::LOCALHOST
+}
+
+/// QEMU's own network listens on IPv4 addresses alone.
+fn host_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ipv4Addr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
+    if bare.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    bare.parse().map_err(|_| {
+        let advice = match bare.parse::<Ipv6Addr>() {
+            Ok(Ipv6Addr::LOCALHOST) => "QEMU forwards from IPv4 addresses alone: write 127.0.0.1",
+            Ok(Ipv6Addr::UNSPECIFIED) => "QEMU forwards from IPv4 addresses alone: write 0.0.0.0",
+            Ok(_) => "QEMU forwards from IPv4 addresses alone: write one of this host's, or 0.0.0.0 for all",
+            Err(_) if bare.is_empty() => {
+                "an empty address: leave it out for 127.0.0.1, or write 0.0.0.0 for all"
+            }
+            Err(_) => "no IPv4 address: write one of this host's, or 0.0.0.0 for all",
+        };
+        de::Error::custom(format!("found {text:?}, {advice}"))
+    })
 }
 
 /// The forwards by name, in the order of the configuration.
@@ -147,6 +169,28 @@ mod tests {
         assert_eq!((first.protocol, first.hostaddr, first.hostport), (Protocol::Tcp, Ipv4Addr::LOCALHOST, 0));
     }
 
+    #[track_caller]
+    fn check_address(written: &str, expected: Result<Ipv4Addr, &str>) {
+        let forward = serde_json::json!({"guestport": 22, "hostaddr": written});
+        match (serde_json::from_value::<HostForward>(forward), expected) {
+            (Ok(forward), Ok(address)) => assert_eq!(forward.hostaddr, address, "{written}"),
+            (Err(error), Err(advice)) => assert!(error.to_string().contains(advice), "{written}: {error}"),
+            (found, expected) => panic!("{written}: {found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn addresses_are_ipv4_or_localhost() {
+        check_address("localhost", Ok(Ipv4Addr::LOCALHOST));
+        check_address("127.0.0.2", Ok(Ipv4Addr::new(127, 0, 0, 2)));
+        check_address("::1", Err("write 127.0.0.1"));
+        check_address("[::1]", Err("write 127.0.0.1"));
+        check_address("::", Err("write 0.0.0.0"));
+        check_address("fe80::1", Err("IPv4 addresses alone"));
+        check_address("lab-7", Err("no IPv4 address"));
+        check_address("", Err("leave it out"));
+    }
+
     #[test]
     fn what_is_wrong() {
         check(r#"{"power": {"guestport": 1}}"#, &["hostfwd.power"]);
@@ -160,6 +204,7 @@ mod tests {
             &[],
         );
         check(r#"{"a": {"guestport": 1}, "b": {"guestport": 1}}"#, &[]);
+        check(r#"{"ssh": {"guestport": 22, "hostaddr": "localhost"}}"#, &[]);
         for wrong in [
             r#"{"a": {"guestport": 1}, "a": {"guestport": 2}}"#,
             r#"{"a": {}}"#,

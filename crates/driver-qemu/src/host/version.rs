@@ -60,12 +60,11 @@ pub(super) async fn of(binary: &Path) -> Result<QemuVersion> {
         return Ok(version);
     }
     let doing = || format!("ask {} for its version", binary.display());
-    let output =
-        run(Command::new(binary).arg("--version"), Duration::from_secs(30)).await.map_err(|error| {
-            let hint =
-                error.hint().unwrap_or_else(|| "is it QEMU, and of this host's architecture?".to_owned());
-            Error::failed_precondition(doing()).with_source(error).with_hint(hint)
-        })?;
+    let command = Command::new(binary).env_only(super::ENVIRONMENT).arg("--version");
+    let output = run(command, Duration::from_secs(30)).await.map_err(|error| {
+        let hint = error.hint().unwrap_or_else(|| "is it QEMU, and of this host's architecture?".to_owned());
+        Error::failed_precondition(doing()).with_source(error).with_hint(hint)
+    })?;
     let text = output.stdout_text();
     let version = QemuVersion::parse(&text).ok_or_else(|| {
         let answer = text.lines().next().unwrap_or_default();

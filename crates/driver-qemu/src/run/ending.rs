@@ -5,16 +5,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::StopPlan;
+use jumpstarter_supervise::{StopPlan, SuperviseError};
 use tokio::time::timeout;
 
 use super::{KILL_WITHIN, Run};
-use crate::state::{MachineState, StopOutcome};
+use crate::state::{MachineState, Phase, StopOutcome};
+
+/// How long after the process's end the state may tell of it.
+const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 
 impl Run {
     /// Asks the guest over ACPI, then quits, then kills. Goes on when the caller is cancelled.
     pub(crate) async fn stop(self: &Arc<Self>) -> Result<StopOutcome> {
-        let paused = self.is_stopping_from() == Some(MachineState::Paused);
+        let paused = self.is_stopping_from().is_some_and(|state| state.phase() == Phase::Paused);
         let (asked, quit, kill) = (self.clone(), self.clone(), self.clone());
         let powerdown = async move {
             if paused {
@@ -33,9 +36,26 @@ impl Run {
             .ask("quit", self.timeouts.quit.as_duration(), async move { quit.quit().await })
             .ask("kill", Duration::from_secs(1), in_vain)
             .kill_within(KILL_WITHIN);
-        self.child.stop(plan).await.map_err(crate::from_supervise)?;
-        self.over().await;
+        match self.child.stop(plan).await {
+            Err(SuperviseError::StillRunning { .. }) => return Err(self.still_there()),
+            stopped => stopped.map_err(crate::from_supervise)?,
+        };
+        self.ended().await?;
         Ok(self.outcome())
+    }
+
+    /// Waits for the final state of a run that was ended in one way or another.
+    async fn ended(&self) -> Result<()> {
+        timeout(KILL_WITHIN + SETTLES_WITHIN, self.over()).await.map_err(|_| self.still_there())
+    }
+
+    fn still_there(&self) -> Error {
+        let (pid, within) = (self.pid(), Span::from(KILL_WITHIN));
+        let message =
+            format!("QEMU (process {pid}), or what it started, is still there {within} after SIGKILL");
+        Error::deadline_exceeded(message).with_hint(format!(
+            "it may hang in the kernel (state D in `ps {pid}`), as on a disk that does not answer: mend that, then ask again"
+        ))
     }
 
     /// Cuts the power: quits, then kills. Hurries a `stop` that is under way. Goes on when the caller is cancelled.
@@ -51,10 +71,10 @@ impl Run {
                 run.killed.store(true, Ordering::SeqCst);
                 run.child.kill();
             }
-            run.over().await;
-            run.outcome()
+            run.ended().await?;
+            Ok(run.outcome())
         });
-        cutting.await.map_err(|error| Error::internal("cutting the power").with_source(error))
+        cutting.await.map_err(|error| Error::internal("cutting the power").with_source(error))?
     }
 
     /// Makes the state `Stopping`, unless the run is over, and tells what it was.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jumpstarter_supervise::Signal;
+use qapi::qmp::{RunState, StatusInfo};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
@@ -12,6 +14,25 @@ use super::{KILL_WITHIN, Run};
 use crate::qmp::QmpEvent;
 use crate::state::{MachineState, Phase};
 
+/// What to do for a guest that QEMU has paused because of a disk.
+pub(crate) const STALLED_HINT: &str = "Make room where its images are (the exporter's TMPDIR; with `root_writes: persist` \
+                                       beside the image), then `resume` it";
+
+/// What was seen of a run and bears on what comes next.
+#[derive(Default)]
+struct Seen {
+    panicked: Option<String>,
+    /// Why QEMU has stopped the guest, or is about to.
+    stalled: Option<String>,
+}
+
+/// The state of a guest that does not run.
+pub(super) fn paused(answer: &StatusInfo) -> MachineState {
+    let failed = answer.status == RunState::io_error;
+    let why = failed.then(|| "QEMU cannot read or write its disk: the host's may be full".to_owned());
+    MachineState::Paused { why }
+}
+
 impl Run {
     /// Follows the run to its end.
     pub(super) async fn follow(
@@ -19,15 +40,19 @@ impl Run {
         mut events: broadcast::Receiver<QmpEvent>,
         mut settle: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     ) {
-        let mut panicked = None;
+        let mut seen = Seen::default();
         let mut monitored = true;
         loop {
             tokio::select! {
                 biased;
                 event = events.recv(), if monitored => match event {
-                    Ok(event) => self.on_event(&event, &mut panicked),
+                    Ok(event) => self.on_event(&event, &mut seen),
                     Err(broadcast::error::RecvError::Lagged(lost)) => self.resynchronise(lost).await,
-                    Err(broadcast::error::RecvError::Closed) => monitored = false,
+                    Err(broadcast::error::RecvError::Closed) => {
+                        monitored = false;
+                        // QEMU has most likely ended: a guardian that was suspended is to say so.
+                        self.child.signal(Signal::CONT);
+                    }
                 },
                 _ = self.child.wait() => break,
                 // Only when no event is waiting. Who gave up meanwhile is no error.
@@ -40,34 +65,67 @@ impl Run {
         // What QMP said last says why: it is read to its end, which the process's end brings.
         let rest = async {
             while let Ok(event) = events.recv().await {
-                self.on_event(&event, &mut panicked);
+                self.on_event(&event, &mut seen);
             }
         };
         drop(timeout(Duration::from_secs(1), rest).await);
         if timeout(KILL_WITHIN, self.child.wait_gone()).await.is_err() {
             tracing::warn!(pid = self.child.pid(), "what QEMU has started does not end");
         }
-        let last = self.final_state(panicked);
+        let last = self.final_state(seen.panicked);
         self.crashed.store(last.phase() == Phase::Crashed, Ordering::SeqCst);
         self.status.change(self.number, |_| Some(last));
     }
 
-    fn on_event(&self, event: &QmpEvent, panicked: &mut Option<String>) {
+    fn on_event(&self, event: &QmpEvent, seen: &mut Seen) {
         let reason = event.data.get("reason").and_then(Value::as_str).unwrap_or_default();
         match event.name.as_str() {
-            "GUEST_PANICKED" => *panicked = Some("the guest panicked".to_owned()),
+            "GUEST_PANICKED" => seen.panicked = Some("the guest panicked".to_owned()),
             // A guest that was kept after its panic begins anew.
-            "RESET" => *panicked = None,
-            _ if reason == "guest-panic" => *panicked = Some("the guest panicked".to_owned()),
+            "RESET" => seen.panicked = None,
+            "BLOCK_IO_ERROR" => self.on_block_error(&event.data, seen),
+            "RESUME" => seen.stalled = None,
+            _ if reason == "guest-panic" => seen.panicked = Some("the guest panicked".to_owned()),
             "SHUTDOWN" if reason == "guest-shutdown" => self.guest_shut_down.store(true, Ordering::SeqCst),
             _ => {}
         }
         self.status.happened(self.number, &event.name, &event.data, |state| match event.name.as_str() {
-            "STOP" if *state == MachineState::Running => Some(MachineState::Paused),
-            "RESUME" if *state == MachineState::Paused => Some(MachineState::Running),
+            "STOP" if *state == MachineState::Running => {
+                Some(MachineState::Paused { why: seen.stalled.clone() })
+            }
+            // It was paused already when the writing failed.
+            "BLOCK_IO_ERROR" if state.phase() == Phase::Paused && seen.stalled.is_some() => {
+                Some(MachineState::Paused { why: seen.stalled.clone() })
+            }
+            "RESUME" if state.phase() == Phase::Paused => Some(MachineState::Running),
             "SHUTDOWN" => Some(MachineState::Stopping),
             _ => None,
         });
+    }
+
+    /// QEMU could not read or write a disk. By default it stops the guest when there is no room on the host's disk, and
+    /// else lets the guest see the failure.
+    fn on_block_error(&self, data: &Value, seen: &mut Seen) {
+        let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
+        let disk = if text("node-name").is_empty() { text("device") } else { text("node-name") };
+        let (doing, why) = (text("operation"), text("reason"));
+        let why = if data.get("nospace").and_then(Value::as_bool) == Some(true) {
+            format!(
+                "the host's disk is full: QEMU has no room for what the guest writes to its disk `{disk}`"
+            )
+        } else {
+            format!("QEMU cannot {doing} the guest's disk `{disk}`: {why}")
+        };
+        let machine = self.status.name();
+        if text("action") != "stop" {
+            tracing::warn!(machine, "{why}");
+            return;
+        }
+        // Each request that waited fails alike.
+        if seen.stalled.as_ref() != Some(&why) {
+            tracing::warn!(machine, "{why}; the guest is paused. {STALLED_HINT}");
+        }
+        seen.stalled = Some(why);
     }
 
     /// Events were lost: QEMU is asked what it is doing.
@@ -78,8 +136,8 @@ impl Run {
             self.qmp.execute(qapi::qmp::query_status {}, self.timeouts.command.as_duration()).await
         {
             self.status.change(self.number, |state| match state {
-                MachineState::Running if !answer.running => Some(MachineState::Paused),
-                MachineState::Paused if answer.running => Some(MachineState::Running),
+                MachineState::Running if !answer.running => Some(paused(&answer)),
+                MachineState::Paused { .. } if answer.running => Some(MachineState::Running),
                 _ => None,
             });
         }

@@ -5,7 +5,7 @@ use jumpstarter_driver_testkit::guest::qemu_img_available;
 use super::*;
 use crate::config::RootWrites;
 use crate::disk::write_qcow2;
-use crate::host::{Accelerator, AcceleratorKind, QemuVersion, Vsock};
+use crate::host::{Accelerator, AcceleratorKind, QemuVersion, Sandbox, Vsock};
 
 fn facts(target: Architecture) -> HostFacts {
     HostFacts {
@@ -15,6 +15,7 @@ fn facts(target: Architecture) -> HostFacts {
         version: QemuVersion::new(7, 2, 0),
         accelerator: Accelerator { kind: AcceleratorKind::Tcg, reason: "for the test".into() },
         vsock: Vsock::Unusable("for the test".into()),
+        sandbox: Sandbox::Usable,
         firmware: None,
     }
 }

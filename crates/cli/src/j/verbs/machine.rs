@@ -17,7 +17,8 @@ pub(super) static VERBS: &[Verb] = &[
         command: |command| {
             command.after_help(
                 "Example:\n  {path} state\n\nJSON: {\"state\": \"off\", \"starting\", \"running\", \"paused\", \
-                 \"stopping\" or \"crashed\"}, with \"why\" for the last",
+                 \"stopping\", \"crashed\" or \"destroyed\"}, with \"why\" for a crash, and for a pause that the host's \
+                 full disk has brought about",
             )
         },
         run: |context, _| Box::pin(state(context)),

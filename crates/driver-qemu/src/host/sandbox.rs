@@ -1,0 +1,97 @@
+//! QEMU's sandbox: a filter of system calls, by which a guest that breaks out of its machine starts no program and gains
+//! no rights. The options are those of libvirt.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use jumpstarter_supervise::{Command, run_unchecked};
+
+use super::ENVIRONMENT;
+
+/// The value of QEMU's option `-sandbox`.
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Where the kernel says that it filters system calls.
+const KERNEL: &str = "/proc/sys/kernel/seccomp/actions_avail";
+
+/// Whether QEMU can be sandboxed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Yes.
+    Usable,
+    /// No, and why not.
+    Unusable(String),
+}
+
+/// A program, and when it was changed last.
+type Key = (PathBuf, Option<SystemTime>);
+
+/// What is known already.
+static KNOWN: LazyLock<Mutex<HashMap<Key, Sandbox>>> = LazyLock::new(Mutex::default);
+
+impl Sandbox {
+    /// Whether it is usable.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Usable)
+    }
+
+    /// Asks `binary`, once for each program and process.
+    pub(super) async fn probe(binary: &Path) -> Self {
+        if !cfg!(target_os = "linux") {
+            return Self::Unusable("only Linux filters system calls".to_owned());
+        }
+        if !Path::new(KERNEL).exists() {
+            return Self::Unusable("this kernel does not filter system calls".to_owned());
+        }
+        let changed = binary.metadata().and_then(|metadata| metadata.modified()).ok();
+        let key = (binary.to_owned(), changed);
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sandbox) = known().get(&key).cloned() {
+            return sandbox;
+        }
+        let sandbox = Self::ask(binary).await;
+        known().insert(key, sandbox.clone());
+        sandbox
+    }
+
+    /// QEMU reads its options in their order: it knows the sandbox's when it gets to say its version.
+    async fn ask(binary: &Path) -> Self {
+        let command = Command::new(binary).env_only(ENVIRONMENT).args(["-sandbox", SANDBOX, "--version"]);
+        match run_unchecked(command, Duration::from_secs(10)).await {
+            Ok(output) if output.status.success() => Self::Usable,
+            Ok(output) => {
+                let said = output.stderr.lines().next().unwrap_or("it says nothing").to_owned();
+                Self::Unusable(format!("{} refuses it ({}): {said}", binary.display(), output.status))
+            }
+            Err(error) => Self::Unusable(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn program(folder: &Path, script: &str) -> PathBuf {
+        let path = folder.join("qemu");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_qemu_that_was_built_without_it_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        // As QEMU 7.2 says it.
+        let refusal = "echo 'qemu: -sandbox support is not enabled in this QEMU binary' >&2; exit 1";
+        let script = format!("case \"$*\" in *-sandbox*) {refusal};; esac; echo QEMU emulator version 7.2.0");
+        let Sandbox::Unusable(why) = Sandbox::probe(&program(folder.path(), &script)).await else {
+            panic!("it is not there");
+        };
+        assert!(why.contains("not enabled in this QEMU binary"), "{why}");
+    }
+}
