@@ -109,9 +109,6 @@ impl Vm {
         }
         let facts = HostFacts::probe(&config).await.with_context(|| format!("preparing machine `{name}`"))?;
         config.anchor_paths().with_context(|| format!("preparing machine `{name}`"))?;
-        if config.launcher_socket.is_some() {
-            tracing::warn!(machine = name, "`launcher_socket` is not used: QEMU is a child of this exporter");
-        }
         let forwards = Forwards::choose(&config)?;
         let doing = || format!("preparing machine `{name}`");
         let sockets = RuntimeDir::create("qemu").with_context(doing)?;

@@ -122,12 +122,13 @@ async fn metrics_show_what_a_machine_is_doing() {
         states
     };
     let only = |now: &str| {
-        let mut states: Vec<String> = ["crashed", "destroyed", "off", "paused", "running", "starting", "stopping"]
-            .map(|state| {
-                let value = u8::from(state == now);
-                format!("machine_state{{path=\"rack.qemu\",state=\"{state}\"}} {value}")
-            })
-            .into();
+        let mut states: Vec<String> =
+            ["crashed", "destroyed", "off", "paused", "running", "starting", "stopping"]
+                .map(|state| {
+                    let value = u8::from(state == now);
+                    format!("machine_state{{path=\"rack.qemu\",state=\"{state}\"}} {value}")
+                })
+                .into();
         states.sort();
         states
     };
