@@ -2,6 +2,7 @@
 
 use crate::read::read_image;
 use crate::write::{WriteOptions, on_thread, write_image};
+use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use jumpstarter_files::RuntimeDir;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Configuration of `mock-flasher`: remembers what is flashed, decompressed, until it is closed; any target name goes.
+/// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed; any target name goes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockFlasherConfig {}
@@ -94,7 +95,8 @@ impl Flasher for MockFlasher {
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
         let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
         let file = self.file_for(&target)?;
-        write_image(source, &file, WriteOptions::default()).await?;
+        // As in Python: a compressed file stays one.
+        write_image(source, &file, WriteOptions::default().compression(Compression::Raw)).await?;
         let replaced = self.state().images.insert(target, file.clone());
         if let Some(other) = replaced.filter(|other| *other != file) {
             // Of a first flash to the same target that ended meanwhile.

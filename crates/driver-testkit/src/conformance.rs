@@ -14,8 +14,8 @@
 /// - The list names every interface that the driver offers, no more and no less. `network(echo)` says that the
 ///   peer sends back what it gets, `serial(loopback)` that the port does; both add cases.
 ///   `flasher(target("root"))` flashes another target than the default one, and `flasher(in_place)` says that the
-///   old image cannot outlive a failed flash, and `flasher(any_target)` that any name is a target. `custom Machine` is an interface of the driver's own, which gets the
-///   generic cases.
+///   old image cannot outlive a failed flash, and `flasher(any_target)` that any name is a target, and `flasher(any_target, as_is)` that images are kept as they come,
+///   compressed ones too. `custom Machine` is an interface of the driver's own, which gets the generic cases.
 /// - `deadline: 120 s` replaces the 30 seconds that a case may take.
 /// - `needs: || qemu_available(Arch::X86_64)` skips every case where it says no, after a [`skip`](crate::skip()).
 /// - `waive: { "GENERIC-9": "the bus is shared" }` skips the cases of a duty that is a SHOULD.
@@ -161,6 +161,7 @@ macro_rules! __cases {
     ($what:ident target) => {};
     ($what:ident in_place) => {};
     ($what:ident any_target) => {};
+    ($what:ident as_is) => {};
 }
 
 /// Makes what was asked for of each case.

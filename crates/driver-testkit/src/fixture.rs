@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) in_place: bool,
     /// Every name is a target.
     pub(crate) any_target: bool,
+    /// Images are kept as they come: compressed ones stay so.
+    pub(crate) as_is: bool,
 }
 
 impl<C: DriverConfig> fmt::Debug for Fixture<C> {
@@ -174,6 +176,13 @@ impl<C: DriverConfig> Fixture<C> {
     #[must_use]
     pub fn any_target(mut self) -> Self {
         self.options.any_target = true;
+        self
+    }
+
+    /// Says that images are kept as they come, compressed ones too.
+    #[must_use]
+    pub fn as_is(mut self) -> Self {
+        self.options.as_is = true;
         self
     }
 
