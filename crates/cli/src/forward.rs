@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use jumpstarter_driver_core::{Error, ErrorKind, Network};
 use jumpstarter_driver_network::{ForwardStats, PortForward};
+use jumpstarter_supervise::{Heeded, Signal};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Format;
 use crate::serving::{Log, runtime};
@@ -120,12 +120,12 @@ async fn serve(
 /// Returns at the first signal that ends programs.
 fn ended() -> Result<impl Future<Output = ()>> {
     let [mut interrupt, mut terminate, mut hang_up] =
-        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+        [Heeded::new(Signal::INT)?, Heeded::new(Signal::TERM)?, Heeded::new(Signal::HUP)?];
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
+            () = interrupt.recv() => {}
+            () = terminate.recv() => {}
+            () = hang_up.recv() => {}
         }
     })
 }

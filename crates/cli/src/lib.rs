@@ -33,6 +33,7 @@ mod j;
 mod outline;
 mod remote;
 mod run;
+mod runtime;
 mod schema;
 mod serving;
 mod shell;

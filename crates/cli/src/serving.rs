@@ -118,5 +118,5 @@ impl Runtime {
 
 /// Makes the runtime of a command that serves.
 pub(crate) fn runtime() -> Result<Runtime> {
-    Ok(Runtime(tokio::runtime::Builder::new_multi_thread().enable_all().build()?))
+    Ok(Runtime(crate::runtime::multi()?))
 }

@@ -1,22 +1,25 @@
 //! The clients that are connected: the connections on which a call was admitted.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::visits::{Visit, Visits};
 
 /// A client that has just left is noticed within this time.
 const LEAVING_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many clients are connected to a session. Hooks are part of the exporter and do not count.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clients(Arc<watch::Sender<usize>>);
+pub(crate) struct Clients(Arc<watch::Sender<usize>>, Visits);
 
 impl Clients {
     /// Counts a client until the answer is dropped.
-    fn enter(&self) -> Client {
+    fn enter(&self, address: Option<IpAddr>) -> Client {
         self.0.send_modify(|count| *count += 1);
-        Client(self.clone())
+        Client { clients: self.clone(), _visit: self.1.begin(address) }
     }
 
     /// Waits until no client is connected.
@@ -37,11 +40,14 @@ impl Clients {
 
 /// One client, for as long as its connection is open.
 #[derive(Debug)]
-struct Client(Clients);
+struct Client {
+    clients: Clients,
+    _visit: Option<Visit>,
+}
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        self.clients.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -67,10 +73,10 @@ impl Membership {
     }
 
     /// A call was admitted. The first one makes the connection a client's, which counts unless it is a hook's.
-    pub(crate) fn admit(&self, clients: &Clients, is_hook: bool) {
+    pub(crate) fn admit(&self, clients: &Clients, is_hook: bool, address: Option<IpAddr>) {
         let mut place = self.place();
         if matches!(*place, Place::Stranger) {
-            *place = Place::Client { _counted: (!is_hook).then(|| clients.enter()) };
+            *place = Place::Client { _counted: (!is_hook).then(|| clients.enter(address)) };
         }
     }
 

@@ -58,7 +58,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// A call of this peer was admitted.
     pub(crate) fn admit(&self, session: &Session) {
-        self.standing.membership.admit(&session.0.clients, self.is_hook);
+        self.standing.membership.admit(&session.0.clients, self.is_hook, self.address);
     }
 }
 

@@ -43,6 +43,7 @@ mod shell;
 mod signals;
 mod state;
 mod tls;
+mod visits;
 
 pub use jumpstarter_protocol::{from_status, to_status};
 pub use listener::{Address, Listener};

@@ -5,16 +5,15 @@ use std::io::{self, IsTerminal};
 use std::task::Poll;
 
 use jumpstarter_driver_core::Result;
-use jumpstarter_supervise::{Signal as Number, is_ignored};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use jumpstarter_supervise::{Heeded, Signal};
 
 /// The signals that end an exporter. Those that were ignored when the program started, as `nohup` and a shell's
 /// background jobs have it, stay ignored.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    ending: Vec<(&'static str, Signal)>,
+    ending: Vec<(&'static str, Heeded)>,
     /// SIGHUP, where it does not end the exporter.
-    reload: Option<Signal>,
+    reload: Option<Heeded>,
     /// A signal came after the one that ends the exporter.
     pub(crate) hurried: bool,
 }
@@ -23,13 +22,13 @@ impl Signals {
     /// SIGTERM, SIGINT, SIGQUIT and SIGHUP end.
     pub(crate) fn new() -> Result<Self> {
         let kinds = [
-            ("SIGTERM", Number::TERM, SignalKind::terminate()),
-            ("SIGINT", Number::INT, SignalKind::interrupt()),
-            ("SIGQUIT", Number::QUIT, SignalKind::quit()),
-            ("SIGHUP", Number::HUP, SignalKind::hangup()),
+            ("SIGTERM", Signal::TERM),
+            ("SIGINT", Signal::INT),
+            ("SIGQUIT", Signal::QUIT),
+            ("SIGHUP", Signal::HUP),
         ];
-        let heeded = kinds.into_iter().filter(|(_, number, _)| !is_ignored(*number));
-        let ending = heeded.map(|(name, _, kind)| Ok((name, signal(kind)?))).collect::<io::Result<_>>()?;
+        let heeded = kinds.into_iter().map(|(name, signal)| Ok((name, Heeded::new(signal)?)));
+        let ending = heeded.collect::<io::Result<_>>()?;
         Ok(Self { ending, reload: None, hurried: false })
     }
 
@@ -65,7 +64,7 @@ impl Signals {
                 }
             }
             match self.reload.as_mut().map(|signal| signal.poll_recv(cx)) {
-                Some(Poll::Ready(_)) => Poll::Ready(None),
+                Some(Poll::Ready(())) => Poll::Ready(None),
                 _ => Poll::Pending,
             }
         })

@@ -3,27 +3,26 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use jumpstarter_supervise::{Heeded, Signal};
 use tokio::sync::watch;
 
-/// The signals that end a program.
+/// The signals that end a program, unless they were ignored at its start.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: Heeded,
+    terminate: Heeded,
 }
 
 impl Signals {
     pub(crate) fn install() -> Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self { interrupt: Heeded::new(Signal::INT)?, terminate: Heeded::new(Signal::TERM)? })
     }
 
     /// Waits for the next one and answers the exit code that shells expect of it. Cancelling loses nothing.
     pub(crate) async fn next(&mut self) -> u8 {
         tokio::select! {
-            Some(()) = self.interrupt.recv() => super::fault::INTERRUPTED,
-            Some(()) = self.terminate.recv() => super::fault::TERMINATED,
-            else => std::future::pending().await,
+            () = self.interrupt.recv() => super::fault::INTERRUPTED,
+            () = self.terminate.recv() => super::fault::TERMINATED,
         }
     }
 }

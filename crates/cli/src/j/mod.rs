@@ -38,7 +38,7 @@ use open::Opened;
 /// Runs `j` with these arguments, the first of which is the program's name, and answers the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     // One thread: starting more costs more than a call.
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match crate::runtime::single() {
         Ok(runtime) => {
             let code = runtime.block_on(session(&arguments));
             // Not waited for: a read of standard input may never end.

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result, Secret};
-use jumpstarter_supervise::{Command, Input, Signal, Sink, StopPlan, SuperviseError};
-use tokio::signal::unix::{self, SignalKind, signal};
+use jumpstarter_supervise::{Command, Heeded, Input, Signal, Sink, StopPlan, SuperviseError};
 
 use super::prompt;
 use crate::terminal::{self, Settings};
@@ -131,18 +130,18 @@ async fn attend(command: Command, interactive: bool) -> Result<u8> {
 
 /// The signals that reach this process while a command runs.
 struct Signals {
-    terminate: unix::Signal,
+    terminate: Heeded,
     /// The terminal's end; a command that has none outlives it, as `nohup` wants.
-    hang_up: Option<unix::Signal>,
+    hang_up: Option<Heeded>,
     /// The command gets these from the terminal, too, and decides.
-    _keys: [unix::Signal; 2],
+    _keys: [Heeded; 2],
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let hang_up = terminal::is_interactive().then(|| signal(SignalKind::hangup())).transpose()?;
-        let keys = [signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
-        Ok(Self { terminate: signal(SignalKind::terminate())?, hang_up, _keys: keys })
+        let hang_up = terminal::is_interactive().then(|| Heeded::new(Signal::HUP)).transpose()?;
+        let keys = [Heeded::new(Signal::INT)?, Heeded::new(Signal::QUIT)?];
+        Ok(Self { terminate: Heeded::new(Signal::TERM)?, hang_up, _keys: keys })
     }
 
     /// The next that ends the command.
@@ -154,8 +153,8 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => Signal::TERM,
-            _ = hung_up => Signal::HUP,
+            () = self.terminate.recv() => Signal::TERM,
+            () = hung_up => Signal::HUP,
         }
     }
 }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use bytes::Bytes;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Error, ResultExt, Serial};
+use jumpstarter_supervise::{Heeded, Signal};
 use tokio::io::AsyncWriteExt;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::j::context::Context;
 use crate::j::fault::SUCCESS;
@@ -38,16 +38,16 @@ pub(super) async fn run(context: &Context) -> Result<u8> {
             )
             .into());
     }
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
+    let mut hang_up = Heeded::new(Signal::HUP)?;
+    let mut quit = Heeded::new(Signal::QUIT)?;
     let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
     context.output.note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", context.path));
     let raw = RawTerminal::enter()?;
     // Other signals end this by dropping it, which puts the terminal back as well.
     let end = tokio::select! {
         end = converse(reader, writer) => end,
-        _ = hang_up.recv() => Ok(End::HungUp),
-        _ = quit.recv() => return Ok(QUIT),
+        () = hang_up.recv() => Ok(End::HungUp),
+        () = quit.recv() => return Ok(QUIT),
     };
     drop(raw);
     // The device's last line rarely ends.

@@ -1,0 +1,97 @@
+//! The runtimes of the commands: an error where the system gives too little for one, never a panic or a wait.
+
+use std::fs::File;
+use std::num::NonZero;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use tokio::runtime::{Builder, Runtime};
+
+/// File descriptors that a runtime and a first connection take.
+const DESCRIPTORS: usize = 16;
+/// Threads for work that blocks, such as reading files. They are started at once and kept: where the system refuses
+/// further ones later, work waits for these.
+const BLOCKING_THREADS: usize = 2;
+/// So they are never too long idle.
+const KEPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A runtime in this thread, for a short command.
+pub(crate) fn single() -> Result<Runtime> {
+    build(Builder::new_current_thread(), 1, 0)
+}
+
+/// A runtime with a thread for each processor, for a command that serves.
+pub(crate) fn multi() -> Result<Runtime> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers);
+    build(builder, BLOCKING_THREADS, workers)
+}
+
+/// Builds a runtime after a look at whether there is room for it: without, building it would panic.
+fn build(mut builder: Builder, blocking: usize, workers: usize) -> Result<Runtime> {
+    spare_descriptors()?;
+    spare_threads(blocking + workers)?;
+    let runtime = builder.enable_all().thread_keep_alive(KEPT).build().context("starting")?;
+    start_blocking(&runtime, blocking);
+    Ok(runtime)
+}
+
+fn spare_descriptors() -> Result<()> {
+    let files: std::io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    files.map(drop).map_err(|error| {
+        Error::new(ErrorKind::ResourceExhausted, "this program may open too few files")
+            .with_source(error)
+            .with_hint("raise the limit: `ulimit -n 1024`")
+    })
+}
+
+fn spare_threads(count: usize) -> Result<()> {
+    let mut ends: Vec<(Sender<()>, thread::JoinHandle<()>)> = Vec::new();
+    let mut started = Ok(());
+    for _ in 0..count {
+        let (end, ended) = channel::<()>();
+        // It waits until `end` is dropped.
+        match thread::Builder::new().spawn(move || ended.iter().for_each(drop)) {
+            Ok(thread) => ends.push((end, thread)),
+            Err(error) => {
+                started =
+                    Err(Error::new(ErrorKind::ResourceExhausted, "this user may start no more threads")
+                        .with_source(error)
+                        .with_hint("raise the limit: `ulimit -u`"));
+                break;
+            }
+        }
+    }
+    for (end, thread) in ends {
+        drop(end);
+        // It cannot have panicked.
+        drop(thread.join());
+    }
+    started
+}
+
+/// Has so many threads started, by tasks that wait for each other.
+fn start_blocking(runtime: &Runtime, count: usize) {
+    let (begun, all_begun) = channel();
+    let mut ends = Vec::new();
+    for _ in 0..count {
+        let begun = begun.clone();
+        let (end, ended) = channel::<()>();
+        runtime.spawn_blocking(move || {
+            // This side waits for it, or is about to end.
+            begun.send(()).ok();
+            ended.recv().ok();
+        });
+        ends.push(end);
+    }
+    drop(begun);
+    // A task that could not begin is dropped with its sender when the runtime ends: no wait is for ever.
+    for _ in 0..count {
+        if all_begun.recv_timeout(Duration::from_secs(1)).is_err() {
+            return;
+        }
+    }
+}
