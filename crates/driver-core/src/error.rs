@@ -227,7 +227,11 @@ impl From<std::io::Error> for Error {
             Io::InvalidInput => ErrorKind::InvalidArgument,
             Io::InvalidData | Io::UnexpectedEof => ErrorKind::DataLoss,
             Io::TimedOut => ErrorKind::DeadlineExceeded,
-            Io::StorageFull | Io::OutOfMemory | Io::QuotaExceeded => ErrorKind::ResourceExhausted,
+            Io::StorageFull | Io::OutOfMemory | Io::QuotaExceeded | Io::FileTooLarge => {
+                ErrorKind::ResourceExhausted
+            }
+            Io::ResourceBusy | Io::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
+            Io::InvalidFilename | Io::IsADirectory | Io::NotADirectory => ErrorKind::InvalidArgument,
             Io::Unsupported => ErrorKind::Unimplemented,
             Io::ConnectionRefused
             | Io::ConnectionReset

@@ -19,8 +19,8 @@ mod rate;
 mod remote;
 mod sink;
 mod source;
-mod staged_writer;
 mod stream;
+mod target_writer;
 
 pub use encoding::Encoding;
 pub use progress::{Meter, Observer, Progress};

@@ -40,6 +40,7 @@
 extern crate self as jumpstarter_driver_core;
 
 pub mod arguments;
+mod blocking;
 mod bounds;
 pub mod builtin;
 pub mod channel;
@@ -60,6 +61,7 @@ pub mod suggest;
 pub mod tree;
 pub mod units;
 
+pub use blocking::blocking;
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
 pub use config::ExporterConfig;
 pub use device::Device;

@@ -4,18 +4,15 @@ use crate::item::Item;
 use crate::room::{Room, too_large};
 use crate::write::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
-use jumpstarter_files::{StagedFile, Turn};
+use jumpstarter_files::{StagedFile, Turn, write_sparse};
 use rustix::fs::{Advice, fadvise};
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Zeros are looked for in blocks of this size, the usual one of file systems.
-const BLOCK: u64 = 4096;
 /// How much is written before the disk is told to begin with it.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
-static ZERO_BLOCK: [u8; BLOCK as usize] = [0; BLOCK as usize];
 
 /// The image being written.
 pub(crate) struct Output {
@@ -127,23 +124,6 @@ fn start_writeback(file: &File, offset: u64) {
     if let Err(error) = fadvise(file, offset, NonZeroU64::new(WRITEBACK), Advice::DontNeed) {
         tracing::debug!(%error, "no early writing");
     }
-}
-
-/// Writes the blocks that are not zero. The file is new, so what is not written reads as zeros.
-fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
-    let mut pending = 0;
-    let mut start = 0;
-    while start < bytes.len() {
-        let to_boundary = BLOCK - (offset + start as u64) % BLOCK;
-        let end = bytes.len().min(start + to_boundary as usize);
-        let block = &bytes[start..end];
-        if *block == ZERO_BLOCK[..block.len()] {
-            file.write_all_at(&bytes[pending..start], offset + pending as u64)?;
-            pending = end;
-        }
-        start = end;
-    }
-    file.write_all_at(&bytes[pending..], offset + pending as u64)
 }
 
 fn write_zeros(file: &File, count: u64, offset: u64) -> std::io::Result<()> {

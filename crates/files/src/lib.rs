@@ -3,15 +3,22 @@
 //! Every other crate comes here for these: [`StagedFile`] puts a new file in an old one's place, [`RuntimeDir`] is a
 //! private folder for sockets and images. Errors are [`std::io::Error`]s that name the file and the action.
 
+mod attributes;
 mod context;
+mod destination;
 mod names;
+mod obstacle;
 mod removal;
 mod runtime_dir;
+mod sparse;
 mod staged;
 mod sweep;
+mod target;
 mod turn;
 
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
+pub use sparse::write_sparse;
 pub use staged::StagedFile;
+pub use target::{Opened, Target};
 pub use turn::{CancelOnDrop, Turn};

@@ -1,19 +1,30 @@
 //! Replacing a file whole or not at all: a hidden sibling is written, then takes the file's name.
 
+use crate::attributes::{has_mode, set_mode, take_over};
 use crate::context::Context;
+use crate::destination::{folder_of, followed, invalid};
 use crate::names::Names;
+use crate::obstacle::obstacle;
 use crate::removal;
 use crate::turn::Turn;
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// While it is written, a file is its owner's alone.
+const PRIVATE: u32 = 0o600;
+/// What a new file may be, before the umask or its folder's access list takes rights away.
+const NEW: u32 = 0o666;
 
 /// A file in the making, beside the one that it replaces.
 ///
-/// It is private (0600) and locked (`flock`) while it is written. [`commit`](Self::commit) gives it the mode of the
-/// file it replaces (0644 for a new one), its owner where this process may, and its name; dropping it instead removes it. What a killed process left is
-/// a sibling that nobody has locked: [`create`](Self::create) removes those.
+/// It is private (0600) and locked (`flock`) while it is written. [`commit`](Self::commit) gives it its name and its final
+/// mode. A file that replaces another one takes over its owner, where this process may give it away, its mode, access list,
+/// label and other extended attributes; a new one is what the umask and the folder make of it.
+///
+/// Dropping it instead removes it, on another thread. A killed process leaves a sibling that nobody has locked:
+/// [`create`](Self::create) removes those.
 ///
 /// Every method blocks: call them on a thread that may.
 #[derive(Debug)]
@@ -22,49 +33,93 @@ pub struct StagedFile {
     file: Option<File>,
     temporary: PathBuf,
     destination: PathBuf,
+    /// The final mode; `None` where the file has it, or where the file system lets nobody set it.
+    mode: Option<u32>,
     committed: bool,
+}
+
+/// Why a file cannot be replaced.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: io::Error,
+    /// Whether writing the old file in place is another way.
+    pub(crate) in_place: bool,
 }
 
 impl StagedFile {
     /// Makes the sibling of `destination` (of what it points to, for a symbolic link).
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput): `destination` has no file name, or is something else
-    /// than a file. Otherwise what making a file fails with: the folder is missing, read-only, full.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput): `destination` has no file name, or is something else than a file.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): the file cannot be replaced, or not by one with the same access list
+    /// and attributes: it is a mount point, a loop device uses it, it is immutable. Otherwise what making a file
+    /// fails with: the folder is missing, read-only, full.
     pub fn create(destination: &Path) -> io::Result<Self> {
+        Self::stage(destination).map_err(|refusal| refusal.error)
+    }
+
+    pub(crate) fn stage(destination: &Path) -> Result<Self, Refusal> {
+        let refuse = |error| Refusal { error, in_place: false };
         let destination = followed(destination);
-        if std::fs::metadata(&destination).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(invalid(format!("{} is no regular file", destination.display())));
+        let old = match std::fs::metadata(&destination) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(refuse(error).at(&destination)),
+        };
+        if old.as_ref().is_some_and(|old| !old.is_file()) {
+            return Err(refuse(invalid(format!("{} is no regular file", destination.display()))));
         }
         let Some(name) = destination.file_name() else {
-            return Err(invalid(format!("`{}` names no file", destination.display())));
+            return Err(refuse(invalid(format!("`{}` names no file", destination.display()))));
         };
-        let names = Names::of(name);
         let folder = folder_of(&destination);
+        if let Some(old) = &old
+            && let Some(why) = obstacle(&destination, old, folder)
+        {
+            return Err(kept(&destination, why));
+        }
+        let names = Names::of(name);
         names.remove_leftovers(folder);
-        loop {
-            let temporary = folder.join(names.next());
-            let made =
-                OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
-            let file = match made {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => {
-                    return Err(error)
-                        .doing(|| format!("making a temporary file beside {}", destination.display()));
-                }
-            };
-            let is_ours = match file.try_lock() {
-                // Somebody tidied up between our two calls: try again under another name.
-                Ok(()) => file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
-                Err(TryLockError::WouldBlock) => false,
-                // A file system without locks keeps leftovers, nothing worse.
-                Err(TryLockError::Error(_)) => true,
-            };
-            if is_ours {
-                return Ok(Self { file: Some(file), temporary, destination, committed: false });
+        let (file, temporary) = make(folder, &names, if old.is_some() { PRIVATE } else { NEW })
+            .map_err(|error| Refusal { in_place: old.is_some() && has_another_way(&error), error })
+            .map_err(|refusal| refusal.beside(&destination))?;
+        let mut staged = Self { file: Some(file), temporary, destination, mode: None, committed: false };
+        match staged.dress(old.as_ref(), &names) {
+            Ok(()) => Ok(staged),
+            Err(error) => {
+                let refusal = kept(&staged.destination, &error.to_string());
+                staged.discard();
+                Err(refusal)
             }
         }
+    }
+
+    /// Gives the new file what the old one has, and makes it private until it is complete.
+    fn dress(&mut self, old: Option<&Metadata>, names: &Names) -> io::Result<()> {
+        let Some(old) = old else {
+            let mode = self.file().metadata()?.mode() & 0o7777;
+            self.mode = set_mode(self.file(), PRIVATE).then_some(mode);
+            return Ok(());
+        };
+        let mode = take_over(&self.destination, old, self.file())?;
+        if set_mode(self.file(), mode) {
+            self.mode = Some(mode);
+            set_mode(self.file(), PRIVATE);
+        } else if !has_mode(self.file(), mode) {
+            // The mode that a file has from its beginning may be another matter.
+            let (file, temporary) = make(folder_of(&self.destination), names, mode & 0o777)?;
+            take_over(&self.destination, old, &file)?;
+            let (file, temporary) =
+                (self.file.replace(file), std::mem::replace(&mut self.temporary, temporary));
+            remove(file, Some(&temporary));
+            if !has_mode(self.file(), mode) {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("its mode {:o} cannot be kept", mode & 0o777),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The file to write to.
@@ -97,7 +152,7 @@ impl StagedFile {
     /// Removes the temporary file, here and now: what dropping does on another thread.
     pub fn discard(mut self) {
         if let Some(file) = self.file.take() {
-            remove(file, Some(&self.temporary).filter(|_| !self.committed).map(PathBuf::as_path));
+            remove(Some(file), Some(&self.temporary).filter(|_| !self.committed).map(PathBuf::as_path));
         }
     }
 
@@ -106,17 +161,13 @@ impl StagedFile {
     /// # Errors
     /// What the disk fails with.
     pub fn sync(&mut self) -> io::Result<()> {
-        let old = std::fs::metadata(&self.destination).ok();
-        if let (Some(old), Ok(new)) = (&old, self.file().metadata())
-            && (old.uid(), old.gid()) != (new.uid(), new.gid())
+        if let Some(mode) = self.mode
+            && !set_mode(self.file(), mode)
         {
-            // Before the mode, some of whose bits it clears. Only root may give files away.
-            fchown(self.file(), Some(old.uid()), Some(old.gid())).ok();
+            // It could be set a moment ago. The file is whole, and its owner can read it.
+            tracing::warn!(file = %self.destination.display(), "the mode could not be set to {mode:o}");
         }
-        let mode = old.map_or(0o644, |old| old.mode() & 0o7777);
-        let done =
-            self.file().set_permissions(Permissions::from_mode(mode)).and_then(|()| self.file().sync_all());
-        done.doing(|| format!("writing {} to the disk", self.destination.display()))
+        sync_file(self.file()).doing(|| format!("writing {} to the disk", self.destination.display()))
     }
 
     /// Second part of [`commit`](Self::commit), and quick: the destination is the new file from here. Returns false, and
@@ -150,11 +201,11 @@ impl Drop for StagedFile {
         let Some(file) = self.file.take() else { return };
         let temporary = (!self.committed).then(|| std::mem::take(&mut self.temporary));
         // Closing, too, may take long: it frees the blocks of a file without a name, and some file systems write then.
-        removal::later(move || remove(file, temporary.as_deref()));
+        removal::later(move || remove(Some(file), temporary.as_deref()));
     }
 }
 
-fn remove(file: File, temporary: Option<&Path>) {
+fn remove(file: Option<File>, temporary: Option<&Path>) {
     if let Some(temporary) = temporary
         && let Err(error) = std::fs::remove_file(temporary)
         && error.kind() != io::ErrorKind::NotFound
@@ -164,26 +215,61 @@ fn remove(file: File, temporary: Option<&Path>) {
     drop(file);
 }
 
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
-}
-
-/// Where symbolic links lead, also to a file that is not there yet.
-fn followed(path: &Path) -> PathBuf {
-    const MAX_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        match std::fs::canonicalize(&path) {
-            Ok(found) => return found,
-            Err(_) => match std::fs::read_link(&path) {
-                Ok(target) => path = folder_of(&path).join(target),
-                Err(_) => return path,
-            },
+/// Makes a locked file of a name that is free.
+fn make(folder: &Path, names: &Names, mode: u32) -> io::Result<(File, PathBuf)> {
+    loop {
+        let temporary = folder.join(names.next());
+        let made = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&temporary);
+        let file = match made {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        };
+        let is_ours = match file.try_lock() {
+            // Somebody tidied up between our two calls: try again under another name.
+            Ok(()) => file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
+            Err(TryLockError::WouldBlock) => false,
+            // A file system without locks keeps leftovers, nothing worse.
+            Err(TryLockError::Error(_)) => true,
+        };
+        if is_ours {
+            return Ok((file, temporary));
         }
     }
-    path
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// Has everything written to the disk, where that means something: a file system may have no disk.
+pub(crate) fn sync_file(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+/// A full disk is no reason to destroy the old file, and a missing folder has none.
+fn has_another_way(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
+    !matches!(error.kind(), NotFound | StorageFull | QuotaExceeded)
+}
+
+fn kept(destination: &Path, why: &str) -> Refusal {
+    let message = format!("{} cannot be replaced: {why}", destination.display());
+    Refusal { error: io::Error::new(io::ErrorKind::ResourceBusy, message), in_place: true }
+}
+
+impl Refusal {
+    fn doing(self, doing: String) -> Self {
+        let error = io::Error::new(self.error.kind(), format!("{doing}: {}", self.error));
+        Self { error, ..self }
+    }
+
+    fn at(self, destination: &Path) -> Self {
+        self.doing(format!("looking at {}", destination.display()))
+    }
+
+    fn beside(self, destination: &Path) -> Self {
+        self.doing(format!("making a temporary file beside {}", destination.display()))
+    }
 }

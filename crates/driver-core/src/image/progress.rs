@@ -51,6 +51,11 @@ impl Meter {
         self.progress
     }
 
+    /// How many bytes it will be, if that is known.
+    pub(super) fn total_bytes(&self) -> Option<u64> {
+        self.progress.total_bytes
+    }
+
     fn tell(&self) {
         for observer in &self.observers {
             observer(self.progress);

@@ -3,22 +3,31 @@
 use super::encoding::Encoding;
 use super::progress::{Meter, Observer, Progress};
 use super::remote::{BoxWriter, ImageRequest, support};
-use super::staged_writer::StagedWriter;
+use super::target_writer::TargetWriter;
+use crate::blocking;
 use crate::error::{Error, Result, ResultExt};
 use bytes::Bytes;
-use jumpstarter_files::StagedFile;
+use jumpstarter_files::{Opened, Target, Turn};
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::pipe;
+
+/// A named pipe is looked at for a reader so often.
+const PIPE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Takes the bytes of a dumped image.
 ///
 /// A driver calls [`write`](Self::write) until it has nothing more, then [`finish`](Self::finish). Dropping the sink
 /// without that aborts: a file at the path is then as it was before, and a writer is dropped without a shutdown.
+///
+/// A path may name whatever can be written to: a file, a pipe, a device. A file that cannot be replaced is written in
+/// place, and then holds a part of the image when the sink is dropped early: see [`open`](Self::open).
 pub struct ImageSink {
     name: String,
+    path: Option<PathBuf>,
     state: State,
     observers: Vec<Observer>,
     meter: Option<Meter>,
@@ -27,7 +36,7 @@ pub struct ImageSink {
 
 enum State {
     Unopened(PathBuf),
-    File(StagedFile),
+    File(Target),
     Request(ImageRequest),
     Writer(BoxWriter),
     /// A write failed or was cancelled in the middle: what came of it is not known.
@@ -36,13 +45,14 @@ enum State {
 
 impl ImageSink {
     fn new(name: String, state: State) -> Self {
-        Self { name, state, observers: Vec::new(), meter: None, encoding: None }
+        Self { name, path: None, state, observers: Vec::new(), meter: None, encoding: None }
     }
 
-    /// The file at `path`, which is replaced when everything has arrived.
+    /// What `path` names: a file, which is replaced when everything has arrived, or a pipe or device.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self::new(path.display().to_string(), State::Unopened(path))
+        let named = Self::new(path.display().to_string(), State::Unopened(path.clone()));
+        Self { path: Some(path), ..named }
     }
 
     /// The `http` or `https` URL to which it is sent with PUT, by the machine of the driver: see [`ImageRequest`].
@@ -99,13 +109,38 @@ impl ImageSink {
         self
     }
 
-    /// The file, for a sink that is one and takes the bytes as they are.
+    /// The path, for a sink that has one and takes the bytes as they are.
     pub fn local_path(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.encoding.is_none())
+    }
+
+    /// Opens what a path names, so that what cannot be written to is refused before an image is read. Waits for the reader
+    /// of a named pipe. Otherwise the first write does this. Cancelling leaves the sink as it was.
+    ///
+    /// # Errors
+    /// Those of the file system; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a folder or a socket.
+    pub async fn open(&mut self) -> Result<()> {
+        let State::Unopened(path) = &self.state else { return Ok(()) };
+        let length = self.meter.as_ref().and_then(Meter::total_bytes).filter(|_| self.encoding.is_none());
+        self.state = loop {
+            let path = path.clone();
+            match blocking(move || Ok(Target::open(&path, length)?)).await? {
+                Opened::Target(target) => break State::File(target),
+                Opened::Pipe(pipe) => break State::Writer(Box::pin(pipe::Sender::from_file(pipe)?)),
+                Opened::NoReader => tokio::time::sleep(PIPE_INTERVAL).await,
+            }
+        };
+        if let Some(why) = self.in_place() {
+            tracing::warn!("{} is written in place: {why}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Why an opened file is overwritten instead of replaced, if it is.
+    pub fn in_place(&self) -> Option<&str> {
         match &self.state {
-            _ if self.encoding.is_some() => None,
-            State::Unopened(path) => Some(path),
-            State::File(file) => Some(file.destination()),
-            State::Request(_) | State::Writer(_) | State::Broken => None,
+            State::File(target) => target.in_place(),
+            _ => None,
         }
     }
 
@@ -122,20 +157,15 @@ impl ImageSink {
     pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
-        self.prepare()?;
-        let doing = || format!("writing {}", self.name);
+        let doing = format!("writing {}", self.name);
+        self.prepare().await.context(&doing)?;
         let state = match std::mem::replace(&mut self.state, State::Broken) {
-            State::Unopened(path) => State::File(
-                blocking(move || write_file(StagedFile::create(&path)?, &bytes)).await.with_context(doing)?,
-            ),
-            State::File(file) => {
-                State::File(blocking(move || write_file(file, &bytes)).await.with_context(doing)?)
-            }
+            State::File(target) => State::File(blocking(move || write(target, &bytes)).await.context(doing)?),
             State::Writer(mut writer) => {
-                writer.write_all(&bytes).await.with_context(doing)?;
+                writer.write_all(&bytes).await.context(doing)?;
                 State::Writer(writer)
             }
-            State::Request(_) | State::Broken => return Err(self.broken()),
+            State::Unopened(_) | State::Request(_) | State::Broken => return Err(self.broken()),
         };
         self.state = state;
         self.meter.get_or_insert_with(|| Meter::new(self.observers.clone(), None)).add(length);
@@ -147,22 +177,24 @@ impl ImageSink {
     /// # Errors
     /// As [`write`](Self::write).
     pub async fn finish(mut self) -> Result<()> {
-        self.prepare()?;
-        let doing = || format!("writing {}", self.name);
+        let doing = format!("writing {}", self.name);
+        self.prepare().await.context(&doing)?;
         match std::mem::replace(&mut self.state, State::Broken) {
-            State::Unopened(path) => {
-                blocking(move || Ok(StagedFile::create(&path)?.commit()?)).await.with_context(doing)?
+            State::File(target) => {
+                let turn = Turn::default();
+                let _cancel = turn.guard();
+                blocking(move || Ok(target.commit(&turn)?)).await.context(doing)?;
             }
-            State::File(file) => blocking(move || Ok(file.commit()?)).await.with_context(doing)?,
-            State::Writer(mut writer) => writer.shutdown().await.with_context(doing)?,
-            State::Request(_) | State::Broken => return Err(self.broken()),
+            State::Writer(mut writer) => writer.shutdown().await.context(doing)?,
+            State::Unopened(_) | State::Request(_) | State::Broken => return Err(self.broken()),
         }
         self.meter.get_or_insert_with(|| Meter::new(self.observers.clone(), None)).finish();
         Ok(())
     }
 
-    /// Opens what is not written to as it is: an upload, and anything through an encoder.
-    fn prepare(&mut self) -> Result<()> {
+    /// Opens what is not open, and puts the encoder in front of it.
+    async fn prepare(&mut self) -> Result<()> {
+        self.open().await?;
         if let State::Request(request) = &self.state {
             let upload = (support("send images to URLs")?.upload)(request.clone())?;
             self.state = State::Writer(upload);
@@ -170,10 +202,7 @@ impl ImageSink {
         let Some(encoding) = self.encoding.take() else { return Ok(()) };
         let encode = support("compress images")?.encode;
         self.state = match std::mem::replace(&mut self.state, State::Broken) {
-            State::Unopened(path) => {
-                let writer = StagedWriter::new(StagedFile::create(&path)?)?;
-                State::Writer(encode(encoding, Box::pin(writer)))
-            }
+            State::File(target) => State::Writer(encode(encoding, Box::pin(TargetWriter::new(target)))),
             State::Writer(writer) => State::Writer(encode(encoding, writer)),
             other => other,
         };
@@ -194,15 +223,13 @@ impl fmt::Debug for ImageSink {
     }
 }
 
-fn write_file(staged: StagedFile, bytes: &[u8]) -> Result<StagedFile> {
-    staged.file().write_all(bytes)?;
-    Ok(staged)
-}
-
-/// Runs `work` where it may block. If the caller goes away, what `work` returns is dropped, a staged file with it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::internal("a blocking task ended without a result").with_source(error)),
+/// What fails is tidied up here, where it may block.
+fn write(mut target: Target, bytes: &[u8]) -> Result<Target> {
+    match target.write(bytes) {
+        Ok(()) => Ok(target),
+        Err(error) => {
+            target.discard();
+            Err(error.into())
+        }
     }
 }

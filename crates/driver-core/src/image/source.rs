@@ -4,15 +4,20 @@ use super::encoding::Encoding;
 use super::progress::{Observer, Progress};
 use super::remote::{ImageRequest, support};
 use super::stream::ImageStream;
+use crate::blocking;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use rustix::fs::OFlags;
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::io::AsyncRead;
+use tokio::net::unix::pipe;
 use tokio_util::io::ReaderStream;
 
 /// Bytes asked of a file or reader at once.
@@ -210,14 +215,8 @@ impl ImageSource {
                 (stream, download.length)
             }
             Origin::Path(path) => {
-                let doing = || format!("opening the image {}", path.display());
-                let file = tokio::fs::File::open(&path).await.with_context(doing)?;
-                let metadata = file.metadata().await.with_context(doing)?;
-                if metadata.is_dir() {
-                    return Err(Error::invalid_argument(format!("{}: it is a folder", doing())));
-                }
-                let length = metadata.is_file().then_some(metadata.len());
-                (ReaderStream::with_capacity(file, CHUNK).boxed(), length)
+                let doing = format!("opening the image {}", path.display());
+                open_path(&path).await.context(doing)?
             }
         };
         Ok(ImageStream::new(name, stream, length, wishes.observers))
@@ -227,6 +226,28 @@ impl ImageSource {
     pub fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
         stream::once(async move { self.open().await.map_err(io::Error::from) }).try_flatten().boxed()
     }
+}
+
+/// Opens a file, device or pipe, and says how long it is, if that is known. Does not wait for a pipe's writer: the first
+/// read does, which can be cancelled and timed.
+async fn open_path(path: &Path) -> Result<(BoxStream<'static, io::Result<Bytes>>, Option<u64>)> {
+    let path = path.to_owned();
+    let opened = blocking(move || {
+        let is_pipe = std::fs::metadata(&path)?.file_type().is_fifo();
+        let flags = if is_pipe { OFlags::NONBLOCK } else { OFlags::empty() };
+        let file = File::options().read(true).custom_flags(flags.bits() as i32).open(&path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(Error::invalid_argument("it is a folder"));
+        }
+        Ok((file, is_pipe, metadata.is_file().then_some(metadata.len())))
+    });
+    let (file, is_pipe, length) = opened.await?;
+    let bytes = match is_pipe {
+        true => ReaderStream::with_capacity(pipe::Receiver::from_file(file)?, CHUNK).boxed(),
+        false => ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK).boxed(),
+    };
+    Ok((bytes, length))
 }
 
 impl fmt::Debug for ImageSource {

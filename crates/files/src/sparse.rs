@@ -1,0 +1,98 @@
+//! Writing images with holes: blocks of zeros take no room.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Zeros are looked for in blocks of this size, the usual one of file systems.
+const BLOCK: usize = 4096;
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Writes the blocks of `bytes` that are not zero. The file has nothing at or after `offset`, so that what is not written
+/// reads as zeros; it must be given its length at the end.
+///
+/// # Errors
+/// What the disk fails with.
+pub fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    each_run(bytes, offset, |is_zero, run, at| if is_zero { Ok(()) } else { file.write_all_at(run, at) })
+}
+
+/// The same over old content, which ends at `old_length`: blocks of zeros are punched out of it.
+pub(crate) fn overwrite_sparse(file: &File, bytes: &[u8], offset: u64, old_length: u64) -> io::Result<()> {
+    each_run(bytes, offset, |is_zero, run, at| match is_zero {
+        true if at >= old_length => Ok(()),
+        true if punch(file, at, run.len() as u64) => Ok(()),
+        _ => file.write_all_at(run, at),
+    })
+}
+
+/// Calls `write` for each run of blocks of zeros, and of others.
+fn each_run(
+    bytes: &[u8],
+    offset: u64,
+    mut write: impl FnMut(bool, &[u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut begin, mut end, mut run_is_zero) = (0, 0, false);
+    while end < bytes.len() {
+        let to_boundary = BLOCK - (offset + end as u64) as usize % BLOCK;
+        let next = bytes.len().min(end + to_boundary);
+        let is_zero = bytes[end..next] == ZEROS[..next - end];
+        if is_zero != run_is_zero && end > begin {
+            write(run_is_zero, &bytes[begin..end], offset + begin as u64)?;
+            begin = end;
+        }
+        (end, run_is_zero) = (next, is_zero);
+    }
+    if end > begin { write(run_is_zero, &bytes[begin..end], offset + begin as u64) } else { Ok(()) }
+}
+
+#[cfg(target_os = "linux")]
+fn punch(file: &File, offset: u64, length: u64) -> bool {
+    use rustix::fs::{FallocateFlags, fallocate};
+    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch(_: &File, _: u64, _: u64) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn zeros_become_holes_wherever_they_begin() {
+        let file = tempfile::tempfile().unwrap();
+        let mut image = vec![0; 1 << 20];
+        for at in [0, 4095, 4096, 300_000, (1 << 20) - 1] {
+            image[at] = 7;
+        }
+        let mut offset = 0;
+        for piece in image.chunks(70_001) {
+            write_sparse(&file, piece, offset).unwrap();
+            offset += piece.len() as u64;
+        }
+        file.set_len(offset).unwrap();
+        let mut found = vec![1; image.len()];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == image);
+        assert!(file.metadata().unwrap().blocks() * 512 < 200_000, "no holes");
+    }
+
+    #[test]
+    fn old_content_does_not_show_through() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![9; 100_000], 0).unwrap();
+        let mut image = vec![0; 150_000];
+        image[5000] = 1;
+        for (index, piece) in image.chunks(33_333).enumerate() {
+            overwrite_sparse(&file, piece, index as u64 * 33_333, 100_000).unwrap();
+        }
+        file.set_len(image.len() as u64).unwrap();
+        let mut found = vec![1; image.len()];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == image);
+    }
+}
