@@ -16,6 +16,10 @@ use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 use crate::storage::compressed_defaults;
 use crate::vm::{Vm, lock};
 
+/// QEMU listened before it answered: somebody has removed its socket since.
+const SCREEN_REMEDY: &str =
+    "power the machine off and on: that makes its socket again, if somebody removed it";
+
 /// A QEMU machine as a driver, with its children.
 #[derive(Debug)]
 pub struct Qemu {
@@ -30,8 +34,11 @@ impl Qemu {
             Child::new("power", Arc::new(QemuPower::new(vm.clone()))).describe("the machine's plug"),
             Child::new("flasher", Arc::new(QemuFlasher(vm.clone()))).describe("the machine's images"),
             Child::new("console", Arc::new(QemuConsole(vm.clone()))).describe("the machine's serial console"),
-            Child::new("vnc", Arc::new(Endpoint::new(&vm, UnixNetwork::new(vm.vnc_path()))))
-                .describe("the machine's screen, VNC over a Unix socket"),
+            Child::new(
+                "vnc",
+                Arc::new(Endpoint::new(&vm, UnixNetwork::new(vm.vnc_path())).remedy(SCREEN_REMEDY)),
+            )
+            .describe("the machine's screen, VNC over a Unix socket"),
         ];
         let forwards_ssh = vm.forwards().any(|(name, ..)| name == QemuConfig::SSH);
         if let (Some(ssh), false) = (crate::vsock::ssh(&vm), forwards_ssh) {
@@ -200,11 +207,17 @@ impl Qemu {
 struct Endpoint<N> {
     vm: Vm,
     network: N,
+    /// What to do when it is not there all the same.
+    remedy: Option<&'static str>,
 }
 
 impl<N> Endpoint<N> {
     fn new(vm: &Vm, network: N) -> Self {
-        Self { vm: vm.clone(), network }
+        Self { vm: vm.clone(), network, remedy: None }
+    }
+
+    fn remedy(self, remedy: &'static str) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 }
 
@@ -218,7 +231,12 @@ impl<N: Network + 'static> Driver for Endpoint<N> {
 impl<N: Network + 'static> Network for Endpoint<N> {
     async fn connect(&self) -> Result<Channel> {
         self.vm.require_up("connect to")?;
-        self.network.connect().await
+        self.network.connect().await.map_err(|error| match (error.kind(), self.remedy) {
+            (kind @ ErrorKind::Unavailable, Some(remedy)) => {
+                Error::new(kind, format!("{error:#}")).with_hint(remedy)
+            }
+            _ => error,
+        })
     }
     async fn address(&self) -> Result<String> {
         self.network.address().await

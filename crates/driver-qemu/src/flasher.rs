@@ -47,6 +47,7 @@ async fn alone(vm: &Vm, doing: &str, act: impl AsyncFnOnce(QemuConfig) -> Result
     let in_turn = async {
         let _turn = vm.0.turn.lock().await;
         vm.refuse_while_running(doing)?;
+        vm.0.folders.ensure().await.with_context(|| doing)?;
         let config = vm.config();
         let within = config.flash_timeout;
         match timeout(within.as_duration(), act(config)).await {

@@ -34,7 +34,7 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
                 .with_hint("see that their file system answers, or raise `timeouts.start`")
         })??,
     };
-    let vnc = machine.folder.join(VNC_SOCKET);
+    let vnc = machine.folders.sockets().join(VNC_SOCKET);
 
     let (qmp, qemus_qmp) = socket_pair()?;
     let (console, qemus_console) = socket_pair()?;
@@ -67,8 +67,9 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
 
 /// Makes the disks ready, and the one of cloud-init.
 async fn prepare(machine: &Inner, config: &QemuConfig) -> Result<(Disks, Disk)> {
+    machine.folders.ensure().await?;
     let mut disks = machine.storage.prepare(config, &machine.facts).await?;
-    let (seed, path) = (Seed::from(config), machine.folder.join("seed.img"));
+    let (seed, path) = (Seed::from(config), machine.folders.sockets().join("seed.img"));
     let (seed, seed_files) = off_runtime(async move {
         seed.write(&path)?;
         Disk::open(&[QemuImage::with_format(path, DiskFormat::Raw)], Access::Read)

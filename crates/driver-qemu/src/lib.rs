@@ -15,6 +15,7 @@ mod console;
 pub mod disk;
 mod driver;
 mod flasher;
+mod folders;
 pub mod host;
 mod interface;
 mod launch;

@@ -7,7 +7,7 @@ mod firmware;
 mod format;
 mod root;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -33,7 +33,7 @@ pub(crate) use format::compressed_defaults;
 const EARLIER_WORK: Duration = Duration::from_secs(30);
 
 /// A place that an image can be flashed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Partition {
     Root,
     Bios,
@@ -109,6 +109,8 @@ struct Known {
     /// The formats of what was flashed, found out before it took its place. A guest that writes another format's header
     /// to its disk changes nothing here.
     flashed: HashMap<Identity, DiskFormat>,
+    /// The partitions that have something flashed to them.
+    taken: HashSet<Partition>,
     /// The configured root image, and what it was like when its format was found out.
     configured: Option<(QemuImage, Fingerprint)>,
     /// The root disk's overlay, and what the image was like when the overlay was made.
@@ -191,6 +193,7 @@ impl Storage {
             WriteOptions::default().inspect(move |file| this.inspect_new(file, partition, target));
         options.limit_bytes = config.flash_limit.map(ByteSize::as_bytes);
         write_image(source, &self.flashed(partition), options).await?;
+        lock(&self.0.known).taken.insert(partition);
         // The new image is in its place. What is left of the old one belongs to another file, and is not used again:
         // that it cannot be removed now is no failure of the flash.
         let (this, config) = (self.clone(), config.clone());
@@ -262,7 +265,16 @@ impl Storage {
     fn flashed_image(&self, partition: Partition) -> Result<Option<QemuImage>> {
         let path = self.flashed(partition);
         let metadata = match std::fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // Not the configured one instead: nobody asked for that.
+                return match lock(&self.0.known).taken.contains(&partition) {
+                    true => {
+                        Err(deleted(&format!("the image that was flashed to `{}`", partition.name()), &path)
+                            .with_hint("flash it again"))
+                    }
+                    false => Ok(None),
+                };
+            }
             other => other.with_context(|| format!("looking at {}", path.display()))?,
         };
         let format = lock(&self.0.known).flashed.get(&identity(&metadata)).copied();
@@ -307,6 +319,12 @@ impl Storage {
             _ => self.firmware_image(partition, config),
         }
     }
+}
+
+/// Programs that tidy the temporary folder do so.
+fn deleted(what: &str, path: &Path) -> Error {
+    let path = path.display();
+    Error::failed_precondition(format!("{what} was deleted by somebody else: {path} is not there any more"))
 }
 
 fn nothing_in(partition: Partition) -> Error {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::stream::StreamExt;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_files::RuntimeDir;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::builder::NameGuard;
 use crate::config::{OffMode, QemuConfig};
 use crate::console::Console;
+use crate::folders::Folders;
 use crate::host::HostFacts;
 use crate::interface::Machine;
 use crate::launch;
@@ -31,9 +31,6 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a flash or a start that was told to end may take to end.
 const LET_GO_WITHIN: Duration = Duration::from_secs(20);
-
-/// How long removing the machine's files may take.
-const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A virtual machine. Cheap to clone; every method may be called from many tasks at once.
 ///
@@ -65,10 +62,7 @@ pub(crate) struct Inner {
     pub(crate) config: Mutex<QemuConfig>,
     pub(crate) facts: HostFacts,
     pub(crate) vsock_cid: Option<u32>,
-    /// Where the sockets are.
-    pub(crate) folder: PathBuf,
-    /// The private folders, each with all that is in it: of the sockets, and of the images where that is another one.
-    folders: Mutex<Vec<RuntimeDir>>,
+    pub(crate) folders: Folders,
     pub(crate) storage: Storage,
     pub(crate) forwards: Forwards,
     pub(crate) console: Console,
@@ -111,23 +105,14 @@ impl Vm {
         config.anchor_paths().with_context(|| format!("preparing machine `{name}`"))?;
         let forwards = Forwards::choose(&config)?;
         let doing = || format!("preparing machine `{name}`");
-        let sockets = RuntimeDir::create("qemu").with_context(doing)?;
-        let folder = sockets.path().to_owned();
-        // Where TMPDIR is too long for sockets they are elsewhere, on what may be a small file system in memory.
-        let images = match sockets.is_for_files() {
-            true => None,
-            false => RuntimeDir::create_for_files("qemu")
-                .inspect_err(|error| tracing::warn!("the images go where the sockets are: {error}"))
-                .ok(),
-        };
-        let storage = Storage::new(images.as_ref().map_or(&*folder, RuntimeDir::path));
+        let folders = Folders::make().await.with_context(doing)?;
+        let storage = Storage::new(folders.images());
         storage.inspect_defaults(&config).await?;
         Ok(Self(Arc::new(Inner {
             config: Mutex::new(config),
             vsock_cid: vsock::choose_cid(&facts),
             facts,
-            folder,
-            folders: Mutex::new(images.into_iter().chain([sockets]).collect()),
+            folders,
             storage,
             forwards,
             console: Console::new(),
@@ -162,7 +147,7 @@ impl Vm {
 
     /// Where the machine's screen is while it runs: a Unix socket that speaks VNC (RFB).
     pub fn vnc_path(&self) -> PathBuf {
-        self.0.folder.join(launch::VNC_SOCKET)
+        self.0.folders.sockets().join(launch::VNC_SOCKET)
     }
 
     /// Each `hostfwd`: its name, where the host reaches it, and the port of the guest.
@@ -431,19 +416,7 @@ impl Machine for Vm {
         self.0.console.end();
         lock(&self.0.run).take();
         lock(&self.0.taken_name).take();
-        let folders = std::mem::take(&mut *lock(&self.0.folders));
-        // Images may be large, and their file system may hang: removing them holds up nobody.
-        let removing =
-            tokio::task::spawn_blocking(move || folders.into_iter().try_for_each(RuntimeDir::close));
-        let removed = match timeout(REMOVED_WITHIN, removing).await {
-            Ok(Ok(removed)) => removed.map_err(Error::from),
-            Ok(Err(error)) => Err(Error::internal("its folders").with_source(error)),
-            Err(_) => {
-                let within = Span::from(REMOVED_WITHIN);
-                let message = format!("its folders were not removed within {within}");
-                Err(Error::deadline_exceeded(message).with_hint("see that their file system answers"))
-            }
-        };
+        let removed = self.0.folders.remove().await;
         cut.with_context(doing)?;
         removed.with_context(doing)?;
         turn.map(drop).map_err(|_| {

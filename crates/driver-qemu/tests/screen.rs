@@ -7,7 +7,8 @@ mod common;
 use std::path::Path;
 
 use common::{SOON, can_run, config, pico_machine};
-use jumpstarter_driver_qemu::{Machine, Vm};
+use jumpstarter_driver_qemu::{Architecture, Machine, Partitions, Vm};
+use jumpstarter_driver_testkit::skip;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -146,4 +147,35 @@ async fn a_tester_sees_what_the_bios_says() {
     let fixture = pico_machine(|_| {}).await;
     fixture.vm.start().await.unwrap();
     text_appears(&fixture.vm, "Booting from Hard Disk").await;
+}
+
+#[tokio::test]
+async fn a_tester_sees_what_uefi_shows() {
+    if !can_run() {
+        return;
+    }
+    let Some(firmware) = jumpstarter_driver_qemu::host::Firmware::find(Architecture::X86_64) else {
+        return skip("there is no UEFI firmware for x86_64");
+    };
+    let mut uefi = config("/none");
+    uefi.default_partitions = Partitions {
+        ovmf_code: Some(firmware.code.into()),
+        ovmf_vars: firmware.vars.map(Into::into),
+        ..Partitions::default()
+    };
+    uefi.mem = jumpstarter_driver_core::ByteSize::mebibytes(256);
+    let vm = Vm::create("uefi", uefi).await.unwrap();
+    vm.start().await.unwrap();
+    let mut viewer = Viewer::connect(&vm.vnc_path()).await;
+    let mut seen = (0, 0);
+    let reading = async {
+        // Before the firmware draws, QEMU says that nobody does, on 640 by 480.
+        while seen.0 <= 720 || seen.1 < 1000 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let picture = viewer.look().await;
+            seen = (picture.width, picture.pixels.iter().filter(|pixel| **pixel != 0).count());
+        }
+    };
+    let drawn = tokio::time::timeout(4 * SOON, reading).await;
+    assert!(drawn.is_ok(), "{} lit pixels on a screen {} pixels wide", seen.1, seen.0);
 }

@@ -224,3 +224,69 @@ async fn a_restricted_machine_reaches_nothing_and_starts_with_its_forwards() {
     assert!(error.report().contains(&expected) && error.hint().is_some(), "{error:?}");
     assert_eq!(other.vm.state().await.unwrap(), MachineState::Off);
 }
+
+/// As a program that tidies the temporary folder does.
+fn tidy(vm: &Vm) -> PathBuf {
+    let folder = vm.vnc_path().parent().unwrap().to_owned();
+    std::fs::remove_dir_all(&folder).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_machine_whose_folder_was_deleted_comes_back_at_the_next_power_on() {
+    if !can_run() {
+        return;
+    }
+    let fixture = pico_machine(|_| {}).await;
+    let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(fixture.vm.clone()));
+    let (vm, flasher) = (&fixture.vm, device.get::<dyn Flasher>("flasher").unwrap());
+    let vnc = device.get::<dyn Network>("vnc").unwrap();
+    let write = async || {
+        let mut console = fixture.logged_in().await;
+        let written = format!("wrote sector {}", pico::FIRST_SCRATCH_SECTOR);
+        ask(&mut console, &pico::command::write(pico::FIRST_SCRATCH_SECTOR, "mine"), &written).await;
+        console
+    };
+    // Of a configured image: nothing is lost but what the guest wrote.
+    vm.start().await.unwrap();
+    let mut console = write().await;
+    let folder = tidy(vm);
+    ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), "mine").await;
+    let error = vnc.connect().await.unwrap_err();
+    assert!(error.hint().unwrap().contains("off and on"), "{error:?}");
+    vm.cut().await.unwrap();
+    let error = flasher.dump(ImageSink::path(fixture.image.with_extension("dump")), None).await.unwrap_err();
+    assert!(error.report().contains("what the guest had written was deleted by somebody else"), "{error:?}");
+    assert!(error.hint().is_some());
+    vm.start().await.unwrap();
+    let mut console = fixture.logged_in().await;
+    ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), pico::FIRST_SCRATCH_TEXT).await;
+    vnc.connect().await.unwrap();
+
+    // Its overlay and its seed alone, while it is off.
+    vm.cut().await.unwrap();
+    std::fs::remove_file(folder.join("root-overlay.qcow2")).unwrap();
+    std::fs::remove_file(folder.join("seed.img")).unwrap();
+    vm.start().await.unwrap();
+    fixture.logged_in().await;
+
+    // Of a flashed image: it is not replaced by another one, in silence.
+    vm.cut().await.unwrap();
+    flasher.flash(ImageSource::path(&fixture.image), None).await.unwrap();
+    vm.start().await.unwrap();
+    write().await;
+    vm.cut().await.unwrap();
+    tidy(vm);
+    let error = vm.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    let said = error.report();
+    assert!(said.contains("the image that was flashed to `root` was deleted by somebody else"), "{said}");
+    assert_eq!(error.hint(), Some("flash it again"));
+    assert_eq!(vm.state().await.unwrap(), MachineState::Off);
+    tidy(vm);
+    flasher.flash(ImageSource::path(&fixture.image), None).await.unwrap();
+    vm.start().await.unwrap();
+    fixture.logged_in().await;
+    vm.destroy().await.unwrap();
+    assert!(!folder.exists());
+}

@@ -2,7 +2,7 @@
 
 use jumpstarter_driver_core::prelude::*;
 
-use super::{Partition, Storage, fingerprint, format, remove};
+use super::{Partition, Storage, deleted, fingerprint, format, remove};
 use crate::config::{QemuConfig, RootWrites};
 use crate::disk::{QemuImage, Shrink};
 use crate::vm::lock;
@@ -48,14 +48,19 @@ impl Storage {
         let kept = lock(&self.0.known).overlay.clone();
         if let Some((overlay, then)) = kept
             && config.root_writes == RootWrites::Overlay
-            && overlay.path().exists()
         {
-            if then == now {
+            if !overlay.path().exists() {
+                let path = overlay.path().display();
+                tracing::warn!(
+                    "what the guest had written was deleted by somebody else ({path}): it begins anew"
+                );
+            } else if then == now {
                 fit(&overlay, wanted).await?;
                 return Ok(vec![overlay, base]);
+            } else {
+                let path = base.path().display();
+                tracing::warn!("{path} was changed: what the guest had written over it is dropped");
             }
-            let path = base.path().display();
-            tracing::warn!("{path} was changed: what the guest had written over it is dropped");
         }
         self.drop_overlay()?;
         let overlay = base.overlay(self.0.folder.join("root-overlay.qcow2"), wanted).await?;
@@ -77,6 +82,10 @@ impl Storage {
             Some((overlay, then))
                 if config.root_writes == RootWrites::Overlay && then == fingerprint(base.path())? =>
             {
+                if !overlay.path().exists() {
+                    let hint = "power it on to begin anew with its image, or flash it again";
+                    return Err(deleted("what the guest had written", overlay.path()).with_hint(hint));
+                }
                 overlay
             }
             _ => base,

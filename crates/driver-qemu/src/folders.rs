@@ -1,0 +1,98 @@
+//! The private folders of a machine: of its sockets, and of its images where that is another one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_files::RuntimeDir;
+use tokio::time::timeout;
+
+use crate::off_runtime::off_runtime;
+use crate::vm::lock;
+
+/// The kind in the folders' names.
+const KIND: &str = "qemu";
+/// How long a look at them may take.
+const LOOKED_WITHIN: Duration = Duration::from_secs(30);
+/// How long removing them may take.
+const REMOVED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The private folders, each with all that is in it. Dropping them removes them, without waiting.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    sockets: PathBuf,
+    images: PathBuf,
+    /// None once they are removed.
+    held: Mutex<Vec<Arc<RuntimeDir>>>,
+}
+
+impl Folders {
+    /// Makes them, and removes those of machines whose programs were killed.
+    pub(crate) async fn make() -> Result<Self> {
+        off_runtime(async {
+            let sockets = RuntimeDir::create(KIND)?;
+            // Where TMPDIR is too long for sockets they are elsewhere, on what may be a small file system in memory.
+            let images = match sockets.is_for_files() {
+                true => None,
+                false => RuntimeDir::create_for_files(KIND)
+                    .inspect_err(|error| tracing::warn!("the images go where the sockets are: {error}"))
+                    .ok(),
+            };
+            Ok(Self {
+                sockets: sockets.path().to_owned(),
+                images: images.as_ref().unwrap_or(&sockets).path().to_owned(),
+                held: Mutex::new(images.into_iter().chain([sockets]).map(Arc::new).collect()),
+            })
+        })
+        .await
+    }
+
+    /// Where the sockets are, and other small files.
+    pub(crate) fn sockets(&self) -> &Path {
+        &self.sockets
+    }
+
+    /// Where the images are.
+    pub(crate) fn images(&self) -> &Path {
+        &self.images
+    }
+
+    /// Makes again what somebody else removed; what was in it is lost.
+    ///
+    /// # Errors
+    /// Those of the file system; `DeadlineExceeded` where it hangs.
+    pub(crate) async fn ensure(&self) -> Result<()> {
+        let held = lock(&self.held).clone();
+        let looking = off_runtime(async move {
+            held.iter().try_for_each(|folder| folder.ensure().map(drop)).map_err(Error::from)
+        });
+        timeout(LOOKED_WITHIN, looking)
+            .await
+            .unwrap_or_else(|_| Err(self.overdue("looked at", LOOKED_WITHIN)))
+    }
+
+    /// Removes them.
+    ///
+    /// # Errors
+    /// Those of the file system; `DeadlineExceeded` where it hangs. The removing goes on then.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        let held = std::mem::take(&mut *lock(&self.held));
+        // Images may be large, and their file system may hang: it holds up nobody. Not `off_runtime`, which would let go.
+        let removing = tokio::task::spawn_blocking(move || {
+            // One that is being looked at right now is removed when that ends.
+            held.into_iter().filter_map(Arc::into_inner).try_for_each(RuntimeDir::close)
+        });
+        match timeout(REMOVED_WITHIN, removing).await {
+            Ok(Ok(removed)) => Ok(removed?),
+            Ok(Err(error)) => Err(Error::internal("removing its folders").with_source(error)),
+            Err(_) => Err(self.overdue("removed", REMOVED_WITHIN)),
+        }
+    }
+
+    fn overdue(&self, done: &str, within: Duration) -> Error {
+        let (images, within) = (self.images.display(), Span::from(within));
+        Error::deadline_exceeded(format!("its folder {images} was not {done} within {within}"))
+            .with_hint("see whether its file system answers: `ls` in it")
+    }
+}
