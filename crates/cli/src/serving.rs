@@ -112,6 +112,8 @@ impl Runtime {
     pub(crate) fn block_on<T>(self, command: impl Future<Output = T>) -> T {
         let outcome = self.0.block_on(command);
         self.0.shutdown_timeout(THREADS_LIMIT);
+        // What is printed next comes after the log.
+        logs::flush();
         outcome
     }
 }

@@ -2,6 +2,7 @@
 
 mod format;
 mod hub;
+mod output;
 mod record;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 pub use format::LogFormat;
 pub use hub::{LogHub, Subscription};
+use output::Output;
+pub use output::flush;
 use record::Topic;
 pub use record::{Record, Source};
 
@@ -30,23 +33,15 @@ pub(crate) const VISITS: &str = "jumpstarter_exporter::visits";
 #[derive(Debug)]
 pub struct LogLayer {
     hub: LogHub,
-    format: LogFormat,
+    output: Output,
     /// Standard error gets a line for each call, not only for those that fail.
     every_call: bool,
-    to_journal: bool,
 }
 
 impl LogLayer {
     /// Feeds `hub`, and writes to standard error in `format`.
     pub fn new(hub: LogHub, format: LogFormat) -> Self {
-        Self { hub, format, every_call: false, to_journal: format::stderr_is_journal() }
-    }
-
-    fn write(&self, record: &Record) {
-        use std::io::Write;
-        let line = format::write(record, self.format, self.to_journal);
-        // Nobody may be left to read it; there is no other place to say so.
-        drop(std::io::stderr().lock().write_all(line.as_bytes()));
+        Self { hub, output: Output::direct(format), every_call: false }
     }
 
     fn is_written(&self, record: &Record) -> bool {
@@ -66,13 +61,28 @@ pub fn install(level: Level, format: LogFormat) -> Result<LogHub> {
     let quiet = ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "tokio_util"];
     let filter =
         Targets::new().with_default(level).with_targets(quiet.map(|target| (target, Level::WARN.min(level))));
-    let mut layer = LogLayer::new(hub.clone(), format);
-    layer.every_call = level >= Level::DEBUG;
-    let layer = layer.with_filter(filter);
+    let (output, every_call) = (Output::on_thread(format), level >= Level::DEBUG);
+    let layer = LogLayer { hub: hub.clone(), output, every_call }.with_filter(filter);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(|error| {
         Error::new(ErrorKind::AlreadyExists, "this process has a log already").with_source(error)
     })?;
+    log_panics(format);
     Ok(hub)
+}
+
+/// Has panics be lines of the log: what a driver panics with may come from elsewhere. `RUST_BACKTRACE` shows more.
+fn log_panics(format: LogFormat) {
+    let (output, default) = (Output::direct(format), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("without a message");
+        let message = format!("a panic at {place}: {}", truncated(text, MAX_TEXT_BYTES));
+        // Not through `tracing`, where it may have happened.
+        output.write(&Record::new(Level::ERROR, Source::System, message));
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            default(panic);
+        }
+    }));
 }
 
 /// What an event or a span says.
@@ -152,7 +162,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             }
         }
         if self.is_written(&record) {
-            self.write(&record);
+            self.output.write(&record);
         }
         if record.topic != Topic::Visit {
             self.hub.publish(record);

@@ -2,6 +2,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// Sending may take so long.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// Sends a state such as `READY=1`; without a systemd that listens nothing happens.
 pub(crate) fn notify(state: &str) {
@@ -11,7 +15,12 @@ pub(crate) fn notify(state: &str) {
         [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
         _ => SocketAddr::from_pathname(&path),
     };
-    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    let sent = address.and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        // A systemd that reads nothing must not hold the exporter up.
+        socket.set_write_timeout(Some(LIMIT))?;
+        socket.send_to_addr(state.as_bytes(), &address)
+    });
     if let Err(error) = sent {
         tracing::warn!(%error, "systemd could not be told `{state}`");
     }

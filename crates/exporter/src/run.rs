@@ -17,7 +17,7 @@ use crate::notify::notify;
 use crate::reload;
 use crate::serve::{Door, Stop, serve_behind};
 use crate::signals::Signals;
-use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptions};
+use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptions, logs};
 
 /// Calls that run have so long to end after they were told to.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
@@ -133,7 +133,16 @@ impl RunOptions {
 /// What [`RunOptions::check`] says, what reading the TLS files, opening or resetting the device or listening failed
 /// with, that of a hook whose failure ends the exporter, and what closing failed with. `Cancelled` for a signal while
 /// the device is opened: nothing was served then. After any other signal an end in order is `Ok`.
-pub async fn run(mut options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
+pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
+    let outcome = run_until_signal(options, ready).await;
+    logs::flush();
+    outcome
+}
+
+async fn run_until_signal(
+    mut options: RunOptions,
+    ready: impl FnOnce(&[Address]) -> Result<()>,
+) -> Result<()> {
     options.check()?;
     let door = options.door()?;
     let mut signals = Signals::with_reload()?;

@@ -1,0 +1,104 @@
+//! Standard error, written by a thread of its own: a terminal that is held (Ctrl-S) or a pipe that nobody reads stops no
+//! call.
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::format::{self, LogFormat};
+use super::record::{Record, Source};
+
+/// Lines that may wait to be written.
+const QUEUE: usize = 4096;
+/// What waits at the program's end has so long.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) struct Output {
+    format: LogFormat,
+    to_journal: bool,
+    /// None where no thread could be started: lines are written at once then.
+    thread: Option<SyncSender<Order>>,
+    /// Lines that found no room.
+    lost: AtomicU64,
+}
+
+enum Order {
+    Line(String),
+    /// Says so when everything before is written.
+    Flush(SyncSender<()>),
+}
+
+/// That of this process's log.
+static INSTALLED: OnceLock<SyncSender<Order>> = OnceLock::new();
+
+/// Waits until what was logged is written, for a moment at most.
+pub fn flush() {
+    let Some(thread) = INSTALLED.get() else { return };
+    let (done, written) = sync_channel(1);
+    if thread.try_send(Order::Flush(done)).is_ok() {
+        // Too late, or written: the program ends.
+        written.recv_timeout(FLUSH_LIMIT).ok();
+    }
+}
+
+impl Output {
+    /// Lines are written at once.
+    pub(super) fn direct(format: LogFormat) -> Self {
+        let to_journal = format::stderr_is_journal();
+        Self { format, to_journal, thread: None, lost: AtomicU64::new(0) }
+    }
+
+    /// Lines are written by a thread.
+    pub(super) fn on_thread(format: LogFormat) -> Self {
+        let (orders, received) = sync_channel(QUEUE);
+        let started = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&received));
+        let thread = started.is_ok().then_some(orders);
+        if let Some(thread) = &thread {
+            // The first one is the process's: there is one log.
+            INSTALLED.set(thread.clone()).ok();
+        }
+        Self { thread, ..Self::direct(format) }
+    }
+
+    pub(super) fn write(&self, record: &Record) {
+        let line = format::write(record, self.format, self.to_journal);
+        let Some(thread) = &self.thread else { return write(&line) };
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let message = format!("{lost} lines of the log were lost: standard error is read too slowly");
+            let record = Record::new(Level::WARN, Source::System, message);
+            let told = thread.try_send(Order::Line(format::write(&record, self.format, self.to_journal)));
+            if told.is_err() {
+                self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+                return;
+            }
+        }
+        match thread.try_send(Order::Line(line)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+            Err(TrySendError::Disconnected(Order::Line(line))) => write(&line),
+            Err(TrySendError::Disconnected(Order::Flush(_))) => {}
+        }
+    }
+}
+
+fn write_all(orders: &Receiver<Order>) {
+    for order in orders {
+        match order {
+            Order::Line(line) => write(&line),
+            Order::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+fn write(line: &str) {
+    // Nobody may be left to read it; there is no other place to say so.
+    io::stderr().lock().write_all(line.as_bytes()).ok();
+}
