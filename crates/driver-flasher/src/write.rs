@@ -6,6 +6,7 @@ use crate::feed::{Feed, open_local};
 use crate::foreign;
 use crate::item::ItemReader;
 use crate::output::Output;
+use crate::room::too_large;
 use jumpstarter_codec::{Compression, SIGNATURE};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSource, Result, ResultExt};
@@ -150,6 +151,7 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
     let feed = Feed { items, digest, meter: Meter::new(wishes.observers(), length) };
     let stage = WriteStage {
         name,
+        length,
         destination,
         options: options.clone(),
         turn: turn.clone(),
@@ -184,6 +186,8 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
 struct WriteStage {
     /// What to call the image.
     name: String,
+    /// How long it will be, compressed if it is, where that is known.
+    length: Option<u64>,
     destination: PathBuf,
     options: WriteOptions,
     turn: Turn,
@@ -199,6 +203,12 @@ impl WriteStage {
             return Err(Error::data_loss("the source is empty"));
         }
         let compression = self.options.compression.unwrap_or_else(|| Compression::of(start));
+        if let (Compression::Raw, Some(length), Some(limit)) =
+            (compression, self.length, self.options.limit_bytes)
+            && length > limit
+        {
+            return Err(too_large(limit));
+        }
         // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is left of it, not what comes.
         check(&self.turn)?;
         let mut output = Output::open(&self.destination, self.options.limit_bytes)?;

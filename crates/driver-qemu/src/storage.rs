@@ -30,7 +30,7 @@ use crate::vm::lock;
 pub(crate) use format::compressed_defaults;
 
 /// How long file work of an earlier call, which was given up, is waited for.
-const EARLIER_WORK: Duration = Duration::from_secs(30);
+const EARLIER_WORK: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
 /// A place that an image can be flashed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -171,6 +171,72 @@ async fn with_a_long_temporary_folder() {
     assert!(!sockets.exists());
 }
 
+/// What a guest can write to its raw disk: the header of an image over a file of the host.
+#[tokio::test]
+async fn a_raw_disk_stays_raw_over_a_restart_whatever_the_guest_wrote() {
+    if !can_run() {
+        return;
+    }
+    let fixture = pico_machine(|config| config.root_writes = RootWrites::Persist).await;
+    if rustix::fs::setxattr(&fixture.image, "user.test", b"x", rustix::fs::XattrFlags::empty()).is_err() {
+        return jumpstarter_driver_testkit::skip("this file system keeps no attributes");
+    }
+    fixture.vm.start().await.unwrap();
+    fixture.logged_in().await;
+    fixture.vm.destroy().await.unwrap();
+    let secret = fixture.image.with_extension("secret");
+    std::fs::write(&secret, vec![7; 64 << 10]).unwrap();
+    let evil = fixture.image.with_extension("evil");
+    let backing = jumpstarter_driver_qemu::disk::Backing { path: secret, format: DiskFormat::Raw };
+    jumpstarter_driver_qemu::disk::write_qcow2(&evil, 64 << 10, Some(&backing)).unwrap();
+    // Over the old contents, as the guest writes: the file stays the same one.
+    let header = std::fs::read(&evil).unwrap();
+    let disk = std::fs::File::options().write(true).open(&fixture.image).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&disk, &header[..512], 0).unwrap();
+
+    for writes in [RootWrites::Persist, RootWrites::Overlay] {
+        let config = QemuConfig { root_writes: writes, ..common::config(&fixture.image) };
+        let vm = Vm::create("again", config).await.unwrap();
+        vm.start().await.unwrap();
+        vm.cut().await.unwrap();
+        let device = Device::of_driver(Qemu::new(vm));
+        let path = fixture.image.with_extension("dump");
+        device.get::<dyn Flasher>("flasher").unwrap().dump(ImageSink::path(&path), None).await.unwrap();
+        let dumped = std::fs::read(&path).unwrap();
+        assert!(dumped.starts_with(b"QFI\xfb") && dumped.len() == pico::image().len(), "{writes:?}");
+        device.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_block_device_is_a_disk_by_its_descriptor() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("pico.img");
+    pico::write_to(&image).unwrap();
+    let losetup = Command::new("losetup").args(["--find", "--show"]).arg(&image);
+    let device = match run_blocking(losetup, common::SOON) {
+        Ok(output) => output.stdout_text().trim().to_owned(),
+        Err(error) => return jumpstarter_driver_testkit::skip(&format!("no loop device: {error}")),
+    };
+    let outcome = async {
+        let mut config = common::config(&device);
+        config.root_writes = RootWrites::Persist;
+        let vm = Vm::create("device", config).await?;
+        vm.start().await?;
+        let mut console = jumpstarter_driver_serial::Console::new(vm.open_console()?);
+        common::log_in(&mut console).await;
+        ask(&mut console, &pico::command::write(40, "kept"), "wrote sector 40").await;
+        vm.destroy().await
+    };
+    let outcome = tokio::time::timeout(4 * common::SOON, outcome).await;
+    run_blocking(Command::new("losetup").args(["--detach", &device]), common::SOON).unwrap();
+    outcome.unwrap().unwrap();
+    assert_eq!(&std::fs::read(&image).unwrap()[40 * 512..40 * 512 + 4], b"kept");
+}
+
 /// Pico's image in another format.
 async fn converted(fixture: &common::Fixture, format: DiskFormat) -> std::path::PathBuf {
     let path = fixture.image.with_extension(format.name());

@@ -77,6 +77,14 @@ async fn sizes_and_settings() {
     hint: expected a size such as 512M, 20G or 1.5GiB
     --- exit code 2
     ");
+    for (what, size) in [("memory", "2048"), ("disk", " 20 "), ("disk", "1.5")] {
+        let said = bench.j(&["qemu", "resize", what, size]).await;
+        let hint = format!("write `{0}M` or `{0}G`", size.trim());
+        assert!(said.contains("a size without its unit") && said.contains(&hint), "{said}");
+        assert!(said.ends_with("exit code 2"), "{said}");
+    }
+    let said = bench.j(&["qemu", "resize", "disk", "100T"]).await;
+    assert!(said.contains("more than 16 TiB") && said.contains("exit code 1"), "{said}");
     assert_snapshot!(bench.j(&["qemu", "resize"]).await, @r"
     --- stderr
     Sets the size of the root disk or of the memory, from the next power-on
@@ -84,7 +92,7 @@ async fn sizes_and_settings() {
     Usage: j qemu resize [OPTIONS] <COMMAND>
 
     Commands:
-      disk    Sets the size of the root disk, which only grows
+      disk    Sets the size of the root disk; what the guest wrote is never cut off
       memory  Sets the size of the memory
 
     Options:

@@ -57,3 +57,13 @@ async fn what_is_missing_is_told_with_both_places() {
     let places = format!("looked for `{here}/web.socket` and `{there}/web.socket`");
     assert!(said.contains(&places), "{said}");
 }
+
+#[tokio::test]
+async fn an_image_that_is_compressed_is_a_fault() {
+    let lab = Lab::new(FILE);
+    std::fs::write(lab.path("disk.img"), b"\x1f\x8b\x08\0\0\0\0\0\0\x03 and so on").unwrap();
+    let said = run(&["check", &lab.file()], lab.folder()).await;
+    let fault = "export.vm.config.default_partitions.root: ";
+    assert!(said.contains(fault) && said.contains("is compressed with gzip"), "{said}");
+    assert!(said.contains("decompress it") && said.contains("exit code 1"), "{said}");
+}

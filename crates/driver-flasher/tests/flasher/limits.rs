@@ -2,6 +2,7 @@
 
 use crate::support::{Bench, image, tool};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{Compression, WriteOptions, write_image};
 use rustix::fs::statvfs;
@@ -65,6 +66,12 @@ async fn a_limit_is_a_setting_and_the_error_names_it() {
         assert!(error.report().contains("1 MiB") && error.report().contains("flash_limit"), "{error:?}");
         bench.assert_untouched();
     }
+    // One that announces itself is refused before it is transferred.
+    let announced =
+        futures_util::stream::iter([Ok(vec![1; 512].into())]).chain(futures_util::stream::pending());
+    let announced = ImageSource::stream(announced, Some(2 << 20));
+    let error = write_image(announced, &bench.disk(), options.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
     write_image(ImageSource::bytes(vec![1; 1 << 20]), &bench.disk(), options).await.unwrap();
 }
 

@@ -228,3 +228,67 @@ async fn an_image_in_use_is_refused() {
     qemu.stop(StopPlan::new()).await.unwrap();
     image.info().await.unwrap();
 }
+
+/// What QEMU opens of an image whose format it is given, by its own words: the image's path apart, no other file.
+#[tokio::test]
+async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
+    if !qemu_img_available() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, vec![7; 4096]).unwrap();
+    let secret = secret.to_str().unwrap();
+    let mut seeds = Vec::new();
+    for format in [DiskFormat::Qcow2, DiskFormat::Qcow, DiskFormat::Vmdk, DiskFormat::Vdi, DiskFormat::Vpc] {
+        let path = folder.path().join(format.name());
+        QemuImage::create(&path, format, MIB).await.unwrap();
+        seeds.push((format, fs::read(&path).unwrap()));
+    }
+    let insertions = [
+        format!("RW 8 FLAT \"{secret}\" 0\n"),
+        format!("\nparentFileNameHint=\"{secret}\"\n"),
+        format!(" \tparentFileNameHint=\"{secret}\"\0"),
+        format!("\nparentCID=00000000\nRDONLY 8 ZERO\nRW 8 VMFS \"{secret}\"\n"),
+        "\0\0\0\0\0\0\0\x08".to_owned(),
+        "\0\0\0\0".to_owned(),
+    ];
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    let path = folder.path().join("mutated");
+    let mut accepted = 0;
+    for round in 0..400 {
+        let (format, seed) = &seeds[round % seeds.len()];
+        let mut image = seed.clone();
+        let header = image.len().min(if *format == DiskFormat::Vmdk { 1100 } else { 512 });
+        for _ in 0..=next(3) {
+            let insertion = insertions[next(insertions.len())].as_bytes();
+            let at = next(header).min(image.len() - insertion.len());
+            image[at..at + insertion.len()].copy_from_slice(insertion);
+        }
+        fs::write(&path, &image).unwrap();
+        let Ok(opened) = QemuImage::open(&path, References::Refuse) else { continue };
+        accepted += 1;
+        let command = qemu_img("info").args(["--output=json", "-f", opened.format().name()]).arg(&path);
+        // What QEMU refuses reads nothing.
+        let Ok(output) = run(command, LONG).await else { continue };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!said.contains(secret), "round {round}: {said}");
+        let info: ImageInfo = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(info.backing_filename, None, "round {round}");
+        // And what it converts to holds nothing of the other file.
+        if opened.format() == DiskFormat::Vmdk {
+            let raw = folder.path().join("raw");
+            let save = Save { format: DiskFormat::Raw, compressed: false };
+            if opened.save(&raw, save, LONG).await.is_ok() {
+                assert!(!fs::read(&raw).unwrap().windows(64).any(|part| part == [7; 64]), "round {round}");
+            }
+        }
+    }
+    assert!(accepted > 20, "only {accepted} were accepted: nothing was shown");
+}

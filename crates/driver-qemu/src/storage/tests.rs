@@ -327,3 +327,36 @@ async fn compressed_defaults_are_refused_when_the_machine_is_made() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.report().contains("default_partitions.root") && error.report().contains("xz"), "{error:?}");
 }
+
+/// A file call that does not return holds up the machine's other file work for a while, and nothing else.
+#[tokio::test]
+async fn a_file_system_that_hangs_holds_up_no_thread_of_the_runtime() {
+    let (_folder, storage) = storage();
+    let (resume, hang) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let hanging = storage.clone();
+    let first = tokio::spawn(async move {
+        let work = async move {
+            begun.send(()).unwrap();
+            Ok(hang.recv_timeout(Duration::from_secs(60)).unwrap())
+        };
+        hanging.alone(work).await
+    });
+    // On the one thread of this runtime.
+    has_begun.await.unwrap();
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled(), "giving it up waits for nothing");
+    let facts = facts(Architecture::X86_64);
+    let error = storage.prepare(&QemuConfig::default(), &facts).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("file system"), "{error:?}");
+    resume.send(()).unwrap();
+    let mut prepared = storage.prepare(&QemuConfig::default(), &facts).await;
+    for _ in 0..100 {
+        if prepared.is_ok() {
+            break;
+        }
+        prepared = storage.prepare(&QemuConfig::default(), &facts).await;
+    }
+    prepared.unwrap();
+}
