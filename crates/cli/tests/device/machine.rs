@@ -81,7 +81,7 @@ async fn sizes_and_settings() {
         let said = bench.j(&["qemu", "resize", what, size]).await;
         let hint = format!("write `{0}M` or `{0}G`", size.trim());
         assert!(said.contains("a size without its unit") && said.contains(&hint), "{said}");
-        assert!(said.ends_with("exit code 2"), "{said}");
+        assert!(said.trim_end().ends_with("exit code 2"), "{said}");
     }
     let said = bench.j(&["qemu", "resize", "disk", "100T"]).await;
     assert!(said.contains("more than 16 TiB") && said.contains("exit code 1"), "{said}");

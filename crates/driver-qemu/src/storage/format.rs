@@ -16,7 +16,7 @@ use jumpstarter_driver_flasher::{Compression, FOREIGN_SIGNATURE, foreign};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use super::Partition;
-use crate::config::QemuConfig;
+use crate::config::{QemuConfig, RootWrites};
 use crate::disk::{DiskFormat, Header, QemuImage, References};
 
 /// Where an image's format is written down.
@@ -36,26 +36,29 @@ pub(super) fn of_configured(path: &Path, config: &QemuConfig) -> Result<QemuImag
     if let Some(problem) = compressed(path) {
         return Err(Error::invalid_argument(problem.message).with_hint(problem.hint.unwrap_or_default()));
     }
-    QemuImage::open(path, References::Allow)
+    if config.root_writes != RootWrites::Persist {
+        return QemuImage::open(path, References::Allow);
+    }
+    // A guest may have written to it already: without the owner's word it has to be whole.
+    let image = QemuImage::open(path, References::Refuse).map_err(|error| match error.kind() {
+        ErrorKind::FailedPrecondition => Error::failed_precondition(format!("{error:#}")).with_hint(
+            "with `root_writes: persist` it may be the guest's word: set `root_format`, to `raw` if it is a raw disk",
+        ),
+        _ => error,
+    })?;
+    remember(&image)?;
+    Ok(image)
 }
 
-/// Writes down the format of an image to which a guest is about to write.
+/// Writes down the format of an image to which a guest will write.
 ///
 /// # Errors
 /// FailedPrecondition: it cannot be written down, and at the next start what the file says could be the guest's word.
-pub(super) fn remember(image: &QemuImage, config: &QemuConfig) -> Result<()> {
-    let path = image.path();
-    let is_configured = Partition::Root.configured(config) == Some(path);
-    if !is_configured || config.root_format.is_some() || image.is_block_device() {
-        return Ok(());
-    }
-    let format = image.format();
-    if recall(path) == Some(format) {
-        return Ok(());
-    }
+fn remember(image: &QemuImage) -> Result<()> {
+    let (path, format) = (image.path(), image.format());
     match (setxattr(path, ATTRIBUTE, format.name().as_bytes(), XattrFlags::empty()), format) {
         (Ok(()), _) => Ok(()),
-        // What it says is believed of no raw image, so that it cannot become another format.
+        // Should it look like another format the next time, that is refused below.
         (Err(error), DiskFormat::Raw) => {
             let path = path.display();
             tracing::warn!(%error, "{path}: its format cannot be written down; set `root_format: raw`");
@@ -124,7 +127,6 @@ fn compressed(path: &Path) -> Option<ConfigProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RootWrites;
 
     fn config(path: &Path, root_format: Option<DiskFormat>) -> QemuConfig {
         let mut config =
@@ -139,9 +141,7 @@ mod tests {
         let path = folder.path().join("disk");
         std::fs::write(&path, vec![0; 4096]).unwrap();
         let plain = config(&path, None);
-        let image = of_configured(&path, &plain).unwrap();
-        assert_eq!(image.format(), DiskFormat::Raw);
-        remember(&image, &plain).unwrap();
+        assert_eq!(of_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
         let evil = folder.path().join("evil");
         crate::disk::write_qcow2(&evil, 1 << 20, None).unwrap();
         std::fs::write(&path, std::fs::read(&evil).unwrap()).unwrap();
@@ -163,12 +163,25 @@ mod tests {
     fn a_format_that_cannot_be_written_down_has_to_be_given() {
         // No file system keeps attributes of users here.
         let path = Path::new("/proc/self/cmdline");
-        let image = |format| QemuImage::with_format(path, format);
-        let error = remember(&image(DiskFormat::Qcow2), &config(path, None)).unwrap_err();
+        let error = remember(&QemuImage::with_format(path, DiskFormat::Qcow2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
         assert!(error.hint().unwrap().contains("root_format: qcow2"), "{error:?}");
-        remember(&image(DiskFormat::Qcow2), &config(path, Some(DiskFormat::Qcow2))).unwrap();
-        remember(&image(DiskFormat::Raw), &config(path, None)).unwrap();
+        remember(&QemuImage::with_format(path, DiskFormat::Raw)).unwrap();
+    }
+
+    #[test]
+    fn an_image_that_a_guest_may_have_written_has_to_be_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let backing = crate::disk::Backing { path: "/etc/passwd".into(), format: DiskFormat::Raw };
+        crate::disk::write_qcow2(&path, 1 << 20, Some(&backing)).unwrap();
+        let persist = config(&path, None);
+        let error = of_configured(&path, &persist).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.hint().unwrap().contains("root_format"), "{error:?}");
+        of_configured(&path, &config(&path, Some(DiskFormat::Qcow2))).unwrap();
+        let overlay = QemuConfig { root_writes: RootWrites::Overlay, ..persist };
+        of_configured(&path, &overlay).unwrap();
     }
 
     #[test]

@@ -18,8 +18,9 @@ impl Storage {
         let doing = "opening default_partitions.root";
         let known = lock(&self.0.known).configured.clone();
         if let Some((root, then)) = known {
-            let stays = config.root_writes == RootWrites::Persist;
-            if stays || Some(then) == fingerprint(path).ok() {
+            let now = fingerprint(path).ok();
+            let persists = config.root_writes == RootWrites::Persist;
+            if now.is_some_and(|now| now == then || persists && now.file == then.file) {
                 return Ok(Some(root));
             }
         }
@@ -38,7 +39,6 @@ impl Storage {
             return Err(too_small(wanted, "root image's", size));
         }
         if config.root_writes == RootWrites::Persist {
-            format::remember(&base, config)?;
             if let Some(wanted) = wanted.filter(|wanted| *wanted > size) {
                 base.resize(wanted, Shrink::Refuse).await?;
             }

@@ -50,7 +50,7 @@ fn fixed(footer: &[u8], length: u64) -> Result<Header> {
     if number(footer, 60)? != FIXED {
         return Err(unusable("vpc", "lacks its start"));
     }
-    let (size, held) = (size(footer)?, length - FOOTER);
+    let (size, held) = (size(footer)?, length.saturating_sub(FOOTER));
     if size > held {
         let (size, held) = (ByteSize::bytes(size), ByteSize::bytes(held));
         return Err(Error::data_loss(format!("the VHD image is cut off: it holds {held} of its {size}")));
