@@ -50,6 +50,7 @@ const USAGE: u8 = 2;
 
 /// Runs `jmp` with the arguments of this process.
 pub fn main() -> ExitCode {
+    jumpstarter_supervise::survive_file_size_limit();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if called_as_j(&arguments) {
         return ExitCode::from(j::run(arguments));
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
 /// Runs `j` with the arguments of this process: one device at a shell. `jmp j` is the same, and so is a `jmp` that is
 /// called by the name `j`.
 pub fn j() -> ExitCode {
+    jumpstarter_supervise::survive_file_size_limit();
     ExitCode::from(j::run(std::env::args_os().collect()))
 }
 

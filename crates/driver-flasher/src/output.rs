@@ -73,7 +73,7 @@ impl Output {
             (Target::Device(device), Item::Zeros(count)) => write_zeros(device, *count, self.length),
             (Target::File(_), Item::Zeros(_)) | (_, Item::End | Item::Failed(_)) => Ok(()),
         };
-        written.map_err(|error| no_space(error.into()))?;
+        written.map_err(disk_error)?;
         let window = self.length / WRITEBACK;
         self.length += count;
         if let Target::File(staged) = &mut self.target
@@ -100,9 +100,9 @@ impl Output {
             Target::File(mut staged) => {
                 let length = self.length;
                 let prepare = |staged: &mut StagedFile| {
-                    staged.file().set_len(length).map_err(|error| no_space(error.into()))?;
+                    staged.file().set_len(length).map_err(disk_error)?;
                     inspect(staged.file())?;
-                    staged.sync().map_err(|error| no_space(error.into()))?;
+                    staged.sync().map_err(disk_error)?;
                     if staged.rename(turn)? { Ok(()) } else { Err(gone()) }
                 };
                 if let Err(error) = prepare(&mut staged) {
@@ -134,6 +134,16 @@ fn write_zeros(file: &File, count: u64, offset: u64) -> std::io::Result<()> {
         done += now;
     }
     Ok(())
+}
+
+/// With what to do about a limit that was met.
+fn disk_error(error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::FileTooLarge => Error::from(error).with_hint(
+            "raise the limit for the size of files (`ulimit -f`), or use a file system for large files",
+        ),
+        _ => no_space(error.into()),
+    }
 }
 
 fn no_space(error: Error) -> Error {

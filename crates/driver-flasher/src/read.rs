@@ -36,6 +36,7 @@ async fn run(path: &Path, mut sink: ImageSink) -> Result<u64> {
     })?;
     let panicked = || Error::internal("the reading thread panicked");
     sink.announce(opened.await.map_err(|_| panicked())??);
+    sink.open().await?;
     let mut count = 0;
     while let Some(chunk) = queue.recv().await {
         let Some(bytes) = chunk? else {

@@ -1,26 +1,31 @@
 //! Images named on the command line: a file, a URL, or `-` for a standard stream.
 
+use std::ffi::OsStr;
+
 use anyhow::Result;
 use jumpstarter_driver_core::{Error, ImageSink, ImageSource};
 
+use jumpstarter_supervise::StandardStream;
+
 use super::fault::Fault;
+use super::output::Output;
 use crate::terminal::output;
 
 /// Stands for standard input or output.
 pub(crate) const STANDARD_STREAM: &str = "-";
 
 /// The image to read.
-pub(crate) fn source(word: &str) -> Result<ImageSource> {
-    Ok(match word {
-        STANDARD_STREAM => ImageSource::reader(tokio::io::stdin(), None).with_name("standard input"),
-        url if is_url(url) => ImageSource::url(url).map_err(Fault::Usage)?,
-        oci if is_oci(oci) => {
+pub(crate) fn source(word: &OsStr) -> Result<ImageSource> {
+    Ok(match word.to_str() {
+        Some(STANDARD_STREAM) => ImageSource::reader(tokio::io::stdin(), None).with_name("standard input"),
+        Some(url) if is_url(url) => ImageSource::url(url).map_err(Fault::Usage)?,
+        Some(oci) if is_oci(oci) => {
             return Err(Fault::usage(
                 format!("`{oci}` is an image of a registry, which cannot be read here"),
                 "download it first, and give the file",
             ));
         }
-        path => ImageSource::path(path),
+        _ => ImageSource::path(word),
     })
 }
 
@@ -34,17 +39,33 @@ fn is_url(word: &str) -> bool {
 }
 
 /// Where an image goes.
-pub(crate) fn sink(word: &str) -> Result<ImageSink> {
-    Ok(match word {
-        // Tokio's own loses what was written last when it is shut down without a flush.
-        STANDARD_STREAM => ImageSink::writer(output().map_err(Error::from)?),
-        url if is_url(url) => ImageSink::url(url).map_err(Fault::Usage)?,
-        path => ImageSink::path(path),
+pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
+    Ok(match word.to_str() {
+        Some(STANDARD_STREAM) => {
+            if jumpstarter_supervise::was_closed(StandardStream::Output) {
+                return Err(Fault::usage("standard output is closed", "redirect it, or name a file"));
+            }
+            // Tokio's own loses what was written last when it is shut down without a flush.
+            ImageSink::writer(output().map_err(Error::from)?)
+        }
+        Some(url) if is_url(url) => ImageSink::url(url).map_err(Fault::Usage)?,
+        _ => ImageSink::path(word),
     })
 }
 
+/// The same, opened: what cannot be written to fails before anything is transferred. Waits for the reader of a named pipe.
+pub(crate) async fn open_sink(word: &OsStr, output: Output) -> Result<ImageSink> {
+    let mut sink = sink(word)?;
+    sink.open().await?;
+    if let Some(why) = sink.in_place() {
+        output.note(format!("it is written in place: {why}"));
+    }
+    Ok(sink)
+}
+
 /// What to call it in messages: the last part of a path or URL, without what may be secret in the URL.
-pub(crate) fn label(word: &str) -> String {
+pub(crate) fn label(word: &OsStr) -> String {
+    let word = &*word.to_string_lossy();
     let without_query = if is_url(word) { word.split(['?', '#']).next().unwrap_or_default() } else { word };
     match without_query.trim_end_matches('/').rsplit('/').next() {
         Some(name) if word != STANDARD_STREAM && !name.is_empty() => name.to_owned(),
@@ -53,7 +74,7 @@ pub(crate) fn label(word: &str) -> String {
 }
 
 /// The same, for where an image goes.
-pub(crate) fn sink_label(word: &str) -> String {
+pub(crate) fn sink_label(word: &OsStr) -> String {
     if word == STANDARD_STREAM { "standard output".to_owned() } else { label(word) }
 }
 
@@ -63,10 +84,10 @@ mod tests {
 
     #[test]
     fn labels_hide_what_may_be_secret() {
-        assert_eq!(label("https://host/a/os.img.zst?Signature=abc#x"), "os.img.zst");
-        assert_eq!(label("/tmp/os.img"), "os.img");
-        assert_eq!(label("what?.img"), "what?.img");
-        assert_eq!(label("-"), "standard input");
-        assert_eq!(sink_label("-"), "standard output");
+        assert_eq!(label(OsStr::new("https://host/a/os.img.zst?Signature=abc#x")), "os.img.zst");
+        assert_eq!(label(OsStr::new("/tmp/os.img")), "os.img");
+        assert_eq!(label(OsStr::new("what?.img")), "what?.img");
+        assert_eq!(label(OsStr::new("-")), "standard input");
+        assert_eq!(sink_label(OsStr::new("-")), "standard output");
     }
 }

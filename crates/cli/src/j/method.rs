@@ -71,8 +71,8 @@ pub(crate) fn arguments<'a>(
 fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argument> {
     let text = parameter.is_some_and(|parameter| parameter.type_name.contains("String"));
     Ok(match parameter.map(|parameter| parameter.kind) {
-        Some(ParameterKind::Source) => Argument::Source(image::source(word)?),
-        Some(ParameterKind::Sink) => Argument::Sink(image::sink(word)?),
+        Some(ParameterKind::Source) => Argument::Source(image::source(word.as_ref())?),
+        Some(ParameterKind::Sink) => Argument::Sink(image::sink(word.as_ref())?),
         _ if text => Argument::Value(Value::from(word)),
         _ => Argument::Value(serde_json::from_str(word).unwrap_or_else(|_| Value::from(word))),
     })

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use jumpstarter_supervise::{StandardStream, was_closed};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -52,7 +53,13 @@ impl Output {
 }
 
 /// Written at once, so that a reader sees it when it happens.
+///
+/// # Errors
+/// When standard output is closed, or its reader is: the answer would be lost.
 fn line(text: &str) -> io::Result<()> {
+    if was_closed(StandardStream::Output) {
+        return Err(io::Error::new(io::ErrorKind::NotConnected, "standard output is closed"));
+    }
     let mut out = io::stdout().lock();
     out.write_all(format!("{text}\n").as_bytes())?;
     out.flush()

@@ -8,6 +8,7 @@ mod terminal;
 
 mod calls;
 mod completion;
+mod dumps;
 mod errors;
 mod flasher;
 mod killed;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use jumpstarter_driver_core::{Error, ImageSink, Result};
+use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use crate::wire::{Frames, Messages};
 /// compressed: that exporters do only on their way to a client.
 pub(super) async fn prepare(
     caller: &RemoteCaller,
-    sink: ImageSink,
+    mut sink: ImageSink,
     answered: watch::Receiver<bool>,
     doing: &str,
 ) -> Result<(Value, Option<Transfer>)> {
@@ -27,6 +27,8 @@ pub(super) async fn prepare(
     {
         return Ok((presigned(request, "PUT"), None));
     }
+    // What cannot be written to is refused before the exporter reads anything.
+    sink.open().await.context(doing)?;
     // The exporter in Python (0.9.0) never ends what it compresses: the file would lack its last part, and nobody be told.
     let asked = encoding.filter(|_| caller.native);
     let resource = open(caller, asked, doing).await?;

@@ -1,7 +1,10 @@
 //! Verbs of flashers.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
 use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use jumpstarter_driver_core::Flasher;
 use jumpstarter_driver_core::image::Encoding;
 use serde_json::json;
@@ -26,6 +29,7 @@ fn flash_command(command: Command) -> Command {
             Arg::new("file")
                 .value_name("FILE")
                 .required_unless_present("target")
+                .value_parser(value_parser!(OsString))
                 .help("The image: a file, an http(s) URL, or - for standard input")
                 .value_hint(clap::ValueHint::FilePath),
         )
@@ -35,6 +39,7 @@ fn flash_command(command: Command) -> Command {
                 .long("target")
                 .value_name("NAME:FILE")
                 .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString))
                 .help("What to write where; may be repeated. With FILE, the NAME alone"),
         )
         .arg(compression("How the image is compressed, where that cannot be told from its first bytes"))
@@ -68,7 +73,8 @@ fn dump_command(command: Command) -> Command {
             Arg::new("file")
                 .value_name("FILE")
                 .required(true)
-                .help("Where it goes: a file, which appears when it is whole, or - for standard output")
+                .value_parser(value_parser!(OsString))
+                .help("Where it goes: a file, which appears when it is whole, a pipe or device, or - for standard output")
                 .value_hint(clap::ValueHint::FilePath),
         )
         .arg(
@@ -104,21 +110,31 @@ fn encoding(matches: &ArgMatches) -> Result<Option<Encoding>> {
 }
 
 /// What is to be flashed where.
-fn images(matches: &ArgMatches) -> Result<Vec<(String, Option<String>)>> {
-    let targets: Vec<&String> = matches.get_many("target").into_iter().flatten().collect();
-    match (matches.get_one::<String>("file"), targets.as_slice()) {
+fn images(matches: &ArgMatches) -> Result<Vec<(OsString, Option<String>)>> {
+    let targets: Vec<&OsString> = matches.get_many("target").into_iter().flatten().collect();
+    match (matches.get_one::<OsString>("file"), targets.as_slice()) {
         (Some(file), []) => Ok(vec![(file.clone(), None)]),
-        (Some(file), [name]) if !name.contains(':') => Ok(vec![(file.clone(), Some((*name).clone()))]),
+        (Some(file), [name]) if !name.as_bytes().contains(&b':') => {
+            Ok(vec![(file.clone(), Some(name.to_string_lossy().into_owned()))])
+        }
         (Some(_), _) => Err(Fault::usage(
             "both FILE and --target NAME:FILE say what to flash",
             "give FILE and --target NAME, or --target NAME:FILE for each image",
         )),
         (None, targets) => {
-            let split = |spec: &&String| match spec.split_once(':') {
-                Some((name, file)) if !name.is_empty() && !file.is_empty() => {
-                    Ok((file.to_owned(), Some(name.to_owned())))
+            let split = |spec: &&OsString| {
+                let mut parts =
+                    spec.as_bytes().splitn(2, |byte| *byte == b':').filter(|part| !part.is_empty());
+                match (parts.next(), parts.next()) {
+                    (Some(name), Some(file)) => {
+                        let name = String::from_utf8_lossy(name).into_owned();
+                        Ok((OsStr::from_bytes(file).to_owned(), Some(name)))
+                    }
+                    _ => {
+                        let spec = spec.display();
+                        Err(Fault::usage(format!("`{spec}` is no target with its image"), "write NAME:FILE"))
+                    }
                 }
-                _ => Err(Fault::usage(format!("`{spec}` is no target with its image"), "write NAME:FILE")),
             };
             targets.iter().map(split).collect()
         }
@@ -133,8 +149,8 @@ async fn flash(context: &Context, matches: &ArgMatches) -> Result<u8> {
     }
     let flasher = context.get::<dyn Flasher>()?;
     for (file, target) in images {
-        if image::is_oci(&file) {
-            oci::flash(context, &file, target.as_deref()).await?;
+        if let Some(image) = file.to_str().filter(|file| image::is_oci(file)) {
+            oci::flash(context, image, target.as_deref()).await?;
             continue;
         }
         let label = match &target {
@@ -156,13 +172,14 @@ async fn flash(context: &Context, matches: &ArgMatches) -> Result<u8> {
 }
 
 async fn dump(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let file: String = matches.get_one("file").cloned().unwrap_or_default();
+    let file: OsString = matches.get_one("file").cloned().unwrap_or_default();
     let target: Option<String> = matches.get_one("target").cloned();
     let flasher = context.get::<dyn Flasher>()?;
     let label = image::sink_label(&file);
+    let sink = image::open_sink(&file, context.output).await?;
     let transfer =
         Transfer::start(format!("{} → {label}", target.as_deref().unwrap_or("image")), context.output);
-    let mut sink = image::sink(&file)?.with_observer(transfer.observer());
+    let mut sink = sink.with_observer(transfer.observer());
     if let Some(encoding) = encoding(matches)? {
         sink = sink.with_encoding(encoding);
     }
@@ -175,10 +192,10 @@ async fn dump(context: &Context, matches: &ArgMatches) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-fn report(context: &Context, transfer: Transfer, file: &str, target: Option<String>) -> Result<()> {
+fn report(context: &Context, transfer: Transfer, file: &OsStr, target: Option<String>) -> Result<()> {
     let summary = transfer.finish();
     if context.output.is_json() {
-        context.output.value(&summary.of(json!({"file": file, "target": target}))?)?;
+        context.output.value(&summary.of(json!({"file": file.to_string_lossy(), "target": target}))?)?;
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Only exporters in Python have such drivers; they are told by their client class and called by name.
 
+use std::ffi::{OsStr, OsString};
+
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
@@ -69,6 +71,7 @@ fn with_file(command: Command, help: &'static str) -> Command {
         Arg::new("file")
             .value_name("FILE")
             .required(true)
+            .value_parser(clap::value_parser!(OsString))
             .value_hint(clap::ValueHint::FilePath)
             .help(format!("The image: {help}")),
     )
@@ -80,24 +83,24 @@ async fn call(context: &Context, method: &str) -> Result<u8> {
 }
 
 async fn write(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let file = matches.get_one::<String>("file").map_or("", String::as_str);
+    let file = matches.get_one::<OsString>("file").map_or(OsStr::new(""), OsString::as_os_str);
     let transfer = Transfer::start(image::label(file), context.output);
     let source = image::source(file)?.with_observer(transfer.observer());
     transferred(context, "write", file, Argument::Source(source), transfer).await
 }
 
 async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let file = matches.get_one::<String>("file").map_or("", String::as_str);
+    let file = matches.get_one::<OsString>("file").map_or(OsStr::new(""), OsString::as_os_str);
     let label = image::sink_label(file);
     let transfer = Transfer::start(format!("medium → {label}"), context.output);
-    let sink = image::sink(file)?.with_observer(transfer.observer());
+    let sink = image::open_sink(file, context.output).await?.with_observer(transfer.observer());
     transferred(context, "read", file, Argument::Sink(sink), transfer).await
 }
 
 async fn transferred(
     context: &Context,
     method: &str,
-    file: &str,
+    file: &OsStr,
     image: Argument,
     transfer: Transfer,
 ) -> Result<u8> {
@@ -106,7 +109,7 @@ async fn transferred(
     context.node()?.caller().invoke(method, MethodKind::Unary, arguments).await?;
     let summary = transfer.finish();
     if context.output.is_json() && !to_standard_output {
-        context.output.value(&summary.of(json!({"file": file}))?)?;
+        context.output.value(&summary.of(json!({"file": file.to_string_lossy()}))?)?;
     }
     Ok(SUCCESS)
 }
