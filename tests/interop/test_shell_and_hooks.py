@@ -42,7 +42,8 @@ def test_hooks_around_a_shell(tmp_path):
     done = shell(tmp_path, HOOKS, "echo", "between")
     assert (done.returncode, done.stdout.strip()) == (0, "between"), done.stderr
     lines = [line for line in done.stderr.splitlines() if "switched" in line or "before" in line]
-    assert [line.split(maxsplit=1)[1] for line in lines] == ["before standalone", "switched on", "switched off"]
+    # After the time and the severity.
+    assert [line.split(maxsplit=2)[2] for line in lines] == ["before standalone", "switched on", "switched off"]
 
 
 @pytest.mark.parametrize("failure", ["warn", "endLease", "exit"])

@@ -67,9 +67,6 @@ impl<'a> Lease<'a> {
                 () = self.session.ended() => {}
                 () = closing.cancelled() => return self.finish().await,
             }
-            self.session.state().set(ExporterStatus::Available, "Available for new lease");
-            // What was logged for one session is not shown to the next.
-            self.session.logs().begin_lease();
             linger(closing).await;
             self.session.forget_end();
         }

@@ -111,23 +111,28 @@ impl Session {
     }
 
     async fn end_session(&self, peer: &Peer) -> EndSessionResponse {
+        let answer = |success, message: String| EndSessionResponse { success, message: Some(message) };
+        let refused =
+            |hook| answer(false, format!("the {hook} hook is running: end the session when it has ended"));
+        if !self.0.leased.load(Ordering::Relaxed) {
+            return answer(false, "No active lease context".to_owned());
+        }
         if let Some(hook) = self.state().get().hook() {
-            let message = format!("the {hook} hook is running: end the session when it has ended");
-            return EndSessionResponse { success: false, message: Some(message) };
+            return refused(hook);
         }
         let others = self.0.clients.others(usize::from(!peer.is_hook)).await;
         if others > 0 {
             let clients = if others == 1 { "another client is" } else { "other clients are" };
-            let message = format!("{clients} connected ({others}): the session goes on");
-            return EndSessionResponse { success: false, message: Some(message) };
+            return answer(false, format!("{clients} connected ({others}): the session goes on"));
         }
-        let success = self.0.leased.load(Ordering::Relaxed);
-        let message = match success {
-            true => "The session has ended",
-            false => "No active lease context",
-        };
+        // A hook may have begun meanwhile.
+        if let Err(hook) = self.state().end_session() {
+            return refused(hook);
+        }
+        // What was logged for one session is not shown to the next.
+        self.logs().begin_lease();
         self.0.ended.notify_one();
-        EndSessionResponse { success, message: Some(message.to_owned()) }
+        answer(true, "The session has ended".to_owned())
     }
 
     async fn byte_stream(

@@ -20,6 +20,13 @@ pub struct State {
 }
 
 impl State {
+    fn change(&mut self, status: ExporterStatus, message: String) {
+        self.previous = Some(self.status);
+        self.status = status;
+        self.message = message;
+        self.version += 1;
+    }
+
     /// The hook that is running.
     pub fn hook(&self) -> Option<&'static str> {
         match self.status {
@@ -48,12 +55,24 @@ impl Stateful {
 
     /// Goes to another state.
     pub fn set(&self, status: ExporterStatus, message: impl Into<String>) {
-        self.0.send_modify(|state| {
-            state.previous = Some(state.status);
-            state.status = status;
-            state.message = message.into();
-            state.version += 1;
+        self.0.send_modify(|state| state.change(status, message.into()));
+    }
+
+    /// Ends a session of clients, unless a hook is running, whose name is the answer then.
+    pub(crate) fn end_session(&self) -> std::result::Result<(), &'static str> {
+        let mut ended = Ok(());
+        self.0.send_if_modified(|state| {
+            if let Some(hook) = state.hook() {
+                ended = Err(hook);
+                return false;
+            }
+            if state.status == ExporterStatus::Available {
+                return false;
+            }
+            state.change(ExporterStatus::Available, "Available for new lease".to_owned());
+            true
         });
+        ended
     }
 
     /// To await changes with.
