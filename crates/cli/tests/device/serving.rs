@@ -1,6 +1,7 @@
 //! `jmp run`.
 
 use insta::assert_snapshot;
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_supervise::{Child, Command, Signal, Sink, run_unchecked};
 
 use crate::lab::{EVERYTHING, Lines, clean, eventually, jmp, line, start, transcript};
@@ -224,4 +225,27 @@ async fn a_second_signal_hurries() {
     code(&exporter).await;
     assert!(exporter.stderr_tail().contains("hurrying"), "{}", exporter.stderr_tail());
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn guests_that_reach_a_port_without_a_passphrase_are_told_of() {
+    if !qemu_available(Arch::X86_64) {
+        return;
+    }
+    let said = async |settings: &str, options: &[&str]| {
+        let config = format!("{{arch: x86_64, accel: tcg, mem: 64M, smp: 1, {settings}}}");
+        let lab =
+            Lab::new(&format!("export: {{rack: {{children: {{vm: {{type: qemu, config: {config}}}}}}}}}"));
+        let file = lab.file();
+        let run = [&["run", "--exporter-config", &file], &TCP[..], options].concat();
+        let (child, _lines, _address) = ready(jmp(&run)).await;
+        child.stderr_tail()
+    };
+    let warning = "what runs in `rack.vm` may use the device, too";
+    let open = said("", &[]).await;
+    assert!(open.contains(warning) && open.contains("restrict: true"), "{open}");
+    for (settings, options) in [("restrict: true", &[][..]), ("", &["--passphrase", "open: sesame"])] {
+        let said = said(settings, options).await;
+        assert!(!said.contains(warning), "{settings} {options:?}: {said}");
+    }
 }

@@ -1,7 +1,7 @@
 //! A number of CPUs, which controllers write as a number or as text.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, Unexpected};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 #[derive(Deserialize)]
@@ -13,16 +13,16 @@ enum Written {
 
 /// Reads [`QemuConfig::smp`](super::QemuConfig::smp).
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    const EXPECTED: &str = "a number of CPUs, such as 2";
+    const EXPECTED: &str = "expected a whole number (not negative)";
     match Written::deserialize(deserializer) {
         Ok(Written::Number(number)) => Ok(number),
         Ok(Written::Text(text)) => {
-            text.trim().parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED))
+            text.trim().parse().map_err(|_| D::Error::custom(format!("found the text {text:?}, {EXPECTED}")))
         }
-        Err(_) => Err(D::Error::custom(format!("expected {EXPECTED}"))),
+        Err(_) => Err(D::Error::custom(EXPECTED)),
     }
 }
 
 pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": ["integer", "string"], "minimum": 1, "maximum": 255, "minLength": 1 })
+    json_schema!({ "type": ["integer", "string"], "minimum": 0 })
 }

@@ -5,12 +5,19 @@ use std::time::{Duration, SystemTime};
 use jumpstarter_driver_core::prelude::*;
 use serde_json::Value;
 
+/// The longest event whose data is kept, in bytes; the longest that QEMU is known to send has about 1 KiB.
+const EVENT_LIMIT: usize = 64 << 10;
+/// The longest name of an event, in bytes.
+const NAME_LIMIT: usize = 128;
+/// How many characters of an error's text are kept.
+const TEXT_LIMIT: usize = 4096;
+
 /// Something that QEMU says unasked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QmpEvent {
     /// Its name, as `SHUTDOWN`.
     pub name: String,
-    /// What it carries; null if nothing.
+    /// What it carries; null if nothing, `{"omitted_bytes": …}` if it is larger than anything that QEMU is known to send.
     pub data: Value,
     /// When it happened, by the host's clock.
     pub timestamp: Option<SystemTime>,
@@ -47,9 +54,16 @@ impl Message {
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let mut object = object(line)?;
         if let Some(name) = object.get("event").and_then(Value::as_str) {
+            if name.len() > NAME_LIMIT {
+                return Ok(Self::Other);
+            }
             let name = name.to_owned();
             let timestamp = object.get("timestamp").and_then(timestamp);
-            let data = object.remove("data").unwrap_or_default();
+            // Many of them are kept for slow readers.
+            let data = match line.len() {
+                ..=EVENT_LIMIT => object.remove("data").unwrap_or_default(),
+                bytes => serde_json::json!({ "omitted_bytes": bytes }),
+            };
             return Ok(Self::Event(QmpEvent { name, data, timestamp }));
         }
         let id = object.get("id").and_then(Value::as_u64);
@@ -57,7 +71,10 @@ impl Message {
             return Ok(Self::Answer(id, Ok(value)));
         }
         if let Some(error) = object.get("error") {
-            let text = |key: &str| error[key].as_str().unwrap_or("?").to_owned();
+            let text = |key: &str| {
+                let text: String = error[key].as_str().unwrap_or("?").chars().take(TEXT_LIMIT).collect();
+                text
+            };
             return Ok(Self::Answer(id, Err(Failure { class: text("class"), text: text("desc") })));
         }
         Ok(Self::Other)
@@ -89,5 +106,35 @@ fn message_start(line: &[u8]) -> String {
 fn timestamp(value: &Value) -> Option<SystemTime> {
     // QEMU writes -1 when it does not know.
     let seconds = Duration::from_secs(value["seconds"].as_u64()?);
-    SystemTime::UNIX_EPOCH.checked_add(seconds + Duration::from_micros(value["microseconds"].as_u64()?))
+    let microseconds = Duration::from_micros(value["microseconds"].as_u64()?);
+    SystemTime::UNIX_EPOCH.checked_add(seconds.checked_add(microseconds)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(line: &str) -> Option<QmpEvent> {
+        match Message::parse(line.as_bytes()) {
+            Ok(Message::Event(event)) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// A guest that broke out of QEMU says what it likes.
+    #[test]
+    fn what_no_qemu_says_is_bounded() {
+        let late = |seconds: u64, microseconds: u64| {
+            let timestamp = serde_json::json!({"seconds": seconds, "microseconds": microseconds});
+            let line = serde_json::json!({"event": "STOP", "timestamp": timestamp}).to_string();
+            event(&line).unwrap().timestamp
+        };
+        assert!(late(1, 5).is_some());
+        assert_eq!(late(u64::MAX, u64::MAX), None);
+        let large = serde_json::json!({"event": "STOP", "data": "x".repeat(EVENT_LIMIT)}).to_string();
+        assert_eq!(event(&large).unwrap().data, serde_json::json!({ "omitted_bytes": large.len() }));
+        assert!(event(&format!(r#"{{"event": "{}"}}"#, "x".repeat(NAME_LIMIT + 1))).is_none());
+        let deep = format!(r#"{{"event": "X", "data": {}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Message::parse(deep.as_bytes()).is_err());
+    }
 }
