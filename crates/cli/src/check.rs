@@ -8,7 +8,7 @@ use jumpstarter_driver_core::config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
-use crate::{FAILURE, SUCCESS, outline};
+use crate::{FAILURE, SUCCESS, outline, print};
 
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         }
     }
     if arguments.output == Format::Json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        writeln!(out, "{}", print::pretty_json(&report)?)?;
     }
     Ok(code)
 }

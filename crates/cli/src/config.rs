@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use jumpstarter_driver_core::{Error, ExporterConfig};
 
+use crate::print;
+
 /// Manage the exporter files that are known by an alias
 ///
 /// They are in ~/.config/jumpstarter/exporters (for this user alone: they may hold tokens and passwords), and in
@@ -68,7 +70,9 @@ impl FileFormat {
         match self {
             Self::Text => writeln!(out, "{done} {}", path.display())?,
             Self::Path => writeln!(out, "{}", path.display())?,
-            Self::Json => writeln!(out, "{}", serde_json::json!({"alias": alias, "path": path}))?,
+            Self::Json => {
+                writeln!(out, "{}", print::json(&serde_json::json!({"alias": alias, "path": path}))?)?
+            }
         }
         Ok(())
     }

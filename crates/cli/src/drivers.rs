@@ -12,7 +12,7 @@ use jumpstarter_driver_core::registry::{self, DriverEntry};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
-use crate::{SUCCESS, table};
+use crate::{SUCCESS, print, table};
 
 /// List the drivers in this program, or show one: what it does, its methods, its configuration
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn pretty(value: &Value) -> Result<String> {
-    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
+    Ok(format!("{}\n", print::pretty_json(value)?))
 }
 
 fn list(drivers: &[&DriverEntry]) -> String {

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::arguments::Format;
 use crate::serving::{Log, runtime};
 use crate::target::{Found, Opened, Target};
-use crate::{FAILURE, SUCCESS};
+use crate::{FAILURE, SUCCESS, print};
 
 /// Make a network endpoint of a device a port of this machine, and print what to connect with
 ///
@@ -96,7 +96,7 @@ async fn serve(
                 "socket": forward.path(),
                 "connect_with": advice,
             });
-            writeln!(out, "{listening}")?;
+            writeln!(out, "{}", print::json(&listening)?)?;
         }
         Format::Text => {
             writeln!(out, "`{path}` is at {}; Ctrl-C ends it", forward.address())?;
@@ -111,7 +111,7 @@ async fn serve(
     let stats = forward.stats();
     forward.stop().await;
     match arguments.output {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&stats)?)?,
+        Format::Json => writeln!(out, "{}", print::json(&stats)?)?,
         Format::Text => writeln!(out, "{}", summary(&stats))?,
     }
     Ok(lost?)

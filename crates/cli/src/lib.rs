@@ -31,6 +31,7 @@ mod drivers;
 mod forward;
 mod j;
 mod outline;
+mod print;
 mod remote;
 mod run;
 mod runtime;
@@ -51,6 +52,7 @@ const USAGE: u8 = 2;
 /// Runs `jmp` with the arguments of this process.
 pub fn main() -> ExitCode {
     jumpstarter_supervise::survive_file_size_limit();
+    print::panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if called_as_j(&arguments) {
         return ExitCode::from(j::run(arguments));
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
 /// called by the name `j`.
 pub fn j() -> ExitCode {
     jumpstarter_supervise::survive_file_size_limit();
+    print::panics();
     ExitCode::from(j::run(std::env::args_os().collect()))
 }
 
@@ -81,6 +84,7 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
+    let (out, err) = (&mut print::Safe(out), &mut print::Safe(err));
     let outcome = match arguments::parse(arguments) {
         Ok(command) => command.run(out, err),
         Err(usage) => {
@@ -103,8 +107,8 @@ pub fn run(
             Some(Fault::Unreachable(error)) => (FAILURE, Ok(error)),
             None => (FAILURE, error.downcast_ref::<jumpstarter_driver_core::Error>().ok_or(&error)),
         };
-        let text = error.map_or_else(|error| format!("{error:#}"), jumpstarter_driver_core::Error::report);
+        let text = error.map_or_else(|error| print::failure(format_args!("{error:#}")), print::report);
         // Nobody is left to be told when this fails too.
-        writeln!(err, "error: {text}").map_or(code, |()| code)
+        writeln!(err, "{text}").map_or(code, |()| code)
     })
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::SUCCESS;
+use crate::{SUCCESS, print};
 
 /// Print the JSON schema of exporter files, with the configuration of every driver in this program
 ///
@@ -20,6 +20,6 @@ pub(crate) struct Arguments {}
 
 pub(crate) fn run(_: &Arguments, out: &mut dyn Write) -> Result<u8> {
     let schema = jumpstarter_driver_core::config::schema()?;
-    writeln!(out, "{}", serde_json::to_string_pretty(&schema)?)?;
+    writeln!(out, "{}", print::pretty_json(&schema)?)?;
     Ok(SUCCESS)
 }

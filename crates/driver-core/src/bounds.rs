@@ -4,8 +4,9 @@ use std::fmt;
 
 /// The most drivers, proxies followed.
 pub(crate) const MAX_DRIVERS: usize = 10_000;
-/// The most levels below the root, proxies followed.
-pub(crate) const MAX_DEPTH: usize = 128;
+/// The most levels below the root, proxies followed. The JSON of a tree has twice as many, and many readers of JSON stop
+/// at 128.
+pub(crate) const MAX_DEPTH: usize = 60;
 /// The longest name in bytes: as of a file.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
 /// How much of a name that is too long is shown.

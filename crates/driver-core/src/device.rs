@@ -95,7 +95,7 @@ impl Device {
     ///
     /// # Errors
     /// `DataLoss` when the nodes form no tree: a parent that does not come before its child, no root or several, two
-    /// children of one name. `ResourceExhausted` when there are more than 10,000, one is deeper than 128 levels, or a
+    /// children of one name. `ResourceExhausted` when there are more than 10,000, one is deeper than 60 levels, or a
     /// name is longer than 255 bytes.
     pub fn remote(nodes: Vec<RemoteNode>, remote: Arc<dyn Remote>) -> Result<Self> {
         let mut known: Vec<Node> = Vec::with_capacity(nodes.len().min(bounds::MAX_DRIVERS));

@@ -77,7 +77,12 @@ impl Operation {
         let (duration, error_type) = (self.duration(), error_type(kind));
         self.span.in_scope(|| {
             let (result, report) = ("failure", error.report());
-            tracing::warn!(target: TARGET, result, error_type, ?kind, duration, "Operation failed: {report}");
+            // A client may ask whether a driver can do something: `j tree` asks endpoints for their addresses.
+            if kind == ErrorKind::Unimplemented {
+                tracing::info!(target: TARGET, result, error_type, ?kind, duration, "Operation failed: {report}");
+            } else {
+                tracing::warn!(target: TARGET, result, error_type, ?kind, duration, "Operation failed: {report}");
+            }
         });
     }
 

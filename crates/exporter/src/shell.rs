@@ -25,7 +25,7 @@ pub struct Served {
 /// Opens the device of a file, serves it at a private socket, runs `command` between the lease's hooks, and closes it.
 ///
 /// Until `command` is called and after it has answered, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel what is under
-/// way; while it runs they are its own business. While it runs, of this process's log only warnings and errors go to standard error, unless
+/// way; while it runs they are its own business. From then on, of this process's log only warnings and errors go to standard error, unless
 /// `logs` says [otherwise](LogHub::show_all). Should the device cease to be served meanwhile, that is logged at once,
 /// and the command goes on.
 ///
@@ -81,9 +81,8 @@ where
             let motd = Some(session.motd()).filter(|motd| !motd.is_empty());
             let served = Served { socket: private.path().to_owned(), name, motd };
             logs.set_quiet(true);
-            let code = attend(command(served), &mut servers).await;
-            logs.set_quiet(false);
-            code
+            // Still quiet when the command has ended: its user has the terminal back.
+            attend(command(served), &mut servers).await
         }
         Ok(()) => Err(Error::failed_precondition(session.state().get().message)),
         Err(error) => Err(error),

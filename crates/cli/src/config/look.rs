@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Alias;
 use crate::arguments::Format;
-use crate::{FAILURE, SUCCESS, outline, table};
+use crate::{FAILURE, SUCCESS, outline, print, table};
 
 /// List the exporters that have an alias
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
         ListFormat::Json => {
             let items: Vec<Value> =
                 files.iter().map(|(alias, path)| json!({"alias": alias, "path": path})).collect();
-            writeln!(out, "{}", serde_json::to_string_pretty(&items)?)?;
+            writeln!(out, "{}", print::pretty_json(&items)?)?;
         }
         ListFormat::Name => {
             for alias in files.keys() {
@@ -124,7 +124,7 @@ pub(super) fn show(arguments: &Show, out: &mut dyn Write, err: &mut dyn Write) -
     match arguments.output {
         Format::Json => {
             report["export"] = outline::json(&config.export);
-            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+            writeln!(out, "{}", print::pretty_json(&report)?)?;
         }
         Format::Text => {
             let rows: Vec<Vec<String>> = report

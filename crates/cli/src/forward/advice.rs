@@ -57,7 +57,12 @@ async fn user(device: &Device, path: &str) -> Option<String> {
     let node = device.node(above).ok()?;
     let knows = node.interfaces().iter().any(|interface| interface.method(METHOD).is_some());
     let answer = if knows { device.call(above, METHOD, Vec::new()).await.ok()? } else { return None };
-    answer.as_str().filter(|user| !user.is_empty()).map(str::to_owned)
+    // It becomes a part of a command that people copy.
+    let is_plain = |user: &&str| {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        !user.is_empty() && !user.starts_with('-') && user.chars().all(plain)
+    };
+    answer.as_str().filter(is_plain).map(str::to_owned)
 }
 
 fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String {

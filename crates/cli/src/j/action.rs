@@ -8,6 +8,7 @@ use jumpstarter_driver_core::interface::MethodDescriptor;
 use super::context::Context;
 use super::verbs::{self, Verb};
 use super::{call, method};
+use crate::print::{self, first_line, line};
 
 /// One thing that can be said to a driver, or to the whole device.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ impl Action {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => verb.name.to_owned(),
             Self::Method(method) => method::verb_name(method),
-            Self::Described(method) => method.replace('_', "-"),
+            Self::Described(method) => line(&method.replace('_', "-")).into_owned(),
         }
     }
 
@@ -75,9 +76,10 @@ impl Action {
             }
         };
         let name = self.name();
-        let described = |(method, _): &&(String, String)| *method == name || method.replace('_', "-") == name;
+        let described =
+            |(method, _): &&(String, String)| *method == name || line(&method.replace('_', "-")) == name;
         let command = match node.methods_description().iter().find(described) {
-            Some((_, text)) => command.about(text.clone()).long_about(text.clone()),
+            Some((_, text)) => command.about(first_line(text)).long_about(print::paragraphs(text)),
             None => command,
         };
         with_prefix(command, prefix)

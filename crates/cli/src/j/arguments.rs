@@ -11,6 +11,7 @@ use tracing::Level;
 
 use super::{builtin, complete, fault};
 use crate::arguments::Format;
+use crate::print::line;
 
 /// What must be known before the device is opened.
 #[derive(Debug)]
@@ -144,6 +145,6 @@ pub(crate) fn help_without_device(arguments: &[OsString], why: &dyn std::fmt::Di
         return None;
     }
     let code = fault::usage(&usage, Format::Text);
-    fault::note(&format!("\nThe device's own commands are not shown: {why}"));
+    fault::note(&format!("\nThe device's own commands are not shown: {}", line(&why.to_string())));
     Some(code)
 }

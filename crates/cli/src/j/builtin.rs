@@ -94,7 +94,7 @@ async fn status(context: &Context) -> Result<u8> {
 
 async fn reset(context: &Context) -> Result<u8> {
     context.device.reset().await?;
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 #[cfg(test)]

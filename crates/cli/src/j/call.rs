@@ -9,8 +9,8 @@ use jumpstarter_driver_core::interface::{MethodKind, Reply};
 
 use super::context::Context;
 use super::fault::Fault;
-use super::method;
 use super::verbs::Verb;
+use super::{method, tree};
 
 /// What is opened when no method is named.
 const CONNECT: &str = "connect";
@@ -69,7 +69,7 @@ Examples:
   {known} on
   {unknown} blink 3 '{{\"colour\": \"red\"}}'
 
-JSON: what the method answers; nothing when it answers nothing"
+JSON: what the method answers; null when it answers nothing"
         ))
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatche
 fn node<'a>(context: &'a Context, matches: &ArgMatches) -> Result<&'a Node> {
     match matches.try_get_one::<String>("path").ok().flatten() {
         Some(path) if path == "." => Ok(context.device.node("")?),
-        Some(path) => Ok(context.device.node(path).map_err(Fault::Usage)?),
+        Some(path) => tree::find(&context.device, path),
         None => context.node(),
     }
 }

@@ -14,6 +14,7 @@ use jumpstarter_driver_core::device::Node;
 
 use super::fault::SUCCESS;
 use super::{arguments, method, tree};
+use crate::print::first_line;
 
 /// The shells that there are scripts for.
 pub(crate) const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
@@ -56,7 +57,7 @@ pub(crate) fn asked_by() -> Option<String> {
 pub(crate) async fn answer(shell: &str, arguments: &[OsString]) -> Result<u8> {
     let line: Vec<OsString> = arguments.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
     let mut command = match tokio::time::timeout(PATIENCE, device()).await {
-        Ok(Some(device)) => with_paths(tree::command(&device), &device, &line),
+        Ok(Some(device)) => with_paths(tree::completing(&device, &line), &device, &line),
         _ => arguments::deviceless(),
     };
     command.build();
@@ -109,8 +110,14 @@ fn candidates(words: &[(String, String)]) -> Vec<CompletionCandidate> {
     words.iter().map(|(word, help)| CompletionCandidate::new(word).help(Some(help.clone().into()))).collect()
 }
 
+/// Whether a shell takes it for the word that it is: what it completes, it executes later.
+pub(crate) fn is_plain(word: &str) -> bool {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@+,%".contains(letter);
+    !word.is_empty() && !word.starts_with('-') && word.chars().all(plain)
+}
+
 fn paths(device: &Device) -> Vec<(String, String)> {
-    let nodes = device.nodes().iter().filter(|node| !node.path().is_empty());
+    let nodes = device.nodes().iter().filter(|node| is_plain(node.path()));
     nodes.map(|node| (node.path().to_owned(), tree::about(node))).collect()
 }
 
@@ -118,7 +125,8 @@ fn methods(device: &Device, path: &str) -> Vec<(String, String)> {
     let node = device.node(path).ok();
     let known = node.into_iter().flat_map(Node::interfaces).flat_map(|interface| interface.methods);
     let known = known.map(|method| (method.name.to_owned(), method.signature()));
-    let described = node.into_iter().flat_map(Node::methods_description).cloned();
-    let unknown = described.filter(|(name, _)| node.is_some_and(|node| method::find(node, name).is_none()));
-    known.chain(unknown).collect()
+    let described = node.into_iter().flat_map(Node::methods_description);
+    let unknown = described
+        .filter(|(name, _)| is_plain(name) && node.is_some_and(|node| method::find(node, name).is_none()));
+    known.chain(unknown.map(|(name, text)| (name.clone(), first_line(text)))).collect()
 }

@@ -1,12 +1,13 @@
 //! What went wrong, for the user, and the exit codes.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::error::ErrorKind;
 use jumpstarter_driver_core::Error;
 use serde_json::json;
 
 use crate::arguments::Format;
+use crate::print;
 
 /// All is well.
 pub(crate) const SUCCESS: u8 = 0;
@@ -66,25 +67,27 @@ pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
         None => (FAILURE, error.downcast_ref::<Error>().ok_or(error)),
     };
     let text = match (format, error) {
-        (Format::Text, Ok(error)) => format!("error: {}", error.report()),
-        (Format::Text, Err(error)) => format!("error: {error:#}"),
+        (Format::Text, Ok(error)) => print::report(error),
+        (Format::Text, Err(error)) => print::failure(format_args!("{error:#}")),
         (Format::Json, Ok(error)) => {
             let kind = format!("{:?}", error.kind());
-            json!({"error": format!("{error:#}"), "kind": kind, "hint": error.hint()}).to_string()
+            as_json(&json!({"error": format!("{error:#}"), "kind": kind, "hint": error.hint()}))
         }
         (Format::Json, Err(error)) => {
-            json!({"error": format!("{error:#}"), "kind": null, "hint": null}).to_string()
+            as_json(&json!({"error": format!("{error:#}"), "kind": null, "hint": null}))
         }
     };
-    // Nobody is left to be told when this fails too.
-    writeln!(io::stderr().lock(), "{text}").ok();
+    print::err(text);
     code
+}
+
+fn as_json(value: &serde_json::Value) -> String {
+    jumpstarter_text::json(&value.to_string()).into_owned()
 }
 
 /// Tells standard error.
 pub(crate) fn note(text: &impl std::fmt::Display) {
-    // Nobody is left to be told when this fails.
-    writeln!(io::stderr().lock(), "{text}").ok();
+    print::err(text);
 }
 
 /// Prints what the parser of command lines says, which may be the help that was asked for, and answers the exit code.
@@ -92,8 +95,7 @@ pub(crate) fn usage(usage: &clap::Error, format: Format) -> u8 {
     if format == Format::Json && usage.use_stderr() {
         return tell(&of_usage(usage), format);
     }
-    // Nobody is left to be told when this fails.
-    usage.print().ok();
+    print::usage(usage);
     u8::try_from(usage.exit_code()).unwrap_or(USAGE)
 }
 

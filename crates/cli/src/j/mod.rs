@@ -103,7 +103,7 @@ fn help_unopened(arguments: &[OsString], early: &arguments::Early) -> Option<u8>
         return None;
     }
     let device = Device::unopened(&open::file(early)?.ok()?)?;
-    let usage = tree::command(&device).try_get_matches_from(arguments).err()?;
+    let usage = tree::command(&device, arguments).try_get_matches_from(arguments).err()?;
     (usage.kind() == ErrorKind::DisplayHelp).then(|| fault::usage(&usage, Format::Text))
 }
 
@@ -114,7 +114,7 @@ async fn perform(
     opened: Opened,
     signals: &mut Signals,
 ) -> Result<u8> {
-    let mut command = tree::command(&opened.device);
+    let mut command = tree::command(&opened.device, arguments);
     let matches = match command.try_get_matches_from_mut(arguments) {
         Ok(matches) => matches,
         Err(usage) => {

@@ -1,22 +1,29 @@
 //! `j tree`: what the device is made of.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Arg, ArgMatches};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::{Device, Network};
 use jumpstarter_driver_qemu::Machine;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::Context;
-use super::fault::{Fault, SUCCESS};
+use super::fault::SUCCESS;
+use super::tree as command_tree;
 use super::verbs::Verb;
 use crate::table;
 
 /// States and addresses that take longer are left out.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same, of all drivers together.
+const PATIENCE_WITH_ALL: Duration = Duration::from_secs(3);
+/// How many are asked at once.
+const AT_ONCE: usize = 64;
 
 pub(crate) const TREE: Verb = Verb {
     name: "tree",
@@ -50,22 +57,147 @@ struct Live {
 async fn tree(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let device = &context.device;
     let path = matches.get_one::<String>("path").map_or("", |path| if path == "." { "" } else { path });
-    device.node(path).map_err(Fault::Usage)?;
+    let path = command_tree::find(device, path)?.path();
     let top = device.nodes().iter().position(|node| node.path() == path).unwrap_or_default();
-    let live = join_all(device.nodes().iter().map(|node| ask(device, node))).await;
+    let mut outline = Outline::new(device);
+    outline.ask(top).await;
     let mut rows = Vec::new();
     if !path.is_empty() || !action_less(&device.nodes()[top]) {
-        rows.push(row(device, top, &live, ""));
+        rows.push(outline.row(top, ""));
     }
-    add_rows(device, top, &live, "", rows.is_empty(), &mut rows);
+    outline.add_rows(top, "", rows.is_empty(), &mut rows);
     let text = table::aligned(&rows);
-    context.output.answer(&value(device, top, &live), text.trim_end())?;
+    context.output.answer_lines(&outline.value(top), text.trim_end())?;
     Ok(SUCCESS)
 }
 
 /// Nothing but a group.
 fn action_less(node: &Node) -> bool {
     node.interfaces_known() && node.interfaces().is_empty()
+}
+
+/// A device's tree, and what is told of it now.
+struct Outline<'a> {
+    device: &'a Device,
+    /// Of each driver, those below it.
+    children: Vec<Vec<usize>>,
+    /// Of each driver, by its number, the node that has its name.
+    named: HashMap<usize, usize>,
+    live: HashMap<usize, Live>,
+}
+
+impl<'a> Outline<'a> {
+    fn new(device: &'a Device) -> Self {
+        let mut children = vec![Vec::new(); device.nodes().len()];
+        let mut named: HashMap<usize, usize> = HashMap::new();
+        let depth = |index: usize| device.nodes()[index].path().matches('.').count();
+        for (index, node) in device.nodes().iter().enumerate() {
+            if let Some(parent) = node.parent() {
+                children[parent].push(index);
+            }
+            // Which of two names is the other one is not told: a name at the top stands for one further down, a later
+            // one for an earlier one.
+            let name = named.entry(node.id()).or_insert(index);
+            if depth(index) > depth(*name) {
+                *name = index;
+            }
+        }
+        Self { device, children, named, live: HashMap::new() }
+    }
+
+    fn node(&self, index: usize) -> &'a Node {
+        &self.device.nodes()[index]
+    }
+
+    /// The path of the driver that this node is another name for.
+    fn same_as(&self, index: usize) -> Option<&'a str> {
+        let named = self.named.get(&self.node(index).id()).copied().unwrap_or(index);
+        (named != index).then(|| self.node(named).path())
+    }
+
+    /// Those that are shown: the node, and what is below it.
+    fn below(&self, top: usize) -> Vec<usize> {
+        let (mut found, mut open) = (vec![top], self.children[top].clone());
+        while let Some(index) = open.pop() {
+            found.push(index);
+            if self.same_as(index).is_none() {
+                open.extend(&self.children[index]);
+            }
+        }
+        found
+    }
+
+    /// Asks the drivers that are shown for their states and addresses.
+    async fn ask(&mut self, top: usize) {
+        let device = self.device;
+        let until = Instant::now() + PATIENCE_WITH_ALL;
+        let asking = stream::iter(self.below(top)).map(|index| async move {
+            let late = Instant::now() >= until;
+            let asking =
+                async { if late { Live::default() } else { ask(device, &device.nodes()[index]).await } };
+            (index, timeout_at(until, asking).await.unwrap_or_default())
+        });
+        self.live = asking.buffer_unordered(AT_ONCE).collect().await;
+    }
+
+    fn row(&self, index: usize, branch: &str) -> Vec<String> {
+        let node = self.node(index);
+        let name = if node.path().is_empty() { "(root)" } else { node.name() };
+        let kind = match self.same_as(index) {
+            Some(path) => format!("→ {path}"),
+            None => kind(node),
+        };
+        let live = self.live.get(&index);
+        let now = live.and_then(|live| live.state.clone().or(live.address.clone())).unwrap_or_default();
+        let description = node.description().unwrap_or_default().lines().next().unwrap_or_default();
+        vec![format!("{branch}{name}"), kind, now, description.to_owned()]
+    }
+
+    fn add_rows(&self, index: usize, indent: &str, top: bool, rows: &mut Vec<Vec<String>>) {
+        let children = &self.children[index];
+        for (position, child) in children.iter().enumerate() {
+            let last = position + 1 == children.len();
+            let (branch, below) = match (top, last) {
+                (true, _) => ("", ""),
+                (false, true) => ("└─ ", "   "),
+                (false, false) => ("├─ ", "│  "),
+            };
+            rows.push(self.row(*child, &format!("{indent}{branch}")));
+            if self.same_as(*child).is_none() {
+                self.add_rows(*child, &format!("{indent}{below}"), false, rows);
+            }
+        }
+    }
+
+    fn value(&self, index: usize) -> Value {
+        let node = self.node(index);
+        let labels: serde_json::Map<String, Value> =
+            node.labels().iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        let methods: serde_json::Map<String, Value> = node
+            .methods_description()
+            .iter()
+            .map(|(name, text)| (name.clone(), text.clone().into()))
+            .collect();
+        let same_as = self.same_as(index);
+        let children: Vec<Value> = match same_as {
+            Some(_) => Vec::new(),
+            None => self.children[index].iter().map(|child| self.value(*child)).collect(),
+        };
+        let live = self.live.get(&index);
+        json!({
+            "path": node.path(),
+            "name": node.name(),
+            "description": node.description(),
+            "client": node.client(),
+            "labels": labels,
+            "interfaces": node.interface_names(),
+            "same_as": same_as,
+            "state": live.and_then(|live| live.state.as_deref()),
+            "address": live.and_then(|live| live.address.as_deref()),
+            "methods": methods,
+            "children": children,
+        })
+    }
 }
 
 async fn ask(device: &Device, node: &Node) -> Live {
@@ -83,38 +215,8 @@ async fn ask(device: &Device, node: &Node) -> Live {
         Some(())
     };
     // What is not told in time, or at all, is left out.
-    tokio::time::timeout(PATIENCE, asking).await.ok();
+    timeout(PATIENCE, asking).await.ok();
     live
-}
-
-/// The path of the driver that this node is another name for. Which of two names is the other one is not told: a name
-/// at the top stands for one further down, a later one for an earlier one.
-fn same_as<'a>(device: &'a Device, node: &Node) -> Option<&'a str> {
-    let depth = |node: &Node| node.path().matches('.').count();
-    let same = device.nodes().iter().filter(|other| other.id() == node.id());
-    let named = same.max_by_key(|other| (depth(other), std::cmp::Reverse(position(device, other))))?;
-    (named.path() != node.path()).then_some(named.path())
-}
-
-fn position(device: &Device, node: &Node) -> usize {
-    device.nodes().iter().position(|other| other.path() == node.path()).unwrap_or_default()
-}
-
-fn children(device: &Device, index: usize) -> Vec<usize> {
-    let nodes = device.nodes().iter().enumerate();
-    nodes.filter(|(_, node)| node.parent() == Some(index)).map(|(child, _)| child).collect()
-}
-
-fn row(device: &Device, index: usize, live: &[Live], branch: &str) -> Vec<String> {
-    let (node, live) = (&device.nodes()[index], &live[index]);
-    let name = if node.path().is_empty() { "(root)" } else { node.name() };
-    let kind = match same_as(device, node) {
-        Some(path) => format!("→ {path}"),
-        None => kind(node),
-    };
-    let now = live.state.as_deref().or(live.address.as_deref()).unwrap_or_default().to_owned();
-    let description = node.description().unwrap_or_default().lines().next().unwrap_or_default().to_owned();
-    vec![format!("{branch}{name}"), kind, now, description]
 }
 
 /// Its interfaces, or what is told of them.
@@ -125,53 +227,4 @@ fn kind(node: &Node) -> String {
     let known = node.interfaces().iter().map(|interface| interface.name.to_owned());
     let unknown = node.unknown_interfaces().iter().map(|name| format!("? {name}"));
     known.chain(unknown).collect::<Vec<_>>().join(", ")
-}
-
-fn add_rows(
-    device: &Device,
-    index: usize,
-    live: &[Live],
-    indent: &str,
-    top: bool,
-    rows: &mut Vec<Vec<String>>,
-) {
-    let children = children(device, index);
-    for (position, child) in children.iter().enumerate() {
-        let last = position + 1 == children.len();
-        let (branch, below) = match (top, last) {
-            (true, _) => ("", ""),
-            (false, true) => ("└─ ", "   "),
-            (false, false) => ("├─ ", "│  "),
-        };
-        rows.push(row(device, *child, live, &format!("{indent}{branch}")));
-        if same_as(device, &device.nodes()[*child]).is_none() {
-            add_rows(device, *child, live, &format!("{indent}{below}"), false, rows);
-        }
-    }
-}
-
-fn value(device: &Device, index: usize, live: &[Live]) -> Value {
-    let node = &device.nodes()[index];
-    let labels: serde_json::Map<String, Value> =
-        node.labels().iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-    let methods: serde_json::Map<String, Value> =
-        node.methods_description().iter().map(|(name, text)| (name.clone(), text.clone().into())).collect();
-    let same_as = same_as(device, node);
-    let children: Vec<Value> = match same_as {
-        Some(_) => Vec::new(),
-        None => children(device, index).into_iter().map(|child| value(device, child, live)).collect(),
-    };
-    json!({
-        "path": node.path(),
-        "name": node.name(),
-        "description": node.description(),
-        "client": node.client(),
-        "labels": labels,
-        "interfaces": node.interface_names(),
-        "same_as": same_as,
-        "state": live[index].state,
-        "address": live[index].address,
-        "methods": methods,
-        "children": children,
-    })
 }

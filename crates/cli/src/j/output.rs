@@ -1,18 +1,19 @@
 //! What is printed: data on standard output, everything else on standard error.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 
-use jumpstarter_supervise::{StandardStream, was_closed};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::fault::SUCCESS;
 use crate::arguments::Format;
+use crate::print::{self, line};
 
 /// How answers are printed.
 ///
-/// As JSON each answer is one value on one line; a stream is a line for each of its values. What answers nothing
-/// prints nothing.
+/// As JSON each answer is one value on one line; a stream is a line for each of its values. What was done and answers
+/// nothing prints `null`. For people an answer is text, and nothing where there is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     format: Format,
@@ -28,57 +29,55 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Prints an answer: `value` for programs, `text` for people.
+    /// Prints an answer: `value` for programs, `text` on one line for people.
     pub(crate) fn answer(self, value: &impl Serialize, text: impl Display) -> io::Result<()> {
+        self.answer_lines(value, line(&text.to_string()))
+    }
+
+    /// The same, with a text of several lines, which are all ours.
+    pub(crate) fn answer_lines(self, value: &impl Serialize, text: impl Display) -> io::Result<()> {
         match self.format {
-            Format::Json => line(&serde_json::to_string(value)?),
-            Format::Text => line(&text.to_string()),
+            Format::Json => print::out(&print::json(value)?),
+            Format::Text => print::out(&text.to_string()),
         }
+    }
+
+    /// It is done, and there is no answer.
+    pub(crate) fn done(self) -> anyhow::Result<u8> {
+        self.value(&Value::Null)?;
+        Ok(SUCCESS)
     }
 
     /// Prints an answer of whatever form.
     pub(crate) fn value(self, value: &Value) -> io::Result<()> {
         match self.format {
             Format::Text if value.is_null() => Ok(()),
-            Format::Text => line(&readable(value)),
-            Format::Json => line(&value.to_string()),
+            Format::Text => print::out(&readable(value)),
+            Format::Json => print::out(&print::json(value)?),
         }
     }
 
-    /// Tells people something that is not the answer.
+    /// Tells people something that is not the answer, on one line.
     pub(crate) fn note(self, text: impl Display) {
-        // Nobody is left to be told when this fails.
-        writeln!(io::stderr().lock(), "{text}").ok();
+        print::err(line(&text.to_string()));
     }
 }
 
-/// Written at once, so that a reader sees it when it happens.
-///
-/// # Errors
-/// When standard output is closed, or its reader is: the answer would be lost.
-fn line(text: &str) -> io::Result<()> {
-    if was_closed(StandardStream::Output) {
-        return Err(io::Error::new(io::ErrorKind::NotConnected, "standard output is closed"));
-    }
-    let mut out = io::stdout().lock();
-    out.write_all(format!("{text}\n").as_bytes())?;
-    out.flush()
-}
-
-/// Text as it is, one line an item or field, deeper ones as JSON.
+/// A text with its lines; of anything larger one line an item or field, deeper ones as JSON.
 fn readable(value: &Value) -> String {
     let item = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => line(text).into_owned(),
+        other => jumpstarter_text::json(&other.to_string()).into_owned(),
     };
     match value {
         Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join("\n"),
         Value::Object(fields) => {
             let lines: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{name}: {}", item(value))).collect();
+                fields.iter().map(|(name, value)| format!("{}: {}", line(name), item(value))).collect();
             lines.join("\n")
         }
-        other => item(other),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -91,6 +90,8 @@ mod tests {
     fn values_for_people() {
         assert_eq!(readable(&json!("two\nlines")), "two\nlines");
         assert_eq!(readable(&json!([1, "a", null])), "1\na\nnull");
+        assert_eq!(readable(&json!(["a\nb", ["\u{9b}"]])), "a\\nb\n[\"\\u009b\"]");
+        assert_eq!(readable(&json!({"a\nb": "c\u{1b}"})), "a\\nb: c\\u{1b}");
         assert_eq!(readable(&json!({"a": "b", "c": [1, 2]})), "a: b\nc: [1,2]");
     }
 }

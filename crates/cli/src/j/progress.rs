@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output::Output;
+use crate::print::line;
 
 /// Between two plain lines.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -55,7 +56,7 @@ impl Summary {
 impl Transfer {
     /// One that starts now and is called `label`.
     pub(crate) fn start(label: impl Into<String>, output: Output) -> Self {
-        let (label, started) = (label.into(), Instant::now());
+        let (label, started) = (line(&label.into()).into_owned(), Instant::now());
         let bar = io::stderr().is_terminal().then(|| {
             // On standard error. Nothing is known of the length yet.
             let bar = ProgressBar::no_length().with_message(label.clone()).with_style(style(false));

@@ -1,67 +1,134 @@
 //! The command line of a device: a command for each driver, its verbs below it.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::device::Node;
 
 use super::action::{self, Action};
-use super::{arguments, builtin};
+use super::fault::Fault;
+use super::{arguments, builtin, complete};
+use crate::print::{self, line};
 
-/// `j` for this device.
+/// `j` for this device, as far as these arguments can be about it: of drivers that no word names there are name and
+/// description, for lists.
 ///
 /// What the device has wins over the commands that `j` has for every device: such a command is called `@NAME` then.
-pub(crate) fn command(device: &Device) -> Command {
-    let nodes = device.nodes();
-    let mut command = with_entries(arguments::base(), device, 0, "j");
-    for builtin in builtin::ALL {
-        let name = match command.find_subcommand(builtin.name) {
-            Some(_) => format!("@{}", builtin.name),
-            None => builtin.name.to_owned(),
-        };
-        command = command.subcommand(builtin.plain_command().name(name));
-    }
-    // `j qemu.power on`: hidden, so that lists and completions show them only when nothing else fits.
-    for (index, node) in nodes.iter().enumerate().filter(|(_, node)| node.path().contains('.')) {
-        command = command.subcommand(of_node(device, index, node.path(), "j").hide(true));
-    }
-    command
+pub(crate) fn command(device: &Device, arguments: &[OsString]) -> Command {
+    Maker::new(device, |_| true).command(&words(arguments))
 }
 
-/// The command of one driver: the drivers below it, and its verbs.
-fn of_node(device: &Device, index: usize, name: &str, prefix: &str) -> Command {
-    let node = &device.nodes()[index];
-    let command = Command::new(name.to_owned())
-        .about(about(node))
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(true)
-        .subcommand_value_name("VERB");
-    with_entries(command, device, index, &format!("{prefix} {name}"))
+/// The same for a shell that completes: without what it would take for more than a name.
+pub(crate) fn completing(device: &Device, arguments: &[OsString]) -> Command {
+    Maker::new(device, complete::is_plain).command(&words(arguments))
 }
 
-fn with_entries(mut command: Command, device: &Device, index: usize, prefix: &str) -> Command {
-    let nodes = device.nodes();
-    for (child, node) in nodes.iter().enumerate().filter(|(_, node)| node.parent() == Some(index)) {
-        command = command.subcommand(of_node(device, child, node.name(), prefix));
+fn words(arguments: &[OsString]) -> Vec<&str> {
+    arguments.iter().skip(1).filter_map(|word| word.to_str()).collect()
+}
+
+/// What a driver is called on the command line: as lists show it.
+pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+    line(name)
+}
+
+/// The driver at a path, as it is or as lists show it.
+pub(crate) fn find<'a>(device: &'a Device, path: &str) -> Result<&'a Node> {
+    let meant = device.nodes().iter().find(|node| node.path() != path && shown(node.path()) == path);
+    match device.node(path) {
+        Ok(node) => Ok(node),
+        Err(error) => Ok(meant.ok_or(Fault::Usage(error))?),
     }
-    for action in action::of(&nodes[index]) {
-        if command.find_subcommand(action.name()).is_none() {
-            command = command.subcommand(action.command(&nodes[index], prefix));
+}
+
+/// Makes the commands of a device's drivers.
+struct Maker<'a> {
+    device: &'a Device,
+    /// Whether what is called so is among them.
+    is_wanted: fn(&str) -> bool,
+    /// Of each driver, those below it.
+    children: Vec<Vec<usize>>,
+}
+
+impl<'a> Maker<'a> {
+    fn new(device: &'a Device, is_wanted: fn(&str) -> bool) -> Self {
+        let mut children = vec![Vec::new(); device.nodes().len()];
+        // Two names may look the same: the first has it then.
+        let mut paths = HashSet::new();
+        for (index, node) in device.nodes().iter().enumerate() {
+            if let Some(parent) = node.parent()
+                && is_wanted(node.path())
+                && paths.insert(shown(node.path()))
+            {
+                children[parent].push(index);
+            }
         }
+        Self { device, is_wanted, children }
     }
-    command
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.with_entries(arguments::base(), 0, "j", words);
+        for builtin in builtin::ALL {
+            let name = match command.find_subcommand(builtin.name) {
+                Some(_) => format!("@{}", builtin.name),
+                None => builtin.name.to_owned(),
+            };
+            command = command.subcommand(builtin.plain_command().name(name));
+        }
+        // `j qemu.power on`: hidden, so that lists and completions show them only when nothing else fits.
+        let dotted = self.children.iter().flatten().filter(|index| self.node(**index).path().contains('.'));
+        command.subcommands(
+            dotted.map(|index| self.of_node(*index, &shown(self.node(*index).path()), "j", words).hide(true)),
+        )
+    }
+
+    fn node(&self, index: usize) -> &'a Node {
+        &self.device.nodes()[index]
+    }
+
+    /// The command of one driver: the drivers below it, and its verbs, if a word names it.
+    fn of_node(&self, index: usize, name: &str, prefix: &str, words: &[&str]) -> Command {
+        let node = self.node(index);
+        let command = Command::new(name.to_owned()).about(about(node));
+        let Some(place) = words.iter().position(|word| *word == name) else { return command };
+        let command = command
+            .long_about(node.description().map_or_else(|| about(node), print::paragraphs))
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .disable_help_subcommand(true)
+            .subcommand_value_name("VERB");
+        self.with_entries(command, index, &format!("{prefix} {name}"), &words[place + 1..])
+    }
+
+    fn with_entries(&self, mut command: Command, index: usize, prefix: &str, words: &[&str]) -> Command {
+        let node = self.node(index);
+        command = command.subcommands(
+            self.children[index]
+                .iter()
+                .map(|child| self.of_node(*child, &shown(self.node(*child).name()), prefix, words)),
+        );
+        for action in action::of(node) {
+            if (self.is_wanted)(&action.name()) && command.find_subcommand(action.name()).is_none() {
+                command = command.subcommand(action.command(node, prefix));
+            }
+        }
+        command
+    }
 }
 
 /// One line about a driver.
 pub(crate) fn about(node: &Node) -> String {
     if let Some(description) = node.description() {
-        return description.to_owned();
+        return print::first_line(description);
     }
     match node.interface_names() {
-        None => node.client().to_owned(),
+        None => print::first_line(node.client()),
         Some(names) if names.is_empty() => "a group of drivers".to_owned(),
-        Some(names) => names.join(", "),
+        Some(names) => print::first_line(&names.join(", ")),
     }
 }
 
@@ -83,8 +150,8 @@ pub(crate) fn chosen<'a>(device: &Device, matches: &'a ArgMatches) -> Result<Cho
     while let Some((name, below)) = matches.subcommand() {
         matches = below;
         let child = |node: &Node| match index {
-            0 if name.contains('.') => node.path() == name,
-            _ => node.parent() == Some(index) && node.name() == name,
+            0 if name.contains('.') => shown(node.path()) == name,
+            _ => node.parent() == Some(index) && shown(node.name()) == name,
         };
         if let Some(child) = nodes.iter().position(child) {
             index = child;

@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use jumpstarter_driver_core::{Device, suggest};
 
 use super::fault::{self, Fault};
+use super::tree;
 use crate::arguments::Format;
 
 /// Explains what is wrong with the command line, or prints the help that was asked for.
@@ -64,7 +65,8 @@ fn unknown(name: &str, command: &Command, device: &Device, arguments: &[OsString
     };
     let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
     let names: Vec<&str> = visible.map(Command::get_name).collect();
-    let paths = || device.nodes().iter().map(|node| node.path()).filter(|path| !path.is_empty());
+    let paths: Vec<_> = device.nodes().iter().map(|node| tree::shown(node.path())).collect();
+    let paths = || paths.iter().map(AsRef::as_ref).filter(|path: &&str| !path.is_empty());
     let below: Vec<&str> = paths().filter(|path| path.rsplit('.').next() == Some(name)).collect();
     let hint = match (below.as_slice(), name.contains('.')) {
         ([], true) => suggest::hint(name, paths().collect::<Vec<_>>()),

@@ -1,7 +1,7 @@
 //! The command of a shell: its surroundings, and its life.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result, Secret};
 use jumpstarter_supervise::{Command, Heeded, Input, Signal, Sink, StopPlan, SuperviseError};
 
 use super::prompt;
+use crate::print;
 use crate::terminal::{self, Settings};
 
 /// A command that is told to end has so long.
@@ -99,9 +100,7 @@ impl Surroundings {
 
 /// Tells whoever is at the terminal, in a line of its own, also while a program has it in raw mode.
 pub(super) fn tell(text: &str) {
-    let end = terminal::line_end();
-    // Nobody is left to be told when this fails.
-    write!(io::stderr().lock(), "{}{end}", text.replace('\n', end)).ok();
+    print::err_with_end(text, terminal::line_end());
 }
 
 async fn attend(command: Command, interactive: bool) -> Result<u8> {

@@ -3,6 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+/// The most letters of a name in a prompt.
+const MAX_NAME: usize = 64;
+
 /// A shell: how it is called, and what is in its environment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shell {
@@ -41,7 +44,8 @@ pub(super) fn shell(program: Option<OsString>, device: &str) -> Shell {
 
 /// The name without what shells would take for something else: an exporter may be called anything.
 fn plain(device: &str) -> String {
-    device.chars().filter(|letter| letter.is_alphanumeric() || "-_.:/[]@".contains(*letter)).collect()
+    let plain = |letter: &char| letter.is_alphanumeric() || "-_.:/[]@".contains(*letter);
+    device.chars().filter(plain).take(MAX_NAME).collect()
 }
 
 #[cfg(test)]
@@ -64,6 +68,11 @@ mod tests {
         for program in ["bash", "zsh", "fish", "sh"] {
             let shell = shell(Some(program.into()), "a'$(reboot)`reboot`\\;%");
             assert!(shell.prompt.contains("arebootreboot"), "{shell:?}");
+            let shell = super::shell(
+                Some(program.into()),
+                &format!("b\n\u{1b}]0;x\u{7}\u{9b}\u{202e}!{}", "a".repeat(70_000)),
+            );
+            assert!(shell.prompt.contains("b]0xaaa") && shell.prompt.len() < 200, "{shell:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use jumpstarter_client::{Address, ConnectOptions, Exporter, ExporterState, LogRe
 use jumpstarter_driver_core::{ErrorKind, Result, ResultExt};
 
 use super::command::{Surroundings, tell};
+use crate::print;
 use crate::remote::Remote;
 
 /// An exporter may prepare a lease for so long: its hooks have limits of their own.
@@ -31,7 +32,7 @@ pub(super) async fn shell(
         let mut command = pin!(surroundings.run(words));
         tokio::select! {
             code = &mut command => return code,
-            error = exporter.lost() => tell(&format!("error: {}", error.report())),
+            error = exporter.lost() => tell(&print::report(&error)),
         }
         command.await
     };
@@ -71,7 +72,7 @@ async fn wait_ready(exporter: &Exporter) -> Result<()> {
         Ok(status) => {
             let why = Some(status.message).filter(|message| !message.is_empty());
             let why = why.unwrap_or_else(|| format!("its state is {:?}", status.state));
-            tell(&format!("waiting for the exporter at {}: {why}", exporter.address()));
+            tell(&format!("waiting for the exporter at {}: {}", exporter.address(), print::line(&why)));
         }
         // Older exporters have no state: they take calls from their beginning.
         Err(error) if error.kind() == ErrorKind::Unimplemented => return Ok(()),
@@ -105,5 +106,5 @@ fn line(record: &LogRecord) -> String {
     let driver = record.driver.as_deref().or(record.driver_type.as_deref());
     let driver =
         driver.filter(|driver| !driver.is_empty()).map(|driver| format!("{driver}: ")).unwrap_or_default();
-    format!("{:<7} {driver}{}", record.severity, record.message)
+    print::line(&format!("{:<7} {driver}{}", record.severity, record.message)).into_owned()
 }

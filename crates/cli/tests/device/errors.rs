@@ -152,7 +152,7 @@ async fn a_file_with_faults() {
     assert_snapshot!(bench.j(&["--exporter-config", "wrong.yaml", "power", "on"]).await, @r"
     --- stderr
     error: the exporter file is not right
-    wrong.yaml:1:24: export.power.type: there is no driver `mock-powr` in this program; did you mean `mock-power`?
+      wrong.yaml:1:24: export.power.type: there is no driver `mock-powr` in this program; did you mean `mock-power`?
     --- exit code 3
     ");
 }

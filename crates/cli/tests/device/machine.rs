@@ -70,7 +70,7 @@ async fn sizes_and_settings() {
     --- stderr
     memory: 2 GiB from the next power-on
     ");
-    assert_eq!(bench.j(&["qemu", "resize", "memory", "2G", "--output", "json"]).await, "");
+    assert_eq!(bench.j(&["qemu", "resize", "memory", "2G", "--output", "json"]).await, "null\n");
     assert_snapshot!(bench.j(&["qemu", "resize", "memory", "lots"]).await, @r"
     --- stderr
     error: `lots` is not a size: unknown unit `lots`
@@ -294,5 +294,33 @@ impl Tmux {
         };
         let shown = tokio::time::timeout(DEADLINE, shown).await;
         assert!(shown.is_ok(), "no {text:?} on the screen: {last}; {}", self.server.stderr_tail());
+    }
+}
+
+/// A shell whose machine still runs at its end closes it, and has no more to say about that than of anything else.
+#[tokio::test]
+async fn a_shell_closes_its_machine_in_silence() {
+    let Some(bench) = machine().await else { return };
+    let hooks = "hooks: {afterLease: {script: echo all done}}";
+    std::fs::write(bench.lab.path("hooked.yaml"), format!("{FILE}{hooks}\n")).unwrap();
+    let words = ["shell", "--exporter-config", "hooked.yaml", "--", J, "qemu", "power", "on"];
+    let shown = bench.run(crate::lab::jmp(&words).current_dir(bench.lab.folder())).await;
+    let (_, said) = shown.split_once("INFO    ").unwrap_or_else(|| panic!("the hook's output: {shown}"));
+    assert_eq!(said, "all done\n", "{shown}");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+}
+
+#[tokio::test]
+async fn an_endpoint_without_an_address_is_no_warning() {
+    let bench = Bench::of("export: {echo: {type: echo}}").await;
+    let (log, mut records) = bench.follow(&["log", "-n", "2", "--output", "json"]).await;
+    assert_snapshot!(bench.j(&["tree"]).await, @"echo  network");
+    for _ in 0..2 {
+        let record: serde_json::Value = serde_json::from_str(&line(&mut records, &log).await).unwrap();
+        assert_eq!(
+            (&record["operation"], &record["severity"]),
+            (&"address".into(), &"INFO".into()),
+            "{record}"
+        );
     }
 }

@@ -11,6 +11,7 @@ mod completion;
 mod dumps;
 mod errors;
 mod flasher;
+mod hostile;
 mod killed;
 mod machine;
 mod machine_end;

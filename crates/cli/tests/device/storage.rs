@@ -98,7 +98,7 @@ async fn a_card_changes_hands() {
     for holder in ["host", "dut"] {
         assert_eq!(served.j(&["card", holder]).await, "");
         assert_eq!(*card.holder.lock().unwrap(), holder);
-        assert_eq!(served.j(&["card", "off", "--output", "json"]).await, "");
+        assert_eq!(served.j(&["card", "off", "--output", "json"]).await, "null\n");
         assert_eq!(*card.holder.lock().unwrap(), "");
     }
 }
@@ -127,7 +127,7 @@ async fn summaries_of_a_card_are_json() {
     {"error":"the exporter's machine does not have the card","kind":"FailedPrecondition","hint":null}
     --- exit code 1
     "#);
-    assert_eq!(served.j(&["card", "host", "--output", "json"]).await, "");
+    assert_eq!(served.j(&["card", "host", "--output", "json"]).await, "null\n");
     assert_snapshot!(served.j(&["card", "write", "os.img", "--output", "json"]).await, @r#"{"file":"os.img","bytes":300000,"seconds":"SECONDS","bytes_per_second":"RATE"}"#);
     assert_snapshot!(served.j(&["card", "read", "back.img", "--output", "json"]).await, @r#"{"file":"back.img","bytes":300000,"seconds":"SECONDS","bytes_per_second":"RATE"}"#);
     assert_snapshot!(served.j_with(&["card", "write", "-", "--output", "json"], b"short").await, @r#"{"file":"-","bytes":5,"seconds":"SECONDS","bytes_per_second":"RATE"}"#);

@@ -52,7 +52,8 @@ impl LogHub {
         self.0.show_all.store(true, Ordering::Relaxed);
     }
 
-    /// Spares standard error what is less severe than a warning, and what reports a call; or no longer.
+    /// Spares standard error what is less severe than a warning, unless a hook said it, and what reports a call; or no
+    /// longer.
     pub(crate) fn set_quiet(&self, quiet: bool) {
         self.0.quiet.store(quiet, Ordering::Relaxed);
     }
@@ -60,8 +61,9 @@ impl LogHub {
     /// Whether standard error gets a record.
     pub(super) fn is_shown(&self, record: &Record) -> bool {
         let quiet = self.0.quiet.load(Ordering::Relaxed) && !self.0.show_all.load(Ordering::Relaxed);
+        let of_hook = matches!(record.source, Source::BeforeLeaseHook | Source::AfterLeaseHook);
         // The caller at the same terminal says itself why a call failed.
-        !quiet || (record.level <= Level::WARN && record.topic != Topic::Call)
+        !quiet || of_hook || (record.level <= Level::WARN && record.topic != Topic::Call)
     }
 
     /// The last records of this lease, and every one from now on.
@@ -178,6 +180,8 @@ mod tests {
         hub.set_quiet(true);
         assert!(shown(Level::ERROR, Topic::Other) && shown(Level::WARN, Topic::Other));
         assert!(!shown(Level::INFO, Topic::Other));
+        let of_hook = Record { level: Level::INFO, source: Source::AfterLeaseHook, ..record("") };
+        assert!(hub.is_shown(&of_hook));
         assert!(!shown(Level::WARN, Topic::Call), "the caller says it itself");
         hub.show_all();
         assert!(shown(Level::INFO, Topic::Other) && shown(Level::WARN, Topic::Call));

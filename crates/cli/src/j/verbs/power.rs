@@ -103,17 +103,17 @@ pub(super) static VIRTUAL_VERBS: &[Verb] = &[Verb {
 async fn virtual_off(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let destroy = json!(matches.get_flag("destroy"));
     context.device.call(&context.path, "off", vec![destroy]).await?;
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 async fn on(context: &Context) -> Result<u8> {
     context.get::<dyn Power>()?.on().await?;
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 async fn off(context: &Context) -> Result<u8> {
     context.get::<dyn Power>()?.off().await?;
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 async fn cycle(context: &Context, matches: &ArgMatches) -> Result<u8> {
@@ -125,7 +125,7 @@ async fn cycle(context: &Context, matches: &ArgMatches) -> Result<u8> {
     }
     tokio::time::sleep(wait).await;
     power.on().await?;
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 /// Asks the meter so often, and shows all that it answers each time.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Verb;
 use crate::j::context::Context;
-use crate::j::fault::{Fault, SUCCESS};
+use crate::j::fault::Fault;
 
 pub(super) static VERBS: &[Verb] = &[Verb {
     name: "resize",
@@ -42,7 +42,7 @@ async fn resize(context: &Context, matches: &ArgMatches) -> Result<u8> {
     if !context.output.is_json() {
         context.output.note(format!("{what}: {parsed} from the next power-on"));
     }
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 /// A size that says its unit: exporters take a bare number for bytes, or for MiB.

@@ -79,7 +79,7 @@ fn with_file(command: Command, help: &'static str) -> Command {
 
 async fn call(context: &Context, method: &str) -> Result<u8> {
     context.device.call(&context.path, method, Vec::new()).await?;
-    Ok(SUCCESS)
+    context.output.done()
 }
 
 async fn write(context: &Context, matches: &ArgMatches) -> Result<u8> {

@@ -1,16 +1,22 @@
 //! Images of a registry (`oci://…`): exporters in Python fetch them for their virtual machines.
 
-use std::io::{self, Write};
-
 use anyhow::Result;
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Error, ErrorKind};
 use serde_json::json;
 
 use crate::j::context::Context;
+use crate::print;
 
 /// The method that such a flasher has: it streams `[standard output, standard error, exit code]` of what it runs.
 const METHOD: &str = "flash_oci";
+
+/// Shows what a program on the exporter printed: its lines, and what it wrote over a line before.
+fn show(output: &str) {
+    for line in output.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+        print::err(line);
+    }
+}
 
 /// Has the exporter fetch the image and write it.
 pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) -> Result<()> {
@@ -27,8 +33,7 @@ pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) 
     while let Some(part) = said.next().await {
         let part = part.map_err(refused)?;
         for output in [&part[0], &part[1]].into_iter().filter_map(|text| text.as_str()) {
-            // Nobody is left to be told when this fails.
-            io::stderr().lock().write_all(output.as_bytes()).ok();
+            show(output);
         }
         code = part[2].as_i64().or(code);
     }

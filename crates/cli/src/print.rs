@@ -1,0 +1,186 @@
+//! Where text leaves this program: the one place that writes to standard output and standard error.
+//!
+//! Exporters, guests, files and servers choose names, descriptions, answers, errors and log records. Whatever is
+//! printed of them passes `jumpstarter_text` here, so that no command has to think of it: a control sequence is shown,
+//! not obeyed. What must not begin a line of its own, such as a name, passes [`line`] where it is put into a text. Only
+//! consoles, byte streams and images go around this, by [`crate::terminal::output`].
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use jumpstarter_driver_core::Error;
+use jumpstarter_supervise::{StandardStream, was_closed};
+pub(crate) use jumpstarter_text::line;
+use jumpstarter_text::{block, truncated};
+use serde::Serialize;
+
+/// How much of an error's text is shown: its end is rarely what went wrong.
+const MAX_ERROR_BYTES: usize = 32 * 1024;
+
+/// How much of a line is shown in lists.
+const MAX_LINE_BYTES: usize = 300;
+
+/// Passes text on, made safe.
+pub(crate) struct Safe<'a>(pub(crate) &'a mut dyn Write);
+
+impl Write for Safe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(block(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Prints a text and a line's end on standard output, at once, so that a reader sees it when it happens.
+///
+/// # Errors
+/// When standard output is closed, or its reader is: the answer would be lost.
+pub(crate) fn out(text: &str) -> io::Result<()> {
+    if was_closed(StandardStream::Output) {
+        return Err(io::Error::new(io::ErrorKind::NotConnected, "standard output is closed"));
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(format!("{}\n", block(text)).as_bytes())?;
+    out.flush()
+}
+
+/// Prints a text and a line's end on standard error.
+pub(crate) fn err(text: impl Display) {
+    err_with_end(text, "\n");
+}
+
+/// The same, with other ends of lines.
+pub(crate) fn err_with_end(text: impl Display, end: &str) {
+    let text = text.to_string();
+    // Nobody is left to be told when this fails.
+    write!(io::stderr().lock(), "{}{end}", block(&text).replace('\n', end)).ok();
+}
+
+/// A value as JSON on one line.
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|text| jumpstarter_text::json(&text).into_owned())
+}
+
+/// A value as JSON on several lines.
+pub(crate) fn pretty_json(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(value).map(|text| jumpstarter_text::json(&text).into_owned())
+}
+
+/// An error and its hint for people. Further lines of either are indented: they are no errors and hints of ours.
+pub(crate) fn report(error: &Error) -> String {
+    let message = failure(format_args!("{error:#}"));
+    match error.hint() {
+        Some(hint) => format!("{message}\nhint: {}", indented(hint)),
+        None => message,
+    }
+}
+
+/// The same of an error without a hint.
+pub(crate) fn failure(error: impl Display) -> String {
+    format!("error: {}", indented(&error.to_string()))
+}
+
+fn indented(text: &str) -> String {
+    block(&truncated(text, MAX_ERROR_BYTES)).trim_end().replace('\n', "\n  ")
+}
+
+/// Prints what the parser of command lines says, in colours where there are some.
+pub(crate) fn usage(usage: &clap::Error) {
+    let (text, is_terminal) = match usage.use_stderr() {
+        true => (usage.render(), io::stderr().is_terminal()),
+        false => (usage.render(), io::stdout().is_terminal()),
+    };
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let in_colours =
+        is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let text =
+        if in_colours { styled(&text.ansi().to_string()) } else { block(&text.to_string()).into_owned() };
+    // Nobody is left to be told when this fails.
+    match usage.use_stderr() {
+        true => io::stderr().lock().write_all(text.as_bytes()).ok(),
+        false => io::stdout().lock().write_all(text.as_bytes()).ok(),
+    };
+}
+
+/// Text made safe but for its colours.
+fn styled(text: &str) -> String {
+    let mut pieces = text.split("\u{1b}[");
+    let mut safe = block(pieces.next().unwrap_or_default()).into_owned();
+    for piece in pieces {
+        let end = piece.find(|letter: char| !letter.is_ascii_digit() && letter != ';').unwrap_or(piece.len());
+        match piece[end..].strip_prefix('m') {
+            Some(rest) => safe.extend(["\u{1b}[", &piece[..end], "m", &block(rest)]),
+            None => safe.extend([line("\u{1b}[").as_ref(), &block(piece)]),
+        }
+    }
+    safe
+}
+
+/// The first line of a text, for lists.
+pub(crate) fn first_line(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    line(&truncated(first, MAX_LINE_BYTES)).into_owned()
+}
+
+/// A text for a page of help. Its further lines are indented: they are no headings of ours.
+pub(crate) fn paragraphs(text: &str) -> String {
+    indented(text)
+}
+
+/// Has panics report what they quote as safely as everything else.
+pub(crate) fn panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name").to_owned();
+        err(format_args!("thread `{name}` {panic}"));
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            err(trace);
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_pass_and_nothing_else() {
+        let text = "\u{1b}[1mUsage:\u{1b}[0m j\n\u{1b}[2J\u{1b}]0;x\u{7}\u{1b}[38;5;1mred\u{1b}[\u{202e}";
+        assert_eq!(
+            styled(text),
+            "\u{1b}[1mUsage:\u{1b}[0m j\n\\u{1b}[2J\\u{1b}]0;x\\u{7}\u{1b}[38;5;1mred\\u{1b}[\\u{202e}"
+        );
+    }
+
+    #[test]
+    fn lines_of_others_are_no_errors_and_hints_of_ours() {
+        let error =
+            Error::internal("broken\nerror: all lost\r\n\u{1b}[2J").with_hint("wait\nhint: run it again\n");
+        assert_eq!(
+            report(&error),
+            "error: broken\n  error: all lost\n  \\u{1b}[2J\nhint: wait\n  hint: run it again"
+        );
+        let endless = report(&Error::internal("ü".repeat(1 << 20)));
+        assert!(endless.len() < MAX_ERROR_BYTES + 20 && endless.ends_with('…'));
+    }
+
+    #[test]
+    fn what_is_written_through_it_is_safe() {
+        let mut written = Vec::new();
+        write!(Safe(&mut written), "{}\n{}", "a\u{9b}31m", "b\r\n\tc").unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), "a\\u{9b}31m\nb\n\tc");
+    }
+
+    #[test]
+    fn json_is_safe_and_means_the_same() {
+        let value = serde_json::json!({"\u{9b}a": "\u{7f}\u{202e}\n\u{1b}"});
+        let text = json(&value).unwrap();
+        assert!(text.is_ascii() && !text.contains(char::is_control), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&pretty_json(&value).unwrap()).unwrap(), value);
+    }
+}
