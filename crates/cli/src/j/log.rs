@@ -55,12 +55,13 @@ fn command(command: Command) -> Command {
         )
         .after_help(
             "\
-Every record from now on: what was said before is not kept. Without --count and --for it goes on until Ctrl-C.
+The last 256 records of this lease (of an exporter in Python, those that no client has had yet), then every one from
+now on. Without --count and --for it goes on until Ctrl-C.
 
 Examples:
   j log
   j log --level warning --output json
-  j log --for 1min            what the exporter says from now on, for a minute
+  j log --for 1s              what was logged, without waiting for more
 
 JSON: {\"time\" (seconds since 1970), \"severity\", \"source\", \"driver\", \"driver_type\", \"operation\", \"message\",
 \"fields\"} for each record",
