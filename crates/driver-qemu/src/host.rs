@@ -16,6 +16,7 @@ pub use sandbox::{SANDBOX, Sandbox};
 pub use version::QemuVersion;
 
 use crate::config::{Architecture, QemuConfig};
+use crate::off_runtime::off_runtime;
 
 /// What QEMU inherits of the exporter's environment: nothing that it could give away.
 pub(crate) const ENVIRONMENT: &[&str] = &[
@@ -74,15 +75,19 @@ impl HostFacts {
     pub async fn probe(config: &QemuConfig) -> Result<Self> {
         let target = config.architecture()?;
         let host = Architecture::of_host();
-        let accelerator = accelerator::choose(config.accel, target, host, &KvmFacts::look_up())?;
-        let binary = find_binary(target, config.binary.as_ref())?;
+        let (accel, wanted) = (config.accel, config.binary.clone());
+        // Devices, PATH and the folders of firmware: each may lie on a file system that hangs.
+        let (accelerator, binary, vsock, firmware) = off_runtime(async move {
+            let accelerator = accelerator::choose(accel, target, host, &KvmFacts::look_up())?;
+            let binary = find_binary(target, wanted.as_ref())?;
+            Ok((accelerator, binary, Vsock::probe(), Firmware::find(target)))
+        })
+        .await?;
         let (version, sandbox) = tokio::join!(version::of(&binary), Sandbox::probe(&binary));
         let version = version?;
         if let Sandbox::Unusable(why) = &sandbox {
             tracing::warn!("QEMU runs without its sandbox: {why}");
         }
-        let firmware = Firmware::find(target);
-        let vsock = Vsock::probe();
         Ok(Self { host, target, binary, version, accelerator, vsock, sandbox, firmware })
     }
 }

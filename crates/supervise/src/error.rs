@@ -138,6 +138,11 @@ impl SuperviseError {
                 "it exists, but the interpreter or loader that it names does not",
                 "look at its first line, or build it for this system",
             )
+        } else if is_path && Path::new(&program).is_relative() && std::env::current_dir().is_err() {
+            (
+                "its path is relative, and the current folder was deleted",
+                "give an absolute path, or start from a folder that exists",
+            )
         } else if is_path {
             ("there is no such file", "correct the path, or install the program")
         } else {

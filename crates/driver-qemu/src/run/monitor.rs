@@ -24,6 +24,8 @@ struct Seen {
     panicked: Option<String>,
     /// Why QEMU has stopped the guest, or is about to.
     stalled: Option<String>,
+    /// What the log was last told about a disk.
+    failed: Option<String>,
 }
 
 /// The state of a guest that does not run.
@@ -116,16 +118,18 @@ impl Run {
         } else {
             format!("QEMU cannot {doing} the guest's disk `{disk}`: {why}")
         };
-        let machine = self.status.name();
-        if text("action") != "stop" {
-            tracing::warn!(machine, "{why}");
-            return;
+        let (machine, stops) = (self.status.name(), text("action") == "stop");
+        // Each request that waited fails alike, and a guest may go on trying.
+        if seen.failed.as_ref() != Some(&why) {
+            match stops {
+                true => tracing::warn!(machine, "{why}; the guest is paused. {STALLED_HINT}"),
+                false => tracing::warn!(machine, "{why}; the guest is told"),
+            }
         }
-        // Each request that waited fails alike.
-        if seen.stalled.as_ref() != Some(&why) {
-            tracing::warn!(machine, "{why}; the guest is paused. {STALLED_HINT}");
+        if stops {
+            seen.stalled = Some(why.clone());
         }
-        seen.stalled = Some(why);
+        seen.failed = Some(why);
     }
 
     /// Events were lost: QEMU is asked what it is doing.

@@ -17,6 +17,8 @@ async fn owner_with_secrets_in_a_deleted_folder() {
     };
     std::fs::remove_dir(&folder).unwrap();
     assert!(std::env::current_dir().is_err());
+    let error = run(Command::new("./tool"), LONG).await.unwrap_err().to_string();
+    assert!(error.contains("`./tool`") && error.contains("the current folder was deleted"), "{error}");
     let show = || Command::new("/bin/sh").args(["-c", "pwd -P; env"]);
     for (title, command) in [
         ("plain", show()),
