@@ -1,6 +1,7 @@
 //! `jmp run` at its smallest, with the generic drivers: what the tests start, signal and kill.
 //!
-//! `serve FILE SOCKET` serves the device of an exporter file at a Unix socket, says so, and logs to standard error.
+//! `serve FILE SOCKET [PASSPHRASE]` serves the device of an exporter file at a Unix socket, and with a passphrase at a port
+//! too. It says so, and where, and logs to standard error.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -12,8 +13,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use jumpstarter_driver_core::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{ExporterConfig, Secret};
 use jumpstarter_exporter::{Address, LogFormat, RunOptions, logs, run};
 
 use jumpstarter_driver_flasher as _;
@@ -55,18 +56,27 @@ impl Driver for ResetProbe {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, file, socket] = arguments.as_slice() else { panic!("usage: serve FILE SOCKET") };
+    let [_, file, socket, passphrase @ ..] = arguments.as_slice() else {
+        panic!("usage: serve FILE SOCKET [PASSPHRASE]")
+    };
+    let mut listen = vec![Address::Unix(socket.into())];
+    if !passphrase.is_empty() {
+        listen.push(Address::Tcp("127.0.0.1:0".to_owned()));
+    }
     let options = RunOptions {
         config: ExporterConfig::load(file).expect("the exporter file is right"),
-        listen: vec![Address::Unix(socket.into())],
+        listen,
         tls: None,
-        insecure: false,
-        passphrase: None,
+        insecure: !passphrase.is_empty(),
+        passphrase: passphrase.first().map(|text| Secret::new(text.as_str())),
         metrics: None,
         logs: logs::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log"),
     };
-    let ready = |_: &[Address]| {
-        println!("ready");
+    let ready = |addresses: &[Address]| {
+        match addresses.get(1) {
+            Some(tcp) => println!("ready {tcp}"),
+            None => println!("ready"),
+        }
         Ok(())
     };
     match run(options, ready).await {

@@ -19,6 +19,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub(crate) use frames::Phase;
+
 use frames::Frames;
 
 /// A connection whose incoming authority is rewritten.
@@ -33,9 +35,13 @@ impl<T> AuthorityAdapter<T> {
         Self { inner, frames: Frames::default() }
     }
 
-    /// Whether the client has said that it speaks HTTP/2, or something else.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.frames.has_begun()
+    pub(crate) fn phase(&self) -> Phase {
+        self.frames.phase()
+    }
+
+    /// What the frames without data that came since the last time count for, and what else came pays for.
+    pub(crate) fn take_counts(&mut self) -> (u32, u32) {
+        self.frames.take_counts()
     }
 }
 

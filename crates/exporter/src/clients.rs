@@ -72,12 +72,15 @@ impl Membership {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call was admitted. The first one makes the connection a client's, which counts unless it is a hook's.
-    pub(crate) fn admit(&self, clients: &Clients, is_hook: bool, address: Option<IpAddr>) {
+    /// A call was admitted. The first one makes the connection a client's, which counts unless it is a hook's; true for
+    /// that one.
+    pub(crate) fn admit(&self, clients: &Clients, is_hook: bool, address: Option<IpAddr>) -> bool {
         let mut place = self.place();
-        if matches!(*place, Place::Stranger) {
+        let is_first = matches!(*place, Place::Stranger);
+        if is_first {
             *place = Place::Client { _counted: (!is_hook).then(|| clients.enter(address)) };
         }
+        is_first
     }
 
     /// Whether no call was admitted yet.

@@ -1,32 +1,34 @@
 //! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and the calls on it.
 
-use std::io;
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use h2::Reason;
+use jumpstarter_protocol::budget::Budget;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::authority::AuthorityAdapter;
 use crate::clients::Membership;
+use crate::crowd::Place;
 use crate::passphrase::Passphrase;
+use crate::watched::Watched;
+use crate::windows::{MAX_STREAMS, MIN_CONNECTION, Windows};
 use crate::{Session, grpc};
 
-/// A connection that has not begun to speak HTTP/2 by then is closed.
-pub(crate) const OPENING_LIMIT: Duration = Duration::from_secs(10);
-/// Streams at a time on one connection; a client waits with more.
-const MAX_STREAMS: u32 = 1024;
-/// What a client may send on one stream before it is read.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// What it may send on all of them: enough for each, and some more, so that no number of streams that nobody reads
-/// holds up a call.
-const CONNECTION_WINDOW: u32 = (MAX_STREAMS + 1) * STREAM_WINDOW;
+/// The one method whose request is read as somebody wants it.
+pub(crate) const STREAM: &str = "/jumpstarter.v1.RouterService/Stream";
+/// A connection on which no call was admitted by then is closed.
+const STRANGER_LIMIT: Duration = Duration::from_secs(30);
+/// What says why a connection ends may take so long to leave.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+/// What small pieces that nobody has read take beside their bytes, of all streams: what two streams can have.
+const SMALL_PIECES: usize = 64 << 20;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const MAX_FRAME: u32 = 256 * 1024;
 /// What one stream holds while its client is slow to read.
@@ -58,17 +60,76 @@ pub(crate) struct Peer {
 impl Peer {
     /// A call of this peer was admitted.
     pub(crate) fn admit(&self, session: &Session) {
-        self.standing.membership.admit(&session.0.clients, self.is_hook, self.address);
+        if self.standing.membership.admit(&session.0.clients, self.is_hook, self.address) {
+            if let Some(place) = &self.standing.place {
+                place.admit();
+            }
+            self.standing.admitted.notify_one();
+        }
     }
 }
 
 /// What is remembered of a connection over its calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Standing {
+    /// When the connection was accepted.
+    opened: Instant,
     /// Whether a call was admitted.
     pub(crate) membership: Membership,
+    admitted: Notify,
+    place: Option<Place>,
     /// Its resources that wait for their calls.
     pub(crate) waiting_resources: AtomicUsize,
+    /// Its byte streams that run.
+    streams: AtomicUsize,
+    /// What its messages may take.
+    pub(crate) budget: Budget,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            opened: Instant::now(),
+            membership: Membership::default(),
+            admitted: Notify::new(),
+            place: None,
+            waiting_resources: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl Standing {
+    /// That of a new connection.
+    pub(crate) fn new(session: &Session, place: Place) -> Self {
+        let budget = session.0.memory.connection(session.0.options.limits.connection_bytes / 2);
+        Self { place: Some(place), budget, ..Self::default() }
+    }
+
+    /// Waits until the connection is to give way to others.
+    pub(crate) async fn crowded_out(&self) {
+        match &self.place {
+            Some(place) => place.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A byte stream that runs, for the number of them.
+struct Running(Arc<Standing>);
+
+impl Running {
+    fn new(standing: &Arc<Standing>) -> Self {
+        standing.streams.fetch_add(1, Ordering::Relaxed);
+        Self(standing.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Ends a connection's membership when its serving ends, however it ends.
@@ -77,6 +138,72 @@ struct Open(Arc<Standing>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.membership.close();
+        if let Some(place) = &self.0.place {
+            place.leave();
+        }
+    }
+}
+
+/// Why the exporter ends a connection.
+enum End {
+    /// Others without a call want its place.
+    CrowdedOut,
+    /// It made no call that was admitted in time.
+    Stranger,
+    /// Of all connections its messages take the most, and there is no more memory.
+    Memory,
+    /// It sends too many frames that carry nothing.
+    Flood,
+}
+
+impl End {
+    async fn of(standing: Arc<Standing>, flooded: Arc<Notify>) -> Self {
+        let stranger = async {
+            tokio::time::sleep_until(standing.opened + STRANGER_LIMIT).await;
+            if !standing.membership.is_stranger() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = standing.crowded_out() => Self::CrowdedOut,
+            () = stranger => Self::Stranger,
+            () = standing.budget.revoked() => Self::Memory,
+            () = flooded.notified() => Self::Flood,
+        }
+    }
+
+    fn note(&self, session: &Session, peer: &Peer) {
+        if !session.0.crowd.may_speak() {
+            return;
+        }
+        let address = peer.address.map(|address| address.to_string()).unwrap_or_default();
+        match self {
+            Self::CrowdedOut => {
+                tracing::info!(address, "a connection without a call is ended: there are too many");
+            }
+            Self::Stranger => {
+                let limit = STRANGER_LIMIT.as_secs();
+                tracing::info!(address, "a connection is ended: no call was admitted within {limit} s");
+            }
+            Self::Memory => {
+                let held = peer.standing.budget.held_bytes();
+                tracing::warn!(
+                    address,
+                    held,
+                    "a connection is ended: its unread messages take too much memory"
+                );
+            }
+            Self::Flood => {
+                tracing::warn!(address, "a connection is ended: its client floods it with empty frames");
+            }
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::CrowdedOut | Self::Stranger => Reason::NO_ERROR,
+            Self::Memory | Self::Flood => Reason::ENHANCE_YOUR_CALM,
+        }
     }
 }
 
@@ -89,22 +216,32 @@ pub(crate) async fn serve(
     peer: Peer,
     stop: CancellationToken,
 ) {
-    let _open = Open(peer.standing.clone());
+    let standing = peer.standing.clone();
+    let _open = Open(standing.clone());
+    let mut windows = Windows::new();
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(windows.stream())
+        .initial_connection_window_size(MIN_CONNECTION)
         .max_concurrent_streams(MAX_STREAMS)
         .max_frame_size(MAX_FRAME)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_PIECES)
         // Clients may give up as many calls at once as they may make.
         .max_pending_accept_reset_streams(MAX_STREAMS as usize)
         .max_concurrent_reset_streams(REMEMBERED_STREAMS)
         .max_local_error_reset_streams(Some(MAX_STRAYS))
         .max_header_list_size(MAX_HEADERS);
-    let handshake = builder.handshake::<_, Bytes>(Opening::new(transport));
+    let watched = Watched::new(transport);
+    let end = End::of(standing.clone(), watched.flooded());
+    tokio::pin!(end);
+    let handshake = builder.handshake::<_, Bytes>(watched);
     let opened = tokio::select! {
         opened = handshake => opened,
+        end = &mut end => {
+            end.note(&session, &peer);
+            return;
+        }
         () = stop.cancelled() => return,
     };
     let mut connection = match opened {
@@ -114,13 +251,25 @@ pub(crate) async fn serve(
             return;
         }
     };
+    // Memory for what this client may send, once it is no stranger.
+    let mut promise = None;
+    let mut is_admitted = false;
     let mut stopping = false;
     loop {
+        let streams = || standing.streams.load(Ordering::Relaxed);
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
+                    // Requests of other calls are read at once.
+                    let running = (request.uri().path() == STREAM).then(|| Running::new(&standing));
+                    if running.is_some() {
+                        windows.adapt(&mut connection, streams());
+                    }
                     let call = grpc::answer(session.clone(), passphrase.clone(), peer.clone(), request, respond);
-                    session.0.connections.spawn(call);
+                    session.0.connections.spawn(async move {
+                        call.await;
+                        drop(running);
+                    });
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "a connection broke");
@@ -128,70 +277,30 @@ pub(crate) async fn serve(
                 }
                 None => return,
             },
+            () = standing.admitted.notified(), if !is_admitted => {
+                is_admitted = true;
+                let bytes = session.0.options.limits.connection_bytes / 2;
+                promise = session.0.windows.make(bytes);
+                if promise.is_some() {
+                    windows.widen(&mut connection, bytes, streams());
+                }
+            }
+            () = windows.pause() => windows.adapt(&mut connection, streams()),
+            end = &mut end => {
+                end.note(&session, &peer);
+                if matches!(end, End::CrowdedOut) {
+                    break;
+                }
+                connection.abrupt_shutdown(end.reason());
+                // Whether the client hears of it changes nothing.
+                drop(tokio::time::timeout(FAREWELL_LIMIT, poll_fn(|cx| connection.poll_closed(cx))).await);
+                break;
+            }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.graceful_shutdown();
             }
         }
     }
-}
-
-/// A connection as HTTP/2 reads and writes it, which fails where the client takes too long to begin.
-struct Opening {
-    inner: AuthorityAdapter<Box<dyn Transport>>,
-    /// The end of the client's time to begin, until it has.
-    limit: Option<Pin<Box<Sleep>>>,
-}
-
-impl Opening {
-    fn new(transport: Box<dyn Transport>) -> Self {
-        let limit = Some(Box::pin(tokio::time::sleep(OPENING_LIMIT)));
-        Self { inner: AuthorityAdapter::new(transport), limit }
-    }
-}
-
-impl AsyncRead for Opening {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if self.limit.is_some() && self.inner.has_begun() {
-            self.limit = None;
-        }
-        if let Some(limit) = &mut self.limit
-            && read.is_pending()
-            && limit.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")));
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Opening {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
+    drop(promise);
 }

@@ -21,6 +21,8 @@ use crate::Session;
 use crate::connection::Peer;
 use crate::passphrase::Passphrase;
 
+/// The whole request of a call with one message may take so long to arrive.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// The longest message of a call: its arguments.
 const MAX_REQUEST: usize = 4 << 20;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -175,15 +177,26 @@ async fn send_many(
 
 /// The only message of a request, once the client has ended it: a stream that is answered earlier is also reset, which some
 /// clients take for a failure.
-pub(crate) async fn message<T: Message + Default>(head: &Parts, body: RecvStream) -> Result<T, Status> {
-    let mut incoming = Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_REQUEST);
-    let message = poll_fn(|cx| incoming.poll_message(cx)).await;
-    let message = message.unwrap_or_else(|| Err(Status::internal("the request has no message")))?;
-    match poll_fn(|cx| incoming.poll_message(cx)).await {
-        None => Ok(message),
-        Some(Ok(_)) => Err(Status::internal("the request has several messages")),
-        Some(Err(status)) => Err(status),
-    }
+pub(crate) async fn message<T: Message + Default>(
+    head: &Parts,
+    body: RecvStream,
+    peer: &Peer,
+) -> Result<T, Status> {
+    let mut incoming = Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_REQUEST)
+        .within(peer.standing.budget.clone());
+    let request = async {
+        let message = poll_fn(|cx| incoming.poll_message(cx)).await;
+        let message = message.unwrap_or_else(|| Err(Status::internal("the request has no message")))?;
+        match poll_fn(|cx| incoming.poll_message(cx)).await {
+            None => Ok(message),
+            Some(Ok(_)) => Err(Status::internal("the request has several messages")),
+            Some(Err(status)) => Err(status),
+        }
+    };
+    tokio::time::timeout(REQUEST_LIMIT, request).await.unwrap_or_else(|_| {
+        let message = format!("the request did not arrive whole within {} s", REQUEST_LIMIT.as_secs());
+        Err(Status::deadline_exceeded(message))
+    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tonic::Status;
 
 use crate::connection::Peer;
 use crate::guesses::Guesses;
+use crate::seldom::Seldom;
 
 const HEADER: &str = "x-jumpstarter-passphrase";
 const TOO_MANY: &str = "too many wrong passphrases come from this address";
@@ -33,14 +34,18 @@ struct Guard {
     /// The digest of the passphrase: digests compare in constant time, whatever their passphrases' lengths.
     expected: [u8; 32],
     guesses: Mutex<Guesses>,
-    log: Mutex<Log>,
+    log: Seldom,
 }
 
 impl Passphrase {
     pub(crate) fn new(passphrase: Option<&Secret>) -> Self {
         Self(passphrase.map(|passphrase| {
             let expected = sha256(passphrase.expose().as_bytes());
-            Arc::new(Guard { expected, guesses: Mutex::default(), log: Mutex::default() })
+            Arc::new(Guard {
+                expected,
+                guesses: Mutex::default(),
+                log: Seldom::new(LOGGED_AT_ONCE, LOG_INTERVAL),
+            })
         }))
     }
 
@@ -101,8 +106,7 @@ impl Guard {
 
     /// Logs a refusal, in words that operators of either implementation look for.
     fn note(&self, method: &str, peer: &Peer) {
-        let unsaid = self.log.lock().unwrap_or_else(PoisonError::into_inner).speak(Instant::now());
-        let Some(unsaid) = unsaid else { return };
+        let Some(unsaid) = self.log.speak() else { return };
         let method = line(method);
         let method = truncated(&method, MAX_METHOD);
         let address = peer.address.map(|address| address.to_string()).unwrap_or_default();
@@ -124,27 +128,6 @@ struct Due<'a> {
 impl Drop for Due<'_> {
     fn drop(&mut self) {
         self.guard.guesses().answered(self.peer.address);
-    }
-}
-
-/// Keeps a flood of refusals from being a flood of log lines.
-#[derive(Debug, Default)]
-struct Log {
-    /// When as many lines may be logged in a row again as at the beginning.
-    idle_at: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Log {
-    /// How many refusals were not logged since the last line; `None` if this one is not to be logged either.
-    fn speak(&mut self, now: Instant) -> Option<u64> {
-        let idle_at = self.idle_at.map_or(now, |at| at.max(now)) + LOG_INTERVAL;
-        if idle_at - now > LOG_INTERVAL * LOGGED_AT_ONCE {
-            self.unsaid += 1;
-            return None;
-        }
-        self.idle_at = Some(idle_at);
-        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -228,14 +211,5 @@ mod tests {
         for (almost, delay) in [("", 100), ("righ", 200), ("right ", 400), ("Right", 800)] {
             assert_eq!(guard.answer(almost, &peer(1)).await, ("wrong passphrase".to_owned(), delay));
         }
-    }
-
-    #[test]
-    fn a_flood_of_refusals_is_few_lines() {
-        let (mut log, start) = (Log::default(), Instant::now());
-        let spoken = (0..1000).filter(|_| log.speak(start).is_some()).count();
-        assert_eq!(spoken, LOGGED_AT_ONCE as usize);
-        assert_eq!(log.speak(start + LOG_INTERVAL), Some(1000 - u64::from(LOGGED_AT_ONCE)));
-        assert_eq!(log.speak(start + LOG_INTERVAL), None);
     }
 }

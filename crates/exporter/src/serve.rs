@@ -1,23 +1,25 @@
 //! Serving a session on a listener.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Result, Secret};
+use jumpstarter_protocol::UnixSocket;
 use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, OPENING_LIMIT, Peer, Transport};
+use crate::connection::{self, Peer, Standing, Transport};
+use crate::crowd::Origin;
 use crate::listener::Accepted;
 use crate::passphrase::Passphrase;
+use crate::seldom::Seldom;
+use crate::watched::OPENING_LIMIT;
 use crate::{Listener, Session, TlsOptions};
 
-/// TLS handshakes under way at a time; further ones take the place of the oldest.
-const MAX_HANDSHAKES: usize = 256;
+/// When no connection can be accepted, the next is tried after that time.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// Who may connect to a listener.
 #[derive(Clone, Debug, Default)]
@@ -84,17 +86,55 @@ pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Doo
     let passphrase = Passphrase::new(door.passphrase.as_ref());
     // Dropping this cuts the connections off.
     let mut connections = JoinSet::new();
-    let mut enter = |transport: Box<dyn Transport>, address: Option<IpAddr>| {
+    let failures = Seldom::new(3, Duration::from_secs(10));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.accepting.cancelled() => break,
+        };
         while connections.try_join_next().is_some() {}
-        let (session, passphrase) = (session.clone(), passphrase.clone());
+        let (transport, origin) = match accepted {
+            Ok(Accepted::Unix(stream)) if door.is_for_hooks => (Socket::Unix(stream), Origin::Hooks),
+            Ok(Accepted::Unix(stream)) => (Socket::Unix(stream), Origin::Unix),
+            Ok(Accepted::Tcp(stream, address)) => (Socket::Tcp(stream), Origin::Tcp(address)),
+            Err(error) => {
+                // Of the connection that would have been next, or there are no descriptors: those that end free some.
+                if let Some(unlogged) = failures.speak() {
+                    let unlogged_before = (unlogged > 0).then_some(unlogged);
+                    tracing::warn!(%error, unlogged_before, "a connection could not be accepted");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => continue,
+                    () = stop.accepting.cancelled() => break,
+                }
+            }
+        };
+        let Some(place) = session.0.crowd.enter_in_turn(origin).await else { continue };
+        let address = match origin {
+            Origin::Tcp(address) => Some(address),
+            Origin::Unix | Origin::Hooks => None,
+        };
+        let standing = Arc::new(Standing::new(&session, place));
+        let peer = Peer { address, is_hook: door.is_for_hooks, standing };
         let open = session.0.connections.clone();
-        let peer = Peer { address, is_hook: door.is_for_hooks, ..Peer::default() };
-        let served = connection::serve(session, passphrase, transport, peer, stop.serving.clone());
+        let (session, passphrase, door, stop) =
+            (session.clone(), passphrase.clone(), door.clone(), stop.clone());
+        let served = async move {
+            let opened = tokio::select! {
+                opened = open_transport(transport, &door) => opened,
+                () = peer.standing.crowded_out() => return,
+                () = stop.accepting.cancelled(), if door.acceptor.is_some() => return,
+            };
+            match opened {
+                Ok(transport) => connection::serve(session, passphrase, transport, peer, stop.serving).await,
+                Err(error) if session.0.crowd.may_speak() => {
+                    let address = address.map(|address| address.to_string()).unwrap_or_default();
+                    tracing::info!(%error, address, "a client's TLS handshake failed");
+                }
+                Err(_) => {}
+            }
+        };
         connections.spawn(open.track_future(served));
-    };
-    tokio::select! {
-        () = accept(&listener, door.acceptor.clone(), &mut enter) => {}
-        () = stop.accepting.cancelled() => {}
     }
     drop(listener);
     // The calls of those who are connected go on until then.
@@ -103,77 +143,19 @@ pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Doo
     Ok(())
 }
 
-async fn accept(
-    listener: &Listener,
-    acceptor: Option<TlsAcceptor>,
-    enter: &mut impl FnMut(Box<dyn Transport>, Option<IpAddr>),
-) {
-    let mut handshakes = Handshakes::default();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            (stream, address) = handshakes.done() => {
-                enter(Box::new(stream), Some(address));
-                continue;
-            }
-        };
-        match (accepted, &acceptor) {
-            (Ok(Accepted::Unix(stream)), _) => enter(Box::new(stream), None),
-            (Ok(Accepted::Tcp(stream, address)), None) => enter(Box::new(stream), Some(address)),
-            (Ok(Accepted::Tcp(stream, address)), Some(acceptor)) => {
-                handshakes.begin(acceptor.clone(), stream, address);
-            }
-            (Err(error), _) => {
-                // Out of file descriptors, mostly: connections that end will free some.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+/// A socket that was accepted.
+enum Socket {
+    Unix(UnixSocket),
+    Tcp(TcpStream),
 }
 
-/// The TLS handshakes under way; dropping this ends them.
-#[derive(Default)]
-struct Handshakes {
-    tasks: JoinSet<Option<(TlsStream<TcpStream>, IpAddr)>>,
-    order: VecDeque<(IpAddr, AbortHandle)>,
-}
-
-impl Handshakes {
-    fn begin(&mut self, acceptor: TlsAcceptor, stream: TcpStream, address: IpAddr) {
-        self.order.retain(|(_, handshake)| !handshake.is_finished());
-        if self.order.len() >= MAX_HANDSHAKES {
-            self.give_up_one();
-        }
-        let handshake = async move {
-            match tokio::time::timeout(OPENING_LIMIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => return Some((stream, address)),
-                Ok(Err(error)) => tracing::info!(%error, "a client's TLS handshake failed"),
-                Err(_) => tracing::info!("a client's TLS handshake took too long"),
-            }
-            None
-        };
-        self.order.push_back((address, self.tasks.spawn(handshake)));
-    }
-
-    /// The next one that succeeds. Cancelling loses none.
-    async fn done(&mut self) -> (TlsStream<TcpStream>, IpAddr) {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(Some(done))) => return done,
-                Some(_) => {}
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    /// Ends the oldest one of whoever has the most: silent clients crowd out each other, not the rest.
-    fn give_up_one(&mut self) {
-        let of = |address: &IpAddr| self.order.iter().filter(|(other, _)| other == address).count();
-        let oldest = (0..self.order.len()).rev().max_by_key(|index| of(&self.order[*index].0));
-        if let Some((_, handshake)) = oldest.and_then(|index| self.order.remove(index)) {
-            tracing::info!("a client's TLS handshake was given up: too many are under way");
-            handshake.abort();
-        }
-    }
+/// What HTTP/2 is spoken on: the socket, or TLS over it.
+async fn open_transport(socket: Socket, door: &Door) -> std::io::Result<Box<dyn Transport>> {
+    let (stream, acceptor) = match (socket, &door.acceptor) {
+        (Socket::Unix(stream), _) => return Ok(Box::new(stream)),
+        (Socket::Tcp(stream), None) => return Ok(Box::new(stream)),
+        (Socket::Tcp(stream), Some(acceptor)) => (stream, acceptor),
+    };
+    let shaking = tokio::time::timeout(OPENING_LIMIT, acceptor.accept(stream));
+    Ok(Box::new(shaking.await.map_err(|_| std::io::Error::other("it took too long"))??))
 }

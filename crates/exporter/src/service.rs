@@ -19,7 +19,7 @@ use serde_json::json;
 use tonic::Status;
 
 use crate::byte_stream::{self, ACCEPT_ENCODING, RESOURCE};
-use crate::connection::Peer;
+use crate::connection::{Peer, STREAM};
 use crate::grpc::{Answer, message};
 use crate::{Session, gate, to_status};
 
@@ -37,33 +37,33 @@ impl Session {
         gate::pass(head.uri.path(), peer, &self.state().get())?;
         match head.uri.path() {
             "/jumpstarter.v1.ExporterService/GetReport" => {
-                let () = message(head, body).await?;
+                let () = message(head, body, peer).await?;
                 Answer::one(&self.report())
             }
             "/jumpstarter.v1.ExporterService/DriverCall" => {
-                self.driver_call(message(head, body).await?).await
+                self.driver_call(message(head, body, peer).await?).await
             }
             "/jumpstarter.v1.ExporterService/StreamingDriverCall" => {
-                self.streaming_driver_call(message(head, body).await?).await
+                self.streaming_driver_call(message(head, body, peer).await?).await
             }
             "/jumpstarter.v1.ExporterService/LogStream" => {
-                let () = message(head, body).await?;
+                let () = message(head, body, peer).await?;
                 Ok(self.log_stream())
             }
             "/jumpstarter.v1.ExporterService/Reset" => {
-                let ResetRequest {} = message(head, body).await?;
+                let ResetRequest {} = message(head, body, peer).await?;
                 self.reset().await.map_err(|error| to_status(&error))?;
                 Answer::one(&ResetResponse {})
             }
             "/jumpstarter.v1.ExporterService/GetStatus" => {
-                let GetStatusRequest {} = message(head, body).await?;
+                let GetStatusRequest {} = message(head, body, peer).await?;
                 Answer::one(&self.status())
             }
             "/jumpstarter.v1.ExporterService/EndSession" => {
-                let EndSessionRequest {} = message(head, body).await?;
+                let EndSessionRequest {} = message(head, body, peer).await?;
                 Answer::one(&self.end_session(peer).await)
             }
-            "/jumpstarter.v1.RouterService/Stream" => self.byte_stream(&head.headers, body, peer).await,
+            STREAM => self.byte_stream(&head.headers, body, peer).await,
             path => Err(Status::unimplemented(format!("this exporter has no method {path}"))),
         }
     }
@@ -148,7 +148,8 @@ impl Session {
         let wanted = byte_stream::Request::of(headers).map_err(|error| refused(&error))?;
         let asks_framing = headers.contains_key(FRAMING);
         let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
-        let mut incoming = Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME);
+        let mut incoming = Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME)
+            .within(peer.standing.budget.clone());
         let metrics = self.0.metrics.clone();
         let incoming = stream::poll_fn(move |cx| incoming.poll_message(cx))
             .inspect_ok(move |frame| metrics.received(frame.payload.len()))

@@ -8,10 +8,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::{Device, Error, Result};
+use jumpstarter_protocol::budget::Memory;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clients::Clients;
+use crate::crowd::Crowd;
+use crate::limits::{Limits, Promises};
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::operation::category;
@@ -27,6 +30,8 @@ pub struct SessionOptions {
     pub motd: String,
     /// A client that sends nothing of its image for so long is given up.
     pub stall_limit: Duration,
+    /// What connections may take of the memory.
+    pub limits: Limits,
     /// Where log records come from; a hub of its own says nothing.
     pub logs: LogHub,
 }
@@ -37,6 +42,7 @@ impl Default for SessionOptions {
             name: None,
             motd: String::new(),
             stall_limit: Duration::from_secs(120),
+            limits: Limits::default(),
             logs: LogHub::default(),
         }
     }
@@ -64,6 +70,11 @@ pub(crate) struct Shared {
     pub(crate) leased: AtomicBool,
     /// The clients that are connected.
     pub(crate) clients: Clients,
+    pub(crate) crowd: Crowd,
+    /// For messages.
+    pub(crate) memory: Memory,
+    /// For what was not read yet.
+    pub(crate) windows: Promises,
     /// The connections that are open.
     pub(crate) connections: TaskTracker,
     /// Ends every call.
@@ -90,6 +101,8 @@ impl Session {
                 index
             });
         }
+        let half = options.limits.total_bytes / 2;
+        let (memory, windows) = (Memory::new(half), Promises::new(half));
         Ok(Self(Arc::new(Shared {
             device,
             uuid: id::random()?,
@@ -103,6 +116,9 @@ impl Session {
             ended: tokio::sync::Notify::new(),
             leased: AtomicBool::new(false),
             clients: Clients::default(),
+            crowd: Crowd::new(),
+            memory,
+            windows,
             connections: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             added_motd: Mutex::default(),

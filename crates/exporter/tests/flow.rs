@@ -87,6 +87,41 @@ async fn streams_that_nobody_reads_hold_up_no_call() {
     served.shut_down().await;
 }
 
+/// More than would fit if each could send as much as a single one.
+#[tokio::test]
+async fn hundreds_of_streams_that_nobody_reads_hold_up_no_call() {
+    const STREAMS: usize = 200;
+    let board = Board::default();
+    let (far, connected) = board.parts();
+    let served = serve_device(Device::of_driver(board)).await;
+    let mut client = served.client().await;
+    let mut streams = Vec::new();
+    let mut writers = Vec::new();
+    for _ in 0..STREAMS {
+        let stream = client.connect("").await;
+        in_time(connected.notified()).await;
+        let sender = stream.sender.clone();
+        let chunk = bytes::Bytes::from(vec![7; 1 << 16]);
+        writers.push(tokio::spawn(async move { while sender.send(frame(chunk.clone())).await.is_ok() {} }));
+        streams.push(stream);
+    }
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        in_time(client.call("", "off", &[])).await.unwrap();
+    }
+    // A stream that is read goes on as well, with as much as there is.
+    let open = client.connect("").await;
+    in_time(connected.notified()).await;
+    let mut read = far.lock().unwrap().pop().unwrap();
+    for _ in 0..100 {
+        in_time(open.sender.send(frame(vec![1; 200_000]))).await.unwrap();
+        assert_eq!(in_time(read.receive()).await.unwrap().unwrap().len(), 200_000);
+    }
+    writers.iter().for_each(tokio::task::JoinHandle::abort);
+    drop((client, streams, open));
+    served.shut_down().await;
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_may_write() {
     let board = Board::default();

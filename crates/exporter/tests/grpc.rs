@@ -261,3 +261,26 @@ async fn calls_that_are_refused_while_more_comes_end_no_other_however_many() {
     drop(connection);
     served.shut_down().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn half_of_a_request_and_half_of_its_headers_are_not_waited_for_for_ever() {
+    let served = serve_file(POWER).await;
+    let report = block(GET_REPORT, &field(":authority", "exporter"));
+    let mut connection = Connection::open(&served).await;
+    connection.send(&frame(HEADERS, END_HEADERS, 1, &report)).await;
+    connection.send(&frame(DATA, 0, 1, &[0, 0, 0])).await;
+    let start = tokio::time::Instant::now();
+    let answer = connection.next_of(HEADERS, 1).await;
+    let text = String::from_utf8_lossy(&answer.payload).into_owned();
+    assert!(start.elapsed() >= Duration::from_secs(29), "{:?}: {text}", start.elapsed());
+    // It has made a call: it may be idle, but not in the middle of headers.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    connection.send(&frame(HEADERS, END_HEADERS, 3, &report)).await;
+    connection.send(&frame(DATA, END_STREAM, 3, &[0; 5])).await;
+    connection.next_of(HEADERS, 3).await;
+    connection.send(&frame(HEADERS, 0, 5, &report[..7])).await;
+    let start = tokio::time::Instant::now();
+    connection.flood(&[], 0).await;
+    assert!(start.elapsed() >= Duration::from_secs(29) && start.elapsed() < Duration::from_secs(35));
+    served.shut_down().await;
+}

@@ -11,6 +11,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod budget;
 mod status;
 mod unix_socket;
 mod value;

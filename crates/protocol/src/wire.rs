@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
@@ -15,12 +17,20 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len};
+use tokio::time::Sleep;
 use tonic::Status;
 
+use crate::budget::{Budget, Hold, Share};
 use crate::v1::FrameType;
 
 /// Before each message: whether it is compressed (ours never are), and its length in four bytes.
 const PREFIX: usize = 5;
+/// A message of up to this length is copied out of what was received, so that it keeps nothing else of it.
+const COPIED: usize = 16 << 10;
+/// A message of up to this length holds no memory that counts.
+const UNCOUNTED: usize = 1 << 10;
+/// A large message of which nothing more comes for so long is given up.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a failure of the connection, or of one call on it, is as a status. Its source tells it from a status that the
 /// other side has sent.
@@ -136,27 +146,101 @@ pub struct Incoming<T> {
     /// What was received and not yet used: one piece, or, while a message is in several, their copy.
     whole: Bytes,
     partial: BytesMut,
+    memory: Reserved,
+    /// The end of the time for more of a large message.
+    stall: Option<Pin<Box<Sleep>>>,
     message: PhantomData<fn() -> T>,
+}
+
+/// The memory for the message that comes next.
+#[derive(Debug)]
+struct Reserved {
+    /// None where it does not count.
+    budget: Option<Budget>,
+    /// The stream's, once it is needed.
+    share: Option<Share>,
+    hold: Option<Hold>,
+    /// The end of the time that it is waited for.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Reserved {
+    /// The share to take that much from; `None` where it does not count.
+    fn share(&mut self, bytes: usize) -> Option<&Share> {
+        let budget = self.budget.as_ref().filter(|_| bytes > UNCOUNTED)?;
+        Some(self.share.get_or_insert_with(|| budget.stream()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), Status>> {
+        if self.hold.is_none() {
+            let mut patience = self.patience.take();
+            let taken = self.share(bytes).map(|share| share.poll_take(cx, bytes, &mut patience));
+            self.patience = patience;
+            if let Some(taken) = taken {
+                self.hold = Some(ready!(taken)?);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Holds that much instead, at once.
+    fn exchange(&mut self, bytes: usize) -> Result<(), Status> {
+        self.hold = None;
+        self.hold = self.share(bytes).map(|share| share.take(bytes)).transpose()?;
+        Ok(())
+    }
+}
+
+/// A message, and the memory that it holds until nobody has a part of it any more.
+struct Held {
+    bytes: Bytes,
+    _hold: Hold,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl<T: Message + Default> Incoming<T> {
     /// The messages in `body`, of which none may be longer than that, and some may be compressed so.
     pub fn new(body: RecvStream, encoding: Option<MessageEncoding>, max_message_bytes: usize) -> Self {
-        let (whole, partial) = (Bytes::new(), BytesMut::new());
-        Self { body, encoding, max_message_bytes, ended: false, whole, partial, message: PhantomData }
+        Self {
+            body,
+            encoding,
+            max_message_bytes,
+            ended: false,
+            whole: Bytes::new(),
+            partial: BytesMut::new(),
+            memory: Reserved { budget: None, share: None, hold: None, patience: None },
+            stall: None,
+            message: PhantomData,
+        }
+    }
+
+    /// The same, in the memory that this budget has.
+    #[must_use]
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.memory.budget = Some(budget);
+        self
     }
 
     /// The next message; `None` at the body's end.
     ///
     /// # Errors
-    /// `ResourceExhausted` for a message that is too long, `Internal` for one that cannot be read or is cut off, and what the
-    /// connection failed with. Nothing comes after an error.
+    /// `ResourceExhausted` for a message that is too long, or for which there is no memory, `DeadlineExceeded` for a large
+    /// one that does not go on, `Internal` for one that cannot be read or is cut off, and what the connection failed with.
+    /// Nothing comes after an error.
     pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         let next = ready!(self.poll_next(cx));
         self.ended = !matches!(next, Some(Ok(_)));
+        if self.ended {
+            (self.whole, self.partial, self.memory.hold) = Default::default();
+        }
         Poll::Ready(next)
     }
 
@@ -170,46 +254,90 @@ impl<T: Message + Default> Incoming<T> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
-            if let Some(message) = self.take().transpose() {
-                return Poll::Ready(Some(message));
+            if let Some((encoding, length)) = self.next_length()? {
+                ready!(self.memory.poll(cx, length))?;
+                if let Some(message) = self.take(encoding, length).transpose() {
+                    return Poll::Ready(Some(message));
+                }
             }
-            match ready!(self.body.poll_data(cx)) {
-                Some(Ok(data)) => {
+            match self.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
                     // It fails only for a stream that has ended.
                     drop(self.body.flow_control().release_capacity(data.len()));
+                    self.stall = None;
                     self.push(data);
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(transport(error)))),
-                None if self.whole.is_empty() && self.partial.is_empty() => return Poll::Ready(None),
-                None => return Poll::Ready(Some(Err(Status::internal("a message was cut off")))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(transport(error)))),
+                Poll::Ready(None) if self.whole.is_empty() && self.partial.is_empty() => {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => {
+                    return Poll::Ready(Some(Err(Status::internal("a message was cut off"))));
+                }
+                Poll::Pending => {
+                    ready!(self.poll_stall(cx));
+                    return Poll::Ready(Some(Err(Status::deadline_exceeded(format!(
+                        "nothing more of a message came for {} s",
+                        STALL_LIMIT.as_secs()
+                    )))));
+                }
             }
         }
     }
 
-    /// The next message that is there whole.
-    fn take(&mut self) -> Result<Option<T>, Status> {
-        let held = if self.partial.is_empty() { &self.whole[..] } else { &self.partial[..] };
-        let Some((prefix, rest)) = held.split_at_checked(PREFIX) else { return Ok(None) };
+    /// Waits until a message that holds what others want has made no progress for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.memory.hold.as_ref().is_some_and(Hold::is_shared) {
+            return Poll::Pending;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_LIMIT)));
+        stall.as_mut().poll(cx)
+    }
+
+    fn held(&self) -> &[u8] {
+        if self.partial.is_empty() { &self.whole } else { &self.partial }
+    }
+
+    /// How the next message is compressed, and how long it is on its way, once that is known.
+    fn next_length(&self) -> Result<Option<(Option<MessageEncoding>, usize)>, Status> {
+        let Some((prefix, _)) = self.held().split_at_checked(PREFIX) else { return Ok(None) };
         let length = (&prefix[1..]).get_u32() as usize;
         let encoding = match (prefix[0], self.encoding) {
             (0, _) => None,
             (1, Some(encoding)) => Some(encoding),
             _ => return Err(Status::internal("a message is compressed, but not said how")),
         };
-        if length > self.max_message_bytes {
-            return Err(too_long(self.max_message_bytes));
+        match length > self.max_message_bytes {
+            true => Err(too_long(self.max_message_bytes)),
+            false => Ok(Some((encoding, length))),
         }
-        if rest.len() < length {
+    }
+
+    /// The next message of that length, if it is there whole.
+    fn take(&mut self, encoding: Option<MessageEncoding>, length: usize) -> Result<Option<T>, Status> {
+        if self.held().len() < PREFIX + length {
             return Ok(None);
         }
-        let mut message = match self.partial.is_empty() {
-            true => self.whole.split_to(PREFIX + length),
-            false => self.partial.split_to(PREFIX + length).freeze(),
+        let mut bytes = if self.partial.is_empty() {
+            self.whole.split_to(PREFIX + length)
+        } else {
+            // What belongs to the next message must not keep this one's memory.
+            let mut message = std::mem::take(&mut self.partial);
+            self.whole = Bytes::copy_from_slice(&message[PREFIX + length..]);
+            message.truncate(PREFIX + length);
+            message.freeze()
         };
-        message.advance(PREFIX);
+        bytes.advance(PREFIX);
         if let Some(encoding) = encoding {
-            message = encoding.decompress(&message, self.max_message_bytes)?;
+            bytes = encoding.decompress(&bytes, self.max_message_bytes)?;
+            self.memory.exchange(bytes.len())?;
+        } else if self.memory.budget.is_some() && length <= COPIED {
+            bytes = Bytes::copy_from_slice(&bytes);
         }
+        let message = match self.memory.hold.take() {
+            Some(hold) => Bytes::from_owner(Held { bytes, _hold: hold }),
+            None => bytes,
+        };
         T::decode(message)
             .map(Some)
             .map_err(|error| Status::internal(format!("a message cannot be read: {error}")))

@@ -69,6 +69,7 @@ impl Served {
             motd: "be kind".to_owned(),
             stall_limit: Duration::from_secs(5),
             logs: logs.clone(),
+            ..SessionOptions::default()
         };
         let session = Session::new(device, options).unwrap();
         let listener = Listener::bind(&address).await.unwrap();

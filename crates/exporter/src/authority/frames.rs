@@ -4,7 +4,9 @@ use super::hpack::HeaderBlocks;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADER: usize = 9;
+const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const SETTINGS: u8 = 0x4;
 const CONTINUATION: u8 = 0x9;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
@@ -29,6 +31,16 @@ enum Place {
     Lost,
 }
 
+/// Of what the client is in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has not said yet that it speaks HTTP/2, or something else.
+    Opening,
+    /// It is in the middle of headers, the so many-th of the connection.
+    Headers(u32),
+    Between,
+}
+
 /// Watches the bytes of one connection.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -36,18 +48,50 @@ pub(super) struct Frames {
     blocks: HeaderBlocks,
     /// Whether the header block ends with the frame.
     last: bool,
+    /// How many header blocks have begun.
+    blocks_begun: u32,
+    /// What frames without data count for, and what the others pay for.
+    counts: (u32, u32),
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { place: Place::Preface(0), blocks: HeaderBlocks::default(), last: true }
+        Self {
+            place: Place::Preface(0),
+            blocks: HeaderBlocks::default(),
+            last: true,
+            blocks_begun: 0,
+            counts: (0, 0),
+        }
     }
 }
 
 impl Frames {
-    /// Whether the preface is over.
-    pub(super) fn has_begun(&self) -> bool {
-        !matches!(self.place, Place::Preface(_))
+    pub(super) fn phase(&self) -> Phase {
+        match self.place {
+            Place::Preface(_) => Phase::Opening,
+            Place::PadLength { .. } | Place::Before { .. } | Place::Block { .. } => {
+                Phase::Headers(self.blocks_begun)
+            }
+            Place::Header { .. } | Place::Skip(_) if !self.last => Phase::Headers(self.blocks_begun),
+            Place::Header { .. } | Place::Skip(_) | Place::Lost => Phase::Between,
+        }
+    }
+
+    pub(super) fn take_counts(&mut self) -> (u32, u32) {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Counts a frame. Each call may be given up, and each piece of data may bring a ping with it.
+    fn count(&mut self, kind: u8, length: usize) {
+        let (cost, credit) = match kind {
+            DATA => (0, length / 1024),
+            HEADERS => (0, 4),
+            SETTINGS => (4, 0),
+            _ => (1, 0),
+        };
+        self.counts.0 = self.counts.0.saturating_add(cost);
+        self.counts.1 = self.counts.1.saturating_add(u32::try_from(credit).unwrap_or(u32::MAX));
     }
 
     /// Passes over the next bytes and rewrites authorities in them.
@@ -114,11 +158,15 @@ impl Frames {
     fn enter(&mut self, header: [u8; HEADER]) {
         let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
         let (kind, flags) = (header[3], header[4]);
+        self.count(kind, length);
         if kind != HEADERS && kind != CONTINUATION {
             self.place = if length == 0 { Place::frame() } else { Place::Skip(length) };
             return;
         }
         self.last = flags & END_HEADERS != 0;
+        if kind == HEADERS {
+            self.blocks_begun = self.blocks_begun.wrapping_add(1);
+        }
         let skip = if kind == HEADERS && flags & PRIORITY != 0 { 5 } else { 0 };
         match kind == HEADERS && flags & PADDED != 0 {
             true if length == 0 => self.place = Place::Lost,

@@ -59,6 +59,39 @@ impl Connection {
         self.0.write_all(bytes).await.unwrap();
     }
 
+    /// Sends the bytes again and again, until the exporter ends the connection: the reason that it gives, if it gives one.
+    pub async fn flood(self, bytes: &[u8], most: usize) -> Option<u32> {
+        let (mut reader, mut writer) = self.0.into_split();
+        let bytes = bytes.to_vec();
+        let writing = tokio::spawn(async move {
+            for _ in 0..most {
+                if writer.write_all(&bytes).await.is_err() {
+                    return true;
+                }
+            }
+            // What is on its way is read before the end of the reading shows.
+            std::future::pending().await
+        });
+        let reading = async {
+            loop {
+                let mut header = [0; 9];
+                if reader.read_exact(&mut header).await.is_err() {
+                    return None;
+                }
+                let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+                if reader.read_exact(&mut payload).await.is_err() {
+                    return None;
+                }
+                if header[3] == GOAWAY {
+                    return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+                }
+            }
+        };
+        let reason = tokio::time::timeout(DEADLINE, reading).await.expect("the connection is ended");
+        writing.abort();
+        reason
+    }
+
     /// The next frame.
     pub async fn next(&mut self) -> Frame {
         let reading = async {

@@ -1,0 +1,189 @@
+//! A connection as HTTP/2 reads and writes it: how long its client may take to begin, and for the headers of a call, and
+//! how many frames it may send that carry nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use crate::authority::{AuthorityAdapter, Phase};
+
+/// A connection that has not begun to speak HTTP/2 by then is closed.
+pub(crate) const OPENING_LIMIT: Duration = Duration::from_secs(10);
+/// One whose client has begun to send headers, and not ended, likewise.
+const HEADERS_LIMIT: Duration = Duration::from_secs(30);
+
+/// A transport that is watched.
+pub(crate) struct Watched<T> {
+    inner: AuthorityAdapter<T>,
+    pace: Pace,
+    flooded: Arc<Notify>,
+    phase: Phase,
+    /// The end of the time for this phase.
+    limit: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Watched<T> {
+    pub(crate) fn new(transport: T) -> Self {
+        Self {
+            inner: AuthorityAdapter::new(transport),
+            pace: Pace::new(),
+            flooded: Arc::default(),
+            phase: Phase::Opening,
+            limit: Some(Box::pin(tokio::time::sleep(OPENING_LIMIT))),
+        }
+    }
+
+    /// Where it is told once that the client sends too many frames that carry nothing; nothing is read any more then.
+    pub(crate) fn flooded(&self) -> Arc<Notify> {
+        self.flooded.clone()
+    }
+
+    /// Notes what has been read.
+    fn note(&mut self) {
+        let (cost, credit) = self.inner.take_counts();
+        if cost > 0 && !self.pace.spend(cost, credit) {
+            self.flooded.notify_one();
+        }
+        let phase = self.inner.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            self.limit = match phase {
+                Phase::Opening => return,
+                Phase::Headers(_) => Some(Box::pin(tokio::time::sleep(HEADERS_LIMIT))),
+                Phase::Between => None,
+            };
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.pace.is_exceeded() {
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
+        this.note();
+        if let Some(limit) = &mut this.limit
+            && read.is_pending()
+            && limit.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")));
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, data);
+        self.pace.wrote(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, data);
+        self.pace.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// How many frames without data a client may send: some at once, some each second, and more the more data goes either
+/// way, since each piece of it may be followed by a window's update or a ping.
+#[derive(Debug)]
+struct Pace {
+    left: f64,
+    at: Instant,
+    written: usize,
+    exceeded: bool,
+}
+
+impl Pace {
+    const AT_ONCE: f64 = 1000.0;
+    const EACH_SECOND: f64 = 200.0;
+    /// Bytes that were sent to the client, for which it may send one frame.
+    const BYTES: usize = 256;
+
+    fn new() -> Self {
+        Self { left: Self::AT_ONCE, at: Instant::now(), written: 0, exceeded: false }
+    }
+
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written += bytes;
+        }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.exceeded
+    }
+
+    /// Whether so much more is in order.
+    fn spend(&mut self, cost: u32, credit: u32) -> bool {
+        let now = Instant::now();
+        let earned = (now - self.at).as_secs_f64() * Self::EACH_SECOND
+            + f64::from(u32::try_from(self.written / Self::BYTES).unwrap_or(u32::MAX))
+            + f64::from(credit);
+        self.left = (self.left + earned).min(Self::AT_ONCE.max(f64::from(credit))) - f64::from(cost);
+        (self.at, self.written) = (now, self.written % Self::BYTES);
+        self.exceeded = self.left < 0.0;
+        !self.exceeded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_that_carry_nothing_are_few_unless_data_goes_along() {
+        let mut pace = Pace::new();
+        assert!(pace.spend(1000, 0));
+        assert!(!pace.spend(1, 0));
+        let mut pace = Pace::new();
+        for _ in 0..1000 {
+            tokio::time::advance(Duration::from_millis(5)).await;
+            assert!(pace.spend(1, 0), "those of a connection that is kept alive");
+        }
+        for _ in 0..100_000 {
+            pace.wrote(&Poll::Ready(Ok(1024)));
+            assert!(pace.spend(4, 0), "updates of windows");
+        }
+        for _ in 0..1000 {
+            assert!(pace.spend(100, 200), "calls that are given up");
+        }
+        // Answers to pings pay for no pings.
+        let mut pings = 0;
+        while pace.spend(1, 0) {
+            pings += 1;
+            pace.wrote(&Poll::Ready(Ok(17)));
+        }
+        assert!(pings < 1500, "{pings}");
+    }
+}
