@@ -13,8 +13,9 @@ use jumpstarter_driver_core::{Channel, Error, Network, Result, ResultExt};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::listen::{self, Listener, SocketFile};
+use crate::listen::{self, Listener};
 use crate::stats::{ForwardStats, LiveStats};
+use jumpstarter_files::SocketFile;
 
 /// How long accepting pauses after it failed, for example because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

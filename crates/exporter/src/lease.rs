@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Session;
 use crate::hooks::{self, When};
+use crate::private_socket::PrivateSocket;
 use crate::state::READY;
 
 /// What clients of the Python packages know a warning in a state by.
@@ -27,20 +28,20 @@ pub(crate) fn has_hooks(hooks: &Hooks) -> bool {
 pub(crate) struct Lease<'a> {
     session: &'a Session,
     hooks: &'a Hooks,
-    /// Where the hooks reach this exporter; of no meaning without hooks.
-    host: &'a Path,
+    /// Where the hooks reach this exporter; none without hooks.
+    socket: Option<&'a PrivateSocket>,
     /// The hook before has run, the one after has not.
     begun: bool,
 }
 
 impl<'a> Lease<'a> {
-    pub(crate) fn new(session: &'a Session, hooks: &'a Hooks, host: &'a Path) -> Self {
+    pub(crate) fn new(session: &'a Session, hooks: &'a Hooks, socket: Option<&'a PrivateSocket>) -> Self {
         session.logs().begin_lease();
         if hooks.before_lease.is_some() {
             session.state().set(ExporterStatus::BeforeLeaseHook, "Running the beforeLease hook");
         }
         // Without a hook before, there is nothing to wait for.
-        Self { session, hooks, host, begun: hooks.before_lease.is_none() }
+        Self { session, hooks, socket, begun: hooks.before_lease.is_none() }
     }
 
     /// Begins the lease and serves one session of clients after the other until `closing`: then it runs the hook after,
@@ -127,9 +128,15 @@ impl<'a> Lease<'a> {
         if state.get().status != running {
             state.set(running, format!("Running the {name} hook"));
         }
-        let outcome = hooks::run(hook, when, self.host).await;
+        if let Some(socket) = self.socket
+            && let Err(error) = socket.ensure().await
+        {
+            tracing::warn!(error = error.report(), "the {name} hook cannot reach the exporter");
+        }
+        let host = self.socket.map_or(Path::new(""), PrivateSocket::path);
+        let outcome = hooks::run(hook, when, host).await;
         if when == When::Before {
-            let motd = hooks::added_motd(self.host).await;
+            let motd = hooks::added_motd(host).await;
             self.session.add_to_motd(motd);
         }
         let Err(error) = outcome else { return Ok(None) };

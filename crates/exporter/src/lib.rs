@@ -33,6 +33,7 @@ mod notify;
 mod operation;
 mod passphrase;
 mod presigned;
+mod private_socket;
 mod programs;
 mod reload;
 mod report;

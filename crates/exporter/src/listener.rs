@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, blocking};
+use jumpstarter_files::{SocketFile, SocketPlace};
 use jumpstarter_protocol::UnixSocket;
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 /// A connection on which nothing came for so long is probed, in such intervals, and closed after so many without answer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ impl fmt::Display for Address {
 pub struct Listener {
     pub(crate) socket: Socket,
     address: Address,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -86,12 +86,22 @@ impl Listener {
             Address::Tcp(text) => {
                 let listener = TcpListener::bind(text).await.with_context(doing)?;
                 let bound = Address::Tcp(listener.local_addr().with_context(doing)?.to_string());
-                Ok(Self { socket: Socket::Tcp(listener), address: bound, _file: None })
+                Ok(Self { socket: Socket::Tcp(listener), address: bound, file: None })
             }
             Address::Unix(path) => {
-                make_room(path).await.with_context(doing)?;
-                let (listener, file) = bind_unix(path).with_context(doing)?;
-                Ok(Self { socket: Socket::Unix(listener), address: address.clone(), _file: Some(file) })
+                let at = path.clone();
+                let listening = blocking(move || Ok(SocketFile::listen(&at)?)).await.map_err(|error| {
+                    let is_taken = error.kind() == ErrorKind::AlreadyExists;
+                    let error = error.context(doing());
+                    if is_taken {
+                        error.with_hint("stop that program, or choose another path")
+                    } else {
+                        error
+                    }
+                });
+                let (listener, file) = listening?;
+                let listener = UnixListener::from_std(listener).with_context(doing)?;
+                Ok(Self { socket: Socket::Unix(listener), address: address.clone(), file: Some(file) })
             }
         }
     }
@@ -99,6 +109,11 @@ impl Listener {
     /// Where it listens: a port of 0 is filled in.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Where its socket is, for a Unix socket.
+    pub(crate) fn place(&self) -> Option<&SocketPlace> {
+        self.file.as_ref().map(SocketFile::place)
     }
 
     pub(crate) async fn accept(&self) -> std::io::Result<Accepted> {
@@ -131,56 +146,11 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether the path is free, or holds a socket that nobody listens at any more.
-async fn make_room(path: &Path) -> Result<()> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    let taken = |what: &str| {
-        Err(Error::new(ErrorKind::AlreadyExists, format!("{} is {what}", path.display()))
-            .with_hint("stop that one, or choose another path"))
-    };
-    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-        return taken("not a socket");
-    }
-    match UnixStream::connect(path).await {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(_) => taken("in use by another exporter"),
-    }
-}
-
-/// Binds in a private folder beside the path, and moves the socket there once only its owner may use it.
-fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile)> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let private = tempfile::Builder::new().prefix(".j").tempdir_in(folder)?;
-    let socket = private.path().join("s");
-    let listener = UnixListener::bind(&socket)?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
-    let metadata = std::fs::metadata(&socket)?;
-    std::fs::rename(&socket, path)?;
-    let file = SocketFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
-    Ok((listener, file))
-}
-
-/// Removes the file, unless another one has its name by now.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "the socket stays behind");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use tokio::net::UnixStream;
 
     #[tokio::test]
     async fn a_socket_is_private_unique_and_removed() {

@@ -2,18 +2,19 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Device, Error, ErrorKind, ExporterConfig, Result, ResultExt, Secret, suggest};
-use jumpstarter_files::RuntimeDir;
+use jumpstarter_driver_core::config::Hooks;
+use jumpstarter_driver_core::{Device, Error, ErrorKind, ExporterConfig, Result, Secret, suggest};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::{self, Lease};
 use crate::metrics::MetricsListener;
 use crate::notify::notify;
+use crate::private_socket::PrivateSocket;
 use crate::reload;
 use crate::serve::{Door, Stop, serve_behind};
 use crate::signals::Signals;
@@ -234,11 +235,10 @@ async fn serve_until_signal(
     ready: impl FnOnce(&[Address]) -> Result<()>,
 ) -> Result<Option<Next>> {
     let hooks = &options.config.settings.hooks;
-    PrivateSocket::sweep();
-    let private = lease::has_hooks(hooks).then(PrivateSocket::new).transpose()?;
-    let host = private.as_ref().map_or(Path::new(""), PrivateSocket::path);
+    PrivateSocket::sweep().await?;
+    let (private, listeners) = for_hooks(hooks).await?.unzip();
     // Before anybody can ask: the state says that a hook comes first.
-    let mut lease = Lease::new(session, hooks, host);
+    let mut lease = Lease::new(session, hooks, private.as_ref());
     session.0.leased.store(true, Ordering::Relaxed);
     let mut servers = Servers::new(session);
     for address in &options.listen {
@@ -249,8 +249,9 @@ async fn serve_until_signal(
         };
         servers.start(Listener::bind(address).await?, door);
     }
-    if let Some(private) = &private {
-        servers.start_for_hooks(Listener::bind(&Address::Unix(private.path().to_owned())).await?);
+    if let (Some(private), Some(listeners)) = (&private, listeners) {
+        servers.start_for_hooks(listeners);
+        private.ensure().await?;
     }
     if let Some(address) = options.metrics {
         let listener = MetricsListener::bind(address).await?;
@@ -315,9 +316,21 @@ impl Servers {
     }
 
     /// For hooks, which connect until everything is over.
-    pub(crate) fn start_for_hooks(&mut self, listener: Listener) {
+    pub(crate) fn start_for_hooks(&mut self, mut listeners: mpsc::UnboundedReceiver<Listener>) {
         let stop = Stop { accepting: self.stop.serving.clone(), ..self.stop.clone() };
-        self.tasks.spawn(serve_behind(self.session.clone(), listener, Door::for_hooks(), stop));
+        let session = self.session.clone();
+        self.tasks.spawn(async move {
+            let mut served = JoinSet::new();
+            loop {
+                tokio::select! {
+                    Some(listener) = listeners.recv() => {
+                        served.spawn(serve_behind(session.clone(), listener, Door::for_hooks(), stop.clone()));
+                    }
+                    Some(ended) = served.join_next() => flatten(ended)?,
+                    () = stop.serving.cancelled(), if served.is_empty() => return Ok(()),
+                }
+            }
+        });
     }
 
     /// Shows metrics, until the others stop.
@@ -372,30 +385,11 @@ impl Servers {
     }
 }
 
-/// A path for a Unix socket in a folder that only this user may enter, removed with it.
-pub(crate) struct PrivateSocket {
-    _folder: RuntimeDir,
-    path: PathBuf,
-}
-
-impl PrivateSocket {
-    /// The kind of the folders.
-    const KIND: &str = "exporter";
-
-    /// Makes the folder, and removes those of exporters that were killed.
-    pub(crate) fn new() -> Result<Self> {
-        let folder = RuntimeDir::create(Self::KIND).context("making a private folder for a socket")?;
-        Ok(Self { path: folder.file("socket"), _folder: folder })
-    }
-
-    /// Removes the folders of exporters that were killed.
-    fn sweep() {
-        RuntimeDir::sweep(Self::KIND);
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
+/// Where hooks reach the exporter, if there are hooks.
+pub(crate) async fn for_hooks(
+    hooks: &Hooks,
+) -> Result<Option<(PrivateSocket, mpsc::UnboundedReceiver<Listener>)>> {
+    if lease::has_hooks(hooks) { PrivateSocket::new().await.map(Some) } else { Ok(None) }
 }
 
 async fn all_ended(tasks: &mut JoinSet<Result<()>>) {

@@ -1,15 +1,16 @@
 //! `jmp shell` for a device of an exporter file: the device is served for as long as a command runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result};
 use jumpstarter_protocol::v1::ExporterStatus;
 
-use crate::lease::{self, Lease};
-use crate::run::{PrivateSocket, Servers, close, open};
+use crate::lease::Lease;
+use crate::private_socket::PrivateSocket;
+use crate::run::{Servers, close, for_hooks, open};
 use crate::serve::Door;
 use crate::signals::Signals;
-use crate::{Address, Listener, LogHub, Session};
+use crate::{LogHub, Session};
 
 /// A device that is served, as the command finds it.
 #[derive(Clone, Debug)]
@@ -59,16 +60,19 @@ where
     F: Future<Output = Result<u8>>,
 {
     let mut signals = Signals::new()?;
-    let private = PrivateSocket::new()?;
+    let (private, mut listeners) = PrivateSocket::new().await?;
     let hooks = &config.settings.hooks;
     // The command must not reach the device while a hook runs.
-    let for_hooks = lease::has_hooks(hooks).then(PrivateSocket::new).transpose()?;
-    let host = for_hooks.as_ref().map_or(Path::new(""), PrivateSocket::path);
-    let mut lease = Lease::new(session, hooks, host);
+    let (hook_socket, hook_listeners) = for_hooks(hooks).await?.unzip();
+    let mut lease = Lease::new(session, hooks, hook_socket.as_ref());
     let mut servers = Servers::new(session);
-    servers.start(Listener::bind(&Address::Unix(private.path().to_owned())).await?, Door::default());
-    if let Some(socket) = &for_hooks {
-        servers.start_for_hooks(Listener::bind(&Address::Unix(socket.path().to_owned())).await?);
+    private.ensure().await?;
+    if let Some(listener) = listeners.recv().await {
+        servers.start(listener, Door::default());
+    }
+    if let (Some(socket), Some(listeners)) = (&hook_socket, hook_listeners) {
+        servers.start_for_hooks(listeners);
+        socket.ensure().await?;
     }
     let begun = tokio::select! {
         begun = lease.begin() => begun,

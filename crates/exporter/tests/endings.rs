@@ -407,6 +407,35 @@ async fn hooks_by_any_interpreter_are_heard() {
     assert_eq!(exporter.code().await.0, Some(0));
 }
 
+/// Cleaners of the temporary folder remove a socket, or its folder, from under a running exporter.
+#[tokio::test]
+async fn the_hook_after_reaches_an_exporter_whose_socket_was_removed() {
+    let removals: [fn(&Path); 3] = [
+        |_| {},
+        |socket| std::fs::remove_file(socket).unwrap(),
+        |socket| std::fs::remove_dir_all(socket.parent().unwrap()).unwrap(),
+    ];
+    for remove in removals {
+        let exporter = Exporter::start(|folder| {
+            let told = folder.join("told").display().to_string();
+            let before = format!("printf %s \"$JUMPSTARTER_HOST\" > {told}");
+            let after = r#"import os, socket; socket.socket(socket.AF_UNIX).connect(os.environ["JUMPSTARTER_HOST"]); print("reached")"#;
+            format!(
+                "{EXPORT}hooks:\n  beforeLease: {{script: '{before}'}}\n  afterLease: {{script: '{after}', exec: python3}}\n"
+            )
+        });
+        let mut client = connect(&exporter.socket()).await;
+        until_status(&mut client, ExporterStatus::LeaseReady).await;
+        drop(client);
+        let socket = std::fs::read_to_string(exporter.folder.path().join("told")).unwrap();
+        remove(Path::new(&socket));
+        exporter.signal(Signal::TERM);
+        let (code, log) = exporter.code().await;
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("reached"), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn a_hook_that_takes_too_long_is_told_of() {
     let exporter = Exporter::start(|_| {

@@ -10,6 +10,7 @@ mod names;
 mod obstacle;
 mod removal;
 mod runtime_dir;
+mod socket;
 mod sparse;
 mod staged;
 mod sweep;
@@ -18,6 +19,7 @@ mod turn;
 
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
+pub use socket::{SOCKET_PATH_LIMIT, SocketFile, SocketPlace};
 pub use sparse::write_sparse;
 pub use staged::StagedFile;
 pub use target::{Opened, Target};

@@ -14,10 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::context::Context;
 use crate::removal;
+use crate::socket::SOCKET_PATH_LIMIT;
 use crate::sweep::{NEW, hold, sweep};
 
-/// The longest path of a socket, in bytes, without the NUL at its end: 107 on Linux, 103 on macOS.
-const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Room for the names of sockets in the folder, with the separator.
 const SOCKET_NAME_LIMIT: usize = 24;
 /// Letters of chance in a folder's name.

@@ -1,0 +1,203 @@
+//! Unix sockets with a path: private from their first moment, at their final place, removed with their owner.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+
+use crate::context::Context;
+use crate::destination::invalid;
+
+/// The longest path of a socket, in bytes, without the NUL at its end: 107 on Linux, 103 on macOS.
+pub const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// The file of a Unix socket that listens. Dropping it removes the file, unless another one has its path by now.
+#[derive(Debug)]
+pub struct SocketFile(SocketPlace);
+
+/// Where a socket is: to see later whether it is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketPlace {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Listens at `path`, non-blocking, with mode 0600. The socket of a program that has ended is replaced.
+    ///
+    /// The path is used as it is given: a short relative one works in a folder whose own path is too long.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): another program listens there, or there is something else than a
+    /// socket. [`InvalidInput`](io::ErrorKind::InvalidInput): the path is too long. Otherwise those of the file
+    /// system. Nothing is left behind.
+    pub fn listen(path: &Path) -> io::Result<(UnixListener, Self)> {
+        let length = path.as_os_str().as_bytes().len();
+        if length > SOCKET_PATH_LIMIT {
+            return Err(invalid(format!(
+                "the path of a socket has at most {SOCKET_PATH_LIMIT} bytes, and this one has {length}; \
+                 choose a shorter or a relative one"
+            )));
+        }
+        let (address, socket) = (SocketAddrUnix::new(path)?, new_socket()?);
+        remove_stale(path)?;
+        // On Linux the file gets the mode of the socket, so it is private from its first moment. Elsewhere this
+        // may be refused, and the mode is set below.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR).ok();
+        match bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) => return Err(taken("another program has begun to listen there")),
+            bound => bound?,
+        }
+        let file = Self(SocketPlace { path: path.to_owned(), identity: identity(path)? });
+        if std::fs::symlink_metadata(path)?.mode() & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        }
+        listen(&socket, BACKLOG)?;
+        // A program that began at the same time may have taken a socket that does not listen yet for an abandoned one.
+        match file.0.is_there() {
+            true => Ok((UnixListener::from(socket), file)),
+            false => Err(taken("another program has begun to listen there")),
+        }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &SocketPlace {
+        &self.0
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.0.is_there()
+            && let Err(error) = std::fs::remove_file(&self.0.path)
+        {
+            tracing::warn!(%error, path = %self.0.path.display(), "a socket stays behind");
+        }
+    }
+}
+
+impl SocketPlace {
+    /// Whether the socket still has its path, so that it can be connected to.
+    pub fn is_there(&self) -> bool {
+        identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn new_socket() -> io::Result<std::os::fd::OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    #[cfg(not(target_os = "linux"))]
+    let flags = SocketFlags::empty();
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    if !cfg!(target_os = "linux") {
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+    }
+    Ok(socket)
+}
+
+/// Removes a socket that nobody listens at any more. Does not wait for one that has no room for connections.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(taken("there is a file that is not a socket"));
+        }
+        Ok(_) => {}
+    }
+    match connect(&new_socket()?, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => {
+            std::fs::remove_file(path).doing(|| "removing the socket of a program that has ended".to_owned())
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ACCESS | Errno::PERM) => Err(taken("there is another user's socket")),
+        Ok(()) | Err(_) => Err(taken("another program listens there")),
+    }
+}
+
+fn taken(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn private_at_its_place_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let before = rustix::process::umask(Mode::empty());
+        let (_listener, file) = SocketFile::listen(&path).unwrap();
+        rustix::process::umask(before);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(SocketFile::listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let place = file.place().clone();
+        assert!(place.is_there());
+        drop(file);
+        assert!(!place.is_there());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_program_left_is_replaced_and_other_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(UnixListener::bind(&path).unwrap());
+        let (_listener, file) = SocketFile::listen(&path).unwrap();
+        // Another one at its path is not removed with it.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        drop(file);
+        assert_eq!(SocketFile::listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn one_without_room_for_connections_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (socket, address) = (new_socket().unwrap(), SocketAddrUnix::new(&path).unwrap());
+        bind(&socket, &address).unwrap();
+        listen(&socket, 0).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let client = new_socket().unwrap();
+            if connect(&client, &address).is_err() {
+                break;
+            }
+            waiting.push(client);
+        }
+        assert_eq!(SocketFile::listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn paths_up_to_the_systems_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in [90, 100, SOCKET_PATH_LIMIT] {
+            let name = "x".repeat(length - folder.path().as_os_str().len() - 1);
+            let path = folder.path().join(name);
+            let (_listener, _file) = SocketFile::listen(&path).unwrap();
+            UnixStream::connect(&path).unwrap();
+        }
+        let name = "x".repeat(SOCKET_PATH_LIMIT - folder.path().as_os_str().len());
+        let error = SocketFile::listen(&folder.path().join(name)).unwrap_err();
+        assert!(error.to_string().contains("at most 107 bytes, and this one has 108"), "{error}");
+    }
+}
