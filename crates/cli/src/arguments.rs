@@ -4,16 +4,21 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
+use jumpstarter_driver_core::Error;
 
-use crate::{check, config, drivers, forward, j, run, schema, shell};
+use crate::serving::Log;
+use crate::{check, config, controller, drivers, forward, j, run, schema, shell};
 
 /// Test on real and virtual devices.
 ///
 /// A device is a tree of drivers. An exporter file, in YAML, says which.
 #[derive(Debug, Parser)]
 #[command(name = "jmp", version, max_term_width = 100, after_help = EXAMPLES)]
-struct Arguments {
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    log: Log,
     #[command(subcommand)]
     command: Command,
 }
@@ -23,9 +28,9 @@ Examples:
   jmp drivers                     which drivers there are
   jmp drivers tcp                 what one of them does and how it is configured
   jmp check lab.yaml              whether a file is right, and what is wrong with it
-  jmp run --exporter-config lab.yaml --tls-grpc-listener 1234 --tls-grpc-insecure
+  jmp run lab.yaml --tls-grpc-listener 1234 --tls-grpc-insecure
                                   serve the device of a file
-  jmp shell --exporter-config lab.yaml -- j power on
+  jmp shell --exporter-config lab.yaml j power on
                                   run a command that reaches it
   jmp j tree                      what the device that JUMPSTARTER_HOST names is made of
   jmp schema > exporter.json      the schema of exporter files, for editors
@@ -75,24 +80,34 @@ pub(crate) enum Format {
 /// Reads a command line.
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-) -> Result<Command, clap::Error> {
-    Arguments::try_parse_from(arguments).map(|arguments| arguments.command)
+) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(arguments)
 }
 
-impl Command {
-    /// Runs it and answers the exit code.
+/// What is said of a command of upstream's `jmp` that this one has not.
+pub(crate) fn of_upstream(usage: &clap::Error) -> Option<Error> {
+    match usage.get(ContextKind::InvalidSubcommand)? {
+        ContextValue::String(name) => controller::command(name),
+        _ => None,
+    }
+}
+
+impl Arguments {
+    /// Runs the command and answers the exit code.
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
-        match self {
-            Self::Check(arguments) => check::run(arguments, out, err),
-            Self::Config(arguments) => config::run(arguments, out, err),
-            Self::Drivers(arguments) => drivers::run(arguments, out),
-            Self::Forward(arguments) => forward::run(arguments, out, err),
-            Self::J { arguments } => {
-                Ok(j::run(std::iter::once("j".into()).chain(arguments.iter().cloned()).collect()))
+        let log = &self.log;
+        match &self.command {
+            Command::Check(arguments) => check::run(arguments, out, err),
+            Command::Config(arguments) => config::run(arguments, out, err),
+            Command::Drivers(arguments) => drivers::run(arguments, out),
+            Command::Forward(arguments) => forward::run(arguments, log, out, err),
+            Command::J { arguments } => {
+                let program = std::iter::once(OsString::from("j"));
+                Ok(j::run(program.chain(log.words()).chain(arguments.iter().cloned()).collect()))
             }
-            Self::Run(arguments) => run::run(arguments, out, err),
-            Self::Schema(arguments) => schema::run(arguments, out),
-            Self::Shell(arguments) => shell::run(arguments, err),
+            Command::Run(arguments) => run::run(arguments, log, out, err),
+            Command::Schema(arguments) => schema::run(arguments, out),
+            Command::Shell(arguments) => shell::run(arguments, log, err),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Result;
+use jumpstarter_driver_core::PlannedChild;
 use jumpstarter_driver_core::config::{ConfigField, fields, of_driver};
 use jumpstarter_driver_core::interface::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
@@ -49,9 +50,8 @@ fn list(drivers: &[&DriverEntry]) -> String {
     let rows: Vec<Vec<String>> = drivers
         .iter()
         .map(|entry| {
-            let names: Vec<&str> = (entry.interfaces)().iter().map(|interface| interface.name).collect();
             let about = documentation(entry);
-            vec![entry.name.to_owned(), names.join(", "), first_line(&about)]
+            vec![entry.name.to_owned(), names(&(entry.interfaces)()), first_line(&about)]
         })
         .collect();
     table::aligned(&rows)
@@ -67,8 +67,14 @@ fn page(entry: &DriverEntry) -> String {
     if fields.is_empty() {
         page += "  none\n";
     }
-    let rows: Vec<Vec<String>> = fields.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = fields.iter().flat_map(rows).collect();
     page += &table::aligned(&rows);
+    let children = children(entry);
+    if !children.is_empty() {
+        page += "\nChildren that it makes, without a configuration\n";
+        let row = |child: &PlannedChild| vec![format!("  {}", child.name), names(&child.interfaces)];
+        page += &table::aligned(&children.iter().map(row).collect::<Vec<_>>());
+    }
     for interface in (entry.interfaces)() {
         // Writing into a string does not fail.
         writeln!(page, "\nInterface {}: {}", interface.name, first_line(interface.documentation))
@@ -81,6 +87,24 @@ fn page(entry: &DriverEntry) -> String {
         page += &table::aligned(&rows);
     }
     page
+}
+
+/// A field, and below it each of its values that says what it means.
+fn rows(field: &ConfigField) -> Vec<Vec<String>> {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let values = field.values.iter().map(|(value, about)| {
+        vec![format!("    {}", plain(value)), String::new(), String::new(), first_line(about)]
+    });
+    std::iter::once(row(field)).chain(values).collect()
+}
+
+/// The children that a driver makes where nothing is configured; none where a configuration is needed to tell.
+fn children(entry: &DriverEntry) -> Vec<PlannedChild> {
+    (entry.children)(json!({})).unwrap_or_default()
+}
+
+fn names(interfaces: &[&InterfaceDescriptor]) -> String {
+    interfaces.iter().map(|interface| interface.name).collect::<Vec<_>>().join(", ")
 }
 
 fn row(field: &ConfigField) -> Vec<String> {
@@ -131,10 +155,22 @@ fn as_json(entry: &DriverEntry) -> Value {
     let fields: Vec<Value> = fields(entry)
         .iter()
         .map(|field| {
+            let values: Vec<Value> = field
+                .values
+                .iter()
+                .map(|(value, about)| json!({"value": value, "documentation": about}))
+                .collect();
             json!({
                 "path": field.path, "expected": field.expected, "required": field.required,
-                "default": field.default, "documentation": field.documentation,
+                "default": field.default, "documentation": field.documentation, "values": values,
             })
+        })
+        .collect();
+    let children: Vec<Value> = children(entry)
+        .iter()
+        .map(|child| {
+            let interfaces: Vec<&str> = child.interfaces.iter().map(|interface| interface.name).collect();
+            json!({"name": child.name, "interfaces": interfaces})
         })
         .collect();
     let interfaces: Vec<Value> =
@@ -145,6 +181,7 @@ fn as_json(entry: &DriverEntry) -> Value {
         "package": entry.package,
         "documentation": documentation(entry),
         "configuration": fields,
+        "children": children,
         "interfaces": interfaces,
     })
 }

@@ -26,7 +26,8 @@ Examples:
   jmp forward web 8080 --tls-grpc lab.example:1234
   jmp forward qemu.vnc --unix ./vnc.sock
 
-JSON, one object a line: {\"address\", \"host\", \"port\", \"socket\", \"connect_with\"} when it listens, and at its end
+JSON, one object a line: {\"address\", \"host\", \"port\", \"socket\", \"connect_with\"} when it listens (the last is null
+where neither the endpoint's name nor its port tells what listens there), and at its end
 {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\", \"failures\", \"last_error\"}.
 
 Exit code: 0 after Ctrl-C or SIGTERM, 1 when the exporter goes away.")]
@@ -51,9 +52,9 @@ pub(crate) struct Arguments {
     log: Log,
 }
 
-pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, log: &Log, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let Some(found) = arguments.target.find(err)? else { return Ok(FAILURE) };
-    arguments.log.install()?;
+    arguments.log.install(log)?;
     runtime()?.block_on(forward(arguments, found, out))
 }
 
@@ -100,7 +101,9 @@ async fn serve(
         }
         Format::Text => {
             writeln!(out, "`{path}` is at {}; Ctrl-C ends it", forward.address())?;
-            writeln!(out, "connect with: {advice}")?;
+            if let Some(advice) = advice {
+                writeln!(out, "connect with: {advice}")?;
+            }
         }
     }
     out.flush()?;

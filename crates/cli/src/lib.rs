@@ -27,6 +27,7 @@ use j::fault::Fault;
 mod arguments;
 mod check;
 mod config;
+mod controller;
 mod drivers;
 mod forward;
 mod j;
@@ -86,7 +87,10 @@ pub fn run(
 ) -> u8 {
     let (out, err) = (&mut print::Safe(out), &mut print::Safe(err));
     let outcome = match arguments::parse(arguments) {
-        Ok(command) => command.run(out, err),
+        Ok(arguments) => arguments.run(out, err),
+        Err(usage) if arguments::of_upstream(&usage).is_some() => {
+            Err(arguments::of_upstream(&usage).map_or_else(|| usage.into(), anyhow::Error::from))
+        }
         Err(usage) => {
             let text = usage.render().to_string();
             let written = if usage.use_stderr() {

@@ -19,7 +19,7 @@ use crate::{FAILURE, SUCCESS};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  jmp run --exporter-config lab.yaml --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key
+  jmp run lab.yaml --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key
   jmp run --exporter lab --tls-grpc-listener localhost:0 --tls-grpc-insecure
   jmp run --exporter lab --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key --passphrase-file secret
   jmp run --exporter lab --listen-unix /run/lab/jumpstarter.sock
@@ -29,6 +29,9 @@ A client:
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,
+    /// The exporter file, as with --exporter-config
+    #[arg(value_name = "FILE", conflicts_with_all = ["exporter_config", "exporter"])]
+    file: Option<PathBuf>,
     /// Listen for TCP connections; port 0 takes a free one
     #[arg(long, value_name = "[HOST:]PORT")]
     tls_grpc_listener: Option<Address>,
@@ -53,6 +56,9 @@ pub(crate) struct Arguments {
     /// Listen at a Unix socket, which only this user may use
     #[arg(long, value_name = "PATH")]
     listen_unix: Option<PathBuf>,
+    /// Of a controller's exporter: end after its first lease. One that serves alone has no such leases
+    #[arg(long, hide = true)]
+    exit_on_lease_end: bool,
     /// Serve metrics in Prometheus' format over HTTP
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<SocketAddr>,
@@ -106,9 +112,12 @@ fn wrong_usage(error: Error) -> anyhow::Error {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, log: &Log, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    if arguments.exit_on_lease_end {
+        writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
+    }
     let passphrase = arguments.passphrase()?;
-    let Some(config) = arguments.which.load(err)? else { return Ok(FAILURE) };
+    let Some(config) = arguments.which.load(arguments.file.as_deref(), err)? else { return Ok(FAILURE) };
     let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
         TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }
     });
@@ -123,7 +132,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         logs: Default::default(),
     };
     options.check().map_err(wrong_usage)?;
-    options.logs = arguments.log.install()?;
+    options.logs = arguments.log.install(log)?;
     let ready = |addresses: &[Address]| {
         let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
         writeln!(out, "ready {}", addresses.join(" "))

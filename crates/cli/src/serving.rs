@@ -1,6 +1,7 @@
 //! What the commands that serve a device have in common: which file, and the log.
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,10 +30,10 @@ impl Which {
         self.exporter_config.is_some() || self.exporter.is_some()
     }
 
-    /// Reads the file. Its faults are printed; there is no configuration then.
-    pub(crate) fn load(&self, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
-        let file = match (&self.exporter_config, &self.exporter) {
-            (Some(file), _) => file.clone(),
+    /// Reads the file, or else `file`. Its faults are printed; there is no configuration then.
+    pub(crate) fn load(&self, file: Option<&Path>, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
+        let file = match (self.exporter_config.as_deref().or(file), &self.exporter) {
+            (Some(file), _) => file.to_owned(),
             (None, Some(alias)) => ExporterConfig::find(alias)?,
             (None, None) => {
                 return Err(Fault::usage("which device?", "add --exporter-config FILE or --exporter ALIAS"));
@@ -56,18 +57,18 @@ pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<Option<ExporterCo
     }
 }
 
-/// What is logged, and how.
+/// What is logged, and how. Each may stand before the command's name as well as after it, where it counts for more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Log {
-    /// The least severe records that are logged
-    #[arg(long, value_enum, default_value_t = Level::Info, ignore_case = true, value_name = "LEVEL")]
-    log_level: Level,
-    /// How the log is written to standard error
-    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
-    log_format: Format,
+    /// The least severe records that are logged; info without it
+    #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
+    log_level: Option<Level>,
+    /// How the log is written to standard error; text without it
+    #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
+    log_format: Option<Format>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Level {
     Debug,
     Info,
@@ -83,21 +84,32 @@ enum Format {
     Text,
     /// One JSON object a line
     Json,
+    /// Text on a terminal, else JSON
+    Auto,
 }
 
 impl Log {
-    pub(crate) fn install(&self) -> Result<LogHub> {
-        let level = match self.log_level {
+    /// Installs the log of this process; what is not said here, `outer` says.
+    pub(crate) fn install(&self, outer: &Self) -> Result<LogHub> {
+        let level = match self.log_level.or(outer.log_level).unwrap_or(Level::Info) {
             Level::Debug => tracing::Level::DEBUG,
             Level::Info => tracing::Level::INFO,
             Level::Warning => tracing::Level::WARN,
             Level::Error | Level::Critical => tracing::Level::ERROR,
         };
-        let format = match self.log_format {
+        let format = match self.log_format.or(outer.log_format).unwrap_or(Format::Text) {
             Format::Text => LogFormat::Text,
             Format::Json => LogFormat::Json,
+            Format::Auto if std::io::stderr().is_terminal() => LogFormat::Text,
+            Format::Auto => LogFormat::Json,
         };
         Ok(logs::install(level, format)?)
+    }
+
+    /// The level as `j` takes it.
+    pub(crate) fn words(&self) -> impl Iterator<Item = OsString> {
+        let level = self.log_level.and_then(|level| level.to_possible_value());
+        level.map(|level| format!("--log-level={}", level.get_name()).into()).into_iter()
     }
 }
 

@@ -6,11 +6,14 @@ mod remote;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Result;
 use jumpstarter_exporter::Served;
 
 use crate::FAILURE;
+use crate::controller::Controller;
+use crate::j::fault::Fault;
 use crate::remote::Remote;
 use crate::serving::{Log, Which, runtime};
 use command::Surroundings;
@@ -22,7 +25,7 @@ use command::Surroundings;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  jmp shell --exporter-config lab.yaml -- j power on
+  jmp shell --exporter-config lab.yaml j power on
   jmp shell --exporter lab -- pytest tests/
   jmp shell --tls-grpc lab.example:1234 --tls-ca lab-ca.pem --exporter-logs
 
@@ -39,27 +42,41 @@ pub(crate) struct Arguments {
     exporter_logs: bool,
     #[command(flatten)]
     log: Log,
-    /// The command and its arguments; without one, a shell
-    #[arg(last = true, value_name = "COMMAND")]
+    #[command(flatten)]
+    controller: Controller,
+    /// The command and its arguments, after every option of `jmp shell` or after `--`; without one, a shell
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(arguments: &Arguments, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Result<u8> {
     let words = &arguments.command;
+    let has_device = arguments.remote.tls_grpc.is_some() || arguments.which.is_given();
+    arguments.controller.check(has_device, err)?;
+    if !has_device && let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word))) {
+        let file = file.display();
+        let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
+        return Err(Fault::usage("which device?", hint));
+    }
     if let Some(options) = arguments.remote.options() {
-        arguments.log.install()?;
+        arguments.log.install(log)?;
         let shell = remote::shell(&options, &arguments.remote, arguments.exporter_logs, words);
         return Ok(runtime()?.block_on(shell)?);
     }
-    let Some(config) = arguments.which.load(err)? else { return Ok(FAILURE) };
-    let logs = arguments.log.install()?;
+    let Some(config) = arguments.which.load(None, err)? else { return Ok(FAILURE) };
+    let logs = arguments.log.install(log)?;
     if arguments.exporter_logs {
         logs.show_all();
     }
     let command = |served: Served| {
-        let name = served.name.unwrap_or_else(|| "local".to_owned());
-        let surroundings = Surroundings::new(served.socket, name, served.motd);
+        let mut surroundings = Surroundings::new(served.socket, "local", served.motd);
+        surroundings.exporter = served.name;
         async move { surroundings.run(words).await }
     };
     Ok(runtime()?.block_on(jumpstarter_exporter::shell(&config, &logs, command))?)
+}
+
+/// Whether a word that stands where the command should is an exporter file.
+fn is_exporter_file(word: &Path) -> bool {
+    word.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && word.is_file()
 }

@@ -43,7 +43,7 @@ impl Target {
             return Ok(Some(Found::Exporter(Box::new(options))));
         }
         if self.which.is_given() {
-            return Ok(self.which.load(err)?.map(|config| Found::File(Box::new(config))));
+            return Ok(self.which.load(None, err)?.map(|config| Found::File(Box::new(config))));
         }
         if variable("JUMPSTARTER_HOST").is_some() {
             return Ok(Some(Found::Exporter(Box::new(ConnectOptions::from_env()?))));

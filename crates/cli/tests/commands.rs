@@ -34,6 +34,40 @@ fn a_right_file() {
     "#);
 }
 
+/// What drivers make themselves is there, too.
+#[test]
+fn the_children_that_a_driver_makes() {
+    let file = "export: {vm: {type: qemu, config: {hostfwd: {web: {guestport: 80}}}, children: {led: {type: mock-power}}}}";
+    assert_snapshot!(check(file), @r"
+    lab.yaml: no faults
+    vm          qemu        machine, qemu
+    ├─ power                power
+    ├─ flasher              flasher
+    ├─ console              serial
+    ├─ vnc                  network
+    ├─ ssh                  network
+    ├─ web                  network
+    └─ led      mock-power  power
+    exit code 0
+    ");
+    let (_, page, _) = jmp(&["drivers", "qemu"]);
+    for line in [
+        "  accel  one of `auto`, `kvm`, `tcg` and `hvf`  default \"auto\"  What executes the guest's instructions",
+        "    kvm  Linux's KVM: near native speed; needs a guest of the host's architecture",
+        "Children that it makes, without a configuration",
+        "  flasher  flasher",
+    ] {
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.lines().any(|other| plain(other) == plain(line)), "{line}: {page}");
+    }
+    let (_, out, _) = jmp(&["drivers", "qemu", "--output", "json"]);
+    let page: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(page["children"][0], serde_json::json!({"name": "power", "interfaces": ["power"]}));
+    let accel =
+        page["configuration"].as_array().unwrap().iter().find(|field| field["path"] == "accel").unwrap();
+    assert_eq!(accel["values"][2]["value"], "tcg");
+}
+
 #[test]
 fn json_has_the_same_fields_for_right_and_wrong_files() {
     let folder = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `JUMPSTARTER_HOST` | the exporter: the path of its Unix socket, or `HOST:PORT`; `jmp shell` sets it |
 //! | `JMP_EXPORTER_CONFIG` | without `JUMPSTARTER_HOST`: the exporter file whose device runs in this process |
-//! | `JMP_GRPC_INSECURE` | `1`: TCP without TLS |
+//! | `JMP_GRPC_INSECURE` | `1`: TCP without TLS; an older name is `JUMPSTARTER_GRPC_INSECURE` |
 //! | `JMP_GRPC_CA` | a PEM file of authorities to trust instead of the system's |
 //! | `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` | the same, as gRPC's other clients know it |
 //! | `JMP_GRPC_CERT`, `JMP_GRPC_KEY` | a client certificate and its key, PEM |

@@ -57,7 +57,8 @@ impl ConnectOptions {
         }
     }
 
-    /// What the environment says: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` (`1`: TCP without TLS),
+    /// What the environment says: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` or its older name `JUMPSTARTER_GRPC_INSECURE`
+    /// (`1`: TCP without TLS),
     /// `JMP_GRPC_PASSPHRASE`, `JMP_GRPC_CA` or `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` (a PEM file of authorities), and
     /// `JMP_GRPC_CERT` with `JMP_GRPC_KEY` (PEM files of a client's certificate).
     /// A variable that is empty counts as not set.
@@ -97,8 +98,11 @@ impl ConnectOptions {
             }
         };
         let mut options = Self::new(address);
-        options.insecure = text("JMP_GRPC_INSECURE")?
-            .is_some_and(|value| !["0", "false"].contains(&value.to_ascii_lowercase().as_str()));
+        // The second one is its older name.
+        let insecure = text("JMP_GRPC_INSECURE")?
+            .map_or_else(|| text("JUMPSTARTER_GRPC_INSECURE"), |value| Ok(Some(value)));
+        options.insecure =
+            insecure?.is_some_and(|value| !["0", "false"].contains(&value.to_ascii_lowercase().as_str()));
         options.passphrase = text("JMP_GRPC_PASSPHRASE")?.map(Secret::new);
         options.ca_file = variable("JMP_GRPC_CA")
             .or_else(|| variable("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"))
@@ -213,6 +217,12 @@ mod tests {
         let options =
             read(&[("JUMPSTARTER_HOST", "/s"), ("JMP_GRPC_INSECURE", "0"), ("JMP_GRPC_CA", "")]).unwrap();
         assert_eq!((options.insecure, options.passphrase, options.ca_file), (false, None, None));
+
+        let insecure = |variables: &[(&str, &str)]| {
+            read(&[[("JUMPSTARTER_HOST", "lab:1")].as_slice(), variables].concat()).unwrap().insecure
+        };
+        assert!(insecure(&[("JUMPSTARTER_GRPC_INSECURE", "1")]));
+        assert!(!insecure(&[("JUMPSTARTER_GRPC_INSECURE", "1"), ("JMP_GRPC_INSECURE", "0")]));
     }
 
     #[test]

@@ -508,6 +508,10 @@ fn schema_names_every_driver() {
     assert!(names.contains(&"test-board".into()) && names.contains(&"acme_driver_board.driver.Board".into()));
     assert_eq!(schema["$defs"]["driver:test-board"]["properties"]["port"]["maximum"], 65535);
     assert_eq!(schema["$defs"]["Secret"]["writeOnly"], true);
+    assert!(schema["$defs"]["driver:test-board"]["properties"]["mem"].get("default").is_none());
+    assert!(!schema.to_string().contains("\"default\":null"), "{schema}");
+    // Also of a driver without fields, as the loader accepts it.
+    assert!(schema["$defs"]["driver:composite"]["properties"]["log_level"].is_object());
     assert_eq!(schema["properties"]["export"]["additionalProperties"]["$ref"], "#/$defs/entry");
 }
 

@@ -20,6 +20,9 @@ use crate::vm::{Vm, lock};
 const SCREEN_REMEDY: &str =
     "power the machine off and on: that makes its socket again, if somebody removed it";
 
+/// The label under which a network that leads to a port of the guest reports that port: its address has the host's.
+pub const GUEST_PORT: &str = "guest-port";
+
 /// A QEMU machine as a driver, with its children.
 #[derive(Debug)]
 pub struct Qemu {
@@ -48,7 +51,7 @@ impl Qemu {
         }
         for (name, address, guestport) in vm.forwards() {
             let description = format!("{address} to the guest's port {guestport}");
-            let network = Endpoint::new(&vm, TcpNetwork::of(address));
+            let network = Endpoint::of_port(&vm, TcpNetwork::of(address), guestport);
             children.push(Child::new(name, Arc::new(network)).describe(description));
         }
         Self { vm, children }
@@ -209,21 +212,32 @@ struct Endpoint<N> {
     network: N,
     /// What to do when it is not there all the same.
     remedy: Option<&'static str>,
+    guest_port: Option<u16>,
 }
 
 impl<N> Endpoint<N> {
     fn new(vm: &Vm, network: N) -> Self {
-        Self { vm: vm.clone(), network, remedy: None }
+        Self { vm: vm.clone(), network, remedy: None, guest_port: None }
     }
 
     fn remedy(self, remedy: &'static str) -> Self {
         Self { remedy: Some(remedy), ..self }
+    }
+
+    /// One that leads to a port of the guest.
+    fn of_port(vm: &Vm, network: N, port: u16) -> Self {
+        Self { guest_port: Some(port), ..Self::new(vm, network) }
     }
 }
 
 impl<N: Network + 'static> Driver for Endpoint<N> {
     fn interfaces(&self) -> Interfaces<'_> {
         Interfaces::new().network(self)
+    }
+
+    fn labels(&self) -> Vec<(String, String)> {
+        let label = |port: u16| (GUEST_PORT.to_owned(), port.to_string());
+        self.guest_port.map(label).into_iter().collect()
     }
 }
 

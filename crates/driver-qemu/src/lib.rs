@@ -37,7 +37,7 @@ pub use config::{
     RootWrites, Timeouts,
 };
 pub use disk::QemuImage;
-pub use driver::Qemu;
+pub use driver::{GUEST_PORT, Qemu};
 pub use host::HostFacts;
 pub use interface::{Machine, QemuSettings};
 pub use seed::Seed;

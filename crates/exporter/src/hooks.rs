@@ -69,10 +69,12 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         .args(arguments)
         .env("JUMPSTARTER_HOST", host)
         .env("JMP_DRIVERS_ALLOW", "UNSAFE")
+        .env("_JMP_SUPPRESS_DRIVER_WARNINGS", "1")
         .env("LEASE_NAME", LEASE)
         .env("CLIENT_NAME", "")
         // These are for clients of other devices, and for systemd's service alone.
         .env_remove("JMP_GRPC_INSECURE")
+        .env_remove("JUMPSTARTER_GRPC_INSECURE")
         .env_remove("JMP_GRPC_CA")
         .env_remove("JMP_GRPC_CERT")
         .env_remove("JMP_GRPC_KEY")

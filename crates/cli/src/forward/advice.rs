@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::{Device, Network};
 use jumpstarter_driver_network::Endpoint;
+use jumpstarter_driver_qemu::GUEST_PORT;
 
 /// Asking the device takes no longer: the forward is there without an answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -17,36 +18,44 @@ enum Service {
     Http,
 }
 
-/// A command, or an address for a browser.
-pub(super) async fn of(device: &Device, path: &str, endpoint: &Endpoint) -> String {
-    let asked = async {
-        let network = device.get::<dyn Network>(path).ok()?;
-        network.address().await.ok()
-    };
-    let address = tokio::time::timeout(LIMIT, asked).await.ok().flatten();
-    let service = service(path, address.as_deref());
+/// A command, or an address for a browser; none where nothing tells what listens there.
+pub(super) async fn of(device: &Device, path: &str, endpoint: &Endpoint) -> Option<String> {
+    let service = match labelled(device, path) {
+        Some(port) => service(path, Some(port)),
+        None => service(path, tokio::time::timeout(LIMIT, port(device, path)).await.ok().flatten()),
+    }?;
     let user = match service {
         Service::Ssh => tokio::time::timeout(LIMIT, user(device, path)).await.ok().flatten(),
         _ => None,
     };
-    command(service, user.as_deref(), endpoint)
+    Some(command(service, user.as_deref(), endpoint))
 }
 
-/// Names say it best: the port of a guest is rarely its port on the exporter's machine.
-fn service(path: &str, address: Option<&str>) -> Service {
+/// The port of the guest, where the endpoint's driver reports it.
+fn labelled(device: &Device, path: &str) -> Option<u32> {
+    let labels = device.node(path).ok()?.labels();
+    labels.iter().find(|(name, _)| name == GUEST_PORT)?.1.parse().ok()
+}
+
+/// The port of the endpoint as the exporter's machine sees it.
+async fn port(device: &Device, path: &str) -> Option<u32> {
+    let address = device.get::<dyn Network>(path).ok()?.address().await.ok()?;
+    address.trim_end_matches('/').rsplit_once(':')?.1.parse().ok()
+}
+
+/// Names say it best, then the port.
+fn service(path: &str, port: Option<u32>) -> Option<Service> {
     let name = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
-    let port = address
-        .and_then(|address| address.trim_end_matches('/').rsplit_once(':'))
-        .and_then(|(_, port)| port.parse::<u32>().ok());
     match (name.as_str(), port) {
-        ("ssh", _) => Service::Ssh,
-        ("vnc", _) => Service::Vnc,
-        ("https", _) => Service::Https,
-        ("http" | "web" | "www", _) => Service::Http,
-        (_, Some(22)) => Service::Ssh,
-        (_, Some(5900..=5999)) => Service::Vnc,
-        (_, Some(443 | 8443)) => Service::Https,
-        _ => Service::Http,
+        ("ssh", _) => Some(Service::Ssh),
+        ("vnc", _) => Some(Service::Vnc),
+        ("https", _) => Some(Service::Https),
+        ("http" | "web" | "www", _) => Some(Service::Http),
+        (_, Some(22)) => Some(Service::Ssh),
+        (_, Some(5900..=5999)) => Some(Service::Vnc),
+        (_, Some(443 | 8443)) => Some(Service::Https),
+        (_, Some(80 | 8000 | 8008 | 8080)) => Some(Service::Http),
+        _ => None,
     }
 }
 
@@ -103,12 +112,18 @@ mod tests {
 
     #[test]
     fn names_come_before_ports() {
-        assert_eq!(service("qemu.ssh", Some("tcp://127.0.0.1:443")), Service::Ssh);
-        assert_eq!(service("qemu.vnc", None), Service::Vnc);
-        assert_eq!(service("board.login", Some("tcp://board:22")), Service::Ssh);
-        assert_eq!(service("board.screen", Some("tcp://[::1]:5901")), Service::Vnc);
-        assert_eq!(service("admin", Some("tcp://board:8443")), Service::Https);
-        assert_eq!(service("admin", Some("tcp://board:3000")), Service::Http);
+        for (path, port, expected) in [
+            ("qemu.ssh", Some(443), Some(Service::Ssh)),
+            ("qemu.vnc", None, Some(Service::Vnc)),
+            ("board.login", Some(22), Some(Service::Ssh)),
+            ("board.screen", Some(5901), Some(Service::Vnc)),
+            ("admin", Some(8443), Some(Service::Https)),
+            ("admin", Some(8080), Some(Service::Http)),
+            ("admin", Some(3000), None),
+            ("echo", None, None),
+        ] {
+            assert_eq!(service(path, port), expected, "{path} {port:?}");
+        }
     }
 
     #[test]

@@ -14,10 +14,15 @@ use crate::terminal::{self, Settings};
 
 /// A command that is told to end has so long.
 const GRACE: Duration = Duration::from_secs(5);
-/// What clients read to connect. None of them is inherited: they are of another device.
-const VARIABLES: [&str; 7] = [
+/// What clients read to connect, and what a shell says of its device. None of them is inherited: they are of another
+/// device.
+const VARIABLES: [&str; 11] = [
     "JUMPSTARTER_HOST",
+    "JMP_EXPORTER",
+    "JMP_EXPORTER_LABELS",
+    "JMP_LEASE",
     "JMP_GRPC_INSECURE",
+    "JUMPSTARTER_GRPC_INSECURE",
     "JMP_GRPC_PASSPHRASE",
     "JMP_GRPC_CA",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
@@ -29,7 +34,9 @@ const VARIABLES: [&str; 7] = [
 #[derive(Debug)]
 pub(super) struct Surroundings {
     host: OsString,
-    name: String,
+    /// What the device is called where its exporter has no name.
+    place: String,
+    pub(super) exporter: Option<String>,
     motd: Option<String>,
     pub(super) insecure: bool,
     pub(super) passphrase: Option<Secret>,
@@ -38,10 +45,18 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    /// A device at `host`, called `name`.
-    pub(super) fn new(host: impl Into<OsString>, name: String, motd: Option<String>) -> Self {
-        let host = host.into();
-        Self { host, name, motd, insecure: false, passphrase: None, authorities: None, certificate: None }
+    /// A device at `host`. Where its exporter has no name, the prompt says `place`.
+    pub(super) fn new(host: impl Into<OsString>, place: impl Into<String>, motd: Option<String>) -> Self {
+        Self {
+            host: host.into(),
+            place: place.into(),
+            exporter: None,
+            motd,
+            insecure: false,
+            passphrase: None,
+            authorities: None,
+            certificate: None,
+        }
     }
 
     /// Runs the command, or else the user's shell, and answers its exit code; 128 and the signal's number if a signal
@@ -63,7 +78,7 @@ impl Surroundings {
     }
 
     fn command(&self, words: &[OsString]) -> Command {
-        let shell = prompt::shell(std::env::var_os("SHELL"), &self.name);
+        let shell = prompt::shell(std::env::var_os("SHELL"), self.exporter.as_ref().unwrap_or(&self.place));
         let command = match words {
             [program, arguments @ ..] => Command::new(program).args(arguments),
             [] => Command::new(&shell.program).args(&shell.arguments),
@@ -73,11 +88,16 @@ impl Surroundings {
             .fold(command, |command, variable| command.env_remove(variable))
             .env("JUMPSTARTER_HOST", &self.host)
             .env("JMP_DRIVERS_ALLOW", "UNSAFE")
+            // Clients in Python warn of drivers that they have no class for: this one shows them all the same.
+            .env("_JMP_SUPPRESS_DRIVER_WARNINGS", "1")
             .env("PS1", &shell.prompt)
             .in_our_group()
             .stdin(Input::Inherit)
             .stdout(Sink::Inherit)
             .stderr(Sink::Inherit);
+        if let Some(exporter) = self.exporter.as_ref().filter(|name| !name.contains('\0')) {
+            command = command.env("JMP_EXPORTER", exporter);
+        }
         if self.insecure {
             command = command.env("JMP_GRPC_INSECURE", "1");
         }

@@ -45,8 +45,6 @@ pub(super) async fn shell(
 }
 
 fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
-    let address = exporter.address().to_string();
-    let name = exporter.name().map_or_else(|| address, str::to_owned);
     // The command may go to another folder.
     let absolute = |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
     let address = match exporter.address() {
@@ -54,7 +52,9 @@ fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
         address => address.to_string().into(),
     };
     let certificate = remote.tls_cert.as_ref().zip(remote.tls_key.as_ref());
-    let mut surroundings = Surroundings::new(address, name, exporter.motd().map(str::to_owned));
+    let place = exporter.address().to_string();
+    let mut surroundings = Surroundings::new(address, place, exporter.motd().map(str::to_owned));
+    surroundings.exporter = exporter.name().map(str::to_owned);
     surroundings.insecure = remote.tls_grpc_insecure;
     surroundings.passphrase = remote.passphrase();
     surroundings.authorities = remote.tls_ca.as_ref().map(absolute).transpose()?;

@@ -163,7 +163,7 @@ async fn the_help_of_a_machine_lists_its_verbs() {
     let listed =
         help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
-    assert_snapshot!(names.join(" "), @"power flasher console vnc state stop wait events start pause resume reset power-button destroy resize get-hostname get-username get-password");
+    assert_snapshot!(names.join(" "), @"power flasher console vnc state stop wait events destroy start pause resume reset power-button resize get-hostname get-username get-password");
     assert_snapshot!(bench.j(&["tree"]).await, @r"
     qemu        machine, qemu  off
     ├─ power    power               the machine's plug

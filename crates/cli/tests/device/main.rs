@@ -15,6 +15,7 @@ mod hostile;
 mod killed;
 mod machine;
 mod machine_end;
+mod machine_forever;
 mod metrics;
 mod network;
 mod paths;

@@ -53,7 +53,7 @@ async fn a_tcp_forward_for_programs() {
     let words = ["echo", "forward-tcp", "--address", "127.0.0.1", "--output", "json"];
     let (child, mut lines) = bench.start(&words).await;
     let listening: serde_json::Value = serde_json::from_str(&line(&mut lines, &child).await).unwrap();
-    assert_eq!(listening["host"], "127.0.0.1");
+    assert_eq!((&listening["host"], &listening["socket"]), (&"127.0.0.1".into(), &serde_json::Value::Null));
     let port = u16::try_from(listening["port"].as_u64().unwrap()).unwrap();
     talk(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
     assert_eq!(interrupted(&child).await, "");
@@ -118,8 +118,7 @@ async fn jmp_forward_tells_what_to_connect_with() {
     let first = line(&mut lines, &child).await;
     let address = first.strip_prefix("`echo` is at ").and_then(|rest| rest.strip_suffix("; Ctrl-C ends it"));
     let address = address.unwrap_or_else(|| panic!("{first}"));
-    let said = line(&mut lines, &child).await;
-    assert_snapshot!(said.replace(address, "ADDRESS"), @"connect with: http://ADDRESS");
+    // Nothing tells what listens there: no advice.
     talk(TcpStream::connect(address).await.unwrap()).await;
     interrupted(&child).await;
     assert_snapshot!(line(&mut lines, &child).await, @"connections: 1, 5 bytes to the device, 5 from it, failed: 0");
@@ -131,10 +130,30 @@ async fn jmp_forward_of_a_file_to_a_unix_socket() {
     let file = bench.lab.file();
     let words = ["forward", "echo", "--unix", "echo.sock", "--exporter-config", &file, "--output", "json"];
     let (child, mut lines) = start(jmp(&words).current_dir(bench.lab.folder())).await;
-    assert_snapshot!(bench.lab.plain(&line(&mut lines, &child).await), @r#"{"address":"echo.sock","host":null,"port":null,"socket":"echo.sock","connect_with":"curl --unix-socket echo.sock http://localhost/"}"#);
+    assert_snapshot!(bench.lab.plain(&line(&mut lines, &child).await), @r#"{"address":"echo.sock","host":null,"port":null,"socket":"echo.sock","connect_with":null}"#);
     talk(UnixStream::connect(bench.lab.path("echo.sock")).await.unwrap()).await;
     interrupted(&child).await;
     assert_snapshot!(line(&mut lines, &child).await, @r#"{"connections":1,"active":0,"bytes_to_device":5,"bytes_from_device":5,"failures":0,"last_error":null}"#);
+}
+
+#[tokio::test]
+async fn jmp_forward_goes_by_the_name_and_the_port_of_the_device() {
+    let bench = Bench::of(
+        "export:\n  web: {type: tcp, config: {host: 127.0.0.1, port: 4711}}\n  \
+         login: {type: tcp, config: {host: 127.0.0.1, port: 22}}\n",
+    )
+    .await;
+    for (path, advice) in
+        [("web", "connect with: http://ADDRESS"), ("login", "connect with: ssh -p PORT 127.0.0.1")]
+    {
+        let (child, mut lines) = start(jmp(&["forward", path]).env("JUMPSTARTER_HOST", &bench.host)).await;
+        let first = line(&mut lines, &child).await;
+        let address = first.split_whitespace().nth(3).unwrap().trim_end_matches(';').to_owned();
+        let port = address.rsplit(':').next().unwrap();
+        let said = line(&mut lines, &child).await;
+        assert_eq!(said.replace(&address, "ADDRESS").replace(port, "PORT"), advice);
+        interrupted(&child).await;
+    }
 }
 
 #[tokio::test]

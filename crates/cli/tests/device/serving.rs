@@ -71,7 +71,7 @@ async fn flags_that_do_not_fit_together() {
     error: the following required arguments were not provided:
       --tls-grpc-listener <[HOST:]PORT>
 
-    Usage: jmp run --tls-grpc-listener <[HOST:]PORT> --exporter-config <FILE> --tls-grpc-insecure --listen-unix <PATH>
+    Usage: jmp run --tls-grpc-listener <[HOST:]PORT> --exporter-config <FILE> --tls-grpc-insecure --listen-unix <PATH> [FILE]
 
     For more information, try '--help'.
     --- exit code 2
@@ -81,7 +81,7 @@ async fn flags_that_do_not_fit_together() {
     error: the following required arguments were not provided:
       --tls-key <PEM>
 
-    Usage: jmp run --tls-cert <PEM> --tls-key <PEM> --exporter-config <FILE> --tls-grpc-listener <[HOST:]PORT>
+    Usage: jmp run --tls-cert <PEM> --tls-key <PEM> --exporter-config <FILE> --tls-grpc-listener <[HOST:]PORT> [FILE]
 
     For more information, try '--help'.
     --- exit code 2
@@ -91,7 +91,7 @@ async fn flags_that_do_not_fit_together() {
     error: the following required arguments were not provided:
       --tls-grpc-listener <[HOST:]PORT>
 
-    Usage: jmp run --tls-grpc-listener <[HOST:]PORT> --exporter-config <FILE> --listen-unix <PATH> --passphrase <PASSPHRASE>
+    Usage: jmp run --tls-grpc-listener <[HOST:]PORT> --exporter-config <FILE> --listen-unix <PATH> --passphrase <PASSPHRASE> [FILE]
 
     For more information, try '--help'.
     --- exit code 2
@@ -101,7 +101,7 @@ async fn flags_that_do_not_fit_together() {
     --- stderr
     error: the argument '--passphrase <PASSPHRASE>' cannot be used with '--passphrase-file <FILE>'
 
-    Usage: jmp run --exporter-config <FILE> --tls-grpc-listener <[HOST:]PORT> --tls-grpc-insecure --passphrase <PASSPHRASE>
+    Usage: jmp run --exporter-config <FILE> --tls-grpc-listener <[HOST:]PORT> --tls-grpc-insecure --passphrase <PASSPHRASE> [FILE]
 
     For more information, try '--help'.
     --- exit code 2
@@ -122,7 +122,7 @@ async fn flags_that_do_not_fit_together() {
     --- stderr
     error: the argument '--exporter-config <FILE>' cannot be used with '--exporter <ALIAS>'
 
-    Usage: jmp run --exporter-config <FILE> --listen-unix <PATH>
+    Usage: jmp run --exporter-config <FILE> --listen-unix <PATH> [FILE]
 
     For more information, try '--help'.
     --- exit code 2

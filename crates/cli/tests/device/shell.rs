@@ -38,6 +38,91 @@ async fn its_exit_code_is_that_of_the_command() {
     ");
 }
 
+/// As upstream's commands are written.
+#[tokio::test]
+async fn a_command_needs_no_dashes_and_keeps_its_own_options() {
+    let lab = Lab::new(EVERYTHING);
+    let shell = ["--log-level", "ERROR", "shell", "--exporter-config", "lab.yaml"];
+    let run = async |words: &[&str]| said(&lab, &[shell.as_slice(), words].concat()).await;
+    assert_snapshot!(run(&[J, "rack.web", "address", "--port"]).await, @"4711");
+    assert_snapshot!(run(&["echo", "--exporter-logs", "--", "-x", "--help"]).await, @"--exporter-logs -- -x --help");
+    assert_snapshot!(run(&["--exporter-logs", "--", "echo", "a", "--", "b"]).await, @"a -- b");
+    assert_snapshot!(run(&["--exporter-lgos", "true"]).await, @r"
+    --- stderr
+    error: unexpected argument '--exporter-lgos' found
+
+      tip: a similar argument exists: '--exporter-logs'
+      tip: to pass '--exporter-lgos' as a value, use '-- --exporter-lgos'
+
+    Usage: jmp shell --exporter-config <FILE> --exporter-logs [COMMAND]...
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn the_environment_says_what_the_device_is() {
+    let names = "JMP_EXPORTER JMP_LEASE JMP_EXPORTER_LABELS JMP_DRIVERS_ALLOW _JMP_SUPPRESS_DRIVER_WARNINGS \
+                 JUMPSTARTER_GRPC_INSECURE JMP_GRPC_INSECURE";
+    let script = format!("for name in {names}; do eval \"echo $name=\\${{$name-unset}}\"; done");
+    let inherited = [
+        ("JMP_EXPORTER", "other"),
+        ("JMP_LEASE", "other"),
+        ("JMP_EXPORTER_LABELS", "a=b"),
+        ("JUMPSTARTER_GRPC_INSECURE", "1"),
+    ];
+    let bench = Bench::everything().await;
+    let file = bench.lab.file();
+    for way in [["--exporter-config", &file], ["--tls-grpc", &bench.host]] {
+        let command = jmp(&["shell", way[0], way[1], "sh", "-c", &script]);
+        let command = inherited.iter().fold(command, |command, (name, value)| command.env(name, value));
+        let said = bench.run(command).await;
+        assert_eq!(
+            said.split_whitespace().collect::<Vec<_>>(),
+            [
+                "JMP_EXPORTER=lab",
+                "JMP_LEASE=unset",
+                "JMP_EXPORTER_LABELS=unset",
+                "JMP_DRIVERS_ALLOW=UNSAFE",
+                "_JMP_SUPPRESS_DRIVER_WARNINGS=1",
+                "JUMPSTARTER_GRPC_INSECURE=unset",
+                "JMP_GRPC_INSECURE=unset",
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_needs_a_controller_says_so() {
+    let lab = Lab::new(EVERYTHING);
+    let words = ["shell", "--client", "me", "--selector", "board=a,!b", "--duration", "1d", J, "power", "on"];
+    assert_snapshot!(said(&lab, &words).await, @r"
+    --- stderr
+    error: reaching a device through a controller (`--client`, `--selector` and `--duration`) is not supported yet
+    hint: name an exporter file with --exporter-config FILE or --exporter ALIAS, or an exporter that listens with --tls-grpc HOST:PORT
+    --- exit code 1
+    ");
+    // Beside another way to a device they have no effect, as upstream.
+    let words = ["shell", "-n", "x", "--exporter-config", "lab.yaml", "--retry-timeout", "0", "true"];
+    assert_snapshot!(said(&lab, &words).await, @r"
+    --- stderr
+    warning: `--name` and `--retry-timeout` are for a controller, and have no effect here
+    ");
+    assert_snapshot!(said(&lab, &["get", "leases", "--all"]).await, @r"
+    --- stderr
+    error: `jmp get`, which works with a controller, is not supported yet
+    hint: name an exporter file with --exporter-config FILE or --exporter ALIAS, or an exporter that listens with --tls-grpc HOST:PORT
+    --- exit code 1
+    ");
+    assert_snapshot!(said(&lab, &["version"]).await, @r"
+    --- stderr
+    error: there is no `jmp version` here
+    hint: run `jmp --version`
+    --- exit code 1
+    ");
+}
+
 #[tokio::test]
 async fn the_log_is_shown_when_it_is_wanted() {
     let lab = Lab::new(EVERYTHING);
@@ -111,6 +196,12 @@ async fn wrong_shells() {
     hint: add --exporter-config FILE or --exporter ALIAS
     --- exit code 2
     ");
+    assert_snapshot!(said(&lab, &["shell", "lab.yaml", "true"]).await, @r"
+    --- stderr
+    error: which device?
+    hint: write `jmp shell --exporter-config lab.yaml`, and the command after it
+    --- exit code 2
+    ");
     assert_snapshot!(said(&lab, &["shell", "--exporter-config", "no.yaml", "--", "true"]).await, @r"
     --- stderr
     no.yaml: cannot be read: No such file or directory (os error 2)
@@ -127,7 +218,7 @@ async fn wrong_shells() {
     error: the following required arguments were not provided:
       --tls-grpc <HOST:PORT>
 
-    Usage: jmp shell --tls-grpc <HOST:PORT> --tls-grpc-insecure -- <COMMAND>...
+    Usage: jmp shell --tls-grpc <HOST:PORT> --tls-grpc-insecure <COMMAND>...
 
     For more information, try '--help'.
     --- exit code 2

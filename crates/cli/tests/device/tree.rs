@@ -277,11 +277,12 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
       -h, --help
               Print help (see a summary with '-h')
 
-    Each time, everything that the meter answers is shown: one reading or several. One that goes on by itself is shown
-    until Ctrl-C.
+    Each time, everything that the meter answers is shown: one reading or several. Of a meter that goes on by itself, as
+    many readings as --count says are shown; without --count it is shown until Ctrl-C.
 
     Examples:
       j switch read
+      j switch read --count 5
       j switch read --count 0 --interval 500ms
       j switch read --output json
 

@@ -25,6 +25,8 @@ pub struct ConfigField {
     pub default: Option<Json>,
     /// Its doc comment.
     pub documentation: String,
+    /// The values that may be written, where they are few, and what each means; empty for any that says nothing.
+    pub values: Vec<(Json, String)>,
 }
 
 /// The fields of a driver's configuration, in the order in which they are declared.
@@ -62,6 +64,7 @@ fn below(checker: &Checker, schema: &Json, path: &str, depth: usize, found: &mut
                     readable(value, format.unwrap_or_default())
                 }),
                 documentation: documentation(checker, of_field),
+                values: values(checker, of_field),
                 path: path.clone(),
             });
             below(checker, of_field, &path, depth - 1, found);
@@ -89,4 +92,18 @@ fn documentation(checker: &Checker, schema: &Json) -> String {
     let of = |schema: &Map<String, Json>| schema.get("description").and_then(Json::as_str).map(str::to_owned);
     let own = schema.as_object().and_then(of);
     own.or_else(|| checker.parts(schema).into_iter().find_map(of)).unwrap_or_default()
+}
+
+/// The constants of an enumeration whose values are documented.
+fn values(checker: &Checker, schema: &Json) -> Vec<(Json, String)> {
+    let parts = checker.parts(schema);
+    let constant = |part: &&Map<String, Json>| {
+        let about = part.get("description").and_then(Json::as_str).unwrap_or_default();
+        Some((part.get("const")?.clone(), about.to_owned()))
+    };
+    let documented: Vec<(Json, String)> = parts.iter().filter_map(|part| constant(part)).collect();
+    match documented.iter().all(|(_, about)| about.is_empty()) {
+        true => Vec::new(),
+        false => documented,
+    }
 }

@@ -22,8 +22,13 @@ pub fn schema() -> Result<Json> {
     for entry in registry::drivers()? {
         let mut config = (entry.schema)(&mut generator).to_value();
         let required = config.get("required").is_some();
-        if let Some(properties) = config.get_mut("properties").and_then(Json::as_object_mut) {
-            properties.entry("log_level").or_insert_with(log_level_shape);
+        if let Some(config) = config.as_object_mut() {
+            let properties = config.entry("properties").or_insert_with(|| json!({}));
+            if let Some(properties) = properties.as_object_mut() {
+                properties.entry("log_level").or_insert_with(log_level_shape);
+            }
+            // Editors show it where they offer to fill in what is required.
+            config.insert("title".to_owned(), format!("configuration of {}", entry.name).into());
         }
         let own: Vec<&str> = std::iter::once(entry.name).chain(entry.python_names.iter().copied()).collect();
         let mut then = json!({"properties": {"config": {"$ref": format!("#/$defs/driver:{}", entry.name)}}});
@@ -47,14 +52,33 @@ pub fn schema() -> Result<Json> {
     }
     let mut definitions = generator.take_definitions(true);
     definitions.extend(configs);
-    definitions
-        .insert("entry".to_owned(), json!({"type": "object", "oneOf": [driver, proxy_shape(), group]}));
+    let mut proxy = proxy_shape();
+    for (shape, title) in [(&mut driver, "driver"), (&mut proxy, "proxy"), (&mut group, "group")] {
+        shape["title"] = title.into();
+    }
+    definitions.insert("entry".to_owned(), json!({"type": "object", "oneOf": [driver, proxy, group]}));
     root["properties"]["export"] = children;
     root["properties"]["export"]["description"] = json!("The drivers of the device, by name.");
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Jumpstarter exporter configuration");
     root["$defs"] = Json::Object(definitions);
+    without_null_defaults(&mut root);
     Ok(root)
+}
+
+/// Takes out every `"default": null`, which says no more than that a field may be left out: the YAML language server
+/// stops completing at the first.
+fn without_null_defaults(schema: &mut Json) {
+    match schema {
+        Json::Object(fields) => {
+            if fields.get("default") == Some(&Json::Null) {
+                fields.shift_remove("default");
+            }
+            fields.values_mut().for_each(without_null_defaults);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_null_defaults),
+        _ => {}
+    }
 }
 
 /// The schema of one driver's `config` and the definitions that it refers to.

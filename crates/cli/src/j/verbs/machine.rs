@@ -1,15 +1,20 @@
 //! Verbs of virtual machines that show more than what the call answers. The others are its methods as they are.
 
+use std::io::{self, IsTerminal, Write};
+
 use anyhow::Result;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use futures_util::StreamExt;
-use jumpstarter_driver_core::Span;
+use jumpstarter_driver_core::arguments::Arguments;
+use jumpstarter_driver_core::interface::MethodKind;
+use jumpstarter_driver_core::{Error, ErrorKind, Span};
 use jumpstarter_driver_qemu::{Machine, Phase};
 use serde_json::Value;
 
 use super::Verb;
 use crate::j::context::Context;
 use crate::j::fault::{Fault, SUCCESS};
+use crate::j::method;
 
 pub(super) static VERBS: &[Verb] = &[
     Verb {
@@ -38,7 +43,25 @@ pub(super) static VERBS: &[Verb] = &[
         command: events_command,
         run: |context, matches| Box::pin(events(context, matches)),
     },
+    Verb {
+        name: "destroy",
+        command: destroy_command,
+        run: |context, matches| Box::pin(destroy(context, matches)),
+    },
 ];
+
+fn destroy_command(command: Command) -> Command {
+    command
+        .arg(Arg::new("yes").short('y').long("yes").action(ArgAction::SetTrue).help("Do not ask"))
+        .after_help(
+            "\
+Nobody can use the machine after that until the exporter is started anew. On a terminal it asks first; elsewhere it
+wants --yes.
+
+Example:
+  {path} destroy --yes",
+        )
+}
 
 fn wait_command(command: Command) -> Command {
     command
@@ -82,6 +105,35 @@ fn events_command(command: Command) -> Command {
                 .help("How many; 0 goes on until Ctrl-C"),
         )
         .after_help("Example:\n  {path} events\n\nJSON: {\"name\", \"state\", \"data\"} for each event")
+}
+
+async fn destroy(context: &Context, matches: &ArgMatches) -> Result<u8> {
+    let path = &context.path;
+    if !matches.get_flag("yes") && !confirmed(path).await? {
+        return Err(Error::new(ErrorKind::Cancelled, format!("`{path}` was not destroyed")).into());
+    }
+    let node = context.node()?;
+    let reply = node.caller().invoke("destroy", MethodKind::Unary, Arguments::new()).await?;
+    method::answer(context, method::find(node, "destroy"), reply).await
+}
+
+/// Asks on the terminal.
+async fn confirmed(path: &str) -> Result<bool> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let message =
+            format!("destroying `{path}` takes it from everybody until the exporter is started anew");
+        return Err(Fault::usage(message, "add --yes if that is meant"));
+    }
+    let question = format!(
+        "Destroy `{path}`? It loses its disks, and nobody can use it until the exporter is started anew. [y/N] "
+    );
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut answer = String::new();
+        io::stderr().write_all(question.as_bytes())?;
+        io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = answer.await??;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 async fn state(context: &Context) -> Result<u8> {

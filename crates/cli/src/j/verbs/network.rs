@@ -7,7 +7,7 @@ use clap::builder::PathBufValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::BinaryBytes;
 use jumpstarter_driver_core::{Error, Network, ResultExt};
-use jumpstarter_driver_network::{Endpoint, PortForward};
+use jumpstarter_driver_network::PortForward;
 use serde_json::json;
 
 use super::Verb;
@@ -35,7 +35,7 @@ pub(super) static VERBS: &[Verb] = &[
 const FORWARD_JSON: &str = "\
 Once it listens it prints where. Ctrl-C ends it, with exit code 0; what it did is printed then.
 
-JSON: {\"address\"} when it listens; at its end {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\",
+JSON: {\"address\", \"host\", \"port\", \"socket\"} when it listens; at its end {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\",
 \"failures\", \"last_error\"}";
 
 fn forward_tcp_command(command: Command) -> Command {
@@ -117,11 +117,13 @@ async fn forward_unix(context: &Context, matches: &ArgMatches) -> Result<u8> {
 }
 
 async fn until_interrupted(context: &Context, forward: PortForward) -> Result<u8> {
-    let mut value = json!({"address": forward.address()});
-    if let Endpoint::Tcp(address) = forward.endpoint() {
-        value["host"] = address.ip().to_string().into();
-        value["port"] = address.port().into();
-    }
+    let address = forward.tcp_address();
+    let value = json!({
+        "address": forward.address(),
+        "host": address.map(|address| address.ip().to_string()),
+        "port": address.map(|address| address.port()),
+        "socket": forward.path(),
+    });
     context.output.answer(&value, forward.address())?;
     context.interrupted().await;
     let stats = forward.stats();
