@@ -204,3 +204,43 @@ async fn a_log_that_nobody_reads_stops_no_call() {
     drop(unread);
     drop(exporter.lab);
 }
+
+/// As upstream's: for filters of logs, and for telemetry.
+#[tokio::test]
+async fn drivers_have_categories() {
+    let exporter = Exporter::start("info", Sink::Tail(65536)).await;
+    let follow = clean(Command::new(J)).args(["--log-level", "debug", "log", "--output", "json"]);
+    let follow = follow.env("JUMPSTARTER_HOST", &exporter.host).stderr(Sink::Tail(65536));
+    let (follower, mut said) = lab::start(follow).await;
+    eventually("the log is followed", async || follower.stderr_tail().contains("following").then_some(()))
+        .await;
+    for (driver, category) in [
+        ("power", "power"),
+        ("echo", "network"),
+        ("console", "serial"),
+        ("flasher", "storage"),
+        ("rack", "composite"),
+        ("rack.web", "network"),
+        ("rack.shelf.power", "power"),
+    ] {
+        exporter.j(&["call", driver, "explode"]).await;
+        let record = async {
+            loop {
+                let record = lab::line(&mut said, &follower).await;
+                let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+                if record["message"].as_str().is_some_and(|text| text.starts_with("Operation failed")) {
+                    return record;
+                }
+            }
+        };
+        let record = record.await;
+        assert_eq!(
+            (&record["driver"], &record["driver_type"]),
+            (&driver.into(), &category.into()),
+            "{record}"
+        );
+        assert_eq!((&record["operation"], &record["severity"]), (&"explode".into(), &"WARNING".into()));
+    }
+    follower.signal(Signal::INT);
+    exporter.end().await;
+}

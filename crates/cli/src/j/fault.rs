@@ -61,6 +61,8 @@ pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
     if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return SUCCESS;
     }
+    // The log comes before what it led to.
+    jumpstarter_exporter::logs::flush();
     let (code, error) = match error.downcast_ref::<Fault>() {
         Some(Fault::Usage(error)) => (USAGE, Ok(error)),
         Some(Fault::Unreachable(error)) => (UNREACHABLE, Ok(error)),

@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
             let code = runtime.block_on(session(&arguments));
             // Not waited for: a read of standard input may never end.
             runtime.shutdown_background();
+            jumpstarter_exporter::logs::flush();
             code
         }
         Err(error) => fault::tell(&error.into(), Format::Text),

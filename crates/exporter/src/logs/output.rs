@@ -23,8 +23,10 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Output {
     format: LogFormat,
     to_journal: bool,
-    /// None where no thread could be started: lines are written at once then.
-    thread: Option<SyncSender<Order>>,
+    /// Whether a thread writes them.
+    on_thread: bool,
+    /// That thread, which the first line starts; none if it cannot be started: lines are written at once then.
+    thread: OnceLock<Option<SyncSender<Order>>>,
     /// Lines that found no room.
     lost: AtomicU64,
 }
@@ -52,24 +54,22 @@ impl Output {
     /// Lines are written at once.
     pub(super) fn direct(format: LogFormat) -> Self {
         let to_journal = format::stderr_is_journal();
-        Self { format, to_journal, thread: None, lost: AtomicU64::new(0) }
+        Self { format, to_journal, on_thread: false, thread: OnceLock::new(), lost: AtomicU64::new(0) }
     }
 
     /// Lines are written by a thread.
     pub(super) fn on_thread(format: LogFormat) -> Self {
-        let (orders, received) = sync_channel(QUEUE);
-        let started = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&received));
-        let thread = started.is_ok().then_some(orders);
-        if let Some(thread) = &thread {
-            // The first one is the process's: there is one log.
-            INSTALLED.set(thread.clone()).ok();
-        }
-        Self { thread, ..Self::direct(format) }
+        Self { on_thread: true, ..Self::direct(format) }
+    }
+
+    fn thread(&self) -> Option<&SyncSender<Order>> {
+        let thread = self.on_thread.then(|| self.thread.get_or_init(start))?;
+        thread.as_ref()
     }
 
     pub(super) fn write(&self, record: &Record) {
         let line = format::write(record, self.format, self.to_journal);
-        let Some(thread) = &self.thread else { return write(&line) };
+        let Some(thread) = self.thread() else { return write(&line) };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let message = format!("{lost} lines of the log were lost: standard error is read too slowly");
@@ -87,6 +87,14 @@ impl Output {
             Err(TrySendError::Disconnected(Order::Flush(_))) => {}
         }
     }
+}
+
+fn start() -> Option<SyncSender<Order>> {
+    let (orders, received) = sync_channel(QUEUE);
+    thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&received)).ok()?;
+    // The first one is the process's: there is one log.
+    INSTALLED.set(orders.clone()).ok();
+    Some(orders)
 }
 
 fn write_all(orders: &Receiver<Order>) {
