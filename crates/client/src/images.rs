@@ -6,6 +6,7 @@
 //! what was flashed must be known where somebody wants it.
 
 mod receive;
+mod remote;
 mod send;
 
 use std::time::Duration;

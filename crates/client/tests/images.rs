@@ -198,9 +198,21 @@ async fn images_at_urls() {
     let exporter = served.connect().await;
     let flasher = flasher(&exporter, "flasher");
     let (url, put) = web(image()).await;
-    in_time(flasher.flash(ImageSource::url(&url).unwrap(), None)).await.unwrap();
+    // The exporter fetches and sends them; it says how far they are.
+    let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
+    let observer = |told: &Arc<Mutex<Vec<Progress>>>| {
+        let told = told.clone();
+        move |progress| told.lock().unwrap().push(progress)
+    };
+    let whole = image().len() as u64;
+    let source = ImageSource::url(&url).unwrap().with_observer(observer(&told));
+    in_time(flasher.flash(source, None)).await.unwrap();
+    let last = std::mem::take(&mut *told.lock().unwrap()).pop();
+    assert_eq!(last, Some(Progress { transferred_bytes: whole, total_bytes: Some(whole) }));
     assert!(dumped(&*flasher, None).await == image());
-    in_time(flasher.dump(ImageSink::url(&url).unwrap(), None)).await.unwrap();
+    let sink = ImageSink::url(&url).unwrap().with_observer(observer(&told));
+    in_time(flasher.dump(sink, None)).await.unwrap();
+    assert_eq!(told.lock().unwrap().last().map(|last| last.transferred_bytes), Some(whole));
     assert!(std::mem::take(&mut *put.lock().unwrap()) == image());
     // These have to come by here.
     let wrong = ImageSource::url(&url).unwrap().expect_sha256(OF_NOTHING).unwrap();
@@ -211,6 +223,42 @@ async fn images_at_urls() {
     in_time(flasher.dump(sink, None)).await.unwrap();
     let packed = bytes::Bytes::from(std::mem::take(&mut *put.lock().unwrap()));
     assert!(decoded(Encoding::Gzip, packed).await == image());
+    served.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_exporter_that_fetches_says_how_far_it_is() {
+    let served = Served::file(FILE).await;
+    let exporter = served.connect().await;
+    let flasher = flasher(&exporter, "flasher");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/os.img?token=s3cret", listener.local_addr().unwrap());
+    let (told, mut telling) = tokio::sync::watch::channel(None);
+    // It sends on slowly until its client was told, and then the rest.
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        let total = 1 << 20;
+        stream
+            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut sent = 0;
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while telling.borrow_and_update().is_none() && sent < total {
+            stream.write_all(&[7; 1024]).await.unwrap();
+            sent += 1024;
+            tick.tick().await;
+        }
+        assert!(sent < total, "nothing was told meanwhile");
+        stream.write_all(&vec![7; total - sent]).await.unwrap();
+    };
+    let source =
+        ImageSource::url(&url).unwrap().with_observer(move |progress| drop(told.send(Some(progress))));
+    let ((), flashed) = tokio::join!(in_time(serving), in_time(flasher.flash(source, None)));
+    flashed.unwrap();
+    let last = telling.borrow().unwrap();
+    assert_eq!(last, Progress { transferred_bytes: 1 << 20, total_bytes: Some(1 << 20) });
     served.shut_down().await;
 }
 

@@ -1,7 +1,5 @@
 //! Arguments as they arrive: values, and where a method takes an image, the resource that a value describes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::image::Progress;
@@ -11,6 +9,7 @@ use serde_json::Value;
 
 use crate::Session;
 use crate::resource::Reference;
+use crate::watch::Watch;
 
 impl Session {
     pub(crate) fn arguments(
@@ -30,15 +29,15 @@ impl Session {
                 let doing = || format!("argument `{name}` of `{method}`");
                 match (kind, value) {
                     (_, Value::Null) => Ok(Argument::Value(Value::Null)),
-                    (ParameterKind::Source, value) => self.source(node, value).with_context(doing),
-                    (ParameterKind::Sink, value) => self.sink(node, value).with_context(doing),
+                    (ParameterKind::Source, value) => self.source(node, method, value).with_context(doing),
+                    (ParameterKind::Sink, value) => self.sink(node, method, value).with_context(doing),
                     (_, value) => Ok(Argument::Value(value)),
                 }
             })
             .collect()
     }
 
-    fn source(&self, node: &Node, value: Value) -> Result<Argument> {
+    fn source(&self, node: &Node, method: &str, value: Value) -> Result<Argument> {
         match reference(value)? {
             Reference::ClientStream { uuid } => {
                 let waiting = self.0.resources.take(&uuid, node.id())?;
@@ -46,35 +45,33 @@ impl Session {
             }
             Reference::PresignedRequest(request) => {
                 let request = request.prepare("GET")?;
-                let source = jumpstarter_transfer::download(request, self.0.options.stall_limit)?;
                 let metrics = self.0.metrics.clone();
-                Ok(Argument::Source(source.with_observer(counting(move |bytes| metrics.received(bytes)))))
+                let count = move |bytes| metrics.received(bytes);
+                let watch = Watch::new(self, node, method, ("downloading", &request), count);
+                let watch = move |progress, is_done| watch.tell(progress, is_done);
+                jumpstarter_transfer::watched_download(request, self.0.options.stall_limit, watch)
+                    .map(Argument::Source)
             }
         }
     }
 
-    fn sink(&self, node: &Node, value: Value) -> Result<Argument> {
+    fn sink(&self, node: &Node, method: &str, value: Value) -> Result<Argument> {
         match reference(value)? {
             Reference::ClientStream { uuid } => {
                 Ok(Argument::Sink(self.0.resources.take(&uuid, node.id())?.into_sink()))
             }
             Reference::PresignedRequest(request) => {
-                let upload =
-                    jumpstarter_transfer::upload(request.prepare("PUT")?, self.0.options.stall_limit)?;
+                let request = request.prepare("PUT")?;
                 let metrics = self.0.metrics.clone();
-                let sink = ImageSink::writer(upload);
-                Ok(Argument::Sink(sink.with_observer(counting(move |bytes| metrics.sent(bytes)))))
+                let count = move |bytes| metrics.sent(bytes);
+                let watch = Watch::new(self, node, method, ("uploading", &request), count);
+                let upload = jumpstarter_transfer::upload(request, self.0.options.stall_limit)?;
+                Ok(Argument::Sink(ImageSink::writer(upload).with_observer(move |progress: Progress| {
+                    let is_done = progress.total_bytes == Some(progress.transferred_bytes);
+                    watch.tell(progress, is_done);
+                })))
             }
         }
-    }
-}
-
-/// Counts the bytes of a transfer, which tells how many there were so far.
-fn counting(count: impl Fn(usize) + Send + Sync + 'static) -> impl Fn(Progress) + Send + Sync + 'static {
-    let counted = AtomicU64::new(0);
-    move |progress| {
-        let before = counted.fetch_max(progress.transferred_bytes, Ordering::Relaxed);
-        count(usize::try_from(progress.transferred_bytes.saturating_sub(before)).unwrap_or(usize::MAX));
     }
 }
 

@@ -50,6 +50,7 @@ mod tls;
 mod visits;
 mod watched;
 mod windows;
+mod watch;
 
 pub use jumpstarter_protocol::{from_status, to_status};
 pub use limits::Limits;

@@ -20,7 +20,7 @@ pub use format::LogFormat;
 pub use hub::{LogHub, Subscription};
 use output::Output;
 pub use output::flush;
-use record::Topic;
+pub(crate) use record::Topic;
 pub use record::{Record, Source};
 
 /// Of a message, or of one field: clients accept no records of some megabytes, and would lose the log with one.

@@ -36,6 +36,16 @@ pub mod labels {
 pub mod fields {
     /// The path of the driver that was called; beside its type, which has a field of its own in the message.
     pub const DRIVER: &str = "driver";
+    /// The id of the driver for which the exporter itself fetches or sends an image. Such a record says how far it is.
+    pub const TRANSFER_DRIVER: &str = "transfer_driver";
+    /// The URL of that image, without its query.
+    pub const TRANSFER_URL: &str = "transfer_url";
+    /// Bytes so far.
+    pub const TRANSFER_BYTES: &str = "transfer_bytes";
+    /// How many it will be, where that is known.
+    pub const TRANSFER_TOTAL: &str = "transfer_total";
+    /// There with any value in the last record of a transfer.
+    pub const TRANSFER_DONE: &str = "transfer_done";
 }
 
 /// Metadata of byte streams that only this project's exporter and client have; others pass over it.

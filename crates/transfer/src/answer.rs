@@ -18,12 +18,19 @@ use crate::url::Url;
 
 pub(crate) type Chunks = BoxStream<'static, io::Result<Bytes>>;
 
+/// An image that begins to arrive.
+pub(crate) struct Image {
+    pub(crate) chunks: Chunks,
+    /// How many bytes it will be, if the server says so.
+    pub(crate) length: Option<u64>,
+}
+
 /// The image that an answer holds.
 ///
 /// # Errors
 /// `DataLoss`: its end could not be told from a break, or there is nothing in it. `FailedPrecondition`: it is a page of
 /// text, or encoded in a way that is not read here.
-pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Chunks> {
+pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Image> {
     let headers = answer.headers().clone();
     let says_its_end = says_its_end(url, &headers)?;
     let coding = coding(url, &headers)?;
@@ -37,9 +44,11 @@ pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result
     }
     refuse_page(url, &headers, &start)?;
     let chunks = stream::iter([Ok(start.clone())]).chain(chunks).boxed();
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    let length = length.filter(|_| coding.is_none() && !headers.contains_key(TRANSFER_ENCODING));
     match Encoding::of_signature(&start) {
-        _ if says_its_end || is_checked || coding.is_some() => Ok(chunks),
-        Some(encoding) => Ok(proved(encoding, chunks)),
+        _ if says_its_end || is_checked || coding.is_some() => Ok(Image { chunks, length }),
+        Some(encoding) => Ok(Image { chunks: proved(encoding, chunks), length: None }),
         None => Err(Error::data_loss(format!(
             "{url} says neither how long the image is nor where it ends: a break could not be told from its end"
         ))

@@ -3,10 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use jumpstarter_driver_core::image::ImageRequest;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use jumpstarter_driver_core::image::{ImageRequest, Progress};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 
+use crate::answer::{Chunks, Image};
 use crate::get::get;
 use crate::pace::Pace;
 use crate::settings::Settings;
@@ -24,39 +27,98 @@ pub(crate) fn way(request: &ImageRequest, settings: Settings) -> Result<Way> {
 /// # Errors
 /// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in the reading.
 pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSource> {
-    download_with(request, stall_limit, Settings::from_env()?)
+    download_with(request, stall_limit, Settings::from_env()?, |_, _| {})
+}
+
+/// As [`download`]; `watch` is told how far it is with each piece, and with `true` once it is done.
+///
+/// # Errors
+/// As [`download`]'s.
+pub fn watched_download(
+    request: ImageRequest,
+    stall_limit: Duration,
+    watch: impl Fn(Progress, bool) + Send + Sync + 'static,
+) -> Result<ImageSource> {
+    download_with(request, stall_limit, Settings::from_env()?, watch)
 }
 
 pub(crate) fn download_with(
     request: ImageRequest,
     stall_limit: Duration,
     settings: Settings,
+    watch: impl Fn(Progress, bool) + Send + Sync + 'static,
 ) -> Result<ImageSource> {
     let way = way(&request, settings)?;
     let name = way.url.to_string();
     let doing = format!("downloading {name}");
-    let is_checked = request.is_checked();
-    let fetching = doing.clone();
-    let fetched = async move { get(way, is_checked).await.context(fetching).map_err(io::Error::from) };
-    let chunks = stream::once(fetched).try_flatten().boxed();
-    let paced = stream::unfold(Some((chunks, Pace::new(stall_limit))), move |state| {
-        let doing = doing.clone();
-        async move {
-            let (mut chunks, mut pace) = state?;
-            let began = Instant::now();
-            let item = match tokio::time::timeout(stall_limit, chunks.next()).await {
-                Ok(item) => item?.and_then(|chunk| {
-                    let kept = pace.add(chunk.len(), began.elapsed()).context(&doing);
-                    kept.map(|()| chunk).map_err(io::Error::from)
-                }),
-                Err(_) => {
-                    let message = format!("{doing}: nothing came for {} s", stall_limit.as_secs());
-                    Err(Error::deadline_exceeded(message).into())
-                }
-            };
-            let rest = item.is_ok().then_some((chunks, pace));
-            Some((item, rest))
+    let download = Download {
+        stage: Stage::Asking(get(way, request.is_checked()).boxed()),
+        pace: Pace::new(stall_limit),
+        stall_limit,
+        doing,
+        progress: Progress { transferred_bytes: 0, total_bytes: None },
+        watch,
+    };
+    Ok(ImageSource::stream(stream::unfold(Some(download), Download::next), None).with_name(name))
+}
+
+enum Stage {
+    Asking(BoxFuture<'static, Result<Image>>),
+    Receiving(Chunks),
+}
+
+struct Download<W> {
+    stage: Stage,
+    pace: Pace,
+    stall_limit: Duration,
+    doing: String,
+    progress: Progress,
+    watch: W,
+}
+
+impl<W: Fn(Progress, bool)> Download<W> {
+    async fn next(download: Option<Self>) -> Option<(io::Result<Bytes>, Option<Self>)> {
+        let mut download = download?;
+        let began = Instant::now();
+        let received = tokio::time::timeout(download.stall_limit, download.receive()).await;
+        let received = match received {
+            Ok(received) => received.transpose()?,
+            Err(_) => {
+                let seconds = download.stall_limit.as_secs();
+                Err(Error::deadline_exceeded(format!("nothing came for {seconds} s")))
+            }
+        };
+        let counted = received.and_then(|chunk| {
+            download.pace.add(chunk.len(), began.elapsed())?;
+            Ok(chunk)
+        });
+        match counted.context(&download.doing) {
+            Ok(chunk) => {
+                download.progress.transferred_bytes += chunk.len() as u64;
+                (download.watch)(download.progress, false);
+                Some((Ok(chunk), Some(download)))
+            }
+            Err(error) => Some((Err(error.into()), None)),
         }
-    });
-    Ok(ImageSource::stream(paced, None).with_name(name))
+    }
+
+    /// The next piece; `None` at the end.
+    async fn receive(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            match &mut self.stage {
+                Stage::Asking(asked) => {
+                    let image = asked.await?;
+                    self.progress.total_bytes = image.length;
+                    self.stage = Stage::Receiving(image.chunks);
+                }
+                Stage::Receiving(chunks) => {
+                    let chunk = chunks.next().await.transpose()?;
+                    if chunk.is_none() {
+                        (self.watch)(self.progress, true);
+                    }
+                    return Ok(chunk);
+                }
+            }
+        }
+    }
 }

@@ -6,14 +6,14 @@ use hyper::{Method, StatusCode};
 use jumpstarter_driver_core::Result;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Chunks, image};
+use crate::answer::{Image, image};
 use crate::exchange::{exchange, nothing};
 use crate::way::{MAX_REDIRECTS, Way, late, redirects};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The image at a URL; redirects are followed. With `is_checked` somebody compares its digest with an expected one.
-pub(crate) async fn get(mut way: Way, is_checked: bool) -> Result<Chunks> {
+pub(crate) async fn get(mut way: Way, is_checked: bool) -> Result<Image> {
     for _ in 0..=MAX_REDIRECTS {
         let asked = async {
             let io = way.open().await?;

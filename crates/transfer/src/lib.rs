@@ -33,7 +33,7 @@ use jumpstarter_driver_core::image::{ImageSupport, SupportEntry};
 use jumpstarter_driver_core::inventory;
 
 pub use decode::decode;
-pub use download::download;
+pub use download::{download, watched_download};
 pub use encode::encode;
 pub use upload::upload;
 

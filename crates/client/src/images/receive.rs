@@ -8,7 +8,7 @@ use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Moved, Transfer, open, presigned, transfer};
+use super::{Moved, Transfer, open, remote, transfer};
 use crate::caller::RemoteCaller;
 use crate::channel::is_python_end;
 use crate::wire::{Frames, Messages};
@@ -25,7 +25,7 @@ pub(super) async fn prepare(
     if let Some(request) = sink.as_request()
         && encoding.is_none()
     {
-        return Ok((presigned(request, "PUT"), None));
+        return Ok(remote::prepare(caller, request, "PUT", sink.observers(), answered).await);
     }
     // What cannot be written to is refused before the exporter reads anything.
     sink.open().await.context(doing)?;

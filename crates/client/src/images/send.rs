@@ -18,7 +18,7 @@ use ring::digest::{self, SHA256};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{END_LIMIT, Moved, Transfer, open, presigned, transfer};
+use super::{END_LIMIT, Moved, Transfer, open, remote, transfer};
 use crate::caller::RemoteCaller;
 use crate::wire::{Frames, MAX_FRAME};
 
@@ -39,7 +39,9 @@ pub(super) async fn prepare(
         && !source.needs_sha256()
         && source.encoding().is_none()
     {
-        return Ok((presigned(request, "GET"), None));
+        let request = request.clone();
+        let observers = source.take_wishes().observers();
+        return Ok(remote::prepare(caller, &request, "GET", observers, answered).await);
     }
     let (name, said, wishes) = (source.name(), source.encoding(), source.take_wishes());
     let delivered = Delivered::new(source.open().await?, wishes);

@@ -109,6 +109,11 @@ impl ImageSink {
         self
     }
 
+    /// Who is told how much went through.
+    pub fn observers(&self) -> Vec<Observer> {
+        self.observers.clone()
+    }
+
     /// The path, for a sink that has one and takes the bytes as they are.
     pub fn local_path(&self) -> Option<&Path> {
         self.path.as_deref().filter(|_| self.encoding.is_none())

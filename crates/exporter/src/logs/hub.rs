@@ -86,10 +86,12 @@ impl LogHub {
     pub fn publish(&self, record: Record) {
         let mut listeners = self.listeners();
         let record = Arc::new(record);
-        if listeners.backlog.len() >= BACKLOG {
-            listeners.backlog.pop_front();
+        if record.topic != Topic::Progress {
+            if listeners.backlog.len() >= BACKLOG {
+                listeners.backlog.pop_front();
+            }
+            listeners.backlog.push_back(record.clone());
         }
-        listeners.backlog.push_back(record.clone());
         for queue in listeners.queues.iter().filter_map(Weak::upgrade) {
             let mut pending = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             if pending.records.len() >= QUEUE {

@@ -29,6 +29,8 @@ pub(crate) enum Topic {
     Call,
     /// A client that comes or goes, which is the operator's business alone.
     Visit,
+    /// How far a transfer is: for who listens now, and for programs.
+    Progress,
     /// Anything else.
     Other,
 }
@@ -92,7 +94,9 @@ impl Record {
         };
         let mut message = self.message.clone();
         // Clients show the message alone.
-        for (name, value) in self.fields.iter().filter(|_| self.topic != Topic::Call) {
+        for (name, value) in
+            self.fields.iter().filter(|_| !matches!(self.topic, Topic::Call | Topic::Progress))
+        {
             let _infallible = write!(message, " {name}={value}");
         }
         let mut structured_fields: HashMap<_, _> = self.fields.clone().into_iter().collect();

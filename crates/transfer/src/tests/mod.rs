@@ -53,7 +53,7 @@ fn moved(location: &str) -> String {
 }
 
 async fn fetch(url: &str, settings: Settings) -> Result<Vec<u8>, Error> {
-    let source = download_with(ImageRequest::new(url)?, DEADLINE, settings)?;
+    let source = download_with(ImageRequest::new(url)?, DEADLINE, settings, |_, _| {})?;
     let reading = tokio::time::timeout(DEADLINE, source.into_stream().try_collect::<Vec<_>>());
     Ok(reading.await.expect("it ends in time")?.concat())
 }

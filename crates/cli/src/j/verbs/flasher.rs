@@ -62,7 +62,7 @@ Examples:
 An exporter in Python fetches oci:// images for its virtual machines, too, and prints what it does.
 
 JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes are those of
-the file, null where the exporter fetched it itself",
+the file, null where an exporter in Python fetched it itself",
         )
 }
 

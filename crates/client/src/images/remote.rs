@@ -1,0 +1,89 @@
+//! Images that the exporter itself fetches or sends: its log says how far they are.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jumpstarter_driver_core::Result;
+use jumpstarter_driver_core::image::{ImageRequest, Observer, Progress};
+use jumpstarter_protocol::fields;
+use jumpstarter_protocol::v1::LogStreamResponse;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{Moved, Transfer, presigned, transfer};
+use crate::caller::RemoteCaller;
+use crate::wire::Messages;
+
+/// After the call's answer the last record of the transfer may take so long.
+const LAST_RECORD: Duration = Duration::from_secs(1);
+
+/// How the call names the image, and what tells `observers` of it. An exporter in Python does not say how far it is.
+pub(super) async fn prepare(
+    caller: &RemoteCaller,
+    request: &ImageRequest,
+    method: &str,
+    observers: Vec<Observer>,
+    answered: watch::Receiver<bool>,
+) -> (Value, Option<Transfer>) {
+    let value = presigned(request, method);
+    if observers.is_empty() || !caller.native {
+        return (value, None);
+    }
+    let path = "/jumpstarter.v1.ExporterService/LogStream";
+    let log =
+        caller.connection.streaming::<LogStreamResponse>(path, &(), "following the exporter's log").await;
+    let Ok(log) = log else { return (value, None) };
+    let following = Following {
+        log,
+        driver: caller.uuid.clone(),
+        url: request.to_string(),
+        observers,
+        image_timeout: caller.connection.image_timeout,
+    };
+    transfer(value, following.run(answered))
+}
+
+struct Following {
+    log: Messages<LogStreamResponse>,
+    driver: String,
+    url: String,
+    observers: Vec<Observer>,
+    image_timeout: Duration,
+}
+
+impl Following {
+    /// Until the transfer or the call is done. Without news the call's own limits hold again.
+    async fn run(mut self, mut answered: watch::Receiver<bool>) -> Result<Moved> {
+        let late = async {
+            if answered.wait_for(|answered| *answered).await.is_err() {
+                pending::<()>().await;
+            }
+            tokio::time::sleep(LAST_RECORD).await;
+        };
+        tokio::select! {
+            () = self.follow() => {}
+            () = late => {}
+        }
+        Ok(Moved::Broken(None))
+    }
+
+    async fn follow(&mut self) {
+        while let Ok(Some(Ok(record))) = tokio::time::timeout(self.image_timeout, self.log.next()).await {
+            let field = |name: &str| record.structured_fields.get(name).map(String::as_str);
+            if field(fields::TRANSFER_DRIVER) != Some(&self.driver)
+                || field(fields::TRANSFER_URL) != Some(&self.url)
+            {
+                continue;
+            }
+            let number = |name| field(name).and_then(|value| value.parse().ok());
+            if let Some(transferred_bytes) = number(fields::TRANSFER_BYTES) {
+                let progress = Progress { transferred_bytes, total_bytes: number(fields::TRANSFER_TOTAL) };
+                self.observers.iter().for_each(|observer| observer(progress));
+            }
+            if field(fields::TRANSFER_DONE).is_some() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Images that the exporter fetches or sends itself: its log tells clients how far they are.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jumpstarter_driver_core::ByteSize;
+use jumpstarter_driver_core::device::Node;
+use jumpstarter_driver_core::image::{ImageRequest, Progress};
+use jumpstarter_protocol::fields;
+use tracing::Level;
+
+use crate::Session;
+use crate::logs::{LogHub, Record, Source, Topic};
+
+/// Between two records of a transfer.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Counts the bytes of one transfer for the metrics, and reports them to clients now and then.
+pub(crate) struct Watch<C> {
+    hub: LogHub,
+    record: Record,
+    count: C,
+    state: Mutex<State>,
+}
+
+struct State {
+    counted_bytes: u64,
+    told: Instant,
+}
+
+impl<C: Fn(usize)> Watch<C> {
+    /// Of a transfer that begins now: `doing` is "downloading", for example. `count` is told of each piece's bytes.
+    pub(crate) fn new(
+        session: &Session,
+        node: &Node,
+        method: &str,
+        (doing, request): (&str, &ImageRequest),
+        count: C,
+    ) -> Self {
+        let mut record = Record::new(Level::INFO, Source::Driver, format!("{doing} {request}"));
+        record.topic = Topic::Progress;
+        record.driver = Some(node.path().to_owned());
+        record.driver_type = Some(session.category_of(node).to_owned());
+        record.operation = Some(method.to_owned());
+        record.fields.insert(fields::TRANSFER_DRIVER.to_owned(), session.uuid_of(node).to_owned());
+        record.fields.insert(fields::TRANSFER_URL.to_owned(), request.to_string());
+        let state = Mutex::new(State { counted_bytes: 0, told: Instant::now() });
+        Self { hub: session.0.options.logs.clone(), record, count, state }
+    }
+
+    /// Takes in how far it is. The last time is the one that is done, or that has all of the bytes.
+    pub(crate) fn tell(&self, progress: Progress, is_done: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = progress.transferred_bytes.saturating_sub(state.counted_bytes);
+        state.counted_bytes += more;
+        let is_due = state.told.elapsed() >= INTERVAL;
+        if is_due {
+            state.told = Instant::now();
+        }
+        drop(state);
+        (self.count)(usize::try_from(more).unwrap_or(usize::MAX));
+        if is_due || is_done {
+            self.hub.publish(self.record(progress, is_done));
+        }
+    }
+
+    fn record(&self, progress: Progress, is_done: bool) -> Record {
+        let mut record = self.record.clone();
+        record.time = std::time::SystemTime::now();
+        let size = |bytes| ByteSize::bytes(bytes).to_string();
+        let total = progress.total_bytes.map(|total| format!(" of {}", size(total))).unwrap_or_default();
+        record.message.push_str(&format!(": {}{total}", size(progress.transferred_bytes)));
+        let mut field = |name: &str, value: String| record.fields.insert(name.to_owned(), value);
+        field(fields::TRANSFER_BYTES, progress.transferred_bytes.to_string());
+        if let Some(total) = progress.total_bytes {
+            field(fields::TRANSFER_TOTAL, total.to_string());
+        }
+        if is_done {
+            field(fields::TRANSFER_DONE, true.to_string());
+        }
+        record
+    }
+}
