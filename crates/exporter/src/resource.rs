@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -17,6 +17,7 @@ use futures_util::stream::{self, BoxStream};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSink, ImageSource, Result};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
+use jumpstarter_transfer::Pace;
 use serde::Deserialize;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
@@ -194,30 +195,32 @@ impl Waiting {
     }
 }
 
-/// The payloads until the client's end mark. A stream that ends without one was cut.
+/// The payloads until the client's end mark. A stream that ends without one was cut; one that drips is given up.
 fn incoming_bytes(incoming: Incoming, stall_limit: Duration) -> BoxStream<'static, io::Result<Bytes>> {
-    stream::unfold(Some(incoming), move |state| async move {
-        let mut incoming = state?;
+    stream::unfold(Some((incoming, Pace::new(stall_limit))), move |state| async move {
+        let (mut incoming, mut pace) = state?;
         loop {
-            let frame = match tokio::time::timeout(stall_limit, incoming.next()).await {
-                Ok(frame) => frame,
-                Err(_) => {
-                    let message =
-                        format!("the client sent nothing of its image for {} s", stall_limit.as_secs());
-                    return Some((Err(Error::deadline_exceeded(message).into()), None));
-                }
-            };
-            let failure = match frame {
-                Some(Ok(frame)) => match frame.frame_type() {
-                    FrameType::Data if frame.payload.is_empty() => continue,
-                    FrameType::Data => return Some((Ok(frame.payload), Some(incoming))),
+            let began = Instant::now();
+            let failure = match tokio::time::timeout(stall_limit, incoming.next()).await {
+                Ok(Some(Ok(frame))) => match frame.frame_type() {
+                    FrameType::Data | FrameType::Ping => match pace.add(frame.payload.len(), began.elapsed())
+                    {
+                        Ok(()) if frame.payload.is_empty() || frame.frame_type() == FrameType::Ping => {
+                            continue;
+                        }
+                        Ok(()) => return Some((Ok(frame.payload), Some((incoming, pace)))),
+                        Err(error) => error.context("receiving the client's image"),
+                    },
                     FrameType::Goaway => return None,
                     FrameType::RstStream => Error::data_loss("the client gave up sending its image"),
-                    FrameType::Ping => continue,
                 },
-                Some(Err(status)) => Error::data_loss("the client went away while it sent its image")
+                Ok(Some(Err(status))) => Error::data_loss("the client went away while it sent its image")
                     .with_source(from_status(&status)),
-                None => Error::data_loss("the client's stream ended before the end of its image"),
+                Ok(None) => Error::data_loss("the client's stream ended before the end of its image"),
+                Err(_) => {
+                    let seconds = stall_limit.as_secs();
+                    Error::deadline_exceeded(format!("the client sent nothing of its image for {seconds} s"))
+                }
             };
             return Some((Err(failure.into()), None));
         }

@@ -165,6 +165,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_takes_too_much_memory_is_refused() {
+        // A frame with a window of 2 GiB that holds one byte.
+        let frame = b"\x28\xb5\x2f\xfd\x00\xa8\x09\x00\x00x".to_vec();
+        let error = Error::from(decoded(Encoding::Zstd, frame).await.unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+        assert!(error.report().contains("JMP_DECODER_MEMORY=2048MiB"), "{error:?}");
+    }
+
+    #[tokio::test]
     async fn cut_and_damaged_files_are_data_loss() {
         let data: Vec<u8> =
             (0..100_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();

@@ -13,6 +13,9 @@ mod decode;
 mod download;
 mod encode;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod get;
 mod network;
 mod pace;
@@ -35,6 +38,7 @@ use jumpstarter_driver_core::inventory;
 pub use decode::decode;
 pub use download::{download, watched_download};
 pub use encode::encode;
+pub use pace::Pace;
 pub use upload::upload;
 
 /// A server that sends nothing for so long is given up.

@@ -11,7 +11,8 @@ const PIECES: u64 = 64 * 1024;
 const MIN_PIECE: u64 = 16;
 
 /// Counts what came while somebody waited for it.
-pub(crate) struct Pace {
+#[derive(Debug)]
+pub struct Pace {
     limit: Duration,
     waited: Duration,
     bytes_meanwhile: u64,
@@ -21,7 +22,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// `limit` is how long nothing may come.
-    pub(crate) fn new(limit: Duration) -> Self {
+    pub fn new(limit: Duration) -> Self {
         Self { limit, waited: Duration::ZERO, bytes_meanwhile: 0, pieces: 0, bytes: 0 }
     }
 
@@ -29,7 +30,7 @@ impl Pace {
     ///
     /// # Errors
     /// `DeadlineExceeded`: too little comes. `DataLoss`: it comes in crumbs.
-    pub(crate) fn add(&mut self, bytes: usize, waited: Duration) -> Result<()> {
+    pub fn add(&mut self, bytes: usize, waited: Duration) -> Result<()> {
         self.pieces += 1;
         self.bytes += bytes as u64;
         if self.pieces >= PIECES && self.bytes / self.pieces < MIN_PIECE {
