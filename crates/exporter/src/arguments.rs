@@ -8,8 +8,8 @@ use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
 use serde_json::Value;
 
 use crate::Session;
+use crate::progress::Watch;
 use crate::resource::Reference;
-use crate::watch::Watch;
 
 impl Session {
     pub(crate) fn arguments(

@@ -35,6 +35,7 @@ mod passphrase;
 mod presigned;
 mod private_socket;
 mod programs;
+mod progress;
 mod reload;
 mod report;
 mod resource;
@@ -50,7 +51,6 @@ mod tls;
 mod visits;
 mod watched;
 mod windows;
-mod watch;
 
 pub use jumpstarter_protocol::{from_status, to_status};
 pub use limits::Limits;
