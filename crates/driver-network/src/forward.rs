@@ -135,7 +135,11 @@ pub struct TcpForward {
 }
 
 impl TcpForward {
-    /// Listens on `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one.
+    /// Listens on `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one. `localhost` is listened at
+    /// by IPv4 and IPv6, as far as this machine has them: programs take the one or the other.
+    ///
+    /// Starting it fails with `Unavailable` for a port that is taken, `PermissionDenied` for one below 1024 that needs
+    /// rights, `InvalidArgument` for what is no host and port.
     ///
     /// Pitfall: `0.0.0.0` opens the device to everyone who can reach this machine.
     pub fn bind(mut self, address: impl fmt::Display) -> Self {

@@ -3,24 +3,34 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
+use futures_util::future::select_all;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ResultExt, blocking};
 use jumpstarter_files::SocketFile;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::local_socket::LocalSocket;
 
+/// How long finding the addresses of a host may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often other free ports are tried where one is wanted that is free for several addresses.
+const FREE_PORTS: usize = 16;
+
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    /// One, or one for each address of `localhost`.
+    Tcp(Vec<TcpListener>),
     Unix(UnixListener),
 }
 
 impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Channel> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+            Self::Tcp(listeners) => {
+                let accepting = listeners.iter().map(|listener| Box::pin(listener.accept()));
+                let (accepted, _, _) = select_all(accepting).await;
+                let (stream, _) = accepted?;
                 stream.set_nodelay(true)?;
                 Ok(Channel::from_io(LocalSocket::new(stream)))
             }
@@ -32,17 +42,117 @@ impl Listener {
     }
 }
 
-/// Listens on `address`, a host or IP address and a port.
+/// Listens on `address`, a host or IP address and a port, and answers with where. A host whose addresses are all of this
+/// machine alone, as `localhost`, is listened at by each of them, and named by the first of IPv4.
 pub(crate) async fn tcp(address: &str) -> Result<(Listener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await;
-    let bound =
-        listener.and_then(|listener| listener.local_addr().map(|address| (Listener::Tcp(listener), address)));
-    bound.map_err(|error| {
-        let in_use = error.kind() == io::ErrorKind::AddrInUse;
-        let error = Error::from(error);
-        let error = if in_use { error.with_hint("choose another port, or 0 for a free one") } else { error };
-        error.context(format!("listening on TCP {address}"))
-    })
+    let doing = || format!("listening on TCP {address}");
+    let (host, port) = parts(address).with_context(doing)?;
+    let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+    let found = found
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer")));
+    let mut addresses: Vec<SocketAddr> = found
+        .map_err(|error| {
+            let error =
+                Error::unavailable(format!("no address is known of the host `{host}`")).with_source(error);
+            error
+                .with_hint("use an address of this machine, such as 127.0.0.1, ::1 or 0.0.0.0")
+                .context(doing())
+        })?
+        .collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.dedup();
+    let everywhere = addresses.iter().all(|address| address.ip().is_loopback());
+    let bound = match everywhere {
+        true => all(&addresses).await,
+        false => first(&addresses).await,
+    };
+    let listeners = bound.map_err(|error| refused(host, port, error).context(doing()))?;
+    let first = listeners.first().map(TcpListener::local_addr);
+    match first {
+        Some(first) => Ok((Listener::Tcp(listeners), first.with_context(doing)?)),
+        None => Err(Error::unavailable(format!("the host `{host}` has no address")).context(doing())),
+    }
+}
+
+/// The host, without the brackets of an IPv6 address, and the port.
+fn parts(address: &str) -> Result<(&str, u16)> {
+    let wrong = || {
+        Error::invalid_argument(format!("`{address}` is not a host and a port"))
+            .with_hint("write it as 127.0.0.1:8080, localhost:0 or [::1]:8080")
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_wrong = bare.is_empty() || (bare.contains(':') && bare.parse::<std::net::Ipv6Addr>().is_err());
+    let port = port.parse().map_err(|_| wrong())?;
+    if is_wrong { Err(wrong()) } else { Ok((bare, port)) }
+}
+
+async fn first(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    Ok(vec![TcpListener::bind(addresses).await?])
+}
+
+/// Listens at each of the addresses that this machine has, with one port.
+async fn all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match at_one_port(addresses).await {
+            // Free for one address is not free for all.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && addresses.iter().all(|address| address.port() == 0)
+                    && attempt < FREE_PORTS => {}
+            bound => return bound,
+        }
+    }
+}
+
+async fn at_one_port(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        let mut address = *address;
+        if let Some(first) = listeners.first() {
+            address.set_port(first.local_addr()?.port());
+        }
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6, whose table of hosts has it all the same.
+            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// The error of a host and port that this program cannot have.
+fn refused(host: &str, port: u16, error: io::Error) -> Error {
+    let (message, hint) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            format!("port {port} of {host} is taken by another program"),
+            format!(
+                "choose another port, or 0 for a free one; `ss -ltnp 'sport = :{port}'` names the program"
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            format!("this user may not listen on port {port}"),
+            "choose a port from 1024 on, or 0 for a free one".to_owned(),
+        ),
+        _ if is_missing(&error) => (
+            format!("this machine does not have the address {host}"),
+            "use one that it has, such as 127.0.0.1, ::1 or 0.0.0.0".to_owned(),
+        ),
+        _ => return Error::from(error),
+    };
+    Error::from(error).context(message).with_hint(hint)
 }
 
 /// Listens on a Unix socket at `path` with mode 0600. One that is left over from a program that has ended is replaced.

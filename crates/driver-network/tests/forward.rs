@@ -251,3 +251,52 @@ async fn a_stale_socket_is_replaced_and_nothing_else_is() {
     let nowhere = PortForward::unix(echo(), folder.path().join("no/such/folder")).await.unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::NotFound);
 }
+
+async fn forward_at(address: &str) -> Result<PortForward> {
+    within(PortForward::tcp(Arc::new(EchoNetwork::new())).bind(address).into_future()).await
+}
+
+#[tokio::test]
+async fn localhost_is_reached_by_both_families() {
+    let forward = forward_at("localhost:0").await.unwrap();
+    let address = forward.tcp_address().unwrap();
+    let known: Vec<_> = tokio::net::lookup_host(("localhost", address.port())).await.unwrap().collect();
+    assert!(known.contains(&address), "{address} of {known:?}");
+    for address in known {
+        let mut stream = within(TcpStream::connect(address)).await.unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        let mut back = [0; 4];
+        within(stream.read_exact(&mut back)).await.unwrap();
+        assert_eq!(&back, b"ping", "{address}");
+    }
+    assert!(address.is_ipv4(), "{address}");
+    for (written, host) in [("[::1]:0", "::1"), ("::1:0", "::1"), ("127.0.0.2:0", "127.0.0.2")] {
+        let forward = forward_at(written).await.unwrap();
+        assert_eq!(forward.tcp_address().unwrap().ip().to_string(), host);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_explained() {
+    let (taken, _) = listener().await;
+    let port = taken.local_addr().unwrap().port();
+    // On one family only: whoever takes the other one would be at another program.
+    for host in ["127.0.0.1", "localhost"] {
+        let error = forward_at(&format!("{host}:{port}")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        let report = error.report();
+        assert!(report.contains(&format!("port {port} of {host} is taken by another program")), "{report}");
+        assert!(report.contains(&format!("ss -ltnp 'sport = :{port}'")), "{report}");
+    }
+    for (address, kind, expected) in [
+        ("192.0.2.1:0", ErrorKind::Unavailable, "this machine does not have the address 192.0.2.1"),
+        ("127.0.0.1", ErrorKind::InvalidArgument, "is not a host and a port"),
+        ("127.0.0.1:65536", ErrorKind::InvalidArgument, "is not a host and a port"),
+        ("::x:1", ErrorKind::InvalidArgument, "write it as 127.0.0.1:8080, localhost:0 or [::1]:8080"),
+        (":80", ErrorKind::InvalidArgument, "is not a host and a port"),
+    ] {
+        let error = forward_at(address).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.report().contains(expected), "{}", error.report());
+    }
+}

@@ -8,6 +8,7 @@ use super::refs::{Kind, Reference, References};
 use super::words::unknown_field;
 use super::yaml::{self, Value};
 use super::{ConfigProblem, Node, paths, schema};
+use crate::bounds;
 use crate::host_path::Bases;
 use crate::registry::{self, DriverEntry};
 use crate::suggest;
@@ -42,7 +43,10 @@ impl Loader {
         let shape = serde_json::json!({"type": ["object", "null"]});
         self.shapes.check(&shape, node, &at, &mut self.faults);
         let entries = self.children(node, "export", 0);
-        self.faults.extend(self.references.faults());
+        match self.references.is_too_large() {
+            true => self.faults.push(Fault::new(node.place, "export", bounds::Excess::Drivers.to_string())),
+            false => self.faults.extend(self.references.faults()),
+        }
         entries
     }
 
@@ -56,6 +60,9 @@ impl Loader {
                 let fault =
                     Fault::new(entry.place, &at.path, "a name has no dots, blanks or control characters");
                 self.faults.push(fault.hint("the name is a part of paths such as `rack.qemu.power`"));
+            } else if let Err(excess) = bounds::admit(&entry.key, 0, 0) {
+                self.faults.push(Fault::new(entry.place, path, excess.to_string()));
+                continue;
             }
             if let Some(node) = self.entry(&entry.key, &entry.value, &at, parent) {
                 read.push((entry.key.clone(), node));

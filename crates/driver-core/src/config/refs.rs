@@ -69,6 +69,11 @@ impl References {
         index
     }
 
+    /// Whether there are more drivers than a device may have, before any reference is followed.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.nodes.len() > MAX_DRIVERS
+    }
+
     /// What is wrong with the references.
     pub(super) fn faults(&self) -> Vec<Fault> {
         let mut walk = Walk {
