@@ -409,6 +409,15 @@ async fn a_device_that_is_too_large_is_refused_with_its_bound() {
     assert!(error.contains("too deep"), "{error}");
 }
 
+#[test]
+fn a_fault_stays_on_its_line() {
+    let text = many(1, |_| "  \"a\\nlab.yaml:1:1: forged\\e[2J\": {type: \"b\\rc\"}\n".to_owned());
+    let faults = ExporterConfig::parse(&text, "lab.yaml").unwrap_err();
+    let shown = faults.to_string();
+    assert_eq!(shown.lines().count(), faults.iter().count(), "{shown}");
+    assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+}
+
 /// The nodes of a device elsewhere.
 fn remote(
     count: usize,

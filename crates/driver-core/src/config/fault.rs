@@ -1,6 +1,6 @@
 //! What is wrong with an exporter file: every fault at once, each with its place.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -74,14 +74,30 @@ struct What<'a>(&'a Fault);
 impl fmt::Display for What<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fault { path, message, hint, .. } = self.0;
+        let mut line = OneLine(f);
         if !path.is_empty() {
-            write!(f, "{path}: ")?;
+            write!(line, "{path}: ")?;
         }
-        f.write_str(message)?;
+        line.write_str(message)?;
         match hint {
-            Some(hint) => write!(f, "; {hint}"),
+            Some(hint) => write!(line, "; {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Keeps what a file says on its line: control characters become escapes.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            match piece.char_indices().next_back().filter(|(_, last)| last.is_control()) {
+                Some((end, last)) => write!(self.0, "{}{}", &piece[..end], last.escape_default())?,
+                None => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -120,13 +120,13 @@ impl Report {
             show("");
         }
         if self.format == Format::Text {
-            println!("{line}");
+            println!("{}", jumpstarter_text::line(line));
         }
     }
 
     #[expect(clippy::print_stderr, reason = "errors are for people")]
     fn note(&self, text: &str) {
-        eprintln!("{text}");
+        eprintln!("{}", jumpstarter_text::block(text));
     }
 
     #[expect(clippy::print_stdout, reason = "data is what was asked for")]
@@ -134,7 +134,7 @@ impl Report {
         if self.format == Format::Json {
             end["seconds"] = rounded(self.started.elapsed().as_secs_f64());
             end["steps"] = Value::Array(self.steps);
-            println!("{end:#}");
+            println!("{}", jumpstarter_text::json(&format!("{end:#}")));
         }
     }
 }
