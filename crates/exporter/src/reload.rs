@@ -5,13 +5,20 @@ use jumpstarter_protocol::v1::ExporterStatus;
 
 use crate::Session;
 
-/// Waits until a session's device is free: no client is connected, or a client has ended its session.
+/// Waits until a session's device is free: no hook is running, and no client is connected or a client has ended its
+/// session.
 pub(crate) async fn wait_free(session: &Session) {
     let mut state = session.state().watch();
-    tokio::select! {
-        () = session.0.clients.all_left() => {}
-        // It fails only when the state can never change again.
-        _ = state.wait_for(|state| state.status == ExporterStatus::Available) => {}
+    loop {
+        // Waiting fails only when the state can never change again.
+        drop(state.wait_for(|state| state.hook().is_none()).await);
+        tokio::select! {
+            () = session.0.clients.all_left() => {}
+            _ = state.wait_for(|state| state.status == ExporterStatus::Available) => {}
+        }
+        if session.state().get().hook().is_none() {
+            return;
+        }
     }
 }
 

@@ -161,7 +161,10 @@ async fn run_until_signal(
                 options.warn_of_strangers();
                 ready(addresses)
             }
-            None => Ok(()),
+            None => {
+                tracing::info!("serving what the exporter file says now");
+                Ok(())
+            }
         };
         let outcome = serve_until_signal(&options, door.clone(), &session, &mut signals, told).await;
         let closed = close(&session, &mut signals).await;

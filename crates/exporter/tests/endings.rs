@@ -534,6 +534,27 @@ async fn hang_up_has_the_file_read_anew_once_the_device_is_free() {
 }
 
 #[tokio::test]
+async fn hang_up_waits_for_the_hook_before() {
+    let exporter = Exporter::start(|folder| {
+        let go = folder.join("go");
+        let script = format!("echo begun; while [ ! -e {} ]; do sleep 0.02; done; echo over", go.display());
+        format!("{EXPORT}hooks:\n  beforeLease: {{script: '{script}'}}\n")
+    });
+    exporter.until_logged("begun").await;
+    std::fs::write(exporter.folder.path().join("exporter.yaml"), EXPORT).unwrap();
+    exporter.signal(Signal::HUP);
+    exporter.until_logged("read anew once no client is connected").await;
+    std::fs::write(exporter.folder.path().join("go"), "").unwrap();
+    exporter.until_logged("serving what the exporter file says now").await;
+    let mut client = connect(&exporter.socket()).await;
+    until_status(&mut client, ExporterStatus::LeaseReady).await;
+    assert!(exporter.log().contains(" over\n"), "the hook was not ended: {}", exporter.log());
+    drop(client);
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.code().await.0, Some(0));
+}
+
+#[tokio::test]
 async fn a_signal_ends_an_exporter_that_waits_to_read_its_file() {
     let exporter = Exporter::start(|_| EXPORT.to_owned());
     let mut client = connect(&exporter.socket()).await;
