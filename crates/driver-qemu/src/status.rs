@@ -136,7 +136,11 @@ impl Status {
     }
 
     fn tell_state(&self, state: &MachineState) {
-        tracing::info!(machine = &*self.name, %state, "machine");
+        match state {
+            // What brings it back is of no interest at an exporter's end.
+            MachineState::Destroyed => tracing::info!(machine = &*self.name, state = "destroyed", "machine"),
+            state => tracing::info!(machine = &*self.name, %state, "machine"),
+        }
         self.tell(MachineEvent { name: STATE.to_owned(), state: state.clone(), data: Value::Null });
     }
 
