@@ -1,6 +1,6 @@
 //! Verbs of virtual machines that show more than what the call answers. The others are its methods as they are.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -15,6 +15,7 @@ use super::Verb;
 use crate::j::context::Context;
 use crate::j::fault::{Fault, SUCCESS};
 use crate::j::method;
+use crate::print::{self, line};
 
 pub(super) static VERBS: &[Verb] = &[
     Verb {
@@ -125,11 +126,12 @@ async fn confirmed(path: &str) -> Result<bool> {
         return Err(Fault::usage(message, "add --yes if that is meant"));
     }
     let question = format!(
-        "Destroy `{path}`? It loses its disks, and nobody can use it until the exporter is started anew. [y/N] "
+        "Destroy `{}`? It loses its disks, and nobody can use it until the exporter is started anew. [y/N]",
+        line(path)
     );
-    let answer = tokio::task::spawn_blocking(move || {
+    print::err_with_end(question, " ");
+    let answer = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
-        io::stderr().write_all(question.as_bytes())?;
         io::stdin().read_line(&mut answer).map(|_| answer)
     });
     let answer = answer.await??;
