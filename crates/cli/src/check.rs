@@ -1,6 +1,7 @@
 //! `jmp check`: whether exporter files are right.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Result;
 use jumpstarter_driver_core::ExporterConfig;
@@ -8,7 +9,7 @@ use jumpstarter_driver_core::config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
-use crate::{FAILURE, SUCCESS, outline, print};
+use crate::{FAILURE, SUCCESS, outline, print, serving};
 
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///
@@ -48,7 +49,12 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
                 writeln!(out, "{}: no faults", config.origin)?;
                 out.write_all(outline::text(&config.export).as_bytes())?;
             }
-            (Format::Text, Err(faults)) => writeln!(err, "{faults}")?,
+            (Format::Text, Err(faults)) => {
+                writeln!(err, "{faults}")?;
+                if let Some(hint) = serving::missing(Path::new(file)).filter(|_| file != "-") {
+                    writeln!(err, "hint: {hint}")?;
+                }
+            }
         }
     }
     if arguments.output == Format::Json {

@@ -77,6 +77,10 @@ pub(crate) fn command(name: &str) -> Option<Error> {
         "version" => "run `jmp --version`",
         "completion" => "`j completions SHELL` completes a device's paths and verbs",
         "driver" => "run `jmp drivers`",
+        "exporter" | "exporters" => {
+            "`jmp config exporter` manages exporter files, `jmp run` serves the device of one"
+        }
+        "serve" | "start" => "run `jmp run FILE`",
         "login" | "auth" | "get" | "create" | "delete" | "update" | "admin" | "mcp" => {
             return Some(unsupported(&format!("`jmp {name}`, which works with a controller,")));
         }

@@ -92,7 +92,7 @@ pub fn run(
             Err(arguments::of_upstream(&usage).map_or_else(|| usage.into(), anyhow::Error::from))
         }
         Err(usage) => {
-            let text = usage.render().to_string();
+            let text = print::usage_text(&usage, &usage.render().to_string());
             let written = if usage.use_stderr() {
                 err.write_all(text.as_bytes())
             } else {

@@ -87,6 +87,24 @@ fn indented(text: &str) -> String {
     block(&truncated(text, MAX_ERROR_BYTES)).trim_end().replace('\n', "\n  ")
 }
 
+/// What the value that the parser of command lines refused should be, where its type says so.
+pub(crate) fn hint_of(usage: &clap::Error) -> Option<&str> {
+    std::error::Error::source(usage)?.downcast_ref::<Error>()?.hint()
+}
+
+/// What the parser says, as `text` has it, with the hint of a value's type, and without its advice to pass an option
+/// that does not exist as a value.
+pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
+    let is_advice = |line: &&str| line.contains("tip:") && line.contains("to pass '");
+    let text: String = text.split_inclusive('\n').filter(|line| !is_advice(line)).collect();
+    // Where it was the only one, its paragraph is gone.
+    let text = text.replace("\n\n\n", "\n\n");
+    match hint_of(usage) {
+        Some(hint) => text.replacen("\n\nFor more", &format!("\nhint: {}\n\nFor more", line(hint)), 1),
+        None => text,
+    }
+}
+
 /// Prints what the parser of command lines says, in colours where there are some.
 pub(crate) fn usage(usage: &clap::Error) {
     let (text, is_terminal) = match usage.use_stderr() {
@@ -96,8 +114,10 @@ pub(crate) fn usage(usage: &clap::Error) {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let in_colours =
         is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    let text =
-        if in_colours { styled(&text.ansi().to_string()) } else { block(&text.to_string()).into_owned() };
+    let text = match in_colours {
+        true => styled(&usage_text(usage, &text.ansi().to_string())),
+        false => block(&usage_text(usage, &text.to_string())).into_owned(),
+    };
     // Nobody is left to be told when this fails.
     match usage.use_stderr() {
         true => io::stderr().lock().write_all(text.as_bytes()).ok(),

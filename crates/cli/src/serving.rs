@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_driver_core::{ExporterConfig, suggest};
 use jumpstarter_exporter::{LogFormat, LogHub, logs};
 
 use crate::j::fault::Fault;
@@ -17,7 +17,7 @@ use crate::j::fault::Fault;
 #[group(multiple = false)]
 pub(crate) struct Which {
     /// The exporter file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, aliases = ["config", "file"], value_name = "FILE")]
     exporter_config: Option<PathBuf>,
     /// The alias of an exporter file in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters
     #[arg(long, value_name = "ALIAS")]
@@ -52,15 +52,32 @@ pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<Option<ExporterCo
         }
         Err(faults) => {
             writeln!(err, "{faults}")?;
+            if let Some(hint) = missing(file) {
+                writeln!(err, "hint: {hint}")?;
+            }
             Ok(None)
         }
     }
 }
 
+/// What was meant by the path of a file that is not there: an alias, or another file of its folder.
+pub(crate) fn missing(file: &Path) -> Option<String> {
+    const MOST: usize = 1000;
+    let name = file.to_str().filter(|_| !file.exists())?;
+    if ExporterConfig::find(name).is_ok() {
+        return Some(format!("`{name}` is an alias: write `--exporter {name}`"));
+    }
+    let name = file.file_name()?.to_str()?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).ok()?.take(MOST).flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    suggest::nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+}
+
 /// What is logged, and how. Each may stand before the command's name as well as after it, where it counts for more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Log {
-    /// The least severe records that are logged; info without it
+    /// The least severe records that are logged; without it info, and warning for `jmp forward`
     #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
     log_level: Option<Level>,
     /// How the log is written to standard error; text without it
@@ -91,7 +108,16 @@ enum Format {
 impl Log {
     /// Installs the log of this process; what is not said here, `outer` says.
     pub(crate) fn install(&self, outer: &Self) -> Result<LogHub> {
-        let level = match self.log_level.or(outer.log_level).unwrap_or(Level::Info) {
+        self.install_with(outer, Level::Info)
+    }
+
+    /// The same for a command whose user wants no more than what goes wrong.
+    pub(crate) fn install_quietly(&self, outer: &Self) -> Result<LogHub> {
+        self.install_with(outer, Level::Warning)
+    }
+
+    fn install_with(&self, outer: &Self, default: Level) -> Result<LogHub> {
+        let level = match self.log_level.or(outer.log_level).unwrap_or(default) {
             Level::Debug => tracing::Level::DEBUG,
             Level::Info => tracing::Level::INFO,
             Level::Warning => tracing::Level::WARN,

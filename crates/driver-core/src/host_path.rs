@@ -61,7 +61,12 @@ impl HostPath {
         let mut places = self.places.iter().chain(self.places.is_empty().then_some(&self.path));
         let found = places.find(|place| std::fs::symlink_metadata(place).is_ok());
         found.cloned().ok_or_else(|| {
-            Error::not_found(format!("there is no `{}`", self.written)).with_hint(self.looked_for())
+            let error = Error::not_found(format!("there is no `{}`", self.written));
+            // Of a path that is written whole there is no more to say.
+            match self.places.is_empty() && self.path.as_os_str() == self.written.as_str() {
+                true => error,
+                false => error.with_hint(self.looked_for()),
+            }
         })
     }
 
@@ -301,6 +306,9 @@ mod tests {
         assert_eq!(read(&bases, "/dev/null").find().unwrap(), Path::new("/dev/null"));
         let home = PathBuf::from(std::env::var_os("HOME").unwrap());
         assert_eq!(read(&bases, "~/a/b").as_path(), home.join("a/b"));
+        assert_eq!(read(&bases, "/no/where").find().unwrap_err().hint(), None);
+        let hint = read(&bases, "~/no/where").find().unwrap_err().hint().map(str::to_owned);
+        assert_eq!(hint, Some(format!("looked for `{}`", home.join("no/where").display())));
         assert_eq!(read(&bases, "~").as_path(), home);
         assert_eq!(read(&bases, "./~x").as_path().file_name(), Some("~x".as_ref()));
         for (wrong, why) in [("~root/x", "`root`"), ("~x", "`./~NAME`"), ("", "empty"), ("a\0b", "NUL")] {

@@ -390,6 +390,8 @@ fn unknown_fields_at_the_top_are_warnings() {
     lab.yaml:5:1: warning: failure_detection: unknown field; did you mean `failureDetection`?
     "#);
     assert!(config.settings.exit_on_lease_end && config.settings.metadata.name == "x");
+    let config = ExporterConfig::parse("power: {type: test-board}", "lab.yaml").unwrap();
+    assert_snapshot!(config.warnings.to_text("lab.yaml"), @"lab.yaml:1:1: warning: power: unknown field; a driver is written under `export:`, as `export: {power: …}`");
     // One below the top is a fault, beside which the warning is not repeated.
     let below = faults("futureField: 1\nmetadata: {name: x, labels: {}}\n");
     assert_snapshot!(below, @"lab.yaml:2:21: metadata.labels: unknown field; known here: `namespace` and `name`");

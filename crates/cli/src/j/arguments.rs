@@ -19,6 +19,8 @@ pub(crate) struct Early {
     pub(crate) exporter_config: Option<PathBuf>,
     pub(crate) log_level: Level,
     pub(crate) needs_no_device: bool,
+    /// `--exporter-config` stands where the path's words are.
+    pub(crate) is_file_late: bool,
     /// Only the help of `j` itself is wanted.
     pub(crate) is_help: bool,
     pub(crate) output: Format,
@@ -91,7 +93,12 @@ pub(crate) fn scan(arguments: &[OsString]) -> Result<Early, clap::Error> {
         Format::Text => output(&matches),
         json => json,
     };
+    let is_file_option = |word: &OsString| {
+        word.to_str()
+            .is_some_and(|word| word == "--exporter-config" || word.starts_with("--exporter-config="))
+    };
     Ok(Early {
+        is_file_late: later.iter().any(is_file_option),
         log_level: level(&matches),
         needs_no_device: matches.subcommand_name() == Some(builtin::COMPLETIONS),
         is_help: matches.get_flag("help"),

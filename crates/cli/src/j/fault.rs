@@ -112,5 +112,6 @@ fn of_usage(usage: &clap::Error) -> anyhow::Error {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let message = words(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    Fault::usage(message, tip.map_or_else(|| HELP.to_owned(), words))
+    let hint = print::hint_of(usage).map(str::to_owned).or_else(|| tip.map(words));
+    Fault::usage(message, hint.unwrap_or_else(|| HELP.to_owned()))
 }

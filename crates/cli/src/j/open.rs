@@ -33,6 +33,10 @@ pub(crate) async fn open(early: &Early) -> Result<Opened> {
     match file(early) {
         Some(config) => in_process(&config?).await,
         None if variable(HOST).is_some() => of_exporter().await,
+        None if early.is_file_late => Err(Fault::usage(
+            "which device?",
+            "--exporter-config comes first: `j --exporter-config FILE PATH… VERB`",
+        )),
         None => Err(Fault::usage(
             "which device?",
             "run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add \

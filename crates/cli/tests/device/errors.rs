@@ -65,7 +65,7 @@ async fn errors_for_programs_are_json_whatever_is_wrong() {
     "#);
     assert_snapshot!(bench.j(&["--output", "json", "power", "cycle", "--wait", "soon"]).await, @r#"
     --- stderr
-    {"error":"invalid value 'soon' for '--wait <TIME>': `soon` is not a time: unknown unit `soon`","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    {"error":"invalid value 'soon' for '--wait <TIME>': `soon` is not a time: unknown unit `soon`","kind":"InvalidArgument","hint":"expected a time such as 500ms, 30s, 2min or 1h"}
     --- exit code 2
     "#);
     assert_snapshot!(bench.j(&["--output=json", "power"]).await, @r#"

@@ -24,6 +24,7 @@ mod serial;
 mod served;
 mod serving;
 mod shell;
+mod slips;
 mod storage;
 mod tree;
 mod unknown;

@@ -87,6 +87,7 @@ async fn wrong_times_are_usage_errors() {
     assert_snapshot!(bench.j(&["power", "cycle", "--wait", "soon"]).await, @r"
     --- stderr
     error: invalid value 'soon' for '--wait <TIME>': `soon` is not a time: unknown unit `soon`
+    hint: expected a time such as 500ms, 30s, 2min or 1h
 
     For more information, try '--help'.
     --- exit code 2

@@ -52,7 +52,6 @@ async fn a_command_needs_no_dashes_and_keeps_its_own_options() {
     error: unexpected argument '--exporter-lgos' found
 
       tip: a similar argument exists: '--exporter-logs'
-      tip: to pass '--exporter-lgos' as a value, use '-- --exporter-lgos'
 
     Usage: jmp shell --exporter-config <FILE> --exporter-logs [COMMAND]...
 

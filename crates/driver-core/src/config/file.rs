@@ -183,7 +183,15 @@ fn unknown_at_the_top(schema: &serde_json::Value, root: &mut yaml::Node) -> Vec<
     let known = schema.get("properties").and_then(serde_json::Value::as_object);
     let known: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let unknown = entries.extract_if(.., |entry| !known.contains(&entry.key.as_str()));
-    unknown.map(|entry| unknown_field(&entry.key, entry.place, &join("", &entry.key), &known, &[])).collect()
+    let warning = |entry: yaml::Entry| {
+        let warning = unknown_field(&entry.key, entry.place, &join("", &entry.key), &known, &[]);
+        match ["type", "ref"].iter().any(|key| entry.value.get(key).is_some()) {
+            true => warning
+                .hint(format!("a driver is written under `export:`, as `export: {{{}: …}}`", entry.key)),
+            false => warning,
+        }
+    };
+    unknown.map(warning).collect()
 }
 
 fn unreadable(origin: &str, why: &dyn std::fmt::Display) -> ConfigFaults {
