@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use jumpstarter_supervise::{Input, run_unchecked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::lab::Bench;
+use crate::lab::{Bench, line};
 use crate::terminal::DEADLINE;
 
 /// An image that does not compress to nothing.
@@ -212,4 +212,24 @@ async fn progress_without_a_terminal_is_plain_lines() {
         text.split_once("\nstandard input: ").map(|(line, rest)| (line.to_owned(), rest)).unwrap();
     assert!(line.starts_with("--- stderr"), "{text}");
     assert!(rest.contains(" after ") && rest.contains("/s"), "{text}");
+}
+
+/// The flasher's threads are those of no call; what they warn of reaches the client's log all the same.
+#[tokio::test]
+async fn what_looks_like_no_image_is_named_in_the_clients_log() {
+    let bench = Bench::of("export: {flasher: {type: file-flasher, config: {path: disk.img}}}").await;
+    std::fs::write(bench.lab.path("os.zip"), b"PK\x03\x04 and so on").unwrap();
+    let (log, mut records) = bench.follow(&["log", "--output", "json"]).await;
+    let said = bench.j(&["flasher", "flash", "os.zip"]).await;
+    assert!(!said.contains("exit code"), "{said}");
+    let warned = async {
+        loop {
+            let record: serde_json::Value = serde_json::from_str(&line(&mut records, &log).await).unwrap();
+            if record["severity"] == "WARNING" || record["severity"] == "WARN" {
+                return record["message"].to_string();
+            }
+        }
+    };
+    let message = tokio::time::timeout(DEADLINE, warned).await.unwrap();
+    assert!(message.contains("a zip archive") && message.contains("unzip"), "{message}");
 }
