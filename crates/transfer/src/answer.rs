@@ -83,7 +83,8 @@ fn says_its_end(url: &Url, headers: &HeaderMap) -> Result<bool> {
 /// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the file as it is.
 fn coding(url: &Url, headers: &HeaderMap) -> Result<Option<Encoding>> {
     let mut codings = words(headers, CONTENT_ENCODING);
-    codings.retain(|coding| coding != "identity");
+    // Stores keep the name of the framing in which an SDK sent them an object; it is not how they give it.
+    codings.retain(|coding| coding != "identity" && coding != "aws-chunked");
     let (encoding, extensions) = match codings.as_slice() {
         [] => return Ok(None),
         [only] => match only.strip_prefix("x-").unwrap_or(only) {

@@ -30,12 +30,15 @@ impl Settings {
 
     pub(crate) fn new(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let networks = variable(NETWORKS).unwrap_or_default();
-        let networks = networks.split([',', ' ']).filter(|text| !text.is_empty()).map(|text| {
-            text.parse().map_err(|()| {
-                Error::invalid_argument(format!("{NETWORKS}: `{text}` is not a network"))
-                    .with_hint("write addresses and networks with commas between: 10.0.0.0/8,192.168.7.2")
-            })
-        });
+        let networks = networks
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|text| !text.is_empty())
+            .map(|text| {
+                text.parse().map_err(|()| {
+                    Error::invalid_argument(format!("{NETWORKS}: `{text}` is not a network"))
+                        .with_hint("write addresses and networks with commas between: 10.0.0.0/8,192.168.7.2")
+                })
+            });
         let networks = networks.collect::<Result<_>>()?;
         Ok(Self { networks, proxies: Proxies::new(variable), trust: None, names: Vec::new() })
     }

@@ -1,5 +1,6 @@
 //! The way of a request: where it goes, with which headers, and where redirects may lead it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::header::{
@@ -8,7 +9,7 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 
-use crate::address::Reach;
+use crate::address::{Reach, literal};
 use crate::connect::{self, Io};
 use crate::exchange::Body;
 use crate::proxy::Proxy;
@@ -84,7 +85,8 @@ impl Way {
         let (io, reach): (Box<dyn Io>, _) = match &proxy {
             Some(proxy) => {
                 let reach = Reach::of_name(&url.host);
-                if !self.admits(reach) {
+                let is_allowed = |address| self.is_allowed(reach, address);
+                if !self.admits(reach) && !literal(&url.host).is_some_and(is_allowed) {
                     return Err(self.refusal(reach, &url.host));
                 }
                 let doing = || format!("{} through {proxy}", doing());
@@ -120,7 +122,7 @@ impl Way {
         }
     }
 
-    fn is_allowed(&self, reach: Reach, address: std::net::IpAddr) -> bool {
+    fn is_allowed(&self, reach: Reach, address: IpAddr) -> bool {
         matches!(reach, Reach::Private | Reach::Loopback) && self.settings.allows(address)
     }
 

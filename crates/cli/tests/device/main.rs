@@ -12,6 +12,7 @@ mod dumps;
 mod errors;
 mod flasher;
 mod hostile;
+mod images;
 mod killed;
 mod machine;
 mod machine_end;

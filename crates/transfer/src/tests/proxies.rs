@@ -89,7 +89,21 @@ async fn names_that_a_proxy_would_look_up_are_judged() {
         let error = fetched.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{target}: {}", error.report());
     }
-    let error = fetch("http://169.254.169.254/", settings).await.unwrap_err();
+    let error = fetch("http://169.254.169.254/", settings.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{}", error.report());
     untouched(proxy).await;
+}
+
+#[tokio::test]
+async fn a_setting_allows_an_address_behind_a_proxy() {
+    let (proxy, at) = listener().await;
+    let settings =
+        settings(&[("http_proxy", &at.to_string()), ("JMP_IMAGE_NETWORKS", "192.168.0.0/16\n10.0.0.0/8")]);
+    let serving = async {
+        drop(answer(&proxy, &moved("http://10.0.0.1/os.img")).await);
+        answer(&proxy, HELLO).await
+    };
+    let ((asked, _stream), fetched) = tokio::join!(serving, fetch("http://images.example/", settings));
+    assert_eq!(fetched.unwrap(), b"hello");
+    assert!(asked.starts_with("GET http://10.0.0.1/os.img HTTP/1.1\r\n"), "{asked}");
 }
