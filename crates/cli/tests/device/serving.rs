@@ -249,3 +249,19 @@ async fn guests_that_reach_a_port_without_a_passphrase_are_told_of() {
         assert!(!said.contains(warning), "{settings} {options:?}: {said}");
     }
 }
+
+/// What a hook prints, every client may read.
+#[tokio::test]
+async fn the_environment_of_a_hook_has_no_secrets() {
+    let lab = Lab::new(&format!("{EVERYTHING}hooks: {{beforeLease: {{script: 'env; echo hook-done'}}}}\n"));
+    let words = ["run", "--exporter-config", "lab.yaml"];
+    let run = jmp(&[&words[..], &TCP].concat()).current_dir(lab.folder()).stderr(Sink::Tail(1 << 20));
+    let run = run.env("JMP_GRPC_PASSPHRASE", "hush: passphrase").env("JMP_TOKEN", "hush: token");
+    let (exporter, _lines, address) = ready(run).await;
+    eventually("the hook ends", async || exporter.stderr_tail().contains("hook-done").then_some(())).await;
+    let log = exporter.stderr_tail();
+    assert!(log.contains("JUMPSTARTER_HOST=") && !log.contains("hush"), "{log}");
+    // It is asked for all the same.
+    let unnamed = j(&address, None, &["power", "on"]).await;
+    assert!(unnamed.contains("JMP_GRPC_PASSPHRASE"), "{unnamed}");
+}
