@@ -8,7 +8,7 @@ use jumpstarter_driver_core::suggest;
 use jumpstarter_files::RuntimeDir;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed; any target name goes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -23,9 +23,10 @@ impl DriverConfig for MockFlasherConfig {
 
     async fn open(self, _: OpenContext) -> Result<MockFlasher> {
         // Of a kind of its own, so that the next one removes what a killed process left.
-        let folder = RuntimeDir::create_for_files("mock-flasher").context("making a private folder")?;
+        let make = || RuntimeDir::create_for_files("mock-flasher");
+        let folder = on_thread("mock-open", make).await?.context("making a private folder")?;
         Ok(MockFlasher {
-            state: Mutex::new(State { folder: Some(folder), images: BTreeMap::new(), made: 0 }),
+            state: Mutex::new(State { folder: Some(Arc::new(folder)), images: BTreeMap::new(), made: 0 }),
         })
     }
 }
@@ -39,7 +40,7 @@ pub struct MockFlasher {
 
 #[derive(Debug)]
 struct State {
-    folder: Option<RuntimeDir>,
+    folder: Option<Arc<RuntimeDir>>,
     images: BTreeMap<String, PathBuf>,
     made: u64,
 }
@@ -49,6 +50,16 @@ const DEFAULT_TARGET: &str = "default";
 impl MockFlasher {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the folder again if somebody removed it; what was flashed is lost then.
+    async fn ensure(&self) -> Result<()> {
+        let Some(folder) = self.state().folder.clone() else { return Ok(()) };
+        let was_missing = on_thread("mock-ensure", move || folder.ensure()).await?.context("flashing")?;
+        if was_missing {
+            self.state().images.clear();
+        }
+        Ok(())
     }
 
     /// The file for a target; names are counted, since a target's may hold anything.
@@ -85,7 +96,8 @@ impl Driver for MockFlasher {
             state.images.clear();
             state.folder.take()
         };
-        let close = move || folder.map_or(Ok(()), RuntimeDir::close);
+        // One that a flash is looking after is removed when that ends.
+        let close = move || folder.and_then(Arc::into_inner).map_or(Ok(()), RuntimeDir::close);
         on_thread("mock-close", close).await?.context("removing the flashed images")
     }
 }
@@ -93,6 +105,7 @@ impl Driver for MockFlasher {
 #[async_trait]
 impl Flasher for MockFlasher {
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
+        self.ensure().await?;
         let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
         let file = self.file_for(&target)?;
         // As in Python: a compressed file stays one.

@@ -95,7 +95,8 @@ pub fn command_line(
     line.option("-serial", Value::new("chardev:console"));
 
     line.option("-display", Value::new("none"));
-    line.option("-vnc", Value::new("unix:").escaped(&paths.vnc));
+    // With its key: a path with `=` in it would be taken for a key and a value.
+    line.option("-vnc", Value::new("vnc=unix:").escaped(&paths.vnc));
     match facts.target {
         // What a BIOS shows, it shows on a VGA. A PS/2 keyboard and a mouse are there already.
         Architecture::X86_64 => line.device("virtio-vga"),

@@ -10,6 +10,7 @@ mod names;
 mod obstacle;
 mod removal;
 mod runtime_dir;
+mod save_new;
 mod socket;
 mod sparse;
 mod staged;
@@ -19,6 +20,7 @@ mod turn;
 
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
+pub use save_new::save_new;
 pub use socket::{SOCKET_PATH_LIMIT, SocketFile, SocketPlace};
 pub use sparse::write_sparse;
 pub use staged::StagedFile;

@@ -50,6 +50,18 @@ impl RuntimeDir {
         Self::create_in(&places(), kind)
     }
 
+    /// As [`RuntimeDir::create`], but in `XDG_RUNTIME_DIR` first: for sockets whose paths users see.
+    ///
+    /// # Errors
+    /// Those of the file system, when none of the places works.
+    pub fn create_for_sockets(kind: &str) -> io::Result<Self> {
+        let mut places = places();
+        if places.len() > 2 {
+            places.swap(0, 1);
+        }
+        Self::create_in(&places, kind)
+    }
+
     /// Makes a folder in `TMPDIR`, however long its path: for files, which may be large, and not for sockets. In all else
     /// as [`RuntimeDir::create`].
     ///

@@ -320,3 +320,87 @@ fn an_open_file_is_written_where_it_is() {
     assert_eq!(fs::metadata(&path).unwrap().ino(), file.metadata().unwrap().ino());
     assert_eq!(fs::read(&path).unwrap(), b"new");
 }
+
+/// Runs a tool, or says that it is not there.
+fn tool(program: &str, arguments: &[&str]) -> Option<String> {
+    let command = jumpstarter_supervise::Command::new(program).args(arguments);
+    match jumpstarter_supervise::run_blocking(command, std::time::Duration::from_secs(30)) {
+        Ok(output) => Some(output.stdout_text().trim().to_owned()),
+        Err(error) => {
+            skip(&error.to_string());
+            None
+        }
+    }
+}
+
+#[test]
+fn loop_devices_see_what_is_dumped_and_no_flash_that_they_would_miss() {
+    if !is_root() {
+        return;
+    }
+    let folder = folder();
+    let path = folder.path().join("image");
+    fs::write(&path, vec![b'o'; 1 << 20]).unwrap();
+    let Some(device) = tool("losetup", &["--find", "--show", path.to_str().unwrap()]) else { return };
+    let device = Path::new(&device);
+    let refused = StagedFile::create(&path).map(drop);
+    let mut image = vec![b'n'; 1 << 20];
+    image[4096..8192].fill(0);
+    let dumped = dump(&path, &image);
+    // A block device is a target, too, as long as the image fits.
+    let written = dump(device, &vec![b'd'; 4096]);
+    let too_large = Target::open(device, Some((1 << 20) + 1)).map(drop);
+    let overflown = dump(device, &vec![b'x'; (1 << 20) + 1]);
+    tool("losetup", &["--detach", device.to_str().unwrap()]);
+    assert!(refused.unwrap_err().to_string().contains("a loop device uses it"));
+    assert!(dumped.unwrap().unwrap().contains("a loop device uses it"));
+    written.unwrap();
+    assert_eq!(too_large.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(overflown.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    image[..4096].fill(b'd');
+    assert!(fs::read(&path).unwrap() == image, "the device went to another file");
+}
+
+#[test]
+fn a_file_system_without_modes_is_written_to() {
+    if !is_root() {
+        return;
+    }
+    let folder = folder();
+    let (behind, mounted) = (folder.path().join("behind"), folder.path().join("mounted"));
+    fs::create_dir(&behind).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let command = jumpstarter_supervise::Command::new("bindfs");
+    let command = command.args(["-f", "--chmod-deny", "--chown-deny"]).arg(&behind).arg(&mounted);
+    let program = match runtime.block_on(command.spawn()) {
+        Ok(program) => program,
+        Err(error) => return skip(&error.to_string()),
+    };
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let unmounted = device(&behind);
+    let is_mounted = runtime.block_on(async {
+        loop {
+            tokio::select! {
+                _ = program.wait() => return false,
+                () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+            }
+            if device(&mounted) != unmounted {
+                return true;
+            }
+        }
+    });
+    if !is_mounted {
+        return skip(&format!("nothing can be mounted here: {}", program.stderr_tail()));
+    }
+    let path = mounted.join("image");
+    let outcome = replace(&path, b"first")
+        .and_then(|()| replace(&path, b"second"))
+        .and_then(|()| dump(&path, b"third").map(drop));
+    // Its end unmounts the folder.
+    program.signal(jumpstarter_supervise::Signal::TERM);
+    runtime.block_on(program.wait());
+    outcome.unwrap();
+    assert_eq!(fs::read(behind.join("image")).unwrap(), b"third");
+    assert_eq!(siblings(&behind.join("image")), [""; 0]);
+}

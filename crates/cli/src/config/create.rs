@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
+use jumpstarter_files::save_new;
 use serde_json::Value;
 
 use super::{Alias, FileFormat, file_of_user};
@@ -130,13 +131,9 @@ fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(saving)?;
     // Other programs make it readable for everybody.
     set_permissions(folder, Permissions::from_mode(0o700)).with_context(saving)?;
-    // Temporary files are private from their beginning.
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(saving)?;
-    file.write_all(text.as_bytes()).with_context(saving)?;
-    file.as_file().sync_all().with_context(saving)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+    match save_new(path, text.as_bytes()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let error =
                 Error::new(ErrorKind::AlreadyExists, format!("there is an exporter `{alias}` already"));
             Err(error
@@ -145,6 +142,6 @@ fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
                 ))
                 .into())
         }
-        Err(error) => Err(error.error).with_context(saving),
+        Err(error) => Err(error).with_context(saving),
     }
 }

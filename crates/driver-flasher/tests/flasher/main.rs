@@ -8,6 +8,7 @@
 mod atomic;
 mod codecs;
 mod drivers;
+mod hanging;
 mod limits;
 mod support;
 mod transfer;

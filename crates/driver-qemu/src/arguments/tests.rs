@@ -70,7 +70,7 @@ fn x86_64_by_bios() {
     -chardev socket,id=console,path=/run/m/console,server=on,wait=off
     -serial chardev:console
     -display none
-    -vnc unix:/run/m/vnc
+    -vnc vnc=unix:/run/m/vnc
     -device virtio-vga
     -blockdev driver=qcow2,node-name=root,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/d/root
     -device virtio-blk-pci,drive=root,bootindex=1
@@ -126,7 +126,7 @@ fn aarch64_by_uefi_with_everything() {
     -chardev socket,id=console,path=/run/m/console,server=on,wait=off
     -serial chardev:console
     -display none
-    -vnc unix:/run/m/vnc
+    -vnc vnc=unix:/run/m/vnc
     -device virtio-gpu-pci
     -device virtio-keyboard-pci
     -device virtio-tablet-pci

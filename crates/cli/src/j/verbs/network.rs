@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::builder::PathBufValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::BinaryBytes;
-use jumpstarter_driver_core::{Error, Network, ResultExt};
+use jumpstarter_driver_core::{Error, Network, ResultExt, blocking};
 use jumpstarter_driver_network::PortForward;
+use jumpstarter_files::RuntimeDir;
 use serde_json::json;
 
 use super::Verb;
@@ -106,10 +107,8 @@ async fn forward_unix(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let path = match matches.get_one::<PathBuf>("socket") {
         Some(path) => path.clone(),
         None => {
-            let parent = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-            let made = tempfile::Builder::new().prefix("jumpstarter-").tempdir_in(&parent);
-            let made = made.with_context(|| format!("making a private folder in {}", parent.display()))?;
-            folder.insert(made).path().join("socket")
+            let made = blocking(|| Ok(RuntimeDir::create_for_sockets("forward")?)).await;
+            folder.insert(made.context("making a private folder for a socket")?).file("socket")
         }
     };
     let forward = PortForward::unix(context.get::<dyn Network>()?, path).await?;
