@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn what_is_written_through_it_is_safe() {
         let mut written = Vec::new();
-        write!(Safe(&mut written), "{}\n{}", "a\u{9b}31m", "b\r\n\tc").unwrap();
+        let (first, second) = ("a\u{9b}31m", "b\r\n\tc");
+        write!(Safe(&mut written), "{first}\n{second}").unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), "a\\u{9b}31m\nb\n\tc");
     }
 

@@ -40,7 +40,9 @@ pub struct WriteOptions {
 
 /// A function that has a look at a new file.
 #[derive(Clone)]
-pub struct Inspect(Arc<dyn Fn(&File) -> Result<()> + Send + Sync>);
+pub struct Inspect(Arc<Look>);
+
+type Look = dyn Fn(&File) -> Result<()> + Send + Sync;
 
 impl fmt::Debug for Inspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -205,7 +205,7 @@ enum End {
     Signal,
     ListenerFailed(Error),
     /// The exporter file was read anew.
-    Reload(ExporterConfig),
+    Reload(Box<ExporterConfig>),
 }
 
 /// Waits for a signal that ends the exporter, or until the exporter file was read anew.
@@ -224,7 +224,7 @@ async fn ending(options: &RunOptions, session: &Session, signals: &mut Signals) 
             return End::Signal;
         }
         if let Some(config) = reload::read(&options.config).await {
-            return End::Reload(config);
+            return End::Reload(Box::new(config));
         }
     }
 }
@@ -283,7 +283,7 @@ async fn serve_until_signal(
         End::Lease(ended) => (Some(ended), Ok(None)),
         End::Signal => (None, Ok(None)),
         End::ListenerFailed(error) => (None, Err(error)),
-        End::Reload(config) => (None, Ok(Some(Next { config, addresses }))),
+        End::Reload(config) => (None, Ok(Some(Next { config: *config, addresses }))),
     };
     let ended = match ended {
         Some(ended) => ended,

@@ -1,5 +1,4 @@
 //! Programs that tidy the temporary folder, against a folder whose owner lives.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::time::Duration;

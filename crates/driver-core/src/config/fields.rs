@@ -101,7 +101,7 @@ fn values(checker: &Checker, schema: &Json) -> Vec<(Json, String)> {
         let about = part.get("description").and_then(Json::as_str).unwrap_or_default();
         Some((part.get("const")?.clone(), about.to_owned()))
     };
-    let documented: Vec<(Json, String)> = parts.iter().filter_map(|part| constant(part)).collect();
+    let documented: Vec<(Json, String)> = parts.iter().filter_map(constant).collect();
     match documented.iter().all(|(_, about)| about.is_empty()) {
         true => Vec::new(),
         false => documented,

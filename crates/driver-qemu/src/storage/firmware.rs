@@ -45,11 +45,11 @@ pub(super) fn check_size(
             .with_hint(format!("convert it: `qemu-img convert -f {format} -O raw IMAGE IMAGE.raw`")));
         }
         (Partition::Bios, Architecture::X86_64) => {
-            (size > 0 && size % BIOS_BLOCK == 0, "a multiple of 64 KiB")
+            (size > 0 && size.is_multiple_of(BIOS_BLOCK), "a multiple of 64 KiB")
         }
         (Partition::Bios, Architecture::Aarch64) => ((1..=CHIP).contains(&size), "at most 64 MiB"),
         (_, Architecture::X86_64) => {
-            (size > 0 && size % BLOCK == 0 && size <= BOTH, "a multiple of 4 KiB, at most 8 MiB")
+            (size > 0 && size.is_multiple_of(BLOCK) && size <= BOTH, "a multiple of 4 KiB, at most 8 MiB")
         }
         (_, Architecture::Aarch64) => (size == CHIP, "exactly 64 MiB"),
     };
