@@ -119,6 +119,10 @@ unsafe fn guard(setup: &Setup, program: pid_t) -> ! {
         libc::chdir(c"/".as_ptr());
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_NAME, c"js-guardian".as_ptr(), 0, 0, 0);
+        // One that somebody suspended does not see the owner's death: it is continued then (and, in vain, when the thread
+        // ends that has forked it).
+        #[cfg(target_os = "linux")]
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0);
         libc::dup2(setup.orders, ORDERS);
         libc::dup2(setup.reports, REPORTS);
         close_from(2);

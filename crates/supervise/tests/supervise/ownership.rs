@@ -85,6 +85,25 @@ async fn killing_the_owner_leaves_no_child_no_grandchild_and_no_guardian() {
 }
 
 #[tokio::test]
+async fn killing_the_owner_of_suspended_guardians_leaves_nothing() {
+    let mark = new_mark("suspended-owner");
+    let (mut owner, output) = start_owner("waits", &mark);
+    eventually("all are there", || marked(&mark).len() == 3 + 2 * TREE_SIZE).await;
+    let children_of_owner = |pid: &u32| stat(*pid).is_some_and(|(_, parent, ..)| parent == owner.id());
+    let guardians: Vec<u32> = marked(&mark).into_iter().filter(children_of_owner).collect();
+    assert_eq!(guardians.len(), 2);
+    for guardian in &guardians {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(*guardian).unwrap()).unwrap();
+        rustix::process::kill_process(pid, jumpstarter_supervise::Signal::STOP).unwrap();
+        eventually("it stands", || stat(*guardian).is_some_and(|(state, ..)| state == 'T')).await;
+    }
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    read_to_end(output).await;
+    eventually("nothing is left", || marked(&mark).is_empty()).await;
+}
+
+#[tokio::test]
 async fn an_owner_that_exits_without_a_word_leaves_nothing() {
     let mark = new_mark("exits");
     let (mut owner, output) = start_owner("exits", &mark);
