@@ -14,7 +14,7 @@ const VARIABLE: &str = "JMP_DECODER_MEMORY";
 /// As `zstd -d` has it; `xz -9` takes 65 MiB.
 const DEFAULT: ByteSize = ByteSize::mebibytes(128);
 /// All decoders of a process together may take so many times the memory of one.
-const AT_ONCE: u64 = 8;
+const AT_ONCE: u64 = 16;
 
 static HELD: AtomicU64 = AtomicU64::new(0);
 

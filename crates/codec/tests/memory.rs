@@ -110,10 +110,10 @@ fn all_decoders_together_have_a_limit() {
         let begun = decoder.read(&mut [0; 10]);
         (decoder, begun)
     };
-    let held: Vec<_> = (0..8).map(|_| begin()).collect();
+    let held: Vec<_> = (0..16).map(|_| begin()).collect();
     assert!(held.iter().all(|(_, begun)| begun.is_ok()));
     let refused = begin().1.unwrap_err().to_string();
-    assert!(refused.contains("other decoders hold 128 MiB"), "{refused}");
+    assert!(refused.contains("other decoders hold 256 MiB"), "{refused}");
     drop(held);
     begin().1.unwrap();
 }
