@@ -1,5 +1,6 @@
 //! Downloads and uploads whose settings a test chooses: names, networks, proxies, certificates.
 
+mod mutations;
 mod proxies;
 mod redirects;
 mod secured;
