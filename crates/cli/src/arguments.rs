@@ -93,6 +93,16 @@ pub(crate) fn of_upstream(usage: &clap::Error) -> Option<Error> {
 }
 
 impl Arguments {
+    /// How the command prints, its errors too.
+    pub(crate) fn format(&self) -> Format {
+        match &self.command {
+            Command::Check(arguments) => arguments.output,
+            Command::Drivers(arguments) => arguments.output,
+            Command::Forward(arguments) => arguments.output,
+            _ => Format::Text,
+        }
+    }
+
     /// Runs the command and answers the exit code.
     pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
         let log = &self.log;

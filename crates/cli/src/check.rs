@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     files: Vec<String>,
     /// How to print what was found; json goes to standard output, faults too
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    pub(crate) output: Format,
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {

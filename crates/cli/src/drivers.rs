@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     name: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    pub(crate) output: Format,
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {

@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     unix: Option<PathBuf>,
     /// How to print it
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    pub(crate) output: Format,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]

@@ -22,6 +22,7 @@ use jumpstarter_driver_power as _;
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_serial as _;
 
+use arguments::Format;
 use j::fault::Fault;
 
 mod arguments;
@@ -86,8 +87,12 @@ pub fn run(
     err: &mut dyn Write,
 ) -> u8 {
     let (out, err) = (&mut print::Safe(out), &mut print::Safe(err));
+    let mut format = Format::Text;
     let outcome = match arguments::parse(arguments) {
-        Ok(arguments) => arguments.run(out, err),
+        Ok(arguments) => {
+            format = arguments.format();
+            arguments.run(out, err)
+        }
         Err(usage) if arguments::of_upstream(&usage).is_some() => {
             Err(arguments::of_upstream(&usage).map_or_else(|| usage.into(), anyhow::Error::from))
         }
@@ -111,7 +116,7 @@ pub fn run(
             Some(Fault::Unreachable(error)) => (FAILURE, Ok(error)),
             None => (FAILURE, error.downcast_ref::<jumpstarter_driver_core::Error>().ok_or(&error)),
         };
-        let text = error.map_or_else(|error| print::failure(format_args!("{error:#}")), print::report);
+        let text = j::fault::told(error, format);
         // Nobody is left to be told when this fails too.
         writeln!(err, "{text}").map_or(code, |()| code)
     })

@@ -10,11 +10,11 @@ use crate::table;
 /// One line an entry: its name, its driver, its interfaces, its description.
 pub(crate) fn text(entries: &[(String, Node)]) -> String {
     let mut rows = Vec::new();
-    add_rows(entries, "", true, &mut rows);
+    add_rows(&entries.iter().collect::<Vec<_>>(), "", true, &mut rows);
     table::aligned(&rows)
 }
 
-fn add_rows(entries: &[(String, Node)], indent: &str, top: bool, rows: &mut Vec<Vec<String>>) {
+fn add_rows(entries: &[&(String, Node)], indent: &str, top: bool, rows: &mut Vec<Vec<String>>) {
     for (index, (name, node)) in entries.iter().enumerate() {
         let last = index + 1 == entries.len();
         let (branch, below) = match (top, last) {
@@ -32,7 +32,8 @@ fn add_rows(entries: &[(String, Node)], indent: &str, top: bool, rows: &mut Vec<
         let description = description.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
         rows.push(vec![format!("{indent}{branch}{name}"), kind, interfaces, description.to_owned()]);
         let indent = format!("{indent}{below}");
-        let (made, named) = (made(node), children(node));
+        let made = made(node);
+        let named = named(node, &made);
         for (index, child) in made.iter().enumerate() {
             let last = index + 1 == made.len() && named.is_empty();
             let branch = if last { "└─ " } else { "├─ " };
@@ -42,7 +43,7 @@ fn add_rows(entries: &[(String, Node)], indent: &str, top: bool, rows: &mut Vec<
                 names(&child.interfaces),
             ]);
         }
-        add_rows(named, &indent, false, rows);
+        add_rows(&named, &indent, false, rows);
     }
 }
 
@@ -58,42 +59,48 @@ fn names(interfaces: &[&InterfaceDescriptor]) -> String {
     interfaces.iter().map(|interface| interface.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The same as an object by name. Configurations are left out: they may hold secrets.
+/// The same as an object by name; every entry has every field. Configurations are left out: they may hold secrets.
 pub(crate) fn json(entries: &[(String, Node)]) -> Value {
-    let object: Map<String, Value> = entries
-        .iter()
-        .map(|(name, node)| {
-            let mut value = match node {
-                Node::Driver { entry, description, .. } => {
-                    let names: Vec<&str> =
-                        (entry.interfaces)().iter().map(|interface| interface.name).collect();
-                    json!({"type": entry.name, "interfaces": names, "description": description})
-                }
-                Node::Composite { description, .. } => json!({"description": description}),
-                Node::Proxy { target, description } => json!({"ref": target, "description": description}),
-            };
-            if !matches!(node, Node::Proxy { .. }) {
-                let mut below = Map::new();
-                for child in made(node) {
-                    let names: Vec<&str> = child.interfaces.iter().map(|interface| interface.name).collect();
-                    let value =
-                        json!({"type": null, "interfaces": names, "description": null, "children": {}});
-                    below.insert(child.name, value);
-                }
-                if let Value::Object(named) = json(children(node)) {
-                    below.extend(named);
-                }
-                value["children"] = Value::Object(below);
-            }
-            (name.clone(), value)
-        })
-        .collect();
-    Value::Object(object)
+    json_of(entries).into()
 }
 
-fn children(node: &Node) -> &[(String, Node)] {
-    match node {
+fn json_of<'a>(entries: impl IntoIterator<Item = &'a (String, Node)>) -> Map<String, Value> {
+    let entry = |(name, node): &(String, Node)| {
+        let (kind, target, interfaces, description) = match node {
+            Node::Driver { entry, description, .. } => {
+                (Some(entry.name), None, (entry.interfaces)(), description)
+            }
+            Node::Composite { description, .. } => (None, None, Vec::new(), description),
+            Node::Proxy { target, description } => (None, Some(target), Vec::new(), description),
+        };
+        let made = made(node);
+        let mut below: Map<String, Value> = Map::new();
+        for child in &made {
+            let value = json!({
+                "type": null, "ref": null, "interfaces": plain(&child.interfaces), "description": null,
+                "children": {},
+            });
+            below.insert(child.name.clone(), value);
+        }
+        below.extend(json_of(named(node, &made)));
+        let value = json!({
+            "type": kind, "ref": target, "interfaces": plain(&interfaces), "description": description,
+            "children": below,
+        });
+        (name.clone(), value)
+    };
+    entries.into_iter().map(entry).collect()
+}
+
+fn plain(interfaces: &[&'static InterfaceDescriptor]) -> Vec<&'static str> {
+    interfaces.iter().map(|interface| interface.name).collect()
+}
+
+/// The children that the file names, but for those in whose place the driver makes one.
+fn named<'a>(node: &'a Node, made: &[PlannedChild]) -> Vec<&'a (String, Node)> {
+    let children: &[(String, Node)] = match node {
         Node::Driver { children, .. } | Node::Composite { children, .. } => children,
         Node::Proxy { .. } => &[],
-    }
+    };
+    children.iter().filter(|(name, _)| made.iter().all(|child| child.name != *name)).collect()
 }

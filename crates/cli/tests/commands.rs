@@ -81,6 +81,12 @@ fn json_has_the_same_fields_for_right_and_wrong_files() {
     assert_eq!(report[0]["faults"], serde_json::json!([]));
     assert_eq!(report[0]["export"]["rack"]["children"]["web"]["interfaces"], serde_json::json!(["network"]));
     assert_eq!(report[0]["warnings"][0]["path"], "future");
+    // Entries of every kind have the same fields.
+    let rack = &report[0]["export"]["rack"];
+    for entry in [rack, &rack["children"]["power"], &report[0]["export"]["switch"]] {
+        let fields: Vec<&String> = entry.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["type", "ref", "interfaces", "description", "children"], "{entry}");
+    }
     assert_eq!(report[1]["faults"][0]["path"], "metadata.name");
     assert_eq!(report[1]["faults"][1]["hint"], "did you mean `name`?");
     assert_eq!(report[1]["warnings"], serde_json::json!([]));
@@ -167,11 +173,23 @@ fn the_schema_accepts_every_name() {
     for name in ["tcp", "qemu", "jumpstarter_driver_qemu.driver.Qemu", "mock-power"] {
         assert!(names.contains(&name.into()), "{name}");
     }
+    // The YAML language server stops completing at the first.
+    assert!(!out.contains("\"default\": null"));
     // Every reference leads somewhere.
     for reference in out.split("\"$ref\": \"#/$defs/").skip(1) {
         let name = reference.split('"').next().unwrap();
         assert!(schema["$defs"].get(name).is_some(), "{name}");
     }
+}
+
+/// A program that asks for JSON gets its errors so, too.
+#[test]
+fn errors_as_json() {
+    let (code, out, err) = jmp(&["drivers", "tcpp", "--output", "json"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    let error: serde_json::Value = serde_json::from_str(&err).unwrap();
+    assert_eq!(error["error"], "there is no driver `tcpp`");
+    assert_eq!((&error["kind"], &error["hint"]), (&"NotFound".into(), &"did you mean `tcp`?".into()));
 }
 
 #[test]

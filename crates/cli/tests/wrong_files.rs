@@ -98,7 +98,7 @@ fn bad_choice() {
 export:
   vm: {type: qemu, config: {arch: x86, accel: KVM}}
 "), @r#"
-lab.yaml:3:35: export.vm.config.arch: found the text "x86", expected one of `x86_64` and `aarch64`
+lab.yaml:3:35: export.vm.config.arch: found the text "x86", expected one of `x86_64` and `aarch64`; `x86_64`: Intel and AMD, 64 bits; `aarch64`: ARM, 64 bits
 lab.yaml:3:47: export.vm.config.accel: found the text "KVM", expected one of `auto`, `kvm`, `tcg` and `hvf`; did you mean `kvm`?
 exit code 1
 "#);

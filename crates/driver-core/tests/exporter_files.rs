@@ -222,7 +222,7 @@ fn fields() {
     "#);
     assert_snapshot!(of_board("port: '80'\nboot: floppy\nforward: {web: {gues: 80}, ssh: [22]}"), @r#"
     lab.yaml:5:13: export.b.config.port: found the text "80", expected a whole number from 0 to 65535; write it without quotes
-    lab.yaml:6:13: export.b.config.boot: found the text "floppy", expected one of `network` and `disk`
+    lab.yaml:6:13: export.b.config.boot: found the text "floppy", expected one of `network` and `disk`; `network`: From the network; `disk`: From the disk
     lab.yaml:7:17: export.b.config.forward.web.guest: missing required field; expected a whole number from 0 to 65535: The guest's port
     lab.yaml:7:23: export.b.config.forward.web.gues: unknown field; did you mean `guest`?
     lab.yaml:7:39: export.b.config.forward.ssh: found a list, expected a mapping

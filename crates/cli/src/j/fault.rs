@@ -68,7 +68,13 @@ pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
         Some(Fault::Unreachable(error)) => (UNREACHABLE, Ok(error)),
         None => (FAILURE, error.downcast_ref::<Error>().ok_or(error)),
     };
-    let text = match (format, error) {
+    print::err(told(error, format));
+    code
+}
+
+/// An error as text, or as one JSON object: {"error", "kind", "hint"}.
+pub(crate) fn told(error: Result<&Error, &anyhow::Error>, format: Format) -> String {
+    match (format, error) {
         (Format::Text, Ok(error)) => print::report(error),
         (Format::Text, Err(error)) => print::failure(format_args!("{error:#}")),
         (Format::Json, Ok(error)) => {
@@ -78,9 +84,7 @@ pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
         (Format::Json, Err(error)) => {
             as_json(&json!({"error": format!("{error:#}"), "kind": null, "hint": null}))
         }
-    };
-    print::err(text);
-    code
+    }
 }
 
 fn as_json(value: &serde_json::Value) -> String {

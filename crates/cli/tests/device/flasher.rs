@@ -189,8 +189,7 @@ async fn a_file_that_is_not_there() {
     ");
     assert_snapshot!(bench.j(&["flasher", "dump", "no/such/folder/back.img"]).await, @r"
     --- stderr
-    error: nothing was flashed to `default`
-    hint: flash an image first
+    error: making a temporary file beside no/such/folder/back.img: No such file or directory (os error 2)
     --- exit code 1
     ");
 }

@@ -68,8 +68,8 @@ async fn a_port_that_is_taken() {
     let said = bench.j(&["echo", "forward-tcp", "--address", "127.0.0.1", &port]).await;
     assert_snapshot!(said.replace(&port, "PORT"), @r"
     --- stderr
-    error: listening on TCP 127.0.0.1:PORT: Address already in use (os error 98)
-    hint: choose another port, or 0 for a free one
+    error: listening on TCP 127.0.0.1:PORT: port PORT of 127.0.0.1 is taken by another program: Address already in use (os error 98)
+    hint: choose another port, or 0 for a free one; `ss -ltnp 'sport = :PORT'` names the program
     --- exit code 1
     ");
 }

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use jumpstarter_supervise::{Signal, run_unchecked};
 
-use crate::lab::{Bench, EVERYTHING, eventually, jmp, transcript};
+use crate::lab::{Bench, EVERYTHING, clean, eventually, jmp, transcript};
 use crate::terminal::{DEADLINE, J, Lab, Terminal, code};
 
 async fn said(lab: &Lab, words: &[&str]) -> String {
@@ -90,6 +90,25 @@ async fn the_environment_says_what_the_device_is() {
             ]
         );
     }
+}
+
+/// The older name of JMP_GRPC_INSECURE counts for `j`; `jmp shell` goes by its option alone, as upstream's.
+#[tokio::test]
+async fn the_older_name_of_the_plaintext_variable() {
+    let lab = Lab::new(EVERYTHING);
+    let (exporter, host) = lab.serve(&["--tls-grpc-listener", "127.0.0.1:0", "--tls-grpc-insecure"]).await;
+    let host = host.trim_start_matches("tcp://");
+    let run = async |command: jumpstarter_supervise::Command| {
+        run_unchecked(command.env("JUMPSTARTER_GRPC_INSECURE", "1"), DEADLINE).await.unwrap()
+    };
+    let j = clean(jumpstarter_supervise::Command::new(J)).args(["power", "on"]).env("JUMPSTARTER_HOST", host);
+    let said = run(j).await;
+    assert!(said.status.success(), "{}", said.stderr);
+    let said = run(jmp(&["shell", "--tls-grpc", host, "true"])).await;
+    assert!(!said.status.success() && said.stderr.contains("--tls-grpc-insecure"), "{}", said.stderr);
+    let said = run(jmp(&["shell", "--tls-grpc", host, "--tls-grpc-insecure", J, "power", "on"])).await;
+    assert!(said.status.success(), "{}", said.stderr);
+    drop(exporter);
 }
 
 #[tokio::test]

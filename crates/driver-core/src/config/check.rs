@@ -246,7 +246,11 @@ impl Checker {
             resolved.iter().flat_map(|part| array(part, "enum").iter().chain(part.get("const"))).collect();
         let is_constant = |part: &&Map<String, Json>| part.contains_key("enum") || part.contains_key("const");
         if !constants.is_empty() && resolved.iter().all(|part| is_constant(part) || is_null(part)) {
-            faults.push(not_allowed(resolved[0], &constants, node, at));
+            let fault = not_allowed(resolved[0], &constants, node, at);
+            faults.push(match (&fault.hint, meanings(&resolved)) {
+                (None, Some(meanings)) => fault.hint(meanings),
+                _ => fault,
+            });
             return;
         }
         // Objects told apart by a constant field: report on that field, or take the alternative it names.
@@ -363,4 +367,15 @@ impl Checker {
 fn tags(schema: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
     let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
     properties.filter_map(|(name, of_property)| Some((name.as_str(), of_property.get("const")?)))
+}
+
+/// "`cut`: Cuts the power; `graceful`: …", where the values of an enumeration say what they mean.
+fn meanings(parts: &[&Map<String, Json>]) -> Option<String> {
+    let of_part = |part: &&Map<String, Json>| {
+        let about = part.get("description")?.as_str()?.lines().next()?;
+        let sentence = about.split_inclusive(". ").next().unwrap_or(about).trim_end_matches(['.', ' ']);
+        Some(format!("`{}`: {sentence}", part.get("const")?.as_str()?))
+    };
+    let meanings: Vec<String> = parts.iter().filter_map(of_part).collect();
+    (!meanings.is_empty()).then(|| meanings.join("; "))
 }
