@@ -146,7 +146,7 @@ fn summary(stats: &ForwardStats) -> String {
         stats.connections, stats.bytes_to_device, stats.bytes_from_device, stats.failures
     );
     if let Some(error) = &stats.last_error {
-        text += &format!("\nthe last failure: {error}");
+        text += &format!("\nthe last failure: {}", print::line(error));
     }
     text
 }

@@ -18,7 +18,7 @@ use prost::Message;
 use tonic::Status;
 
 async fn connected(exporter: &Hostile) -> Result<Exporter> {
-    let options = ConnectOptions::to(&exporter.socket().to_string_lossy()).unwrap();
+    let options = ConnectOptions::to(&exporter.socket().to_string_lossy()).expect("an address");
     connect(&options.call_timeout(Duration::from_secs(2))).await
 }
 

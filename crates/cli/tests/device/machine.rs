@@ -6,7 +6,7 @@ use jumpstarter_driver_testkit::{pico, skip};
 use jumpstarter_supervise::{Command, Input, run_unchecked};
 
 use crate::lab::{Bench, clean, eventually, line};
-use crate::terminal::{DEADLINE, J, code};
+use crate::terminal::{DEADLINE, J, Lab, code};
 
 const FILE: &str = "
 metadata: {name: lab}
@@ -177,12 +177,11 @@ async fn the_help_of_a_machine_lists_its_verbs() {
 #[tokio::test]
 async fn a_terminal_is_sane_after_a_console() {
     let Some(bench) = machine().await else { return };
-    let version = run_unchecked(Command::new("tmux").args(["-V"]), DEADLINE).await;
-    if !version.is_ok_and(|output| output.status.success()) {
+    if !Tmux::is_there().await {
         return skip("there is no tmux");
     }
     bench.j(&["qemu", "flasher", "flash", "pico.img"]).await;
-    let tmux = Tmux::start(&bench).await;
+    let tmux = Tmux::start(&bench.lab, &bench.host).await;
     tmux.line("stty -a > before; echo prepared").await;
     tmux.shows("\nprepared").await;
     tmux.line("j qemu power on && j qemu console start-console").await;
@@ -220,7 +219,7 @@ async fn a_terminal_is_sane_after_a_console() {
 }
 
 /// A terminal with a shell in it, on a server of its own.
-struct Tmux {
+pub(crate) struct Tmux {
     server: jumpstarter_supervise::Child,
     socket: String,
     /// Its shell gets the path of whoever asks for it.
@@ -228,17 +227,22 @@ struct Tmux {
 }
 
 impl Tmux {
-    async fn start(bench: &Bench) -> Self {
-        let socket = bench.lab.path("tmux").to_str().unwrap().to_owned();
+    pub(crate) async fn is_there() -> bool {
+        let version = run_unchecked(Command::new("tmux").args(["-V"]), DEADLINE).await;
+        version.is_ok_and(|output| output.status.success())
+    }
+
+    pub(crate) async fn start(lab: &Lab, host: &str) -> Self {
+        let socket = lab.path("tmux").to_str().unwrap().to_owned();
         let programs = std::path::Path::new(J).parent().unwrap().to_str().unwrap();
-        let folder = bench.lab.folder().to_str().unwrap();
+        let folder = lab.folder().to_str().unwrap();
         let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
-        let host = format!("JUMPSTARTER_HOST={}", bench.host);
+        let host = format!("JUMPSTARTER_HOST={host}");
         // In the foreground, so that it ends with the test.
         let server = clean(Command::new("tmux"))
             .args(["-f", "/dev/null", "-S", &socket, "-D"])
             .env("LC_ALL", "C.UTF-8")
-            .current_dir(bench.lab.folder())
+            .current_dir(lab.folder())
             .spawn()
             .await
             .unwrap();
@@ -265,7 +269,7 @@ impl Tmux {
     }
 
     /// Types a line.
-    async fn line(&self, text: &str) {
+    pub(crate) async fn line(&self, text: &str) {
         self.ask(&["send-keys", "-t", "lab", "-l", text]).await.unwrap();
         self.keys(&["Enter"]).await;
     }
@@ -279,7 +283,7 @@ impl Tmux {
         self.ask(&["capture-pane", "-t", "lab", "-p"]).await.unwrap()
     }
 
-    async fn shows(&self, text: &str) {
+    pub(crate) async fn shows(&self, text: &str) {
         // Spaces at a line's end are not told.
         let text = text.trim_end();
         let mut last = String::new();

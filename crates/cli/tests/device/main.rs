@@ -6,6 +6,7 @@ mod lab;
 #[path = "../support/terminal.rs"]
 mod terminal;
 
+mod asking;
 mod calls;
 mod completion;
 mod dumps;
