@@ -1,7 +1,9 @@
-//! What the machine boots from: images that were flashed or configured, and the overlays that take the guest's writes.
+//! What the machine boots from: images that were flashed or configured, and the overlays that take the
+//! guest's writes.
 //!
-//! What is true of an image (its format, which overlay belongs to it) is kept by the identity of its file. So it changes in
-//! the moment in which a new image takes the old one's place, and not a step later that may fail.
+//! What is true of an image (its format, which overlay belongs to it) is kept by the identity of its file. So
+//! it changes in the moment in which a new image takes the old one's place, and not a step later that may
+//! fail.
 
 mod firmware;
 mod format;
@@ -106,8 +108,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The formats of what was flashed, found out before it took its place. A guest that writes another format's header
-    /// to its disk changes nothing here.
+    /// The formats of what was flashed, found out before it took its place. A guest that writes another
+    /// format's header to its disk changes nothing here.
     flashed: HashMap<Identity, DiskFormat>,
     /// The partitions that have something flashed to them.
     taken: HashSet<Partition>,
@@ -147,8 +149,8 @@ impl Storage {
         Self(Arc::new(Inner { folder: folder.to_owned(), known, busy }))
     }
 
-    /// Looks at the configured images, as far as they are there already: the root image's format is found out before a
-    /// guest runs, and what no machine can boot from is refused now.
+    /// Looks at the configured images, as far as they are there already: the root image's format is found out
+    /// before a guest runs, and what no machine can boot from is refused now.
     pub(crate) async fn inspect_defaults(&self, config: &QemuConfig) -> Result<()> {
         let (this, config) = (self.clone(), config.clone());
         self.alone(async move {
@@ -180,7 +182,8 @@ impl Storage {
         .await
     }
 
-    /// Writes an image to a partition. On failure the old one stays; when cancelled, one of the two is there, whole.
+    /// Writes an image to a partition. On failure the old one stays; when cancelled, one of the two is there,
+    /// whole.
     pub(crate) async fn flash(
         &self,
         source: ImageSource,
@@ -194,8 +197,8 @@ impl Storage {
         options.limit_bytes = config.flash_limit.map(ByteSize::as_bytes);
         write_image(source, &self.flashed(partition), options).await?;
         lock(&self.0.known).taken.insert(partition);
-        // The new image is in its place. What is left of the old one belongs to another file, and is not used again:
-        // that it cannot be removed now is no failure of the flash.
+        // The new image is in its place. What is left of the old one belongs to another file, and is not used
+        // again: that it cannot be removed now is no failure of the flash.
         let (this, config) = (self.clone(), config.clone());
         let tidied = self
             .alone(async move {
@@ -285,7 +288,8 @@ impl Storage {
         }
     }
 
-    /// Looks at a new image before it takes the old one's place: whether a machine may be given it, and what it is.
+    /// Looks at a new image before it takes the old one's place: whether a machine may be given it, and what
+    /// it is.
     fn inspect_new(&self, file: &File, partition: Partition, target: Architecture) -> Result<()> {
         let header = Header::read_file(file)?;
         let format = match header.fixed_size {

@@ -1,8 +1,8 @@
 //! A disk as QEMU is given it: each file of its chain, by a descriptor and with its format.
 //!
-//! QEMU then opens no file by a name that an image says, and looks for no format. Two kinds are left to it, by path, and
-//! only where the owner of the host named the image: what lies behind a protocol (`nbd://`), and what is spread over
-//! several files (a qcow2 image's external data file, a VMDK's extents).
+//! QEMU then opens no file by a name that an image says, and looks for no format. Two kinds are left to it,
+//! by path, and only where the owner of the host named the image: what lies behind a protocol (`nbd://`), and
+//! what is spread over several files (a qcow2 image's external data file, a VMDK's extents).
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -49,8 +49,8 @@ pub enum Access {
 }
 
 impl Disk {
-    /// Opens the files of a disk, of which the first of `images` is the one that the guest writes to, if it may. The
-    /// last one may have further ones below it. Blocks.
+    /// Opens the files of a disk, of which the first of `images` is the one that the guest writes to, if it
+    /// may. The last one may have further ones below it. Blocks.
     ///
     /// # Errors
     /// Those of the file system, and of [`Header::read`] for what is below.

@@ -1,9 +1,10 @@
 //! What an image's first bytes say, and which images a machine is given: the one place that decides.
 //!
-//! It is an allow-list. An image is a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a VDI, a VHDX or a
-//! VHD, each only as far as it is known what QEMU makes of it: an encrypted one, one with features that QEMU does not
-//! know, and one whose contents lie in other files of which nothing is known are refused, with the command that mends
-//! that. So is every other format that QEMU would recognise: read as raw, it would be no disk.
+//! It is an allow-list. An image is a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a VDI, a
+//! VHDX or a VHD, each only as far as it is known what QEMU makes of it: an encrypted one, one with features
+//! that QEMU does not know, and one whose contents lie in other files of which nothing is known are refused,
+//! with the command that mends that. So is every other format that QEMU would recognise: read as raw, it
+//! would be no disk.
 //!
 //! The magic numbers and offsets are those of QEMU's `docs/interop` and of its drivers in `block/`.
 
@@ -37,7 +38,8 @@ pub struct Header {
     pub reference: Option<String>,
     /// The backing file, if it has one.
     pub backing: Option<BackingName>,
-    /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer follows them.
+    /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer follows
+    /// them.
     pub fixed_size: Option<u64>,
 }
 
@@ -84,7 +86,8 @@ impl Header {
         Self::of(&start, &end, length)
     }
 
-    /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of it, or all) is.
+    /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of it, or all)
+    /// is.
     ///
     /// # Errors
     /// DataLoss and FailedPrecondition, as [`Header::read`].

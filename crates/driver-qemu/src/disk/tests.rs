@@ -3,7 +3,7 @@
 use std::fs;
 
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available, qemu_img_available};
-use jumpstarter_supervise::StopPlan;
+use jumpstarter_supervise::{Command, StopPlan};
 
 use super::*;
 

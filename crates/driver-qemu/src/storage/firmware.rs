@@ -1,8 +1,8 @@
-//! Firmware: which one a machine starts with, whether QEMU's flash can hold it, and whether code and variables are of one
-//! build.
+//! Firmware: which one a machine starts with, whether QEMU's flash can hold it, and whether code and
+//! variables are of one build.
 //!
-//! Sources: QEMU's `hw/i386/pc_sysfw.c` and `hw/arm/virt.c`; UEFI's "Platform Initialization", volume 3, for the header of
-//! a firmware volume; edk2's `OvmfPkg` for the sizes of its builds.
+//! Sources: QEMU's `hw/i386/pc_sysfw.c` and `hw/arm/virt.c`; UEFI's "Platform Initialization", volume 3, for
+//! the header of a firmware volume; edk2's `OvmfPkg` for the sizes of its builds.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -166,7 +166,8 @@ impl Storage {
         Ok(())
     }
 
-    /// What stands in a partition for firmware: the flashed image, else the configured file, which has to be there.
+    /// What stands in a partition for firmware: the flashed image, else the configured file, which has to be
+    /// there.
     pub(super) fn firmware_image(
         &self,
         partition: Partition,

@@ -1,9 +1,9 @@
 //! The format of a configured root image: found out once, and never again after a guest could write to it.
 //!
-//! With `root_writes: persist` a guest writes to the image itself. Into a raw one it can write another format's header, one
-//! that names a file of this host. So the format is written down beside the image, in an extended attribute, before the
-//! first guest runs, and goes before what the file says from then on, after a restart of this program too. `root_format`
-//! goes before both.
+//! With `root_writes: persist` a guest writes to the image itself. Into a raw one it can write another
+//! format's header, one that names a file of this host. So the format is written down beside the image, in an
+//! extended attribute, before the first guest runs, and goes before what the file says from then on, after a
+//! restart of this program too. `root_format` goes before both.
 
 use std::fs::File;
 use std::io::Read;
@@ -53,7 +53,8 @@ pub(super) fn of_configured(path: &Path, config: &QemuConfig) -> Result<QemuImag
 /// Writes down the format of an image to which a guest will write.
 ///
 /// # Errors
-/// FailedPrecondition: it cannot be written down, and at the next start what the file says could be the guest's word.
+/// FailedPrecondition: it cannot be written down, and at the next start what the file says could be the
+/// guest's word.
 fn remember(image: &QemuImage) -> Result<()> {
     let (path, format) = (image.path(), image.format());
     match (setxattr(path, ATTRIBUTE, format.name().as_bytes(), XattrFlags::empty()), format) {
@@ -91,7 +92,8 @@ fn warn_if_it_says_otherwise(path: &Path, format: DiskFormat) {
     }
 }
 
-/// The configured images that are compressed, or archives: a machine is given them as they are, and would not boot.
+/// The configured images that are compressed, or archives: a machine is given them as they are, and would not
+/// boot.
 pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
     let partitions = Partition::ALL.into_iter();
     let partitions =

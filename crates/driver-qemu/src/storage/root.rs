@@ -8,8 +8,9 @@ use crate::disk::{QemuImage, Shrink};
 use crate::vm::lock;
 
 impl Storage {
-    /// The root image: what was flashed, else the configured one. A configured one is looked at anew when the file was
-    /// changed; but not when it is the guest that changes it, who may have written another format's header.
+    /// The root image: what was flashed, else the configured one. A configured one is looked at anew when the
+    /// file was changed; but not when it is the guest that changes it, who may have written another format's
+    /// header.
     pub(super) fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
         if let Some(flashed) = self.flashed_image(Partition::Root)? {
             return Ok(Some(flashed));

@@ -8,8 +8,8 @@ use jumpstarter_driver_core::prelude::*;
 use super::{BackingName, Header, field, has, unusable};
 use crate::disk::DiskFormat;
 
-/// Bits of `incompatible_features` that every QEMU from 5.1 on knows: dirty, corrupt, data file, compression type.
-/// The last, extended L2 entries, came with 5.2.
+/// Bits of `incompatible_features` that every QEMU from 5.1 on knows: dirty, corrupt, data file, compression
+/// type. The last, extended L2 entries, came with 5.2.
 const KNOWN_FEATURES: u64 = 0b1_1111;
 const CORRUPT: u64 = 1 << 1;
 const DATA_FILE: u64 = 1 << 2;

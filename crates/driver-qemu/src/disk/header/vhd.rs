@@ -1,8 +1,8 @@
 //! Virtual PC's VHD: a footer of 512 bytes, which a growing image has at its start too.
 //!
-//! Two sizes are written there: the disk's, and a geometry, which is often smaller. QEMU goes by the geometry unless it
-//! knows the program that made the image; the disk then lacks its last part. Source: Microsoft's "Virtual Hard Disk
-//! Image Format Specification", QEMU's `block/vpc.c`.
+//! Two sizes are written there: the disk's, and a geometry, which is often smaller. QEMU goes by the geometry
+//! unless it knows the program that made the image; the disk then lacks its last part. Source: Microsoft's
+//! "Virtual Hard Disk Image Format Specification", QEMU's `block/vpc.c`.
 
 use jumpstarter_driver_core::prelude::*;
 

@@ -1,5 +1,6 @@
-//! VMware's VMDK. Most of its kinds are a text that names other files, any file of the host; one kind holds all of the
-//! disk itself, and that one is accepted, if nothing in it can lead QEMU's lenient reader elsewhere.
+//! VMware's VMDK. Most of its kinds are a text that names other files, any file of the host; one kind holds
+//! all of the disk itself, and that one is accepted, if nothing in it can lead QEMU's lenient reader
+//! elsewhere.
 //!
 //! Source: VMware's "Virtual Disk Format 5.0", QEMU's `block/vmdk.c`.
 
