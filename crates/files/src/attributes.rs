@@ -10,7 +10,9 @@ use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, get
 use rustix::io::Errno;
 
 /// Attributes that say something about the content, which is another one from now on. Writing in place drops them, too.
-const OF_THE_CONTENT: [&[u8]; 3] = [b"security.capability", b"security.ima", b"security.evm"];
+/// The last one is the format of a machine's disk, of which the new image has its own.
+const OF_THE_CONTENT: [&[u8]; 4] =
+    [b"security.capability", b"security.ima", b"security.evm", b"user.jumpstarter.disk-format"];
 /// Where Linux keeps an access list.
 const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 

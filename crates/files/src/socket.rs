@@ -187,6 +187,21 @@ mod tests {
         assert_eq!(SocketFile::listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 
+    /// The current folder is the process's: nextest gives each test one.
+    #[test]
+    fn a_short_path_works_in_a_deep_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("x".repeat(200));
+        std::fs::create_dir(&deep).unwrap();
+        let before = std::env::current_dir().unwrap();
+        std::env::set_current_dir(&deep).unwrap();
+        let listening = SocketFile::listen(Path::new("s"));
+        let connected = UnixStream::connect("s");
+        std::env::set_current_dir(before).unwrap();
+        listening.unwrap();
+        connected.unwrap();
+    }
+
     #[test]
     fn paths_up_to_the_systems_limit() {
         let folder = tempfile::tempdir().unwrap();

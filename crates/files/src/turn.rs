@@ -121,6 +121,8 @@ mod tests {
         Turn::default().last_step(Path::new("c"), || order.send("another")).unwrap().unwrap();
         let second = std::thread::spawn(move || Turn::default().last_step(path, || order.send("second")));
         assert_eq!(happened.recv_timeout(LIMIT).unwrap(), "another");
+        let early = happened.recv_timeout(Duration::from_millis(300));
+        assert!(early.is_err(), "the next write went past a step that hangs");
         resume.send(()).unwrap();
         assert_eq!(happened.recv_timeout(LIMIT).unwrap(), "first ends");
         assert_eq!(happened.recv_timeout(LIMIT).unwrap(), "second");

@@ -136,6 +136,8 @@ fn access_lists_labels_and_attributes_survive() {
         return skip(&format!("the temporary folder's file system has no access lists: {error}"));
     }
     let named: &[(&str, &[u8])] = &[("user.comment", b"a label"), ("security.label", b"a \0 b")];
+    let format = "user.jumpstarter.disk-format";
+    setxattr(&path, format, b"raw", XattrFlags::empty()).unwrap();
     let named = if rustix::process::geteuid().is_root() { named } else { &named[..1] };
     for (name, value) in named {
         setxattr(&path, *name, value, XattrFlags::empty()).unwrap();
@@ -144,6 +146,7 @@ fn access_lists_labels_and_attributes_survive() {
     assert_eq!(before, 0o660, "the mask stands for the group");
     for write in [replace, |path: &Path, content: &[u8]| dump(path, content).map(drop)] {
         write(&path, b"new").unwrap();
+        assert_eq!(attribute(&path, format), None, "it was the old content's");
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(mode(&path), before);
         assert_eq!(attribute(&path, ACCESS_LIST), Some(list.clone()), "the group gets what the mask allows");
