@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use jumpstarter_driver_core::{Error, ErrorKind, ResultExt, Secret};
-use jumpstarter_exporter::{Address, RunOptions, TlsOptions};
+use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
+use jumpstarter_exporter::{Address, Limits, RunOptions, TlsOptions};
 
 use crate::j::fault::Fault;
 use crate::serving::{Log, Which, runtime};
@@ -59,6 +59,12 @@ pub(crate) struct Arguments {
     /// Of a controller's exporter: end after its first lease. One that serves alone has no such leases
     #[arg(long, hide = true)]
     exit_on_lease_end: bool,
+    /// The memory for what one connection has under way; 128M if not given
+    #[arg(long, value_name = "SIZE")]
+    connection_memory: Option<ByteSize>,
+    /// The memory for what all connections have under way; a quarter of the machine's if not given, at most 1G
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
     /// Serve metrics in Prometheus' format over HTTP
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<SocketAddr>,
@@ -82,6 +88,15 @@ impl std::str::FromStr for Passphrase {
 }
 
 impl Arguments {
+    fn limits(&self) -> Limits {
+        let bytes = |size: ByteSize| usize::try_from(size.as_bytes()).unwrap_or(usize::MAX);
+        let default = Limits::default();
+        Limits {
+            connection_bytes: self.connection_memory.map_or(default.connection_bytes, bytes),
+            total_bytes: self.memory.map_or(default.total_bytes, bytes),
+        }
+    }
+
     /// The passphrase of TCP listeners: from the command line, the file, or the environment.
     fn passphrase(&self) -> Result<Option<Secret>> {
         if let Some(Passphrase(secret)) = &self.passphrase {
@@ -128,6 +143,8 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, out: &mut dyn Write, err: &m
         tls,
         insecure: arguments.tls_grpc_insecure,
         passphrase,
+        passphrase_file: arguments.passphrase_file.clone(),
+        limits: arguments.limits(),
         metrics: arguments.metrics,
         logs: Default::default(),
     };

@@ -158,5 +158,7 @@ impl Runtime {
 
 /// Makes the runtime of a command that serves.
 pub(crate) fn runtime() -> Result<Runtime> {
+    // Clients and drivers share the descriptors: the usual 1024 are few.
+    jumpstarter_supervise::raise_open_files();
     Ok(Runtime(crate::runtime::multi()?))
 }

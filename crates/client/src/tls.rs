@@ -5,11 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_protocol::is_version_1;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{self, AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{
+    self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
 
 use crate::socket::Io;
 use crate::{Address, ConnectOptions};
@@ -74,35 +82,108 @@ fn certificates(file: &Path, variables: &str) -> Result<Vec<CertificateDer<'stat
     }
 }
 
-fn roots(options: &ConnectOptions) -> Result<RootCertStore> {
+/// The certificates that are trusted, as authorities or themselves.
+fn trusted(options: &ConnectOptions) -> Result<TrustedServers> {
+    let internal = |error| Error::internal("setting up TLS").with_source(error);
     let mut roots = RootCertStore::empty();
-    match &options.ca_file {
+    let trusted = match &options.ca_file {
         Some(file) => {
-            for certificate in certificates(file, AUTHORITY)? {
+            let trusted = certificates(file, AUTHORITY)?;
+            for certificate in trusted.iter().cloned() {
                 roots.add(certificate).map_err(|error| {
                     let message = format!("trusting the certificates of {}", file.display());
                     Error::invalid_argument(message).with_source(error)
                 })?;
             }
+            trusted
         }
         None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let trusted = rustls_native_certs::load_native_certs().certs;
+            roots.add_parsable_certificates(trusted.iter().cloned());
             if roots.is_empty() {
                 return Err(Error::failed_precondition("this system has no certificate authorities")
                     .with_hint("install ca-certificates, or name the exporter's authority in JMP_GRPC_CA"));
             }
+            trusted
+        }
+    };
+    let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    Ok(TrustedServers { signed: signed.map_err(internal)?, trusted })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Trusts certificates that an authority has signed, and those that are themselves among the trusted ones: what `openssl
+/// req -x509` makes is also an authority's, and would be refused as a server's.
+#[derive(Debug)]
+struct TrustedServers {
+    signed: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+/// Whether an authority's certificate was shown as a server's; its time has been judged by then.
+fn is_of_authority(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
+}
+
+impl ServerCertVerifier for TrustedServers {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged =
+            self.signed.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match judged {
+            Err(rustls::Error::InvalidCertificate(error))
+                if is_of_authority(&error) && self.trusted.contains(end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(_) if is_version_1(end_entity) => Err(CertificateError::Other(OtherError(Arc::new(
+                io::Error::other("it is of X.509's version 1, and names no host"),
+            )))
+            .into()),
+            judged => judged,
         }
     }
-    Ok(roots)
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
 }
 
 fn config(options: &ConnectOptions) -> Result<ClientConfig> {
     let internal = |error: rustls::Error| Error::internal("setting up TLS").with_source(error);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(internal)?
-        .with_root_certificates(roots(options)?);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(trusted(options)?));
     let mut config = match &options.client_certificate {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -113,16 +194,28 @@ fn config(options: &ConnectOptions) -> Result<ClientConfig> {
                 Error::invalid_argument(message)
                     .with_hint("a PEM file of a key has a line `-----BEGIN PRIVATE KEY-----`")
             })?;
-            builder.with_client_auth_cert(certificates(certificate, CLIENT)?, private_key).map_err(
-                |error| {
+            let chain = certificates(certificate, CLIENT)?;
+            if chain.first().is_some_and(|certificate| is_version_1(certificate)) {
+                let file = certificate.display();
+                let message = format!("the certificate {file} is of X.509's version 1, which TLS refuses");
+                return Err(Error::invalid_argument(message)
+                    .with_hint("make one with extensions, such as `-addext basicConstraints=CA:FALSE`"));
+            }
+            builder.with_client_auth_cert(chain, private_key).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
                     let (certificate, key) = (certificate.display(), key.display());
                     Error::invalid_argument(format!(
                         "{key} is not the private key of the certificate {certificate}"
                     ))
-                    .with_source(error)
                     .with_hint(format!("name files that belong together, as options or in {CLIENT}"))
-                },
-            )?
+                }
+                error => Error::invalid_argument(format!(
+                    "the certificate {} and its key {} cannot be used",
+                    certificate.display(),
+                    key.display()
+                ))
+                .with_source(error),
+            })?
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -182,23 +275,42 @@ fn certificate_error(why: &CertificateError, address: &Address, options: &Connec
             error(&trusted).with_hint("name the exporter's authority in JMP_GRPC_CA (a PEM file)")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            let names = match why {
-                CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-                    format!(
-                        "; it is for {}",
-                        presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
-                    )
-                }
-                _ => String::new(),
+            let names: &[String] = match why {
+                CertificateError::NotValidForNameContext { presented, .. } => presented,
+                _ => &[],
             };
-            error(&format!("is for another host{names}"))
-                .with_hint("connect by a name that the certificate holds, or make one for this name")
+            match names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ") {
+                names if names.is_empty() => error("names no host (a common name does not count)")
+                    .with_hint("make one with the host, as by `-addext subjectAltName=DNS:lab.example`"),
+                names => error(&format!("is for another host; it is for {names}"))
+                    .with_hint("connect by a name that the certificate holds, or make one for this name"),
+            }
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             error("has expired").with_hint("make a new one, or set the clock")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             error("is not valid yet").with_hint("set the clock")
+        }
+        CertificateError::Revoked => error("was revoked").with_hint("make a new one"),
+        CertificateError::BadEncoding => error("cannot be read").with_hint("make a new one"),
+        CertificateError::BadSignature => {
+            error("does not hold together: a signature in it is wrong").with_hint("make a new one")
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            error("is not meant for servers").with_hint("make one whose extendedKeyUsage has serverAuth")
+        }
+        _ if is_of_authority(why) => {
+            let trusted = match &options.ca_file {
+                Some(file) => format!("is not among those of {}", file.display()),
+                None => "is not among those that this system trusts".to_owned(),
+            };
+            error(&format!("is an authority's (CA:TRUE), and {trusted}")).with_hint(
+                "name that very certificate in JMP_GRPC_CA, or have the exporter show one that the authority has signed",
+            )
+        }
+        CertificateError::Other(other) => {
+            error("cannot be trusted").with_source(io::Error::other(other.0.to_string()))
         }
         other => error("cannot be trusted").with_source(rustls::Error::from(other.clone())),
     }

@@ -35,7 +35,7 @@ async fn on_tcp(access: Access) -> Served {
 }
 
 async fn with_tls(tls: TlsOptions) -> Served {
-    on_tcp(Access { tls: Some(tls), passphrase: None }).await
+    on_tcp(Access { tls: Some(tls), ..Access::default() }).await
 }
 
 /// Where it is, by the name in its certificate.
@@ -262,7 +262,7 @@ async fn files_that_cannot_be_used() {
     ");
     insta::assert_snapshot!(failure(&shows("client.pem", "stranger.key"), &hidden).await, @r"
     InvalidArgument
-    FOLDER/stranger.key is not the private key of the certificate FOLDER/client.pem: keys may not be consistent: KeyMismatch
+    FOLDER/stranger.key is not the private key of the certificate FOLDER/client.pem
     hint: name files that belong together, as options or in JMP_GRPC_CERT and JMP_GRPC_KEY
     ");
     served.shut_down().await;
@@ -301,7 +301,8 @@ async fn a_client_certificate() {
 async fn a_passphrase() {
     let certificates = Certificates::make();
     let tls = certificates.of_exporter("localhost");
-    let served = on_tcp(Access { tls: Some(tls), passphrase: Some("s3cret".into()) }).await;
+    let served =
+        on_tcp(Access { tls: Some(tls), passphrase: Some("s3cret".into()), ..Access::default() }).await;
     let address = by_name(&served);
     let hidden = [(address.as_str(), "ADDRESS")];
     let options = to(&address).ca_file(certificates.path("ours.pem"));

@@ -96,7 +96,7 @@ async fn on_tcp(access: Access) -> Served {
 
 #[tokio::test]
 async fn on_another_host() {
-    let served = on_tcp(Access { tls: None, passphrase: Some("s3cret".into()) }).await;
+    let served = on_tcp(Access { passphrase: Some("s3cret".into()), ..Access::default() }).await;
     let address = served.address.clone();
     let environment =
         [("JUMPSTARTER_HOST", &*address), ("JMP_GRPC_INSECURE", "1"), ("JMP_GRPC_PASSPHRASE", "s3cret")];
@@ -106,7 +106,7 @@ async fn on_another_host() {
     let certificates = Certificates::make();
     let mut tls = certificates.of_exporter("localhost");
     tls.client_authority = Some(certificates.path("ours.pem"));
-    let served = on_tcp(Access { tls: Some(tls), passphrase: None }).await;
+    let served = on_tcp(Access { tls: Some(tls), ..Access::default() }).await;
     let address = format!("localhost:{}", served.address.rsplit_once(':').unwrap().1);
     let file = |name: &str| certificates.path(name).to_str().unwrap().to_owned();
     let environment = [

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ExporterConfig, Secret};
-use jumpstarter_exporter::{Address, LogFormat, RunOptions, logs, run};
+use jumpstarter_exporter::{Address, Limits, LogFormat, RunOptions, logs, run};
 
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
@@ -69,6 +69,8 @@ async fn main() -> ExitCode {
         tls: None,
         insecure: !passphrase.is_empty(),
         passphrase: passphrase.first().map(|text| Secret::new(text.as_str())),
+        passphrase_file: None,
+        limits: Limits::default(),
         metrics: None,
         logs: logs::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log"),
     };

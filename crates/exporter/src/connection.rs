@@ -211,7 +211,7 @@ impl End {
 /// off, with the calls on it.
 pub(crate) async fn serve(
     session: Session,
-    passphrase: Passphrase,
+    passphrase: Option<Passphrase>,
     transport: Box<dyn Transport>,
     peer: Peer,
     stop: CancellationToken,

@@ -47,7 +47,7 @@ impl Answer {
 /// Answers a call. It ends, and with it all that it opened, when it is answered, and when its client gives it up or is gone.
 pub(crate) async fn answer(
     session: Session,
-    passphrase: Passphrase,
+    passphrase: Option<Passphrase>,
     peer: Peer,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -61,7 +61,9 @@ pub(crate) async fn answer(
     }
     let deadline = limit_of(&head.headers).map(|limit| Instant::now() + limit);
     let called = async {
-        passphrase.admit(&head, &peer).await?;
+        if let Some(passphrase) = &passphrase {
+            passphrase.admit(&head, &peer).await?;
+        }
         peer.admit(&session);
         session.dispatch(&head, body, &peer).await
     };

@@ -19,6 +19,7 @@ mod clients;
 mod connection;
 mod crowd;
 mod driver_stream;
+mod files_watch;
 mod gate;
 mod grpc;
 mod guesses;

@@ -1,9 +1,11 @@
 //! Where clients connect: Unix sockets that only their owner may use, and TCP.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::task::Poll;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, blocking};
@@ -19,6 +21,9 @@ const KEEPALIVE_PROBES: u32 = 6;
 /// One on which something was sent is closed when it was not acknowledged for so long.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_LIMIT_MILLISECONDS: u32 = 90_000;
+
+/// Ports that are tried where one has to be free at several addresses.
+const PORTS_TRIED: usize = 20;
 
 /// A place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +71,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Unix(UnixListener),
-    Tcp(TcpListener),
+    /// One for each address of a name.
+    Tcp(Vec<TcpListener>),
 }
 
 /// A connection of either kind.
@@ -84,9 +90,14 @@ impl Listener {
         let doing = || format!("listening at {address}");
         match address {
             Address::Tcp(text) => {
-                let listener = TcpListener::bind(text).await.with_context(doing)?;
-                let bound = Address::Tcp(listener.local_addr().with_context(doing)?.to_string());
-                Ok(Self { socket: Socket::Tcp(listener), address: bound, file: None })
+                let addresses = tokio::net::lookup_host(text).await.with_context(doing)?.collect();
+                let listeners = bind_all(addresses).await.with_context(doing)?;
+                let bound = listeners[0].local_addr().with_context(doing)?;
+                let address = match (listeners.len(), text.rsplit_once(':')) {
+                    (2.., Some((host, _))) => format!("{host}:{}", bound.port()),
+                    _ => bound.to_string(),
+                };
+                Ok(Self { socket: Socket::Tcp(listeners), address: Address::Tcp(address), file: None })
             }
             Address::Unix(path) => {
                 let at = path.clone();
@@ -122,8 +133,15 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 UnixSocket::new(stream).map(Accepted::Unix)
             }
-            Socket::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
+            Socket::Tcp(listeners) => {
+                let accepted = poll_fn(|cx| {
+                    let ready = listeners.iter().find_map(|listener| match listener.poll_accept(cx) {
+                        Poll::Ready(accepted) => Some(accepted),
+                        Poll::Pending => None,
+                    });
+                    ready.map_or(Poll::Pending, Poll::Ready)
+                });
+                let (stream, address) = accepted.await?;
                 if let Err(error) = prepare(&stream) {
                     // It has been reset already: reading from it will tell.
                     tracing::debug!(%error, "a connection's options could not be set");
@@ -131,6 +149,44 @@ impl Listener {
                 Ok(Accepted::Tcp(stream, address.ip()))
             }
         }
+    }
+}
+
+/// Binds all addresses of a name, such as both of `localhost`, with one port. A family that this system lacks is left out.
+async fn bind_all(addresses: Vec<SocketAddr>) -> std::io::Result<Vec<TcpListener>> {
+    let mut left = PORTS_TRIED;
+    loop {
+        match bind_once(&addresses).await {
+            // The free port of one address was taken at another.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && addresses.len() > 1
+                    && addresses.iter().all(|address| address.port() == 0)
+                    && left > 1 =>
+            {
+                left -= 1;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+async fn bind_once(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::<TcpListener>::new();
+    let mut failure = None;
+    for mut address in addresses.iter().copied() {
+        if let Some(first) = listeners.first().filter(|_| address.port() == 0) {
+            address.set_port(first.local_addr()?.port());
+        }
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match (listeners.is_empty(), failure) {
+        (true, failure) => Err(failure.unwrap_or_else(|| std::io::Error::other("the name has no address"))),
+        (false, _) => Ok(listeners),
     }
 }
 
@@ -191,6 +247,32 @@ mod tests {
         assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_IDLE);
         #[cfg(target_os = "linux")]
         assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNACKNOWLEDGED_LIMIT_MILLISECONDS);
+    }
+
+    #[tokio::test]
+    async fn a_name_with_two_addresses_is_listened_at_on_both() {
+        let both = ["[::1]:0", "127.0.0.1:0"].map(|address| address.parse().unwrap()).to_vec();
+        let listeners = bind_all(both.clone()).await.unwrap();
+        let port = listeners[1].local_addr().unwrap().port();
+        assert_eq!(listeners[0].local_addr().unwrap().port(), port);
+        let listener = Listener {
+            socket: Socket::Tcp(listeners),
+            address: Address::Tcp(format!("localhost:{port}")),
+            file: None,
+        };
+        for host in ["[::1]", "127.0.0.1", "[::1]"] {
+            let connecting = TcpStream::connect(format!("{host}:{port}"));
+            let (accepted, client) = tokio::join!(listener.accept(), connecting);
+            client.unwrap();
+            let Ok(Accepted::Tcp(_, from)) = accepted else { panic!("{host}") };
+            assert_eq!(from.is_ipv6(), host == "[::1]");
+        }
+        // One of them is taken: clients would reach somebody else there.
+        let taken = both.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+        assert_eq!(bind_all(taken).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        // A family that is not there is left out.
+        let lacking = ["[2001:db8::1]:0", "127.0.0.1:0"].map(|address| address.parse().unwrap()).to_vec();
+        assert_eq!(bind_all(lacking).await.unwrap().len(), 1);
     }
 
     #[test]

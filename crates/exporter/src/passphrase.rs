@@ -1,17 +1,19 @@
 //! The passphrase of a TCP listener: asked for on every call of every kind.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
-use jumpstarter_driver_core::Secret;
+use jumpstarter_driver_core::{Error, Result, ResultExt, Secret};
 use jumpstarter_text::{line, truncated};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::connection::Peer;
+use crate::files_watch::FilesWatch;
 use crate::guesses::Guesses;
 use crate::seldom::Seldom;
 
@@ -28,24 +30,53 @@ const MAX_METHOD: usize = 120;
 /// The right one is admitted at once, always. Wrong ones are answered late, one after the other for each address, and
 /// later each time; what comes beyond a few that wait is refused at once.
 #[derive(Clone)]
-pub(crate) struct Passphrase(Option<Arc<Guard>>);
+pub(crate) struct Passphrase(Arc<Guard>);
 
 struct Guard {
-    /// The digest of the passphrase: digests compare in constant time, whatever their passphrases' lengths.
-    expected: [u8; 32],
+    expected: Expected,
     guesses: Mutex<Guesses>,
     log: Seldom,
 }
 
+/// The digest of the passphrase: digests compare in constant time, whatever their passphrases' lengths.
+type Digest = [u8; 32];
+
+enum Expected {
+    Fixed(Digest),
+    OfFile(FilesWatch<Digest>),
+}
+
 impl Passphrase {
-    pub(crate) fn new(passphrase: Option<&Secret>) -> Self {
-        Self(passphrase.map(|passphrase| {
-            let expected = sha256(passphrase.expose().as_bytes());
-            Arc::new(Guard {
-                expected,
-                guesses: Mutex::default(),
-                log: Seldom::new(LOGGED_AT_ONCE, LOG_INTERVAL),
-            })
+    pub(crate) fn new(passphrase: &Secret) -> Self {
+        Self::expecting(Expected::Fixed(sha256(passphrase.expose().as_bytes())))
+    }
+
+    /// The first line of a file, also when that changes.
+    ///
+    /// # Errors
+    /// As the file's reading; `InvalidArgument` where there is none.
+    pub(crate) fn of_file(file: PathBuf) -> Result<Self> {
+        let read = {
+            let file = file.clone();
+            move || {
+                let doing = || format!("reading the passphrase of {}", file.display());
+                let text = std::fs::read_to_string(&file).with_context(doing)?;
+                match text.lines().next().filter(|line| !line.is_empty()) {
+                    Some(passphrase) => Ok(sha256(passphrase.as_bytes())),
+                    None => {
+                        Err(Error::invalid_argument("an empty passphrase protects nothing").context(doing()))
+                    }
+                }
+            }
+        };
+        Ok(Self::expecting(Expected::OfFile(FilesWatch::new("the passphrase", vec![file], read)?)))
+    }
+
+    fn expecting(expected: Expected) -> Self {
+        Self(Arc::new(Guard {
+            expected,
+            guesses: Mutex::default(),
+            log: Seldom::new(LOGGED_AT_ONCE, LOG_INTERVAL),
         }))
     }
 
@@ -54,14 +85,13 @@ impl Passphrase {
     /// # Errors
     /// `Unauthenticated`: at once without a passphrase, after a while with a wrong one.
     pub(crate) async fn admit(&self, head: &Parts, peer: &Peer) -> Result<(), Status> {
-        let Some(guard) = &self.0 else { return Ok(()) };
-        guard.admit(&head.headers, head.uri.path(), peer).await
+        self.0.admit(&head.headers, head.uri.path(), peer).await
     }
 }
 
 impl std::fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Passphrase(***)" } else { "Passphrase(none)" })
+        f.write_str("Passphrase(***)")
     }
 }
 
@@ -72,9 +102,13 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl Guard {
-    fn matches(&self, given: &[u8]) -> bool {
+    async fn matches(&self, given: &[u8]) -> bool {
+        let expected = match &self.expected {
+            Expected::Fixed(expected) => *expected,
+            Expected::OfFile(file) => file.current().await,
+        };
         let given = sha256(given);
-        let differences = self.expected.iter().zip(given).fold(0, |sum, (left, right)| sum | (left ^ right));
+        let differences = expected.iter().zip(given).fold(0, |sum, (left, right)| sum | (left ^ right));
         std::hint::black_box(differences) == 0
     }
 
@@ -89,7 +123,7 @@ impl Guard {
             self.note(method, peer);
             return Err(Status::unauthenticated("the passphrase is missing"));
         };
-        if self.matches(given.as_bytes()) {
+        if self.matches(given.as_bytes()).await {
             if peer.standing.membership.is_stranger() {
                 self.guesses().forgive(peer.address);
             }
@@ -142,7 +176,7 @@ mod tests {
 
     impl Guard {
         fn of(passphrase: &str) -> Arc<Self> {
-            Passphrase::new(Some(&Secret::new(passphrase))).0.unwrap()
+            Passphrase::new(&Secret::new(passphrase)).0
         }
 
         /// What is answered to a call, and after how many milliseconds.

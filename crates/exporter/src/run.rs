@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::private_socket::PrivateSocket;
 use crate::reload;
 use crate::serve::{Door, Stop, serve_behind};
 use crate::signals::Signals;
-use crate::{Access, Address, Listener, LogHub, Session, SessionOptions, TlsOptions, logs};
+use crate::{Access, Address, Limits, Listener, LogHub, Session, SessionOptions, TlsOptions, logs};
 
 /// Calls that run have so long to end after they were told to.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
@@ -43,6 +44,10 @@ pub struct RunOptions {
     pub insecure: bool,
     /// What TCP clients must say.
     pub passphrase: Option<Secret>,
+    /// Where that is read again from when it changes: the first line of this file.
+    pub passphrase_file: Option<PathBuf>,
+    /// What connections may take of the memory.
+    pub limits: Limits,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
     /// What clients see of the log.
@@ -78,7 +83,8 @@ impl RunOptions {
 
     /// Who may enter over TCP; the TLS files are read now.
     fn door(&self) -> Result<Door> {
-        Access { tls: self.tls.clone(), passphrase: self.passphrase.clone() }.prepare()
+        let (tls, passphrase) = (self.tls.clone(), self.passphrase.clone());
+        Access { tls, passphrase, passphrase_file: self.passphrase_file.clone() }.prepare()
     }
 
     /// Whether everybody who reaches the port may do everything.
@@ -150,7 +156,7 @@ async fn run_until_signal(
     let mut ready = Some(ready);
     loop {
         let session = tokio::select! {
-            session = open(&options.config, &options.logs) => session?,
+            session = open(&options.config, &options.logs, options.limits.clone()) => session?,
             name = signals.next() => {
                 return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
             }
@@ -183,11 +189,12 @@ struct Next {
 }
 
 /// Opens the device of a file as a session, and resets it.
-pub(crate) async fn open(config: &ExporterConfig, logs: &LogHub) -> Result<Session> {
+pub(crate) async fn open(config: &ExporterConfig, logs: &LogHub, limits: Limits) -> Result<Session> {
     let settings = &config.settings;
     let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
     let motd = settings.motd.clone().unwrap_or_default();
-    let options = SessionOptions { name, motd, logs: logs.clone(), ..SessionOptions::default() };
+    let logs = logs.clone();
+    let options = SessionOptions { name, motd, logs, limits, ..SessionOptions::default() };
     let device = config.open().await?;
     let session = Session::new(device, options)?;
     if let Err(error) = session.prepare().await {

@@ -1,5 +1,6 @@
 //! Serving a session on a listener.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, Peer, Standing, Transport};
 use crate::crowd::Origin;
+use crate::files_watch::FilesWatch;
 use crate::listener::Accepted;
 use crate::passphrase::Passphrase;
 use crate::seldom::Seldom;
@@ -28,6 +30,8 @@ pub struct Access {
     pub tls: Option<TlsOptions>,
     /// Asked for on every call.
     pub passphrase: Option<Secret>,
+    /// Where the passphrase stands, in the first line, instead; it may change.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 impl Access {
@@ -36,16 +40,24 @@ impl Access {
     /// # Errors
     /// `InvalidArgument` and the like for files that cannot be used.
     pub(crate) fn prepare(&self) -> Result<Door> {
-        let acceptor = self.tls.as_ref().map(TlsOptions::acceptor).transpose()?;
-        Ok(Door { acceptor, passphrase: self.passphrase.clone(), is_for_hooks: false })
+        let acceptor = self.tls.clone().map(|tls| {
+            let files = tls.files();
+            FilesWatch::new("the TLS certificate, key or authority", files, move || tls.acceptor())
+        });
+        let passphrase = match (&self.passphrase_file, &self.passphrase) {
+            (Some(file), _) => Some(Passphrase::of_file(file.clone())?),
+            (None, Some(passphrase)) => Some(Passphrase::new(passphrase)),
+            (None, None) => None,
+        };
+        Ok(Door { acceptor: acceptor.transpose()?, passphrase, is_for_hooks: false })
     }
 }
 
 /// An [`Access`] whose files have been read.
 #[derive(Clone, Default)]
 pub(crate) struct Door {
-    acceptor: Option<TlsAcceptor>,
-    passphrase: Option<Secret>,
+    acceptor: Option<FilesWatch<TlsAcceptor>>,
+    passphrase: Option<Passphrase>,
     /// Only this exporter's hooks know it.
     is_for_hooks: bool,
 }
@@ -83,7 +95,7 @@ pub async fn serve(
 
 /// As [`serve`], with files that have been read, and an end in two steps.
 pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Door, stop: Stop) -> Result<()> {
-    let passphrase = Passphrase::new(door.passphrase.as_ref());
+    let passphrase = door.passphrase.clone();
     // Dropping this cuts the connections off.
     let mut connections = JoinSet::new();
     let failures = Seldom::new(3, Duration::from_secs(10));
@@ -156,6 +168,7 @@ async fn open_transport(socket: Socket, door: &Door) -> std::io::Result<Box<dyn 
         (Socket::Tcp(stream), None) => return Ok(Box::new(stream)),
         (Socket::Tcp(stream), Some(acceptor)) => (stream, acceptor),
     };
+    let acceptor = acceptor.current().await;
     let shaking = tokio::time::timeout(OPENING_LIMIT, acceptor.accept(stream));
     Ok(Box::new(shaking.await.map_err(|_| std::io::Error::other("it took too long"))??))
 }

@@ -10,7 +10,7 @@ use crate::private_socket::PrivateSocket;
 use crate::run::{Servers, close, for_hooks, open};
 use crate::serve::Door;
 use crate::signals::Signals;
-use crate::{LogHub, Session};
+use crate::{Limits, LogHub, Session};
 
 /// A device that is served, as the command finds it.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ where
 {
     let mut signals = Signals::new()?;
     let session = tokio::select! {
-        session = open(config, logs) => session?,
+        session = open(config, logs, Limits::default()) => session?,
         name = signals.next() => {
             return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
         }

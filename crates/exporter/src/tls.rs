@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result, ResultExt};
+use jumpstarter_protocol::is_version_1;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::{
+    self, CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 
 /// The files of a TLS listener, all PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +47,66 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     }
 }
 
+/// Trusts client certificates that an authority has signed, and those that are themselves among the trusted ones: what
+/// `openssl req -x509` makes is also an authority's, and would be refused as a client's.
+#[derive(Debug)]
+struct TrustedClients {
+    signed: Arc<dyn ClientCertVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl ClientCertVerifier for TrustedClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.signed.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> std::result::Result<ClientCertVerified, rustls::Error> {
+        match self.signed.verify_client_cert(end_entity, intermediates, now) {
+            // Its time has been judged by then.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+                if other.to_string().contains("CaUsedAsEndEntity") && self.trusted.contains(end_entity) =>
+            {
+                Ok(ClientCertVerified::assertion())
+            }
+            judged => judged,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
+}
+
 impl TlsOptions {
+    /// The files that are read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let files = [Some(&self.certificate), Some(&self.key), self.client_authority.as_ref()];
+        files.into_iter().flatten().cloned().collect()
+    }
+
     /// # Errors
     /// As the files' reading; `InvalidArgument` for what is not a certificate or key, or where they do not match.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
@@ -60,18 +125,26 @@ impl TlsOptions {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(file)? {
+                let trusted = certificates(file)?;
+                for certificate in trusted.iter().cloned() {
                     let doing = format!("trusting the certificates of {}", file.display());
                     roots.add(certificate).map_err(|error| invalid(&doing, error))?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .build()
-                    .map_err(|error| Error::invalid_argument("setting up mutual TLS").with_source(error))?;
-                builder.with_client_cert_verifier(verifier)
+                let signed =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(
+                        |error| Error::invalid_argument("setting up mutual TLS").with_source(error),
+                    )?;
+                builder.with_client_cert_verifier(Arc::new(TrustedClients { signed, trusted }))
             }
         };
+        let chain = certificates(&self.certificate)?;
+        if chain.first().is_some_and(|certificate| is_version_1(certificate)) {
+            let file = self.certificate.display();
+            return Err(Error::invalid_argument(format!("the certificate {file} is of X.509's version 1"))
+                .with_hint("make one with extensions, such as `-addext subjectAltName=DNS:lab.example`"));
+        }
         let mut config = builder
-            .with_single_cert(certificates(&self.certificate)?, key)
+            .with_single_cert(chain, key)
             .map_err(|error| invalid("the certificate and the private key do not fit", error))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))

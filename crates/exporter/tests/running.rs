@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jumpstarter_driver_core::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_exporter::{Address, LogHub, RunOptions, TlsOptions, run};
+use jumpstarter_exporter::{Address, Limits, LogHub, RunOptions, TlsOptions, run};
 
 static OPENED: AtomicUsize = AtomicUsize::new(0);
 static CLOSED: AtomicUsize = AtomicUsize::new(0);
@@ -51,6 +51,8 @@ async fn failure(listen: Address, tls: Option<TlsOptions>) -> Error {
         insecure: tls.is_none(),
         tls,
         passphrase: None,
+        passphrase_file: None,
+        limits: Limits::default(),
         metrics: None,
         logs: LogHub::default(),
     };

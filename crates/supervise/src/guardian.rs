@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) reports: RawFd,
     /// Whether the program gets a process group of its own.
     pub(crate) own_group: bool,
+    /// How many files the program may have open, where it is not as many as this process.
+    pub(crate) open_files: Option<u64>,
     /// Descriptors that the program inherits.
     pub(crate) kept: Vec<RawFd>,
 }
@@ -93,6 +95,14 @@ unsafe fn become_program(setup: &Setup, guardian: pid_t, mask: &libc::sigset_t) 
             let flags = libc::fcntl(fd, libc::F_GETFD);
             if flags < 0 || libc::fcntl(fd, libc::F_SETFD, flags & !libc::FD_CLOEXEC) != 0 {
                 return Err(io::Error::last_os_error());
+            }
+        }
+        if let Some(open_files) = setup.open_files {
+            let mut limit: libc::rlimit = mem::zeroed();
+            if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+                limit.rlim_cur = open_files;
+                // A limit that stays higher is no reason not to start.
+                libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
             }
         }
         // The owner reads this after the exec, so it is there by then.

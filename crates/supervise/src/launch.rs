@@ -9,6 +9,7 @@ use crate::command::{Command, Input, Sink};
 use crate::control::Control;
 use crate::environment;
 use crate::guardian::{Setup, split};
+use crate::open_files;
 
 /// A started program, and all that is needed to own it.
 pub(crate) struct Launched {
@@ -39,6 +40,7 @@ pub(crate) fn launch(
         control: control.as_raw_fd(),
         reports: reports.as_raw_fd(),
         own_group: command.own_group,
+        open_files: open_files::of_programs(),
         kept: command.kept_numbers(),
     };
 

@@ -1,0 +1,171 @@
+//! What is made of files, and made again when they change: certificates, keys, the passphrase.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jumpstarter_driver_core::Result;
+use tokio::time::Instant;
+
+/// The files are looked at this often, and only when somebody asks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A file system that takes longer is not waited for: what was made before goes on.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+
+/// A value made from files. Clones are the same.
+pub(crate) struct FilesWatch<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    what: &'static str,
+    files: Vec<PathBuf>,
+    make: Box<dyn Fn() -> Result<T> + Send + Sync>,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    value: T,
+    stamps: Vec<Option<Stamp>>,
+    looked: Instant,
+    is_looking: bool,
+}
+
+/// What tells that a file was changed or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl<T> Clone for FilesWatch<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for FilesWatch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FilesWatch({} of {:?})", self.0.what, self.0.files)
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    let stamp = |file: &PathBuf| {
+        let metadata = std::fs::metadata(file).ok()?;
+        Some(Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    };
+    files.iter().map(stamp).collect()
+}
+
+impl<T: Clone + Send + 'static> FilesWatch<T> {
+    /// Makes the value, of these files. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub(crate) fn new(
+        what: &'static str,
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        // Before they are read: a change in between shows at the next look.
+        let stamps = stamps(&files);
+        let value = make()?;
+        let state = Mutex::new(State { value, stamps, looked: Instant::now(), is_looking: false });
+        Ok(Self(Arc::new(Shared { what, files, make: Box::new(make), state })))
+    }
+
+    /// The value, of the files as they are now or were within the last second.
+    pub(crate) async fn current(&self) -> T {
+        {
+            let mut state = self.0.state();
+            if state.is_looking || state.looked.elapsed() < INTERVAL {
+                return state.value.clone();
+            }
+            (state.is_looking, state.looked) = (true, Instant::now());
+        }
+        let shared = self.0.clone();
+        let looking = tokio::task::spawn_blocking(move || shared.look());
+        // Where it takes too long the look goes on, and no other one begins.
+        drop(tokio::time::timeout(LOOK_LIMIT, looking).await);
+        self.0.state().value.clone()
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the value again if a file has changed. Files that cannot be used change nothing.
+    fn look(&self) {
+        let found = stamps(&self.files);
+        let made = (found != self.state().stamps).then(|| (self.make)());
+        let mut state = self.state();
+        state.is_looking = false;
+        state.stamps = found;
+        match made {
+            None => {}
+            Some(Ok(value)) => {
+                state.value = value;
+                drop(state);
+                tracing::info!("{} changed: what the files say now counts from now on", self.what);
+            }
+            Some(Err(error)) => {
+                drop(state);
+                let error = error.report();
+                tracing::warn!(error, "{} changed and cannot be used: what was before goes on", self.what);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jumpstarter_driver_core::Error;
+
+    #[tokio::test]
+    async fn a_changed_file_counts_and_a_broken_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("number");
+        std::fs::write(&file, "1").unwrap();
+        let read = {
+            let file = file.clone();
+            move || {
+                let text = std::fs::read_to_string(&file)?;
+                text.parse::<u32>().map_err(|_| Error::invalid_argument("it is no number"))
+            }
+        };
+        let watch = FilesWatch::new("the number", vec![file.clone()], read).unwrap();
+        let later = || watch.0.state().looked -= INTERVAL;
+        assert_eq!(watch.current().await, 1);
+        std::fs::write(&file, "2").unwrap();
+        assert_eq!(watch.current().await, 1, "it was looked at a moment ago");
+        later();
+        assert_eq!(watch.current().await, 2);
+        for (broken, then) in [("x", "3"), ("", "4")] {
+            std::fs::write(&file, broken).unwrap();
+            later();
+            let before = watch.current().await;
+            assert_eq!(before, then.parse::<u32>().unwrap() - 1);
+            // As most programs write: another file in its place.
+            std::fs::write(folder.path().join("new"), then).unwrap();
+            std::fs::rename(folder.path().join("new"), &file).unwrap();
+            later();
+            assert_eq!(watch.current().await, before + 1);
+        }
+        std::fs::remove_file(&file).unwrap();
+        later();
+        assert_eq!(watch.current().await, 4);
+    }
+}

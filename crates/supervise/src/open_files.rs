@@ -1,0 +1,30 @@
+//! How many files may be open: this process may have as many as the system lets it, its children as many as before.
+
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The limit before it was raised.
+static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
+/// More are of no use, and programs that try all numbers take long with more.
+const ENOUGH: u64 = 1 << 20;
+
+/// Raises this process's limit of open files (`ulimit -n`) as far as it may.
+///
+/// Programs that are started later have the limit from before: some try all numbers, and such as use `select` fail with
+/// large ones.
+pub fn raise_open_files() {
+    BEFORE.get_or_init(|| {
+        let limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        let is_lower = limit.current.is_some_and(|current| current < wanted);
+        let is_raised = is_lower && setrlimit(Resource::Nofile, raised).is_ok();
+        limit.current.filter(|_| is_raised)
+    });
+}
+
+/// The limit that programs get, where it is not this process's.
+pub(crate) fn of_programs() -> Option<u64> {
+    BEFORE.get().copied().flatten()
+}
