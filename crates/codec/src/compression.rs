@@ -39,8 +39,8 @@ impl Compression {
         }
     }
 
-    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and so is a file that needs
-    /// more than `memory`: it is refused before the memory is taken.
+    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and so is a
+    /// file that needs more than `memory`: it is refused before the memory is taken.
     ///
     /// # Errors
     /// `OutOfMemory` where the decoder cannot be made. What is wrong with the data, reading says.

@@ -1,4 +1,5 @@
-//! Files that are no image themselves: archives, compressions that are not decoded here, pages of a web server.
+//! Files that are no image themselves: archives, compressions that are not decoded here, pages of a web
+//! server.
 
 use std::fmt;
 
@@ -40,11 +41,12 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// Names what a file is by its first bytes ([`FOREIGN_SIGNATURE`] of them, or all of a shorter file), where that is a
-/// container or a compression which this crate does not decode, or text that a server sends in place of an image.
+/// Names what a file is by its first bytes ([`FOREIGN_SIGNATURE`] of them, or all of a shorter file), where
+/// that is a container or a compression which this crate does not decode, or text that a server sends in
+/// place of an image.
 ///
-/// The same is true of decompressed bytes; there, [`Compression::of`](crate::Compression::of) tells whether they are
-/// compressed a second time.
+/// The same is true of decompressed bytes; there, [`Compression::of`](crate::Compression::of) tells whether
+/// they are compressed a second time.
 pub fn foreign(start: &[u8]) -> Option<Foreign> {
     let listed = LISTED.iter().find(|(signature, ..)| start.starts_with(signature));
     listed
@@ -121,8 +123,8 @@ fn is_compress(start: &[u8]) -> bool {
     matches!(start, [0x1f, 0x9d, flags, ..] if (9..=16).contains(&(flags & 0x1f)) && flags & 0x60 == 0)
 }
 
-/// LZMA_Alone has no signature: properties, a dictionary whose size is 2^n or 2^n + 2^(n-1), a size that is unknown or
-/// likely, and the range coder's first byte, which is 0.
+/// LZMA_Alone has no signature: properties, a dictionary whose size is 2^n or 2^n + 2^(n-1), a size that is
+/// unknown or likely, and the range coder's first byte, which is 0.
 fn is_lzma(start: &[u8]) -> bool {
     let Some((header, [0, ..])) = start.split_first_chunk::<13>() else { return false };
     let [properties, d0, d1, d2, d3, size @ ..] = *header;
@@ -138,7 +140,8 @@ fn is_lzma(start: &[u8]) -> bool {
     literal <= 4 && position <= 4 && dictionary >= 4096 && is_round && is_likely
 }
 
-/// A header whose checksum is right, in any of tar's formats. The checksum is counted as blanks; some count signed bytes.
+/// A header whose checksum is right, in any of tar's formats. The checksum is counted as blanks; some count
+/// signed bytes.
 fn is_tar(start: &[u8]) -> bool {
     const CHECKSUM: std::ops::Range<usize> = 148..156;
     let Some(header) = start.first_chunk::<FOREIGN_SIGNATURE>() else { return false };

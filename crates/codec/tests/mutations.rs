@@ -1,4 +1,5 @@
-//! A short run of what the fuzz target `decoders` does at length: damaged files, read in one piece and in many.
+//! A short run of what the fuzz target `decoders` does at length: damaged files, read in one piece and in
+//! many.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 

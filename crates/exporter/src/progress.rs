@@ -29,7 +29,8 @@ struct State {
 }
 
 impl<C: Fn(usize)> Watch<C> {
-    /// Of a transfer that begins now: `doing` is "downloading", for example. `count` is told of each piece's bytes.
+    /// Of a transfer that begins now: `doing` is "downloading", for example. `count` is told of each piece's
+    /// bytes.
     pub(crate) fn new(
         session: &Session,
         node: &Node,

@@ -25,7 +25,8 @@ impl Reach {
         }
     }
 
-    /// Of a host that somebody else looks up: numbers in every way of writing them, and the names of this machine.
+    /// Of a host that somebody else looks up: numbers in every way of writing them, and the names of this
+    /// machine.
     pub(crate) fn of_name(host: &str) -> Self {
         if let Some(address) = literal(host) {
             return Self::of(address);
@@ -85,7 +86,8 @@ fn of_v6(address: Ipv6Addr) -> Reach {
     }
 }
 
-/// The IPv4 address that packets for `address` go to in the end: mapped, compatible, translated (NAT64), tunnelled (6to4).
+/// The IPv4 address that packets for `address` go to in the end: mapped, compatible, translated (NAT64),
+/// tunnelled (6to4).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
@@ -98,7 +100,8 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
-/// The address that `host` is, in any way that the system's resolver takes: `127.1`, `0x7f000001`, `0177.0.0.1`.
+/// The address that `host` is, in any way that the system's resolver takes: `127.1`, `0x7f000001`,
+/// `0177.0.0.1`.
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let without_zone = host.split('%').next().unwrap_or_default();

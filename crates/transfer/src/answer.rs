@@ -28,8 +28,8 @@ pub(crate) struct Image {
 /// The image that an answer holds.
 ///
 /// # Errors
-/// `DataLoss`: its end could not be told from a break, or there is nothing in it. `FailedPrecondition`: it is a page of
-/// text, or encoded in a way that is not read here.
+/// `DataLoss`: its end could not be told from a break, or there is nothing in it. `FailedPrecondition`: it is
+/// a page of text, or encoded in a way that is not read here.
 pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Image> {
     let headers = answer.headers().clone();
     let says_its_end = says_its_end(url, &headers)?;
@@ -80,7 +80,8 @@ fn says_its_end(url: &Url, headers: &HeaderMap) -> Result<bool> {
     }
 }
 
-/// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the file as it is.
+/// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the file as
+/// it is.
 fn coding(url: &Url, headers: &HeaderMap) -> Result<Option<Encoding>> {
     let mut codings = words(headers, CONTENT_ENCODING);
     // Stores keep the name of the framing in which an SDK sent them an object; it is not how they give it.

@@ -49,7 +49,8 @@ pub(crate) async fn to_any(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream,
     }
 }
 
-/// Connects to the server of `url` through a proxy: by a tunnel for `https`, else the proxy is asked for the URL itself.
+/// Connects to the server of `url` through a proxy: by a tunnel for `https`, else the proxy is asked for the
+/// URL itself.
 pub(crate) async fn through(proxy: &Proxy, url: &Url, settings: &Settings) -> Result<Box<dyn Io>> {
     let doing = || format!("connecting to {}", proxy);
     let addresses = settings.resolve(&proxy.url.host, proxy.url.port).await.with_context(doing)?;

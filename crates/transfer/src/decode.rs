@@ -16,7 +16,8 @@ use tokio_util::sync::PollSender;
 
 /// Batches that wait for the decoder.
 const BATCHES: usize = 2;
-/// What a batch holds at least, where so much has arrived: waking a thread for each piece would take as long as decoding it.
+/// What a batch holds at least, where so much has arrived: waking a thread for each piece would take as long
+/// as decoding it.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Decoded pieces that wait: enough to even out the pace.
 const DECODED: usize = 4;

@@ -21,11 +21,12 @@ pub(crate) fn way(request: &ImageRequest, settings: Settings) -> Result<Way> {
     Ok(Way::new(Url::parse(request.url())?, Headers::new(request.headers())?, settings))
 }
 
-/// An image that is fetched when it is read; a server that sends nothing, or next to nothing, for `stall_limit` is given
-/// up.
+/// An image that is fetched when it is read; a server that sends nothing, or next to nothing, for
+/// `stall_limit` is given up.
 ///
 /// # Errors
-/// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in the reading.
+/// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in the
+/// reading.
 pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSource> {
     download_with(request, stall_limit, Settings::from_env()?, |_, _| {})
 }

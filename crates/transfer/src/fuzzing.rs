@@ -25,7 +25,8 @@ pub enum Outcome {
     Redirect(String),
 }
 
-/// What the client makes of `answer` to a request for `url`, which arrives in pieces and then ends. Images are read up to
+/// What the client makes of `answer` to a request for `url`, which arrives in pieces and then ends. Images
+/// are read up to
 /// `limit` bytes.
 ///
 /// # Errors

@@ -6,7 +6,8 @@ use jumpstarter_driver_core::{Error, Result};
 
 /// The least bytes a second, over the time for which nothing at all may come.
 const MIN_RATE: f64 = 128.0;
-/// After so many pieces they have to hold [`MIN_PIECE`] bytes on average: each costs much more than its bytes.
+/// After so many pieces they have to hold [`MIN_PIECE`] bytes on average: each costs much more than its
+/// bytes.
 const PIECES: u64 = 64 * 1024;
 const MIN_PIECE: u64 = 16;
 

@@ -38,8 +38,8 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    /// What `variable` says: lower case comes first, an empty value is none. A web server's children get the `Proxy`
-    /// header of a request as `HTTP_PROXY`: there that is ignored.
+    /// What `variable` says: lower case comes first, an empty value is none. A web server's children get the
+    /// `Proxy` header of a request as `HTTP_PROXY`: there that is ignored.
     pub(crate) fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| {

@@ -24,11 +24,12 @@ const STORE_LIMIT: Duration = Duration::from_secs(300);
 /// The largest piece of an upload.
 const MAX_PIECE: usize = 256 * 1024;
 
-/// An image that is sent while it is written; it is whole once the shutdown succeeds. Call it inside a runtime.
+/// An image that is sent while it is written; it is whole once the shutdown succeeds. Call it inside a
+/// runtime.
 ///
-/// A `content-length` among the request's headers says how large the image is: storage services mostly want to know.
-/// A server that takes nothing for `stall_limit`, or does not answer for five minutes once it has everything, is given
-/// up with `DeadlineExceeded`.
+/// A `content-length` among the request's headers says how large the image is: storage services mostly want
+/// to know. A server that takes nothing for `stall_limit`, or does not answer for five minutes once it has
+/// everything, is given up with `DeadlineExceeded`.
 ///
 /// # Errors
 /// As [`download`]'s.
@@ -59,7 +60,8 @@ fn content_length(request: &ImageRequest) -> Result<Option<u64>> {
         .map_err(|_| Error::invalid_argument("the content-length of the presigned request is no number"))
 }
 
-/// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken for a whole one.
+/// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken for a
+/// whole one.
 pub(crate) enum Piece {
     Data(Bytes),
     End,

@@ -137,8 +137,8 @@ impl Url {
 }
 
 /// Without the bytes that no request can carry: blanks, what is not ASCII, quotes and angle brackets are
-/// percent-encoded. Everything else stays, percent-encoding and its case too, but for backslashes before the query,
-/// which browsers take for slashes.
+/// percent-encoded. Everything else stays, percent-encoding and its case too, but for backslashes before the
+/// query, which browsers take for slashes.
 fn escaped(location: &[u8]) -> String {
     let mut text = String::with_capacity(location.len());
     let mut is_query = false;

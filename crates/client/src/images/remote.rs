@@ -18,7 +18,8 @@ use crate::wire::Messages;
 /// After the call's answer the last record of the transfer may take so long.
 const LAST_RECORD: Duration = Duration::from_secs(1);
 
-/// How the call names the image, and what tells `observers` of it. An exporter in Python does not say how far it is.
+/// How the call names the image, and what tells `observers` of it. An exporter in Python does not say how far
+/// it is.
 pub(super) async fn prepare(
     caller: &RemoteCaller,
     request: &ImageRequest,

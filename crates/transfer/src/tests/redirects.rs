@@ -3,7 +3,8 @@
 use super::*;
 use jumpstarter_driver_core::ErrorKind;
 
-/// Settings with a public server `images.example`, which is reached through a proxy at `proxy`; addresses in numbers and
+/// Settings with a public server `images.example`, which is reached through a proxy at `proxy`; addresses in
+/// numbers and
 /// `lab.example`, which is this machine, are reached directly.
 fn public_first(proxy: SocketAddr, networks: &str) -> Settings {
     let proxy = format!("http://{proxy}");
