@@ -264,7 +264,7 @@ fn entries() {
     lab.yaml:1:20: export.b.type: there is no driver `test-bord` in this program; did you mean `test-board`?
     lab.yaml:1:42: export.c.type: there is no driver `Board` in this program; did you mean `acme_driver_board.driver.Board`?
     lab.yaml:1:60: export.d.type: there is no driver `acme_drivers.driver.Bord` in this program; did you mean `acme_driver_board.driver.Board`?
-    lab.yaml:1:97: export.e.type: there is no driver `nothing-like-it` in this program; there are `composite`, `test-board` and `test-files`
+    lab.yaml:1:97: export.e.type: there is no driver `nothing-like-it` in this program; there are `composite` and `test-board`
     "#);
     assert_snapshot!(faults("export:\n  b:\n    type: test-board\n    chidren: {}\n"), @r#"
     lab.yaml:2:3: export.b.config.port: missing required field; expected a whole number from 0 to 65535: The port of the board
@@ -396,84 +396,6 @@ fn unknown_fields_at_the_top_are_warnings() {
     let below = faults("futureField: 1\nmetadata: {name: x, labels: {}}\n");
     assert_snapshot!(below, @"lab.yaml:2:21: metadata.labels: unknown field; known here: `namespace` and `name`");
 }
-
-/// Paths in every place of a configuration are looked for from the file's folder, then from the working directory.
-#[test]
-fn paths() {
-    let folder = tempfile::tempdir().unwrap();
-    let [file, image] = ["lab.yaml", "image.img"].map(|name| folder.path().join(name));
-    std::fs::write(&image, "").unwrap();
-    std::fs::write(folder.path().join("hook.sh"), "true").unwrap();
-    let text = "export: {a: {type: test-files, config: {one: image.img, map: {x: image.img, y: Cargo.toml}, \
-                list: [/dev/null, nowhere], either: {path: image.img}}}}\n\
-                hooks:\n  beforeLease: {script: hook.sh, exec: ./image.img}\n  afterLease: {script: ./gone.sh}\n";
-    std::fs::write(&file, text).unwrap();
-    let config = ExporterConfig::load(&file).unwrap();
-    let Node::Driver { config: read, .. } = &config.export[0].1 else { panic!("a driver") };
-    let read: FilesConfig = serde_json::from_value(read.clone()).unwrap();
-    let here = std::env::current_dir().unwrap();
-    assert_eq!(read.one.as_path(), image);
-    assert_eq!((read.map["x"].as_path(), read.map["y"].as_path()), (&*image, &*here.join("Cargo.toml")));
-    assert_eq!(
-        (read.list[0].as_path(), read.list[1].as_path()),
-        ("/dev/null".as_ref(), &*folder.path().join("nowhere"))
-    );
-    assert!(matches!(&read.either, Some(Either::File { path }) if path.as_path() == image), "{read:?}");
-    let hook = config.settings.hooks.before_lease.as_ref().unwrap();
-    assert_eq!(hook.script, folder.path().join("hook.sh").to_str().unwrap());
-    assert_eq!(hook.exec.as_deref(), image.to_str());
-    let [file, folder, here] = [file.as_path(), folder.path(), &here].map(|path| path.display().to_string());
-    assert_eq!(
-        config.warnings.to_text(&file),
-        format!(
-            "{file}:1:99: warning: export.a.config.list: there is no `nowhere`; looked for `{folder}/nowhere` and \
-             `{here}/nowhere`\n\
-             {file}:4:24: warning: hooks.afterLease.script: there is no file `./gone.sh`: it will be run as a command; \
-             looked for `{folder}/gone.sh` and `{here}/gone.sh`\n"
-        )
-    );
-}
-
-/// A driver whose configuration has paths in every place.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct FilesConfig {
-    one: HostPath,
-    #[serde(default)]
-    map: BTreeMap<String, HostPath>,
-    #[serde(default)]
-    list: Vec<HostPath>,
-    #[serde(default)]
-    either: Option<Either>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-enum Either {
-    File { path: HostPath },
-    Number(#[expect(dead_code, reason = "only read from files")] u8),
-}
-
-#[async_trait]
-impl DriverConfig for FilesConfig {
-    const NAME: &'static str = "test-files";
-    type Driver = Board;
-
-    fn warnings(&self) -> Vec<ConfigProblem> {
-        let missing = self.list.iter().filter_map(|path| path.find().err());
-        missing
-            .map(|error| {
-                ConfigProblem::new("list", error.to_string()).with_hint(error.hint().unwrap_or_default())
-            })
-            .collect()
-    }
-
-    async fn open(self, _: OpenContext) -> Result<Board> {
-        Ok(Board)
-    }
-}
-
-register_driver!(FilesConfig);
 
 /// Whatever is typed or lost anywhere, the answer is a device or faults in the order of the file.
 #[test]
