@@ -271,8 +271,9 @@ impl QemuImage {
     /// qcow2); DeadlineExceeded; those of the file system; what qemu-img says.
     pub async fn save(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
         let doing = format!("save {} as {} to {}", self.path.display(), save.format, to.display());
-        let mut command =
-            qemu_img("convert").args(["-q", "-f", self.format.name(), "-O", save.format.name()]);
+        // The files below it with their formats, too: what is read is what a machine would be given.
+        let source = chain::options(self).context(&*doing)?;
+        let mut command = qemu_img("convert").args(["-q", "-O", save.format.name()]);
         if save.compressed {
             if save.format != DiskFormat::Qcow2 {
                 return Err(Error::invalid_argument(format!("{doing}: only qcow2 can be compressed")));
@@ -280,7 +281,11 @@ impl QemuImage {
             command = command.arg("-c");
         }
         let room = TemporaryRoom::beside(to).context(&*doing)?;
-        let command = command.arg(self.absolute(&doing)?).arg(&room.file);
+        let command = match source {
+            Some(options) => command.arg("--image-opts").arg(options),
+            None => command.args(["-f", self.format.name()]).arg(self.absolute(&doing)?),
+        };
+        let command = command.arg(&room.file);
         finish(run(command, deadline).await, &doing)?;
         room.move_to(to, Replace::Yes).context(doing)?;
         Ok(Self::with_format(to, save.format))

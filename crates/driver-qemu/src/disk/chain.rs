@@ -4,8 +4,10 @@
 //! by path, and only where the owner of the host named the image: what lies behind a protocol (`nbd://`), and
 //! what is spread over several files (a qcow2 image's external data file, a VMDK's extents).
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -56,39 +58,61 @@ impl Disk {
     /// Those of the file system, and of [`Header::read`] for what is below.
     pub fn open(images: &[QemuImage], access: Access) -> Result<(Self, Vec<OwnedFd>)> {
         let (mut layers, mut files) = (Vec::new(), Vec::new());
-        let mut add = |image: &QemuImage| -> Result<()> {
-            let write = access == Access::Write && layers.is_empty();
-            let file = open(image, write)?;
-            layers.push(Layer { image: image.clone(), fd: Some(file.as_raw_fd()) });
-            files.push(OwnedFd::from(file));
-            Ok(())
-        };
-        let Some((last, above)) = images.split_last() else {
-            return Err(Error::internal("a disk of no files"));
-        };
-        above.iter().try_for_each(&mut add)?;
-        let mut image = last.clone();
-        for _ in 0..LONGEST {
-            match below(&image).with_context(|| format!("open what is below {}", last.path().display()))? {
-                Below::Nothing => {
-                    add(&image)?;
-                    return Ok((Self { layers }, files));
-                }
-                Below::Image(next) => {
-                    add(&image)?;
-                    image = next;
-                }
-                Below::Followed => {
-                    layers.push(Layer { image, fd: None });
-                    return Ok((Self { layers }, files));
-                }
+        for (image, is_followed) in chain(images)? {
+            let mut fd = None;
+            if !is_followed {
+                let file = open(&image, access == Access::Write && layers.is_empty())?;
+                fd = Some(file.as_raw_fd());
+                files.push(OwnedFd::from(file));
             }
+            layers.push(Layer { image, fd });
         }
-        Err(Error::failed_precondition(format!(
-            "{} has more than {LONGEST} files below it",
-            last.path().display()
-        )))
+        Ok((Self { layers }, files))
     }
+}
+
+/// An image with what is below it, for qemu-img's `--image-opts`; `None` for one that names no file below it, or whose
+/// references QEMU follows itself.
+pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {
+    let chain = chain(std::slice::from_ref(image))?;
+    if chain.len() < 2 {
+        return Ok(None);
+    }
+    let (mut options, mut prefix) = (Vec::new(), String::new());
+    for (image, _) in &chain {
+        let file = if image.is_block_device() { "host_device" } else { "file" };
+        let (format, comma) = (image.format(), if prefix.is_empty() { "" } else { "," });
+        options.extend_from_slice(
+            format!("{comma}{prefix}driver={format},{prefix}file.driver={file},{prefix}file.filename=")
+                .as_bytes(),
+        );
+        // A comma in a value is written twice.
+        for byte in std::path::absolute(image.path())?.as_os_str().as_bytes() {
+            options.extend(std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
+        }
+        prefix.push_str("backing.");
+    }
+    Ok(Some(OsString::from_vec(options)))
+}
+
+/// The files of a disk, of which the last one of `images` may have further ones below it, and whether QEMU follows what
+/// one refers to.
+fn chain(images: &[QemuImage]) -> Result<Vec<(QemuImage, bool)>> {
+    let Some((last, above)) = images.split_last() else {
+        return Err(Error::internal("a disk of no files"));
+    };
+    let mut chain: Vec<_> = above.iter().map(|image| (image.clone(), false)).collect();
+    let mut image = last.clone();
+    for _ in 0..LONGEST {
+        let below = below(&image).with_context(|| format!("open what is below {}", last.path().display()))?;
+        chain.push((image, matches!(below, Below::Followed)));
+        match below {
+            Below::Image(next) => image = next,
+            Below::Nothing | Below::Followed => return Ok(chain),
+        }
+    }
+    let path = last.path().display();
+    Err(Error::failed_precondition(format!("{path} has more than {LONGEST} files below it")))
 }
 
 fn open(image: &QemuImage, write: bool) -> Result<File> {

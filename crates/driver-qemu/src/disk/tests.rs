@@ -292,3 +292,34 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
     }
     assert!(accepted > 20, "only {accepted} were accepted: nothing was shown");
 }
+
+/// A guest's word is not believed in the middle of a chain either.
+#[tokio::test]
+async fn what_is_saved_is_read_with_the_formats_of_its_chain() {
+    if !qemu_img_available() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let save = async |image: &QemuImage| {
+        let save = Save { format: DiskFormat::Raw, compressed: false };
+        image.save(&folder.path().join("saved"), save, LONG).await
+    };
+    let secret = folder.path().join("secret");
+    fs::write(&secret, vec![7; MIB as usize]).unwrap();
+    let base = raw(folder.path(), "base, with: a comma", MIB, b"");
+    let trap = folder.path().join("trap");
+    write_qcow2(&trap, MIB, Some(&Backing { path: secret, format: DiskFormat::Raw })).unwrap();
+    fs::write(base.path(), fs::read(&trap).unwrap()).unwrap();
+    // With its format written down it is raw, whatever it looks like.
+    let middle = base.overlay(folder.path().join("middle"), None).await.unwrap();
+    let top = middle.overlay(folder.path().join("top"), None).await.unwrap();
+    let saved = save(&top).await.unwrap();
+    assert!(fs::read(saved.path()).unwrap().starts_with(b"QFI\xfb"));
+    // Without, it has to be whole; qemu-img by itself would show the other file.
+    let mut header = fs::read(middle.path()).unwrap();
+    let at = header.windows(4).position(|bytes| bytes == 0xe279_2aca_u32.to_be_bytes()).unwrap();
+    header[at..at + 4].copy_from_slice(&[0x12, 0x34, 0x56, 0x78]);
+    fs::write(middle.path(), header).unwrap();
+    let error = save(&top).await.unwrap_err();
+    assert!(error.report().contains("refers to the backing file"), "{error:?}");
+}
