@@ -244,3 +244,18 @@ async fn drivers_have_categories() {
     follower.signal(Signal::INT);
     exporter.end().await;
 }
+
+/// What a client may not do now is in the log at `debug`.
+#[tokio::test]
+async fn a_call_that_is_refused_while_a_hook_runs_is_in_the_log() {
+    let file =
+        "export: {power: {type: mock-power}}\nhooks: {beforeLease: {script: 'echo begun; sleep 1000'}}\n";
+    let exporter = Exporter::of(file, "debug", Sink::Tail(65536)).await;
+    eventually("the hook runs", async || exporter.child.stderr_tail().contains(" begun").then_some(())).await;
+    let said = exporter.j(&["power", "on"]).await;
+    assert!(said.contains("the beforeLease hook is running"), "{said}");
+    let log = exporter.log(1).await;
+    assert!(log.contains("a call was refused error=the beforeLease hook is running"), "{log}");
+    assert!(log.contains("method=/jumpstarter.v1.ExporterService/DriverCall"), "{log}");
+    exporter.end().await;
+}

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 
+use futures_util::stream::poll_fn;
 use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::arguments::Arguments;
 use jumpstarter_driver_core::device::Node;
@@ -82,7 +83,9 @@ impl Session {
             let node = self.node(uuid)?;
             self.invoke(node, method, MethodKind::Stream, arguments).await?.into_stream()
         };
-        let (mut operation, values) = self.operation(uuid, method).begin(call).await?;
+        let (mut operation, mut values) = self.operation(uuid, method).begin(call).await?;
+        let span = operation.span();
+        let values = poll_fn(move |cx| span.in_scope(|| values.poll_next_unpin(cx)));
         let guarded = AssertUnwindSafe(values)
             .catch_unwind()
             .map(|item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))))

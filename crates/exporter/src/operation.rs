@@ -57,6 +57,11 @@ impl Operation {
         outcome
     }
 
+    /// What a driver logs in this span is of this call.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     /// Reports a success, unless a failure was reported.
     pub(crate) fn completed(&mut self) {
         if std::mem::replace(&mut self.ended, true) {

@@ -34,7 +34,9 @@ impl Session {
         body: RecvStream,
         peer: &Peer,
     ) -> Result<Answer, Status> {
-        gate::pass(head.uri.path(), peer, &self.state().get())?;
+        let method = head.uri.path();
+        gate::pass(method, peer, &self.state().get())
+            .inspect_err(|status| tracing::debug!(method, error = status.message(), "a call was refused"))?;
         match head.uri.path() {
             "/jumpstarter.v1.ExporterService/GetReport" => {
                 let () = message(head, body, peer).await?;

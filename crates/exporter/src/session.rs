@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     pub(crate) state: Stateful,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ended: tokio::sync::Notify,
-    /// Somebody waits for the session's end, and goes on to the next lease.
+    /// The end of a session is waited for, and the next one begins then.
     pub(crate) leased: AtomicBool,
     /// The clients that are connected.
     pub(crate) clients: Clients,
