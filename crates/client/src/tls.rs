@@ -272,7 +272,7 @@ fn certificate_error(why: &CertificateError, address: &Address, options: &Connec
                 Some(file) => format!("is not signed by an authority of {}", file.display()),
                 None => "is not signed by an authority that this system trusts".to_owned(),
             };
-            error(&trusted).with_hint("name the exporter's authority in JMP_GRPC_CA (a PEM file)")
+            error(&trusted).with_hint("name the exporter's authority, a PEM file, in JMP_GRPC_CA (in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH for Python)")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names: &[String] = match why {

@@ -191,7 +191,7 @@ async fn a_certificate_of_the_exporter_that_is_not_trusted() {
             "localhost" => insta::assert_snapshot!(failure(&options, &hidden).await, @r"
             PermissionDenied
             the certificate of ADDRESS is not signed by an authority of FOLDER/theirs.pem
-            hint: name the exporter's authority in JMP_GRPC_CA (a PEM file)
+            hint: name the exporter's authority, a PEM file, in JMP_GRPC_CA (in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH for Python)
             "),
             "elsewhere" => insta::assert_snapshot!(failure(&options, &hidden).await, @r"
             PermissionDenied

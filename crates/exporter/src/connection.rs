@@ -32,7 +32,7 @@ const SMALL_PIECES: usize = 64 << 20;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const MAX_FRAME: u32 = 256 * 1024;
 /// What one stream holds while its client is slow to read.
-const SEND_BUFFER: usize = 512 * 1024;
+const SEND_BUFFER: usize = 128 * 1024;
 /// Streams that are remembered for a while after they were answered before their client had sent everything: what is still
 /// on its way for them is passed over.
 const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
