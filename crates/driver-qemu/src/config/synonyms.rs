@@ -61,3 +61,39 @@ pub(super) const SYNONYMS: &[(&str, &str)] = &[
     ("host", "hostname"),
     ("name", "hostname"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use jumpstarter_driver_core::suggest::meant;
+
+    use super::super::{HostForward, Partitions, QemuConfig, Timeouts};
+    use super::SYNONYMS;
+
+    fn fields<T: schemars::JsonSchema>() -> Vec<String> {
+        let schema = serde_json::to_value(schemars::schema_for!(T)).unwrap();
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn each_means_a_field_that_is_there() {
+        let machine = fields::<QemuConfig>();
+        let nested = [fields::<HostForward>(), fields::<Partitions>(), fields::<Timeouts>()].concat();
+        for (written, field) in SYNONYMS {
+            let is_field = |names: &[String]| names.iter().any(|name| name == field);
+            assert!(is_field(&machine) || is_field(&nested), "{written}: there is no {field}");
+            let shadows = is_field(&machine) && machine.iter().any(|name| name == written);
+            assert!(!shadows, "{written} is a field itself");
+        }
+        let names = || machine.iter().map(String::as_str);
+        for (written, field) in [
+            ("memory", "mem"),
+            ("ram", "mem"),
+            ("cpus", "smp"),
+            ("user", "username"),
+            ("host", "hostname"),
+            ("image", "default_partitions"),
+        ] {
+            assert_eq!(meant(written, names().collect::<Vec<_>>(), SYNONYMS), Some(field), "{written}");
+        }
+    }
+}
