@@ -80,7 +80,7 @@ impl HostPath {
         found.ok().flatten().unwrap_or_else(|| self.path.clone())
     }
 
-    /// "looked for `/lab/disk.img` and `/work/disk.img`"
+    /// "looked for `/lab/disk.img` and `/home/me/disk.img`"
     pub fn looked_for(&self) -> String {
         let places = self.places.iter().map(PathBuf::as_path);
         let places = places.chain(self.places.is_empty().then_some(self.as_path()));

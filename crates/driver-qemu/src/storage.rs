@@ -64,14 +64,24 @@ impl Partition {
         })
     }
 
-    fn configured(self, config: &QemuConfig) -> Option<&Path> {
+    fn configured(self, config: &QemuConfig) -> Option<&HostPath> {
         let partitions = &config.default_partitions;
         match self {
-            Self::Root => partitions.root.as_deref(),
-            Self::Bios => partitions.bios.as_deref(),
-            Self::OvmfCode => partitions.ovmf_code.as_deref(),
-            Self::OvmfVars => partitions.ovmf_vars.as_deref(),
+            Self::Root => partitions.root.as_ref(),
+            Self::Bios => partitions.bios.as_ref(),
+            Self::OvmfCode => partitions.ovmf_code.as_ref(),
+            Self::OvmfVars => partitions.ovmf_vars.as_ref(),
         }
+    }
+
+    /// Where its configured file is now.
+    fn find_file(self, path: &HostPath) -> Result<PathBuf> {
+        let found = path.find().map_err(|error| {
+            let remedy = "correct `default_partitions`, or flash it";
+            let hint = error.hint().map_or_else(|| remedy.to_owned(), |places| format!("{places}; {remedy}"));
+            error.with_hint(hint)
+        });
+        found.with_context(|| format!("opening default_partitions.{}", self.name()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_supervise::run_unchecked;
 
 use crate::lab::{jmp, transcript};
@@ -49,6 +50,14 @@ async fn what_is_missing_is_told_with_both_places() {
         assert!(said.contains(&warning) && said.contains("no faults"), "{said}");
     }
     assert!(!said.contains("exit code"), "{said}");
+    if qemu_available(Arch::X86_64) {
+        std::fs::write(lab.file(), FILE.replace(", binary: bin/qemu", ", arch: x86_64, mem: 64M")).unwrap();
+        let shell = ["shell", "--exporter-config", &lab.file(), J, "vm", "start"];
+        let said = run(&shell, elsewhere.path()).await;
+        let error =
+            format!("there is no `disk.img`\nhint: looked for `{here}/disk.img` and `{there}/disk.img`");
+        assert!(said.contains(&error), "{said}");
+    }
     // What a driver says when it needs one.
     let file = FILE.replace("  vm:", "  # vm:");
     std::fs::write(lab.file(), file).unwrap();

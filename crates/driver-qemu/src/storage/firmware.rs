@@ -177,6 +177,7 @@ impl Storage {
             return Ok(Some(flashed));
         }
         let Some(path) = partition.configured(config) else { return Ok(None) };
+        let path = &partition.find_file(path)?;
         if !path.is_file() {
             let message = format!("{} is not a file: {}", partition.name(), path.display());
             return Err(Error::not_found(message).with_hint("correct `default_partitions`, or flash it"));

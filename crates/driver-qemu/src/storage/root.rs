@@ -16,6 +16,7 @@ impl Storage {
             return Ok(Some(flashed));
         }
         let Some(path) = Partition::Root.configured(config) else { return Ok(None) };
+        let path = &Partition::Root.find_file(path)?;
         let doing = "opening default_partitions.root";
         let known = lock(&self.0.known).configured.clone();
         if let Some((root, then)) = known {
