@@ -1,7 +1,5 @@
 //! Exporters that answer what none should: each is refused, soon, with an error that says who did it.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
-
 #[path = "support/hostile.rs"]
 mod hostile;
 

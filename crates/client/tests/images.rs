@@ -255,8 +255,9 @@ async fn an_exporter_that_fetches_says_how_far_it_is() {
         assert!(sent < total, "nothing was told meanwhile");
         stream.write_all(&vec![7; total - sent]).await.unwrap();
     };
-    let source =
-        ImageSource::url(&url).unwrap().with_observer(move |progress| drop(told.send(Some(progress))));
+    let source = ImageSource::url(&url).unwrap().with_observer(move |progress| {
+        told.send_replace(Some(progress));
+    });
     let ((), flashed) = tokio::join!(in_time(serving), in_time(flasher.flash(source, None)));
     flashed.unwrap();
     let last = telling.borrow().unwrap();
