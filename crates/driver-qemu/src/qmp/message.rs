@@ -86,7 +86,8 @@ pub(super) fn greeting(line: &[u8]) -> Result<Value> {
     let hint = "is something else than QMP at the other end?";
     let mut object = object(line).map_err(|why| Error::data_loss(why).with_hint(hint))?;
     match object.get_mut("QMP") {
-        Some(greeting) => Ok(greeting["version"].take()),
+        // Not by index: that panics where it is no object.
+        Some(greeting) => Ok(greeting.get_mut("version").map(Value::take).unwrap_or_default()),
         None => {
             let first = message_start(line);
             Err(Error::data_loss(format!("it sent no greeting, but `{first}`")).with_hint(hint))
@@ -134,6 +135,14 @@ mod tests {
         let large = serde_json::json!({"event": "STOP", "data": "x".repeat(EVENT_LIMIT)}).to_string();
         assert_eq!(event(&large).unwrap().data, serde_json::json!({ "omitted_bytes": large.len() }));
         assert!(event(&format!(r#"{{"event": "{}"}}"#, "x".repeat(NAME_LIMIT + 1))).is_none());
+        for odd in ["1", "[]", "null", "\"x\"", "{}"] {
+            let line = format!(r#"{{"QMP": {odd}}}"#);
+            assert_eq!(greeting(line.as_bytes()).unwrap(), Value::Null, "{line}");
+        }
+        for odd in ["1", "[]", "null", "\"x\""] {
+            let line = format!(r#"{{"error": {odd}, "timestamp": {odd}, "event": {odd}, "id": {odd}}}"#);
+            Message::parse(line.as_bytes()).map(drop).unwrap();
+        }
         let deep = format!(r#"{{"event": "X", "data": {}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert!(Message::parse(deep.as_bytes()).is_err());
     }
