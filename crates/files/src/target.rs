@@ -104,7 +104,7 @@ impl Target {
             Ok(Kind::InPlace { file, old_length, why })
         };
         if old.is_some() && descriptor(path).is_some() {
-            return in_place("it is another process's open file".to_owned());
+            return in_place("it is a file that is open already".to_owned());
         }
         match StagedFile::stage(path) {
             Ok(staged) => Ok(Kind::Staged(staged)),
