@@ -16,7 +16,7 @@ async fn received(body: &[u8], piece: usize, encoding: Option<MessageEncoding>) 
     let (near, far) = tokio::io::duplex(1 << 20);
     let body = body.to_vec();
     let sending = async move {
-        let (requests, connection) = h2::client::handshake::<_, Bytes>(near).await.expect("the server is there");
+        let (requests, connection) = h2::client::handshake(near).await.expect("the server is there");
         let sending = async move {
             let mut requests = requests.ready().await.expect("the connection is open");
             let request = http::Request::post("http://exporter/").body(()).expect("it is a request");
