@@ -35,7 +35,10 @@ async fn received(body: &[u8], piece: usize, encoding: Option<MessageEncoding>) 
     };
     let memory = Memory::new(1 << 20);
     let receiving = async {
-        let mut connection = h2::server::handshake(far).await.expect("the client is there");
+        // As the exporter: bodies in small pieces are no reason to end the connection.
+        let mut builder = h2::server::Builder::new();
+        let opening = builder.data_frame_budget(64 << 20).handshake::<_, Bytes>(far);
+        let mut connection = opening.await.expect("the client is there");
         let (request, _respond) = connection.accept().await.expect("there is a call").expect("it is whole");
         let budget = memory.connection(1 << 20);
         let mut incoming =
