@@ -1,7 +1,5 @@
 //! Images that never come to an end: clients that send next to nothing, and encodings that ask for gigabytes.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
-
 mod support;
 
 use std::time::Duration;

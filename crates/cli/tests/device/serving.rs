@@ -239,6 +239,9 @@ async fn guests_that_reach_a_port_without_a_passphrase_are_told_of() {
         let file = lab.file();
         let run = [&["run", "--exporter-config", &file], &TCP[..], options].concat();
         let (child, _lines, _address) = ready(jmp(&run)).await;
+        // The log is whole at its end.
+        child.signal(Signal::TERM);
+        code(&child).await;
         child.stderr_tail()
     };
     let warning = "what runs in `rack.vm` may use the device, too";
