@@ -147,7 +147,7 @@ pub fn test<C: DriverConfig>(module: &str, fixture: Fixture<C>, group: &str, cas
     let found = cases::of(group).iter().find(|found| found.name == case);
     let case = found.expect("the tests and the table are made from one list");
     if let Some((_, reason)) = fixture.waived.iter().find(|(duty, _)| *duty == case.duty) {
-        let duties = include_str!("../../../docs/driver-duties.md");
+        let duties = include_str!("../duties.md");
         assert!(
             duties.contains(&format!("`{}` SHOULD", case.duty)),
             "{} is a MUST: it cannot be waived",

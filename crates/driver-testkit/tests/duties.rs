@@ -6,7 +6,7 @@ use jumpstarter_driver_testkit::all;
 
 /// Duty to test, as `docs/driver-duties.md` lists them.
 fn documented() -> BTreeMap<String, String> {
-    let text = include_str!("../../../docs/driver-duties.md");
+    let text = include_str!("../duties.md");
     let entry = |line: &str| {
         let (duty, rest) = line.strip_prefix("- `")?.split_once("` ")?;
         assert!(

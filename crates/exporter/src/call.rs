@@ -10,7 +10,7 @@ use jumpstarter_driver_core::arguments::Arguments;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::interface::{MethodKind, Reply};
 use jumpstarter_driver_core::{Channel, Error, Result, ResultExt, ValueStream};
-use jumpstarter_protocol::{Value as Wire, decode_value, encode_value};
+use jumpstarter_protocol::{Value as Wire, decode_arguments, encode_value};
 use serde_json::Value;
 
 use crate::Session;
@@ -135,8 +135,8 @@ impl Session {
 }
 
 fn decode(arguments: Vec<Wire>) -> Result<Vec<Value>> {
-    let values = arguments.into_iter().map(decode_value).collect::<std::result::Result<_, _>>();
-    values.map_err(|error| Error::invalid_argument("the arguments cannot be read").with_source(error))
+    decode_arguments(arguments)
+        .map_err(|error| Error::invalid_argument("the arguments cannot be read").with_source(error))
 }
 
 fn encode(value: &Value) -> Result<Option<Wire>> {

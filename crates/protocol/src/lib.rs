@@ -22,7 +22,7 @@ pub use certificate::is_version_1;
 pub use prost_types::{Duration, Timestamp, Value};
 pub use status::{from_status, to_status};
 pub use unix_socket::UnixSocket;
-pub use value::{ValueError, decode_value, encode_value};
+pub use value::{ValueError, decode_arguments, decode_value, encode_value};
 
 /// The labels of reports.
 pub mod labels {

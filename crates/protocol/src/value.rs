@@ -6,6 +6,9 @@ use serde_json::{Number, Value};
 
 /// How deep values may be nested; the wire format's own limit is about the same.
 const MAX_DEPTH: usize = 64;
+/// How many values the arguments of a call may have, those within values included. A value of two bytes on the wire takes
+/// about a hundred in memory.
+const MAX_ARGUMENT_VALUES: usize = 10_000;
 
 /// A value that cannot cross the wire.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum ValueError {
     /// Nested deeper than any argument should be.
     #[error("the value is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// More values than the arguments of a call may have.
+    #[error("there are more than {MAX_ARGUMENT_VALUES} values")]
+    TooMany,
 }
 
 /// Encodes a JSON value. Numbers become doubles: integers above 2^53 lose their last digits.
@@ -32,7 +38,16 @@ pub fn encode_value(value: &Value) -> Result<Wire, ValueError> {
 /// # Errors
 /// [`ValueError::NotFinite`], [`ValueError::TooDeep`].
 pub fn decode_value(value: Wire) -> Result<Value, ValueError> {
-    decode(value, MAX_DEPTH)
+    decode(value, MAX_DEPTH, &mut usize::MAX)
+}
+
+/// Decodes the arguments of a call, which are held as long as the call lasts.
+///
+/// # Errors
+/// As [`decode_value`]; [`ValueError::TooMany`].
+pub fn decode_arguments(arguments: Vec<Wire>) -> Result<Vec<Value>, ValueError> {
+    let mut left = MAX_ARGUMENT_VALUES;
+    arguments.into_iter().map(|argument| decode(argument, MAX_DEPTH, &mut left)).collect()
 }
 
 fn encode(value: &Value, depth: usize) -> Result<Wire, ValueError> {
@@ -57,8 +72,9 @@ fn encode(value: &Value, depth: usize) -> Result<Wire, ValueError> {
     Ok(Wire { kind: Some(kind) })
 }
 
-fn decode(value: Wire, depth: usize) -> Result<Value, ValueError> {
+fn decode(value: Wire, depth: usize, left: &mut usize) -> Result<Value, ValueError> {
     let depth = depth.checked_sub(1).ok_or(ValueError::TooDeep)?;
+    *left = left.checked_sub(1).ok_or(ValueError::TooMany)?;
     Ok(match value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(flag)) => Value::Bool(flag),
@@ -67,11 +83,11 @@ fn decode(value: Wire, depth: usize) -> Result<Value, ValueError> {
         }
         Some(Kind::StringValue(text)) => Value::String(text),
         Some(Kind::ListValue(list)) => {
-            let items = list.values.into_iter().map(|item| decode(item, depth));
+            let items = list.values.into_iter().map(|item| decode(item, depth, left));
             Value::Array(items.collect::<Result<_, _>>()?)
         }
         Some(Kind::StructValue(map)) => {
-            let fields = map.fields.into_iter().map(|(key, item)| Ok((key, decode(item, depth)?)));
+            let fields = map.fields.into_iter().map(|(key, item)| Ok((key, decode(item, depth, left)?)));
             Value::Object(fields.collect::<Result<_, _>>()?)
         }
     })
@@ -130,5 +146,14 @@ mod tests {
     fn bottomless_nesting_is_refused() {
         let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
         assert_eq!(encode_value(&deep), Err(ValueError::TooDeep));
+    }
+
+    #[test]
+    fn arguments_that_would_fill_the_memory_are_refused() {
+        let arguments = |count| vec![encode_value(&json!(vec![Value::Null; count])).unwrap()];
+        assert_eq!(decode_arguments(arguments(MAX_ARGUMENT_VALUES)), Err(ValueError::TooMany));
+        assert_eq!(decode_arguments(arguments(MAX_ARGUMENT_VALUES - 1)).unwrap().len(), 1);
+        let many = [arguments(6_000), arguments(6_000)].concat();
+        assert_eq!(decode_arguments(many), Err(ValueError::TooMany), "all arguments of a call count");
     }
 }
