@@ -38,7 +38,8 @@ pub fn encode_value(value: &Value) -> Result<Wire, ValueError> {
 /// # Errors
 /// [`ValueError::NotFinite`], [`ValueError::TooDeep`].
 pub fn decode_value(value: Wire) -> Result<Value, ValueError> {
-    decode(value, MAX_DEPTH, &mut usize::MAX)
+    let mut any_number = usize::MAX;
+    decode(value, MAX_DEPTH, &mut any_number)
 }
 
 /// Decodes the arguments of a call, which are held as long as the call lasts.

@@ -2,7 +2,7 @@
 //!
 //! A peer, an image or a guest chooses names, descriptions and error messages. Written to a terminal as they are,
 //! they can set its title, fill its clipboard, hide text or forge log lines. Each text from elsewhere passes
-//! [`line`], [`block`] or [`json`] before it reaches a terminal or a text log.
+//! [`line()`], [`block`] or [`json`] before it reaches a terminal or a text log.
 //!
 //! ```
 //! assert_eq!(jumpstarter_text::line("tea\x1b]0;pwned\x07\nERROR all lost"), r"tea\u{1b}]0;pwned\u{7}\nERROR all lost");
@@ -26,7 +26,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Text of several lines: as [`line`], but line feeds and tabs stay. CR LF becomes LF.
+/// Text of several lines: as [`line()`], but line feeds and tabs stay. CR LF becomes LF.
 pub fn block(text: &str) -> Cow<'_, str> {
     let keep = |character| matches!(character, '\n' | '\t');
     let text = match text.contains("\r\n") {
@@ -60,7 +60,7 @@ pub fn truncated(text: &str, max_bytes: usize) -> Cow<'_, str> {
     }
 }
 
-/// Displays a value as [`line`] shows its text.
+/// Displays a value as [`line()`] shows its text.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<T>(pub T);
 

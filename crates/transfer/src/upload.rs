@@ -32,7 +32,7 @@ const MAX_PIECE: usize = 256 * 1024;
 /// everything, is given up with `DeadlineExceeded`.
 ///
 /// # Errors
-/// As [`download`]'s.
+/// As [`download`](crate::download())'s.
 pub fn upload(request: ImageRequest, stall_limit: Duration) -> Result<BoxWriter> {
     upload_with(request, stall_limit, Settings::from_env()?)
 }
