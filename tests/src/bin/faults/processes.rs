@@ -46,6 +46,12 @@ pub(crate) fn descendants(root: u32) -> Vec<Process> {
     found
 }
 
+/// Whether a process has exited, as far as that is its own doing: a thread that waits for an answer of a file system
+/// stays in the kernel until that comes.
+pub(crate) fn has_exited(id: u32) -> bool {
+    stat(id).is_none_or(|(_, process)| process.is_zombie)
+}
+
 /// Reaps the children of this process that lost their owner and have ended.
 ///
 /// Call it only while no [`std::process::Child`] is held.

@@ -186,7 +186,7 @@ impl Round {
                 self.freeze_files();
                 pause(frozen / 4);
                 self.station.signal_exporter(Signal::TERM);
-                if !await_condition(PATIENCE, || !self.station.is_up()) {
+                if !await_condition(PATIENCE, || self.station.has_exited()) {
                     self.break_promise(Kind::Hang, "the exporter does not end while a file system hangs");
                 }
                 self.thaw_files();

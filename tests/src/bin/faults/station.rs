@@ -120,6 +120,11 @@ export:
         self.exporter.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
     }
 
+    /// Whether the exporter has exited; the kernel may still hold threads of it that wait for a file system.
+    pub(crate) fn has_exited(&self) -> bool {
+        self.exporter.as_ref().is_none_or(|child| processes::has_exited(child.id()))
+    }
+
     /// Signals the exporter.
     pub(crate) fn signal_exporter(&self, signal: Signal) {
         if let Some(child) = &self.exporter {
