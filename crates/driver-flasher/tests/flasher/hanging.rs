@@ -39,8 +39,8 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         self.program.signal(Signal::CONT);
-        // Its end unmounts the folder.
-        self.program.signal(Signal::TERM);
+        // It is killed with its owner, and would leave the folder mounted.
+        rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH).ok();
     }
 }
 
