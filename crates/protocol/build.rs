@@ -2,8 +2,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files =
-        ["common", "exporter", "router", "controller"].map(|name| format!("jumpstarter/v1/{name}.proto"));
+    let files = ["common", "exporter", "router", "controller"]
+        .map(|name| format!("jumpstarter/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .build_server(false)

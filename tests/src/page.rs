@@ -13,12 +13,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The largest page, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The body of the page at `path`. Tries again until `within` is over, since a guest that boots takes a while until it
-/// serves. Cancelling closes the connection.
+/// The body of the page at `path`. Tries again until `within` is over, since a guest that boots
+/// takes a while until it serves. Cancelling closes the connection.
 ///
 /// # Errors
-/// That of the last attempt: those of the connection, `DataLoss` for an answer that is not HTTP, `Unavailable` for a
-/// status other than 200.
+/// That of the last attempt: those of the connection, `DataLoss` for an answer that is not HTTP,
+/// `Unavailable` for a status other than 200.
 pub async fn fetch(network: &dyn Network, path: &str, within: Duration) -> Result<String> {
     let until = Instant::now() + within;
     loop {
@@ -45,9 +45,9 @@ async fn fetch_once(network: &dyn Network, path: &str) -> Result<String> {
     let mut answer = Vec::new();
     stream.take(LARGEST).read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .ok_or_else(|| Error::data_loss(format!("{} bytes that are not HTTP came back", answer.len())))?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| {
+        Error::data_loss(format!("{} bytes that are not HTTP came back", answer.len()))
+    })?;
     let status = head.lines().next().unwrap_or_default();
     match status.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),

@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Says where the exporter is, in between its log, and waits for its end.
 const TELL_HOST: &str = r#"printf 'host=%s\n' "$JUMPSTARTER_HOST" && exec sleep 1000000"#;
 
-/// The virtual environment's folder; `None`, after a [`skip`], where there is none: the test returns.
+/// The virtual environment's folder; `None`, after a [`skip`], where there is none: the test
+/// returns.
 pub fn python_environment() -> Option<PathBuf> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     if folder.is_none() {
@@ -46,11 +47,12 @@ pub struct PythonExporter {
 }
 
 impl PythonExporter {
-    /// Starts the exporter of an exporter file's text, and returns once it accepts connections. `environment` is that
-    /// of [`python_environment`]. Cancelling leaves no process.
+    /// Starts the exporter of an exporter file's text, and returns once it accepts connections.
+    /// `environment` is that of [`python_environment`]. Cancelling leaves no process.
     ///
     /// # Errors
-    /// `Unavailable`, with its log, when it ends instead; `DeadlineExceeded` after a minute; those of the system.
+    /// `Unavailable`, with its log, when it ends instead; `DeadlineExceeded` after a minute; those
+    /// of the system.
     pub async fn start(environment: &Path, config: &str) -> Result<Self> {
         Self::start_with(environment, config, None, None).await
     }
@@ -59,7 +61,11 @@ impl PythonExporter {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_with_programs(environment: &Path, config: &str, programs: &Path) -> Result<Self> {
+    pub async fn start_with_programs(
+        environment: &Path,
+        config: &str,
+        programs: &Path,
+    ) -> Result<Self> {
         Self::start_with(environment, config, None, Some(programs)).await
     }
 
@@ -71,7 +77,8 @@ impl PythonExporter {
         Self::start_with(environment, config, Some(passphrase), None).await
     }
 
-    /// The same on a Unix socket, as its `jmp shell` serves one: with a command in it that does nothing.
+    /// The same on a Unix socket, as its `jmp shell` serves one: with a command in it that does
+    /// nothing.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -84,7 +91,8 @@ impl PythonExporter {
                 drop(tell.send(host.to_owned()));
             }
         };
-        let command = command("shell").args(["--", "sh", "-c", TELL_HOST]).stdout(Sink::lines(each));
+        let command =
+            command("shell").args(["--", "sh", "-c", TELL_HOST]).stdout(Sink::lines(each));
         let child = command.spawn().await.map_err(starting)?;
         let address = timeout(START, told.recv()).await.ok().flatten().ok_or_else(|| {
             let said = child.stdout_tail() + &child.stderr_tail();
@@ -107,7 +115,8 @@ impl PythonExporter {
             command = command.args(["--passphrase", passphrase]);
         }
         let child = command.spawn().await.map_err(starting)?;
-        let exporter = Self { child, address: address.to_string(), _port: Some(port), _folder: folder };
+        let exporter =
+            Self { child, address: address.to_string(), _port: Some(port), _folder: folder };
         exporter.accepts(address).await?;
         Ok(exporter)
     }
@@ -127,8 +136,8 @@ impl PythonExporter {
         self.child.stdout_tail() + &self.child.stderr_tail()
     }
 
-    /// Ends it with SIGTERM, after a while with SIGKILL, and returns when nothing that it started is left. Cancelling
-    /// changes nothing.
+    /// Ends it with SIGTERM, after a while with SIGKILL, and returns when nothing that it started
+    /// is left. Cancelling changes nothing.
     ///
     /// # Errors
     /// `Internal` when something is left.
@@ -155,8 +164,8 @@ impl PythonExporter {
 }
 
 /// A folder below `folder` with a QEMU that emulates, for
-/// [`start_with_programs`](PythonExporter::start_with_programs): the driver in Python takes a `/dev/kvm` that opens for
-/// one that works.
+/// [`start_with_programs`](PythonExporter::start_with_programs): the driver in Python takes a
+/// `/dev/kvm` that opens for one that works.
 ///
 /// # Errors
 /// Those of the file system.
@@ -194,7 +203,8 @@ fn starting(error: SuperviseError) -> Error {
     Error::internal("starting the exporter in Python").with_source(error)
 }
 
-/// The file of a configuration, in a folder of its own, and the environment's `jmp` with a subcommand for it.
+/// The file of a configuration, in a folder of its own, and the environment's `jmp` with a
+/// subcommand for it.
 fn prepare(
     environment: &Path,
     config: &str,
@@ -225,7 +235,8 @@ fn prepare(
     Ok((folder, command))
 }
 
-/// A free port, and the socket that keeps it. gRPC binds with SO_REUSEPORT, so it may bind to it all the same.
+/// A free port, and the socket that keeps it. gRPC binds with SO_REUSEPORT, so it may bind to it
+/// all the same.
 fn reserve() -> Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_port(true)?;

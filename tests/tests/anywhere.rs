@@ -1,7 +1,8 @@
-//! One test, written once, in three settings: the device in this process, over our exporter, over the one in Python.
+//! One test, written once, in three settings: the device in this process, over our exporter, over
+//! the one in Python.
 //!
-//! The test takes its device from the environment, as a user's does. Each setting runs this program again, with the
-//! variables of that setting and only that test.
+//! The test takes its device from the environment, as a user's does. Each setting runs this program
+//! again, with the variables of that setting and only that test.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -57,7 +58,8 @@ async fn boot_log_in_and_fetch_a_page() {
     let forward = PortForward::tcp(device.get::<dyn Network>("qemu.web").unwrap()).await.unwrap();
     let page = tokio::time::timeout(BOOT, async {
         loop {
-            let through = tokio::net::TcpStream::connect(forward.tcp_address().unwrap()).await.unwrap();
+            let through =
+                tokio::net::TcpStream::connect(forward.tcp_address().unwrap()).await.unwrap();
             if let Ok(page) = fetch(Conversation::new(Channel::from_io(through))).await
                 && page.contains("bench-7")
             {
@@ -159,7 +161,8 @@ async fn python_exporter() {
     let Some((image, folder)) = prepared() else { return };
     let config = std::fs::read_to_string(folder.path().join("exporter.yaml")).unwrap();
     let programs = emulating_qemu(folder.path()).unwrap();
-    let exporter = PythonExporter::start_with_programs(&environment, &config, &programs).await.unwrap();
+    let exporter =
+        PythonExporter::start_with_programs(&environment, &config, &programs).await.unwrap();
     let host = exporter.host_port();
     run_with(&image, &[("JUMPSTARTER_HOST", &host), ("JMP_GRPC_INSECURE", "1")]).await;
     exporter.stop().await.unwrap();

@@ -62,14 +62,20 @@ async fn completed(server: &Path, texts: &[&str]) -> Vec<Vec<String>> {
 /// The fields of a driver's configuration.
 fn fields(driver: &str) -> Vec<String> {
     let schema = config::schema().unwrap();
-    schema["$defs"][format!("driver:{driver}")]["properties"].as_object().unwrap().keys().cloned().collect()
+    schema["$defs"][format!("driver:{driver}")]["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect()
 }
 
 #[tokio::test]
 async fn every_field_of_every_driver_is_offered() {
     let Some(server) = server().await else { return };
     let drivers = ["qemu", "serial", "tcp", "file-flasher", "mock-power", "unix"];
-    let texts = drivers.map(|name| format!("export:\n  it:\n    type: {name}\n    config:\n      "));
+    let texts =
+        drivers.map(|name| format!("export:\n  it:\n    type: {name}\n    config:\n      "));
     let offered = completed(&server, &texts.each_ref().map(String::as_str)).await;
     for (driver, offered) in drivers.iter().zip(offered) {
         let missing: Vec<String> =
@@ -95,6 +101,9 @@ async fn names_and_values_are_offered() {
         &["timeout", "onFailure", "exec"],
     ];
     for ((text, offered), expected) in texts.iter().zip(offered).zip(expected) {
-        assert!(expected.iter().all(|name| offered.contains(&(*name).to_owned())), "{text:?}: {offered:?}");
+        assert!(
+            expected.iter().all(|name| offered.contains(&(*name).to_owned())),
+            "{text:?}: {offered:?}"
+        );
     }
 }

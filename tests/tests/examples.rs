@@ -11,7 +11,8 @@ use jumpstarter_driver_serial as _;
 fn every_exporter_file_is_right() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let paths = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
+    let files: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
         if let Err(faults) = ExporterConfig::load(&file) {

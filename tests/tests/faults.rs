@@ -19,6 +19,10 @@ async fn every_promise_holds_in_some_rounds() {
     let campaign = campaign.args(["--rounds", "12", "--seed", "1", "--verbose"]);
     let output = run_unchecked(campaign, LIMIT).await.unwrap();
     let text = output.stdout_text();
-    assert!(output.status.success() && text.contains("\n12 rounds: 0 orphans"), "{text}\n{}", output.stderr);
+    assert!(
+        output.status.success() && text.contains("\n12 rounds: 0 orphans"),
+        "{text}\n{}",
+        output.stderr
+    );
     assert!(folder.path().join("target/faults.json").is_file());
 }

@@ -41,7 +41,10 @@ impl Demo {
         Self::start_guest(folder, "pico", image)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a supervised child would be killed by us, not by itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a supervised child would be killed by us, not by itself"
+    )]
     fn start_guest(folder: &Path, guest: &str, image: Option<&Path>) -> Self {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_demo"));
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/qemu.yaml");
@@ -68,7 +71,8 @@ impl Demo {
     /// Waits until the step is done; `false` when the demo ended before.
     fn wait_for(&self, step: &str) -> bool {
         let end = Instant::now() + PATIENCE;
-        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
             if line.starts_with(&format!("✓ {step} ")) {
                 return true;
             }
@@ -108,7 +112,11 @@ fn processes(folder: &Path) -> BTreeSet<String> {
     });
     let shown = marked.map(|process| {
         let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        format!("{} {}", process.file_name().display(), String::from_utf8_lossy(&command).replace('\0', " "))
+        format!(
+            "{} {}",
+            process.file_name().display(),
+            String::from_utf8_lossy(&command).replace('\0', " ")
+        )
     });
     shown.collect()
 }
@@ -123,7 +131,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Waits until no process is left; the kernel announces the end of those that are not ours to nobody.
+/// Waits until no process is left; the kernel announces the end of those that are not ours to
+/// nobody.
 #[track_caller]
 fn assert_no_process(folder: &Path, phase: &str) {
     let end = Instant::now() + PATIENCE;
@@ -173,7 +182,8 @@ fn end_in(
 /// The largest size of a file in the machine's folder.
 fn written(folder: &Path) -> u64 {
     let machines = fs::read_dir(folder).into_iter().flatten().flatten();
-    let inner = machines.flat_map(|machine| fs::read_dir(machine.path()).into_iter().flatten().flatten());
+    let inner =
+        machines.flat_map(|machine| fs::read_dir(machine.path()).into_iter().flatten().flatten());
     inner
         .filter_map(|file| file.metadata().ok())
         .map(|file| file.len())

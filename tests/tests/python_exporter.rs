@@ -26,7 +26,8 @@ async fn python_exporter_reports_its_tree_and_ends() {
     let Some(environment) = python_environment() else { return };
     let exporter = PythonExporter::start(&environment, CONFIG).await.unwrap();
     let mut client = connect(&exporter).await;
-    let report = client.get_report(()).await.unwrap_or_else(|error| panic!("{error}: {}", exporter.log()));
+    let report =
+        client.get_report(()).await.unwrap_or_else(|error| panic!("{error}: {}", exporter.log()));
     let names: Vec<_> = report
         .into_inner()
         .reports
@@ -42,7 +43,8 @@ async fn python_exporter_reports_its_tree_and_ends() {
 #[tokio::test]
 async fn python_exporter_asks_for_its_passphrase() {
     let Some(environment) = python_environment() else { return };
-    let exporter = PythonExporter::start_guarded(&environment, CONFIG, "open: sesame").await.unwrap();
+    let exporter =
+        PythonExporter::start_guarded(&environment, CONFIG, "open: sesame").await.unwrap();
     let mut client = connect(&exporter).await;
     assert_eq!(client.get_report(()).await.unwrap_err().code(), tonic::Code::Unauthenticated);
     let mut request = tonic::Request::new(());

@@ -43,7 +43,8 @@ impl Lab {
         let j = PathBuf::from(std::env::var_os("JMP").unwrap()).with_file_name("j");
         let folder = tempfile::tempdir().unwrap();
         let programs = emulating_qemu(folder.path()).unwrap();
-        let exporter = PythonExporter::start_with_programs(&environment, CONFIG, &programs).await.unwrap();
+        let exporter =
+            PythonExporter::start_with_programs(&environment, CONFIG, &programs).await.unwrap();
         Some(Self { exporter, j, folder })
     }
 
@@ -139,7 +140,8 @@ async fn python_exporter_and_j_flash_and_dump() {
     lab.j(&["flasher", "flash", "image"]).await;
     lab.j(&["flasher", "dump", "back"]).await;
     assert!(std::fs::read(file("back")).unwrap() == std::fs::read(file("image")).unwrap());
-    for (tool, compression) in [("gzip", "gzip"), ("xz", "xz"), ("bzip2", "bz2"), ("zstd", "zstd")] {
+    for (tool, compression) in [("gzip", "gzip"), ("xz", "xz"), ("bzip2", "bz2"), ("zstd", "zstd")]
+    {
         std::fs::write(file("packed"), image::new_compressed(tool).unwrap()).unwrap();
         lab.j(&["flasher", "flash", "--target", "boot:packed", "--compression", compression]).await;
         lab.j(&["flasher", "dump", "--target", "boot", "back"]).await;
@@ -179,8 +181,12 @@ async fn python_exporter_and_j_networks_and_serial() {
     forward.stop(plan).await.unwrap();
     assert_eq!(forward.try_status().unwrap().code(), Some(0), "{}", forward.stderr_tail());
 
-    let piped =
-        lab.start_j(&["serial", "pipe"]).stdin(Input::Bytes(b"hello\n".to_vec())).spawn().await.unwrap();
+    let piped = lab
+        .start_j(&["serial", "pipe"])
+        .stdin(Input::Bytes(b"hello\n".to_vec()))
+        .spawn()
+        .await
+        .unwrap();
     assert_eq!(first_line(&piped).await, "hello");
     let plan = StopPlan::new().signal(jumpstarter_supervise::Signal::INT, DEADLINE);
     piped.stop(plan).await.unwrap();
@@ -194,14 +200,20 @@ async fn python_exporter_and_j_a_machine() {
     lab.j(&["qemu", "resize", "memory", "96M"]).await;
     lab.j(&["qemu", "flasher", "flash", "pico.img"]).await;
     lab.j(&["qemu", "power", "on"]).await;
-    let console =
-        lab.start_j(&["qemu", "console", "pipe"]).stdin(Input::Bytes(b"\n".to_vec())).spawn().await.unwrap();
+    let console = lab
+        .start_j(&["qemu", "console", "pipe"])
+        .stdin(Input::Bytes(b"\n".to_vec()))
+        .spawn()
+        .await
+        .unwrap();
     let login = async {
         while !console.stdout_tail().contains("login: ") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, login).await.unwrap_or_else(|_| panic!("{}", console.stdout_tail()));
+    tokio::time::timeout(DEADLINE, login)
+        .await
+        .unwrap_or_else(|_| panic!("{}", console.stdout_tail()));
     console.kill();
     lab.j(&["qemu", "power", "off"]).await;
     lab.stop().await;

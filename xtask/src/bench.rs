@@ -40,7 +40,8 @@ pub(crate) struct Arguments {
 
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let wanted = |what: &str| arguments.what.is_empty() || arguments.what.iter().any(|one| one == what);
+    let wanted =
+        |what: &str| arguments.what.is_empty() || arguments.what.iter().any(|one| one == what);
     if wanted("power-on") {
         setup::ensure_qemu(&[Arch::X86_64], arguments.policy).await?;
     }
@@ -74,14 +75,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     program::finish("bench", bench).await
 }
 
-/// Everything that is measured, in one go: the same dependencies with the same features are built once.
+/// Everything that is measured, in one go: the same dependencies with the same features are built
+/// once.
 async fn build() -> Result<()> {
     let step = Step::announce("building what is measured");
     let packages = ["tests", "cli", "exporter", "driver-flasher"];
-    let packages = packages.iter().flat_map(|name| ["--package".to_owned(), format!("jumpstarter-{name}")]);
+    let packages =
+        packages.iter().flat_map(|name| ["--package".to_owned(), format!("jumpstarter-{name}")]);
     let programs = ["--bin", "bench", "--bin", "jmp", "--bin", "j"];
     let examples = ["--example", "load", "--example", "flash_bench"];
-    let build = Run::cargo().args(["build", "--release"]).args(packages).args(programs).args(examples);
+    let build =
+        Run::cargo().args(["build", "--release"]).args(packages).args(programs).args(examples);
     build.show().await?;
     step.done("");
     Ok(())
@@ -91,9 +95,9 @@ async fn build() -> Result<()> {
 async fn python(policy: Policy) -> Result<Option<PathBuf>> {
     let found = match find_program("python3") {
         None => Err(anyhow::anyhow!("python3 is not installed")),
-        Some(_) if policy.no_install && !interop::is_installed(Grpcio::Newest) => {
-            Err(anyhow::anyhow!("its packages are not installed; `cargo xtask interop` installs them"))
-        }
+        Some(_) if policy.no_install && !interop::is_installed(Grpcio::Newest) => Err(
+            anyhow::anyhow!("its packages are not installed; `cargo xtask interop` installs them"),
+        ),
         Some(_) => interop::environment(Grpcio::Newest).await,
     };
     match found {

@@ -60,17 +60,36 @@ impl Step {
             Step::Test => {
                 let max_skipped = Some(arguments.max_skipped);
                 let policy = arguments.policy;
-                test::run(test::Arguments { policy, aarch64: true, max_skipped, nextest: Vec::new() }).await
+                test::run(test::Arguments {
+                    policy,
+                    aarch64: true,
+                    max_skipped,
+                    nextest: Vec::new(),
+                })
+                .await
             }
             Step::Interop => {
                 let grpcio = vec![Grpcio::Newest, Grpcio::Oldest];
                 let policy = arguments.policy;
-                interop::run(interop::Arguments { grpcio, no_skips: true, policy, pytest: Vec::new() }).await
+                interop::run(interop::Arguments {
+                    grpcio,
+                    no_skips: true,
+                    policy,
+                    pytest: Vec::new(),
+                })
+                .await
             }
             Step::Deny => {
                 setup::ensure_cargo_tool("deny", arguments.policy).await?;
                 Run::cargo()
-                    .args(["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
+                    .args([
+                        "deny",
+                        "check",
+                        "--hide-inclusion-graph",
+                        "bans",
+                        "licenses",
+                        "sources",
+                    ])
                     .show()
                     .await
             }
@@ -143,7 +162,10 @@ mod tests {
     fn the_summary_names_every_step_and_its_end() {
         let outcomes = [
             ("fmt".to_owned(), Outcome::Passed(Duration::from_secs(2))),
-            ("test".to_owned(), Outcome::Failed(Duration::from_secs(61), "no QEMU\nmore".to_owned())),
+            (
+                "test".to_owned(),
+                Outcome::Failed(Duration::from_secs(61), "no QEMU\nmore".to_owned()),
+            ),
             ("deny".to_owned(), Outcome::LeftOut),
         ];
         let expected = "fmt          2.0s  passed\ntest        1m01s  FAILED: no QEMU\n\

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: one command from a fresh machine to a virtual machine that was flashed, booted and shut down.
+//! `cargo xtask demo`: one command from a fresh machine to a virtual machine that was flashed,
+//! booted and shut down.
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ pub(crate) struct Arguments {
     /// Flash this image instead: any Linux whose cloud-init makes the user of the exporter file
     #[arg(long, value_name = "PATH")]
     image: Option<PathBuf>,
-    /// The exporter file, with a machine called `qemu` [default: examples/qemu.yaml, or the architecture's]
+    /// The exporter file, with a machine called `qemu` [default: examples/qemu.yaml, or the
+    /// architecture's]
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
     /// How to print what happened; json is one object on standard output
@@ -67,7 +69,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Some(path) => absolute(path)?,
         None => PathBuf::from(example(arch)),
     };
-    let mut words: Vec<OsString> = vec!["--config".into(), config.into(), "--guest".into(), guest.0.into()];
+    let mut words: Vec<OsString> =
+        vec!["--config".into(), config.into(), "--guest".into(), guest.0.into()];
     if let Some(image) = guest.1 {
         words.extend(["--image".into(), image.into()]);
     }
@@ -86,7 +89,9 @@ async fn built_in(arch: Arch, asked: Option<Guest>) -> Result<(&'static str, Opt
         Ok(image) => Ok(("tiny", Some(image))),
         Err(error) if error.is::<Interrupted>() => Err(error),
         Err(error) if asked.is_none() && arch == Arch::X86_64 => {
-            note(format_args!("no tiny Linux: {error:#}\nthe pico guest, which is built in, boots instead"));
+            note(format_args!(
+                "no tiny Linux: {error:#}\nthe pico guest, which is built in, boots instead"
+            ));
             Ok(("pico", None))
         }
         Err(error) => Err(error.context("no guest to boot; --image PATH names another")),

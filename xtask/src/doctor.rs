@@ -11,7 +11,8 @@ use crate::program;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 when machines of the architecture can run here, else 1.")]
 pub(crate) struct Arguments {
-    /// Architectures whose machines have to run here; what is missing for the others is said, and fine
+    /// Architectures whose machines have to run here; what is missing for the others is said, and
+    /// fine
     #[arg(long = "arch", value_enum, default_values_t = [Arch::X86_64])]
     arches: Vec<Arch>,
     /// How to print; json is one object on standard output

@@ -1,4 +1,5 @@
-//! `cargo xtask faults`: breaks things at random while a device is used, and checks what must hold all the same.
+//! `cargo xtask faults`: breaks things at random while a device is used, and checks what must hold
+//! all the same.
 use std::ffi::OsString;
 
 use anyhow::Result;

@@ -1,9 +1,10 @@
-//! `cargo xtask guest`: the tiny Linux guest, built from Debian packages without root, cached by content.
+//! `cargo xtask guest`: the tiny Linux guest, built from Debian packages without root, cached by
+//! content.
 //!
-//! The guest is a kernel and busybox in an initramfs, on a GPT disk with one FAT partition. The x86_64 image boots
-//! from BIOS (syslinux) and UEFI (systemd-boot), the aarch64 one from UEFI. What it offers: a login on the serial
-//! port (root/root), host name and users from a CIDATA disk, DHCP, a web page on port 80 that names the host, and
-//! ACPI power-off.
+//! The guest is a kernel and busybox in an initramfs, on a GPT disk with one FAT partition. The
+//! x86_64 image boots from BIOS (syslinux) and UEFI (systemd-boot), the aarch64 one from UEFI. What
+//! it offers: a login on the serial port (root/root), host name and users from a CIDATA disk, DHCP,
+//! a web page on port 80 that names the host, and ACPI power-off.
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -65,7 +66,11 @@ impl Arch {
 
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let image = if arguments.update { build(arguments.arch).await? } else { ensure(arguments.arch).await? };
+    let image = if arguments.update {
+        build(arguments.arch).await?
+    } else {
+        ensure(arguments.arch).await?
+    };
     let shown = match arguments.output {
         None => image,
         Some(output) => {
@@ -80,8 +85,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 
 /// The path of the guest's disk image (raw, read-only), building it if it is not cached.
 ///
-/// An image named by `JUMPSTARTER_GUEST_X86_64` or `JUMPSTARTER_GUEST_AARCH64` is used instead, and must exist.
-/// Without network this works only when the image is cached.
+/// An image named by `JUMPSTARTER_GUEST_X86_64` or `JUMPSTARTER_GUEST_AARCH64` is used instead, and
+/// must exist. Without network this works only when the image is cached.
 pub(crate) async fn ensure(arch: Arch) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(arch.variable()).map(PathBuf::from) {
         if !path.is_file() {
@@ -93,7 +98,11 @@ pub(crate) async fn ensure(arch: Arch) -> Result<PathBuf> {
         return Ok(image);
     }
     build(arch).await.with_context(|| {
-        format!("building the {} guest (a ready image can be named by {})", arch.name(), arch.variable())
+        format!(
+            "building the {} guest (a ready image can be named by {})",
+            arch.name(),
+            arch.variable()
+        )
     })
 }
 

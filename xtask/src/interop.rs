@@ -1,4 +1,5 @@
-//! `cargo xtask interop`: the real Python client against this exporter, in a virtual environment of its own.
+//! `cargo xtask interop`: the real Python client against this exporter, in a virtual environment of
+//! its own.
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -80,11 +81,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if arguments.no_skips {
         variables.insert("INTEROP_NO_SKIPS".into(), "1".into());
     }
-    let libraries = if arguments.grpcio.is_empty() { &[Grpcio::Newest][..] } else { &arguments.grpcio };
+    let libraries =
+        if arguments.grpcio.is_empty() { &[Grpcio::Newest][..] } else { &arguments.grpcio };
     for grpcio in libraries {
         let python = environment(*grpcio).await?;
         Run::new(python)
-            // As for our own tests: what passes only the second time is reported, and refuses nothing.
+            // As for our own tests: what passes only the second time is reported, and refuses
+            // nothing.
             .args(["-m", "pytest", "-q", "-rsR", "--reruns", "1", "-p", "no:cacheprovider"])
             .args(&arguments.pytest)
             .folder(root.join("tests/interop"))
@@ -95,7 +98,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             .with_context(|| format!("the suite with the {} grpcio", grpcio.folder()))?;
     }
     if arguments.pytest.is_empty() {
-        variables.insert("JUMPSTARTER_PYTHON_ENVIRONMENT".into(), environment_folder(libraries[0]).into());
+        variables.insert(
+            "JUMPSTARTER_PYTHON_ENVIRONMENT".into(),
+            environment_folder(libraries[0]).into(),
+        );
         setup::ensure_cargo_tool("nextest", arguments.policy).await?;
         Run::cargo()
             .args(["nextest", "run", "--workspace", "-E", "test(/python_exporter/)"])
@@ -122,7 +128,8 @@ struct Environment {
 impl Environment {
     fn of(grpcio: Grpcio) -> Result<Self> {
         let requirements = workspace::root().join("tests/interop/requirements.txt");
-        let wanted = std::fs::read_to_string(&requirements).context("reading the list of Python packages")?;
+        let wanted = std::fs::read_to_string(&requirements)
+            .context("reading the list of Python packages")?;
         let wanted = format!("{wanted}{}\n", grpcio.constraint());
         Ok(Self { folder: environment_folder(grpcio), requirements, wanted })
     }
@@ -151,12 +158,14 @@ pub(crate) async fn environment(grpcio: Grpcio) -> Result<PathBuf> {
         return Ok(python);
     }
     let step = Step::announce("installing the Python packages");
-    let venv = Run::new("python3").args(["-m", "venv", "--clear"]).arg(folder).deadline(INSTALL_LIMIT);
+    let venv =
+        Run::new("python3").args(["-m", "venv", "--clear"]).arg(folder).deadline(INSTALL_LIMIT);
     venv.show().await.context("making a virtual environment")?;
     let install = Run::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]);
     let install = install.arg(&environment.requirements);
     install.arg(grpcio.constraint()).deadline(INSTALL_LIMIT).show().await?;
-    std::fs::write(&stamp, &environment.wanted).with_context(|| format!("writing {}", stamp.display()))?;
+    std::fs::write(&stamp, &environment.wanted)
+        .with_context(|| format!("writing {}", stamp.display()))?;
     step.done("");
     Ok(python)
 }

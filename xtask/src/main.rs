@@ -29,7 +29,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Drive a virtual machine: flash, boot, log in, fetch a page, pause, shut down; installs what is missing
+    /// Drive a virtual machine: flash, boot, log in, fetch a page, pause, shut down; installs what
+    /// is missing
     Demo(demo::Arguments),
     /// Say what this host can do, what is missing, and what to do about it
     Doctor(doctor::Arguments),
@@ -45,7 +46,8 @@ enum Task {
     Tidy(tidy::Arguments),
     /// Everything that has to pass: formatting, lints, docs, licences, tidy, tests
     Ci(ci::Arguments),
-    /// Break things at random while a device is used: kills, freezes, a full disk, a hanging file system
+    /// Break things at random while a device is used: kills, freezes, a full disk, a hanging file
+    /// system
     Faults(faults::Arguments),
     /// Measure beside the tools that one would use instead
     Bench(bench::Arguments),
@@ -54,7 +56,8 @@ enum Task {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(arguments.task)));
+    let outcome =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(arguments.task)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<process::Interrupted>() => {

@@ -1,4 +1,5 @@
-//! Runs other programs: with a deadline, stopped with all they started on Ctrl-C, with their words in the error.
+//! Runs other programs: with a deadline, stopped with all they started on Ctrl-C, with their words
+//! in the error.
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ impl std::error::Error for Interrupted {}
 
 /// Makes SIGINT and SIGTERM stop the program that runs, and refuse the next ones.
 ///
-/// The error then travels up as any other does, so that temporary files are removed by their owners.
+/// The error then travels up as any other does, so that temporary files are removed by their
+/// owners.
 pub(crate) fn listen_for_interrupts() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -66,7 +68,9 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| {
-        candidate.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        candidate
+            .metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
 }
 
@@ -97,7 +101,8 @@ impl Run {
     /// The cargo that runs us, in the workspace's root.
     pub(crate) fn cargo() -> Run {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let run = Run::new(cargo).folder(crate::workspace::root()).deadline(Duration::from_secs(45 * 60));
+        let run =
+            Run::new(cargo).folder(crate::workspace::root()).deadline(Duration::from_secs(45 * 60));
         Run { is_cargo: true, ..run }
     }
 
@@ -166,15 +171,21 @@ impl Run {
     pub(crate) async fn show(self) -> Result<()> {
         let child = self.spawn_shown().await?;
         let status = self.wait(&child).await?;
-        if status.success() { Ok(()) } else { Err(anyhow!("`{}` failed: {status}", self.command_line())) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(anyhow!("`{}` failed: {status}", self.command_line()))
+        }
     }
 
-    /// Starts it with our stdout and stderr. It and all of its descendants die with the returned child.
+    /// Starts it with our stdout and stderr. It and all of its descendants die with the returned
+    /// child.
     pub(crate) async fn spawn_shown(&self) -> Result<Child> {
         self.spawn(self.command().stdout(Sink::Inherit).stderr(Sink::Inherit)).await
     }
 
-    /// Runs it quietly and returns what it wrote to stdout. What it wrote is in the error when it fails.
+    /// Runs it quietly and returns what it wrote to stdout. What it wrote is in the error when it
+    /// fails.
     pub(crate) async fn output(self) -> Result<String> {
         let command = self.command().stdout(Sink::Tail(KEPT)).stderr(Sink::Tail(KEPT));
         let child = self.spawn(command).await?;
@@ -187,7 +198,8 @@ impl Run {
         Ok(out)
     }
 
-    /// Waits for the program's end; on Ctrl-C and at the deadline ends it and all of its descendants.
+    /// Waits for the program's end; on Ctrl-C and at the deadline ends it and all of its
+    /// descendants.
     pub(crate) async fn wait(&self, child: &Child) -> Result<ExitStatus> {
         let outcome = tokio::select! {
             result = timeout(self.deadline, child.wait()) => match result {
@@ -223,8 +235,9 @@ impl Run {
     }
 }
 
-/// Whether cargo set this variable for xtask. Build scripts that look at such variables would run again, and what
-/// depends on them be built again, each time that cargo is run by hand and by xtask in turns.
+/// Whether cargo set this variable for xtask. Build scripts that look at such variables would run
+/// again, and what depends on them be built again, each time that cargo is run by hand and by xtask
+/// in turns.
 fn is_of_this_package(variable: &OsStr) -> bool {
     let variable = variable.to_string_lossy();
     variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
@@ -246,12 +259,15 @@ mod tests {
     async fn the_deadline_ends_grandchildren_too() {
         let folder = tempfile::tempdir().unwrap();
         let script = "sleep 1000 & echo $! > pid; wait";
-        let run = Run::new("sh").args(["-c", script]).folder(folder.path()).deadline(Duration::from_secs(2));
+        let run = Run::new("sh")
+            .args(["-c", script])
+            .folder(folder.path())
+            .deadline(Duration::from_secs(2));
         let error = run.output().await.unwrap_err();
         assert!(error.to_string().contains("did not end within"), "{error}");
-        let pid: i32 = std::fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
-        let gone =
-            || !matches!(std::fs::read_to_string(format!("/proc/{pid}/stat")), Ok(s) if !s.contains(") Z "));
+        let pid: i32 =
+            std::fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
+        let gone = || !matches!(std::fs::read_to_string(format!("/proc/{pid}/stat")), Ok(s) if !s.contains(") Z "));
         let end = std::time::Instant::now() + Duration::from_secs(20);
         while !gone() {
             assert!(std::time::Instant::now() < end, "process {pid} survived");
@@ -262,13 +278,22 @@ mod tests {
     #[test]
     fn the_package_that_runs_is_not_the_one_that_is_built() {
         assert!(
-            ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"].iter().all(|name| is_of_this_package(name.as_ref()))
+            ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"]
+                .iter()
+                .all(|name| is_of_this_package(name.as_ref()))
         );
-        assert!(["CARGO_HOME", "CARGO_TARGET_DIR"].iter().all(|name| !is_of_this_package(name.as_ref())));
+        assert!(
+            ["CARGO_HOME", "CARGO_TARGET_DIR"]
+                .iter()
+                .all(|name| !is_of_this_package(name.as_ref()))
+        );
     }
 
     #[test]
     fn command_lines_can_be_pasted() {
-        assert_eq!(Run::new("/bin/echo").args(["a b", "", "c=d"]).command_line(), "echo 'a b' '' c=d");
+        assert_eq!(
+            Run::new("/bin/echo").args(["a b", "", "c=d"]).command_line(),
+            "echo 'a b' '' c=d"
+        );
     }
 }

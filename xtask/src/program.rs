@@ -1,4 +1,5 @@
-//! Runs a program of the package `jumpstarter-tests`: those that need the drivers, which would slow down xtask itself.
+//! Runs a program of the package `jumpstarter-tests`: those that need the drivers, which would slow
+//! down xtask itself.
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -13,12 +14,17 @@ const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// Builds the program `name`, to be there soon, and runs it in the workspace's root, with our streams; fails when it
-/// does.
+/// Builds the program `name`, to be there soon, and runs it in the workspace's root, with our
+/// streams; fails when it does.
 pub(crate) async fn run(name: &str, arguments: Vec<OsString>) -> Result<()> {
     let target = ["--package", "jumpstarter-tests", "--bin", name];
     let step = Step::announce(format!("building `{name}`"));
-    Run::cargo().arg("build").args(target).show().await.with_context(|| format!("building `{name}`"))?;
+    Run::cargo()
+        .arg("build")
+        .args(target)
+        .show()
+        .await
+        .with_context(|| format!("building `{name}`"))?;
     step.done("");
     finish(name, Run::cargo().args(["run", "--quiet"]).args(target).arg("--").args(arguments)).await
 }

@@ -38,7 +38,11 @@ impl Step {
     pub(crate) fn done(self, outcome: impl Display) {
         let outcome = outcome.to_string();
         let separator = if outcome.is_empty() { "" } else { ": " };
-        note(format_args!("{:>6} {}{separator}{outcome}", seconds(self.start.elapsed()), self.what));
+        note(format_args!(
+            "{:>6} {}{separator}{outcome}",
+            seconds(self.start.elapsed()),
+            self.what
+        ));
     }
 }
 

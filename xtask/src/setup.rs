@@ -1,4 +1,5 @@
-//! `cargo xtask setup`: makes sure that QEMU, its firmware and cargo-nextest are installed, or says how to.
+//! `cargo xtask setup`: makes sure that QEMU, its firmware and cargo-nextest are installed, or says
+//! how to.
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -97,8 +98,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 
 /// Makes sure that QEMU, `qemu-img` and the firmware for `arches` are installed.
 ///
-/// Installs what is missing with the system's package manager, as root or by a `sudo` that asks no password, and
-/// prints every command before it runs. Fails with the commands to run by hand when it may not or cannot.
+/// Installs what is missing with the system's package manager, as root or by a `sudo` that asks no
+/// password, and prints every command before it runs. Fails with the commands to run by hand when
+/// it may not or cannot.
 pub(crate) async fn ensure_qemu(arches: &[Arch], policy: Policy) -> Result<()> {
     ensure(&needs(arches), policy).await
 }
@@ -114,7 +116,8 @@ pub(crate) async fn ensure_bindfs(policy: Policy) -> Result<()> {
 }
 
 async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {
-    let missing = || needs.iter().filter(|need| !need.is_there()).map(|need| need.name()).collect::<Vec<_>>();
+    let missing =
+        || needs.iter().filter(|need| !need.is_there()).map(|need| need.name()).collect::<Vec<_>>();
     let names = missing().join(", ");
     if names.is_empty() {
         return Ok(());
@@ -122,13 +125,17 @@ async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {
     let manager = Manager::detect().with_context(|| {
         format!("missing: {names}; no apt-get, dnf, pacman or brew here, so install it by hand")
     })?;
-    // All that is needed, not only what is missing: else apt may remove qemu-img to make room for an emulator.
+    // All that is needed, not only what is missing: else apt may remove qemu-img to make room for
+    // an emulator.
     let by_hand = manager.by_hand(needs);
     if policy.no_install {
         bail!("missing: {names}; to install:\n{by_hand}");
     }
     let step = Step::announce(format!("installing {names}"));
-    manager.install(needs).await.with_context(|| format!("installing {names}; by hand:\n{by_hand}"))?;
+    manager
+        .install(needs)
+        .await
+        .with_context(|| format!("installing {names}; by hand:\n{by_hand}"))?;
     let still = missing();
     if !still.is_empty() {
         bail!("installed, and yet not found: {}", still.join(", "));
@@ -142,7 +149,8 @@ fn needs(arches: &[Arch]) -> Vec<Need> {
     of_arches.chain([Need::Images]).collect()
 }
 
-/// Makes sure that the cargo subcommand `name` is installed, building it (which takes minutes) if it is not.
+/// Makes sure that the cargo subcommand `name` is installed, building it (which takes minutes) if
+/// it is not.
 pub(crate) async fn ensure_cargo_tool(name: &str, policy: Policy) -> Result<()> {
     let package = format!("cargo-{name}");
     if Run::cargo().args([name, "--version"]).output().await.is_ok() {

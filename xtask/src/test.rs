@@ -1,9 +1,11 @@
-//! `cargo xtask test`: installs what is missing, builds the guests, runs every test, and reports what was skipped.
+//! `cargo xtask test`: installs what is missing, builds the guests, runs every test, and reports
+//! what was skipped.
 //!
-//! The tests get, by environment variables: `JUMPSTARTER_GUEST_X86_64` and `JUMPSTARTER_GUEST_AARCH64` (the
-//! guests' images; where one cannot be had, the same with `_MISSING` at its end says why), `JUMPSTARTER_SKIP_LOG` (a
-//! file to which a skipped test appends a line: its name, a tab, the reason), and `JUMPSTARTER_TEST_RUN` (a mark by
-//! which processes that outlive their test are found).
+//! The tests get, by environment variables: `JUMPSTARTER_GUEST_X86_64` and
+//! `JUMPSTARTER_GUEST_AARCH64` (the guests' images; where one cannot be had, the same with
+//! `_MISSING` at its end says why), `JUMPSTARTER_SKIP_LOG` (a file to which a skipped test appends
+//! a line: its name, a tab, the reason), and `JUMPSTARTER_TEST_RUN` (a mark by which processes that
+//! outlive their test are found).
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -31,7 +33,8 @@ pub(crate) struct Arguments {
     /// Fail if more tests than this are skipped
     #[arg(long, value_name = "N")]
     pub(crate) max_skipped: Option<usize>,
-    /// Arguments of `cargo nextest run`, as a filter or `-p PACKAGE`; then no documentation tests are run
+    /// Arguments of `cargo nextest run`, as a filter or `-p PACKAGE`; then no documentation tests
+    /// are run
     #[arg(last = true)]
     pub(crate) nextest: Vec<OsString>,
 }
@@ -45,8 +48,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     setup::ensure_qemu(&arches, arguments.policy).await?;
     setup::ensure_cargo_tool("nextest", arguments.policy).await?;
 
-    let folder =
-        tempfile::Builder::new().prefix("jumpstarter-test-").tempdir().context("creating a folder")?;
+    let folder = tempfile::Builder::new()
+        .prefix("jumpstarter-test-")
+        .tempdir()
+        .context("creating a folder")?;
     let skip_log = folder.path().join("skipped");
     let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
     environment.insert("JUMPSTARTER_SKIP_LOG".into(), skip_log.clone().into());

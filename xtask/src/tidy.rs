@@ -1,4 +1,5 @@
-//! `cargo xtask tidy`: house rules that no lint knows, checked on every file that git tracks or would track.
+//! `cargo xtask tidy`: house rules that no lint knows, checked on every file that git tracks or
+//! would track.
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +21,8 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
     let names = tracked(&root).await?;
     let mut complaints = Vec::new();
     for name in &names {
-        // What is not text has no lines to complain about; what git still tracks may be deleted already.
+        // What is not text has no lines to complain about; what git still tracks may be deleted
+        // already.
         if let Ok(text) = std::fs::read_to_string(root.join(name)) {
             complaints.extend(rules::check(name, &text));
         }
@@ -40,8 +42,10 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
 
 /// The files that are tracked, or would be after `git add`, relative to the root.
 async fn tracked(root: &Path) -> Result<Vec<String>> {
+    let list = Run::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+        .folder(root);
     let list =
-        Run::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]).folder(root);
-    let list = list.output().await.context("listing the files; this has to run in a git checkout")?;
+        list.output().await.context("listing the files; this has to run in a git checkout")?;
     Ok(list.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }

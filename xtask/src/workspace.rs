@@ -1,7 +1,8 @@
 //! Where this workspace is.
 use std::path::{Path, PathBuf};
 
-/// The workspace's root folder: of the checkout that is being built, also when the binary is run by itself.
+/// The workspace's root folder: of the checkout that is being built, also when the binary is run by
+/// itself.
 pub(crate) fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

@@ -13,10 +13,10 @@ use crate::{FAILURE, SUCCESS, outline, print, serving};
 
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///
-/// Nothing is opened: the check needs neither the hardware nor QEMU. What is wrong goes to standard error, one line a
-/// fault: FILE:LINE:COLUMN: PATH: what was found and expected; what to write instead. A line with `warning:` is about
-/// what may not be meant, or does not work on this machine as it is: an unknown field at the top, a file that is not
-/// there.
+/// Nothing is opened: the check needs neither the hardware nor QEMU. What is wrong goes to standard
+/// error, one line a fault: FILE:LINE:COLUMN: PATH: what was found and expected; what to write
+/// instead. A line with `warning:` is about what may not be meant, or does not work on this machine
+/// as it is: an unknown field at the top, a file that is not there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -14,8 +14,8 @@ use crate::print;
 
 /// Manage the exporter files that are known by an alias
 ///
-/// They are in ~/.config/jumpstarter/exporters (for this user alone: they may hold tokens and passwords), and in
-/// /etc/jumpstarter/exporters for everybody. The user's comes first.
+/// They are in ~/.config/jumpstarter/exporters (for this user alone: they may hold tokens and
+/// passwords), and in /etc/jumpstarter/exporters for everybody. The user's comes first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -66,13 +66,21 @@ enum FileFormat {
 
 impl FileFormat {
     /// What was done to the file of an exporter.
-    fn print(self, done: &str, alias: &str, path: &std::path::Path, out: &mut dyn Write) -> Result<()> {
+    fn print(
+        self,
+        done: &str,
+        alias: &str,
+        path: &std::path::Path,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         match self {
             Self::Text => writeln!(out, "{done} {}", path.display())?,
             Self::Path => writeln!(out, "{}", path.display())?,
-            Self::Json => {
-                writeln!(out, "{}", print::json(&serde_json::json!({"alias": alias, "path": path}))?)?
-            }
+            Self::Json => writeln!(
+                out,
+                "{}",
+                print::json(&serde_json::json!({"alias": alias, "path": path}))?
+            )?,
         }
         Ok(())
     }

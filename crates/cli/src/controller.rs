@@ -1,4 +1,5 @@
-//! What upstream's commands take for a controller: none of it is supported yet, and each says so clearly.
+//! What upstream's commands take for a controller: none of it is supported yet, and each says so
+//! clearly.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -48,7 +49,8 @@ impl Controller {
         .collect()
     }
 
-    /// Without another way to a device, they are what was meant: an error. Beside one they have no effect, as upstream.
+    /// Without another way to a device, they are what was meant: an error. Beside one they have no
+    /// effect, as upstream.
     pub(crate) fn check(&self, has_device: bool, err: &mut dyn Write) -> Result<()> {
         let given = self.given();
         if given.is_empty() {
@@ -71,7 +73,8 @@ fn unsupported(what: &str) -> Error {
     )
 }
 
-/// What is said of a command that upstream has and this program has not; nothing for any other word.
+/// What is said of a command that upstream has and this program has not; nothing for any other
+/// word.
 pub(crate) fn command(name: &str) -> Option<Error> {
     let instead = match name {
         "version" => "run `jmp --version`",

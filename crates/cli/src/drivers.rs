@@ -34,7 +34,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
     let text = match (&arguments.name, arguments.output) {
         (None, Format::Text) => list(registry::drivers()?),
-        (None, Format::Json) => pretty(&registry::drivers()?.iter().map(|entry| as_json(entry)).collect())?,
+        (None, Format::Json) => {
+            pretty(&registry::drivers()?.iter().map(|entry| as_json(entry)).collect())?
+        }
         (Some(name), Format::Text) => page(registry::find(name)?),
         (Some(name), Format::Json) => pretty(&as_json(registry::find(name)?))?,
     };
@@ -72,7 +74,8 @@ fn page(entry: &DriverEntry) -> String {
     let children = children(entry);
     if !children.is_empty() {
         page += "\nChildren that it makes, without a configuration\n";
-        let row = |child: &PlannedChild| vec![format!("  {}", child.name), names(&child.interfaces)];
+        let row =
+            |child: &PlannedChild| vec![format!("  {}", child.name), names(&child.interfaces)];
         page += &table::aligned(&children.iter().map(row).collect::<Vec<_>>());
     }
     for interface in (entry.interfaces)() {
@@ -82,7 +85,9 @@ fn page(entry: &DriverEntry) -> String {
         let rows: Vec<Vec<String>> = interface
             .methods
             .iter()
-            .map(|method| vec![format!("  {}", signature(method)), first_line(method.documentation)])
+            .map(|method| {
+                vec![format!("  {}", signature(method)), first_line(method.documentation)]
+            })
             .collect();
         page += &table::aligned(&rows);
     }
@@ -98,7 +103,8 @@ fn rows(field: &ConfigField) -> Vec<Vec<String>> {
     std::iter::once(row(field)).chain(values).collect()
 }
 
-/// The children that a driver makes where nothing is configured; none where a configuration is needed to tell.
+/// The children that a driver makes where nothing is configured; none where a configuration is
+/// needed to tell.
 fn children(entry: &DriverEntry) -> Vec<PlannedChild> {
     (entry.children)(json!({})).unwrap_or_default()
 }
@@ -169,7 +175,8 @@ fn as_json(entry: &DriverEntry) -> Value {
     let children: Vec<Value> = children(entry)
         .iter()
         .map(|child| {
-            let interfaces: Vec<&str> = child.interfaces.iter().map(|interface| interface.name).collect();
+            let interfaces: Vec<&str> =
+                child.interfaces.iter().map(|interface| interface.name).collect();
             json!({"name": child.name, "interfaces": interfaces})
         })
         .collect();

@@ -52,7 +52,12 @@ pub(crate) struct Arguments {
     log: Log,
 }
 
-pub(crate) fn run(arguments: &Arguments, log: &Log, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(
+    arguments: &Arguments,
+    log: &Log,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<u8> {
     let Some(found) = arguments.target.find(err)? else { return Ok(FAILURE) };
     arguments.log.install_quietly(log)?;
     runtime()?.block_on(forward(arguments, found, out))

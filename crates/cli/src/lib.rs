@@ -9,7 +9,8 @@
 //! }
 //! ```
 //!
-//! Exit codes: 0 when all is well, 1 when a file has faults or the command failed, 2 for a wrong command line.
+//! Exit codes: 0 when all is well, 1 when a file has faults or the command failed, 2 for a wrong
+//! command line.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -65,8 +66,8 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs `j` with the arguments of this process: one device at a shell. `jmp j` is the same, and so is a `jmp` that is
-/// called by the name `j`.
+/// Runs `j` with the arguments of this process: one device at a shell. `jmp j` is the same, and so
+/// is a `jmp` that is called by the name `j`.
 pub fn j() -> ExitCode {
     jumpstarter_supervise::survive_file_size_limit();
     print::panics();
@@ -78,7 +79,8 @@ fn called_as_j(arguments: &[OsString]) -> bool {
     program.is_some_and(|name| name == "j")
 }
 
-/// Runs `jmp` with these arguments, the first of which is the program's name, and answers the exit code.
+/// Runs `jmp` with these arguments, the first of which is the program's name, and answers the exit
+/// code.
 ///
 /// A reader that closes its end (`jmp schema | head`) ends the command quietly.
 pub fn run(
@@ -103,12 +105,17 @@ pub fn run(
             } else {
                 out.write_all(text.as_bytes())
             };
-            written.map(|()| u8::try_from(usage.exit_code()).unwrap_or(FAILURE)).map_err(anyhow::Error::from)
+            written
+                .map(|()| u8::try_from(usage.exit_code()).unwrap_or(FAILURE))
+                .map_err(anyhow::Error::from)
         }
     };
     let outcome = outcome.and_then(|code| out.flush().map(|()| code).map_err(anyhow::Error::from));
     outcome.unwrap_or_else(|error| {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
             return SUCCESS;
         }
         let (code, error) = match error.downcast_ref::<Fault>() {

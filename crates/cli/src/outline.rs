@@ -27,10 +27,18 @@ fn add_rows(entries: &[&(String, Node)], indent: &str, top: bool, rows: &mut Vec
                 (entry.name.to_owned(), names(&(entry.interfaces)()), description)
             }
             Node::Composite { description, .. } => (String::new(), String::new(), description),
-            Node::Proxy { target, description } => (format!("→ {target}"), String::new(), description),
+            Node::Proxy { target, description } => {
+                (format!("→ {target}"), String::new(), description)
+            }
         };
-        let description = description.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
-        rows.push(vec![format!("{indent}{branch}{name}"), kind, interfaces, description.to_owned()]);
+        let description =
+            description.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+        rows.push(vec![
+            format!("{indent}{branch}{name}"),
+            kind,
+            interfaces,
+            description.to_owned(),
+        ]);
         let indent = format!("{indent}{below}");
         let made = made(node);
         let named = named(node, &made);
@@ -59,7 +67,8 @@ fn names(interfaces: &[&InterfaceDescriptor]) -> String {
     interfaces.iter().map(|interface| interface.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The same as an object by name; every entry has every field. Configurations are left out: they may hold secrets.
+/// The same as an object by name; every entry has every field. Configurations are left out: they
+/// may hold secrets.
 pub(crate) fn json(entries: &[(String, Node)]) -> Value {
     json_of(entries).into()
 }

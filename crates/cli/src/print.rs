@@ -1,9 +1,10 @@
 //! Where text leaves this program: the one place that writes to standard output and standard error.
 //!
-//! Exporters, guests, files and servers choose names, descriptions, answers, errors and log records. Whatever is
-//! printed of them passes `jumpstarter_text` here, so that no command has to think of it: a control sequence is shown,
-//! not obeyed. What must not begin a line of its own, such as a name, passes [`line`] where it is put into a text. Only
-//! consoles, byte streams and images go around this, by [`crate::terminal::output`].
+//! Exporters, guests, files and servers choose names, descriptions, answers, errors and log
+//! records. Whatever is printed of them passes `jumpstarter_text` here, so that no command has to
+//! think of it: a control sequence is shown, not obeyed. What must not begin a line of its own,
+//! such as a name, passes [`line`] where it is put into a text. Only consoles, byte streams and
+//! images go around this, by [`crate::terminal::output`].
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -34,7 +35,8 @@ impl Write for Safe<'_> {
     }
 }
 
-/// Prints a text and a line's end on standard output, at once, so that a reader sees it when it happens.
+/// Prints a text and a line's end on standard output, at once, so that a reader sees it when it
+/// happens.
 ///
 /// # Errors
 /// When standard output is closed, or its reader is: the answer would be lost.
@@ -69,7 +71,8 @@ pub(crate) fn pretty_json(value: &impl Serialize) -> serde_json::Result<String> 
     serde_json::to_string_pretty(value).map(|text| jumpstarter_text::json(&text).into_owned())
 }
 
-/// An error and its hint for people. Further lines of either are indented: they are no errors and hints of ours.
+/// An error and its hint for people. Further lines of either are indented: they are no errors and
+/// hints of ours.
 pub(crate) fn report(error: &Error) -> String {
     let message = failure(format_args!("{error:#}"));
     match error.hint() {
@@ -92,15 +95,17 @@ pub(crate) fn hint_of(usage: &clap::Error) -> Option<&str> {
     std::error::Error::source(usage)?.downcast_ref::<Error>()?.hint()
 }
 
-/// What the parser says, as `text` has it, with the hint of a value's type, and without its advice to pass an option
-/// that does not exist as a value.
+/// What the parser says, as `text` has it, with the hint of a value's type, and without its advice
+/// to pass an option that does not exist as a value.
 pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
     let is_advice = |line: &&str| line.contains("tip:") && line.contains("to pass '");
     let text: String = text.split_inclusive('\n').filter(|line| !is_advice(line)).collect();
     // Where it was the only one, its paragraph is gone.
     let text = text.replace("\n\n\n", "\n\n");
     match hint_of(usage) {
-        Some(hint) => text.replacen("\n\nFor more", &format!("\nhint: {}\n\nFor more", line(hint)), 1),
+        Some(hint) => {
+            text.replacen("\n\nFor more", &format!("\nhint: {}\n\nFor more", line(hint)), 1)
+        }
         None => text,
     }
 }
@@ -112,8 +117,9 @@ pub(crate) fn usage(usage: &clap::Error) {
         false => (usage.render(), io::stdout().is_terminal()),
     };
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let in_colours =
-        is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let in_colours = is_terminal
+        && !is_set("NO_COLOR")
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let text = match in_colours {
         true => styled(&usage_text(usage, &text.ansi().to_string())),
         false => block(&usage_text(usage, &text.to_string())).into_owned(),
@@ -130,7 +136,9 @@ fn styled(text: &str) -> String {
     let mut pieces = text.split("\u{1b}[");
     let mut safe = block(pieces.next().unwrap_or_default()).into_owned();
     for piece in pieces {
-        let end = piece.find(|letter: char| !letter.is_ascii_digit() && letter != ';').unwrap_or(piece.len());
+        let end = piece
+            .find(|letter: char| !letter.is_ascii_digit() && letter != ';')
+            .unwrap_or(piece.len());
         match piece[end..].strip_prefix('m') {
             Some(rest) => safe.extend(["\u{1b}[", &piece[..end], "m", &block(rest)]),
             None => safe.extend([line("\u{1b}[").as_ref(), &block(piece)]),
@@ -169,7 +177,8 @@ mod tests {
 
     #[test]
     fn colours_pass_and_nothing_else() {
-        let text = "\u{1b}[1mUsage:\u{1b}[0m j\n\u{1b}[2J\u{1b}]0;x\u{7}\u{1b}[38;5;1mred\u{1b}[\u{202e}";
+        let text =
+            "\u{1b}[1mUsage:\u{1b}[0m j\n\u{1b}[2J\u{1b}]0;x\u{7}\u{1b}[38;5;1mred\u{1b}[\u{202e}";
         assert_eq!(
             styled(text),
             "\u{1b}[1mUsage:\u{1b}[0m j\n\\u{1b}[2J\\u{1b}]0;x\\u{7}\u{1b}[38;5;1mred\\u{1b}[\\u{202e}"
@@ -178,8 +187,8 @@ mod tests {
 
     #[test]
     fn lines_of_others_are_no_errors_and_hints_of_ours() {
-        let error =
-            Error::internal("broken\nerror: all lost\r\n\u{1b}[2J").with_hint("wait\nhint: run it again\n");
+        let error = Error::internal("broken\nerror: all lost\r\n\u{1b}[2J")
+            .with_hint("wait\nhint: run it again\n");
         assert_eq!(
             report(&error),
             "error: broken\n  error: all lost\n  \\u{1b}[2J\nhint: wait\n  hint: run it again"
@@ -202,6 +211,9 @@ mod tests {
         let text = json(&value).unwrap();
         assert!(text.is_ascii() && !text.contains(char::is_control), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&pretty_json(&value).unwrap()).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&pretty_json(&value).unwrap()).unwrap(),
+            value
+        );
     }
 }

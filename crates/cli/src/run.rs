@@ -14,8 +14,9 @@ use crate::{FAILURE, SUCCESS};
 
 /// Serve the device of an exporter file to Jumpstarter clients
 ///
-/// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT run the afterLease
-/// hook, end the calls that run (within 5 s) and close the device (within 90 s); a second one hurries.
+/// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT
+/// run the afterLease hook, end the calls that run (within 5 s) and close the device (within 90 s);
+/// a second one hurries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,22 +48,31 @@ pub(crate) struct Arguments {
     /// Let in only clients with a certificate of these authorities
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// What TCP clients must give as JMP_GRPC_PASSPHRASE; others on this machine can see it in the list of processes
+    /// What TCP clients must give as JMP_GRPC_PASSPHRASE; others on this machine can see it in the
+    /// list of processes
     #[arg(long, requires = "tls_grpc_listener")]
     passphrase: Option<Passphrase>,
-    /// Read the passphrase from the first line of this file; the variable JMP_GRPC_PASSPHRASE sets it, too
-    #[arg(long, value_name = "FILE", requires = "tls_grpc_listener", conflicts_with = "passphrase")]
+    /// Read the passphrase from the first line of this file; the variable JMP_GRPC_PASSPHRASE sets
+    /// it, too
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_grpc_listener",
+        conflicts_with = "passphrase"
+    )]
     passphrase_file: Option<PathBuf>,
     /// Listen at a Unix socket, which only this user may use
     #[arg(long, value_name = "PATH")]
     listen_unix: Option<PathBuf>,
-    /// Of a controller's exporter: end after its first lease. One that serves alone has no such leases
+    /// Of a controller's exporter: end after its first lease. One that serves alone has no such
+    /// leases
     #[arg(long, hide = true)]
     exit_on_lease_end: bool,
     /// The memory for what one connection has under way; 128M if not given
     #[arg(long, value_name = "SIZE")]
     connection_memory: Option<ByteSize>,
-    /// The memory for what all connections have under way; a quarter of the machine's if not given, at most 1G
+    /// The memory for what all connections have under way; a quarter of the machine's if not
+    /// given, at most 1G
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
     /// Serve metrics in Prometheus' format over HTTP
@@ -105,7 +115,8 @@ impl Arguments {
         let text = match &self.passphrase_file {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
-                let text = text.with_context(|| format!("reading the passphrase of {}", file.display()))?;
+                let text =
+                    text.with_context(|| format!("reading the passphrase of {}", file.display()))?;
                 text.lines().next().unwrap_or_default().to_owned()
             }
             None if self.tls_grpc_listener.is_none() => return Ok(None),
@@ -127,15 +138,23 @@ fn wrong_usage(error: Error) -> anyhow::Error {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, log: &Log, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(
+    arguments: &Arguments,
+    log: &Log,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<u8> {
     if arguments.exit_on_lease_end {
         writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
     }
     let passphrase = arguments.passphrase()?;
-    let Some(config) = arguments.which.load(arguments.file.as_deref(), err)? else { return Ok(FAILURE) };
-    let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
-        TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }
-    });
+    let Some(config) = arguments.which.load(arguments.file.as_deref(), err)? else {
+        return Ok(FAILURE);
+    };
+    let tls =
+        arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
+            TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }
+        });
     let unix = arguments.listen_unix.clone().map(Address::Unix);
     let mut options = RunOptions {
         config,

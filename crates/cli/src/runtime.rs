@@ -1,4 +1,5 @@
-//! The runtimes of the commands: an error where the system gives too little for one, never a panic or a wait.
+//! The runtimes of the commands: an error where the system gives too little for one, never a panic
+//! or a wait.
 
 use std::fs::File;
 use std::num::NonZero;
@@ -11,8 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// File descriptors that a runtime and a first connection take.
 const DESCRIPTORS: usize = 16;
-/// Threads for work that blocks, such as reading files. They are started at once and kept: where the system refuses
-/// further ones later, work waits for these.
+/// Threads for work that blocks, such as reading files. They are started at once and kept: where
+/// the system refuses further ones later, work waits for these.
 const BLOCKING_THREADS: usize = 2;
 /// So they are never too long idle.
 const KEPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -40,7 +41,8 @@ fn build(mut builder: Builder, blocking: usize, workers: usize) -> Result<Runtim
 }
 
 fn spare_descriptors() -> Result<()> {
-    let files: std::io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    let files: std::io::Result<Vec<File>> =
+        (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
     files.map(drop).map_err(|error| {
         Error::new(ErrorKind::ResourceExhausted, "this program may open too few files")
             .with_source(error)
@@ -57,10 +59,12 @@ fn spare_threads(count: usize) -> Result<()> {
         match thread::Builder::new().spawn(move || ended.iter().for_each(drop)) {
             Ok(thread) => ends.push((end, thread)),
             Err(error) => {
-                started =
-                    Err(Error::new(ErrorKind::ResourceExhausted, "this user may start no more threads")
-                        .with_source(error)
-                        .with_hint("raise the limit: `ulimit -u`"));
+                started = Err(Error::new(
+                    ErrorKind::ResourceExhausted,
+                    "this user may start no more threads",
+                )
+                .with_source(error)
+                .with_hint("raise the limit: `ulimit -u`"));
                 break;
             }
         }
@@ -88,7 +92,8 @@ fn start_blocking(runtime: &Runtime, count: usize) {
         ends.push(end);
     }
     drop(begun);
-    // A task that could not begin is dropped with its sender when the runtime ends: no wait is for ever.
+    // A task that could not begin is dropped with its sender when the runtime ends: no wait is for
+    // ever.
     for _ in 0..count {
         if all_begun.recv_timeout(Duration::from_secs(1)).is_err() {
             return;

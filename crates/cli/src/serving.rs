@@ -19,7 +19,8 @@ pub(crate) struct Which {
     /// The exporter file
     #[arg(long, aliases = ["config", "file"], value_name = "FILE")]
     exporter_config: Option<PathBuf>,
-    /// The alias of an exporter file in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters
+    /// The alias of an exporter file in ~/.config/jumpstarter/exporters or
+    /// /etc/jumpstarter/exporters
     #[arg(long, value_name = "ALIAS")]
     exporter: Option<String>,
 }
@@ -31,19 +32,27 @@ impl Which {
     }
 
     /// Reads the file, or else `file`. Its faults are printed; there is no configuration then.
-    pub(crate) fn load(&self, file: Option<&Path>, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
+    pub(crate) fn load(
+        &self,
+        file: Option<&Path>,
+        err: &mut dyn Write,
+    ) -> Result<Option<ExporterConfig>> {
         let file = match (self.exporter_config.as_deref().or(file), &self.exporter) {
             (Some(file), _) => file.to_owned(),
             (None, Some(alias)) => ExporterConfig::find(alias)?,
             (None, None) => {
-                return Err(Fault::usage("which device?", "add --exporter-config FILE or --exporter ALIAS"));
+                return Err(Fault::usage(
+                    "which device?",
+                    "add --exporter-config FILE or --exporter ALIAS",
+                ));
             }
         };
         load(&file, err)
     }
 }
 
-/// Reads an exporter file. Its warnings and its faults are printed; there is no configuration with the latter.
+/// Reads an exporter file. Its warnings and its faults are printed; there is no configuration with
+/// the latter.
 pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
     match ExporterConfig::load(file) {
         Ok(config) => {
@@ -68,13 +77,17 @@ pub(crate) fn missing(file: &Path) -> Option<String> {
         return Some(format!("`{name}` is an alias: write `--exporter {name}`"));
     }
     let name = file.file_name()?.to_str()?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(folder).ok()?.take(MOST).flatten();
-    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    suggest::nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+    let names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    suggest::nearest(name, names.iter().map(String::as_str))
+        .map(|near| format!("did you mean `{near}`?"))
 }
 
-/// What is logged, and how. Each may stand before the command's name as well as after it, where it counts for more.
+/// What is logged, and how. Each may stand before the command's name as well as after it, where it
+/// counts for more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Log {
     /// The least severe records that are logged; without it info, and warning for `jmp forward`
@@ -146,7 +159,8 @@ const THREADS_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Runtime(tokio::runtime::Runtime);
 
 impl Runtime {
-    /// Runs the command. A thread that is stuck, such as in a write to a device, does not hold up its end.
+    /// Runs the command. A thread that is stuck, such as in a write to a device, does not hold up
+    /// its end.
     pub(crate) fn block_on<T>(self, command: impl Future<Output = T>) -> T {
         let outcome = self.0.block_on(command);
         self.0.shutdown_timeout(THREADS_LIMIT);

@@ -20,8 +20,8 @@ use command::Surroundings;
 
 /// Run a command, or a shell, in which `j` and scripts reach a device
 ///
-/// The device of a file is served at a private socket for as long as the command runs. One that is served elsewhere is
-/// waited for until it takes calls. The exit code is the command's.
+/// The device of a file is served at a private socket for as long as the command runs. One that is
+/// served elsewhere is waited for until it takes calls. The exit code is the command's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
     log: Log,
     #[command(flatten)]
     controller: Controller,
-    /// The command and its arguments, after every option of `jmp shell` or after `--`; without one, a shell
+    /// The command and its arguments, after every option of `jmp shell` or after `--`; without
+    /// one, a shell
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -53,7 +54,9 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Resu
     let words = &arguments.command;
     let has_device = arguments.remote.tls_grpc.is_some() || arguments.which.is_given();
     arguments.controller.check(has_device, err)?;
-    if !has_device && let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word))) {
+    if !has_device
+        && let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word)))
+    {
         let file = file.display();
         let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
         return Err(Fault::usage("which device?", hint));
@@ -78,5 +81,6 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Resu
 
 /// Whether a word that stands where the command should is an exporter file.
 fn is_exporter_file(word: &Path) -> bool {
-    word.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && word.is_file()
+    word.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+        && word.is_file()
 }

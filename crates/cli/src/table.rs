@@ -7,14 +7,18 @@ use crate::print::line;
 /// The most characters of a cell: a longer one would widen every row.
 const MAX_CELL: usize = 300;
 
-/// Rows of cells, each column as wide as its widest cell, no blanks at the ends of lines. A cell stays on its line,
-/// whatever is in it.
+/// Rows of cells, each column as wide as its widest cell, no blanks at the ends of lines. A cell
+/// stays on its line, whatever is in it.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> =
         rows.iter().map(|row| row.iter().map(|cell| shortened(line(cell))).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     rows.iter()
@@ -39,15 +43,19 @@ mod tests {
 
     #[test]
     fn columns() {
-        let rows =
-            [vec!["├─ é".into(), String::new(), "x".into()], vec!["a".into(), String::new(), String::new()]];
+        let rows = [
+            vec!["├─ é".into(), String::new(), "x".into()],
+            vec!["a".into(), String::new(), String::new()],
+        ];
         assert_eq!(aligned(&rows), "├─ é  x\na\n");
     }
 
     #[test]
     fn a_cell_stays_in_its_place() {
-        let rows =
-            [vec!["a\nb\u{1b}[2J".to_owned(), "é".repeat(70_000)], vec!["c".to_owned(), "d".to_owned()]];
+        let rows = [
+            vec!["a\nb\u{1b}[2J".to_owned(), "é".repeat(70_000)],
+            vec!["c".to_owned(), "d".to_owned()],
+        ];
         let table = aligned(&rows);
         assert_eq!(table.lines().count(), 2);
         assert!(table.starts_with("a\\nb\\u{1b}[2J  éé") && table.chars().count() < 400, "{table}");

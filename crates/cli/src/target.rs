@@ -1,4 +1,5 @@
-//! Which device a command is for: of a file, of an exporter elsewhere, or the one that the environment names.
+//! Which device a command is for: of a file, of an exporter elsewhere, or the one that the
+//! environment names.
 
 use std::io::Write;
 
@@ -35,8 +36,8 @@ pub(crate) struct Opened {
 }
 
 impl Target {
-    /// Reads what the command line says, else `JUMPSTARTER_HOST` and what goes with it, else the file
-    /// `JMP_EXPORTER_CONFIG`. A file's faults are printed; there is nothing then.
+    /// Reads what the command line says, else `JUMPSTARTER_HOST` and what goes with it, else the
+    /// file `JMP_EXPORTER_CONFIG`. A file's faults are printed; there is nothing then.
     pub(crate) fn find(&self, err: &mut dyn Write) -> Result<Option<Found>> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(options) = self.remote.options() {

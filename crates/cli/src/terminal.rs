@@ -30,10 +30,11 @@ pub(crate) fn output() -> io::Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(copy.into()))
 }
 
-/// The terminal in raw mode: each key arrives at once and as it is, Ctrl-C too, and output is not altered.
+/// The terminal in raw mode: each key arrives at once and as it is, Ctrl-C too, and output is not
+/// altered.
 ///
-/// Dropping it puts back what was set before; so do errors and panics, which drop it on their way. What a signal would
-/// end needs a handler for that signal.
+/// Dropping it puts back what was set before; so do errors and panics, which drop it on their way.
+/// What a signal would end needs a handler for that signal.
 #[derive(Debug)]
 pub(crate) struct RawTerminal {
     /// Held for its drop alone.
@@ -87,8 +88,8 @@ impl Settings {
 
 impl Drop for Settings {
     fn drop(&mut self) {
-        // From the background, the system would stop this process instead. A terminal that is not this session's has
-        // no such group, and takes settings from everybody.
+        // From the background, the system would stop this process instead. A terminal that is not
+        // this session's has no such group, and takes settings from everybody.
         if tcgetpgrp(&self.terminal).is_ok_and(|foreground| foreground != getpgrp()) {
             return;
         }

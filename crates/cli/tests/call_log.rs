@@ -27,7 +27,8 @@ impl Exporter {
         let lab = Lab::new(file);
         let (file, socket) = (lab.file(), lab.path("s"));
         let host = socket.to_str().unwrap().to_owned();
-        let words = ["run", "--exporter-config", &file, "--log-level", level, "--listen-unix", &host];
+        let words =
+            ["run", "--exporter-config", &file, "--log-level", level, "--listen-unix", &host];
         let child = jmp(&words).stdout(Sink::Piped).stderr(stderr).spawn().await.unwrap();
         let mut lines = BufReader::new(child.take_stdout().unwrap()).lines();
         let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap();
@@ -72,10 +73,13 @@ async fn a_call_that_fails_is_a_warning_with_its_error() {
     assert!(said.contains("error: nothing was flashed to `default`"), "{said}");
     exporter.j(&["call", "power", "on"]).await;
     let log = exporter.log(2).await;
-    let of_calls: Vec<&str> = lines(&log).into_iter().filter(|line| line.contains("Operation")).collect();
+    let of_calls: Vec<&str> =
+        lines(&log).into_iter().filter(|line| line.contains("Operation")).collect();
     let [line] = of_calls[..] else { panic!("{log}") };
     assert!(
-        line.starts_with("WARNING flasher dump: Operation failed: nothing was flashed to `default`"),
+        line.starts_with(
+            "WARNING flasher dump: Operation failed: nothing was flashed to `default`"
+        ),
         "{log}"
     );
     assert!(line.contains(" error_type=internal_error kind=NotFound result=failure"), "{log}");
@@ -89,10 +93,12 @@ async fn what_is_wrong_with_arguments_is_in_the_log() {
     let exporter = Exporter::of(file, "info", Sink::Tail(65536)).await;
     let said = exporter.j(&["flasher", "dump", "-", "-t", "rot"]).await;
     let log = exporter.log(1).await;
-    let line = lines(&log).into_iter().find(|line| line.contains("Operation failed")).unwrap_or(&log);
+    let line =
+        lines(&log).into_iter().find(|line| line.contains("Operation failed")).unwrap_or(&log);
     assert!(line.contains(" error_type=validation_error kind=InvalidArgument "), "{log}");
-    let why =
-        line.strip_prefix("WARNING flasher dump: Operation failed: ").unwrap_or_else(|| panic!("{log}"));
+    let why = line
+        .strip_prefix("WARNING flasher dump: Operation failed: ")
+        .unwrap_or_else(|| panic!("{log}"));
     assert!(why.contains("`rot`") && said.contains("`rot`"), "{said}{log}");
     exporter.end().await;
 }
@@ -125,7 +131,9 @@ async fn a_call_that_its_client_gives_up_is_in_the_log() {
     let exporter = Exporter::start("debug", Sink::Tail(65536)).await;
     // It reads from a pipe that never ends.
     let script = format!("sleep 1000 | '{J}' flasher flash -");
-    let client = clean(Command::new("/bin/sh")).args(["-c", &script]).env("JUMPSTARTER_HOST", &exporter.host);
+    let client = clean(Command::new("/bin/sh"))
+        .args(["-c", &script])
+        .env("JUMPSTARTER_HOST", &exporter.host);
     let client = client.spawn().await.unwrap();
     let logged = async |text: &str| {
         let log = || exporter.child.stderr_tail();
@@ -143,8 +151,10 @@ async fn clients_that_come_and_go_are_in_the_log_and_not_told_to_others() {
     let follow = clean(Command::new(J)).args(["--log-level", "debug", "log"]);
     let follow = follow.env("JUMPSTARTER_HOST", &exporter.host).stderr(Sink::Tail(65536));
     let (follower, mut said) = lab::start(follow).await;
-    eventually("the log is followed", async || follower.stderr_tail().contains("following").then_some(()))
-        .await;
+    eventually("the log is followed", async || {
+        follower.stderr_tail().contains("following").then_some(())
+    })
+    .await;
     exporter.j(&["power", "on"]).await;
     let log = exporter.log(1).await;
     assert_eq!(log.matches("a client connected address=unix").count(), 2, "{log}");
@@ -157,7 +167,8 @@ async fn clients_that_come_and_go_are_in_the_log_and_not_told_to_others() {
     exporter.end().await;
 }
 
-/// A method's name is the client's choice: it must not look like another line, nor reach the terminal raw.
+/// A method's name is the client's choice: it must not look like another line, nor reach the
+/// terminal raw.
 #[tokio::test]
 async fn a_client_forges_no_line() {
     let exporter = Exporter::start("info", Sink::Tail(1 << 20)).await;
@@ -166,8 +177,14 @@ async fn a_client_forges_no_line() {
     exporter.j(&["call", "power", &"x".repeat(100_000)]).await;
     let log = exporter.log(2).await;
     assert!(log.chars().all(|letter| letter == '\n' || !letter.is_control()), "{log:?}");
-    assert!(!log.contains('\u{202e}') && !lines(&log).iter().any(|line| line.starts_with("ERROR")), "{log}");
-    assert!(log.contains(r"power on\n2026-01-01T00:00:00.000Z ERROR   all is lost\u{1b}]0;title"), "{log}");
+    assert!(
+        !log.contains('\u{202e}') && !lines(&log).iter().any(|line| line.starts_with("ERROR")),
+        "{log}"
+    );
+    assert!(
+        log.contains(r"power on\n2026-01-01T00:00:00.000Z ERROR   all is lost\u{1b}]0;title"),
+        "{log}"
+    );
     assert!(log.len() < 50_000, "{} bytes", log.len());
     exporter.end().await;
 }
@@ -190,7 +207,9 @@ async fn a_log_that_nobody_reads_stops_no_call() {
     let calls = || {
         let clients: Vec<Command> = (0..6)
             .map(|_| {
-                clean(Command::new("/bin/sh")).args(["-c", &script]).env("JUMPSTARTER_HOST", &exporter.host)
+                clean(Command::new("/bin/sh"))
+                    .args(["-c", &script])
+                    .env("JUMPSTARTER_HOST", &exporter.host)
             })
             .collect();
         clients.into_iter().map(|command| run_unchecked(command, DEADLINE))
@@ -200,7 +219,11 @@ async fn a_log_that_nobody_reads_stops_no_call() {
         assert!(output.status.success(), "{}", output.stderr);
     }
     exporter.child.signal(Signal::TERM);
-    assert_eq!(code(&exporter.child).await, Some(0), "its end waits for the log no longer than a moment");
+    assert_eq!(
+        code(&exporter.child).await,
+        Some(0),
+        "its end waits for the log no longer than a moment"
+    );
     drop(unread);
     drop(exporter.lab);
 }
@@ -212,8 +235,10 @@ async fn drivers_have_categories() {
     let follow = clean(Command::new(J)).args(["--log-level", "debug", "log", "--output", "json"]);
     let follow = follow.env("JUMPSTARTER_HOST", &exporter.host).stderr(Sink::Tail(65536));
     let (follower, mut said) = lab::start(follow).await;
-    eventually("the log is followed", async || follower.stderr_tail().contains("following").then_some(()))
-        .await;
+    eventually("the log is followed", async || {
+        follower.stderr_tail().contains("following").then_some(())
+    })
+    .await;
     for (driver, category) in [
         ("power", "power"),
         ("echo", "network"),
@@ -228,7 +253,10 @@ async fn drivers_have_categories() {
             loop {
                 let record = lab::line(&mut said, &follower).await;
                 let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-                if record["message"].as_str().is_some_and(|text| text.starts_with("Operation failed")) {
+                if record["message"]
+                    .as_str()
+                    .is_some_and(|text| text.starts_with("Operation failed"))
+                {
                     return record;
                 }
             }
@@ -239,7 +267,10 @@ async fn drivers_have_categories() {
             (&driver.into(), &category.into()),
             "{record}"
         );
-        assert_eq!((&record["operation"], &record["severity"]), (&"explode".into(), &"WARNING".into()));
+        assert_eq!(
+            (&record["operation"], &record["severity"]),
+            (&"explode".into(), &"WARNING".into())
+        );
     }
     follower.signal(Signal::INT);
     exporter.end().await;
@@ -248,10 +279,12 @@ async fn drivers_have_categories() {
 /// What a client may not do now is in the log at `debug`.
 #[tokio::test]
 async fn a_call_that_is_refused_while_a_hook_runs_is_in_the_log() {
-    let file =
-        "export: {power: {type: mock-power}}\nhooks: {beforeLease: {script: 'echo begun; sleep 1000'}}\n";
+    let file = "export: {power: {type: mock-power}}\nhooks: {beforeLease: {script: 'echo begun; sleep 1000'}}\n";
     let exporter = Exporter::of(file, "debug", Sink::Tail(65536)).await;
-    eventually("the hook runs", async || exporter.child.stderr_tail().contains(" begun").then_some(())).await;
+    eventually("the hook runs", async || {
+        exporter.child.stderr_tail().contains(" begun").then_some(())
+    })
+    .await;
     let said = exporter.j(&["power", "on"]).await;
     assert!(said.contains("the beforeLease hook is running"), "{said}");
     let log = exporter.log(1).await;

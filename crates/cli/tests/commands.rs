@@ -63,8 +63,12 @@ fn the_children_that_a_driver_makes() {
     let (_, out, _) = jmp(&["drivers", "qemu", "--output", "json"]);
     let page: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(page["children"][0], serde_json::json!({"name": "power", "interfaces": ["power"]}));
-    let accel =
-        page["configuration"].as_array().unwrap().iter().find(|field| field["path"] == "accel").unwrap();
+    let accel = page["configuration"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|field| field["path"] == "accel")
+        .unwrap();
     assert_eq!(accel["values"][2]["value"], "tcg");
 }
 
@@ -79,7 +83,10 @@ fn json_has_the_same_fields_for_right_and_wrong_files() {
     assert_eq!((code, err.as_str()), (1, ""));
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report[0]["faults"], serde_json::json!([]));
-    assert_eq!(report[0]["export"]["rack"]["children"]["web"]["interfaces"], serde_json::json!(["network"]));
+    assert_eq!(
+        report[0]["export"]["rack"]["children"]["web"]["interfaces"],
+        serde_json::json!(["network"])
+    );
     assert_eq!(report[0]["warnings"][0]["path"], "future");
     // Entries of every kind have the same fields.
     let rack = &report[0]["export"]["rack"];
@@ -157,7 +164,10 @@ fn every_driver_crate_is_linked() {
         let helps_tests = ["driver-core-macros", "driver-testkit"].contains(&name.as_str());
         if name.starts_with("driver-") && !helps_tests {
             with_drivers += 1;
-            assert!(out.contains(&format!("\"package\": \"jumpstarter-{name}\"")), "{name} is not linked");
+            assert!(
+                out.contains(&format!("\"package\": \"jumpstarter-{name}\"")),
+                "{name} is not linked"
+            );
         }
     }
     assert!(with_drivers >= 6);
@@ -169,7 +179,8 @@ fn the_schema_accepts_every_name() {
     assert_eq!(code, 0);
     let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    let names = schema["$defs"]["entry"]["oneOf"][0]["properties"]["type"]["enum"].as_array().unwrap();
+    let names =
+        schema["$defs"]["entry"]["oneOf"][0]["properties"]["type"]["enum"].as_array().unwrap();
     for name in ["tcp", "qemu", "jumpstarter_driver_qemu.driver.Qemu", "mock-power"] {
         assert!(names.contains(&name.into()), "{name}");
     }
@@ -189,7 +200,10 @@ fn errors_as_json() {
     assert_eq!((code, out.as_str()), (1, ""));
     let error: serde_json::Value = serde_json::from_str(&err).unwrap();
     assert_eq!(error["error"], "there is no driver `tcpp`");
-    assert_eq!((&error["kind"], &error["hint"]), (&"NotFound".into(), &"did you mean `tcp`?".into()));
+    assert_eq!(
+        (&error["kind"], &error["hint"]),
+        (&"NotFound".into(), &"did you mean `tcp`?".into())
+    );
 }
 
 #[test]

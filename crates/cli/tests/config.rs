@@ -23,7 +23,8 @@ impl Home {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let command = Command::new(JMP).args(["config", "exporter"]).args(words).current_dir(self.0.path());
+        let command =
+            Command::new(JMP).args(["config", "exporter"]).args(words).current_dir(self.0.path());
         command.env("JMP_CLIENT_CONFIG_HOME", self.path("home"))
     }
 
@@ -127,8 +128,17 @@ async fn a_file_that_is_too_long_is_refused_whole() {
 #[tokio::test]
 async fn what_scripts_read() {
     let home = Home::new();
-    let words =
-        ["create", "lab", "--endpoint", "c:443", "--token", "t\"0: ken", "--insecure-tls", "-o", "path"];
+    let words = [
+        "create",
+        "lab",
+        "--endpoint",
+        "c:443",
+        "--token",
+        "t\"0: ken",
+        "--insecure-tls",
+        "-o",
+        "path",
+    ];
     assert_snapshot!(home.text(&words).await, @r"
     HOME/exporters/lab.yaml
     exit code 0
@@ -148,7 +158,8 @@ async fn what_scripts_read() {
     lab
     exit code 0
     ");
-    let json = |output: Output| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    let json =
+        |output: Output| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
     let path = home.path("home/exporters/lab.yaml");
     let listed = json(home.run(&["list", "--output", "json"]).await);
     assert_eq!(listed, serde_json::json!([{"alias": "lab", "path": path}]));
@@ -164,7 +175,8 @@ async fn what_scripts_read() {
 async fn a_token_from_standard_input() {
     let home = Home::new();
     let command = home.command(&["create", "--endpoint", "c:443", "--token-file", "-"]);
-    let output = run_unchecked(command.stdin(Input::Bytes(b"t0ken\n".to_vec())), DEADLINE).await.unwrap();
+    let output =
+        run_unchecked(command.stdin(Input::Bytes(b"t0ken\n".to_vec())), DEADLINE).await.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
     let file = std::fs::read_to_string(home.path("home/exporters/default.yaml")).unwrap();
     assert!(file.contains("\ntoken: \"t0ken\"\n"), "{file}");
@@ -177,7 +189,11 @@ async fn names_stay_in_the_folder() {
         for command in ["create", "show", "edit", "delete"] {
             let output = home.run(&[command, name]).await;
             assert_eq!(output.status.code(), Some(1), "{command} {name}");
-            assert!(output.stderr.contains("is not the name of an exporter\nhint: "), "{}", output.stderr);
+            assert!(
+                output.stderr.contains("is not the name of an exporter\nhint: "),
+                "{}",
+                output.stderr
+            );
         }
     }
     assert!(!home.path("home").exists());
@@ -213,5 +229,9 @@ async fn an_edited_file_is_checked() {
     assert!(output.stderr.contains("did you mean `namespace`?"), "{}", output.stderr);
     let output = edit("false").await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stderr.contains("hint: set EDITOR to an editor that is installed"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("hint: set EDITOR to an editor that is installed"),
+        "{}",
+        output.stderr
+    );
 }

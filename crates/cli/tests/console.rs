@@ -47,7 +47,8 @@ async fn bytes_are_passed_as_they_are() {
 #[tokio::test]
 async fn signals_put_the_terminal_back() {
     let lab = Lab::new(LAB);
-    let signals = [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)];
+    let signals =
+        [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)];
     for (signal, expected) in signals {
         let mut terminal = Terminal::new();
         let before = terminal.settings();
@@ -83,7 +84,8 @@ async fn a_killed_exporter_puts_the_terminal_back_at_once() {
     let (exporter, address) = lab.serve(&["--listen-unix", socket.to_str().unwrap()]).await;
     let mut terminal = Terminal::new();
     let before = terminal.settings();
-    let command = terminal.bare_command(&[J, "console", "start-console"]).env("JUMPSTARTER_HOST", address);
+    let command =
+        terminal.bare_command(&[J, "console", "start-console"]).env("JUMPSTARTER_HOST", address);
     let child = command.spawn().await.unwrap();
     terminal.raw().await;
     terminal.press("hello");
@@ -130,7 +132,8 @@ fn pipe(lab: &Lab, options: &[&str]) -> Command {
 #[tokio::test]
 async fn a_console_needs_a_terminal() {
     let lab = Lab::new(LAB);
-    let command = Command::new(J).args(["--exporter-config", &lab.file(), "console", "start-console"]);
+    let command =
+        Command::new(J).args(["--exporter-config", &lab.file(), "console", "start-console"]);
     let output = run_unchecked(command, DEADLINE).await.unwrap();
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(output.stderr, @r"
@@ -164,10 +167,16 @@ async fn output_goes_to_a_file_or_its_end() {
         (&["--output=serial.log", "--append", "--input"], "oneoneone"),
     ] {
         let output =
-            run_unchecked(pipe(&lab, options).stdin(Input::Bytes(b"one".to_vec())), DEADLINE).await.unwrap();
+            run_unchecked(pipe(&lab, options).stdin(Input::Bytes(b"one".to_vec())), DEADLINE)
+                .await
+                .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
         assert_eq!(output.stdout_text(), "");
-        assert_eq!(std::fs::read_to_string(lab.path("serial.log")).unwrap(), expected, "{options:?}");
+        assert_eq!(
+            std::fs::read_to_string(lab.path("serial.log")).unwrap(),
+            expected,
+            "{options:?}"
+        );
     }
 }
 
@@ -175,7 +184,10 @@ async fn output_goes_to_a_file_or_its_end() {
 async fn board() -> (TcpListener, Lab) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("socket://{}", listener.local_addr().unwrap());
-    (listener, Lab::new(&format!("export: {{console: {{type: serial, config: {{url: '{url}'}}}}}}")))
+    (
+        listener,
+        Lab::new(&format!("export: {{console: {{type: serial, config: {{url: '{url}'}}}}}}")),
+    )
 }
 
 #[tokio::test]
@@ -189,13 +201,19 @@ async fn without_output_it_ends_with_its_input() {
     assert_eq!(String::from_utf8(got).unwrap(), "reboot\n");
     drop(board);
     let output = running.await.unwrap().unwrap();
-    assert_eq!((output.status.code(), output.stdout_text().as_str()), (Some(0), ""), "{}", output.stderr);
+    assert_eq!(
+        (output.status.code(), output.stdout_text().as_str()),
+        (Some(0), ""),
+        "{}",
+        output.stderr
+    );
 }
 
 #[tokio::test]
 async fn without_input_nothing_is_sent_and_ctrl_c_ends_it() {
     let (listener, lab) = board().await;
-    let command = pipe(&lab, &["--no-input", "-o", "serial.log"]).stdin(Input::Bytes(b"not sent".to_vec()));
+    let command =
+        pipe(&lab, &["--no-input", "-o", "serial.log"]).stdin(Input::Bytes(b"not sent".to_vec()));
     let child = command.stderr(Sink::Tail(4096)).spawn().await.unwrap();
     let (mut board, _) = listener.accept().await.unwrap();
     board.write_all(b"booting").await.unwrap();

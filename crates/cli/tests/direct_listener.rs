@@ -1,5 +1,5 @@
-//! What upstream's own end-to-end suite expects of an exporter without a controller, with this project's programs at
-//! both ends: its eight behaviours, one test each.
+//! What upstream's own end-to-end suite expects of an exporter without a controller, with this
+//! project's programs at both ends: its eight behaviours, one test each.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/lab.rs"]
@@ -91,7 +91,8 @@ impl Direct {
         let options = [&["--tls-grpc-insecure"], options].concat();
         let (text, succeeded) = self.said(self.shell(&options, &["echo", "it ran"])).await;
         assert!(!succeeded && !text.contains("it ran"), "{text}");
-        let line = "authentication failed: invalid or missing passphrase for method /jumpstarter.v1.";
+        let line =
+            "authentication failed: invalid or missing passphrase for method /jumpstarter.v1.";
         eventually(line, async || self.child.stderr_tail().contains(line).then_some(())).await;
         (text, self.end().await)
     }
@@ -160,7 +161,8 @@ async fn the_right_passphrase_connects() {
     let direct = Direct::start(DEVICE, &["--passphrase", "my-s3cret"]).await;
     direct.must(&["--passphrase", "my-s3cret"], &["power", "on"]).await;
     let from_environment = direct.shell(&["--tls-grpc-insecure"], &["j", "power", "on"]);
-    let (text, succeeded) = direct.said(from_environment.env("JMP_GRPC_PASSPHRASE", "my-s3cret")).await;
+    let (text, succeeded) =
+        direct.said(from_environment.env("JMP_GRPC_PASSPHRASE", "my-s3cret")).await;
     assert!(succeeded, "{text}");
     let log = direct.end().await;
     assert!(!log.contains("my-s3cret") && !log.contains("authentication failed"), "{log}");
@@ -188,9 +190,16 @@ async fn a_hook_does_not_know_the_passphrase() {
     let file = format!("{DEVICE}hooks:\n  beforeLease: {{script: 'env; echo over'}}\n");
     let lab = Lab::new(&file);
     let path = lab.file();
-    let words =
-        ["run", "--exporter-config", &path, "--tls-grpc-listener", "127.0.0.1:0", "--tls-grpc-insecure"];
-    let command = clean(jmp(&words)).env("JMP_GRPC_PASSPHRASE", "my-s3cret").stderr(Sink::Tail(1 << 20));
+    let words = [
+        "run",
+        "--exporter-config",
+        &path,
+        "--tls-grpc-listener",
+        "127.0.0.1:0",
+        "--tls-grpc-insecure",
+    ];
+    let command =
+        clean(jmp(&words)).env("JMP_GRPC_PASSPHRASE", "my-s3cret").stderr(Sink::Tail(1 << 20));
     let child = command.spawn().await.unwrap();
     let log = eventually("the hook's end", async || {
         let log = child.stderr_tail();

@@ -1,4 +1,5 @@
-//! Signals that are ignored when a program starts stay ignored: under `nohup`, and in the background of a shell.
+//! Signals that are ignored when a program starts stay ignored: under `nohup`, and in the
+//! background of a shell.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -50,7 +51,8 @@ async fn by_an_exporter() {
 async fn by_j() {
     let lab = Lab::new(EVERYTHING);
     let words = ["--log-level", "debug", "--exporter-config", &lab.file(), "stream", "echo"];
-    let command = ignoring(J, &words).stdin(jumpstarter_supervise::Input::Piped).stderr(Sink::Tail(65536));
+    let command =
+        ignoring(J, &words).stdin(jumpstarter_supervise::Input::Piped).stderr(Sink::Tail(65536));
     let child = command.spawn().await.unwrap();
     eventually("it listens", async || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid())).unwrap();

@@ -1,4 +1,5 @@
-//! Programs with few file descriptors, threads or processes: they say so or do their work, and never panic or hang.
+//! Programs with few file descriptors, threads or processes: they say so or do their work, and
+//! never panic or hang.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/lab.rs"]
@@ -39,12 +40,14 @@ fn ended_well(output: &Output, what: &str) {
     }
 }
 
-/// Starts an exporter, which may refuse to, and uses and ends it if it does not. Answers whether it started.
+/// Starts an exporter, which may refuse to, and uses and ends it if it does not. Answers whether it
+/// started.
 async fn serves(lab: &Lab, script: &str) -> bool {
     let (file, socket) = (lab.file(), lab.path("s"));
     let socket = socket.to_str().unwrap();
     let words = ["run", "--exporter-config", &file, "--listen-unix", socket];
-    let command = limited(script, JMP, &words).env("TMPDIR", lab.path("tmp")).env_remove("XDG_RUNTIME_DIR");
+    let command =
+        limited(script, JMP, &words).env("TMPDIR", lab.path("tmp")).env_remove("XDG_RUNTIME_DIR");
     let child: Child = command.stdout(Sink::Piped).stderr(Sink::Tail(65536)).spawn().await.unwrap();
     let mut lines = BufReader::new(child.take_stdout().unwrap()).lines();
     let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("no hang").unwrap();
@@ -95,12 +98,16 @@ async fn few_file_descriptors_are_an_error_or_enough() {
             J,
             &["--exporter-config", &lab.file(), "power", "on"],
         );
-        ended_well(&run_unchecked(call, DEADLINE).await.expect("no hang"), &format!("j with {files} files"));
+        ended_well(
+            &run_unchecked(call, DEADLINE).await.expect("no hang"),
+            &format!("j with {files} files"),
+        );
     }
     assert_eq!((started.first(), started.last()), (Some(&false), Some(&true)), "{started:?}");
 }
 
-/// The limit counts all threads and processes of a user, and does not bind root: another user runs the programs then.
+/// The limit counts all threads and processes of a user, and does not bind root: another user runs
+/// the programs then.
 #[tokio::test]
 async fn few_threads_are_an_error_or_enough() {
     let user = getuid().is_root().then(|| 200_000 + std::process::id());
@@ -110,7 +117,8 @@ async fn few_threads_are_an_error_or_enough() {
     let lab = lab_of(user);
     let mut started = Vec::new();
     for threads in [1, 2, 3, 4, 6, 8, 12, 16, 64] {
-        // Of another user nothing else runs, so that this is what is left; of one's own, nothing is.
+        // Of another user nothing else runs, so that this is what is left; of one's own, nothing
+        // is.
         let script = format!("{drop_root} prlimit --nproc={threads}");
         let script = if user.is_some() { script } else { format!("exec{script}") };
         started.push(serves(&lab, &script).await);

@@ -1,4 +1,5 @@
-//! Text leaves the program in one place, which makes it safe: no other file writes to standard output and error.
+//! Text leaves the program in one place, which makes it safe: no other file writes to standard
+//! output and error.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -24,8 +25,14 @@ fn check(folder: &Path, root: &Path, found: &mut Vec<String>) {
             continue;
         }
         for line in std::fs::read_to_string(&path).unwrap().lines() {
-            let takes =
-                ["io::stdout()", "io::stderr()", "stdout().lock", "stderr().lock", "println!(", "eprintln!("];
+            let takes = [
+                "io::stdout()",
+                "io::stderr()",
+                "stdout().lock",
+                "stderr().lock",
+                "println!(",
+                "eprintln!(",
+            ];
             if takes.iter().any(|taking| line.contains(taking)) && !line.contains("is_terminal()") {
                 found.push(format!("{name}: {}", line.trim()));
             }

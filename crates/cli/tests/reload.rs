@@ -30,7 +30,8 @@ async fn the_device_changes_at_the_same_port() {
     };
     let next = async || {
         let mut buffer = [0; 256];
-        let count = tokio::time::timeout(DEADLINE, systemd.recv(&mut buffer)).await.unwrap().unwrap();
+        let count =
+            tokio::time::timeout(DEADLINE, systemd.recv(&mut buffer)).await.unwrap().unwrap();
         String::from_utf8_lossy(&buffer[..count]).into_owned()
     };
     assert_eq!(next().await, "READY=1");
@@ -56,7 +57,14 @@ async fn the_end_of_the_terminal_ends_the_exporter() {
     let lab = Lab::new(BEFORE);
     let (file, socket) = (lab.file(), lab.path("s"));
     let mut terminal = Terminal::new();
-    let words = [terminal::JMP, "run", "--exporter-config", &file, "--listen-unix", socket.to_str().unwrap()];
+    let words = [
+        terminal::JMP,
+        "run",
+        "--exporter-config",
+        &file,
+        "--listen-unix",
+        socket.to_str().unwrap(),
+    ];
     let child = terminal.command(&words).spawn().await.unwrap();
     terminal.shows("ready unix://").await;
     terminal.hang_up();

@@ -15,8 +15,8 @@ use lab::{EVERYTHING, clean, line, start};
 use terminal::{DEADLINE, JMP, Lab, code};
 
 fn unit() -> String {
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/exporter/jumpstarter-exporter@.service");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples/exporter/jumpstarter-exporter@.service");
     std::fs::read_to_string(file).unwrap()
 }
 
@@ -37,7 +37,8 @@ async fn systemd_accepts_it() {
     match run_unchecked(verify, DEADLINE).await {
         Ok(output) => {
             let text = format!("{}{}", output.stdout_text(), output.stderr);
-            let about_it: Vec<&str> = text.lines().filter(|line| line.contains("jumpstarter")).collect();
+            let about_it: Vec<&str> =
+                text.lines().filter(|line| line.contains("jumpstarter")).collect();
             assert!(output.status.success() && about_it.is_empty(), "{text}");
         }
         Err(error) => jumpstarter_driver_testkit::skip(&format!("no systemd-analyze: {error}")),
@@ -85,7 +86,11 @@ async fn its_command_serves_and_logs_with_priorities() {
     let mut lines = BufReader::new(child.take_stdout().unwrap()).lines();
     let said = || std::fs::read_to_string(lab.path("log")).unwrap();
     let ready = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap();
-    assert!(ready.as_deref().is_some_and(|line| line.starts_with("ready tcp://127.0.0.1:")), "{}", said());
+    assert!(
+        ready.as_deref().is_some_and(|line| line.starts_with("ready tcp://127.0.0.1:")),
+        "{}",
+        said()
+    );
     child.signal(Signal::TERM);
     assert_eq!(code(&child).await, Some(0), "{}", said());
     let log = said();

@@ -31,8 +31,8 @@ pub enum Address {
 impl FromStr for Address {
     type Err = Error;
 
-    /// Reads `/path`, `./path`, `unix:path`, `host:port` or `[::1]:port`; also what `jmp run` prints when it is ready,
-    /// `unix:///path` and `tcp://host:port`.
+    /// Reads `/path`, `./path`, `unix:path`, `host:port` or `[::1]:port`; also what `jmp run`
+    /// prints when it is ready, `unix:///path` and `tcp://host:port`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
             Error::invalid_argument(format!("`{text}` is not the address of an exporter"))
@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn what_is_read_is_shown_again() {
-        for text in ["/run/lab.sock", "./lab.sock", "lab/sock", "lab:8082", "127.0.0.1:1", "[::1]:65535"] {
+        for text in
+            ["/run/lab.sock", "./lab.sock", "lab/sock", "lab:8082", "127.0.0.1:1", "[::1]:65535"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         for text in ["unix:///run/s", "unix:/run/s"] {

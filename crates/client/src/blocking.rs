@@ -14,7 +14,8 @@
 //! # }
 //! ```
 //!
-//! Who needs the log or the state of an exporter, or to be told when it is gone, holds an [`Exporter`]:
+//! Who needs the log or the state of an exporter, or to be told when it is gone, holds an
+//! [`Exporter`]:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -30,9 +31,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Each [`Device`] and [`Exporter`] has a runtime of its own, on threads of its own, which lives as long as they, their
-//! streams and their connections do. They must not be used inside async code, where waiting would hold up everything
-//! else: making one there is an error, waiting there panics.
+//! Each [`Device`] and [`Exporter`] has a runtime of its own, on threads of its own, which lives as
+//! long as they, their streams and their connections do. They must not be used inside async code,
+//! where waiting would hold up everything else: making one there is an error, waiting there panics.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -41,7 +42,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::channel::ChannelIo;
-use jumpstarter_driver_core::{Error, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream};
+use jumpstarter_driver_core::{
+    Error, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Handle};
@@ -73,8 +76,10 @@ struct Owned {
 impl Runtime {
     fn new() -> Result<Self> {
         if Handle::try_current().is_ok() {
-            return Err(Error::failed_precondition("a blocking device cannot be used inside async code")
-                .with_hint("use jumpstarter_driver_core::Device there, and await its calls"));
+            return Err(Error::failed_precondition(
+                "a blocking device cannot be used inside async code",
+            )
+            .with_hint("use jumpstarter_driver_core::Device there, and await its calls"));
         }
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self(Arc::new(Owned { handle: runtime.handle().clone(), runtime: Some(runtime) })))
@@ -220,7 +225,8 @@ impl Device {
         self.runtime.wait(call)
     }
 
-    /// The driver at `path` by one of its interfaces, whose methods [`block_on`](Self::block_on) waits for.
+    /// The driver at `path` by one of its interfaces, whose methods [`block_on`](Self::block_on)
+    /// waits for.
     ///
     /// # Errors
     /// As [`Device::get`](jumpstarter_driver_core::Device::get).
@@ -248,7 +254,8 @@ impl Device {
     /// Opens a byte channel by its method's name, to read from and write to. Dropping it closes it.
     ///
     /// # Errors
-    /// As [`Device::connect`](jumpstarter_driver_core::Device::connect); `InvalidArgument` where it carries datagrams.
+    /// As [`Device::connect`](jumpstarter_driver_core::Device::connect); `InvalidArgument` where it
+    /// carries datagrams.
     pub fn open_channel(&self, path: &str, method: &str) -> Result<Connection> {
         let channel = self.block_on(self.device.connect(path, method))?;
         Ok(Connection { io: channel.into_io()?, runtime: self.runtime.clone() })

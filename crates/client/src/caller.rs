@@ -37,7 +37,8 @@ impl RemoteCaller {
         Self { connection, uuid, interfaces, native, framing: OnceCell::new() }
     }
 
-    /// Whether the channels of a driver in Python carry datagrams: told by the address of a network, asked for once.
+    /// Whether the channels of a driver in Python carry datagrams: told by the address of a
+    /// network, asked for once.
     pub(crate) async fn framing(&self) -> Framing {
         if !self.interfaces.iter().any(|interface| interface.name == "network") {
             return Framing::Bytes;
@@ -49,7 +50,9 @@ impl RemoteCaller {
                 .and_then(Reply::into_value)
                 .ok();
             let datagrams = ["udp://", "ws://", "wss://"];
-            match address.is_some_and(|address| datagrams.iter().any(|scheme| address.starts_with(scheme))) {
+            match address
+                .is_some_and(|address| datagrams.iter().any(|scheme| address.starts_with(scheme)))
+            {
                 true => Framing::Datagrams,
                 false => Framing::Bytes,
             }
@@ -59,7 +62,11 @@ impl RemoteCaller {
 
     /// The request of a unary call.
     pub(crate) fn request(&self, method: &str, arguments: &[Value]) -> Result<DriverCallRequest> {
-        Ok(DriverCallRequest { uuid: self.uuid.clone(), method: method.to_owned(), args: encode(arguments)? })
+        Ok(DriverCallRequest {
+            uuid: self.uuid.clone(),
+            method: method.to_owned(),
+            args: encode(arguments)?,
+        })
     }
 
     async fn stream(&self, method: &str, arguments: &[Value]) -> Result<ValueStream<Value>> {
@@ -70,8 +77,10 @@ impl RemoteCaller {
         };
         let path = "/jumpstarter.v1.ExporterService/StreamingDriverCall";
         let doing: Arc<str> = calling(method).into();
-        let answers =
-            self.connection.streaming::<StreamingDriverCallResponse>(path, &request, &doing).await?;
+        let answers = self
+            .connection
+            .streaming::<StreamingDriverCallResponse>(path, &request, &doing)
+            .await?;
         let connection = self.connection.clone();
         Ok(answers
             .then(move |answer| {
@@ -93,7 +102,9 @@ impl Caller for RemoteCaller {
         let arguments = arguments.into_inner();
         let has_images = !arguments.iter().all(|argument| matches!(argument, Argument::Value(_)));
         match kind {
-            MethodKind::Unary if has_images => images::call(self, method, arguments).await.map(Reply::Value),
+            MethodKind::Unary if has_images => {
+                images::call(self, method, arguments).await.map(Reply::Value)
+            }
             MethodKind::Unary => {
                 let request = self.request(method, &values(arguments)?)?;
                 let path = "/jumpstarter.v1.ExporterService/DriverCall";
@@ -105,10 +116,12 @@ impl Caller for RemoteCaller {
             MethodKind::Channel if arguments.is_empty() => {
                 channel::connect(self, method).await.map(Reply::Channel)
             }
-            MethodKind::Channel => {
-                Err(Error::invalid_argument(format!("`{method}` opens a channel, which takes no arguments")))
+            MethodKind::Channel => Err(Error::invalid_argument(format!(
+                "`{method}` opens a channel, which takes no arguments"
+            ))),
+            other => {
+                Err(Error::unimplemented(format!("this client cannot call {other:?} methods")))
             }
-            other => Err(Error::unimplemented(format!("this client cannot call {other:?} methods"))),
         }
     }
 }
@@ -128,13 +141,15 @@ fn values(arguments: Vec<Argument>) -> Result<Vec<Value>> {
 
 fn encode(arguments: &[Value]) -> Result<Vec<Wire>> {
     let encoded = arguments.iter().map(encode_value).collect::<std::result::Result<_, _>>();
-    encoded.map_err(|error| Error::invalid_argument("an argument cannot be sent").with_source(error))
+    encoded
+        .map_err(|error| Error::invalid_argument("an argument cannot be sent").with_source(error))
 }
 
 /// The value of an answer; none is null. Whole numbers are integers again.
 pub(crate) fn decode(connection: &Connection, value: Option<Wire>) -> Result<Value> {
     let decoded = value.map(decode_value).transpose().map_err(|error| {
-        let message = format!("the exporter at {} answered what cannot be read", connection.address);
+        let message =
+            format!("the exporter at {} answered what cannot be read", connection.address);
         Error::data_loss(message).with_source(error)
     })?;
     Ok(whole_numbers(decoded.unwrap_or(Value::Null)))

@@ -1,7 +1,7 @@
 //! Byte streams to drivers, as channels.
 //!
-//! On the wire each frame stays one frame. Whether that means anything, an exporter of this project says when it is
-//! asked; of one in Python the address of the network tells.
+//! On the wire each frame stays one frame. Whether that means anything, an exporter of this project
+//! says when it is asked; of one in Python the address of the network tells.
 
 use std::sync::Arc;
 
@@ -33,8 +33,9 @@ async fn open_with(
     doing: &str,
     further: Option<&'static str>,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
-    let request = HeaderValue::from_str(&request.to_string())
-        .map_err(|_| Error::invalid_argument("the method's name has characters that cannot be sent"))?;
+    let request = HeaderValue::from_str(&request.to_string()).map_err(|_| {
+        Error::invalid_argument("the method's name has characters that cannot be sent")
+    })?;
     let opening = async {
         let asked = || HeaderValue::from_static("?");
         let mut metadata = vec![("request", request), (FRAMING, asked())];
@@ -50,7 +51,8 @@ async fn open_with(
 /// Connects to a driver.
 pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Channel> {
     let request = json!({"kind": "driver", "uuid": caller.uuid, "method": method});
-    let (sending, messages) = open(&caller.connection, &request, &format!("opening `{method}`")).await?;
+    let (sending, messages) =
+        open(&caller.connection, &request, &format!("opening `{method}`")).await?;
     let framing = match messages.headers.get(FRAMING).map(HeaderValue::as_bytes) {
         Some(framing) if framing == DATAGRAMS.as_bytes() => Framing::Datagrams,
         Some(_) => Framing::Bytes,
@@ -59,7 +61,8 @@ pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Chann
     Ok(channel(caller.connection.clone(), sending, messages, framing))
 }
 
-/// Connects to the driver `uuid` only to send bytes, and says whether the exporter ends its side once they were taken.
+/// Connects to the driver `uuid` only to send bytes, and says whether the exporter ends its side
+/// once they were taken.
 pub(crate) async fn connect_to_send(
     connection: &Arc<Connection>,
     uuid: &str,
@@ -67,7 +70,8 @@ pub(crate) async fn connect_to_send(
 ) -> Result<(Channel, bool)> {
     let request = json!({"kind": "driver", "uuid": uuid, "method": method});
     let (sending, messages) =
-        open_with(connection, &request, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT)).await?;
+        open_with(connection, &request, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT))
+            .await?;
     let ends = messages.headers.contains_key(ENDS_WHEN_SENT);
     Ok((channel(connection.clone(), sending, messages, Framing::Bytes), ends))
 }
@@ -91,7 +95,9 @@ fn channel(
                         FrameType::Ping => {}
                     },
                     Err(status) if is_python_end(&status) => return None,
-                    Err(status) => return Some((Err(connection.reason(status).await.into()), None)),
+                    Err(status) => {
+                        return Some((Err(connection.reason(status).await.into()), None));
+                    }
                 }
             }
         }

@@ -18,7 +18,8 @@ const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 ///
 /// # Errors
 /// Each says what to do:
-/// - `NotFound`, `Unavailable`: there is no socket, nobody listens, the other side speaks something else.
+/// - `NotFound`, `Unavailable`: there is no socket, nobody listens, the other side speaks something
+///   else.
 /// - `PermissionDenied`, `Unauthenticated`: a certificate or the passphrase, on either side.
 /// - `InvalidArgument`: an option that can never work. `DeadlineExceeded`: it took too long.
 pub async fn connect(options: &ConnectOptions) -> Result<Exporter> {
@@ -95,10 +96,14 @@ fn refused(options: &ConnectOptions, status: &Status) -> Error {
     match status.code() {
         Code::Unauthenticated => {
             let (message, hint) = match options.passphrase {
-                Some(_) => (format!("{address} does not accept the passphrase"), "check JMP_GRPC_PASSPHRASE"),
-                None => {
-                    (format!("{address} asks for a passphrase"), "set JMP_GRPC_PASSPHRASE (--passphrase)")
-                }
+                Some(_) => (
+                    format!("{address} does not accept the passphrase"),
+                    "check JMP_GRPC_PASSPHRASE",
+                ),
+                None => (
+                    format!("{address} asks for a passphrase"),
+                    "set JMP_GRPC_PASSPHRASE (--passphrase)",
+                ),
             };
             Error::new(ErrorKind::Unauthenticated, message).with_hint(hint)
         }

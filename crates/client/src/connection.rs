@@ -28,8 +28,8 @@ pub(crate) const GET_STATUS: &str = "/jumpstarter.v1.ExporterService/GetStatus";
 const PASSPHRASE: HeaderName = HeaderName::from_static("x-jumpstarter-passphrase");
 /// What an exporter may send of one stream before it is read.
 const STREAM_WINDOW: u32 = 8 << 20;
-/// And of all together: the most that there can be. Were it less, streams that nobody reads could use it up, and hold up
-/// every other call.
+/// And of all together: the most that there can be. Were it less, streams that nobody reads could
+/// use it up, and hold up every other call.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const HTTP_FRAME: u32 = 1 << 20;
@@ -37,13 +37,16 @@ const HTTP_FRAME: u32 = 1 << 20;
 const SEND_BUFFER: usize = 2 << 20;
 /// The most that an answer has before its body; and at its end, which holds the error.
 const MAX_HEADERS: u32 = 256 << 10;
-/// The largest report that is accepted: some hundred bytes for each of the most drivers that a device may have.
+/// The largest report that is accepted: some hundred bytes for each of the most drivers that a
+/// device may have.
 const MAX_REPORT: usize = 4 << 20;
-/// A call notices the connection's end before the connection itself does; it waits so long for the reason.
+/// A call notices the connection's end before the connection itself does; it waits so long for the
+/// reason.
 const GRACE: Duration = Duration::from_secs(2);
 /// What was handed over when the connection is closed may take so long to reach the exporter.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// The slowest link that is reckoned with: what is under way to the exporter has so many bytes a second of time.
+/// The slowest link that is reckoned with: what is under way to the exporter has so many bytes a
+/// second of time.
 const SLOWEST_LINK: u64 = 16 << 10;
 
 /// How a connection ended.
@@ -57,7 +60,8 @@ pub(crate) enum End {
     Silent(Duration),
 }
 
-/// An open HTTP/2 connection. It ends when it is closed, and when it is dropped and its last stream has ended.
+/// An open HTTP/2 connection. It ends when it is closed, and when it is dropped and its last stream
+/// has ended.
 pub(crate) struct Connection {
     pub(crate) address: Address,
     pub(crate) call_timeout: Duration,
@@ -89,7 +93,10 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Speaks HTTP/2 on an open socket. That the other side does too shows with the first call.
-    pub(crate) async fn start<T: Io + 'static>(options: &ConnectOptions, io: Noting<T>) -> Result<Self> {
+    pub(crate) async fn start<T: Io + 'static>(
+        options: &ConnectOptions,
+        io: Noting<T>,
+    ) -> Result<Self> {
         let passphrase = options.passphrase.as_ref().map(|passphrase| {
             let mut value = HeaderValue::from_str(passphrase.expose()).map_err(|_| {
                 Error::invalid_argument("the passphrase has characters that cannot be sent")
@@ -107,9 +114,10 @@ impl Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
         let traffic = io.traffic().clone();
-        let (requests, mut connection) = builder.handshake::<_, Bytes>(io).await.map_err(|error| {
-            Error::unavailable(format!("connecting to {}", options.address)).with_source(error)
-        })?;
+        let (requests, mut connection) =
+            builder.handshake::<_, Bytes>(io).await.map_err(|error| {
+                Error::unavailable(format!("connecting to {}", options.address)).with_source(error)
+            })?;
         let noted = traffic.clone();
         let closing = CancellationToken::new();
         let (ended, end) = watch::channel(None);
@@ -152,10 +160,12 @@ impl Connection {
         })
     }
 
-    /// Asks an exporter of which nothing came for `interval` for a sign of life, and takes it for lost when still nothing
-    /// comes for as long. Any byte is a sign of life; and what is under way to it has the time that a slow link needs.
+    /// Asks an exporter of which nothing came for `interval` for a sign of life, and takes it for
+    /// lost when still nothing comes for as long. Any byte is a sign of life; and what is under
+    /// way to it has the time that a slow link needs.
     ///
-    /// (HTTP/2's own pings would do, but exporters in Python end a connection on which they come often.)
+    /// (HTTP/2's own pings would do, but exporters in Python end a connection on which they come
+    /// often.)
     pub(crate) fn keep_alive(self: &Arc<Self>, interval: Duration) {
         let (weak, traffic) = (Arc::downgrade(self), self.traffic.clone());
         let task = tokio::spawn(async move {
@@ -165,12 +175,18 @@ impl Connection {
                 if traffic.received_bytes() != before {
                     continue;
                 }
-                let limit = interval + Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
+                let limit =
+                    interval + Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
                 let Some(connection) = weak.upgrade() else { return };
-                let asking =
-                    connection.answer::<GetStatusResponse>(GET_STATUS, &GetStatusRequest {}, MAX_MESSAGE);
+                let asking = connection.answer::<GetStatusResponse>(
+                    GET_STATUS,
+                    &GetStatusRequest {},
+                    MAX_MESSAGE,
+                );
                 // Any answer will do, an error too.
-                if tokio::time::timeout(limit, asking).await.is_err() && traffic.received_bytes() == before {
+                if tokio::time::timeout(limit, asking).await.is_err()
+                    && traffic.received_bytes() == before
+                {
                     connection.silent.send_replace(Some(interval + limit));
                 }
             }
@@ -178,8 +194,8 @@ impl Connection {
         self.heartbeat.get_or_init(|| task.abort_handle());
     }
 
-    /// Ends the connection, and every call on it, when what was handed over for sending is with the exporter (which
-    /// gets a second for it).
+    /// Ends the connection, and every call on it, when what was handed over for sending is with the
+    /// exporter (which gets a second for it).
     pub(crate) async fn close(&self) {
         self.closing.cancel();
         self.ended().await;
@@ -204,15 +220,24 @@ impl Connection {
                 "the connection to the exporter at {} is closed",
                 self.address
             )),
-            End::Silent(limit) => Error::unavailable(format!("the exporter at {} went away", self.address))
-                .with_source(Error::unavailable(format!("it gave no sign of life for {limit:?}")))
-                .with_hint("its machine, or the network to it, failed: connect again when it is back"),
+            End::Silent(limit) => {
+                Error::unavailable(format!("the exporter at {} went away", self.address))
+                    .with_source(Error::unavailable(format!(
+                        "it gave no sign of life for {limit:?}"
+                    )))
+                    .with_hint(
+                        "its machine, or the network to it, failed: connect again when it is back",
+                    )
+            }
             End::Lost => Error::unavailable(format!("the exporter at {} went away", self.address))
-                .with_hint("it has ended, or the network to it failed: connect again when it is back"),
+                .with_hint(
+                    "it has ended, or the network to it failed: connect again when it is back",
+                ),
         }
     }
 
-    /// The error for the status of a call: the exporter's own, or that the connection is gone while `doing`.
+    /// The error for the status of a call: the exporter's own, or that the connection is gone while
+    /// `doing`.
     pub(crate) async fn explain(&self, status: Status, doing: &str) -> Error {
         let is_ours = std::error::Error::source(&status).is_some();
         let error = self.reason(status).await;
@@ -224,17 +249,18 @@ impl Connection {
         let Some(source) = std::error::Error::source(&status) else { return from_status(&status) };
         if source.is::<Unreadable>() {
             let message = format!("the exporter at {} answered what cannot be read", self.address);
-            return Error::new(from_status(&status).kind(), message).with_source(from_status(&status));
+            return Error::new(from_status(&status).kind(), message)
+                .with_source(from_status(&status));
         }
         match tokio::time::timeout(GRACE, self.ended()).await {
             Ok(end) => self.error_of(&end),
-            Err(_) => {
-                from_status(&status).context(format!("the exporter at {} broke off the call", self.address))
-            }
+            Err(_) => from_status(&status)
+                .context(format!("the exporter at {} broke off the call", self.address)),
         }
     }
 
-    /// The error of a stream whose answers ended although there is no end to them: the exporter is going, or gone.
+    /// The error of a stream whose answers ended although there is no end to them: the exporter is
+    /// going, or gone.
     pub(crate) async fn explain_end(&self, doing: &str) -> Error {
         let error = match tokio::time::timeout(GRACE, self.ended()).await {
             Ok(end) => self.error_of(&end),
@@ -262,10 +288,14 @@ impl Connection {
         body: Option<Bytes>,
         max_message_bytes: usize,
     ) -> Result<(SendStream<Bytes>, Messages<T>), Status> {
-        let uri =
-            Uri::builder().scheme("http").authority(self.authority.as_str()).path_and_query(path).build();
-        let uri =
-            uri.map_err(|error| Status::internal(format!("the exporter's address is no URI: {error}")))?;
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(self.authority.as_str())
+            .path_and_query(path)
+            .build();
+        let uri = uri.map_err(|error| {
+            Status::internal(format!("the exporter's address is no URI: {error}"))
+        })?;
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
@@ -276,7 +306,9 @@ impl Connection {
         if let Some(passphrase) = &self.passphrase {
             headers.insert(PASSPHRASE, passphrase.clone());
         }
-        headers.extend(metadata.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
+        headers.extend(
+            metadata.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)),
+        );
         let mut requests = self.requests.clone().ready().await.map_err(transport)?;
         let (answer, mut sending) = requests.send_request(request, false).map_err(transport)?;
         drop(requests);
@@ -288,8 +320,8 @@ impl Connection {
         Ok((sending, messages))
     }
 
-    /// A call with one answer, which may take as long as calls may. Dropping the future cancels it. `doing` is for its
-    /// errors: what is asked of whom.
+    /// A call with one answer, which may take as long as calls may. Dropping the future cancels it.
+    /// `doing` is for its errors: what is asked of whom.
     pub(crate) async fn unary<T: Message + Default>(
         &self,
         path: &'static str,
@@ -313,7 +345,10 @@ impl Connection {
     }
 
     /// The first call, for the report: its failure needs the caller's explanation.
-    pub(crate) async fn first<T: Message + Default>(&self, path: &'static str) -> Result<T, Status> {
+    pub(crate) async fn first<T: Message + Default>(
+        &self,
+        path: &'static str,
+    ) -> Result<T, Status> {
         self.answer(path, &(), MAX_REPORT).await
     }
 
@@ -324,7 +359,8 @@ impl Connection {
         max_message_bytes: usize,
     ) -> Result<T, Status> {
         let body = Some(encode(request)?);
-        let (_, mut messages) = self.open_for::<T>(path, Vec::new(), body, max_message_bytes).await?;
+        let (_, mut messages) =
+            self.open_for::<T>(path, Vec::new(), body, max_message_bytes).await?;
         let answer = messages.next().await.transpose()?;
         if let Some(Err(status)) = messages.next().await {
             return Err(status);
@@ -354,7 +390,11 @@ impl Connection {
     }
 
     /// What `call` answers, unless it takes longer than calls may.
-    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = Result<T>>, doing: &str) -> Result<T> {
+    pub(crate) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T>>,
+        doing: &str,
+    ) -> Result<T> {
         self.within(self.call_timeout, call, doing).await
     }
 

@@ -10,15 +10,19 @@ const CONFIG: &str = "JMP_EXPORTER_CONFIG";
 /// Opens devices without saying where they are.
 pub trait DeviceExt: Sized {
     /// The device that the environment names: of the exporter at `JUMPSTARTER_HOST` (see
-    /// [`ConnectOptions::from_env`]), else one in this process, made from the exporter file `JMP_EXPORTER_CONFIG`.
+    /// [`ConnectOptions::from_env`]), else one in this process, made from the exporter file
+    /// `JMP_EXPORTER_CONFIG`.
     ///
-    /// One in this process has the drivers that the program links, and has to be [closed](Device::close).
+    /// One in this process has the drivers that the program links, and has to be
+    /// [closed](Device::close).
     ///
     /// # Errors
-    /// `FailedPrecondition` where neither is set; as [`connect`](crate::connect()); as the drivers' opening.
+    /// `FailedPrecondition` where neither is set; as [`connect`](crate::connect()); as the drivers'
+    /// opening.
     fn from_env() -> impl Future<Output = Result<Self>> + Send;
 
-    /// The device of the exporter at an [`Address`](crate::Address), with everything else from the environment.
+    /// The device of the exporter at an [`Address`](crate::Address), with everything else from the
+    /// environment.
     ///
     /// # Errors
     /// As [`connect`](crate::connect()).

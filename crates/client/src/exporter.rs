@@ -11,8 +11,8 @@ use jumpstarter_driver_core::{Channel, Device, Error, Result, ResultExt};
 use jumpstarter_protocol::fields;
 use jumpstarter_protocol::labels::{INTERFACES, NAME};
 use jumpstarter_protocol::v1::{
-    ExporterStatus, GetReportResponse, GetStatusRequest, GetStatusResponse, LogSource, LogStreamResponse,
-    ResetRequest, ResetResponse,
+    ExporterStatus, GetReportResponse, GetStatusRequest, GetStatusResponse, LogSource,
+    LogStreamResponse, ResetRequest, ResetResponse,
 };
 
 use crate::connection::{Connection, GET_STATUS};
@@ -23,8 +23,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A connection to an exporter. Clones are the same connection.
 ///
-/// It lives as long as the exporter's [`device`](Self::device), its handles or an `Exporter` is held; closing the
-/// device ends it at once.
+/// It lives as long as the exporter's [`device`](Self::device), its handles or an `Exporter` is
+/// held; closing the device ends it at once.
 #[derive(Clone, Debug)]
 pub struct Exporter {
     connection: Arc<Connection>,
@@ -88,7 +88,8 @@ pub struct LogRecord {
     pub severity: String,
     /// The text.
     pub message: String,
-    /// Where it comes from: `driver`, `system`, `before-lease-hook` or `after-lease-hook`; none where not said.
+    /// Where it comes from: `driver`, `system`, `before-lease-hook` or `after-lease-hook`; none
+    /// where not said.
     pub source: Option<&'static str>,
     /// The path of the driver that was called; an exporter in Python does not tell it.
     pub driver: Option<String>,
@@ -117,7 +118,8 @@ impl Exporter {
         let uuids = report.reports.iter().map(|node| node.uuid.clone()).collect();
         let reading = || format!("reading the report of the exporter at {}", options.address);
         let nodes = report::nodes(&connection, report.reports).with_context(reading)?;
-        let device = Device::remote(nodes, Arc::new(End(connection.clone()))).with_context(reading)?;
+        let device =
+            Device::remote(nodes, Arc::new(End(connection.clone()))).with_context(reading)?;
         Ok(Self { connection, device, uuids, name, motd })
     }
 
@@ -143,20 +145,22 @@ impl Exporter {
 
     /// Connects to the driver at `path` only to send bytes to it.
     ///
-    /// The flag says whether the exporter ends its side, after [`finish`](jumpstarter_driver_core::Channel::finish),
-    /// once the driver has taken everything, or with the error that kept it from that. An exporter in Python does not:
+    /// The flag says whether the exporter ends its side, after
+    /// [`finish`](jumpstarter_driver_core::Channel::finish), once the driver has taken
+    /// everything, or with the error that kept it from that. An exporter in Python does not:
     /// its side ends when the driver likes, which may be never.
     ///
     /// Cancelling closes the stream.
     ///
     /// # Errors
-    /// `NotFound` for a path or a method that does not exist; the driver's own; `Unavailable` when the exporter went
-    /// away.
+    /// `NotFound` for a path or a method that does not exist; the driver's own; `Unavailable` when
+    /// the exporter went away.
     pub async fn connect_to_send(&self, path: &str, method: &str) -> Result<(Channel, bool)> {
         let wanted = self.device.node(path)?.path();
         let position = self.device.nodes().iter().position(|node| node.path() == wanted);
         let uuid = position.and_then(|position| self.uuids.get(position));
-        let uuid = uuid.ok_or_else(|| Error::internal(format!("the driver `{path}` has no number")))?;
+        let uuid =
+            uuid.ok_or_else(|| Error::internal(format!("the driver `{path}` has no number")))?;
         channel::connect_to_send(&self.connection, uuid, method).await
     }
 
@@ -175,8 +179,8 @@ impl Exporter {
     /// Waits until it takes calls.
     ///
     /// # Errors
-    /// `FailedPrecondition` as soon as it cannot become ready any more, `DeadlineExceeded` after `limit`,
-    /// `Unavailable` when it went away.
+    /// `FailedPrecondition` as soon as it cannot become ready any more, `DeadlineExceeded` after
+    /// `limit`, `Unavailable` when it went away.
     pub async fn wait_ready(&self, limit: Duration) -> Result<()> {
         let waiting = async {
             loop {
@@ -196,19 +200,21 @@ impl Exporter {
             }
         };
         tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            let message = format!("the exporter at {} was not ready within {limit:?}", self.address());
+            let message =
+                format!("the exporter at {} was not ready within {limit:?}", self.address());
             Err(Error::deadline_exceeded(message))
         })
     }
 
-    /// Its log: every record from the subscription on, which holds when this returns. Dropping the stream ends it.
+    /// Its log: every record from the subscription on, which holds when this returns. Dropping the
+    /// stream ends it.
     ///
-    /// An exporter in Python keeps its last 256 records until one of its clients has read them: what it says may be
-    /// older, and what another client reads is missing.
+    /// An exporter in Python keeps its last 256 records until one of its clients has read them:
+    /// what it says may be older, and what another client reads is missing.
     ///
     /// # Errors
-    /// As [`status`](Self::status). The log has no end of its own: the stream's last item is an error, `Unavailable` when
-    /// the exporter goes away, also in order.
+    /// As [`status`](Self::status). The log has no end of its own: the stream's last item is an
+    /// error, `Unavailable` when the exporter goes away, also in order.
     pub async fn logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
         let path = "/jumpstarter.v1.ExporterService/LogStream";
         let doing = "following the exporter's log";
@@ -228,7 +234,8 @@ impl Exporter {
         Ok(records.boxed())
     }
 
-    /// Waits until the connection is gone, and says so: to be told at once, whether or not a call is under way.
+    /// Waits until the connection is gone, and says so: to be told at once, whether or not a call
+    /// is under way.
     pub async fn lost(&self) -> Error {
         let end = self.connection.ended().await;
         self.connection.error_of(&end)
@@ -265,7 +272,10 @@ struct End(Arc<Connection>);
 impl Remote for End {
     async fn reset(&self) -> Result<()> {
         let path = "/jumpstarter.v1.ExporterService/Reset";
-        self.0.unary::<ResetResponse>(path, &ResetRequest {}, "resetting the device").await.map(drop)
+        self.0
+            .unary::<ResetResponse>(path, &ResetRequest {}, "resetting the device")
+            .await
+            .map(drop)
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Calls with images: each image travels on a stream of its own beside the call.
 //!
-//! What happens on either side ends the other: when the call fails the streams are broken off, and when an image cannot
-//! be read (or is not the one that was expected) its stream is broken off before its end, so that nothing is replaced.
-//! That the exporter answers a call well is not enough: what was to be dumped must have arrived whole, and the digest of
-//! what was flashed must be known where somebody wants it.
+//! What happens on either side ends the other: when the call fails the streams are broken off, and
+//! when an image cannot be read (or is not the one that was expected) its stream is broken off
+//! before its end, so that nothing is replaced. That the exporter answers a call well is not
+//! enough: what was to be dumped must have arrived whole, and the digest of what was flashed must
+//! be known where somebody wants it.
 
 mod receive;
 mod remote;
@@ -32,17 +33,22 @@ type Transfer = BoxFuture<'static, Result<Moved>>;
 
 /// How a transfer ended, as far as this side can tell.
 enum Moved {
-    /// All of it was sent. Its stream stays open until the call is answered: exporters in Python do not end it.
+    /// All of it was sent. Its stream stays open until the call is answered: exporters in Python do
+    /// not end it.
     Sent(Messages<StreamResponse>),
     /// All of it arrived.
     Received(ImageSink),
-    /// The exporter wants no more of it, or has no more. If the call's answer does not say why, this error does; none
-    /// where nothing is missing.
+    /// The exporter wants no more of it, or has no more. If the call's answer does not say why,
+    /// this error does; none where nothing is missing.
     Broken(Option<Error>),
 }
 
 /// Calls a method that takes images. Dropping the future breaks them off and cancels the call.
-pub(crate) async fn call(caller: &RemoteCaller, method: &str, arguments: Vec<Argument>) -> Result<Value> {
+pub(crate) async fn call(
+    caller: &RemoteCaller,
+    method: &str,
+    arguments: Vec<Argument>,
+) -> Result<Value> {
     let connection = &caller.connection;
     let doing = calling(method);
     let mut values = Vec::with_capacity(arguments.len());
@@ -51,8 +57,12 @@ pub(crate) async fn call(caller: &RemoteCaller, method: &str, arguments: Vec<Arg
     for argument in arguments {
         let (value, transfer) = match argument {
             Argument::Value(value) => (value, None),
-            Argument::Source(source) => send::prepare(caller, source, is_answered.clone(), &doing).await?,
-            Argument::Sink(sink) => receive::prepare(caller, sink, is_answered.clone(), &doing).await?,
+            Argument::Source(source) => {
+                send::prepare(caller, source, is_answered.clone(), &doing).await?
+            }
+            Argument::Sink(sink) => {
+                receive::prepare(caller, sink, is_answered.clone(), &doing).await?
+            }
             _ => return Err(Error::unimplemented("this client cannot send such an argument")),
         };
         values.push(value);
@@ -110,7 +120,8 @@ struct Resource {
     encoded: bool,
 }
 
-/// Opens the stream of an image that is encoded. An exporter that does not know the encoding gets it as it is.
+/// Opens the stream of an image that is encoded. An exporter that does not know the encoding gets
+/// it as it is.
 async fn open(caller: &RemoteCaller, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
     let resource = open_once(caller, encoding, doing).await?;
     match encoding.is_some() && !resource.encoded {
@@ -119,23 +130,36 @@ async fn open(caller: &RemoteCaller, encoding: Option<Encoding>, doing: &str) ->
     }
 }
 
-async fn open_once(caller: &RemoteCaller, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
-    let request = json!({"kind": "resource", "uuid": caller.uuid, "x_jmp_content_encoding": encoding});
+async fn open_once(
+    caller: &RemoteCaller,
+    encoding: Option<Encoding>,
+    doing: &str,
+) -> Result<Resource> {
+    let request =
+        json!({"kind": "resource", "uuid": caller.uuid, "x_jmp_content_encoding": encoding});
     let (sending, messages) = channel::open(&caller.connection, &request, doing).await?;
-    let value =
-        messages.headers.get("resource").and_then(|text| serde_json::from_slice(text.as_bytes()).ok());
-    let value = value
-        .ok_or_else(|| Error::data_loss("the exporter opened a stream for an image without naming it"))?;
-    let accepted = messages.headers.get("x_jmp_accept_encoding").and_then(|value| value.to_str().ok());
-    let encoded = encoding
-        .is_some_and(|encoding| accepted.is_some_and(|name| name.trim_matches('"') == encoding.name()));
+    let value = messages
+        .headers
+        .get("resource")
+        .and_then(|text| serde_json::from_slice(text.as_bytes()).ok());
+    let value = value.ok_or_else(|| {
+        Error::data_loss("the exporter opened a stream for an image without naming it")
+    })?;
+    let accepted =
+        messages.headers.get("x_jmp_accept_encoding").and_then(|value| value.to_str().ok());
+    let encoded = encoding.is_some_and(|encoding| {
+        accepted.is_some_and(|name| name.trim_matches('"') == encoding.name())
+    });
     Ok(Resource { value, frames: Frames::whole_or_nothing(sending), messages, encoded })
 }
 
 /// How a call names an image that the exporter itself reads from, or writes to, a URL.
 fn presigned(request: &ImageRequest, method: &str) -> Value {
-    let headers: Map<String, Value> =
-        request.headers().iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let headers: Map<String, Value> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+        .collect();
     json!({"kind": "presigned_request", "headers": headers, "url": request.url(), "method": method})
 }
 

@@ -1,5 +1,6 @@
-//! Connects to an exporter and gives its device: the same [`Device`](jumpstarter_driver_core::Device) handle as that
-//! of a device in this process, whether the exporter is of this project or the one in Python.
+//! Connects to an exporter and gives its device: the same
+//! [`Device`](jumpstarter_driver_core::Device) handle as that of a device in this process, whether
+//! the exporter is of this project or the one in Python.
 //!
 //! # A test that runs wherever the device is
 //!
@@ -25,8 +26,8 @@
 //! | `JMP_GRPC_CERT`, `JMP_GRPC_KEY` | a client certificate and its key, PEM |
 //! | `JMP_GRPC_PASSPHRASE` | what the exporter asks for |
 //!
-//! A device in this process has the drivers that the program links: `use jumpstarter_driver_power as _;` links some.
-//! Without async there is [`blocking`]:
+//! A device in this process has the drivers that the program links: `use jumpstarter_driver_power
+//! as _;` links some. Without async there is [`blocking`]:
 //!
 //! ```no_run
 //! use jumpstarter_client::blocking::Device;
@@ -40,7 +41,8 @@
 //!
 //! # Who knows where the exporter is
 //!
-//! [`connect()`] takes [`ConnectOptions`]. TCP is with TLS unless said otherwise; a Unix socket needs none:
+//! [`connect()`] takes [`ConnectOptions`]. TCP is with TLS unless said otherwise; a Unix socket
+//! needs none:
 //!
 //! ```no_run
 //! use jumpstarter_client::{ConnectOptions, connect};
@@ -58,7 +60,8 @@
 //! # drop((lab, other)); Ok(()) }
 //! ```
 //!
-//! Who needs more than the device (log, state, being told that the exporter is gone) holds the [`Exporter`]:
+//! Who needs more than the device (log, state, being told that the exporter is gone) holds the
+//! [`Exporter`]:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -100,8 +103,8 @@
 //!
 //! # Images
 //!
-//! A source or sink is a local file, a reader or writer, or a URL, which the exporter reads or writes by itself. One that
-//! is compressed travels so:
+//! A source or sink is a local file, a reader or writer, or a URL, which the exporter reads or
+//! writes by itself. One that is compressed travels so:
 //!
 //! ```no_run
 //! use std::sync::Mutex;
@@ -132,8 +135,9 @@
 //! | what an exporter does with an image while nothing of it moves here | [`image_timeout`](ConnectOptions::image_timeout) | 1 h |
 //! | a machine that acknowledges nothing (TCP), an exporter that says nothing | [`keepalive`](ConnectOptions::keepalive) | 20 s |
 //!
-//! An open stream or channel has no limit. Dropping a call's future, a stream or a channel cancels it on the exporter. An
-//! exporter that goes away is an error of kind `Unavailable` at once, of every call, stream and channel.
+//! An open stream or channel has no limit. Dropping a call's future, a stream or a channel cancels
+//! it on the exporter. An exporter that goes away is an error of kind `Unavailable` at once, of
+//! every call, stream and channel.
 //!
 //! ```text
 //! device.get::<dyn Power>("qemu.power") ─ proxy ─ Caller ─ Connection ─ HTTP/2 ─ TLS ─ exporter

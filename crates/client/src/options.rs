@@ -57,11 +57,11 @@ impl ConnectOptions {
         }
     }
 
-    /// What the environment says: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` or its older name `JUMPSTARTER_GRPC_INSECURE`
-    /// (`1`: TCP without TLS),
-    /// `JMP_GRPC_PASSPHRASE`, `JMP_GRPC_CA` or `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` (a PEM file of authorities), and
-    /// `JMP_GRPC_CERT` with `JMP_GRPC_KEY` (PEM files of a client's certificate).
-    /// A variable that is empty counts as not set.
+    /// What the environment says: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` or its older name
+    /// `JUMPSTARTER_GRPC_INSECURE` (`1`: TCP without TLS),
+    /// `JMP_GRPC_PASSPHRASE`, `JMP_GRPC_CA` or `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` (a PEM file of
+    /// authorities), and `JMP_GRPC_CERT` with `JMP_GRPC_KEY` (PEM files of a client's
+    /// certificate). A variable that is empty counts as not set.
     ///
     /// # Errors
     /// `FailedPrecondition` without `JUMPSTARTER_HOST`, `InvalidArgument` where it is no address.
@@ -101,8 +101,8 @@ impl ConnectOptions {
         // The second one is its older name.
         let insecure = text("JMP_GRPC_INSECURE")?
             .map_or_else(|| text("JUMPSTARTER_GRPC_INSECURE"), |value| Ok(Some(value)));
-        options.insecure =
-            insecure?.is_some_and(|value| !["0", "false"].contains(&value.to_ascii_lowercase().as_str()));
+        options.insecure = insecure?
+            .is_some_and(|value| !["0", "false"].contains(&value.to_ascii_lowercase().as_str()));
         options.passphrase = text("JMP_GRPC_PASSPHRASE")?.map(Secret::new);
         options.ca_file = variable("JMP_GRPC_CA")
             .or_else(|| variable("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"))
@@ -129,7 +129,11 @@ impl ConnectOptions {
 
     /// Shows a certificate to exporters that ask for one; both files are PEM.
     #[must_use]
-    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
         self.client_certificate = Some((certificate.into(), key.into()));
         self
     }
@@ -148,15 +152,17 @@ impl ConnectOptions {
         self
     }
 
-    /// How long a call may take to answer, or a stream to open; 5 minutes if not said. Calls with images have limits of
-    /// their own: see [`stall_timeout`](Self::stall_timeout) and [`image_timeout`](Self::image_timeout).
+    /// How long a call may take to answer, or a stream to open; 5 minutes if not said. Calls with
+    /// images have limits of their own: see [`stall_timeout`](Self::stall_timeout) and
+    /// [`image_timeout`](Self::image_timeout).
     #[must_use]
     pub fn call_timeout(mut self, limit: Duration) -> Self {
         self.call_timeout = limit;
         self
     }
 
-    /// How long nothing may move of an image that is under way, to the exporter or from it; 2 minutes if not said.
+    /// How long nothing may move of an image that is under way, to the exporter or from it; 2
+    /// minutes if not said.
     ///
     /// How long the image's own source or sink on this side takes does not count.
     #[must_use]
@@ -165,19 +171,21 @@ impl ConnectOptions {
         self
     }
 
-    /// How long an exporter may work on an image while none of it moves over the connection; 1 hour if not said.
+    /// How long an exporter may work on an image while none of it moves over the connection; 1 hour
+    /// if not said.
     ///
-    /// That is the time until the first byte of a dump, the time from the last byte of an image until the call is
-    /// answered, and the whole time of an image that the exporter itself fetches from a URL, or sends to one.
+    /// That is the time until the first byte of a dump, the time from the last byte of an image
+    /// until the call is answered, and the whole time of an image that the exporter itself
+    /// fetches from a URL, or sends to one.
     #[must_use]
     pub fn image_timeout(mut self, limit: Duration) -> Self {
         self.image_timeout = limit;
         self
     }
 
-    /// On TCP, how long the other machine may acknowledge nothing before the connection counts as lost; and how long an
-    /// exporter of this project may say nothing before it is asked for a sign of life, and how long that may take. 20
-    /// seconds if not said, whole seconds.
+    /// On TCP, how long the other machine may acknowledge nothing before the connection counts as
+    /// lost; and how long an exporter of this project may say nothing before it is asked for a
+    /// sign of life, and how long that may take. 20 seconds if not said, whole seconds.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
         self.keepalive = interval;
@@ -215,11 +223,14 @@ mod tests {
         assert!(!format!("{options:?}").contains("s3cret"));
 
         let options =
-            read(&[("JUMPSTARTER_HOST", "/s"), ("JMP_GRPC_INSECURE", "0"), ("JMP_GRPC_CA", "")]).unwrap();
+            read(&[("JUMPSTARTER_HOST", "/s"), ("JMP_GRPC_INSECURE", "0"), ("JMP_GRPC_CA", "")])
+                .unwrap();
         assert_eq!((options.insecure, options.passphrase, options.ca_file), (false, None, None));
 
         let insecure = |variables: &[(&str, &str)]| {
-            read(&[[("JUMPSTARTER_HOST", "lab:1")].as_slice(), variables].concat()).unwrap().insecure
+            read(&[[("JUMPSTARTER_HOST", "lab:1")].as_slice(), variables].concat())
+                .unwrap()
+                .insecure
         };
         assert!(insecure(&[("JUMPSTARTER_GRPC_INSECURE", "1")]));
         assert!(!insecure(&[("JUMPSTARTER_GRPC_INSECURE", "1"), ("JMP_GRPC_INSECURE", "0")]));

@@ -16,14 +16,15 @@ use crate::storage_mux;
 /// The client class of a node that only holds others.
 const COMPOSITE: &str = "jumpstarter_driver_composite.client.CompositeClient";
 
-/// The nodes in the report's order: depth first, so that a node's parent is the last one before it with the parent's
-/// uuid. (Proxies repeat their target's nodes, uuids included, in another place.)
+/// The nodes in the report's order: depth first, so that a node's parent is the last one before it
+/// with the parent's uuid. (Proxies repeat their target's nodes, uuids included, in another place.)
 pub(crate) fn nodes(
     connection: &Arc<Connection>,
     reports: Vec<DriverInstanceReport>,
 ) -> Result<Vec<RemoteNode>> {
     if reports.len() > Device::MAX_DRIVERS {
-        let message = format!("it has {} drivers; {} are the most", reports.len(), Device::MAX_DRIVERS);
+        let message =
+            format!("it has {} drivers; {} are the most", reports.len(), Device::MAX_DRIVERS);
         return Err(Error::new(ErrorKind::ResourceExhausted, message));
     }
     let mut last_with: HashMap<String, usize> = HashMap::new();
@@ -32,7 +33,9 @@ pub(crate) fn nodes(
     for mut report in reports {
         let parent = report.parent_uuid.as_ref().filter(|uuid| !uuid.is_empty()).map(|uuid| {
             last_with.get(uuid).copied().ok_or_else(|| {
-                Error::data_loss(format!("it names a parent `{uuid:.64}` that does not come before"))
+                Error::data_loss(format!(
+                    "it names a parent `{uuid:.64}` that does not come before"
+                ))
             })
         });
         let client = report.labels.remove(CLIENT).unwrap_or_default();
@@ -65,9 +68,12 @@ pub(crate) fn nodes(
     Ok(nodes)
 }
 
-/// What a node can do: as the exporter says, else as its client class tells; none where nothing is known. Beside it the
-/// names that the exporter says and this program does not know.
-fn interfaces(label: Option<&str>, client: &str) -> (Option<Vec<&'static InterfaceDescriptor>>, Vec<String>) {
+/// What a node can do: as the exporter says, else as its client class tells; none where nothing is
+/// known. Beside it the names that the exporter says and this program does not know.
+fn interfaces(
+    label: Option<&str>,
+    client: &str,
+) -> (Option<Vec<&'static InterfaceDescriptor>>, Vec<String>) {
     let Some(label) = label else {
         let known = match client {
             storage_mux::CLIENT => vec![<dyn Flasher>::DESCRIPTOR],
@@ -97,7 +103,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(label: Option<&str>, client: &str, expected: Option<&[&str]>, expected_unknown: &[&str]) {
+    fn check(
+        label: Option<&str>,
+        client: &str,
+        expected: Option<&[&str]>,
+        expected_unknown: &[&str],
+    ) {
         let (known, unknown) = interfaces(label, client);
         let known: Option<Vec<&str>> =
             known.map(|known| known.iter().map(|interface| interface.name).collect());

@@ -1,4 +1,5 @@
-//! The bytes under HTTP/2: a socket of either kind, with what is remembered to explain a failed start.
+//! The bytes under HTTP/2: a socket of either kind, with what is remembered to explain a failed
+//! start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +27,8 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Opens the socket. On TCP the system then finds out within about `keepalive` that the other machine is gone.
+/// Opens the socket. On TCP the system then finds out within about `keepalive` that the other
+/// machine is gone.
 ///
 /// # Errors
 /// As the system's, with what to do about it.
@@ -56,8 +58,8 @@ pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<d
     }
 }
 
-/// Connects to whichever address answers first. The next one is tried when those before have failed, or after a moment:
-/// one that answers nothing keeps nobody from the others.
+/// Connects to whichever address answers first. The next one is tried when those before have
+/// failed, or after a moment: one that answers nothing keeps nobody from the others.
 async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut left = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -66,7 +68,11 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         if attempts.is_empty() {
             match left.next() {
                 Some(address) => attempts.push(TcpStream::connect(address)),
-                None => return Err(failure.unwrap_or_else(|| io::Error::other("the name has no address"))),
+                None => {
+                    return Err(
+                        failure.unwrap_or_else(|| io::Error::other("the name has no address"))
+                    );
+                }
             }
         }
         tokio::select! {
@@ -84,8 +90,8 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// Has the system end the connection when the other machine acknowledges nothing for `limit`: neither data, nor the
-/// probes that it sends while there is none.
+/// Has the system end the connection when the other machine acknowledges nothing for `limit`:
+/// neither data, nor the probes that it sends while there is none.
 fn watch(stream: &TcpStream, limit: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     // Whole seconds, of which there must be one.
@@ -105,13 +111,15 @@ fn unix_error(address: &Address, error: &io::Error) -> Error {
             Error::unavailable(format!("nobody listens at the socket {address}"))
                 .with_hint("its exporter has ended: start it again")
         }
-        io::ErrorKind::PermissionDenied => {
-            Error::new(ErrorKind::PermissionDenied, format!("the socket {address} is not open to you"))
-                .with_hint("a socket is for the user who runs its exporter")
-        }
-        kind => {
-            Error::new(Error::from(io::Error::from(kind)).kind(), format!("connecting to {address}: {error}"))
-        }
+        io::ErrorKind::PermissionDenied => Error::new(
+            ErrorKind::PermissionDenied,
+            format!("the socket {address} is not open to you"),
+        )
+        .with_hint("a socket is for the user who runs its exporter"),
+        kind => Error::new(
+            Error::from(io::Error::from(kind)).kind(),
+            format!("connecting to {address}: {error}"),
+        ),
     }
 }
 
@@ -123,8 +131,10 @@ fn unknown_host(host: &str, error: io::Error) -> Error {
 
 fn tcp_error(address: &Address, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Error::unavailable(format!("nobody listens at {address}"))
-            .with_hint("check host and port, and that the exporter is running"),
+        io::ErrorKind::ConnectionRefused => {
+            Error::unavailable(format!("nobody listens at {address}"))
+                .with_hint("check host and port, and that the exporter is running")
+        }
         _ => Error::from(error).context(format!("connecting to {address}")),
     }
 }
@@ -179,8 +189,8 @@ impl Traffic {
     }
 }
 
-/// A connection whose traffic is noted. Until something came, it takes what is written even when the other side is gone:
-/// reading then tells why, such as that a certificate was missing.
+/// A connection whose traffic is noted. Until something came, it takes what is written even when
+/// the other side is gone: reading then tells why, such as that a certificate was missing.
 pub(crate) struct Noting<T> {
     inner: T,
     traffic: Arc<Traffic>,
@@ -230,7 +240,11 @@ impl<T: Io> AsyncRead for Noting<T> {
 }
 
 impl<T: Io> AsyncWrite for Noting<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, data);
         self.sent(&outcome);
         self.written(outcome, data.len())
@@ -283,7 +297,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn an_address_that_answers_nothing_keeps_nobody_from_the_next() {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let silent = SocketAddr::from(([127, 0, 0, 3], 0));
         socket.bind(&silent.into()).unwrap();
         socket.listen(0).unwrap();
@@ -296,7 +311,8 @@ mod tests {
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
-        let connecting = tokio::time::timeout(Duration::from_secs(5), connect_any(vec![silent, open]));
+        let connecting =
+            tokio::time::timeout(Duration::from_secs(5), connect_any(vec![silent, open]));
         assert_eq!(connecting.await.unwrap().unwrap().peer_addr().unwrap(), open);
     }
 

@@ -1,7 +1,9 @@
-//! Storage multiplexers of Python exporters as flashers: a medium that either the exporter's machine or the device has.
+//! Storage multiplexers of Python exporters as flashers: a medium that either the exporter's
+//! machine or the device has.
 //!
-//! Their drivers write and read the medium while the machine has it; which of the two has it when, only their client
-//! class knows. So this stands for that class: `flash` and `dump` take the medium, and give it back whatever happens.
+//! Their drivers write and read the medium while the machine has it; which of the two has it when,
+//! only their client class knows. So this stands for that class: `flash` and `dump` take the
+//! medium, and give it back whatever happens.
 
 use std::sync::Arc;
 
@@ -29,7 +31,9 @@ impl Caller for MuxCaller {
         let image: Arguments = arguments.next().into_iter().collect();
         if arguments.any(|argument| !matches!(argument, Argument::Value(Value::Null))) {
             let message = format!("`{method}` of a storage multiplexer takes an image only");
-            return Err(Error::invalid_argument(message).with_hint("it has one medium and no partitions"));
+            return Err(
+                Error::invalid_argument(message).with_hint("it has one medium and no partitions")
+            );
         }
         let medium = Medium(Some(self.0.clone()));
         let result = match plain(&self.0, "host").await {
@@ -48,7 +52,8 @@ async fn plain(caller: &Arc<dyn Caller>, method: &str) -> Result<()> {
     caller.invoke(method, MethodKind::Unary, Arguments::new()).await.map(drop)
 }
 
-/// The medium while it is taken. Dropping it, when a call is cancelled, gives it back in the background.
+/// The medium while it is taken. Dropping it, when a call is cancelled, gives it back in the
+/// background.
 struct Medium(Option<Arc<dyn Caller>>);
 
 impl Medium {
@@ -62,7 +67,8 @@ impl Medium {
 
 impl Drop for Medium {
     fn drop(&mut self) {
-        if let (Some(caller), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some(caller), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
+        {
             runtime.spawn(async move {
                 if let Err(error) = plain(&caller, "dut").await {
                     tracing::warn!(error = %error.report(), "giving the medium back after a cancelled transfer");
@@ -121,7 +127,8 @@ mod tests {
         assert_eq!(python.calls(), "host(0) write(1) dut(0)");
         flasher.dump(ImageSink::writer(tokio::io::sink()), None).await.unwrap();
         assert_eq!(python.calls(), "host(0) write(1) dut(0) host(0) read(1) dut(0)");
-        let refused = flasher.flash(ImageSource::bytes(vec![1]), Some("root".to_owned())).await.unwrap_err();
+        let refused =
+            flasher.flash(ImageSource::bytes(vec![1]), Some("root".to_owned())).await.unwrap_err();
         assert_eq!(refused.kind(), jumpstarter_driver_core::ErrorKind::InvalidArgument);
         assert_eq!(python.calls().matches("host").count(), 2);
     }
@@ -137,7 +144,8 @@ mod tests {
     #[tokio::test]
     async fn the_medium_is_given_back_when_the_call_is_cancelled() {
         let (flasher, python) = flasher(|| None);
-        let flashing = tokio::spawn(async move { flasher.flash(ImageSource::bytes(vec![1]), None).await });
+        let flashing =
+            tokio::spawn(async move { flasher.flash(ImageSource::bytes(vec![1]), None).await });
         let seen = |what: &'static str| {
             let python = python.clone();
             let waiting = async move {

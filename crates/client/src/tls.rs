@@ -8,15 +8,17 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::is_version_1;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
 use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
-    self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
+    self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError,
+    RootCertStore, SignatureScheme,
 };
 
 use crate::socket::Io;
@@ -29,8 +31,8 @@ const CLIENT: &str = "JMP_GRPC_CERT and JMP_GRPC_KEY";
 /// Shakes hands as `options` say.
 ///
 /// # Errors
-/// `InvalidArgument` and the like for files that cannot be used; `Unavailable`, `PermissionDenied` or
-/// `Unauthenticated` for what the other side is, or does not accept.
+/// `InvalidArgument` and the like for files that cannot be used; `Unavailable`, `PermissionDenied`
+/// or `Unauthenticated` for what the other side is, or does not accept.
 pub(crate) async fn handshake(
     options: &ConnectOptions,
     host: &str,
@@ -71,7 +73,8 @@ fn read(doing: &str, file: &Path, variables: &str) -> Result<Vec<u8>> {
 
 fn certificates(file: &Path, variables: &str) -> Result<Vec<CertificateDer<'static>>> {
     let text = read("reading certificates from", file, variables)?;
-    let certificates = CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, _>>();
+    let certificates =
+        CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(Error::invalid_argument(format!(
@@ -101,8 +104,12 @@ fn trusted(options: &ConnectOptions) -> Result<TrustedServers> {
             let trusted = rustls_native_certs::load_native_certs().certs;
             roots.add_parsable_certificates(trusted.iter().cloned());
             if roots.is_empty() {
-                return Err(Error::failed_precondition("this system has no certificate authorities")
-                    .with_hint("install ca-certificates, or name the exporter's authority in JMP_GRPC_CA"));
+                return Err(Error::failed_precondition(
+                    "this system has no certificate authorities",
+                )
+                .with_hint(
+                    "install ca-certificates, or name the exporter's authority in JMP_GRPC_CA",
+                ));
             }
             trusted
         }
@@ -115,8 +122,9 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Trusts certificates that an authority has signed, and those that are themselves among the trusted ones: what `openssl
-/// req -x509` makes is also an authority's, and would be refused as a server's.
+/// Trusts certificates that an authority has signed, and those that are themselves among the
+/// trusted ones: what `openssl req -x509` makes is also an authority's, and would be refused as a
+/// server's.
 #[derive(Debug)]
 struct TrustedServers {
     signed: Arc<WebPkiServerVerifier>,
@@ -137,8 +145,13 @@ impl ServerCertVerifier for TrustedServers {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let judged =
-            self.signed.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let judged = self.signed.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
         match judged {
             Err(rustls::Error::InvalidCertificate(error))
                 if is_of_authority(&error) && self.trusted.contains(end_entity) =>
@@ -146,9 +159,9 @@ impl ServerCertVerifier for TrustedServers {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
-            Err(_) if is_version_1(end_entity) => Err(CertificateError::Other(OtherError(Arc::new(
-                io::Error::other("it is of X.509's version 1, and names no host"),
-            )))
+            Err(_) if is_version_1(end_entity) => Err(CertificateError::Other(OtherError(
+                Arc::new(io::Error::other("it is of X.509's version 1, and names no host")),
+            ))
             .into()),
             judged => judged,
         }
@@ -190,16 +203,19 @@ fn config(options: &ConnectOptions) -> Result<ClientConfig> {
             let text = read("reading the private key from", key, CLIENT)?;
             // The parser's error could quote the file, which holds a secret.
             let private_key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
-                let message = format!("reading the private key from {}: it is not one in PEM", key.display());
+                let message =
+                    format!("reading the private key from {}: it is not one in PEM", key.display());
                 Error::invalid_argument(message)
                     .with_hint("a PEM file of a key has a line `-----BEGIN PRIVATE KEY-----`")
             })?;
             let chain = certificates(certificate, CLIENT)?;
             if chain.first().is_some_and(|certificate| is_version_1(certificate)) {
                 let file = certificate.display();
-                let message = format!("the certificate {file} is of X.509's version 1, which TLS refuses");
-                return Err(Error::invalid_argument(message)
-                    .with_hint("make one with extensions, such as `-addext basicConstraints=CA:FALSE`"));
+                let message =
+                    format!("the certificate {file} is of X.509's version 1, which TLS refuses");
+                return Err(Error::invalid_argument(message).with_hint(
+                    "make one with extensions, such as `-addext basicConstraints=CA:FALSE`",
+                ));
             }
             builder.with_client_auth_cert(chain, private_key).map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
@@ -207,7 +223,9 @@ fn config(options: &ConnectOptions) -> Result<ClientConfig> {
                     Error::invalid_argument(format!(
                         "{key} is not the private key of the certificate {certificate}"
                     ))
-                    .with_hint(format!("name files that belong together, as options or in {CLIENT}"))
+                    .with_hint(format!(
+                        "name files that belong together, as options or in {CLIENT}"
+                    ))
                 }
                 error => Error::invalid_argument(format!(
                     "the certificate {} and its key {} cannot be used",
@@ -222,8 +240,13 @@ fn config(options: &ConnectOptions) -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// What a failure of TLS means, during the handshake or just after it, when a server says what it thinks of the client.
-pub(crate) fn explain(error: &rustls::Error, address: &Address, options: &ConnectOptions) -> Option<Error> {
+/// What a failure of TLS means, during the handshake or just after it, when a server says what it
+/// thinks of the client.
+pub(crate) fn explain(
+    error: &rustls::Error,
+    address: &Address,
+    options: &ConnectOptions,
+) -> Option<Error> {
     Some(match error {
         rustls::Error::InvalidMessage(_) => Error::unavailable(format!("{address} does not speak TLS"))
             .with_hint("for an exporter without TLS set JMP_GRPC_INSECURE=1 (--tls-grpc-insecure)"),
@@ -264,8 +287,9 @@ fn bare(name: &str) -> &str {
 }
 
 fn certificate_error(why: &CertificateError, address: &Address, options: &ConnectOptions) -> Error {
-    let error =
-        |text: &str| Error::new(ErrorKind::PermissionDenied, format!("the certificate of {address} {text}"));
+    let error = |text: &str| {
+        Error::new(ErrorKind::PermissionDenied, format!("the certificate of {address} {text}"))
+    };
     match why {
         CertificateError::UnknownIssuer => {
             let trusted = match &options.ca_file {
@@ -281,9 +305,12 @@ fn certificate_error(why: &CertificateError, address: &Address, options: &Connec
             };
             match names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ") {
                 names if names.is_empty() => error("names no host (a common name does not count)")
-                    .with_hint("make one with the host, as by `-addext subjectAltName=DNS:lab.example`"),
-                names => error(&format!("is for another host; it is for {names}"))
-                    .with_hint("connect by a name that the certificate holds, or make one for this name"),
+                    .with_hint(
+                        "make one with the host, as by `-addext subjectAltName=DNS:lab.example`",
+                    ),
+                names => error(&format!("is for another host; it is for {names}")).with_hint(
+                    "connect by a name that the certificate holds, or make one for this name",
+                ),
             }
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -298,7 +325,8 @@ fn certificate_error(why: &CertificateError, address: &Address, options: &Connec
             error("does not hold together: a signature in it is wrong").with_hint("make a new one")
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            error("is not meant for servers").with_hint("make one whose extendedKeyUsage has serverAuth")
+            error("is not meant for servers")
+                .with_hint("make one whose extendedKeyUsage has serverAuth")
         }
         _ if is_of_authority(why) => {
             let trusted = match &options.ca_file {

@@ -33,7 +33,8 @@ impl std::fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// The status of what this side found wrong with an answer; those of the connection have their own source.
+/// The status of what this side found wrong with an answer; those of the connection have their own
+/// source.
 pub(crate) fn unreadable(status: Status) -> Status {
     if std::error::Error::source(&status).is_some() {
         return status;
@@ -64,7 +65,10 @@ impl<T: Message + Default> Messages<T> {
     ///
     /// # Errors
     /// The status of a call that failed at once, and what stands for an answer that is not gRPC.
-    pub(crate) fn new(response: Response<RecvStream>, max_message_bytes: usize) -> Result<Self, Status> {
+    pub(crate) fn new(
+        response: Response<RecvStream>,
+        max_message_bytes: usize,
+    ) -> Result<Self, Status> {
         let (head, body) = response.into_parts();
         if let Some(status) = Status::from_header_map(&head.headers)
             && status.code() != Code::Ok
@@ -72,11 +76,16 @@ impl<T: Message + Default> Messages<T> {
             return Err(status);
         }
         let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-        if head.status != StatusCode::OK || !head.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc)
+        if head.status != StatusCode::OK
+            || !head.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc)
         {
-            return Err(Status::unimplemented(format!("it answers HTTP {} instead of gRPC", head.status)));
+            return Err(Status::unimplemented(format!(
+                "it answers HTTP {} instead of gRPC",
+                head.status
+            )));
         }
-        let incoming = Some(Incoming::new(body, MessageEncoding::of(&head.headers)?, max_message_bytes));
+        let incoming =
+            Some(Incoming::new(body, MessageEncoding::of(&head.headers)?, max_message_bytes));
         Ok(Self { headers: head.headers, incoming, at_trailers: false })
     }
 }
@@ -111,8 +120,8 @@ impl<T: Message + Default> Stream for Messages<T> {
     }
 }
 
-/// The sending direction of a byte stream, frame by frame. Dropping it ends the direction, or breaks
-/// the stream off where something was not sent.
+/// The sending direction of a byte stream, frame by frame. Dropping it ends the direction, or
+/// breaks the stream off where something was not sent.
 pub(crate) struct Frames {
     outgoing: Outgoing,
     framing: Framing,
@@ -126,7 +135,8 @@ impl Frames {
         Self { outgoing: Outgoing::new(stream), framing, finished: false, whole: false }
     }
 
-    /// As [`new`](Self::new), for what is worthless unless it is complete: dropping it breaks the stream off.
+    /// As [`new`](Self::new), for what is worthless unless it is complete: dropping it breaks the
+    /// stream off.
     pub(crate) fn whole_or_nothing(stream: SendStream<Bytes>) -> Self {
         let mut frames = Self::new(stream, Framing::Bytes);
         frames.whole = true;

@@ -12,8 +12,11 @@ use serde_json::json;
 use support::{DEADLINE, FILE, Served};
 
 /// Runs an exporter for `test`, which is told how to connect to it, and what to do to end it.
-fn with_exporter(test: impl FnOnce(&jumpstarter_client::ConnectOptions, &dyn Fn(&str), Box<dyn FnOnce()>)) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+fn with_exporter(
+    test: impl FnOnce(&jumpstarter_client::ConnectOptions, &dyn Fn(&str), Box<dyn FnOnce()>),
+) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let served = runtime.block_on(Served::file(FILE));
     let (options, logs) = (served.options(), served.logs.clone());
     let log = move |message: &str| support::log_to(&logs, message);

@@ -13,7 +13,8 @@ async fn the_tree_is_the_exporters() {
     let served = Served::file(FILE).await;
     let exporter = served.connect().await;
     assert_eq!((exporter.name(), exporter.motd()), (Some("lab"), Some("be kind")));
-    let shown: Vec<String> = exporter.device().nodes().iter().map(|node| format!("{node:?}")).collect();
+    let shown: Vec<String> =
+        exporter.device().nodes().iter().map(|node| format!("{node:?}")).collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
     the root []
     power ["power"]
@@ -25,7 +26,8 @@ async fn the_tree_is_the_exporters() {
     alias []
     alias.power ["power"]
     "#);
-    let local: Vec<String> = served.session.device().nodes().iter().map(|node| format!("{node:?}")).collect();
+    let local: Vec<String> =
+        served.session.device().nodes().iter().map(|node| format!("{node:?}")).collect();
     assert_eq!(shown, local);
     let of = |path: &str| exporter.device().node(path).unwrap().id();
     assert_eq!(of("alias.power"), of("rack.power"));
@@ -43,7 +45,10 @@ async fn calls_streams_and_channels_work_typed_and_untyped() {
     let reading = in_time(in_time(power.read()).await.unwrap().next()).await.unwrap().unwrap();
     assert!(reading.voltage >= 0.0);
     assert_eq!(in_time(device.call("power", "off", vec![])).await.unwrap(), json!(null));
-    assert_eq!(in_time(device.call("power", "of", vec![])).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        in_time(device.call("power", "of", vec![])).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 
     let mut echo = in_time(device.get::<dyn Network>("echo").unwrap().connect()).await.unwrap();
     echo.send("ping").await.unwrap();
@@ -52,7 +57,10 @@ async fn calls_streams_and_channels_work_typed_and_untyped() {
     assert_eq!(in_time(echo.receive()).await.unwrap(), None);
 
     let status = in_time(exporter.status()).await.unwrap();
-    assert_eq!((status.state, status.message.as_str()), (ExporterState::Ready, "Ready for commands"));
+    assert_eq!(
+        (status.state, status.message.as_str()),
+        (ExporterState::Ready, "Ready for commands")
+    );
     in_time(exporter.wait_ready(support::DEADLINE)).await.unwrap();
     in_time(device.reset()).await.unwrap();
     in_time(device.close()).await.unwrap();

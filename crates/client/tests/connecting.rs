@@ -182,7 +182,9 @@ async fn tls_on_one_side_only() {
 async fn a_certificate_of_the_exporter_that_is_not_trusted() {
     let certificates = Certificates::make();
     let folder = certificates.folder().to_str().unwrap();
-    for (name, authority) in [("localhost", "theirs.pem"), ("elsewhere", "ours.pem"), ("old", "ours.pem")] {
+    for (name, authority) in
+        [("localhost", "theirs.pem"), ("elsewhere", "ours.pem"), ("old", "ours.pem")]
+    {
         let served = with_tls(certificates.of_exporter(name)).await;
         let address = by_name(&served);
         let hidden = [(address.as_str(), "ADDRESS"), (folder, "FOLDER")];
@@ -243,7 +245,8 @@ async fn files_that_cannot_be_used() {
     hint: a PEM file has lines `-----BEGIN CERTIFICATE-----`
     ");
     let shows = |certificate: &str, key: &str| {
-        authority("ours.pem").client_certificate(certificates.path(certificate), certificates.path(key))
+        authority("ours.pem")
+            .client_certificate(certificates.path(certificate), certificates.path(key))
     };
     insta::assert_snapshot!(failure(&shows("nowhere.pem", "client.key"), &hidden).await, @r"
     NotFound
@@ -302,7 +305,8 @@ async fn a_passphrase() {
     let certificates = Certificates::make();
     let tls = certificates.of_exporter("localhost");
     let served =
-        on_tcp(Access { tls: Some(tls), passphrase: Some("s3cret".into()), ..Access::default() }).await;
+        on_tcp(Access { tls: Some(tls), passphrase: Some("s3cret".into()), ..Access::default() })
+            .await;
     let address = by_name(&served);
     let hidden = [(address.as_str(), "ADDRESS")];
     let options = to(&address).ca_file(certificates.path("ours.pem"));

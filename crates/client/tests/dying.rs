@@ -128,7 +128,9 @@ async fn in_a_flash() {
         let flasher = exporter.device().get::<dyn Flasher>("").unwrap();
         let (image, is_asked) = endless_image();
         let call =
-            tokio::spawn(async move { flasher.flash(image, Some("hangs in the middle".into())).await });
+            tokio::spawn(
+                async move { flasher.flash(image, Some("hangs in the middle".into())).await },
+            );
         in_time(is_asked).await.unwrap();
         settle(&exporter).await;
         process.kill().await;
@@ -144,7 +146,11 @@ async fn in_a_flash() {
 struct Telling(Option<oneshot::Sender<()>>);
 
 impl tokio::io::AsyncWrite for Telling {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if let Some(arrived) = self.0.take() {
             arrived.send(()).ok();
         }
@@ -167,7 +173,10 @@ async fn in_a_dump() {
         let flasher = exporter.device().get::<dyn Flasher>("").unwrap();
         let (arrived, has_arrived) = oneshot::channel();
         let sink = ImageSink::writer(Telling(Some(arrived)));
-        let call = tokio::spawn(async move { flasher.dump(sink, Some("hangs in the middle".into())).await });
+        let call =
+            tokio::spawn(
+                async move { flasher.dump(sink, Some("hangs in the middle".into())).await },
+            );
         in_time(has_arrived).await.unwrap();
         process.kill().await;
         let error = in_time(call).await.unwrap().unwrap_err();

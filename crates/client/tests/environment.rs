@@ -1,4 +1,5 @@
-//! One test, three settings: `from_env` and the blocking device, in a process whose environment says where the device is.
+//! One test, three settings: `from_env` and the blocking device, in a process whose environment
+//! says where the device is.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
@@ -20,7 +21,8 @@ const DONE: &str = "the device was used";
 fn a_device_anywhere() {
     match std::env::var(ASKED).as_deref() {
         Ok("async") => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let device = in_time(<Device as DeviceExt>::from_env()).await.unwrap();
                 in_time(device.get::<dyn Power>("power").unwrap().on()).await.unwrap();
@@ -33,7 +35,8 @@ fn a_device_anywhere() {
             device.close().unwrap();
         }
         Ok("failing") => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let error = runtime.block_on(<Device as DeviceExt>::from_env()).unwrap_err();
             println!("\nfailed: {}", error.report().replace('\n', " / "));
         }
@@ -98,8 +101,11 @@ async fn on_tcp(access: Access) -> Served {
 async fn on_another_host() {
     let served = on_tcp(Access { passphrase: Some("s3cret".into()), ..Access::default() }).await;
     let address = served.address.clone();
-    let environment =
-        [("JUMPSTARTER_HOST", &*address), ("JMP_GRPC_INSECURE", "1"), ("JMP_GRPC_PASSPHRASE", "s3cret")];
+    let environment = [
+        ("JUMPSTARTER_HOST", &*address),
+        ("JMP_GRPC_INSECURE", "1"),
+        ("JMP_GRPC_PASSPHRASE", "s3cret"),
+    ];
     both(&environment).await;
     served.shut_down().await;
 

@@ -51,7 +51,8 @@ fn is_open(peer: &TcpStream) -> bool {
 }
 
 async fn works(certificates: &Certificates, address: &str) {
-    let options = ConnectOptions::new(address.parse().unwrap()).ca_file(certificates.path("ours.pem"));
+    let options =
+        ConnectOptions::new(address.parse().unwrap()).ca_file(certificates.path("ours.pem"));
     let exporter = in_time(connect(&options)).await.unwrap();
     in_time(exporter.device().call("", "off", vec![])).await.unwrap();
     in_time(exporter.device().close()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Exporters that answer what none should: each is refused, soon, with an error that says who did it.
+//! Exporters that answer what none should: each is refused, soon, with an error that says who did
+//! it.
 
 #[path = "support/hostile.rs"]
 mod hostile;
@@ -17,7 +18,8 @@ use tonic::Status;
 
 async fn connected(exporter: &Hostile) -> Result<Exporter> {
     let options = ConnectOptions::to(&exporter.socket().to_string_lossy()).expect("an address");
-    let options = options.connect_timeout(Duration::from_secs(60)).call_timeout(Duration::from_secs(2));
+    let options =
+        options.connect_timeout(Duration::from_secs(60)).call_timeout(Duration::from_secs(2));
     connect(&options).await
 }
 
@@ -40,7 +42,9 @@ fn named(exporter: &Hostile, error: &Error) -> String {
 #[tokio::test]
 async fn reports_that_are_no_device_are_refused_at_once() {
     let flat = |count: usize| {
-        report((0..count).map(|id| driver(id, (id > 0).then_some(0), &format!("n{id}"), "")).collect())
+        report(
+            (0..count).map(|id| driver(id, (id > 0).then_some(0), &format!("n{id}"), "")).collect(),
+        )
     };
     assert!(connected(&Hostile::device(flat(2_000), |_| Answer::Never)).await.is_ok());
     let chain = (0..2_000).map(|id| driver(id, id.checked_sub(1), "x", "")).collect();
@@ -64,25 +68,34 @@ async fn reports_that_are_no_device_are_refused_at_once() {
     let mut stray = driver(1, None, "x", "");
     stray.parent_uuid = Some("u".repeat(70_000));
     assert!(
-        refused(report(vec![driver(0, None, "", ""), stray])).await.contains("that does not come before")
+        refused(report(vec![driver(0, None, "", ""), stray]))
+            .await
+            .contains("that does not come before")
     );
-    assert!(refused(report(vec![driver(0, Some(0), "", "")])).await.contains("that does not come before"));
+    assert!(
+        refused(report(vec![driver(0, Some(0), "", "")]))
+            .await
+            .contains("that does not come before")
+    );
     assert!(
         refused(report(vec![driver(0, None, "", ""), driver(1, None, "y", "")]))
             .await
             .contains("second root")
     );
-    let twins = vec![driver(0, None, "", ""), driver(1, Some(0), "x", ""), driver(2, Some(0), "x", "")];
+    let twins =
+        vec![driver(0, None, "", ""), driver(1, Some(0), "x", ""), driver(2, Some(0), "x", "")];
     assert!(refused(report(twins)).await.contains("two drivers at `x`"));
     assert!(refused(report(Vec::new())).await.contains("no root"));
     let mut endless = driver(0, None, "", "");
-    endless.labels = (0..1_000).map(|label| (format!("label-{label}"), "x".repeat(5_000))).collect();
+    endless.labels =
+        (0..1_000).map(|label| (format!("label-{label}"), "x".repeat(5_000))).collect();
     assert!(refused(report(vec![endless])).await.contains("bytes that are accepted"));
 }
 
 #[tokio::test]
 async fn one_uuid_for_all_is_one_driver_with_many_names() {
-    let drivers = (0..50).map(|id| driver(7, (id > 0).then_some(7), &format!("n{id}"), "")).collect();
+    let drivers =
+        (0..50).map(|id| driver(7, (id > 0).then_some(7), &format!("n{id}"), "")).collect();
     let exporter = Hostile::device(report(drivers), |_| Answer::Never);
     let device = connected(&exporter).await.unwrap().device().clone();
     assert!(device.nodes().iter().all(|node| node.id() == 0));
@@ -121,7 +134,8 @@ async fn answers_that_cannot_be_read_name_their_exporter() {
         ("nothing", Vec::new(), ok(), "answered nothing"),
         ("33 MiB", vec![Bytes::from(vec![0; 33 << 20])], ok(), "bytes that are accepted"),
     ] {
-        let exporter = Hostile::device(lamp(), move |_| Answer::Messages(messages.clone(), status.clone()));
+        let exporter =
+            Hostile::device(lamp(), move |_| Answer::Messages(messages.clone(), status.clone()));
         let connected = connected(&exporter).await.unwrap();
         let begin = Instant::now();
         let error = connected.device().call("", "blink", vec![]).await.unwrap_err();
@@ -169,11 +183,12 @@ async fn a_peer_that_never_answers_is_named_in_time() {
 async fn an_endless_stream_holds_up_nothing_and_ends_when_it_is_dropped() {
     let value = DriverCallResponse { uuid: String::new(), result: Some(Value { kind: None }) };
     let messages = vec![Bytes::from(value.encode_to_vec()); 50_000];
-    let exporter = Hostile::device(report(vec![driver(0, None, "", "")]), move |method| match method {
-        "StreamingDriverCall" => Answer::Open(messages.clone()),
-        "GetStatus" => Answer::one(&GetStatusResponse::default()),
-        _ => Answer::Never,
-    });
+    let exporter =
+        Hostile::device(report(vec![driver(0, None, "", "")]), move |method| match method {
+            "StreamingDriverCall" => Answer::Open(messages.clone()),
+            "GetStatus" => Answer::one(&GetStatusResponse::default()),
+            _ => Answer::Never,
+        });
     let connected = connected(&exporter).await.unwrap();
     let mut values = connected.device().stream("", "read", vec![]).await.unwrap();
     assert!(values.next().await.unwrap().is_ok());

@@ -36,7 +36,8 @@ async fn dumped(flasher: &dyn Flasher, encoding: Option<Encoding>) -> Vec<u8> {
     }
     let mut bytes = Vec::new();
     let (dumped, read) =
-        in_time(async { tokio::join!(flasher.dump(sink, None), receiver.read_to_end(&mut bytes)) }).await;
+        in_time(async { tokio::join!(flasher.dump(sink, None), receiver.read_to_end(&mut bytes)) })
+            .await;
     dumped.unwrap();
     read.unwrap();
     bytes
@@ -285,7 +286,8 @@ async fn a_dump_that_breaks_off_is_no_success_whatever_the_call_answers() {
     let flasher = flasher(&exporter, "");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump.img");
-    let dump = |partition: &str| in_time(flasher.dump(ImageSink::path(&path), Some(partition.to_owned())));
+    let dump =
+        |partition: &str| in_time(flasher.dump(ImageSink::path(&path), Some(partition.to_owned())));
     let error = dump("breaks off").await.unwrap_err();
     insta::assert_snapshot!(told(&served, &error), @r"
     DataLoss
@@ -338,14 +340,16 @@ async fn what_does_not_move_is_given_up() {
     let (served, exporter) = stub(SHORT, LONG).await;
     let flasher = flasher(&exporter, "");
     let source = ImageSource::bytes(vec![7; 16 << 20]).with_name("os.img");
-    let error = in_time(flasher.flash(source, Some("hangs in the middle".into()))).await.unwrap_err();
+    let error =
+        in_time(flasher.flash(source, Some("hangs in the middle".into()))).await.unwrap_err();
     insta::assert_snapshot!(told(&served, &error), @r"
     DeadlineExceeded
     calling `flash`: sending os.img to the exporter at ADDRESS: it took nothing for 300ms
     hint: its driver hangs, or its disk; a longer limit can be set where the connection is made
     ");
     let sink = || ImageSink::writer(tokio::io::sink());
-    let error = in_time(flasher.dump(sink(), Some("hangs in the middle".into()))).await.unwrap_err();
+    let error =
+        in_time(flasher.dump(sink(), Some("hangs in the middle".into()))).await.unwrap_err();
     insta::assert_snapshot!(told(&served, &error), @r"
     DeadlineExceeded
     calling `dump`: receiving the image from the exporter at ADDRESS: it sent nothing for 300ms
@@ -359,7 +363,8 @@ async fn what_does_not_move_is_given_up() {
 async fn an_exporter_that_does_not_end_its_work_is_given_up() {
     let (served, exporter) = stub(LONG, SHORT).await;
     let flasher = flasher(&exporter, "");
-    let error = in_time(flasher.flash(ImageSource::bytes("all"), Some("hangs at the end".into()))).await;
+    let error =
+        in_time(flasher.flash(ImageSource::bytes("all"), Some("hangs at the end".into()))).await;
     insta::assert_snapshot!(told(&served, &error.unwrap_err()), @r"
     DeadlineExceeded
     calling `flash`: the exporter at ADDRESS did not answer within 300ms

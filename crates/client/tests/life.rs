@@ -75,7 +75,8 @@ async fn dropping_what_is_under_way_cancels_it_on_the_exporter() {
     let served = served(&stub, false).await;
     let exporter = served.connect().await;
     let device = exporter.device().clone();
-    let (power, flasher) = (device.get::<dyn Power>("").unwrap(), device.get::<dyn Flasher>("").unwrap());
+    let (power, flasher) =
+        (device.get::<dyn Power>("").unwrap(), device.get::<dyn Flasher>("").unwrap());
     let call = tokio::spawn(async move { power.on().await });
     running(&stub, 1).await;
     call.abort();
@@ -89,7 +90,8 @@ async fn dropping_what_is_under_way_cancels_it_on_the_exporter() {
 
     for target in ["hangs in the middle", "hangs at the end"] {
         let flasher = flasher.clone();
-        let flash = async move { flasher.flash(ImageSource::bytes("image"), Some(target.into())).await };
+        let flash =
+            async move { flasher.flash(ImageSource::bytes("image"), Some(target.into())).await };
         let call = tokio::spawn(flash);
         running(&stub, 1).await;
         call.abort();
@@ -179,10 +181,15 @@ async fn the_log_is_followed() {
     served.shut_down().await;
 }
 
-/// An exporter that answers nothing but the first call, and sends HTTP/2 pings every so often, a number of times.
-async fn pinging(interval: Duration, times: usize) -> (ConnectOptions, tokio::task::JoinHandle<()>) {
+/// An exporter that answers nothing but the first call, and sends HTTP/2 pings every so often, a
+/// number of times.
+async fn pinging(
+    interval: Duration,
+    times: usize,
+) -> (ConnectOptions, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = ConnectOptions::new(listener.local_addr().unwrap().to_string().parse().unwrap()).insecure();
+    let options =
+        ConnectOptions::new(listener.local_addr().unwrap().to_string().parse().unwrap()).insecure();
     let server = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut connection = h2::server::handshake(stream).await.unwrap();

@@ -1,4 +1,5 @@
-//! Certificates as the program `openssl` makes them, by the recipes of docs/run.md and by its defaults.
+//! Certificates as the program `openssl` makes them, by the recipes of docs/run.md and by its
+//! defaults.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
@@ -28,7 +29,8 @@ impl Files {
     /// Runs a line of a shell among the files.
     #[expect(clippy::disallowed_methods, reason = "what other programs make is what is tested")]
     fn run(&self, line: &str) {
-        let output = Command::new("sh").args(["-ec", line]).current_dir(self.0.path()).output().unwrap();
+        let output =
+            Command::new("sh").args(["-ec", line]).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -51,7 +53,8 @@ impl Files {
     fn recipe(&self) {
         let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/run.md");
         let text = std::fs::read_to_string(book).unwrap();
-        let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("$ openssl ")).collect();
+        let lines: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("$ openssl ")).collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
         for line in lines {
             self.run(&format!("openssl {}", line.replace("lab.example", "localhost")));
@@ -75,12 +78,18 @@ impl Files {
     }
 
     fn by(&self, options: ConnectOptions, name: &str) -> ConnectOptions {
-        options.client_certificate(self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")))
+        options.client_certificate(
+            self.path(&format!("{name}.pem")),
+            self.path(&format!("{name}.key")),
+        )
     }
 
     async fn failure(&self, options: &ConnectOptions) -> String {
         let text = in_time(connect(options)).await.unwrap_err().report();
-        let port = text.split("localhost:").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit));
+        let port = text
+            .split("localhost:")
+            .nth(1)
+            .map(|rest| rest.chars().take_while(char::is_ascii_digit));
         let port = port.map(Iterator::collect::<String>).unwrap_or_default();
         let text = text.replace(self.0.path().to_str().unwrap(), "FOLDER");
         if port.is_empty() { text } else { text.replace(&port, "PORT") }
@@ -169,9 +178,13 @@ async fn certificates_and_passphrases_that_change_count_without_a_restart() {
     files.self_signed("lab", "-addext subjectAltName=DNS:localhost");
     files.self_signed("next", "-addext subjectAltName=DNS:localhost");
     std::fs::write(files.path("secret"), "first\n").unwrap();
-    let tls =
-        TlsOptions { certificate: files.path("lab.pem"), key: files.path("lab.key"), client_authority: None };
-    let access = Access { tls: Some(tls), passphrase_file: Some(files.path("secret")), ..Access::default() };
+    let tls = TlsOptions {
+        certificate: files.path("lab.pem"),
+        key: files.path("lab.key"),
+        client_authority: None,
+    };
+    let access =
+        Access { tls: Some(tls), passphrase_file: Some(files.path("secret")), ..Access::default() };
     let served = Served::at(Device::of_driver(Stub::default()), Some("127.0.0.1"), access).await;
     std::fs::copy(files.path("lab.pem"), files.path("before.pem")).unwrap();
     let before = files.to(&served, "localhost", "before.pem");

@@ -39,12 +39,16 @@ impl Compression {
         }
     }
 
-    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and so is a
-    /// file that needs more than `memory`: it is refused before the memory is taken.
+    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and
+    /// so is a file that needs more than `memory`: it is refused before the memory is taken.
     ///
     /// # Errors
     /// `OutOfMemory` where the decoder cannot be made. What is wrong with the data, reading says.
-    pub fn decoder<'a>(self, input: impl BufRead + 'a, memory: Memory) -> io::Result<Box<dyn Read + 'a>> {
+    pub fn decoder<'a>(
+        self,
+        input: impl BufRead + 'a,
+        memory: Memory,
+    ) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Raw => Box::new(input),
             Self::Gzip => Box::new(Members::new(flate2::bufread::GzDecoder::new(input))),

@@ -8,17 +8,17 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use crate::memory::TooMuch;
 use crate::{BUFFER, Compression, Memory, Pool};
 
-/// Decompresses what `next` gives, piece by piece until `None`, and hands each piece of [`BUFFER`] bytes (the
-/// last one may be shorter) to `give`. `hint` is what to do about damaged data.
+/// Decompresses what `next` gives, piece by piece until `None`, and hands each piece of [`BUFFER`]
+/// bytes (the last one may be shorter) to `give`. `hint` is what to do about damaged data.
 ///
 /// A decoder takes no more than [`Memory::of_process`].
 ///
-/// It blocks: run it on a thread of its own. It stops early, without an error, once `give` says that nobody
-/// wants more.
+/// It blocks: run it on a thread of its own. It stops early, without an error, once `give` says
+/// that nobody wants more.
 ///
 /// # Errors
-/// What `next` fails with, as it is. [`ErrorKind::DataLoss`]: the data is damaged, ends early or is followed
-/// by garbage.
+/// What `next` fails with, as it is. [`ErrorKind::DataLoss`]: the data is damaged, ends early or is
+/// followed by garbage.
 /// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder, or it needs more than it may take.
 pub fn decompress(
     compression: Compression,
@@ -52,8 +52,8 @@ pub fn decompress(
 struct Pieces<F> {
     next: F,
     current: Bytes,
-    /// Why reading ended, where that was not the end. Decoders do not promise to hand an error through
-    /// unchanged.
+    /// Why reading ended, where that was not the end. Decoders do not promise to hand an error
+    /// through unchanged.
     failure: Option<Error>,
 }
 
@@ -87,7 +87,8 @@ impl<F: FnMut() -> Result<Option<Bytes>>> Read for Pieces<F> {
     }
 }
 
-/// Reads until `target` is full or the image ends, so that pieces stay aligned; returns the bytes read.
+/// Reads until `target` is full or the image ends, so that pieces stay aligned; returns the bytes
+/// read.
 ///
 /// # Errors
 /// What `input` fails with, but for interruptions, after which it reads on.

@@ -1,5 +1,5 @@
-//! Files that are no image themselves: archives, compressions that are not decoded here, pages of a web
-//! server.
+//! Files that are no image themselves: archives, compressions that are not decoded here, pages of a
+//! web server.
 
 use std::fmt;
 
@@ -41,12 +41,12 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// Names what a file is by its first bytes ([`FOREIGN_SIGNATURE`] of them, or all of a shorter file), where
-/// that is a container or a compression which this crate does not decode, or text that a server sends in
-/// place of an image.
+/// Names what a file is by its first bytes ([`FOREIGN_SIGNATURE`] of them, or all of a shorter
+/// file), where that is a container or a compression which this crate does not decode, or text that
+/// a server sends in place of an image.
 ///
-/// The same is true of decompressed bytes; there, [`Compression::of`](crate::Compression::of) tells whether
-/// they are compressed a second time.
+/// The same is true of decompressed bytes; there, [`Compression::of`](crate::Compression::of) tells
+/// whether they are compressed a second time.
 pub fn foreign(start: &[u8]) -> Option<Foreign> {
     let listed = LISTED.iter().find(|(signature, ..)| start.starts_with(signature));
     listed
@@ -63,7 +63,11 @@ const DECRYPT: &str = "decrypt it first and flash the image in it";
 /// Signatures at the very beginning.
 const LISTED: &[(&[u8], &str, &str)] = &[
     (b"\x04\x22\x4d\x18", "lz4 compressed data", "decompress it first: `lz4 -d FILE`"),
-    (b"\x02\x21\x4c\x18", "lz4 compressed data (legacy format)", "decompress it first: `lz4 -d FILE`"),
+    (
+        b"\x02\x21\x4c\x18",
+        "lz4 compressed data (legacy format)",
+        "decompress it first: `lz4 -d FILE`",
+    ),
     (b"LZIP\x01", "lzip compressed data", "decompress it first: `lzip -d FILE`"),
     (b"LZIP\x00", "lzip compressed data", "decompress it first: `lzip -d FILE`"),
     (b"\x89LZO\x00\r\n\x1a\n", "lzop compressed data", "decompress it first: `lzop -d FILE`"),
@@ -76,8 +80,16 @@ const LISTED: &[(&[u8], &str, &str)] = &[
         "a zip archive in several parts",
         "unpack it first: `7z x FILE`, and flash the image in it",
     ),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first: `7z x FILE`, and flash the image in it"),
-    (b"Rar!\x1a\x07", "a rar archive", "unpack it first: `unrar x FILE`, and flash the image in it"),
+    (
+        b"7z\xbc\xaf\x27\x1c",
+        "a 7z archive",
+        "unpack it first: `7z x FILE`, and flash the image in it",
+    ),
+    (
+        b"Rar!\x1a\x07",
+        "a rar archive",
+        "unpack it first: `unrar x FILE`, and flash the image in it",
+    ),
     (b"MSCF\x00\x00\x00\x00", "a cabinet archive", UNPACK),
     (b"MSWIM\x00\x00\x00", "a Windows image (WIM), which holds files", UNPACK),
     (b"xar!\x00\x1c", "a xar archive", UNPACK),
@@ -109,10 +121,14 @@ const LISTED: &[(&[u8], &str, &str)] = &[
 
 const COMPRESS: Foreign =
     Foreign { name: "compress'd data (.Z)", hint: "decompress it first: `gzip -d FILE.Z`" };
-const LZMA: Foreign =
-    Foreign { name: "lzma compressed data", hint: "decompress it first: `xz --format=lzma -d FILE`" };
-const TAR: Foreign =
-    Foreign { name: "a tar archive", hint: "unpack it first: `tar -xf FILE`, and flash the image in it" };
+const LZMA: Foreign = Foreign {
+    name: "lzma compressed data",
+    hint: "decompress it first: `xz --format=lzma -d FILE`",
+};
+const TAR: Foreign = Foreign {
+    name: "a tar archive",
+    hint: "unpack it first: `tar -xf FILE`, and flash the image in it",
+};
 const PAGE: Foreign = Foreign {
     name: "a web page or XML text",
     hint: "open it in a browser: servers send a page of a login or an error in place of a file",
@@ -123,8 +139,8 @@ fn is_compress(start: &[u8]) -> bool {
     matches!(start, [0x1f, 0x9d, flags, ..] if (9..=16).contains(&(flags & 0x1f)) && flags & 0x60 == 0)
 }
 
-/// LZMA_Alone has no signature: properties, a dictionary whose size is 2^n or 2^n + 2^(n-1), a size that is
-/// unknown or likely, and the range coder's first byte, which is 0.
+/// LZMA_Alone has no signature: properties, a dictionary whose size is 2^n or 2^n + 2^(n-1), a size
+/// that is unknown or likely, and the range coder's first byte, which is 0.
 fn is_lzma(start: &[u8]) -> bool {
     let Some((header, [0, ..])) = start.split_first_chunk::<13>() else { return false };
     let [properties, d0, d1, d2, d3, size @ ..] = *header;
@@ -140,8 +156,8 @@ fn is_lzma(start: &[u8]) -> bool {
     literal <= 4 && position <= 4 && dictionary >= 4096 && is_round && is_likely
 }
 
-/// A header whose checksum is right, in any of tar's formats. The checksum is counted as blanks; some count
-/// signed bytes.
+/// A header whose checksum is right, in any of tar's formats. The checksum is counted as blanks;
+/// some count signed bytes.
 fn is_tar(start: &[u8]) -> bool {
     const CHECKSUM: std::ops::Range<usize> = 148..156;
     let Some(header) = start.first_chunk::<FOREIGN_SIGNATURE>() else { return false };
@@ -162,7 +178,8 @@ fn is_tar(start: &[u8]) -> bool {
 /// HTML or XML, after a byte order mark and blanks.
 fn is_page(start: &[u8]) -> bool {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
-    let begins = |word: &&[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let begins =
+        |word: &&[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     [&b"<!doctype"[..], b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<error>", b"<script"]
         .iter()
         .any(begins)

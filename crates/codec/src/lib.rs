@@ -1,5 +1,5 @@
-//! The compressions of images: signatures, decoders that accept whole files only, and the buffers to decode
-//! into.
+//! The compressions of images: signatures, decoders that accept whole files only, and the buffers
+//! to decode into.
 //!
 //! Flashers use it for files that are compressed, the exporter for what is compressed on its way.
 //!

@@ -71,7 +71,10 @@ fn only_zeros(mut input: impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if rest.iter().any(|byte| *byte != 0) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "garbage follows the last member"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "garbage follows the last member",
+            ));
         }
         let count = rest.len();
         input.consume(count);

@@ -64,7 +64,12 @@ impl Share {
         let limit = self.memory.limit.as_bytes();
         let refused = |others| {
             let (compression, limit) = (self.compression, self.memory.limit);
-            Err(io::Error::other(TooMuch { compression, needed: ByteSize::bytes(bytes), limit, others }))
+            Err(io::Error::other(TooMuch {
+                compression,
+                needed: ByteSize::bytes(bytes),
+                limit,
+                others,
+            }))
         };
         if bytes > limit {
             return refused(None);

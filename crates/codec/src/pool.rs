@@ -32,7 +32,8 @@ impl Buffer {
         &mut self.bytes
     }
 
-    /// The first `length` bytes, to be passed on; the buffer goes back to the pool with the last clone.
+    /// The first `length` bytes, to be passed on; the buffer goes back to the pool with the last
+    /// clone.
     pub fn freeze(mut self, length: usize) -> Bytes {
         self.length = length;
         Bytes::from_owner(self)

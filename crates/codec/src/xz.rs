@@ -53,7 +53,8 @@ impl<R: BufRead> Read for Xz<R> {
             let action = if is_last { Action::Finish } else { Action::Run };
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
             let status = self.stream.process(input, target, action);
-            let (read, written) = (self.stream.total_in() - read, self.stream.total_out() - written);
+            let (read, written) =
+                (self.stream.total_in() - read, self.stream.total_out() - written);
             self.input.consume(read as usize);
             match status {
                 Err(Error::MemLimit) => self.grow()?,
@@ -61,7 +62,10 @@ impl<R: BufRead> Read for Xz<R> {
                 Ok(status) => {
                     self.ended = status == Status::StreamEnd;
                     if written == 0 && is_last && !self.ended {
-                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends early"));
+                        return Err(io::Error::new(
+                            io::ErrorKind::UnexpectedEof,
+                            "the file ends early",
+                        ));
                     }
                     if written == 0 && read == 0 && !is_last {
                         return Err(io::Error::new(

@@ -7,7 +7,8 @@ use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
 /// What a file of the folder `foreign` is called.
 #[track_caller]
 fn check(file: &str, expected: &str) {
-    let bytes = std::fs::read(format!("{}/tests/foreign/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let bytes =
+        std::fs::read(format!("{}/tests/foreign/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let found = foreign(&bytes).unwrap_or_else(|| panic!("{file} is not known"));
     assert!(found.to_string().contains(expected), "{file}: {found}");
     assert!(found.hint().len() > 10, "{file}: {found:?}");
@@ -82,7 +83,8 @@ fn beginnings_of_disks_are_not_named() {
 
 #[test]
 fn a_tar_header_needs_its_checksum() {
-    let mut tar = std::fs::read(format!("{}/tests/foreign/v7.tar", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut tar =
+        std::fs::read(format!("{}/tests/foreign/v7.tar", env!("CARGO_MANIFEST_DIR"))).unwrap();
     tar[0] ^= 1;
     assert_eq!(foreign(&tar), None);
     assert_eq!(foreign(&tar[..FOREIGN_SIGNATURE - 1]), None);

@@ -20,7 +20,8 @@ fn zstd(log: u8) -> Vec<u8> {
     frame
 }
 
-/// A stream whose dictionary has the size that `code` stands for: `2^(code / 2 + 12)` for an even one.
+/// A stream whose dictionary has the size that `code` stands for: `2^(code / 2 + 12)` for an even
+/// one.
 fn xz(code: u8) -> Vec<u8> {
     let mut stream = Vec::new();
     liblzma::read::XzEncoder::new(PLAIN, 1).read_to_end(&mut stream).unwrap();
@@ -56,7 +57,11 @@ fn assert_refused(outcome: Result<Vec<u8>, Error>, setting: &str) {
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{}", error.report());
     assert!(error.report().contains("the limit is 128 MiB"), "{}", error.report());
-    assert!(error.report().contains(&format!("JMP_DECODER_MEMORY={setting} ")), "{}", error.report());
+    assert!(
+        error.report().contains(&format!("JMP_DECODER_MEMORY={setting} ")),
+        "{}",
+        error.report()
+    );
 }
 
 #[test]
@@ -86,8 +91,13 @@ fn a_later_member_is_refused_too() {
     assert!(within(8, Compression::Zstd, &[&skipped[..], &zstd(21)].concat()).unwrap() == twice);
     assert_refused(by_default(Compression::Zstd, &[&zstd(20)[..], &zstd(31)].concat()), "2048MiB");
     assert_refused(by_default(Compression::Zstd, &[&skipped[..], &zstd(31)].concat()), "2048MiB");
-    assert!(by_default(Compression::Xz, &[&xz(20)[..], &[0; 8], &xz(28)].concat()).unwrap() == twice);
-    assert_refused(by_default(Compression::Xz, &[&xz(20)[..], &[0; 8], &xz(37)].concat()), "1537MiB");
+    assert!(
+        by_default(Compression::Xz, &[&xz(20)[..], &[0; 8], &xz(28)].concat()).unwrap() == twice
+    );
+    assert_refused(
+        by_default(Compression::Xz, &[&xz(20)[..], &[0; 8], &xz(37)].concat()),
+        "1537MiB",
+    );
 }
 
 #[test]

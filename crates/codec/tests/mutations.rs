@@ -1,5 +1,5 @@
-//! A short run of what the fuzz target `decoders` does at length: damaged files, read in one piece and in
-//! many.
+//! A short run of what the fuzz target `decoders` does at length: damaged files, read in one piece
+//! and in many.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
@@ -59,7 +59,8 @@ fn files() -> Vec<(Compression, Vec<u8>)> {
         encoder.read_to_end(&mut file).unwrap();
         file
     };
-    let gzip = read(Box::new(flate2::read::GzEncoder::new(&*plain, flate2::Compression::default())));
+    let gzip =
+        read(Box::new(flate2::read::GzEncoder::new(&*plain, flate2::Compression::default())));
     let xz = read(Box::new(liblzma::read::XzEncoder::new(&*plain, 1)));
     let bzip2 = read(Box::new(bzip2::read::BzEncoder::new(&*plain, bzip2::Compression::fast())));
     let zstd = read(Box::new(zstd::stream::read::Encoder::new(&*plain, 1).unwrap()));

@@ -4,15 +4,16 @@
 use quote::quote;
 use syn::punctuated::Punctuated;
 use syn::{
-    Expr, FnArg, GenericArgument, ItemTrait, LitStr, Meta, Pat, PathArguments, ReturnType, Token, TraitItem,
-    TraitItemFn, Type, parse_macro_input,
+    Expr, FnArg, GenericArgument, ItemTrait, LitStr, Meta, Pat, PathArguments, ReturnType, Token,
+    TraitItem, TraitItemFn, Type, parse_macro_input,
 };
 
 /// Turns an async trait into a Jumpstarter interface; see `jumpstarter_driver_core::interface`.
 ///
-/// Arguments: `name = "power"` (how people and reports name the interface), `client = "python.import.path"` (the
-/// Python client class that drives it), `also = ["…"]` (further such classes, whose drivers have all its methods) and
-/// `native` (Python exporters never have it, whatever client class they name).
+/// Arguments: `name = "power"` (how people and reports name the interface), `client =
+/// "python.import.path"` (the Python client class that drives it), `also = ["…"]` (further such
+/// classes, whose drivers have all its methods) and `native` (Python exporters never have it,
+/// whatever client class they name).
 #[proc_macro_attribute]
 pub fn interface(
     attribute: proc_macro::TokenStream,
@@ -29,11 +30,13 @@ pub fn interface(
             let value = meta.value()?;
             let listed;
             syn::bracketed!(listed in value);
-            options.also = Punctuated::<LitStr, Token![,]>::parse_terminated(&listed)?.into_iter().collect();
+            options.also =
+                Punctuated::<LitStr, Token![,]>::parse_terminated(&listed)?.into_iter().collect();
         } else if meta.path.is_ident("native") {
             options.native = true;
         } else {
-            return Err(meta.error("expected `name = \"…\"`, `client = \"…\"`, `also = [\"…\"]` or `native`"));
+            return Err(meta
+                .error("expected `name = \"…\"`, `client = \"…\"`, `also = [\"…\"]` or `native`"));
         }
         Ok(())
     });
@@ -153,20 +156,29 @@ struct Parameter {
 impl<'a> Method<'a> {
     fn read(source: &'a TraitItemFn) -> syn::Result<Self> {
         if source.sig.asyncness.is_none() {
-            return Err(syn::Error::new_spanned(&source.sig, "a method of an interface is `async fn`"));
+            return Err(syn::Error::new_spanned(
+                &source.sig,
+                "a method of an interface is `async fn`",
+            ));
         }
         let mut inputs = source.sig.inputs.iter();
         match inputs.next() {
             Some(FnArg::Receiver(receiver))
                 if receiver.reference.is_some() && receiver.mutability.is_none() => {}
-            _ => return Err(syn::Error::new_spanned(&source.sig, "a method of an interface takes `&self`")),
+            _ => {
+                return Err(syn::Error::new_spanned(
+                    &source.sig,
+                    "a method of an interface takes `&self`",
+                ));
+            }
         }
         let parameters = inputs.map(Parameter::read).collect::<syn::Result<_>>()?;
         let expected = "a method returns Result<T>, Result<ValueStream<T>> or Result<Channel>";
         let ReturnType::Type(_, output) = &source.sig.output else {
             return Err(syn::Error::new_spanned(&source.sig, expected));
         };
-        let inner = argument_of(output, "Result").ok_or_else(|| syn::Error::new_spanned(output, expected))?;
+        let inner = argument_of(output, "Result")
+            .ok_or_else(|| syn::Error::new_spanned(output, expected))?;
         let (kind, item) = match argument_of(&inner, "ValueStream") {
             Some(item) => (Kind::Stream, item),
             None if is_named(&inner, "Channel") => (Kind::Channel, inner),
@@ -276,7 +288,10 @@ impl Parameter {
             return Err(syn::Error::new_spanned(&typed.pat, "expected a plain argument name"));
         };
         if matches!(&*typed.ty, Type::Reference(_)) {
-            return Err(syn::Error::new_spanned(&typed.ty, "arguments travel by value: use an owned type"));
+            return Err(syn::Error::new_spanned(
+                &typed.ty,
+                "arguments travel by value: use an owned type",
+            ));
         }
         let ty = (*typed.ty).clone();
         let carrier = if is_named(&ty, "ImageSource") {

@@ -36,8 +36,9 @@ impl Arguments {
     /// # Errors
     /// `InvalidArgument` when the value has no JSON form (NaN, infinities, keys that are not text).
     pub fn push_value(&mut self, value: &impl Serialize) -> Result<()> {
-        let value = finite::to_json(value)
-            .map_err(|error| Error::invalid_argument("the value cannot be sent").with_source(error))?;
+        let value = finite::to_json(value).map_err(|error| {
+            Error::invalid_argument("the value cannot be sent").with_source(error)
+        })?;
         self.0.push(Argument::Value(value));
         Ok(())
     }
@@ -68,14 +69,19 @@ impl Arguments {
         method: &str,
         count: usize,
     ) -> Result<Decoder> {
-        let method =
-            interface.method(method).ok_or_else(|| crate::interface::unknown_method(interface, method))?;
+        let method = interface
+            .method(method)
+            .ok_or_else(|| crate::interface::unknown_method(interface, method))?;
         let given = self.0.len();
-        if self.0.iter().skip(count).any(|argument| !matches!(argument, Argument::Value(Value::Null))) {
+        if self
+            .0
+            .iter()
+            .skip(count)
+            .any(|argument| !matches!(argument, Argument::Value(Value::Null)))
+        {
             let message = format!("`{}` takes {count} argument(s), {given} given", method.name);
-            return Err(
-                Error::invalid_argument(message).with_hint(format!("its form is {}", method.signature()))
-            );
+            return Err(Error::invalid_argument(message)
+                .with_hint(format!("its form is {}", method.signature())));
         }
         Ok(Decoder { method, position: 0, rest: self.0.into_iter() })
     }
@@ -104,9 +110,12 @@ pub struct Decoder {
 
 impl Decoder {
     fn wrong(&self, why: &str) -> Error {
-        let name = self.method.parameters.get(self.position - 1).map_or("?", |parameter| parameter.name);
-        let message = format!("argument {} (`{name}`) of `{}`: {why}", self.position, self.method.name);
-        Error::invalid_argument(message).with_hint(format!("its form is {}", self.method.signature()))
+        let name =
+            self.method.parameters.get(self.position - 1).map_or("?", |parameter| parameter.name);
+        let message =
+            format!("argument {} (`{name}`) of `{}`: {why}", self.position, self.method.name);
+        Error::invalid_argument(message)
+            .with_hint(format!("its form is {}", self.method.signature()))
     }
 
     fn next(&mut self) -> Argument {
@@ -121,10 +130,16 @@ impl Decoder {
             Argument::Value(value) => {
                 let missing = value.is_null();
                 serde_json::from_value(whole_numbers(value)).map_err(|error| {
-                    if missing { self.wrong("it is missing") } else { self.wrong(&error.to_string()) }
+                    if missing {
+                        self.wrong("it is missing")
+                    } else {
+                        self.wrong(&error.to_string())
+                    }
                 })
             }
-            Argument::Source(_) | Argument::Sink(_) => Err(self.wrong("expected a value, not an image")),
+            Argument::Source(_) | Argument::Sink(_) => {
+                Err(self.wrong("expected a value, not an image"))
+            }
         }
     }
 
@@ -143,13 +158,16 @@ impl Decoder {
     pub fn sink(&mut self) -> Result<ImageSink> {
         match self.next() {
             Argument::Sink(sink) => Ok(sink),
-            Argument::Value(Value::Null) => Err(self.wrong("the place to write the image to is missing")),
+            Argument::Value(Value::Null) => {
+                Err(self.wrong("the place to write the image to is missing"))
+            }
             _ => Err(self.wrong("expected a place to write an image to")),
         }
     }
 }
 
-/// On the wire every number is a double: whole ones become integers again, so that `5.0` is a valid `u16`.
+/// On the wire every number is a double: whole ones become integers again, so that `5.0` is a valid
+/// `u16`.
 pub fn whole_numbers(value: Value) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: above it a double does not tell neighbours apart
     match value {
@@ -160,7 +178,9 @@ pub fn whole_numbers(value: Value) -> Value {
             _ => Value::Number(number),
         },
         Value::Array(items) => Value::Array(items.into_iter().map(whole_numbers).collect()),
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, whole_numbers(value))).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, whole_numbers(value))).collect()
+        }
         other => other,
     }
 }

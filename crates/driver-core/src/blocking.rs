@@ -8,9 +8,13 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// What `work` fails with; [`Internal`](crate::ErrorKind::Internal) if it panics.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::internal("a blocking task ended without a result").with_source(error)),
+        Err(error) => {
+            Err(Error::internal("a blocking task ended without a result").with_source(error))
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! How large a device may be, here and elsewhere: far more than any has, far less than what a program can hold.
+//! How large a device may be, here and elsewhere: far more than any has, far less than what a
+//! program can hold.
 
 use std::fmt;
 
 /// The most drivers, proxies followed.
 pub(crate) const MAX_DRIVERS: usize = 10_000;
-/// The most levels below the root, proxies followed. The JSON of a tree has twice as many, and many readers of JSON stop
-/// at 128.
+/// The most levels below the root, proxies followed. The JSON of a tree has twice as many, and many
+/// readers of JSON stop at 128.
 pub(crate) const MAX_DEPTH: usize = 60;
 /// The longest name in bytes: as of a file.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
@@ -21,7 +22,8 @@ pub(crate) enum Excess {
     Name(String, usize),
 }
 
-/// Whether a device that has `count` drivers may have one more of that name, so many levels below its root.
+/// Whether a device that has `count` drivers may have one more of that name, so many levels below
+/// its root.
 pub(crate) fn admit(name: &str, depth: usize, count: usize) -> Result<(), Excess> {
     if count >= MAX_DRIVERS {
         return Err(Excess::Drivers);

@@ -41,9 +41,9 @@ pub enum Framing {
 
 /// A connection: frames of bytes in both directions, each direction with its own end.
 ///
-/// Everything is bounded: a reader that is slow makes its writer wait. [`finish`](Channel::finish) ends the writing
-/// direction (half-close) and the other side's reader then sees the end, while the reading direction goes on.
-/// Dropping a channel closes both directions.
+/// Everything is bounded: a reader that is slow makes its writer wait. [`finish`](Channel::finish)
+/// ends the writing direction (half-close) and the other side's reader then sees the end, while the
+/// reading direction goes on. Dropping a channel closes both directions.
 ///
 /// ```
 /// # use jumpstarter_driver_core::{Channel, Framing, Result};
@@ -71,9 +71,11 @@ impl Channel {
         let (left_sender, right_receiver) = tokio::sync::mpsc::channel::<Bytes>(PAIR_FRAMES);
         let (right_sender, left_receiver) = tokio::sync::mpsc::channel::<Bytes>(PAIR_FRAMES);
         let end = |sender, mut receiver: tokio::sync::mpsc::Receiver<Bytes>| {
-            let stream =
-                futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|frame| frame.map(Ok)));
-            let sink = PollSender::new(sender).sink_map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe));
+            let stream = futures_util::stream::poll_fn(move |cx| {
+                receiver.poll_recv(cx).map(|frame| frame.map(Ok))
+            });
+            let sink = PollSender::new(sender)
+                .sink_map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe));
             Channel::from_parts(framing, stream, sink)
         };
         (end(left_sender, left_receiver), end(right_sender, right_receiver))
@@ -81,8 +83,9 @@ impl Channel {
 
     /// A byte channel over one object that reads and writes.
     ///
-    /// Dropping only the writer does not end its direction ([`finish`](ChannelWriter::finish) does): prefer
-    /// [`from_split`](Channel::from_split) for what can be split into owned halves.
+    /// Dropping only the writer does not end its direction ([`finish`](ChannelWriter::finish)
+    /// does): prefer [`from_split`](Channel::from_split) for what can be split into owned
+    /// halves.
     pub fn from_io<T: AsyncRead + AsyncWrite + Send + 'static>(io: T) -> Channel {
         let (reader, writer) = tokio::io::split(io);
         Self::from_split(reader, writer)
@@ -99,14 +102,18 @@ impl Channel {
         Self::from_halves(Framing::Bytes, read, write)
     }
 
-    /// A channel of frames: what `stream` yields is received, what is sent goes into `sink`, and finishing closes
-    /// the sink.
+    /// A channel of frames: what `stream` yields is received, what is sent goes into `sink`, and
+    /// finishing closes the sink.
     pub fn from_parts(
         framing: Framing,
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         sink: impl Sink<Bytes, Error = io::Error> + Send + 'static,
     ) -> Channel {
-        Self::from_halves(framing, ReadHalf::Frames(Box::pin(stream)), WriteHalf::Frames(Box::pin(sink)))
+        Self::from_halves(
+            framing,
+            ReadHalf::Frames(Box::pin(stream)),
+            WriteHalf::Frames(Box::pin(sink)),
+        )
     }
 
     fn from_halves(framing: Framing, read: ReadHalf, write: WriteHalf) -> Channel {
@@ -181,7 +188,8 @@ impl ChannelReader {
         self.framing
     }
 
-    /// The next frame, or `None` when the other side ended its direction; from then on always `None`.
+    /// The next frame, or `None` when the other side ended its direction; from then on always
+    /// `None`.
     ///
     /// Cancelling loses nothing.
     ///
@@ -248,8 +256,8 @@ impl ChannelWriter {
         self.framing
     }
 
-    /// Sends one frame, waiting while the other side is slow. A byte stream takes frames of any size; one that is
-    /// empty puts nothing on it.
+    /// Sends one frame, waiting while the other side is slow. A byte stream takes frames of any
+    /// size; one that is empty puts nothing on it.
     ///
     /// Cancelled, the frame was either not taken or goes out whole, before whatever is sent next.
     ///
@@ -260,7 +268,8 @@ impl ChannelWriter {
         SinkExt::send(self, frame.into()).await.context("sending to the connection")
     }
 
-    /// Sends what is still waiting and ends this direction: the other side's reader sees the end. Idempotent.
+    /// Sends what is still waiting and ends this direction: the other side's reader sees the end.
+    /// Idempotent.
     ///
     /// Cancelled, it may be called again.
     ///
@@ -281,7 +290,9 @@ impl ChannelWriter {
 
     fn refuse_when_finished(&self) -> io::Result<()> {
         match self.finished {
-            true => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the sending direction is finished")),
+            true => {
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the sending direction is finished"))
+            }
             false => Ok(()),
         }
     }

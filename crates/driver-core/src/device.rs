@@ -25,8 +25,8 @@ pub use node::{Node, RemoteNode};
 
 /// A device: the handle to a tree of drivers. Cheap to clone; usable from many tasks.
 ///
-/// Close it with [`Device::close`]. Dropping the last clone drops the drivers, which release what they can without
-/// waiting.
+/// Close it with [`Device::close`]. Dropping the last clone drops the drivers, which release what
+/// they can without waiting.
 #[derive(Clone, Debug)]
 pub struct Device(Arc<Shared>);
 
@@ -37,7 +37,8 @@ struct Shared {
     remote: Option<Arc<dyn Remote>>,
 }
 
-/// The other end of a device that is elsewhere: what is asked of the whole device, not of one driver.
+/// The other end of a device that is elsewhere: what is asked of the whole device, not of one
+/// driver.
 #[async_trait]
 pub trait Remote: fmt::Debug + Send + Sync {
     /// Resets every driver.
@@ -57,7 +58,8 @@ impl Device {
     /// The most drivers that a device may have, proxies followed.
     pub const MAX_DRIVERS: usize = bounds::MAX_DRIVERS;
 
-    /// Opens the drivers of an exporter file, in its order, children before the parent that is given them.
+    /// Opens the drivers of an exporter file, in its order, children before the parent that is
+    /// given them.
     ///
     /// # Errors
     /// The first driver's that fails, with its path; those that are open already are closed again.
@@ -65,11 +67,13 @@ impl Device {
         tree::open(config).await.map(Self::of_nodes)
     }
 
-    /// The device of an exporter file before it is opened, as far as the file tells: its tree, its interfaces and its
-    /// descriptions, for help. Every call is refused with `FailedPrecondition`. A driver's interfaces may be in another
-    /// order than once it is open, and its children have no descriptions.
+    /// The device of an exporter file before it is opened, as far as the file tells: its tree, its
+    /// interfaces and its descriptions, for help. Every call is refused with
+    /// `FailedPrecondition`. A driver's interfaces may be in another order than once it is
+    /// open, and its children have no descriptions.
     ///
-    /// None where only opening tells which drivers there are ([`DriverConfig::children`](crate::DriverConfig::children)).
+    /// None where only opening tells which drivers there are
+    /// ([`DriverConfig::children`](crate::DriverConfig::children)).
     pub fn unopened(config: &ExporterConfig) -> Option<Self> {
         outline::nodes(config).map(Self::of_nodes)
     }
@@ -84,8 +88,8 @@ impl Device {
 
     /// As [`Device::of_driver`], for a driver that is held elsewhere too.
     pub fn of_shared_driver(driver: Arc<dyn Driver>) -> Self {
-        let nodes =
-            tree::flatten(Child::new("", driver)).expect("a driver's own children have different names");
+        let nodes = tree::flatten(Child::new("", driver))
+            .expect("a driver's own children have different names");
         Self::of_nodes(nodes)
     }
 
@@ -94,15 +98,16 @@ impl Device {
     /// Its [`reset`](Device::reset) and [`close`](Device::close) are those of `remote`.
     ///
     /// # Errors
-    /// `DataLoss` when the nodes form no tree: a parent that does not come before its child, no root or several, two
-    /// children of one name. `ResourceExhausted` when there are more than 10,000, one is deeper than 60 levels, or a
-    /// name is longer than 255 bytes.
+    /// `DataLoss` when the nodes form no tree: a parent that does not come before its child, no
+    /// root or several, two children of one name. `ResourceExhausted` when there are more than
+    /// 10,000, one is deeper than 60 levels, or a name is longer than 255 bytes.
     pub fn remote(nodes: Vec<RemoteNode>, remote: Arc<dyn Remote>) -> Result<Self> {
         let mut known: Vec<Node> = Vec::with_capacity(nodes.len().min(bounds::MAX_DRIVERS));
         let mut depths: Vec<usize> = Vec::new();
         let mut paths = HashSet::new();
         for node in nodes {
-            let depth = node.parent.and_then(|parent| depths.get(parent)).map_or(0, |depth| depth + 1);
+            let depth =
+                node.parent.and_then(|parent| depths.get(parent)).map_or(0, |depth| depth + 1);
             bounds::admit(&node.name, depth, known.len())
                 .map_err(|excess| Error::new(ErrorKind::ResourceExhausted, excess.to_string()))?;
             let path = match node.parent {
@@ -110,13 +115,19 @@ impl Device {
                 None => return Err(Error::data_loss(format!("`{}` is a second root", node.name))),
                 Some(parent) => {
                     let parent = known.get(parent).ok_or_else(|| {
-                        Error::data_loss(format!("the parent of `{}` does not come before it", node.name))
+                        Error::data_loss(format!(
+                            "the parent of `{}` does not come before it",
+                            node.name
+                        ))
                     })?;
                     tree::join(&parent.path, &node.name)
                 }
             };
             if !paths.insert(path.clone()) {
-                return Err(Error::data_loss(format!("there are two drivers at `{}`", shown(&path))));
+                return Err(Error::data_loss(format!(
+                    "there are two drivers at `{}`",
+                    shown(&path)
+                )));
             }
             depths.push(depth);
             known.push(Node {
@@ -139,7 +150,11 @@ impl Device {
         if known.is_empty() {
             return Err(Error::data_loss("the tree has no root"));
         }
-        Ok(Self(Arc::new(Shared { nodes: known.into(), closing: OnceLock::new(), remote: Some(remote) })))
+        Ok(Self(Arc::new(Shared {
+            nodes: known.into(),
+            closing: OnceLock::new(),
+            remote: Some(remote),
+        })))
     }
 
     fn of_nodes(nodes: Vec<Node>) -> Self {
@@ -153,7 +168,8 @@ impl Device {
 
     /// The paths of the drivers of this process [that reach this host](Driver::reaches_host).
     pub fn reaching_host(&self) -> impl Iterator<Item = &str> {
-        let reaches = |node: &&Node| node.driver.as_ref().is_some_and(|driver| driver.reaches_host());
+        let reaches =
+            |node: &&Node| node.driver.as_ref().is_some_and(|driver| driver.reaches_host());
         self.nodes().iter().filter(reaches).map(Node::path)
     }
 
@@ -172,9 +188,9 @@ impl Device {
     /// The driver at `path` by one of its interfaces: `device.get::<dyn Power>("qemu.power")`.
     ///
     /// # Errors
-    /// `NotFound` for a path that does not exist, `Unimplemented` for an interface that the driver lacks; each lists
-    /// what there is. Of a driver of which [nothing can be told](Node::interface_names) there is no error: the calls
-    /// tell.
+    /// `NotFound` for a path that does not exist, `Unimplemented` for an interface that the driver
+    /// lacks; each lists what there is. Of a driver of which [nothing can be
+    /// told](Node::interface_names) there is no error: the calls tell.
     pub fn get<I: Interface + ?Sized>(&self, path: &str) -> Result<Arc<I>> {
         let node = self.node(path)?;
         let wanted = I::DESCRIPTOR.name;
@@ -198,7 +214,8 @@ impl Device {
     /// Calls a unary method by name with positional arguments.
     ///
     /// # Errors
-    /// `NotFound` for an unknown path or method, `InvalidArgument` for wrong arguments, else the driver's own.
+    /// `NotFound` for an unknown path or method, `InvalidArgument` for wrong arguments, else the
+    /// driver's own.
     pub async fn call(&self, path: &str, method: &str, arguments: Vec<Value>) -> Result<Value> {
         self.node(path)?.invoke(method, MethodKind::Unary, arguments).await?.into_value()
     }
@@ -235,25 +252,28 @@ impl Device {
         let mut result = Ok(());
         for node in self.nodes() {
             let Some(driver) = &node.driver else { continue };
-            let outcome =
-                driver.reset().await.map_err(|error| error.context(format!("resetting `{}`", node.path)));
+            let outcome = driver
+                .reset()
+                .await
+                .map_err(|error| error.context(format!("resetting `{}`", node.path)));
             result = result.and(outcome);
         }
         result
     }
 
-    /// Closes every driver: a parent before its children, siblings in reverse. Of a device that is elsewhere it ends
-    /// the connection and leaves the drivers as they are.
+    /// Closes every driver: a parent before its children, siblings in reverse. Of a device that is
+    /// elsewhere it ends the connection and leaves the drivers as they are.
     ///
-    /// Idempotent: the closing is done once, and every call waits for its end and has its result. Cancelling a call
-    /// stops the waiting, not the closing.
+    /// Idempotent: the closing is done once, and every call waits for its end and has its result.
+    /// Cancelling a call stops the waiting, not the closing.
     ///
     /// # Errors
     /// The first driver's that fails, or panics (`Internal`); the others are closed all the same.
     pub async fn close(&self) -> Result<()> {
         let shared = &self.0;
-        let closing =
-            shared.closing.get_or_init(|| close::start(shared.nodes.clone(), shared.remote.clone()));
+        let closing = shared
+            .closing
+            .get_or_init(|| close::start(shared.nodes.clone(), shared.remote.clone()));
         closing.clone().await.map_err(|error| error.again())
     }
 }

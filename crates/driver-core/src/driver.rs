@@ -13,18 +13,20 @@ use crate::interface::{Interface, InterfaceDescriptor, Interfaces};
 
 /// A driver: one node of a device's tree.
 ///
-/// It says which interfaces it has; an ability that it lacks is an interface that it does not list. It knows neither
-/// its name nor its place: those belong to the tree.
+/// It says which interfaces it has; an ability that it lacks is an interface that it does not list.
+/// It knows neither its name nor its place: those belong to the tree.
 #[async_trait]
-#[diagnostic::on_unimplemented(note = "`impl Driver for {Self}` lists the interfaces that it offers")]
+#[diagnostic::on_unimplemented(
+    note = "`impl Driver for {Self}` lists the interfaces that it offers"
+)]
 pub trait Driver: Send + Sync + 'static {
     /// The interfaces that it offers; the first one names its Python client.
     fn interfaces(&self) -> Interfaces<'_> {
         Interfaces::new()
     }
 
-    /// The drivers that it made itself, in the order in which they are shown. The tree adds those of its `children:`
-    /// in the exporter file that it does not list under the same name.
+    /// The drivers that it made itself, in the order in which they are shown. The tree adds those
+    /// of its `children:` in the exporter file that it does not list under the same name.
     fn children(&self) -> Vec<Child> {
         Vec::new()
     }
@@ -39,13 +41,15 @@ pub trait Driver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Figures for monitoring, as they are now. They are asked for at any time, and often: this must not wait.
+    /// Figures for monitoring, as they are now. They are asked for at any time, and often: this
+    /// must not wait.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
     }
 
-    /// Whether what it runs, such as the guest of a virtual machine, can open connections through this host, to the
-    /// host's loopback too: then it also reaches what listens for this host alone.
+    /// Whether what it runs, such as the guest of a virtual machine, can open connections through
+    /// this host, to the host's loopback too: then it also reaches what listens for this host
+    /// alone.
     fn reaches_host(&self) -> bool {
         false
     }
@@ -58,7 +62,8 @@ pub trait Driver: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Releases everything. Idempotent; after it every call may fail. Its children are closed by the tree.
+    /// Releases everything. Idempotent; after it every call may fail. Its children are closed by
+    /// the tree.
     ///
     /// # Errors
     /// The device's own; what could be released is released all the same.
@@ -140,11 +145,13 @@ impl PlannedChild {
 /// A figure of a driver for monitoring: its state, a temperature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gauge {
-    /// Its name in lower case, words joined by `_`, the unit last. Metrics show it as `jumpstarter_NAME`.
+    /// Its name in lower case, words joined by `_`, the unit last. Metrics show it as
+    /// `jumpstarter_NAME`.
     pub name: &'static str,
     /// What it tells, in one line; the same for every gauge of that name.
     pub help: &'static str,
-    /// What tells gauges of one name apart, beside the driver's path, which metrics show as the label `path`.
+    /// What tells gauges of one name apart, beside the driver's path, which metrics show as the
+    /// label `path`.
     pub labels: Vec<(&'static str, String)>,
     /// The figure, in the unit that the name says.
     pub value: f64,
@@ -192,36 +199,38 @@ impl OpenContext {
 
 /// The configuration of a driver: names it, checks itself and opens it.
 ///
-/// Derive `Deserialize` and `JsonSchema` with `#[serde(deny_unknown_fields)]` and a doc comment on every field: they
-/// make the checks of exporter files, the schema and the tables of `jmp drivers`. Register it with
-/// [`register_driver!`](crate::register_driver).
+/// Derive `Deserialize` and `JsonSchema` with `#[serde(deny_unknown_fields)]` and a doc comment on
+/// every field: they make the checks of exporter files, the schema and the tables of `jmp drivers`.
+/// Register it with [`register_driver!`](crate::register_driver).
 #[async_trait]
 pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// The short name in exporter files.
     const NAME: &'static str;
     /// The import paths of the Python drivers that it stands for.
     const PYTHON_NAMES: &'static [&'static str] = &[];
-    /// Fields that are often written under another name: each is that name and the field that is meant, such as
-    /// `("memory", "mem")`. They are not accepted: the fault's hint names the field.
+    /// Fields that are often written under another name: each is that name and the field that is
+    /// meant, such as `("memory", "mem")`. They are not accepted: the fault's hint names the
+    /// field.
     const SYNONYMS: &'static [(&'static str, &'static str)] = &[];
     /// What it opens.
     type Driver: Driver;
 
-    /// What is wrong beyond the types: ranges, fields that exclude each other. Touches nothing outside.
+    /// What is wrong beyond the types: ranges, fields that exclude each other. Touches nothing
+    /// outside.
     fn check(&self) -> Vec<ConfigProblem> {
         Vec::new()
     }
 
-    /// What does not work on this machine as it is now, though the configuration is right: a file that is not there.
-    /// `jmp check` shows it, and so does what loads the file; nothing is refused because of it. It may look at files,
-    /// and is called on a thread that may block.
+    /// What does not work on this machine as it is now, though the configuration is right: a file
+    /// that is not there. `jmp check` shows it, and so does what loads the file; nothing is
+    /// refused because of it. It may look at files, and is called on a thread that may block.
     fn warnings(&self) -> Vec<ConfigProblem> {
         Vec::new()
     }
 
-    /// The children that the driver will make itself, all that it may make: an exporter file's references to others are
-    /// refused before anything is opened, and help shows what they can do. None when only opening tells; by default it
-    /// makes none.
+    /// The children that the driver will make itself, all that it may make: an exporter file's
+    /// references to others are refused before anything is opened, and help shows what they can
+    /// do. None when only opening tells; by default it makes none.
     fn children(&self) -> Option<Vec<PlannedChild>> {
         Some(Vec::new())
     }

@@ -1,4 +1,5 @@
-//! The error of every driver call: a kind for code, a chain of what was being done for people, and a hint.
+//! The error of every driver call: a kind for code, a chain of what was being done for people, and
+//! a hint.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -65,8 +66,8 @@ impl ErrorKind {
 
 /// An error with its kind, what was being done, its causes and a hint.
 ///
-/// `{}` prints the outermost message, `{:#}` the whole chain on one line, [`Error::report`] (and `{:?}`) the chain
-/// with the hint last.
+/// `{}` prints the outermost message, `{:#}` the whole chain on one line, [`Error::report`] (and
+/// `{:?}`) the chain with the hint last.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -80,7 +81,13 @@ struct Inner {
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), hint: None, refused: false, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            refused: false,
+            source: None,
+        }))
     }
 
     /// [`ErrorKind::InvalidArgument`].
@@ -154,7 +161,8 @@ impl Error {
         }
     }
 
-    /// Marks the error of a call that reached no driver: there is no such driver or method, or no calls are taken now.
+    /// Marks the error of a call that reached no driver: there is no such driver or method, or no
+    /// calls are taken now.
     #[must_use]
     pub fn refused(mut self) -> Self {
         self.0.refused = true;
@@ -217,7 +225,8 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
             let inner = error.into_inner().and_then(|inner| inner.downcast::<Error>().ok());
-            return inner.map_or_else(|| Error::internal("unknown input/output error"), |inner| *inner);
+            return inner
+                .map_or_else(|| Error::internal("unknown input/output error"), |inner| *inner);
         }
         use std::io::ErrorKind as Io;
         let kind = match error.kind() {
@@ -231,7 +240,9 @@ impl From<std::io::Error> for Error {
                 ErrorKind::ResourceExhausted
             }
             Io::ResourceBusy | Io::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
-            Io::InvalidFilename | Io::IsADirectory | Io::NotADirectory => ErrorKind::InvalidArgument,
+            Io::InvalidFilename | Io::IsADirectory | Io::NotADirectory => {
+                ErrorKind::InvalidArgument
+            }
             Io::Unsupported => ErrorKind::Unimplemented,
             Io::ConnectionRefused
             | Io::ConnectionReset
@@ -287,8 +298,10 @@ mod tests {
     #[test]
     fn chain_kind_and_hint() {
         let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
-        let error =
-            Error::from(cause).with_hint("create it").context("opening disk").context("flashing root");
+        let error = Error::from(cause)
+            .with_hint("create it")
+            .context("opening disk")
+            .context("flashing root");
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(format!("{error}"), "flashing root");
         assert_eq!(error.report(), "flashing root: opening disk: no such file\nhint: create it");

@@ -16,17 +16,19 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, Result};
 use crate::suggest;
 
-/// A path of this machine as an exporter file writes it: every field that names a file, a device or a socket has this
-/// type.
+/// A path of this machine as an exporter file writes it: every field that names a file, a device or
+/// a socket has this type.
 ///
-/// A relative path is looked for in the folder of the exporter file first, then in the working directory; where neither
-/// has it, it is meant to be in the folder. Which one it is, is decided when the exporter file is loaded. `~` and `~/…`
-/// are the user's home. A `HostPath` is a [`Path`]: the place that was decided on.
+/// A relative path is looked for in the folder of the exporter file first, then in the working
+/// directory; where neither has it, it is meant to be in the folder. Which one it is, is decided
+/// when the exporter file is loaded. `~` and `~/…` are the user's home. A `HostPath` is a [`Path`]:
+/// the place that was decided on.
 ///
-/// The loader finds the fields by the `format` in their schema: `path` for this type, `path-or-url` for a type that takes
-/// other text as well, and deserialises a `HostPath` first.
+/// The loader finds the fields by the `format` in their schema: `path` for this type, `path-or-url`
+/// for a type that takes other text as well, and deserialises a `HostPath` first.
 ///
-/// Read without an exporter file, a relative path stays as it is, and the system takes it from the working directory.
+/// Read without an exporter file, a relative path stays as it is, and the system takes it from the
+/// working directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPath {
     written: String,
@@ -38,8 +40,8 @@ pub struct HostPath {
 
 /// The name of the format in JSON schemas.
 pub(crate) const FORMAT: &str = "path";
-/// Text that is a path, or something else by its form: its type reads a `HostPath` first, and looks at what is
-/// [written](HostPath::written).
+/// Text that is a path, or something else by its form: its type reads a `HostPath` first, and looks
+/// at what is [written](HostPath::written).
 pub(crate) const FORMAT_OR_URL: &str = "path-or-url";
 
 impl HostPath {
@@ -53,7 +55,8 @@ impl HostPath {
         &self.path
     }
 
-    /// Where it is now: in the first of its places that has it. It looks at the file system, and so may block.
+    /// Where it is now: in the first of its places that has it. It looks at the file system, and so
+    /// may block.
     ///
     /// # Errors
     /// `NotFound`, with the places that were looked at.
@@ -70,7 +73,8 @@ impl HostPath {
         })
     }
 
-    /// As [`HostPath::find`], for code that must not block; where nothing is there, the place that was decided on.
+    /// As [`HostPath::find`], for code that must not block; where nothing is there, the place that
+    /// was decided on.
     pub async fn located(&self) -> PathBuf {
         if self.places.len() < 2 {
             return self.path.clone();
@@ -141,8 +145,11 @@ impl FromStr for HostPath {
     /// `InvalidArgument` for empty text, a NUL in it, and another user's home.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: String, hint: &str| {
-            Err(Error::invalid_argument(format!("`{}` is not a path: {why}", text.escape_default()))
-                .with_hint(hint.to_owned()))
+            Err(Error::invalid_argument(format!(
+                "`{}` is not a path: {why}",
+                text.escape_default()
+            ))
+            .with_hint(hint.to_owned()))
         };
         if text.is_empty() || text.contains('\0') {
             return wrong("it is empty or has a NUL in it".into(), "name a file");
@@ -157,12 +164,18 @@ impl FromStr for HostPath {
                     rest => Path::new(&home).join(rest),
                 },
                 None => {
-                    return wrong("`~` is the home, and HOME is not set".into(), "write the whole path");
+                    return wrong(
+                        "`~` is the home, and HOME is not set".into(),
+                        "write the whole path",
+                    );
                 }
             },
             Some((user, _)) => {
                 let why = format!("the home of `{user}` is not looked up");
-                return wrong(why, "write the whole path; a file whose name begins with `~` is `./~NAME`");
+                return wrong(
+                    why,
+                    "write the whole path; a file whose name begins with `~` is `./~NAME`",
+                );
             }
             None => PathBuf::from(text),
         };
@@ -226,10 +239,14 @@ impl<'de> Deserialize<'de> for HostPath {
         }
         let path = |bytes: Vec<u8>| PathBuf::from(OsString::from_vec(bytes));
         match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.parse().map_err(|error: Error| de::Error::custom(error.report())),
-            Form::Decided { written, path: decided, places } => {
-                Ok(Self { written, path: path(decided), places: places.into_iter().map(path).collect() })
+            Form::Text(text) => {
+                text.parse().map_err(|error: Error| de::Error::custom(error.report()))
             }
+            Form::Decided { written, path: decided, places } => Ok(Self {
+                written,
+                path: path(decided),
+                places: places.into_iter().map(path).collect(),
+            }),
         }
     }
 }
@@ -273,8 +290,12 @@ mod tests {
         let path = read(&bases, "disk.img");
         assert_eq!((path.as_path(), path.written()), (file.join("disk.img").as_path(), "disk.img"));
         let error = path.find().unwrap_err().report();
-        let [here, there] = [&file, &work].map(|folder| folder.join("disk.img").display().to_string());
-        assert!(error.contains(&here) && error.contains(&there) && error.contains("`disk.img`"), "{error}");
+        let [here, there] =
+            [&file, &work].map(|folder| folder.join("disk.img").display().to_string());
+        assert!(
+            error.contains(&here) && error.contains(&there) && error.contains("`disk.img`"),
+            "{error}"
+        );
         // One that comes later is found by who looks then.
         std::fs::write(work.join("disk.img"), "").unwrap();
         assert_eq!(path.find().unwrap(), work.join("disk.img"));
@@ -311,8 +332,11 @@ mod tests {
         assert_eq!(hint, Some(format!("looked for `{}`", home.join("no/where").display())));
         assert_eq!(read(&bases, "~").as_path(), home);
         assert_eq!(read(&bases, "./~x").as_path().file_name(), Some("~x".as_ref()));
-        for (wrong, why) in [("~root/x", "`root`"), ("~x", "`./~NAME`"), ("", "empty"), ("a\0b", "NUL")] {
-            let error = serde_json::from_value::<HostPath>(bases.value(wrong)).unwrap_err().to_string();
+        for (wrong, why) in
+            [("~root/x", "`root`"), ("~x", "`./~NAME`"), ("", "empty"), ("a\0b", "NUL")]
+        {
+            let error =
+                serde_json::from_value::<HostPath>(bases.value(wrong)).unwrap_err().to_string();
             assert!(error.contains(why), "{wrong}: {error}");
         }
     }

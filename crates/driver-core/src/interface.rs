@@ -1,10 +1,10 @@
-//! Interfaces are defined once: [`macro@crate::interface`] makes, from one trait, the trait itself, the table of its
-//! methods, the adapter that serves it and the proxy that calls it from afar.
+//! Interfaces are defined once: [`macro@crate::interface`] makes, from one trait, the trait itself,
+//! the table of its methods, the adapter that serves it and the proxy that calls it from afar.
 //!
 //! The kind of a method is told from its return type: `Result<Channel>` opens a byte channel,
-//! `Result<ValueStream<T>>` yields a stream, any other `Result<T>` answers once. Arguments are owned; one of type
-//! [`ImageSource`](crate::ImageSource) or [`ImageSink`](crate::ImageSink) travels as a resource, any other as JSON.
-//! Trailing `Option`s may be left out.
+//! `Result<ValueStream<T>>` yields a stream, any other `Result<T>` answers once. Arguments are
+//! owned; one of type [`ImageSource`](crate::ImageSource) or [`ImageSink`](crate::ImageSink)
+//! travels as a resource, any other as JSON. Trailing `Option`s may be left out.
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
@@ -108,8 +108,8 @@ pub struct MethodDescriptor {
     pub returns: &'static str,
     /// Its parameters in order.
     pub parameters: &'static [ParameterDescriptor],
-    /// Gives what it yields the numbers of its type: on the wire whole numbers have no fraction, of whatever type they
-    /// are. What does not fit the type stays as it is.
+    /// Gives what it yields the numbers of its type: on the wire whole numbers have no fraction,
+    /// of whatever type they are. What does not fit the type stays as it is.
     #[serde(skip)]
     pub typed: fn(Value) -> Value,
 }
@@ -146,7 +146,9 @@ impl MethodDescriptor {
         let parameters: Vec<String> = self
             .parameters
             .iter()
-            .map(|parameter| format!("{}{}", parameter.name, if parameter.optional { "?" } else { "" }))
+            .map(|parameter| {
+                format!("{}{}", parameter.name, if parameter.optional { "?" } else { "" })
+            })
             .collect();
         format!("{}({})", self.name, parameters.join(", "))
     }
@@ -192,10 +194,12 @@ pub fn linked() -> Vec<&'static InterfaceDescriptor> {
     all
 }
 
-/// The linked interfaces that a driver of an exporter in Python has, told from the import path of its client class.
+/// The linked interfaces that a driver of an exporter in Python has, told from the import path of
+/// its client class.
 pub fn of_client(client: &str) -> Vec<&'static InterfaceDescriptor> {
     let drives = |interface: &&InterfaceDescriptor| {
-        !interface.native && (interface.client == client || interface.further_clients.contains(&client))
+        !interface.native
+            && (interface.client == client || interface.further_clients.contains(&client))
     };
     linked().into_iter().filter(drives).collect()
 }
@@ -222,12 +226,14 @@ impl fmt::Debug for Reply {
 }
 
 fn encode(value: &impl Serialize) -> Result<Value> {
-    finite::to_json(value).map_err(|error| Error::internal("the result cannot be sent").with_source(error))
+    finite::to_json(value)
+        .map_err(|error| Error::internal("the result cannot be sent").with_source(error))
 }
 
 fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value)
-        .map_err(|error| Error::internal("the answer is not of the expected form").with_source(error))
+    serde_json::from_value(value).map_err(|error| {
+        Error::internal("the answer is not of the expected form").with_source(error)
+    })
 }
 
 impl Reply {
@@ -258,7 +264,8 @@ impl Reply {
     /// Decodes a stream.
     ///
     /// # Errors
-    /// `Internal` when the answer is of another kind; an item of another form is an error in the stream.
+    /// `Internal` when the answer is of another kind; an item of another form is an error in the
+    /// stream.
     pub fn into_stream<T: DeserializeOwned + 'static>(self) -> Result<ValueStream<T>> {
         match self {
             Self::Stream(stream) => Ok(stream.map(|item| item.and_then(decode)).boxed()),
@@ -288,7 +295,8 @@ pub trait Caller: Send + Sync {
     /// Calls a method. Dropping the future cancels the call.
     ///
     /// # Errors
-    /// `NotFound` for a method that the driver lacks, `InvalidArgument` for wrong arguments, else the driver's own.
+    /// `NotFound` for a method that the driver lacks, `InvalidArgument` for wrong arguments, else
+    /// the driver's own.
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply>;
 }
 
@@ -396,13 +404,17 @@ impl<'a> Interfaces<'a> {
     /// Calls a method of whichever interface has it.
     ///
     /// # Errors
-    /// `NotFound` when no interface has the method, with the list of those that exist; `Unimplemented` when it is of
-    /// another kind than asked for.
-    pub(crate) async fn call(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
-        let found = self
-            .0
-            .iter()
-            .find_map(|adapter| adapter.descriptor().method(method).map(|descriptor| (adapter, descriptor)));
+    /// `NotFound` when no interface has the method, with the list of those that exist;
+    /// `Unimplemented` when it is of another kind than asked for.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> Result<Reply> {
+        let found = self.0.iter().find_map(|adapter| {
+            adapter.descriptor().method(method).map(|descriptor| (adapter, descriptor))
+        });
         let Some((adapter, descriptor)) = found else {
             let names: Vec<&str> = self
                 .descriptors()
@@ -414,7 +426,8 @@ impl<'a> Interfaces<'a> {
                 .with_hint(suggest::hint(method, names.iter().copied())));
         };
         if descriptor.kind != kind {
-            let message = format!("`{method}` is a {:?} method, called as {kind:?}", descriptor.kind);
+            let message =
+                format!("`{method}` is a {:?} method, called as {kind:?}", descriptor.kind);
             return Err(Error::unimplemented(message.to_lowercase()));
         }
         adapter.call(method, arguments).await

@@ -1,5 +1,5 @@
-//! The generic interfaces: power, network, serial and flasher. Method names and argument order are those of the
-//! Jumpstarter protocol, so that the Python clients of the same names drive them.
+//! The generic interfaces: power, network, serial and flasher. Method names and argument order are
+//! those of the Jumpstarter protocol, so that the Python clients of the same names drive them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,24 +21,27 @@ pub struct PowerReading {
 
 /// Switches a device's power.
 ///
-/// Both switches are idempotent: on when on, and off when off, succeed and change nothing. `off` cuts the power as
-/// pulling a plug does; a driver that can ask a device to shut down first offers that in an interface of its own.
+/// Both switches are idempotent: on when on, and off when off, succeed and change nothing. `off`
+/// cuts the power as pulling a plug does; a driver that can ask a device to shut down first offers
+/// that in an interface of its own.
 ///
-/// Pitfall: `on` returns when power is applied, not when the device has booted. Wait for what you need, such as a
-/// prompt on the console.
+/// Pitfall: `on` returns when power is applied, not when the device has booted. Wait for what you
+/// need, such as a prompt on the console.
 #[interface(
     name = "power",
     client = "jumpstarter_driver_power.client.PowerClient",
     also = ["jumpstarter_driver_power.client.VirtualPowerClient"]
 )]
 pub trait Power {
-    /// Applies power. Cancelling leaves the device on or off, never in between; a second call is allowed.
+    /// Applies power. Cancelling leaves the device on or off, never in between; a second call is
+    /// allowed.
     async fn on(&self) -> Result<()>;
 
     /// Cuts power.
     async fn off(&self) -> Result<()>;
 
-    /// Streams readings of the power meter until dropped. `Unimplemented` where nothing is measured.
+    /// Streams readings of the power meter until dropped. `Unimplemented` where nothing is
+    /// measured.
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
         Err(Error::unimplemented("this power driver measures nothing"))
     }
@@ -46,8 +49,8 @@ pub trait Power {
 
 /// Reaches a network endpoint of a device.
 ///
-/// Each `connect` is a connection of its own; many may be open at once. Half-close is kept: finishing the writing
-/// half leaves the reading half open.
+/// Each `connect` is a connection of its own; many may be open at once. Half-close is kept:
+/// finishing the writing half leaves the reading half open.
 #[interface(
     name = "network",
     client = "jumpstarter_driver_network.client.NetworkClient",
@@ -57,8 +60,8 @@ pub trait Network {
     /// Connects. `Unavailable` when nothing answers. Dropping the channel closes the connection.
     async fn connect(&self) -> Result<Channel>;
 
-    /// Where the endpoint is, such as `tcp://127.0.0.1:8080`. `Unimplemented` where there is no address to tell,
-    /// `InvalidArgument` where the configuration hides it.
+    /// Where the endpoint is, such as `tcp://127.0.0.1:8080`. `Unimplemented` where there is no
+    /// address to tell, `InvalidArgument` where the configuration hides it.
     async fn address(&self) -> Result<String> {
         Err(Error::unimplemented("this network endpoint has no address"))
     }
@@ -88,8 +91,8 @@ pub trait Serial {
 
 /// Writes images to a device and reads them back.
 ///
-/// A flash either succeeds whole or leaves what was there before: a source that is truncated, corrupt or of another
-/// digest than expected is `DataLoss`, never a success.
+/// A flash either succeeds whole or leaves what was there before: a source that is truncated,
+/// corrupt or of another digest than expected is `DataLoss`, never a success.
 #[interface(
     name = "flasher",
     client = "jumpstarter_driver_opendal.client.FlasherClient",
@@ -99,12 +102,13 @@ pub trait Serial {
     ]
 )]
 pub trait Flasher {
-    /// Writes an image (compressed ones are decompressed by their signature) to `target`, a partition's name; the
-    /// driver's default where none is given. `FailedPrecondition` while the device is in use, `InvalidArgument` for
-    /// an unknown target. Cancelling leaves the old image.
+    /// Writes an image (compressed ones are decompressed by their signature) to `target`, a
+    /// partition's name; the driver's default where none is given. `FailedPrecondition` while
+    /// the device is in use, `InvalidArgument` for an unknown target. Cancelling leaves the old
+    /// image.
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()>;
 
-    /// Reads the image of `partition` into `target`. Cancelling leaves an unfinished target, which is removed where
-    /// it is a file.
+    /// Reads the image of `partition` into `target`. Cancelling leaves an unfinished target, which
+    /// is removed where it is a file.
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()>;
 }

@@ -1,9 +1,9 @@
 //! The driver model of Jumpstarter.
 //!
-//! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`], [`Serial`], [`Flasher`],
-//! or one of its own made with [`macro@interface`]). The [`registry`] knows every linked driver and an
-//! [exporter file](config) says which of them make up a device. A [`Device`] is the handle to the tree: typed with
-//! [`Device::get`], untyped with [`Device::call`].
+//! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`],
+//! [`Serial`], [`Flasher`], or one of its own made with [`macro@interface`]). The [`registry`]
+//! knows every linked driver and an [exporter file](config) says which of them make up a device. A
+//! [`Device`] is the handle to the tree: typed with [`Device::get`], untyped with [`Device::call`].
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
@@ -80,9 +80,10 @@ pub use units::{ByteSize, Span};
 /// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher, HostPath,
-        ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Result,
-        ResultExt, Secret, Serial, Span, ValueStream, interface, register_driver,
+        ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher,
+        HostPath, ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild, Power,
+        PowerReading, Result, ResultExt, Secret, Serial, Span, ValueStream, interface,
+        register_driver,
     };
     pub use async_trait::async_trait;
     pub use schemars::JsonSchema;

@@ -1,4 +1,5 @@
-//! The device of an exporter file as it is before anything is opened: what it is made of and what can be said to it.
+//! The device of an exporter file as it is before anything is opened: what it is made of and what
+//! can be said to it.
 
 use std::sync::Arc;
 

@@ -20,8 +20,10 @@ pub(crate) fn follow(nodes: &[Node], targets: &HashMap<usize, String>) -> Result
             children[parent].push(index);
         }
     }
-    let by_path = nodes.iter().enumerate().map(|(index, node)| (node.path.as_str(), index)).collect();
-    let mut follower = Follower { nodes, targets, by_path, children, followed: Vec::new(), out: Vec::new() };
+    let by_path =
+        nodes.iter().enumerate().map(|(index, node)| (node.path.as_str(), index)).collect();
+    let mut follower =
+        Follower { nodes, targets, by_path, children, followed: Vec::new(), out: Vec::new() };
     follower.add(0, None, Face::default(), 0)?;
     Ok(follower.out)
 }
@@ -45,7 +47,13 @@ struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// Adds the node, or what it refers to, and all that is below it.
-    fn add(&mut self, index: usize, parent: Option<usize>, face: Face<'a>, depth: usize) -> Result<()> {
+    fn add(
+        &mut self,
+        index: usize,
+        parent: Option<usize>,
+        face: Face<'a>,
+        depth: usize,
+    ) -> Result<()> {
         if self.targets.contains_key(&index) {
             return self.add_target(index, parent, face, depth);
         }
@@ -53,7 +61,8 @@ impl<'a> Follower<'a> {
         let mut node = self.nodes[index].clone();
         node.name = face.name.to_owned();
         node.parent = parent;
-        node.path = parent.map_or_else(String::new, |parent| join(&self.out[parent].path, face.name));
+        node.path =
+            parent.map_or_else(String::new, |parent| join(&self.out[parent].path, face.name));
         node.description = face.description.map(str::to_owned).or(node.description);
         if !self.followed.is_empty() {
             node.driver = None; // the original is closed, not the copy
@@ -89,7 +98,8 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Where the target of a proxy is. It may be below another proxy, and is then looked for below that one's target.
+    /// Where the target of a proxy is. It may be below another proxy, and is then looked for below
+    /// that one's target.
     fn resolve(&self, proxy: usize) -> Result<usize> {
         let mut path = Cow::Borrowed(self.targets[&proxy].as_str());
         for _ in 0..MAX_HOPS {
@@ -118,8 +128,9 @@ impl<'a> Follower<'a> {
     }
 
     fn circle(&self, proxies: &[usize]) -> Error {
-        let step =
-            |proxy: &usize| format!("`{}` refers to `{}`", self.nodes[*proxy].path, self.targets[proxy]);
+        let step = |proxy: &usize| {
+            format!("`{}` refers to `{}`", self.nodes[*proxy].path, self.targets[proxy])
+        };
         let steps: Vec<String> = proxies.iter().map(step).collect();
         Error::invalid_argument(format!("references form a cycle: {}", steps.join(", ")))
     }

@@ -1,7 +1,8 @@
 //! The drivers that are linked into this program.
 //!
-//! [`register_driver!`](crate::register_driver) adds one at link time (crate `inventory`). A crate that is listed in
-//! `Cargo.toml` but never named in code is left out by the linker: name it with `use jumpstarter_driver_x as _;`.
+//! [`register_driver!`](crate::register_driver) adds one at link time (crate `inventory`). A crate
+//! that is listed in `Cargo.toml` but never named in code is left out by the linker: name it with
+//! `use jumpstarter_driver_x as _;`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,7 +28,8 @@ pub struct DriverEntry {
     pub name: &'static str,
     /// The Python import paths that it answers to as well.
     pub python_names: &'static [&'static str],
-    /// Names that are written for fields of its configuration by mistake, as [`DriverConfig::SYNONYMS`].
+    /// Names that are written for fields of its configuration by mistake, as
+    /// [`DriverConfig::SYNONYMS`].
     pub synonyms: &'static [(&'static str, &'static str)],
     /// The crate that defines it.
     pub package: &'static str,
@@ -83,7 +85,10 @@ impl DriverEntry {
             open: |value, context| {
                 Box::pin(async move {
                     let config = read::<C>(value).map_err(|(at, why)| {
-                        Error::invalid_argument(format!("configuration of driver `{}`: {at}: {why}", C::NAME))
+                        Error::invalid_argument(format!(
+                            "configuration of driver `{}`: {at}: {why}",
+                            C::NAME
+                        ))
                     })?;
                     if let Some(problem) = config.check().into_iter().next() {
                         let message = format!("{}: {}", problem.field, problem.message);
@@ -91,9 +96,9 @@ impl DriverEntry {
                     }
                     let path = context.path.clone();
                     let opened = config.open(context).await;
-                    opened
-                        .map(|driver| Arc::new(driver) as Arc<dyn Driver>)
-                        .map_err(|error| error.context(format!("opening `{path}` (driver {})", C::NAME)))
+                    opened.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(|error| {
+                        error.context(format!("opening `{path}` (driver {})", C::NAME))
+                    })
                 })
             },
         }
@@ -110,13 +115,16 @@ fn read<C: DriverConfig>(value: Value) -> std::result::Result<C, Misfit> {
 /// # Errors
 /// `AlreadyExists` when two drivers share a name; it names both.
 pub fn drivers() -> Result<&'static [&'static DriverEntry]> {
-    static SORTED: OnceLock<std::result::Result<Vec<&'static DriverEntry>, String>> = OnceLock::new();
+    static SORTED: OnceLock<std::result::Result<Vec<&'static DriverEntry>, String>> =
+        OnceLock::new();
     let sorted = SORTED.get_or_init(|| {
         let mut all: Vec<&'static DriverEntry> = inventory::iter::<DriverEntry>().collect();
         all.sort_by_key(|entry| (entry.name, entry.package));
         let mut names: Vec<(&str, &DriverEntry)> = all
             .iter()
-            .flat_map(|entry| entry.python_names.iter().chain([&entry.name]).map(|name| (*name, *entry)))
+            .flat_map(|entry| {
+                entry.python_names.iter().chain([&entry.name]).map(|name| (*name, *entry))
+            })
             .collect();
         names.sort_by_key(|(name, _)| *name);
         match names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -138,18 +146,23 @@ pub fn find(name: &str) -> Result<&'static DriverEntry> {
     let all = drivers()?;
     let found = all.iter().find(|entry| entry.name == name || entry.python_names.contains(&name));
     found.copied().ok_or_else(|| {
-        let names = all.iter().flat_map(|entry| std::iter::once(&entry.name).chain(entry.python_names));
+        let names =
+            all.iter().flat_map(|entry| std::iter::once(&entry.name).chain(entry.python_names));
         let near = suggest::nearest(name, names.copied());
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the drivers here are {}", suggest::list(all.iter().map(|entry| entry.name))),
+            None => format!(
+                "the drivers here are {}",
+                suggest::list(all.iter().map(|entry| entry.name))
+            ),
         };
         Error::not_found(format!("there is no driver `{name}`")).with_hint(hint)
     })
 }
 
-/// Adds a driver, named by its configuration, to the registry. Interfaces of driver-core that the driver's type
-/// implements are found by themselves; list others: `register_driver!(QemuConfig, interfaces: [Machine]);`.
+/// Adds a driver, named by its configuration, to the registry. Interfaces of driver-core that the
+/// driver's type implements are found by themselves; list others: `register_driver!(QemuConfig,
+/// interfaces: [Machine]);`.
 #[macro_export]
 macro_rules! register_driver {
     ($config:ty $(, interfaces: [$($interface:path),* $(,)?])? $(,)?) => {

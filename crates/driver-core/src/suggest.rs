@@ -10,14 +10,17 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= 4 * limit)
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate)
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// The one of `candidates` that is meant by `name`: the one that `synonyms` (pairs of a name and what is meant by it)
-/// says, else the one that differs only in case, `_` and `-`, else the nearest.
+/// The one of `candidates` that is meant by `name`: the one that `synonyms` (pairs of a name and
+/// what is meant by it) says, else the one that differs only in case, `_` and `-`, else the
+/// nearest.
 pub fn meant<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
@@ -33,10 +36,12 @@ pub fn meant<'a>(
     by_synonym.or_else(by_style).or_else(|| nearest(name, candidates.clone()))
 }
 
-/// "`a`, `b` and `c`", or "none" for no names; of many names the first, and how many more there are.
+/// "`a`, `b` and `c`", or "none" for no names; of many names the first, and how many more there
+/// are.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();
-    let mut listed: Vec<String> = names.by_ref().take(LISTED).map(|name| format!("`{name}`")).collect();
+    let mut listed: Vec<String> =
+        names.by_ref().take(LISTED).map(|name| format!("`{name}`")).collect();
     match names.count() {
         0 => {}
         more => listed.push(format!("{more} more")),

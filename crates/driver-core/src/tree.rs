@@ -25,7 +25,8 @@ impl Caller for LocalCaller {
     }
 }
 
-/// Opens the drivers of `config`. On failure those that are open already are closed; on cancellation dropped.
+/// Opens the drivers of `config`. On failure those that are open already are closed; on
+/// cancellation dropped.
 pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     let mut opened = Vec::new();
@@ -83,7 +84,8 @@ fn open_children<'a>(
                 }
                 ConfigNode::Driver { entry, config, children, .. } => {
                     open_children(children, &path, &mut child, opened).await?;
-                    let context = OpenContext { path: path.clone(), children: child.configured.clone() };
+                    let context =
+                        OpenContext { path: path.clone(), children: child.configured.clone() };
                     child.driver = (entry.open)(config.clone(), context).await?;
                     opened.push(child.driver.clone());
                 }
@@ -94,7 +96,8 @@ fn open_children<'a>(
     })
 }
 
-/// Lists the tree depth first, a parent before its children, and puts each proxy's target in its place.
+/// Lists the tree depth first, a parent before its children, and puts each proxy's target in its
+/// place.
 pub(crate) fn flatten(root: Child) -> Result<Vec<Node>> {
     let (mut nodes, mut targets) = (Vec::new(), HashMap::new());
     visit(root, String::new(), None, 0, &mut nodes, &mut targets)?;

@@ -11,13 +11,15 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// A number of bytes. Written as a number of bytes or as text: digits, optionally a fraction, and a unit.
+/// A number of bytes. Written as a number of bytes or as text: digits, optionally a fraction, and a
+/// unit.
 ///
-/// `K`, `M`, `G`, `T`, `P` (also `Ki`, `KiB`, `Mi`, …) are powers of 1024, as QEMU and qemu-img read them, and so are
-/// `KB`, `MB`, `GB`, `TB`, `PB`. `B` or nothing is bytes. Upper and lower case are the same.
+/// `K`, `M`, `G`, `T`, `P` (also `Ki`, `KiB`, `Mi`, …) are powers of 1024, as QEMU and qemu-img
+/// read them, and so are `KB`, `MB`, `GB`, `TB`, `PB`. `B` or nothing is bytes. Upper and lower
+/// case are the same.
 ///
-/// Pitfall: the Python drivers read `KB`, `MB`, `GB`, `TB`, `PB` as powers of 1000. Write `G` or `GiB`, which are the
-/// same everywhere.
+/// Pitfall: the Python drivers read `KB`, `MB`, `GB`, `TB`, `PB` as powers of 1000. Write `G` or
+/// `GiB`, which are the same everywhere.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(u64);
 
@@ -38,17 +40,20 @@ impl ByteSize {
     }
 }
 
-const BYTE_UNITS: [(&str, u32); 6] = [("", 0), ("k", 10), ("m", 20), ("g", 30), ("t", 40), ("p", 50)];
+const BYTE_UNITS: [(&str, u32); 6] =
+    [("", 0), ("k", 10), ("m", 20), ("g", 30), ("t", 40), ("p", 50)];
 
 impl FromStr for ByteSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let expected = "expected a size such as 512M, 20G or 1.5GiB";
-        let wrong =
-            |why: &str| Error::invalid_argument(format!("`{text}` is not a size: {why}")).with_hint(expected);
+        let wrong = |why: &str| {
+            Error::invalid_argument(format!("`{text}` is not a size: {why}")).with_hint(expected)
+        };
         let trimmed = text.trim();
-        let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let split =
+            trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(split);
         let unit = unit.trim().to_ascii_lowercase();
         let prefix = match unit.as_str() {
@@ -62,12 +67,16 @@ impl FromStr for ByteSize {
         let shift = BYTE_UNITS.iter().find(|(name, _)| *name == prefix).map(|(_, shift)| *shift);
         let shift = shift.ok_or_else(|| wrong(&format!("unknown unit `{unit}`")))?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || (number.contains('.') && fraction.is_empty()) || fraction.contains('.') {
+        if whole.is_empty()
+            || (number.contains('.') && fraction.is_empty())
+            || fraction.contains('.')
+        {
             return Err(wrong("it does not start with a number"));
         }
         let whole: u64 = whole.parse().map_err(|_| wrong("the number is too large"))?;
-        let mut bytes =
-            whole.checked_mul(1 << shift).ok_or_else(|| wrong("it is more than 16 EiB, the largest size"))?;
+        let mut bytes = whole
+            .checked_mul(1 << shift)
+            .ok_or_else(|| wrong("it is more than 16 EiB, the largest size"))?;
         if !fraction.is_empty() {
             if fraction.len() > 9 {
                 return Err(wrong("it has more than nine decimals"));
@@ -87,10 +96,11 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     /// The largest unit with at most one decimal: `512 MiB`, `1.5 GiB`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, shift) = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)]
-            .into_iter()
-            .find(|(_, shift)| self.0 >= 1 << shift)
-            .unwrap_or(("B", 0));
+        let (unit, shift) =
+            [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)]
+                .into_iter()
+                .find(|(_, shift)| self.0 >= 1 << shift)
+                .unwrap_or(("B", 0));
         if self.0.is_multiple_of(1 << shift) {
             write!(f, "{} {unit}", self.0 >> shift)
         } else {
@@ -111,14 +121,16 @@ impl Serialize for ByteSize {
     }
 }
 
-/// A span of time. Written as a number of seconds or as text: a number and a unit (`ms`, `s`, `min` or `m`, `h`).
+/// A span of time. Written as a number of seconds or as text: a number and a unit (`ms`, `s`, `min`
+/// or `m`, `h`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(Duration);
 
 /// The longest time that configurations can write: 100 years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// The time `within` from now; a very far one where that is more than a clock can show, as with `Duration::MAX`.
+/// The time `within` from now; a very far one where that is more than a clock can show, as with
+/// `Duration::MAX`.
 ///
 /// # Panics
 /// Never.
@@ -159,10 +171,12 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self> {
         let expected = "expected a time such as 500ms, 30s, 2min or 1h";
-        let wrong =
-            |why: &str| Error::invalid_argument(format!("`{text}` is not a time: {why}")).with_hint(expected);
+        let wrong = |why: &str| {
+            Error::invalid_argument(format!("`{text}` is not a time: {why}")).with_hint(expected)
+        };
         let trimmed = text.trim();
-        let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let split =
+            trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(split);
         let seconds = match unit.trim() {
             "ms" => 0.001,
@@ -237,7 +251,9 @@ impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UnitVisitor {
             expected: "a size such as 512M or 20G, or a number of bytes",
-            number: |n| (n >= 0.0 && n.fract() == 0.0 && n < u64::MAX as f64).then_some(ByteSize(n as u64)),
+            number: |n| {
+                (n >= 0.0 && n.fract() == 0.0 && n < u64::MAX as f64).then_some(ByteSize(n as u64))
+            },
         })
     }
 }
@@ -298,7 +314,8 @@ mod tests {
         check("1 kb", 1024);
         check("7b", 7);
         check("18446744073709551615", u64::MAX);
-        for wrong in ["", "M", "1.G", "1..5G", "12Q", "-1", "99999999P", "1.0000000001G", "20 G G"] {
+        for wrong in ["", "M", "1.G", "1..5G", "12Q", "-1", "99999999P", "1.0000000001G", "20 G G"]
+        {
             assert!(wrong.parse::<ByteSize>().is_err(), "{wrong}");
         }
         assert_eq!(ByteSize::mebibytes(512).to_string(), "512 MiB");

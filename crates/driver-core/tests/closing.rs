@@ -64,7 +64,9 @@ async fn a_second_caller_waits_for_the_end_too() {
     tokio::task::yield_now().await;
     assert!(!second.is_finished());
     may_end.add_permits(1);
-    for result in [in_time(first).await.unwrap(), in_time(second).await.unwrap(), device.close().await] {
+    for result in
+        [in_time(first).await.unwrap(), in_time(second).await.unwrap(), device.close().await]
+    {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.report(), "closing `the root`: the bus is gone\nhint: plug it in");

@@ -176,14 +176,19 @@ hooks:
     assert_eq!(methods_description, &[("on".to_owned(), "text".to_owned())]);
     assert_eq!(config.to_string(), r#"{"port":1,"mem":"1G","disk":{"kind":"blank","size":"10M"}}"#);
     let Node::Driver { config, .. } = &children[0].1 else { panic!("a driver") };
-    assert_eq!((&config["port"], &config["fast"], &config["mem"]), (&2.into(), &true.into(), &"1G".into()));
+    assert_eq!(
+        (&config["port"], &config["fast"], &config["mem"]),
+        (&2.into(), &true.into(), &"1G".into())
+    );
 }
 
 #[tokio::test]
 async fn opens_what_was_read() {
-    let config =
-        ExporterConfig::parse("export: {a: {type: test-board, config: {port: 1}}, b: {ref: a}}", "x")
-            .unwrap();
+    let config = ExporterConfig::parse(
+        "export: {a: {type: test-board, config: {port: 1}}, b: {ref: a}}",
+        "x",
+    )
+    .unwrap();
     let device = config.open().await.unwrap();
     let paths: Vec<&str> = device.nodes().iter().map(|node| node.path()).collect();
     assert_eq!(paths, ["", "a", "b"]);
@@ -321,10 +326,14 @@ fn references() {
 fn references_do_not_explode() {
     let mut text = "export:\n  a0: {children: {x: {type: composite}}}\n".to_owned();
     for level in 1..40 {
-        text += &format!("  a{level}: {{children: {{x: {{ref: a{0}}}, y: {{ref: a{0}}}}}}}\n", level - 1);
+        text += &format!(
+            "  a{level}: {{children: {{x: {{ref: a{0}}}, y: {{ref: a{0}}}}}}}\n",
+            level - 1
+        );
     }
     assert!(faults(&text).contains("larger than 10000"), "{}", faults(&text));
-    let chain: String = (1..5000).map(|level| format!("  a{level}: {{ref: a{}}}\n", level - 1)).collect();
+    let chain: String =
+        (1..5000).map(|level| format!("  a{level}: {{ref: a{}}}\n", level - 1)).collect();
     let text = format!("export:\n{chain}  a0: {{type: composite}}\n");
     ExporterConfig::parse(&text, "x").expect("the order of the file makes it shallow");
     let chain: String =
@@ -381,8 +390,7 @@ fn files() {
 /// Files of newer exporters: at the top what nobody knows is told, and the rest is used.
 #[test]
 fn unknown_fields_at_the_top_are_warnings() {
-    let text =
-        "futureField: {a: 1}\nmetadata: {name: x}\nexitOnLeaseEnd: true\nexprot: 5\nfailure_detection: {}\n";
+    let text = "futureField: {a: 1}\nmetadata: {name: x}\nexitOnLeaseEnd: true\nexprot: 5\nfailure_detection: {}\n";
     let config = ExporterConfig::parse(text, "lab.yaml").unwrap();
     assert_snapshot!(config.warnings.to_text("lab.yaml"), @r#"
     lab.yaml:1:1: warning: futureField: unknown field; known here: `apiVersion`, `kind`, `metadata`, `endpoint`, `tls`, `token`, `grpcOptions`, `motd`, `description`, `hooks`, `failureDetection`, `exitOnLeaseEnd`, `alias`, `path` and `export`
@@ -408,17 +416,21 @@ fn damaged_files() {
         let lost = after.chars().next().map_or(0, char::len_utf8);
         let mut texts = vec![before.to_owned(), format!("{before}{}", &after[lost..])];
         let typed = [
-            "\t", "\n", "\r", ": ", "- ", "{", "}", "]", "*", "&", "!", "|", "\"", "'", "#", "?", "%", "\0",
-            "\u{2028}", "---\n",
+            "\t", "\n", "\r", ": ", "- ", "{", "}", "]", "*", "&", "!", "|", "\"", "'", "#", "?",
+            "%", "\0", "\u{2028}", "---\n",
         ];
         texts.extend(typed.iter().map(|typed| format!("{before}{typed}{after}")));
         for text in texts {
             if let Err(faults) = ExporterConfig::parse(&text, "x") {
                 assert!(
-                    faults.len() > 0 && faults.iter().all(|fault| fault.line > 0 && fault.column > 0),
+                    faults.len() > 0
+                        && faults.iter().all(|fault| fault.line > 0 && fault.column > 0),
                     "{faults}"
                 );
-                assert!(faults.iter().is_sorted_by_key(|fault| (fault.line, fault.column)), "{faults}");
+                assert!(
+                    faults.iter().is_sorted_by_key(|fault| (fault.line, fault.column)),
+                    "{faults}"
+                );
             }
         }
     }
@@ -429,7 +441,10 @@ fn schema_names_every_driver() {
     let schema = schema().unwrap();
     let driver = &schema["$defs"]["entry"]["oneOf"][0];
     let names = driver["properties"]["type"]["enum"].as_array().unwrap();
-    assert!(names.contains(&"test-board".into()) && names.contains(&"acme_driver_board.driver.Board".into()));
+    assert!(
+        names.contains(&"test-board".into())
+            && names.contains(&"acme_driver_board.driver.Board".into())
+    );
     assert_eq!(schema["$defs"]["driver:test-board"]["properties"]["port"]["maximum"], 65535);
     assert_eq!(schema["$defs"]["Secret"]["writeOnly"], true);
     assert!(schema["$defs"]["driver:test-board"]["properties"]["mem"].get("default").is_none());

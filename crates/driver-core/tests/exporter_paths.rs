@@ -9,7 +9,8 @@ struct Nothing;
 
 impl Driver for Nothing {}
 
-/// Paths in every place of a configuration are looked for from the file's folder, then from the working directory.
+/// Paths in every place of a configuration are looked for from the file's folder, then from the
+/// working directory.
 #[test]
 fn paths() {
     let folder = tempfile::tempdir().unwrap();
@@ -25,16 +26,23 @@ fn paths() {
     let read: FilesConfig = serde_json::from_value(read.clone()).unwrap();
     let here = std::env::current_dir().unwrap();
     assert_eq!(read.one.as_path(), image);
-    assert_eq!((read.map["x"].as_path(), read.map["y"].as_path()), (&*image, &*here.join("Cargo.toml")));
+    assert_eq!(
+        (read.map["x"].as_path(), read.map["y"].as_path()),
+        (&*image, &*here.join("Cargo.toml"))
+    );
     assert_eq!(
         (read.list[0].as_path(), read.list[1].as_path()),
         ("/dev/null".as_ref(), &*folder.path().join("nowhere"))
     );
-    assert!(matches!(&read.either, Some(Either::File { path }) if path.as_path() == image), "{read:?}");
+    assert!(
+        matches!(&read.either, Some(Either::File { path }) if path.as_path() == image),
+        "{read:?}"
+    );
     let hook = config.settings.hooks.before_lease.as_ref().unwrap();
     assert_eq!(hook.script, folder.path().join("hook.sh").to_str().unwrap());
     assert_eq!(hook.exec.as_deref(), image.to_str());
-    let [file, folder, here] = [file.as_path(), folder.path(), &here].map(|path| path.display().to_string());
+    let [file, folder, here] =
+        [file.as_path(), folder.path(), &here].map(|path| path.display().to_string());
     assert_eq!(
         config.warnings.to_text(&file),
         format!(
@@ -75,7 +83,8 @@ impl DriverConfig for FilesConfig {
         let missing = self.list.iter().filter_map(|path| path.find().err());
         missing
             .map(|error| {
-                ConfigProblem::new("list", error.to_string()).with_hint(error.hint().unwrap_or_default())
+                ConfigProblem::new("list", error.to_string())
+                    .with_hint(error.hint().unwrap_or_default())
             })
             .collect()
     }

@@ -1,4 +1,5 @@
-//! The handle to a device that is elsewhere: its tree, unknown drivers, and which interfaces a client class tells.
+//! The handle to a device that is elsewhere: its tree, unknown drivers, and which interfaces a
+//! client class tells.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -59,22 +60,30 @@ const POWER: &str = "jumpstarter_driver_power.client.PowerClient";
 #[tokio::test]
 async fn its_tree_is_used_like_a_local_one() {
     let elsewhere = Arc::new(Elsewhere::default());
-    let nodes = vec![node("", None, "x.Root"), node("qemu", Some(0), "x.Y"), node("power", Some(1), POWER)];
+    let nodes =
+        vec![node("", None, "x.Root"), node("qemu", Some(0), "x.Y"), node("power", Some(1), POWER)];
     let device = Device::remote(nodes, elsewhere.clone()).unwrap();
     assert_eq!(device.nodes()[2].path(), "qemu.power");
     device.get::<dyn Power>("qemu.power").unwrap().on().await.unwrap();
     device.call("qemu.power", "off", vec![]).await.unwrap();
-    assert_eq!(device.get::<dyn Serial>("qemu.power").err().unwrap().kind(), ErrorKind::Unimplemented);
+    assert_eq!(
+        device.get::<dyn Serial>("qemu.power").err().unwrap().kind(),
+        ErrorKind::Unimplemented
+    );
     device.reset().await.unwrap();
     device.close().await.unwrap();
     device.close().await.unwrap();
-    assert_eq!((elsewhere.resets.load(Ordering::SeqCst), elsewhere.closes.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!(
+        (elsewhere.resets.load(Ordering::SeqCst), elsewhere.closes.load(Ordering::SeqCst)),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
 async fn any_interface_may_be_tried_on_a_driver_that_is_not_known() {
     let device =
-        Device::remote(vec![node("", None, "acme.client.Board")], Arc::new(Elsewhere::default())).unwrap();
+        Device::remote(vec![node("", None, "acme.client.Board")], Arc::new(Elsewhere::default()))
+            .unwrap();
     assert!(!device.nodes()[0].interfaces_known());
     device.get::<dyn Power>("").unwrap().on().await.unwrap();
     let missing = device.get::<dyn Serial>("").unwrap().close().await.unwrap_err();
@@ -120,7 +129,8 @@ fn nodes_that_form_no_tree_are_refused() {
 
 #[test]
 fn a_client_class_tells_the_interfaces() {
-    let names = |client| of_client(client).into_iter().map(|interface| interface.name).collect::<Vec<_>>();
+    let names =
+        |client| of_client(client).into_iter().map(|interface| interface.name).collect::<Vec<_>>();
     assert_eq!(names(POWER), ["power"]);
     assert_eq!(names("jumpstarter_driver_qemu.client.QemuFlasherClient"), ["flasher"]);
     assert!(names("acme.client.Board").is_empty());

@@ -1,7 +1,9 @@
-//! How fast the pipeline is: `flash_bench flash|stream INPUT OUTPUT [--sha256]` prints the seconds it took.
+//! How fast the pipeline is: `flash_bench flash|stream INPUT OUTPUT [--sha256]` prints the seconds
+//! it took.
 //!
-//! `flash` reads the file itself, `stream` gets it as an exporter would, in pieces from memory; the output is
-//! decompressed, synced and renamed. `cargo xtask bench` runs it beside dd, gzip, xz, zstd and openssl.
+//! `flash` reads the file itself, `stream` gets it as an exporter would, in pieces from memory; the
+//! output is decompressed, synced and renamed. `cargo xtask bench` runs it beside dd, gzip, xz,
+//! zstd and openssl.
 
 use jumpstarter_driver_core::{Error, ImageSource, Result};
 use jumpstarter_driver_flasher::{WriteOptions, write_image};
@@ -11,7 +13,8 @@ use std::path::Path;
 #[expect(clippy::print_stdout, reason = "the result is what the program is for")]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = || Error::invalid_argument("usage: flash_bench flash|stream INPUT OUTPUT [--sha256]");
+    let usage =
+        || Error::invalid_argument("usage: flash_bench flash|stream INPUT OUTPUT [--sha256]");
     let [kind, input, output, rest @ ..] = arguments.as_slice() else { return Err(usage()) };
     let mut source = match kind.as_str() {
         "flash" => ImageSource::path(input),

@@ -5,7 +5,8 @@ use ring::digest::{Context, SHA256};
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
-/// The SHA-256 of all items in lower-case hexadecimal; `None` if the source did not come to its end.
+/// The SHA-256 of all items in lower-case hexadecimal; `None` if the source did not come to its
+/// end.
 ///
 /// `ring`'s is hand-written assembly for processors with and without SHA instructions.
 pub(crate) fn sha256(mut items: mpsc::Receiver<Item>) -> Option<String> {

@@ -1,4 +1,5 @@
-//! The reading stage: from a local file on a thread of its own, from any other source in the caller's future.
+//! The reading stage: from a local file on a thread of its own, from any other source in the
+//! caller's future.
 
 use crate::item::Item;
 use crate::write::check;
@@ -36,13 +37,20 @@ impl Feed {
         drop(self.give(last));
     }
 
-    fn copy_file(&mut self, file: &File, length: u64, path: &Path, turn: &Turn) -> Result<Result<(), Gone>> {
+    fn copy_file(
+        &mut self,
+        file: &File,
+        length: u64,
+        path: &Path,
+        turn: &Turn,
+    ) -> Result<Result<(), Gone>> {
         let doing = || format!("reading {}", path.display());
         let pool = Pool::default();
         let mut offset = 0;
         while offset < length {
-            let (data, end) =
-                next_data(file, offset, length).map_err(std::io::Error::from).with_context(doing)?;
+            let (data, end) = next_data(file, offset, length)
+                .map_err(std::io::Error::from)
+                .with_context(doing)?;
             if data > offset && self.give(Item::Zeros(data - offset)).is_err() {
                 return Ok(Err(Gone));
             }
@@ -54,7 +62,10 @@ impl Feed {
                 let mut at = At { file, offset };
                 let count = fill(&mut at, &mut buffer.space()[..wanted]).with_context(doing)?;
                 if count < wanted {
-                    return Err(Error::data_loss(format!("{}: it became shorter meanwhile", doing())));
+                    return Err(Error::data_loss(format!(
+                        "{}: it became shorter meanwhile",
+                        doing()
+                    )));
                 }
                 offset += count as u64;
                 if self.give(Item::Data(buffer.freeze(count))).is_err() {
@@ -90,7 +101,9 @@ impl Feed {
     ) -> Result<Result<(), Gone>> {
         let mut stream = within(stall, source.open()).await?;
         loop {
-            let Some(mut bytes) = within(stall, stream.receive()).await.context("reading the image")? else {
+            let Some(mut bytes) =
+                within(stall, stream.receive()).await.context("reading the image")?
+            else {
                 return Ok(Ok(()));
             };
             while !bytes.is_empty() {

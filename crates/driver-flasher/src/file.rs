@@ -1,4 +1,5 @@
-//! Images that are files or block devices of this machine: of an emulator, a file server, a card in a reader.
+//! Images that are files or block devices of this machine: of an emulator, a file server, a card in
+//! a reader.
 
 use crate::read::read_image;
 use crate::write::{WriteOptions, write_image};
@@ -8,11 +9,13 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use std::collections::BTreeMap;
 
-/// Configuration of `file-flasher`: writes images to files or block devices of the exporter's machine.
+/// Configuration of `file-flasher`: writes images to files or block devices of the exporter's
+/// machine.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileFlasherConfig {
-    /// File or block device that is written when no target is named. A file is made if it does not exist.
+    /// File or block device that is written when no target is named. A file is made if it does not
+    /// exist.
     #[serde(default)]
     path: Option<HostPath>,
     /// Further ones, by the name of the target (`partition` for a dump).
@@ -24,8 +27,8 @@ pub struct FileFlasherConfig {
     /// How long an image's transfer may stand still before it is given up, for example `30s`.
     #[serde(default)]
     stall_timeout: Option<Span>,
-    /// The largest image that is written, decompressed, such as `8G`. Without it an image may be as large as its file
-    /// system has room, but for a reserve of 5 %, at most 1 GiB.
+    /// The largest image that is written, decompressed, such as `8G`. Without it an image may be
+    /// as large as its file system has room, but for a reserve of 5 %, at most 1 GiB.
     #[serde(default)]
     flash_limit: Option<ByteSize>,
 }
@@ -41,7 +44,10 @@ impl DriverConfig for FileFlasherConfig {
 
     fn check(&self) -> Vec<ConfigProblem> {
         if self.path.is_none() && self.targets.is_empty() {
-            return vec![ConfigProblem::new("path", "neither `path` nor `targets` names a file to write to")];
+            return vec![ConfigProblem::new(
+                "path",
+                "neither `path` nor `targets` names a file to write to",
+            )];
         }
         Vec::new()
     }
@@ -75,8 +81,10 @@ impl FileFlasher {
                     .with_hint(suggest::hint(name, names))
             }),
             None => self.path.as_ref().ok_or_else(|| {
-                Error::invalid_argument("no target was named, and no `path` is configured for that case")
-                    .with_hint(format!("name one of {}", suggest::list(names)))
+                Error::invalid_argument(
+                    "no target was named, and no `path` is configured for that case",
+                )
+                .with_hint(format!("name one of {}", suggest::list(names)))
             }),
         }
     }

@@ -1,7 +1,9 @@
-//! What is written as it is though it looks like no image: said by name, in the log that the client sees.
+//! What is written as it is though it looks like no image: said by name, in the log that the client
+//! sees.
 //!
-//! It is no error. A partition may well be meant to hold an archive, or something that a boot loader
-//! decompresses; and an owner who wants the file as it is says so (`decompress: false`), and hears nothing.
+//! It is no error. A partition may well be meant to hold an archive, or something that a boot
+//! loader decompresses; and an owner who wants the file as it is says so (`decompress: false`), and
+//! hears nothing.
 
 use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
 

@@ -13,7 +13,8 @@ pub(crate) enum Item {
     Data(Bytes),
     /// So many zeros that need not be read.
     Zeros(u64),
-    /// The image is complete. A queue that closes without it belongs to a cancelled or failed stage.
+    /// The image is complete. A queue that closes without it belongs to a cancelled or failed
+    /// stage.
     End,
     /// The stage before failed.
     Failed(Error),
@@ -71,7 +72,10 @@ impl ItemReader {
                 }
                 Ok(Some(item))
             }
-            None => Err(Error::new(jumpstarter_driver_core::ErrorKind::Cancelled, "the flash was given up")),
+            None => Err(Error::new(
+                jumpstarter_driver_core::ErrorKind::Cancelled,
+                "the flash was given up",
+            )),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Flashing: sources, codecs, digests, sparse and atomic writes.
 //!
-//! [`write_image`] takes an image from wherever it comes, decompresses it, checks it, and puts it in the place of a
-//! file, whole or not at all. [`read_image`] is the way back. Two drivers are made of them: [`FileFlasherConfig`]
-//! (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
+//! [`write_image`] takes an image from wherever it comes, decompresses it, checks it, and puts it
+//! in the place of a file, whole or not at all. [`read_image`] is the way back. Two drivers are
+//! made of them: [`FileFlasherConfig`] (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed; any target name goes.
+/// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed;
+/// any target name goes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockFlasherConfig {}
@@ -18,7 +19,8 @@ pub struct MockFlasherConfig {}
 #[async_trait]
 impl DriverConfig for MockFlasherConfig {
     const NAME: &'static str = "mock-flasher";
-    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_opendal.driver.MockFlasher"];
+    const PYTHON_NAMES: &'static [&'static str] =
+        &["jumpstarter_driver_opendal.driver.MockFlasher"];
     type Driver = MockFlasher;
 
     async fn open(self, _: OpenContext) -> Result<MockFlasher> {
@@ -26,7 +28,11 @@ impl DriverConfig for MockFlasherConfig {
         let make = || RuntimeDir::create_for_files("mock-flasher");
         let folder = on_thread("mock-open", make).await?.context("making a private folder")?;
         Ok(MockFlasher {
-            state: Mutex::new(State { folder: Some(Arc::new(folder)), images: BTreeMap::new(), made: 0 }),
+            state: Mutex::new(State {
+                folder: Some(Arc::new(folder)),
+                images: BTreeMap::new(),
+                made: 0,
+            }),
         })
     }
 }
@@ -55,7 +61,8 @@ impl MockFlasher {
     /// Makes the folder again if somebody removed it; what was flashed is lost then.
     async fn ensure(&self) -> Result<()> {
         let Some(folder) = self.state().folder.clone() else { return Ok(()) };
-        let was_missing = on_thread("mock-ensure", move || folder.ensure()).await?.context("flashing")?;
+        let was_missing =
+            on_thread("mock-ensure", move || folder.ensure()).await?.context("flashing")?;
         if was_missing {
             self.state().images.clear();
         }
@@ -66,7 +73,8 @@ impl MockFlasher {
     fn file_for(&self, target: &str) -> Result<PathBuf> {
         let mut state = self.state();
         let folder = state.folder.as_ref().map(|folder| folder.path().to_owned());
-        let folder = folder.ok_or_else(|| Error::failed_precondition("the mock flasher is closed"))?;
+        let folder =
+            folder.ok_or_else(|| Error::failed_precondition("the mock flasher is closed"))?;
         if let Some(file) = state.images.get(target) {
             return Ok(file.clone());
         }
@@ -124,12 +132,13 @@ impl Flasher for MockFlasher {
             let state = self.state();
             state.images.get(name).cloned().ok_or_else(|| {
                 let names = state.images.keys().map(String::as_str);
-                Error::not_found(format!("nothing was flashed to `{name}`")).with_hint(
-                    match state.images.len() {
-                        0 => "flash an image first".to_owned(),
-                        _ => suggest::hint(name, names),
-                    },
-                )
+                Error::not_found(format!("nothing was flashed to `{name}`")).with_hint(match state
+                    .images
+                    .len()
+                {
+                    0 => "flash an image first".to_owned(),
+                    _ => suggest::hint(name, names),
+                })
             })?
         };
         read_image(&file, target).await.map(drop)

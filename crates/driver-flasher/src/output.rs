@@ -1,4 +1,5 @@
-//! The end of the pipeline: a new file that takes the old one's place, with holes for zeros; or a block device.
+//! The end of the pipeline: a new file that takes the old one's place, with holes for zeros; or a
+//! block device.
 
 use crate::item::Item;
 use crate::room::{Room, too_large};
@@ -30,10 +31,11 @@ enum Target {
 }
 
 impl Output {
-    /// Opens what will be `destination`: a block device in place, anything else as a temporary sibling.
+    /// Opens what will be `destination`: a block device in place, anything else as a temporary
+    /// sibling.
     pub(crate) fn open(destination: &Path, limit: Option<u64>) -> Result<Self> {
-        let is_device =
-            std::fs::metadata(destination).is_ok_and(|metadata| metadata.file_type().is_block_device());
+        let is_device = std::fs::metadata(destination)
+            .is_ok_and(|metadata| metadata.file_type().is_block_device());
         let target = if is_device {
             // O_EXCL on a block device: refused while it is mounted.
             let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
@@ -68,9 +70,13 @@ impl Output {
             self.room.take(staged.file(), bytes.len() as u64).map_err(no_space)?;
         }
         let written = match (&mut self.target, item) {
-            (Target::File(staged), Item::Data(bytes)) => write_sparse(staged.file(), bytes, self.length),
+            (Target::File(staged), Item::Data(bytes)) => {
+                write_sparse(staged.file(), bytes, self.length)
+            }
             (Target::Device(device), Item::Data(bytes)) => device.write_all_at(bytes, self.length),
-            (Target::Device(device), Item::Zeros(count)) => write_zeros(device, *count, self.length),
+            (Target::Device(device), Item::Zeros(count)) => {
+                write_zeros(device, *count, self.length)
+            }
             (Target::File(_), Item::Zeros(_)) | (_, Item::End | Item::Failed(_)) => Ok(()),
         };
         written.map_err(disk_error)?;
@@ -91,10 +97,15 @@ impl Output {
         }
     }
 
-    /// Puts everything on the disk and the new file in the old one's place, unless the caller is gone by then.
+    /// Puts everything on the disk and the new file in the old one's place, unless the caller is
+    /// gone by then.
     ///
     /// `inspect` has a look at a new file before; its error leaves the old one.
-    pub(crate) fn commit(self, turn: &Turn, inspect: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    pub(crate) fn commit(
+        self,
+        turn: &Turn,
+        inspect: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<()> {
         match self.target {
             Target::Device(device) => device.sync_all().context("writing to the device"),
             Target::File(mut staged) => {
@@ -116,9 +127,11 @@ impl Output {
     }
 }
 
-/// Has the kernel start to write what it was given, so that the disk works while the next part is decompressed.
+/// Has the kernel start to write what it was given, so that the disk works while the next part is
+/// decompressed.
 ///
-/// The advice also forgets pages that are on the disk already; these are not yet, so they stay cached.
+/// The advice also forgets pages that are on the disk already; these are not yet, so they stay
+/// cached.
 fn start_writeback(file: &File, offset: u64) {
     // Only advice: a file system that does not take it writes at the end.
     if let Err(error) = fadvise(file, offset, NonZeroU64::new(WRITEBACK), Advice::DontNeed) {

@@ -7,7 +7,8 @@ use std::fs::File;
 
 /// Stays free: a twentieth of the file system, but no more than this, in bytes.
 const RESERVE: u64 = 1 << 30;
-/// How much is written, in bytes, before the file system is looked at again: others write to it, too.
+/// How much is written, in bytes, before the file system is looked at again: others write to it,
+/// too.
 const LOOK_EVERY: u64 = 8 << 20;
 
 /// What may be written before the file system is looked at.
@@ -24,7 +25,9 @@ impl Room {
         }
         match self.left.checked_sub(count) {
             Some(left) => self.left = left,
-            None => return Err(Error::new(ErrorKind::ResourceExhausted, "the disk is almost full")),
+            None => {
+                return Err(Error::new(ErrorKind::ResourceExhausted, "the disk is almost full"));
+            }
         }
         Ok(())
     }
@@ -47,7 +50,8 @@ fn allowed(total: u64, free: u64) -> u64 {
 
 /// The error of an image that is larger than it may be.
 pub(crate) fn too_large(limit: u64) -> Error {
-    let message = format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));
+    let message =
+        format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));
     Error::new(ErrorKind::ResourceExhausted, message)
         .with_hint("flash a smaller image, or raise `flash_limit` in the exporter file")
 }

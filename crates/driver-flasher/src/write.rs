@@ -19,22 +19,24 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// Items that wait between two stages: enough to even out their pace, few enough to stay in the cache.
+/// Items that wait between two stages: enough to even out their pace, few enough to stay in the
+/// cache.
 const QUEUE: usize = 4;
 
 /// How to write an image.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WriteOptions {
-    /// How the image is compressed; told by its first bytes where this is `None`. `Some(Compression::Raw)`
-    /// keeps a compressed file as it is.
+    /// How the image is compressed; told by its first bytes where this is `None`.
+    /// `Some(Compression::Raw)` keeps a compressed file as it is.
     pub compression: Option<Compression>,
     /// How long the source may deliver nothing. A file of this machine is not timed.
     pub stall_timeout: Option<Duration>,
-    /// The most bytes that the decompressed image may have. Whatever it is, a file's file system keeps a
-    /// reserve: a twentieth of its size, at most 1 GiB.
+    /// The most bytes that the decompressed image may have. Whatever it is, a file's file system
+    /// keeps a reserve: a twentieth of its size, at most 1 GiB.
     pub limit_bytes: Option<u64>,
-    /// Has a look at a new file before it takes the old one's place; see [`WriteOptions::inspect`].
+    /// Has a look at a new file before it takes the old one's place; see
+    /// [`WriteOptions::inspect`].
     pub inspect: Option<Inspect>,
 }
 
@@ -65,9 +67,9 @@ impl WriteOptions {
         self
     }
 
-    /// With a look at the new file, whole and open for writing, before it takes the old one's place: an error
-    /// leaves the old one. It runs on a thread that may block, and not for a block device, which is written
-    /// in place.
+    /// With a look at the new file, whole and open for writing, before it takes the old one's
+    /// place: an error leaves the old one. It runs on a thread that may block, and not for a
+    /// block device, which is written in place.
     #[must_use]
     pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
         self.inspect = Some(Inspect(Arc::new(look)));
@@ -100,23 +102,25 @@ pub struct WriteReport {
 
 /// Writes the image of `source` to `destination`, decompressed, whole or not at all.
 ///
-/// A file is replaced (its mode is kept; a new one gets 0644; a symbolic link is followed) once everything is
-/// written, checked and synced. Until then, and if this fails or is cancelled (dropped) at any moment, the
-/// old file is untouched; the temporary sibling is removed shortly after, and what a killed process left is
-/// removed by the next write to the same destination. Blocks of zeros become holes. A *block device* is
-/// written in place instead: there is no way back, and a wrong digest is found when it is too late.
+/// A file is replaced (its mode is kept; a new one gets 0644; a symbolic link is followed) once
+/// everything is written, checked and synced. Until then, and if this fails or is cancelled
+/// (dropped) at any moment, the old file is untouched; the temporary sibling is removed shortly
+/// after, and what a killed process left is removed by the next write to the same destination.
+/// Blocks of zeros become holes. A *block device* is written in place instead: there is no way
+/// back, and a wrong digest is found when it is too late.
 ///
-/// The source's observers are told of the bytes that it delivered; its digest wishes are about those bytes,
-/// too, that is the file as it was downloaded.
+/// The source's observers are told of the bytes that it delivered; its digest wishes are about
+/// those bytes, too, that is the file as it was downloaded.
 ///
 /// # Errors
-/// - [`ErrorKind::DataLoss`]: the source is empty or not as long as announced, the compressed data is
-///   damaged, ends early or is followed by garbage, or the SHA-256 is another one than expected.
+/// - [`ErrorKind::DataLoss`]: the source is empty or not as long as announced, the compressed data
+///   is damaged, ends early or is followed by garbage, or the SHA-256 is another one than expected.
 /// - [`ErrorKind::ResourceExhausted`]: the disk is full, or the image larger than
 ///   [`limit_bytes`](WriteOptions::limit_bytes).
 /// - [`ErrorKind::DeadlineExceeded`]: the source delivered nothing for
 ///   [`stall_timeout`](WriteOptions::stall_timeout).
-/// - [`ErrorKind::InvalidArgument`]: the destination is a folder or another thing that holds no image.
+/// - [`ErrorKind::InvalidArgument`]: the destination is a folder or another thing that holds no
+///   image.
 /// - What the source or the disk fails with.
 pub async fn write_image(
     source: ImageSource,
@@ -127,7 +131,11 @@ pub async fn write_image(
     run(source, destination.to_owned(), options).await.context(doing)
 }
 
-async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOptions) -> Result<WriteReport> {
+async fn run(
+    mut source: ImageSource,
+    destination: PathBuf,
+    options: WriteOptions,
+) -> Result<WriteReport> {
     let started = Instant::now();
     let turn = Turn::default();
     let _cancel = turn.guard();
@@ -171,7 +179,9 @@ async fn run(mut source: ImageSource, destination: PathBuf, options: WriteOption
     let reading = async {
         match local {
             Some((file, length, path)) => {
-                if let Err(error) = spawn("flash-read", move || feed.file(&file, length, &path, &turn)) {
+                if let Err(error) =
+                    spawn("flash-read", move || feed.file(&file, length, &path, &turn))
+                {
                     return error;
                 }
             }
@@ -213,8 +223,8 @@ impl WriteStage {
         {
             return Err(too_large(limit));
         }
-        // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is left of it,
-        // not what comes.
+        // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is
+        // left of it, not what comes.
         check(&self.turn)?;
         let mut output = Output::open(&self.destination, self.options.limit_bytes)?;
         let filled = self.fill(input, compression, &mut output);
@@ -262,7 +272,13 @@ impl WriteStage {
             Some(_) => return Err(Error::internal("the digest was not finished")),
         };
         let bytes_read = bytes_read.unwrap_or(bytes_written);
-        Ok(WriteReport { bytes_read, bytes_written, sha256, compression, elapsed: self.started.elapsed() })
+        Ok(WriteReport {
+            bytes_read,
+            bytes_written,
+            sha256,
+            compression,
+            elapsed: self.started.elapsed(),
+        })
     }
 
     fn copy(&self, input: &mut ItemReader, output: &mut Output) -> Result<()> {
@@ -299,6 +315,7 @@ pub(crate) fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>> {
     Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
-        Error::new(ErrorKind::ResourceExhausted, format!("starting the thread {name}")).with_source(error)
+        Error::new(ErrorKind::ResourceExhausted, format!("starting the thread {name}"))
+            .with_source(error)
     })
 }

@@ -31,8 +31,9 @@ impl fmt::Display for Reachability {
 
 /// Opens a connection and closes it again, waiting at most 15 seconds.
 ///
-/// Pitfall: what stands in front of a service may accept on its behalf. QEMU's user network does for a guest that has
-/// not booted. Only an answer ([`Conversation`](crate::Conversation)) tells that the service is there.
+/// Pitfall: what stands in front of a service may accept on its behalf. QEMU's user network does
+/// for a guest that has not booted. Only an answer ([`Conversation`](crate::Conversation)) tells
+/// that the service is there.
 pub async fn check(network: &dyn Network) -> Reachability {
     check_within(network, DEADLINE).await
 }
@@ -45,5 +46,9 @@ pub async fn check_within(network: &dyn Network, deadline: Duration) -> Reachabi
         Ok(Err(error)) => Some(error.report()),
         Err(_) => Some(format!("no connection after {deadline:?}")),
     };
-    Reachability { reachable: reason.is_none(), milliseconds: start.elapsed().as_secs_f64() * 1000.0, reason }
+    Reachability {
+        reachable: reason.is_none(),
+        milliseconds: start.elapsed().as_secs_f64() * 1000.0,
+        reason,
+    }
 }

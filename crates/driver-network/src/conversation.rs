@@ -1,4 +1,5 @@
-//! Sending and receiving on a connection as a program would: everything, up to a pattern, so many bytes.
+//! Sending and receiving on a connection as a program would: everything, up to a pattern, so many
+//! bytes.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ const QUOTED: usize = 200;
 
 /// A connection to talk over.
 ///
-/// What is received and not yet asked for is kept, also when waiting for something failed or was cancelled: after a
-/// deadline one may go on.
+/// What is received and not yet asked for is kept, also when waiting for something failed or was
+/// cancelled: after a deadline one may go on.
 #[derive(Debug)]
 pub struct Conversation {
     channel: Channel,
@@ -59,9 +60,14 @@ impl Conversation {
     /// Receives up to and including `pattern`.
     ///
     /// # Errors
-    /// `DeadlineExceeded` after `within`; `DataLoss` when the connection ends first; `ResourceExhausted` when 64 MiB
-    /// do not contain it. Each quotes the last of what was received.
-    pub async fn receive_until(&mut self, pattern: impl AsRef<[u8]>, within: Duration) -> Result<Vec<u8>> {
+    /// `DeadlineExceeded` after `within`; `DataLoss` when the connection ends first;
+    /// `ResourceExhausted` when 64 MiB do not contain it. Each quotes the last of what was
+    /// received.
+    pub async fn receive_until(
+        &mut self,
+        pattern: impl AsRef<[u8]>,
+        within: Duration,
+    ) -> Result<Vec<u8>> {
         let pattern = pattern.as_ref();
         if pattern.is_empty() {
             return Err(Error::invalid_argument("an empty pattern is everywhere"));
@@ -69,7 +75,9 @@ impl Conversation {
         let deadline = deadline(within);
         let mut searched = 0;
         loop {
-            let found = self.received[searched..].windows(pattern.len()).position(|window| window == pattern);
+            let found = self.received[searched..]
+                .windows(pattern.len())
+                .position(|window| window == pattern);
             if let Some(at) = found {
                 return Ok(self.take(searched + at + pattern.len()));
             }
@@ -99,10 +107,15 @@ impl Conversation {
     /// Receives everything until the other side ends.
     ///
     /// # Errors
-    /// `DeadlineExceeded` after `within`; `ResourceExhausted` after 64 MiB; `Unavailable` when the connection broke.
+    /// `DeadlineExceeded` after `within`; `ResourceExhausted` after 64 MiB; `Unavailable` when the
+    /// connection broke.
     pub async fn receive_to_end(&mut self, within: Duration) -> Result<Vec<u8>> {
         let deadline = deadline(within);
-        while self.more(deadline).await.with_context(|| format!("waiting {within:?} for the end"))? {}
+        while self
+            .more(deadline)
+            .await
+            .with_context(|| format!("waiting {within:?} for the end"))?
+        {}
         Ok(self.take(self.received.len()))
     }
 

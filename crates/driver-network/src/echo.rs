@@ -11,7 +11,8 @@ pub struct EchoNetworkConfig {}
 #[async_trait]
 impl DriverConfig for EchoNetworkConfig {
     const NAME: &'static str = "echo";
-    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_network.driver.EchoNetwork"];
+    const PYTHON_NAMES: &'static [&'static str] =
+        &["jumpstarter_driver_network.driver.EchoNetwork"];
     type Driver = EchoNetwork;
 
     async fn open(self, _: OpenContext) -> Result<EchoNetwork> {

@@ -22,11 +22,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A local TCP port or Unix socket whose every connection is passed on to a device.
 ///
-/// Many connections at once, each with a connection of its own to the device; half-close is kept. When the device
-/// cannot be reached or breaks off, a local TCP connection is reset, so that it does not look complete (a Unix one
-/// can only be closed), and
-/// [`stats`](PortForward::stats) says why. [`stop`](PortForward::stop) or dropping ends the listener and every
-/// connection; a Unix socket's file is removed.
+/// Many connections at once, each with a connection of its own to the device; half-close is kept.
+/// When the device cannot be reached or breaks off, a local TCP connection is reset, so that it
+/// does not look complete (a Unix one can only be closed), and
+/// [`stats`](PortForward::stats) says why. [`stop`](PortForward::stop) or dropping ends the
+/// listener and every connection; a Unix socket's file is removed.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -63,14 +63,16 @@ impl fmt::Display for Endpoint {
 }
 
 impl PortForward {
-    /// A TCP port: a free one of 127.0.0.1 unless [`bind`](TcpForward::bind) says otherwise. Await it to start.
+    /// A TCP port: a free one of 127.0.0.1 unless [`bind`](TcpForward::bind) says otherwise. Await
+    /// it to start.
     pub fn tcp(network: Arc<dyn Network>) -> TcpForward {
         TcpForward { network, address: "127.0.0.1:0".to_owned() }
     }
 
     /// A Unix socket at `path`, for its owner alone (mode 0600). Await it to start.
     ///
-    /// A socket that a program left behind is replaced; one that is in use, or another file, is `AlreadyExists`.
+    /// A socket that a program left behind is replaced; one that is in use, or another file, is
+    /// `AlreadyExists`.
     pub fn unix(network: Arc<dyn Network>, path: impl Into<PathBuf>) -> UnixForward {
         UnixForward { network, path: path.into() }
     }
@@ -117,8 +119,8 @@ impl PortForward {
         self.stats.snapshot()
     }
 
-    /// Ends the listener and every connection, and returns when all are closed and the socket's file is gone.
-    /// Cancelling does the same without waiting.
+    /// Ends the listener and every connection, and returns when all are closed and the socket's
+    /// file is gone. Cancelling does the same without waiting.
     pub async fn stop(self) {
         drop(self.file);
         self.task.abort();
@@ -135,11 +137,12 @@ pub struct TcpForward {
 }
 
 impl TcpForward {
-    /// Listens on `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one. `localhost` is listened at
-    /// by IPv4 and IPv6, as far as this machine has them: programs take the one or the other.
+    /// Listens on `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one.
+    /// `localhost` is listened at by IPv4 and IPv6, as far as this machine has them: programs
+    /// take the one or the other.
     ///
-    /// Starting it fails with `Unavailable` for a port that is taken, `PermissionDenied` for one below 1024 that needs
-    /// rights, `InvalidArgument` for what is no host and port.
+    /// Starting it fails with `Unavailable` for a port that is taken, `PermissionDenied` for one
+    /// below 1024 that needs rights, `InvalidArgument` for what is no host and port.
     ///
     /// Pitfall: `0.0.0.0` opens the device to everyone who can reach this machine.
     pub fn bind(mut self, address: impl fmt::Display) -> Self {

@@ -1,11 +1,11 @@
 //! Network drivers, and what is done with them.
 //!
-//! Drivers: `tcp` ([`TcpNetwork`]), `unix` ([`UnixNetwork`]) and `echo` ([`EchoNetwork`]). Each is also a plain type
-//! with a constructor, for drivers that are made of others.
+//! Drivers: `tcp` ([`TcpNetwork`]), `unix` ([`UnixNetwork`]) and `echo` ([`EchoNetwork`]). Each is
+//! also a plain type with a constructor, for drivers that are made of others.
 //!
-//! With any [`Network`](jumpstarter_driver_core::Network), here or on another machine: [`PortForward`] makes it a
-//! local port or socket, [`Conversation`] sends and receives as a program would, and [`check`] tells whether it can be
-//! reached.
+//! With any [`Network`](jumpstarter_driver_core::Network), here or on another machine:
+//! [`PortForward`] makes it a local port or socket, [`Conversation`] sends and receives as a
+//! program would, and [`check`] tells whether it can be reached.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Listeners of forwards: TCP, and Unix sockets that only their owner can use and that are removed at the end.
+//! Listeners of forwards: TCP, and Unix sockets that only their owner can use and that are removed
+//! at the end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,18 +43,20 @@ impl Listener {
     }
 }
 
-/// Listens on `address`, a host or IP address and a port, and answers with where. A host whose addresses are all of this
-/// machine alone, as `localhost`, is listened at by each of them, and named by the first of IPv4.
+/// Listens on `address`, a host or IP address and a port, and answers with where. A host whose
+/// addresses are all of this machine alone, as `localhost`, is listened at by each of them, and
+/// named by the first of IPv4.
 pub(crate) async fn tcp(address: &str) -> Result<(Listener, SocketAddr)> {
     let doing = || format!("listening on TCP {address}");
     let (host, port) = parts(address).with_context(doing)?;
     let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
-    let found = found
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer")));
+    let found = found.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer"))
+    });
     let mut addresses: Vec<SocketAddr> = found
         .map_err(|error| {
-            let error =
-                Error::unavailable(format!("no address is known of the host `{host}`")).with_source(error);
+            let error = Error::unavailable(format!("no address is known of the host `{host}`"))
+                .with_source(error);
             error
                 .with_hint("use an address of this machine, such as 127.0.0.1, ::1 or 0.0.0.0")
                 .context(doing())
@@ -70,7 +73,9 @@ pub(crate) async fn tcp(address: &str) -> Result<(Listener, SocketAddr)> {
     let first = listeners.first().map(TcpListener::local_addr);
     match first {
         Some(first) => Ok((Listener::Tcp(listeners), first.with_context(doing)?)),
-        None => Err(Error::unavailable(format!("the host `{host}` has no address")).context(doing())),
+        None => {
+            Err(Error::unavailable(format!("the host `{host}` has no address")).context(doing()))
+        }
     }
 }
 
@@ -82,7 +87,8 @@ fn parts(address: &str) -> Result<(&str, u16)> {
     };
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_wrong = bare.is_empty() || (bare.contains(':') && bare.parse::<std::net::Ipv6Addr>().is_err());
+    let is_wrong =
+        bare.is_empty() || (bare.contains(':') && bare.parse::<std::net::Ipv6Addr>().is_err());
     let port = port.parse().map_err(|_| wrong())?;
     if is_wrong { Err(wrong()) } else { Ok((bare, port)) }
 }
@@ -155,7 +161,8 @@ fn refused(host: &str, port: u16, error: io::Error) -> Error {
     Error::from(error).context(message).with_hint(hint)
 }
 
-/// Listens on a Unix socket at `path` with mode 0600. One that is left over from a program that has ended is replaced.
+/// Listens on a Unix socket at `path` with mode 0600. One that is left over from a program that has
+/// ended is replaced.
 pub(crate) async fn unix(path: &Path) -> Result<(Listener, SocketFile)> {
     let doing = || format!("listening on Unix socket {}", path.display());
     let at = path.to_owned();

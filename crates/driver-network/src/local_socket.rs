@@ -1,6 +1,8 @@
-//! The local end of a forwarded connection: a TCP socket that is reset unless the device's answer came to its end.
+//! The local end of a forwarded connection: a TCP socket that is reset unless the device's answer
+//! came to its end.
 //!
-//! A plain close would look like a complete answer to the program at the other end, although the device broke off.
+//! A plain close would look like a complete answer to the program at the other end, although the
+//! device broke off.
 
 use std::io;
 use std::pin::Pin;
@@ -41,7 +43,11 @@ impl AsyncRead for LocalSocket {
 }
 
 impl AsyncWrite for LocalSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

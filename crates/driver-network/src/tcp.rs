@@ -65,7 +65,8 @@ pub struct TcpNetwork {
 }
 
 impl TcpNetwork {
-    /// The endpoint at `port` of `host`, a host name or an IP address. Nothing is resolved or connected yet.
+    /// The endpoint at `port` of `host`, a host name or an IP address. Nothing is resolved or
+    /// connected yet.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port, enable_address: true, connect_timeout: CONNECT_TIMEOUT }
     }
@@ -92,11 +93,16 @@ impl TcpNetwork {
     async fn resolve(&self) -> Result<Vec<SocketAddr>> {
         let doing = || format!("resolving host `{}`", self.host);
         // Brackets are how people write IPv6 addresses next to ports.
-        let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
+        let host = self
+            .host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(&self.host);
         let lookup = tokio::net::lookup_host((host, self.port));
         let found = tokio::time::timeout(self.connect_timeout, lookup).await;
-        let found = found
-            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer")));
+        let found = found.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer"))
+        });
         let addresses: Vec<SocketAddr> = found
             .map_err(|error| {
                 Error::unavailable(doing())
@@ -124,8 +130,9 @@ impl TcpNetwork {
                 Err(_) => failures.push(format!("{address}: no answer")),
             }
         }
-        Err(Error::unavailable(failures.join("; "))
-            .with_hint("check that the service listens there and that nothing on the way blocks it"))
+        Err(Error::unavailable(failures.join("; ")).with_hint(
+            "check that the service listens there and that nothing on the way blocks it",
+        ))
     }
 }
 
@@ -144,8 +151,10 @@ impl Driver for TcpNetwork {
 #[async_trait]
 impl Network for TcpNetwork {
     async fn connect(&self) -> Result<Channel> {
-        let stream =
-            self.open_stream().await.with_context(|| format!("connecting to TCP endpoint {self}"))?;
+        let stream = self
+            .open_stream()
+            .await
+            .with_context(|| format!("connecting to TCP endpoint {self}"))?;
         stream
             .set_nodelay(true)
             .with_context(|| format!("setting up the connection to TCP endpoint {self}"))?;

@@ -21,7 +21,8 @@ pub struct UnixNetworkConfig {
 #[async_trait]
 impl DriverConfig for UnixNetworkConfig {
     const NAME: &'static str = "unix";
-    const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_network.driver.UnixNetwork"];
+    const PYTHON_NAMES: &'static [&'static str] =
+        &["jumpstarter_driver_network.driver.UnixNetwork"];
     type Driver = UnixNetwork;
 
     async fn open(self, _: OpenContext) -> Result<UnixNetwork> {
@@ -54,7 +55,9 @@ impl UnixNetwork {
             match UnixStream::connect(&path).await {
                 Ok(stream) => return Ok(stream),
                 // The listener's queue is full, and the kernel gives no event for when it is not.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+                {
                     sleep(Duration::from_millis(10)).await;
                 }
                 Err(error) => return Err(self.unreachable(error)),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::registry;
-use jumpstarter_driver_network::{Conversation, EchoNetwork, TcpNetwork, UnixNetwork, check, check_within};
+use jumpstarter_driver_network::{
+    Conversation, EchoNetwork, TcpNetwork, UnixNetwork, check, check_within,
+};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -35,7 +37,8 @@ async fn tcp_connects_under_both_names() {
         let device = open(name, json!({"host": "127.0.0.1", "port": port})).await.unwrap();
         let network = device.get::<dyn Network>("").unwrap();
         assert_eq!(network.address().await.unwrap(), format!("tcp://127.0.0.1:{port}"));
-        let (client, server) = tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
+        let (client, server) =
+            tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
         let server = Conversation::new(Channel::from_io(server.unwrap().0));
         exchange(client.unwrap(), server).await;
     }
@@ -48,7 +51,10 @@ async fn tcp_tries_every_address_of_a_name() {
     let network = TcpNetwork::new("localhost", listener.local_addr().unwrap().port());
     assert!(check(&network).await.reachable);
     let address = network.address().await.unwrap();
-    assert!(address.starts_with("tcp://127.0.0.1:") || address.starts_with("tcp://[::1]:"), "{address}");
+    assert!(
+        address.starts_with("tcp://127.0.0.1:") || address.starts_with("tcp://[::1]:"),
+        "{address}"
+    );
 }
 
 #[tokio::test]
@@ -60,7 +66,9 @@ async fn tcp_writes_ipv6_in_brackets_and_reads_it_with_and_without() {
 
 #[tokio::test]
 async fn tcp_hides_its_address_when_told_to() {
-    let device = open("tcp", json!({"host": "127.0.0.1", "port": 1, "enable_address": false})).await.unwrap();
+    let device = open("tcp", json!({"host": "127.0.0.1", "port": 1, "enable_address": false}))
+        .await
+        .unwrap();
     let error = device.get::<dyn Network>("").unwrap().address().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(!error.report().contains("127.0.0.1"), "{error:?}");
@@ -127,7 +135,8 @@ async fn unix_connects_under_both_names() {
         let device = open(name, json!({ "path": path })).await.unwrap();
         let network = device.get::<dyn Network>("").unwrap();
         assert_eq!(network.address().await.unwrap_err().kind(), ErrorKind::Unimplemented);
-        let (client, server) = tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
+        let (client, server) =
+            tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
         exchange(client.unwrap(), Conversation::new(Channel::from_io(server.unwrap().0))).await;
     }
 }
@@ -138,7 +147,10 @@ async fn unix_tells_a_missing_socket_from_a_dead_one() {
     let network = UnixNetwork::new(folder.path().join("socket"));
     let error = network.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.report().contains("no such socket") && error.report().contains("socket: "), "{error:?}");
+    assert!(
+        error.report().contains("no such socket") && error.report().contains("socket: "),
+        "{error:?}"
+    );
     drop(UnixListener::bind(network.path()).unwrap());
     let error = network.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -162,7 +174,8 @@ async fn unix_waits_for_room_in_the_listeners_queue() {
         }
     };
     let both = futures_util::future::join(connecting, accepting);
-    let (connected, ()) = tokio::time::timeout(LONG, both).await.expect("every connection is accepted");
+    let (connected, ()) =
+        tokio::time::timeout(LONG, both).await.expect("every connection is accepted");
     assert!(connected.iter().all(Result::is_ok));
 }
 

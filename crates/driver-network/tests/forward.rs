@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_network::{EchoNetwork, ForwardStats, PortForward, TcpNetwork, UnixNetwork, check};
+use jumpstarter_driver_network::{
+    EchoNetwork, ForwardStats, PortForward, TcpNetwork, UnixNetwork, check,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it should not take this long")
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("it should not take this long")
 }
 
 /// Waits until the statistics are as wanted: they follow the connections' ends.
@@ -40,7 +44,8 @@ async fn many_connections_at_once_keep_their_data_apart() {
     const BYTES: usize = 100_000;
     let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).await.unwrap();
     let talk = async |index: usize| {
-        let (mut reader, mut writer) = TcpStream::connect(forward.address()).await.unwrap().into_split();
+        let (mut reader, mut writer) =
+            TcpStream::connect(forward.address()).await.unwrap().into_split();
         let data = vec![index as u8; BYTES];
         let mut back = Vec::new();
         let send = async {
@@ -239,7 +244,10 @@ async fn a_stale_socket_is_replaced_and_nothing_else_is() {
 
     let file = folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
-    assert_eq!(PortForward::unix(echo(), &file).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(
+        PortForward::unix(echo(), &file).await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 
     // Another program took the path over: its socket stays.
@@ -248,7 +256,8 @@ async fn a_stale_socket_is_replaced_and_nothing_else_is() {
     within(forward.stop()).await;
     assert!(check(&UnixNetwork::new(&stale)).await.reachable);
 
-    let nowhere = PortForward::unix(echo(), folder.path().join("no/such/folder")).await.unwrap_err();
+    let nowhere =
+        PortForward::unix(echo(), folder.path().join("no/such/folder")).await.unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::NotFound);
 }
 
@@ -260,7 +269,8 @@ async fn forward_at(address: &str) -> Result<PortForward> {
 async fn localhost_is_reached_by_both_families() {
     let forward = forward_at("localhost:0").await.unwrap();
     let address = forward.tcp_address().unwrap();
-    let known: Vec<_> = tokio::net::lookup_host(("localhost", address.port())).await.unwrap().collect();
+    let known: Vec<_> =
+        tokio::net::lookup_host(("localhost", address.port())).await.unwrap().collect();
     assert!(known.contains(&address), "{address} of {known:?}");
     for address in known {
         let mut stream = within(TcpStream::connect(address)).await.unwrap();
@@ -285,14 +295,21 @@ async fn an_address_that_cannot_be_had_is_explained() {
         let error = forward_at(&format!("{host}:{port}")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         let report = error.report();
-        assert!(report.contains(&format!("port {port} of {host} is taken by another program")), "{report}");
+        assert!(
+            report.contains(&format!("port {port} of {host} is taken by another program")),
+            "{report}"
+        );
         assert!(report.contains(&format!("ss -ltnp 'sport = :{port}'")), "{report}");
     }
     for (address, kind, expected) in [
         ("192.0.2.1:0", ErrorKind::Unavailable, "this machine does not have the address 192.0.2.1"),
         ("127.0.0.1", ErrorKind::InvalidArgument, "is not a host and a port"),
         ("127.0.0.1:65536", ErrorKind::InvalidArgument, "is not a host and a port"),
-        ("::x:1", ErrorKind::InvalidArgument, "write it as 127.0.0.1:8080, localhost:0 or [::1]:8080"),
+        (
+            "::x:1",
+            ErrorKind::InvalidArgument,
+            "write it as 127.0.0.1:8080, localhost:0 or [::1]:8080",
+        ),
         (":80", ErrorKind::InvalidArgument, "is not a host and a port"),
     ] {
         let error = forward_at(address).await.unwrap_err();

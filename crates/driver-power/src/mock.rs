@@ -38,8 +38,10 @@ impl MockPower {
 #[async_trait]
 impl DriverConfig for MockPowerConfig {
     const NAME: &'static str = "mock-power";
-    const PYTHON_NAMES: &'static [&'static str] =
-        &["jumpstarter_driver_power.driver.MockPower", "jumpstarter_driver_power.driver.SyncMockPower"];
+    const PYTHON_NAMES: &'static [&'static str] = &[
+        "jumpstarter_driver_power.driver.MockPower",
+        "jumpstarter_driver_power.driver.SyncMockPower",
+    ];
     type Driver = MockPower;
 
     async fn open(self, _: OpenContext) -> Result<MockPower> {
@@ -75,8 +77,8 @@ impl Power for MockPower {
     }
 
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
-        let readings =
-            [(0.0, 0.0), (5.0, 2.0)].map(|(voltage, current)| Ok(PowerReading { voltage, current }));
+        let readings = [(0.0, 0.0), (5.0, 2.0)]
+            .map(|(voltage, current)| Ok(PowerReading { voltage, current }));
         Ok(stream::iter(readings).boxed())
     }
 }
@@ -111,12 +113,20 @@ mod tests {
             "jumpstarter_driver_power.driver.SyncMockPower",
         ] {
             let entry = registry::find(name).unwrap();
-            let driver = (entry.open)(serde_json::json!({}), OpenContext::at("power")).await.unwrap();
+            let driver =
+                (entry.open)(serde_json::json!({}), OpenContext::at("power")).await.unwrap();
             let device = Device::of_shared_driver(driver);
-            let readings: Vec<PowerReading> =
-                device.get::<dyn Power>("").unwrap().read().await.unwrap().try_collect().await.unwrap();
-            let expected =
-                [(0.0, 0.0), (5.0, 2.0)].map(|(voltage, current)| PowerReading { voltage, current });
+            let readings: Vec<PowerReading> = device
+                .get::<dyn Power>("")
+                .unwrap()
+                .read()
+                .await
+                .unwrap()
+                .try_collect()
+                .await
+                .unwrap();
+            let expected = [(0.0, 0.0), (5.0, 2.0)]
+                .map(|(voltage, current)| PowerReading { voltage, current });
             assert_eq!(readings, expected);
         }
     }
@@ -124,7 +134,8 @@ mod tests {
     #[tokio::test]
     async fn refuses_configuration_that_it_does_not_know() {
         let entry = registry::find("mock-power").unwrap();
-        let opened = (entry.open)(serde_json::json!({"voltage": 5}), OpenContext::at("power")).await;
+        let opened =
+            (entry.open)(serde_json::json!({"voltage": 5}), OpenContext::at("power")).await;
         let error = opened.err().expect("an unknown field");
         assert!(error.report().contains("voltage"), "{error:?}");
     }

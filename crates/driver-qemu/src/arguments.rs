@@ -1,7 +1,9 @@
-//! QEMU's command line, as a pure function of the configuration, the host's facts, and the paths of one run.
+//! QEMU's command line, as a pure function of the configuration, the host's facts, and the paths of
+//! one run.
 //!
-//! Nothing is left to QEMU's defaults or to a user's configuration files, so that the machine is the same everywhere.
-//! Devices are virtio: the guest needs drivers for virtio-blk and virtio-net, which every Linux distribution has.
+//! Nothing is left to QEMU's defaults or to a user's configuration files, so that the machine is
+//! the same everywhere. Devices are virtio: the guest needs drivers for virtio-blk and virtio-net,
+//! which every Linux distribution has.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -17,8 +19,9 @@ use crate::host::{AcceleratorKind, HostFacts, SANDBOX};
 pub struct Paths {
     /// Where QMP is. One client at a time.
     pub qmp: SocketEnd,
-    /// Where the serial console is. One client at a time: QEMU lets a second one wait until the first has gone. What
-    /// the guest says while nobody is connected is lost. The connection stays over resets of the guest.
+    /// Where the serial console is. One client at a time: QEMU lets a second one wait until the
+    /// first has gone. What the guest says while nobody is connected is lost. The connection
+    /// stays over resets of the guest.
     pub console: SocketEnd,
     /// Where QEMU listens for VNC, without a password: its folder must be private.
     pub vnc: PathBuf,
@@ -54,7 +57,8 @@ pub enum Boot {
     Uefi {
         /// The code; read only.
         code: Disk,
-        /// The variables; written, so an overlay or a copy. Without, they are forgotten at every power-off.
+        /// The variables; written, so an overlay or a copy. Without, they are forgotten at every
+        /// power-off.
         vars: Option<Disk>,
     },
 }
@@ -181,22 +185,26 @@ fn socket(line: &mut Line, name: &str, end: &SocketEnd) {
     line.option(
         "-chardev",
         match end {
-            SocketEnd::Listen(path) => value.plain(",path=").escaped(path).plain(",server=on,wait=off"),
+            SocketEnd::Listen(path) => {
+                value.plain(",path=").escaped(path).plain(",server=on,wait=off")
+            }
             SocketEnd::Connect(path) => value.plain(",path=").escaped(path).plain(",server=off"),
             SocketEnd::Connected(fd) => value.plain(&format!(",fd={fd}")),
         },
     );
 }
 
-/// A disk under a name: a node for each of its files, the lowest first. No format is guessed, and where a file is given
-/// as a descriptor, in a set of that number, nothing is opened by path.
+/// A disk under a name: a node for each of its files, the lowest first. No format is guessed, and
+/// where a file is given as a descriptor, in a set of that number, nothing is opened by path.
 fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
     let mut below: Option<String> = None;
     for (depth, layer) in disk.layers.iter().enumerate().rev() {
         let node = if depth == 0 { name.to_owned() } else { format!("{name}-{depth}") };
         let driver = if layer.image.is_block_device() { "host_device" } else { "file" };
-        let mut value =
-            Value::new("driver=").plain(layer.image.format().name()).plain(",node-name=").plain(&node);
+        let mut value = Value::new("driver=")
+            .plain(layer.image.format().name())
+            .plain(",node-name=")
+            .plain(&node);
         if let Some(below) = &below {
             value = value.plain(",backing=").plain(below);
         }
@@ -221,8 +229,8 @@ fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
     }
 }
 
-/// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and, unless restricted, reaches what the host reaches, the host's
-/// loopback included.
+/// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and, unless restricted, reaches what the
+/// host reaches, the host's loopback included.
 fn network(restrict: bool, forwards: &[Forward]) -> Value {
     let network = Value::new("user,id=net").plain(if restrict { ",restrict=on" } else { "" });
     forwards.iter().fold(network, |value, forward| {
@@ -273,8 +281,9 @@ impl Value {
     fn escaped(mut self, value: impl AsRef<OsStr>) -> Self {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let bytes = value.as_ref().as_bytes();
-        let doubled =
-            bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
+        let doubled = bytes
+            .iter()
+            .flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
         self.0.push(OsString::from_vec(doubled.collect()));
         self
     }

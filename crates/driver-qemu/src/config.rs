@@ -16,24 +16,27 @@ pub use memory::MemorySize;
 
 /// A virtual machine run by QEMU.
 ///
-/// All of its children are made by itself: `power`, `flasher`, `console`, `vnc`, `ssh` (only where vsock works), and one
-/// network for each entry of `hostfwd`, named by its key. An entry `ssh` of `hostfwd` takes the place of that over vsock.
+/// All of its children are made by itself: `power`, `flasher`, `console`, `vnc`, `ssh` (only where
+/// vsock works), and one network for each entry of `hostfwd`, named by its key. An entry `ssh` of
+/// `hostfwd` takes the place of that over vsock.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QemuConfig {
     /// Architecture of the machine; by default that of the host.
     pub arch: Option<Architecture>,
-    /// CPU model, as QEMU names it. By default the host's own under KVM or HVF; else `max` on x86_64 and
-    /// `cortex-a57` on aarch64.
+    /// CPU model, as QEMU names it. By default the host's own under KVM or HVF; else `max` on
+    /// x86_64 and `cortex-a57` on aarch64.
     pub cpu: Option<String>,
     /// Number of CPUs.
     #[serde(deserialize_with = "count::deserialize")]
     #[schemars(schema_with = "count::schema")]
     pub smp: u32,
-    /// Size of the memory. A bare number below 1 MiB is a number of MiB, as QEMU and the Python driver take it.
+    /// Size of the memory. A bare number below 1 MiB is a number of MiB, as QEMU and the Python
+    /// driver take it.
     #[serde(deserialize_with = "memory::deserialize")]
     pub mem: ByteSize,
-    /// Size that the root disk has at least: a smaller image is shown to the guest with free space at its end.
+    /// Size that the root disk has at least: a smaller image is shown to the guest with free space
+    /// at its end.
     pub disk_size: Option<ByteSize>,
     /// Host name that cloud-init gives the guest.
     pub hostname: String,
@@ -45,10 +48,12 @@ pub struct QemuConfig {
     pub default_partitions: Partitions,
     /// Ports of the guest that the host can reach: each key names a child, a network.
     pub hostfwd: HostForwards,
-    /// Whether the guest is cut off from every network: it then reaches neither this host nor anything beyond. Its ports
-    /// in `hostfwd` stay reachable. Without, it reaches all that this host reaches, this host's loopback included (at 10.0.2.2).
+    /// Whether the guest is cut off from every network: it then reaches neither this host nor
+    /// anything beyond. Its ports in `hostfwd` stay reachable. Without, it reaches all that
+    /// this host reaches, this host's loopback included (at 10.0.2.2).
     pub restrict: bool,
-    /// Version of the flashing tool of the Python driver. Accepted for its configurations, and not used.
+    /// Version of the flashing tool of the Python driver. Accepted for its configurations, and not
+    /// used.
     pub fls_version: Option<String>,
     /// Accepted for configurations of the Python driver, and not used.
     pub fls_allow_custom_binaries: bool,
@@ -56,25 +61,29 @@ pub struct QemuConfig {
     pub fls_custom_binary_url: Option<String>,
     /// How long flashing one image may take.
     pub flash_timeout: Span,
-    /// The largest image that is flashed, decompressed, such as `20G`. Without it an image may be as large as the file
-    /// system of the temporary folder has room, but for a reserve of 5 %, at most 1 GiB.
+    /// The largest image that is flashed, decompressed, such as `20G`. Without it an image may be
+    /// as large as the file system of the temporary folder has room, but for a reserve of 5 %,
+    /// at most 1 GiB.
     pub flash_limit: Option<ByteSize>,
     /// What executes the guest's instructions.
     pub accel: Accel,
     /// What becomes of what the guest writes to its root disk.
     pub root_writes: RootWrites,
-    /// Format of `default_partitions.root`. Without it the format is told by the file's first bytes, once, before a guest
-    /// writes to it; a block device is raw.
+    /// Format of `default_partitions.root`. Without it the format is told by the file's first
+    /// bytes, once, before a guest writes to it; a block device is raw.
     pub root_format: Option<DiskFormat>,
-    /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at the exporter's end.
+    /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at
+    /// the exporter's end.
     pub off: OffMode,
-    /// Further arguments for QEMU, one element each, after all others. QEMU runs in its sandbox (`-sandbox`), which forbids
-    /// it to start programs; a `-sandbox` among these arguments takes its place.
+    /// Further arguments for QEMU, one element each, after all others. QEMU runs in its sandbox
+    /// (`-sandbox`), which forbids it to start programs; a `-sandbox` among these arguments
+    /// takes its place.
     pub extra_args: Vec<String>,
-    /// The QEMU program: a path, or a name that is looked for in PATH; by default `qemu-system-<arch>`.
+    /// The QEMU program: a path, or a name that is looked for in PATH; by default
+    /// `qemu-system-<arch>`.
     pub binary: Option<HostPath>,
-    /// Socket of a launcher that runs QEMU elsewhere, as in the Python driver's configurations. Accepted for those: QEMU
-    /// is run by the exporter itself.
+    /// Socket of a launcher that runs QEMU elsewhere, as in the Python driver's configurations.
+    /// Accepted for those: QEMU is run by the exporter itself.
     pub launcher_socket: Option<HostPath>,
     /// How long the steps of the machine's life may take.
     pub timeouts: Timeouts,
@@ -145,7 +154,8 @@ pub enum OffMode {
     /// Cuts the power, as with a relay: the guest is not asked.
     #[default]
     Cut,
-    /// Does what `stop` does: presses the power button, and cuts only when the guest does not react in time.
+    /// Does what `stop` does: presses the power button, and cuts only when the guest does not react
+    /// in time.
     Graceful,
 }
 
@@ -160,7 +170,8 @@ pub struct Partitions {
     /// UEFI firmware. By default x86_64 boots by BIOS, and aarch64 by the AAVMF that is installed.
     #[serde(rename = "OVMF_CODE.fd")]
     pub ovmf_code: Option<HostPath>,
-    /// The UEFI firmware's variables. They are never written: the guest's changes go to an overlay.
+    /// The UEFI firmware's variables. They are never written: the guest's changes go to an
+    /// overlay.
     #[serde(rename = "OVMF_VARS.fd")]
     pub ovmf_vars: Option<HostPath>,
 }
@@ -171,8 +182,8 @@ pub struct Partitions {
 pub struct Timeouts {
     /// From power-on until QEMU runs the guest.
     pub start: Span,
-    /// From pressing the power button until the guest has shut down, before the power is cut. At its end the exporter
-    /// waits for 90 s at most, for the whole device.
+    /// From pressing the power button until the guest has shut down, before the power is cut. At
+    /// its end the exporter waits for 90 s at most, for the whole device.
     pub shutdown: Span,
     /// From asking QEMU to quit until its process has ended, before it is killed.
     pub quit: Span,
@@ -249,12 +260,16 @@ impl QemuConfig {
         })
     }
 
-    /// What does not work on this host as it is: files that are not there, and what is accepted without effect. Looks at
-    /// files.
+    /// What does not work on this host as it is: files that are not there, and what is accepted
+    /// without effect. Looks at files.
     pub fn warnings(&self) -> Vec<ConfigProblem> {
         let Partitions { root, bios, ovmf_code, ovmf_vars } = &self.default_partitions;
-        let partitions =
-            [("root", root), ("bios", bios), ("OVMF_CODE.fd", ovmf_code), ("OVMF_VARS.fd", ovmf_vars)];
+        let partitions = [
+            ("root", root),
+            ("bios", bios),
+            ("OVMF_CODE.fd", ovmf_code),
+            ("OVMF_VARS.fd", ovmf_vars),
+        ];
         let mut found = Vec::new();
         for (name, path) in partitions {
             if let Some(Err(error)) = path.as_ref().map(HostPath::find) {
@@ -270,7 +285,11 @@ impl QemuConfig {
         let is_path = |binary: &&HostPath| binary.written().contains('/');
         if let Some(Err(error)) = self.binary.as_ref().filter(is_path).map(HostPath::find) {
             let hint = error.hint().map(str::to_owned);
-            found.push(ConfigProblem { field: "binary".to_owned(), message: error.to_string(), hint });
+            found.push(ConfigProblem {
+                field: "binary".to_owned(),
+                message: error.to_string(),
+                hint,
+            });
         }
         if self.launcher_socket.is_some() {
             let message = "has no effect: QEMU is run by the exporter itself, not by a launcher";
@@ -296,7 +315,10 @@ impl QemuConfig {
             problem("mem", message);
         }
         if self.disk_size.is_some_and(|size| size.as_bytes() == 0) {
-            problem("disk_size", "a disk of no size; leave the key out to keep the image's own".to_owned());
+            problem(
+                "disk_size",
+                "a disk of no size; leave the key out to keep the image's own".to_owned(),
+            );
         }
         if self.disk_size.is_some_and(|size| size > LARGEST_DISK) {
             problem(
@@ -305,18 +327,22 @@ impl QemuConfig {
             );
         }
         if !is_host_name(&self.hostname) {
-            let message = "a host name is letters, digits, `-`, `_` and `.`, at most 253 of them".to_owned();
+            let message =
+                "a host name is letters, digits, `-`, `_` and `.`, at most 253 of them".to_owned();
             problem("hostname", message);
         }
         if !is_user_name(&self.username) {
             let message =
-                "a user name is letters, digits, `-`, `_` and `.`, at most 32, no `-` first".to_owned();
+                "a user name is letters, digits, `-`, `_` and `.`, at most 32, no `-` first"
+                    .to_owned();
             problem("username", message);
         }
         if self.cpu.as_deref().is_some_and(|cpu| cpu.trim().is_empty()) {
             problem("cpu", "an empty name; leave the key out for the default".to_owned());
         }
-        if self.default_partitions.ovmf_vars.is_some() && self.default_partitions.ovmf_code.is_none() {
+        if self.default_partitions.ovmf_vars.is_some()
+            && self.default_partitions.ovmf_code.is_none()
+        {
             let message = "variables without their firmware: set `OVMF_CODE.fd` as well".to_owned();
             problem("default_partitions.OVMF_VARS.fd", message);
         }
@@ -336,7 +362,9 @@ const LARGEST_DISK: ByteSize = ByteSize::mebibytes(16 << 20);
 fn refused(argument: &str) -> Option<ConfigProblem> {
     let name = argument.strip_prefix("--").or(argument.strip_prefix('-'));
     let (why, hint) = match name {
-        Some("daemonize") => ("QEMU would leave its process", "leave it out: the machine runs on by itself"),
+        Some("daemonize") => {
+            ("QEMU would leave its process", "leave it out: the machine runs on by itself")
+        }
         Some("no-shutdown") => ("a guest that shuts down would never be off", NO_SHUTDOWN),
         _ if argument.split(',').any(|part| part == "shutdown=pause") => {
             ("a guest that shuts down would never be off", NO_SHUTDOWN)
@@ -367,99 +395,4 @@ fn is_user_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[track_caller]
-    fn check(config: Value, expected: &[&str]) {
-        let config: QemuConfig = serde_json::from_value(config).unwrap();
-        let fields: Vec<String> = config.problems().into_iter().map(|problem| problem.field).collect();
-        assert_eq!(fields, expected);
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_python_driver() {
-        let config: QemuConfig = serde_json::from_value(json!({})).unwrap();
-        assert_eq!((config.smp, config.mem), (2, ByteSize::mebibytes(512)));
-        assert_eq!((config.hostname.as_str(), config.username.as_str()), ("demo", "jumpstarter"));
-        assert_eq!(config.password.expose(), "password");
-        assert_eq!(config.flash_timeout, Span::seconds(1800));
-        assert!(config.problems().is_empty());
-    }
-
-    #[test]
-    fn a_whole_configuration_is_read() {
-        let config = json!({
-            "arch": "aarch64", "cpu": "max", "smp": 4, "mem": "2G", "disk_size": "20G", "hostname": "board-1",
-            "username": "admin", "password": "hush",
-            "default_partitions": {"root": "/r", "bios": "/b", "OVMF_CODE.fd": "/c", "OVMF_VARS.fd": "/v"},
-            "hostfwd": {"web": {"protocol": "tcp", "hostaddr": "127.0.0.1", "hostport": 8080, "guestport": 80}},
-            "fls_version": "1", "fls_allow_custom_binaries": true, "fls_custom_binary_url": "http://x/",
-            "flash_timeout": 60, "flash_limit": "8G", "root_format": "qcow2", "accel": "tcg", "root_writes": "persist", "off": "graceful",
-            "extra_args": ["-S"], "binary": "/opt/qemu", "timeouts": {"start": "1min", "command": 2},
-        });
-        check(config.clone(), &[]);
-        let config: QemuConfig = serde_json::from_value(config).unwrap();
-        assert_eq!(config.arch, Some(Architecture::Aarch64));
-        assert_eq!(config.default_partitions.ovmf_vars.as_deref(), Some("/v".as_ref()));
-        assert_eq!(config.timeouts.quit, Span::seconds(5));
-        assert!(!format!("{config:?}").contains("hush"));
-    }
-
-    /// As the controller of an ExporterSet writes them.
-    #[test]
-    fn a_configuration_of_an_exporter_set_is_read() {
-        let config = json!({
-            "arch": "x86_64", "smp": "4", "mem": "2G", "disk_size": "20G", "launcher_socket": "/shared/launcher.sock",
-            "hostfwd": {"ssh": {"hostaddr": "127.0.0.1", "hostport": 2222, "guestport": 22}},
-        });
-        check(config.clone(), &[]);
-        let config: QemuConfig = serde_json::from_value(config).unwrap();
-        assert_eq!((config.smp, config.restrict), (4, false));
-        for wrong in [json!({"smp": "four"}), json!({"smp": 1.5}), json!({"smp": -1}), json!({"smp": ""})] {
-            assert!(serde_json::from_value::<QemuConfig>(wrong.clone()).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn unknown_keys_and_values_are_refused() {
-        for wrong in [
-            json!({"memm": "1G"}),
-            json!({"arch": "riscv64"}),
-            json!({"accel": "xen"}),
-            json!({"timeouts": {"begin": 1}}),
-            json!({"default_partitions": {"boot": "/x"}}),
-        ] {
-            assert!(serde_json::from_value::<QemuConfig>(wrong.clone()).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_beyond_the_types() {
-        check(json!({"smp": 0, "mem": "512K", "disk_size": 0}), &["smp", "mem", "disk_size"]);
-        check(json!({"disk_size": "16T"}), &[]);
-        check(json!({"disk_size": "100T"}), &["disk_size"]);
-        check(json!({"mem": 512, "hostname": "my_board-1.lab"}), &[]);
-        check(json!({"hostname": "a b", "username": "a:b", "cpu": " "}), &["hostname", "username", "cpu"]);
-        check(json!({"hostname": "", "username": ""}), &["hostname", "username"]);
-        check(json!({"default_partitions": {"OVMF_VARS.fd": "/v"}}), &["default_partitions.OVMF_VARS.fd"]);
-        check(json!({"extra_args": ["a\u{0}b"]}), &["extra_args"]);
-        let refused =
-            json!({"extra_args": ["-daemonize", "--no-shutdown", "reboot=reset,shutdown=pause", "-S"]});
-        check(refused, &["extra_args"; 3]);
-        check(json!({"hostfwd": {"ssh": {"guestport": 22}}}), &[]);
-        check(json!({"hostfwd": {"vnc": {"guestport": 22}}}), &["hostfwd.vnc"]);
-    }
-
-    #[test]
-    fn every_key_is_documented() {
-        let schema = serde_json::to_value(schemars::schema_for!(QemuConfig)).unwrap();
-        let keys = schema["properties"].as_object().unwrap();
-        assert_eq!(keys.len(), 24);
-        for (key, property) in keys {
-            assert!(property["description"].is_string(), "{key}: {property}");
-        }
-    }
-}
+mod tests;

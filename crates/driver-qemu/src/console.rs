@@ -1,4 +1,5 @@
-//! The machine's console, over all of its power cycles: QEMU's socket takes one client, this shares it.
+//! The machine's console, over all of its power cycles: QEMU's socket takes one client, this shares
+//! it.
 
 use std::io;
 use std::pin::Pin;
@@ -22,7 +23,8 @@ use crate::vm::{Vm, lock};
 /// How long the last words of a run may take to be in the log.
 const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 
-/// The console of a machine. It can be opened while the machine is off, as a board's serial port can.
+/// The console of a machine. It can be opened while the machine is off, as a board's serial port
+/// can.
 #[derive(Debug)]
 pub(crate) struct Console {
     log: ConsoleLog,
@@ -65,7 +67,8 @@ impl Console {
         }
     }
 
-    /// Waits until what the last run said is in the log, which is a matter of moments once it is over.
+    /// Waits until what the last run said is in the log, which is a matter of moments once it is
+    /// over.
     pub(crate) async fn settle(&self) {
         let mut settled = self.settled.clone();
         drop(timeout(SETTLES_WITHIN, settled.wait_for(|settled| *settled)).await);
@@ -87,7 +90,8 @@ impl Console {
         }
     }
 
-    /// A channel for one more client. The first one of a power cycle also gets what was said since its beginning.
+    /// A channel for one more client. The first one of a power cycle also gets what was said since
+    /// its beginning.
     pub(crate) fn attach(&self) -> Channel {
         let from = if self.heard.swap(true, Ordering::SeqCst) {
             ReadFrom::Now

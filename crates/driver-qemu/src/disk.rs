@@ -1,13 +1,16 @@
-//! Disk images: created, inspected, grown, converted, overlaid; natively where it is quick, else by qemu-img.
+//! Disk images: created, inspected, grown, converted, overlaid; natively where it is quick, else by
+//! qemu-img.
 //!
 //! # When a format is guessed
 //!
-//! A guest that may write to a *raw* disk can write the header of another format to its start, one that names a file of the
-//! host as its backing file. Who then guesses the format shows the guest that file. So:
+//! A guest that may write to a *raw* disk can write the header of another format to its start, one
+//! that names a file of the host as its backing file. Who then guesses the format shows the guest
+//! that file. So:
 //!
-//! - [`Header`] is the only place that guesses. It looks at the file's first bytes itself, and refuses, unless
-//!   told otherwise, an image that refers to other files.
-//! - Everything else, qemu-img and QEMU included, is told the format; an overlay names its backing file's format.
+//! - [`Header`] is the only place that guesses. It looks at the file's first bytes itself, and
+//!   refuses, unless told otherwise, an image that refers to other files.
+//! - Everything else, qemu-img and QEMU included, is told the format; an overlay names its backing
+//!   file's format.
 //! - Hence guess once, when an image arrives, and keep the [`QemuImage`].
 
 mod chain;
@@ -116,17 +119,19 @@ impl QemuImage {
 
     /// The same, having looked whether it is one.
     pub(crate) fn look_for_block_device(mut self) -> Self {
-        self.block_device = self.path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+        self.block_device =
+            self.path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
         self
     }
 
-    /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two reads.
+    /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two
+    /// reads.
     ///
     /// A file of no known format is raw. [`Header`] decides what is accepted.
     ///
     /// # Errors
-    /// NotFound and others of the file system; FailedPrecondition when it refers to other files and that is refused,
-    /// and for images that no machine can use; DataLoss for damaged ones.
+    /// NotFound and others of the file system; FailedPrecondition when it refers to other files and
+    /// that is refused, and for images that no machine can use; DataLoss for damaged ones.
     pub fn open(path: impl Into<PathBuf>, references: References) -> Result<Self> {
         let path = path.into();
         let format = Header::read(&path)?
@@ -137,7 +142,8 @@ impl QemuImage {
 
     /// Creates an empty image of `size` bytes (rounded up to 512). Raw and qcow2 need no program.
     ///
-    /// Cancelling leaves no file, but possibly a hidden folder that is removed once qemu-img has ended.
+    /// Cancelling leaves no file, but possibly a hidden folder that is removed once qemu-img has
+    /// ended.
     ///
     /// # Errors
     /// AlreadyExists, others of the file system, and what qemu-img says.
@@ -150,7 +156,8 @@ impl QemuImage {
             _ => {
                 let room = TemporaryRoom::beside(&path).context(&*doing)?;
                 let size = size.div_ceil(512).saturating_mul(512).to_string();
-                let command = qemu_img("create").args(["-q", "-f", format.name()]).arg(&room.file).arg(size);
+                let command =
+                    qemu_img("create").args(["-q", "-f", format.name()]).arg(&room.file).arg(size);
                 finish(run(command, QUICK).await, &doing)?;
                 room.move_to(&path, Replace::No).context(doing)?;
             }
@@ -173,7 +180,8 @@ impl QemuImage {
         self.block_device
     }
 
-    /// Size of the disk that the guest sees, in bytes: from the header for raw and qcow2, else from qemu-img.
+    /// Size of the disk that the guest sees, in bytes: from the header for raw and qcow2, else from
+    /// qemu-img.
     ///
     /// # Errors
     /// Those of [`QemuImage::info`].
@@ -194,27 +202,33 @@ impl QemuImage {
     /// NotFound; FailedPrecondition while a machine uses it; Internal with what qemu-img says.
     pub async fn info(&self) -> Result<ImageInfo> {
         let doing = format!("inspect the {} image {}", self.format, self.path.display());
-        let command =
-            qemu_img("info").args(["--output=json", "-f", self.format.name()]).arg(self.absolute(&doing)?);
+        let command = qemu_img("info")
+            .args(["--output=json", "-f", self.format.name()])
+            .arg(self.absolute(&doing)?);
         let output = finish(run(command, QUICK).await, &doing)?;
         serde_json::from_slice(&output.stdout)
-            .map_err(|error| Error::internal("qemu-img's answer is not as expected").with_source(error))
+            .map_err(|error| {
+                Error::internal("qemu-img's answer is not as expected").with_source(error)
+            })
             .context(doing)
     }
 
     /// Checks it for damage.
     ///
     /// # Errors
-    /// DataLoss when it is damaged; Unimplemented for formats that cannot be checked (raw); those of
-    /// [`QemuImage::info`].
+    /// DataLoss when it is damaged; Unimplemented for formats that cannot be checked (raw); those
+    /// of [`QemuImage::info`].
     pub async fn check(&self, deadline: Duration) -> Result<()> {
         let doing = format!("check the {} image {}", self.format, self.path.display());
         if self.format == DiskFormat::Raw {
             return Err(Error::unimplemented(format!("{doing}: a raw image has nothing to check")));
         }
-        let command = qemu_img("check").args(["-q", "-f", self.format.name()]).arg(self.absolute(&doing)?);
+        let command =
+            qemu_img("check").args(["-q", "-f", self.format.name()]).arg(self.absolute(&doing)?);
         match run(command, deadline).await {
-            Err(SuperviseError::Failed { status, stderr, .. }) if matches!(status.code(), Some(2 | 3)) => {
+            Err(SuperviseError::Failed { status, stderr, .. })
+                if matches!(status.code(), Some(2 | 3)) =>
+            {
                 Err(Error::data_loss(format!("{doing}: {}", stderr.trim())))
             }
             other => finish(other, &doing).map(drop),
@@ -224,9 +238,9 @@ impl QemuImage {
     /// Changes its size, in bytes. Growing adds zeros at the end.
     ///
     /// # Errors
-    /// FailedPrecondition while a machine uses it, and for formats that cannot be resized (qemu-img can raw and
-    /// qcow2); InvalidArgument when it would shrink and `shrink` refuses, or when the format cannot shrink
-    /// without damage (all but raw).
+    /// FailedPrecondition while a machine uses it, and for formats that cannot be resized (qemu-img
+    /// can raw and qcow2); InvalidArgument when it would shrink and `shrink` refuses, or when
+    /// the format cannot shrink without damage (all but raw).
     pub async fn resize(&self, size: u64, shrink: Shrink) -> Result<()> {
         let doing = format!("resize the {} image {}", self.format, self.path.display());
         let size = size.div_ceil(512).saturating_mul(512);
@@ -237,24 +251,32 @@ impl QemuImage {
             let error = Error::invalid_argument(format!("{doing}: {to} is less than its {from}"));
             match (shrink, self.format) {
                 (Shrink::Refuse, _) => {
-                    return Err(error.with_hint("its end would be lost; name a size that is not smaller"));
+                    return Err(
+                        error.with_hint("its end would be lost; name a size that is not smaller")
+                    );
                 }
                 (Shrink::CutOff, DiskFormat::Raw) => command = command.arg("--shrink"),
-                (Shrink::IfUnwritten, DiskFormat::Qcow2) if self.written_up_to(&doing).await? <= size => {
+                (Shrink::IfUnwritten, DiskFormat::Qcow2)
+                    if self.written_up_to(&doing).await? <= size =>
+                {
                     // qemu-img visits all of what goes, which takes minutes for some terabytes.
                     return overlay::set_size(&self.path, size).context(doing);
                 }
                 (Shrink::IfUnwritten, _) => {
-                    return Err(
-                        error.with_hint("something was written to its end; name a size that is not smaller")
-                    );
+                    return Err(error.with_hint(
+                        "something was written to its end; name a size that is not smaller",
+                    ));
                 }
-                (Shrink::CutOff, _) => return Err(error.with_hint("only raw images can be cut off")),
+                (Shrink::CutOff, _) => {
+                    return Err(error.with_hint("only raw images can be cut off"));
+                }
             }
         }
         let command = command.arg(self.absolute(&doing)?).arg(size.to_string());
         match run(command, QUICK).await {
-            Err(SuperviseError::Failed { stderr, .. }) if stderr.contains("does not support resize") => {
+            Err(SuperviseError::Failed { stderr, .. })
+                if stderr.contains("does not support resize") =>
+            {
                 let message = format!("{doing}: images of this format cannot be resized");
                 Err(Error::failed_precondition(message)
                     .with_hint("put an overlay over it, or convert it to raw or qcow2"))
@@ -263,20 +285,24 @@ impl QemuImage {
         }
     }
 
-    /// Writes its contents, those of the files below it included, to a new image at `to`, which appears when it is
-    /// whole, and replaces what is there. Cancelling leaves nothing at `to`.
+    /// Writes its contents, those of the files below it included, to a new image at `to`, which
+    /// appears when it is whole, and replaces what is there. Cancelling leaves nothing at `to`.
     ///
     /// # Errors
-    /// FailedPrecondition while a machine uses it; InvalidArgument for compression in a format that has none (all but
-    /// qcow2); DeadlineExceeded; those of the file system; what qemu-img says.
+    /// FailedPrecondition while a machine uses it; InvalidArgument for compression in a format that
+    /// has none (all but qcow2); DeadlineExceeded; those of the file system; what qemu-img
+    /// says.
     pub async fn save(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
         let doing = format!("save {} as {} to {}", self.path.display(), save.format, to.display());
-        // The files below it with their formats, too: what is read is what a machine would be given.
+        // The files below it with their formats, too: what is read is what a machine would be
+        // given.
         let source = chain::options(self).context(&*doing)?;
         let mut command = qemu_img("convert").args(["-q", "-O", save.format.name()]);
         if save.compressed {
             if save.format != DiskFormat::Qcow2 {
-                return Err(Error::invalid_argument(format!("{doing}: only qcow2 can be compressed")));
+                return Err(Error::invalid_argument(format!(
+                    "{doing}: only qcow2 can be compressed"
+                )));
             }
             command = command.arg("-c");
         }
@@ -291,8 +317,9 @@ impl QemuImage {
         Ok(Self::with_format(to, save.format))
     }
 
-    /// Creates a qcow2 image at `at`, which must not exist, that shows this one until it is written to. Runs no
-    /// program (for raw and qcow2), and takes well under a millisecond. It is at least `size` bytes large.
+    /// Creates a qcow2 image at `at`, which must not exist, that shows this one until it is written
+    /// to. Runs no program (for raw and qcow2), and takes well under a millisecond. It is at
+    /// least `size` bytes large.
     ///
     /// # Errors
     /// AlreadyExists, others of the file system; InvalidArgument for a path of over 1023 bytes.

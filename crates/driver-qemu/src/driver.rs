@@ -20,7 +20,8 @@ use crate::vm::{Vm, lock};
 const SCREEN_REMEDY: &str =
     "power the machine off and on: that makes its socket again, if somebody removed it";
 
-/// The label under which a network that leads to a port of the guest reports that port: its address has the host's.
+/// The label under which a network that leads to a port of the guest reports that port: its address
+/// has the host's.
 pub const GUEST_PORT: &str = "guest-port";
 
 /// A QEMU machine as a driver, with its children.
@@ -34,9 +35,12 @@ impl Qemu {
     /// The driver of a machine. The driver's `close` is [`Vm::close`].
     pub fn new(vm: Vm) -> Self {
         let mut children = vec![
-            Child::new("power", Arc::new(QemuPower::new(vm.clone()))).describe("the machine's plug"),
-            Child::new("flasher", Arc::new(QemuFlasher(vm.clone()))).describe("the machine's images"),
-            Child::new("console", Arc::new(QemuConsole(vm.clone()))).describe("the machine's serial console"),
+            Child::new("power", Arc::new(QemuPower::new(vm.clone())))
+                .describe("the machine's plug"),
+            Child::new("flasher", Arc::new(QemuFlasher(vm.clone())))
+                .describe("the machine's images"),
+            Child::new("console", Arc::new(QemuConsole(vm.clone())))
+                .describe("the machine's serial console"),
             Child::new(
                 "vnc",
                 Arc::new(Endpoint::new(&vm, UnixNetwork::new(vm.vnc_path())).remedy(SCREEN_REMEDY)),
@@ -46,7 +50,8 @@ impl Qemu {
         let forwards_ssh = vm.forwards().any(|(name, ..)| name == QemuConfig::SSH);
         if let (Some(ssh), false) = (crate::vsock::ssh(&vm), forwards_ssh) {
             children.push(
-                Child::new(QemuConfig::SSH, Arc::new(Endpoint::new(&vm, ssh))).describe("SSH over vsock"),
+                Child::new(QemuConfig::SSH, Arc::new(Endpoint::new(&vm, ssh)))
+                    .describe("SSH over vsock"),
             );
         }
         for (name, address, guestport) in vm.forwards() {
@@ -87,7 +92,8 @@ impl DriverConfig for QemuConfig {
             "console" => PlannedChild::new("console").with::<dyn Serial>(),
             endpoint => PlannedChild::new(endpoint).with::<dyn Network>(),
         });
-        let forwards = self.hostfwd.iter().map(|(name, _)| PlannedChild::new(name).with::<dyn Network>());
+        let forwards =
+            self.hostfwd.iter().map(|(name, _)| PlannedChild::new(name).with::<dyn Network>());
         Some(own.chain(forwards).collect())
     }
 
@@ -112,8 +118,12 @@ impl Driver for Qemu {
         let now = self.vm.0.status.get().phase();
         let one = |phase: Phase| {
             let value = if phase == now { 1.0 } else { 0.0 };
-            Gauge::new("machine_state", "What a machine is doing: 1 for its state, 0 for the others.", value)
-                .label("state", phase.to_string())
+            Gauge::new(
+                "machine_state",
+                "What a machine is doing: 1 for its state, 0 for the others.",
+                value,
+            )
+            .label("state", phase.to_string())
         };
         Phase::ALL.map(one).to_vec()
     }
@@ -196,7 +206,9 @@ impl Qemu {
         let mut changed = config.clone();
         change(&mut changed);
         match changed.problems().into_iter().next() {
-            Some(problem) => Err(Error::invalid_argument(format!("{}: {}", problem.field, problem.message))),
+            Some(problem) => {
+                Err(Error::invalid_argument(format!("{}: {}", problem.field, problem.message)))
+            }
             None => {
                 *config = changed;
                 Ok(())

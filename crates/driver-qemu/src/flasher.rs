@@ -7,8 +7,8 @@ use crate::config::QemuConfig;
 use crate::storage::Partition;
 use crate::vm::Vm;
 
-/// Flashes partitions `root` (the default), `bios`, `OVMF_CODE.fd` and `OVMF_VARS.fd`; refused while the machine
-/// runs. `dump` gives the root disk as the guest sees it, in raw bytes.
+/// Flashes partitions `root` (the default), `bios`, `OVMF_CODE.fd` and `OVMF_VARS.fd`; refused
+/// while the machine runs. `dump` gives the root disk as the guest sees it, in raw bytes.
 #[derive(Debug)]
 pub(crate) struct QemuFlasher(pub(crate) Vm);
 
@@ -42,8 +42,13 @@ impl Flasher for QemuFlasher {
     }
 }
 
-/// Does what needs a machine that is off, within `flash_timeout`. It ends when the machine is destroyed.
-async fn alone(vm: &Vm, doing: &str, act: impl AsyncFnOnce(QemuConfig) -> Result<()>) -> Result<()> {
+/// Does what needs a machine that is off, within `flash_timeout`. It ends when the machine is
+/// destroyed.
+async fn alone(
+    vm: &Vm,
+    doing: &str,
+    act: impl AsyncFnOnce(QemuConfig) -> Result<()>,
+) -> Result<()> {
     let in_turn = async {
         let _turn = vm.0.turn.lock().await;
         vm.refuse_while_running(doing)?;

@@ -32,11 +32,14 @@ impl Folders {
     pub(crate) async fn make() -> Result<Self> {
         off_runtime(async {
             let sockets = RuntimeDir::create(KIND)?;
-            // Where TMPDIR is too long for sockets they are elsewhere, on what may be a small file system in memory.
+            // Where TMPDIR is too long for sockets they are elsewhere, on what may be a small file
+            // system in memory.
             let images = match sockets.is_for_files() {
                 true => None,
                 false => RuntimeDir::create_for_files(KIND)
-                    .inspect_err(|error| tracing::warn!("the images go where the sockets are: {error}"))
+                    .inspect_err(|error| {
+                        tracing::warn!("the images go where the sockets are: {error}")
+                    })
                     .ok(),
             };
             Ok(Self {
@@ -78,7 +81,8 @@ impl Folders {
     /// Those of the file system; `DeadlineExceeded` where it hangs. The removing goes on then.
     pub(crate) async fn remove(&self) -> Result<()> {
         let held = std::mem::take(&mut *lock(&self.held));
-        // Images may be large, and their file system may hang: it holds up nobody. Not `off_runtime`, which would let go.
+        // Images may be large, and their file system may hang: it holds up nobody. Not
+        // `off_runtime`, which would let go.
         let removing = tokio::task::spawn_blocking(move || {
             // One that is being looked at right now is removed when that ends.
             held.into_iter().filter_map(Arc::into_inner).try_for_each(RuntimeDir::close)

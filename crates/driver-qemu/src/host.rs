@@ -1,4 +1,5 @@
-//! What this host offers for virtual machines, looked up once when the driver opens: power-on waits for none of it.
+//! What this host offers for virtual machines, looked up once when the driver opens: power-on waits
+//! for none of it.
 
 mod accelerator;
 mod firmware;
@@ -68,12 +69,12 @@ pub enum Vsock {
 }
 
 impl HostFacts {
-    /// Looks everything up. Runs QEMU for its version and whether it has a sandbox, once for each program and process,
-    /// and otherwise opens a few files.
+    /// Looks everything up. Runs QEMU for its version and whether it has a sandbox, once for each
+    /// program and process, and otherwise opens a few files.
     ///
     /// # Errors
-    /// FailedPrecondition when QEMU is not installed or does not run, and when the accelerator that is asked for
-    /// cannot work; the hint says what to do.
+    /// FailedPrecondition when QEMU is not installed or does not run, and when the accelerator that
+    /// is asked for cannot work; the hint says what to do.
     pub async fn probe(config: &QemuConfig) -> Result<Self> {
         let target = config.architecture()?;
         let host = Architecture::of_host();
@@ -123,13 +124,18 @@ fn find_binary(target: Architecture, binary: Option<&HostPath>) -> Result<PathBu
             Ok(path)
         } else {
             let message = format!("there is no program {}", path.display());
-            let hint = format!("correct `binary`, or leave it out for that of PATH; {}", binary.looked_for());
+            let hint = format!(
+                "correct `binary`, or leave it out for that of PATH; {}",
+                binary.looked_for()
+            );
             Err(Error::failed_precondition(message).with_hint(hint))
         };
     }
     let wanted = Path::new(binary.map_or(name.as_str(), HostPath::written));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(wanted)).find(|file| is_program(file));
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(wanted))
+        .find(|file| is_program(file));
     found.as_deref().map(absolute).transpose()?.ok_or_else(|| {
         Error::failed_precondition(format!("there is no program `{}` in PATH", wanted.display())).with_hint(format!(
             "install QEMU: `apt-get install {package}`, `dnf install qemu-system-{}`, `brew install qemu`",
@@ -159,14 +165,23 @@ mod tests {
         if !qemu_available(Arch::X86_64) {
             return;
         }
-        let config =
-            QemuConfig { arch: Some(Architecture::X86_64), accel: Accel::Tcg, ..QemuConfig::default() };
+        let config = QemuConfig {
+            arch: Some(Architecture::X86_64),
+            accel: Accel::Tcg,
+            ..QemuConfig::default()
+        };
         let facts = HostFacts::probe(&config).await.unwrap();
-        assert!(facts.binary.is_absolute() && facts.version >= QemuVersion::new(4, 0, 0), "{facts:?}");
+        assert!(
+            facts.binary.is_absolute() && facts.version >= QemuVersion::new(4, 0, 0),
+            "{facts:?}"
+        );
         assert_eq!(facts.accelerator.kind, AcceleratorKind::Tcg);
         // Every distribution's has it.
         assert!(facts.sandbox.is_usable() || !cfg!(target_os = "linux"), "{facts:?}");
-        assert_eq!(facts.vsock.is_usable(), File::options().write(true).open("/dev/vhost-vsock").is_ok());
+        assert_eq!(
+            facts.vsock.is_usable(),
+            File::options().write(true).open("/dev/vhost-vsock").is_ok()
+        );
     }
 
     #[tokio::test]
@@ -175,7 +190,12 @@ mod tests {
             [("/nowhere/qemu", "`binary`"), ("qemu-nowhere", "apt-get install qemu-system-arm")]
         {
             let (arch, binary_path) = (Some(Architecture::Aarch64), Some(binary.into()));
-            let config = QemuConfig { arch, binary: binary_path, accel: Accel::Tcg, ..QemuConfig::default() };
+            let config = QemuConfig {
+                arch,
+                binary: binary_path,
+                accel: Accel::Tcg,
+                ..QemuConfig::default()
+            };
             let error = HostFacts::probe(&config).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
             assert!(

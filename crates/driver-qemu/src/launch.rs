@@ -62,7 +62,8 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
         .keep_fd(qemus_console);
     let command = disks.files.into_iter().fold(command, Command::keep_fd);
     let destroyed = machine.destroyed.clone();
-    Run::start(Launch { command, qmp, console, destroyed }, run, &machine.status, &config.timeouts).await
+    Run::start(Launch { command, qmp, console, destroyed }, run, &machine.status, &config.timeouts)
+        .await
 }
 
 /// Makes the disks ready, and the one of cloud-init.

@@ -1,12 +1,14 @@
 //! QEMU virtual machines as a device.
 //!
-//! - In exporter files: the driver `qemu` ([`QemuConfig`], [`Qemu`]), with the children `power`, `flasher`, `console`,
-//!   `vnc`, `ssh` (where vsock works) and one network for each `hostfwd`.
-//! - In programs: [`QemuDriver`] makes machines ([`Vm`]) by name; [`Machine`] is what one can do with them.
+//! - In exporter files: the driver `qemu` ([`QemuConfig`], [`Qemu`]), with the children `power`,
+//!   `flasher`, `console`, `vnc`, `ssh` (where vsock works) and one network for each `hostfwd`.
+//! - In programs: [`QemuDriver`] makes machines ([`Vm`]) by name; [`Machine`] is what one can do
+//!   with them.
 //! - [`disk::QemuImage`] creates, inspects, grows, converts and overlays disk images.
 //!
-//! What a machine writes to lies in a private folder of its own that goes with it: sockets, overlays, flashed images.
-//! Files that a configuration names are never written, unless `root_writes: persist` asks for it.
+//! What a machine writes to lies in a private folder of its own that goes with it: sockets,
+//! overlays, flashed images. Files that a configuration names are never written, unless
+//! `root_writes: persist` asks for it.
 
 pub mod arguments;
 mod builder;
@@ -33,8 +35,8 @@ mod vsock;
 
 pub use builder::QemuDriver;
 pub use config::{
-    Accel, Architecture, HostForward, HostForwards, MemorySize, OffMode, Partitions, Protocol, QemuConfig,
-    RootWrites, Timeouts,
+    Accel, Architecture, HostForward, HostForwards, MemorySize, OffMode, Partitions, Protocol,
+    QemuConfig, RootWrites, Timeouts,
 };
 pub use disk::QemuImage;
 pub use driver::{GUEST_PORT, Qemu};

@@ -4,8 +4,8 @@ use jumpstarter_driver_core::prelude::*;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// Runs `work`, which may block between its waits, on a thread for such work. Dropping the future drops
-/// `work` where it waits next; a call to a file that hangs keeps its thread, and nobody else.
+/// Runs `work`, which may block between its waits, on a thread for such work. Dropping the future
+/// drops `work` where it waits next; a call to a file that hangs keeps its thread, and nobody else.
 pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
@@ -21,5 +21,7 @@ pub(crate) async fn off_runtime<T: Send + 'static>(
             }
         })
     });
-    thread.await.unwrap_or_else(|error| Err(Error::internal("a thread for files ended").with_source(error)))
+    thread
+        .await
+        .unwrap_or_else(|error| Err(Error::internal("a thread for files ended").with_source(error)))
 }

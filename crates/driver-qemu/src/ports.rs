@@ -1,5 +1,5 @@
-//! Free ports of the host for `hostfwd` entries whose `hostport` is 0: chosen once, so that `address` is the same over
-//! all power cycles.
+//! Free ports of the host for `hostfwd` entries whose `hostport` is 0: chosen once, so that
+//! `address` is the same over all power cycles.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -12,8 +12,8 @@ use jumpstarter_driver_core::prelude::*;
 use crate::config::QemuConfig;
 use crate::vm::lock;
 
-/// Below the range from which systems take ports for outgoing connections (Linux: 32768 on), which would otherwise
-/// get in between the choice and QEMU's listening.
+/// Below the range from which systems take ports for outgoing connections (Linux: 32768 on), which
+/// would otherwise get in between the choice and QEMU's listening.
 const RANGE: std::ops::Range<u16> = 18_000..32_000;
 
 /// Ports that machines of this process hold.
@@ -37,7 +37,8 @@ pub(crate) struct Forwards {
 impl Forwards {
     pub(crate) fn choose(config: &QemuConfig) -> Result<Self> {
         let mut forwards = Self { all: Vec::new(), chosen: Vec::new() };
-        let fixed: HashSet<u16> = config.hostfwd.iter().map(|(_, forward)| forward.hostport).collect();
+        let fixed: HashSet<u16> =
+            config.hostfwd.iter().map(|(_, forward)| forward.hostport).collect();
         for (name, forward) in config.hostfwd.iter() {
             let port = match forward.hostport {
                 0 => forwards
@@ -83,7 +84,8 @@ impl Forwards {
         })
     }
 
-    /// A port of `range` that is free, and none of the `fixed` ones, on which QEMU is to listen as well.
+    /// A port of `range` that is free, and none of the `fixed` ones, on which QEMU is to listen as
+    /// well.
     fn free_port(
         &mut self,
         address: Ipv4Addr,
@@ -96,7 +98,10 @@ impl Forwards {
         for attempt in 0..1000_u32 {
             let span = u64::from(range.end - range.start);
             let port = range.start + (random.hash_one(attempt) % span) as u16;
-            if !held.contains(&port) && !fixed.contains(&port) && TcpListener::bind((address, port)).is_ok() {
+            if !held.contains(&port)
+                && !fixed.contains(&port)
+                && TcpListener::bind((address, port)).is_ok()
+            {
                 held.insert(port);
                 self.chosen.push(port);
                 return Ok(port);
@@ -146,7 +151,10 @@ mod tests {
         let error = forwards(address).check_free().unwrap_err();
         let message = format!("hostfwd `web`: another program listens on {address}");
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::FailedPrecondition, message));
-        assert!(error.hint().unwrap().contains(&format!("sport = :{}", address.port())), "{error:?}");
+        assert!(
+            error.hint().unwrap().contains(&format!("sport = :{}", address.port())),
+            "{error:?}"
+        );
         drop(taken);
         forwards(address).check_free().unwrap();
         // 192.0.2.0/24 is for documentation.

@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use crate::interface::Machine;
 use crate::vm::{Vm, lock};
 
-/// What a reading is the average of takes at least so long, unless the machine was powered on later.
+/// What a reading is the average of takes at least so long, unless the machine was powered on
+/// later.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Power of a machine: `on` starts QEMU, `off` does what the configuration's `off` says. `read` gives one reading and ends:
-/// 1 volt while the machine is powered and 0 while it is not; the amperes are the cores of the host that it has used since
-/// the reading before, or since power-on.
+/// Power of a machine: `on` starts QEMU, `off` does what the configuration's `off` says. `read`
+/// gives one reading and ends: 1 volt while the machine is powered and 0 while it is not; the
+/// amperes are the cores of the host that it has used since the reading before, or since power-on.
 #[derive(Debug)]
 pub(crate) struct QemuPower {
     vm: Vm,
@@ -49,7 +50,8 @@ impl QemuPower {
             ..now
         });
         let elapsed = now.at.duration_since(since.at);
-        // The system counts in hundredths of a second: what is asked for more often has a longer average.
+        // The system counts in hundredths of a second: what is asked for more often has a longer
+        // average.
         if elapsed >= SHORTEST {
             *last = Some(now);
         }

@@ -1,9 +1,10 @@
 //! The connection to a running QEMU, over QMP (source: QEMU's `docs/interop/qmp-spec.txt`).
 //!
-//! One task owns the connection for the machine's life. Callers send it requests and wait for their answers; a caller that
-//! gives up leaves nothing half done: its command is sent whole, its answer is read and dropped, and its number is never
-//! used again. Messages are read as JSON values, so what a newer QEMU adds (events, fields) does no harm; only the
-//! answer that a caller wants typed must fit its type.
+//! One task owns the connection for the machine's life. Callers send it requests and wait for their
+//! answers; a caller that gives up leaves nothing half done: its command is sent whole, its answer
+//! is read and dropped, and its number is never used again. Messages are read as JSON values, so
+//! what a newer QEMU adds (events, fields) does no harm; only the answer that a caller wants typed
+//! must fit its type.
 
 mod connection;
 mod lines;
@@ -28,7 +29,8 @@ const EVENT_BACKLOG: usize = 1024;
 /// How many requests may wait to be sent before callers wait as well.
 const REQUEST_BACKLOG: usize = 64;
 
-/// A handle to the connection; clones are handles to the same one. It is closed when the last is dropped.
+/// A handle to the connection; clones are handles to the same one. It is closed when the last is
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct Qmp {
     shared: Arc<Shared>,
@@ -45,10 +47,12 @@ struct Shared {
 }
 
 impl Qmp {
-    /// Reads the greeting on a fresh connection, and leaves the mode in which QEMU takes no commands.
+    /// Reads the greeting on a fresh connection, and leaves the mode in which QEMU takes no
+    /// commands.
     ///
     /// # Errors
-    /// DeadlineExceeded; Unavailable when the connection ends; DataLoss when the other side is not QEMU.
+    /// DeadlineExceeded; Unavailable when the connection ends; DataLoss when the other side is not
+    /// QEMU.
     pub async fn start(
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
         deadline: Duration,
@@ -62,7 +66,10 @@ impl Qmp {
         let begun = tokio::time::Instant::now();
         let doing = "connect to QEMU over QMP";
         let version = timeout(deadline, greet).await.map_err(|_| {
-            Error::deadline_exceeded(format!("{doing}: no greeting within {}", Span::from(deadline)))
+            Error::deadline_exceeded(format!(
+                "{doing}: no greeting within {}",
+                Span::from(deadline)
+            ))
         })?;
         let version = version.context(doing)?;
 
@@ -71,7 +78,8 @@ impl Qmp {
         let (closing, closed) = watch::channel(None);
         let weak = events.downgrade();
         tokio::spawn(Connection::new(lines, writer, incoming, events).run(closing));
-        let shared = Shared { requests, events: weak, first: Mutex::new(Some(first)), closed, version };
+        let shared =
+            Shared { requests, events: weak, first: Mutex::new(Some(first)), closed, version };
         let qmp = Self { shared: Arc::new(shared) };
         let rest = deadline.saturating_sub(begun.elapsed());
         qmp.execute_value("qmp_capabilities", serde_json::json!({}), rest).await.context(doing)?;
@@ -83,13 +91,13 @@ impl Qmp {
         &self.shared.version
     }
 
-    /// Executes a command, and waits for its answer. A dropped or overdue call leaves the connection as it should
-    /// be; the command may or may not be executed then.
+    /// Executes a command, and waits for its answer. A dropped or overdue call leaves the
+    /// connection as it should be; the command may or may not be executed then.
     ///
     /// # Errors
-    /// What QEMU says (Unimplemented for a command that it lacks, NotFound for a device that is not there, else
-    /// FailedPrecondition); DeadlineExceeded; Unavailable at once when the connection ends; DataLoss for
-    /// an answer that does not fit its type.
+    /// What QEMU says (Unimplemented for a command that it lacks, NotFound for a device that is not
+    /// there, else FailedPrecondition); DeadlineExceeded; Unavailable at once when the
+    /// connection ends; DataLoss for an answer that does not fit its type.
     pub async fn execute<C: qapi::Command>(&self, command: C, deadline: Duration) -> Result<C::Ok> {
         let arguments = serde_json::to_value(&command).map_err(|error| {
             Error::internal(format!("write the QMP command {}", C::NAME)).with_source(error)
@@ -108,7 +116,12 @@ impl Qmp {
     ///
     /// # Errors
     /// Those of [`Qmp::execute`] but DataLoss.
-    pub async fn execute_value(&self, name: &str, arguments: Value, deadline: Duration) -> Result<Value> {
+    pub async fn execute_value(
+        &self,
+        name: &str,
+        arguments: Value,
+        deadline: Duration,
+    ) -> Result<Value> {
         let (answer, answered) = oneshot::channel();
         let request = Request { name: name.to_owned(), arguments, answer };
         let exchange = async {
@@ -121,18 +134,23 @@ impl Qmp {
         };
         timeout(deadline, exchange).await.unwrap_or_else(|_| {
             let span = Span::from(deadline);
-            Err(Error::deadline_exceeded(format!("QEMU did not answer the QMP command {name} within {span}")))
+            Err(Error::deadline_exceeded(format!(
+                "QEMU did not answer the QMP command {name} within {span}"
+            )))
         })
     }
 
-    /// The events from now on; for the first who asks, all since the greeting. A reader that is more than 1024 events
-    /// behind loses the oldest, and is told how many. Ends when the connection does.
+    /// The events from now on; for the first who asks, all since the greeting. A reader that is
+    /// more than 1024 events behind loses the oldest, and is told how many. Ends when the
+    /// connection does.
     pub fn events(&self) -> broadcast::Receiver<QmpEvent> {
         let first = self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        first.or_else(|| self.shared.events.upgrade().map(|sender| sender.subscribe())).unwrap_or_else(|| {
-            // The connection has ended: so has this.
-            broadcast::channel(1).1
-        })
+        first
+            .or_else(|| self.shared.events.upgrade().map(|sender| sender.subscribe()))
+            .unwrap_or_else(|| {
+                // The connection has ended: so has this.
+                broadcast::channel(1).1
+            })
     }
 
     /// Waits until the connection has ended, and says why. Cancelling changes nothing.

@@ -1,5 +1,5 @@
-//! One run of QEMU: from its start to its end. A monitor task follows the process and its QMP events and drives the
-//! machine's state.
+//! One run of QEMU: from its start to its end. A monitor task follows the process and its QMP
+//! events and drives the machine's state.
 
 mod ending;
 mod monitor;
@@ -92,8 +92,8 @@ impl Following {
 }
 
 impl Run {
-    /// Starts QEMU and returns when QMP answers. A start that fails has left no process; dropping the future leaves
-    /// none a moment later.
+    /// Starts QEMU and returns when QMP answers. A start that fails has left no process; dropping
+    /// the future leaves none a moment later.
     pub(crate) async fn start(
         launch: Launch,
         number: RunNumber,
@@ -101,11 +101,16 @@ impl Run {
         timeouts: &Timeouts,
     ) -> Result<Started> {
         let deadline = Instant::now() + timeouts.start.as_duration();
-        let command =
-            launch.command.stderr(Sink::Tail(STDERR_TAIL_BYTES)).stdout(Sink::Tail(STDERR_TAIL_BYTES));
+        let command = launch
+            .command
+            .stderr(Sink::Tail(STDERR_TAIL_BYTES))
+            .stdout(Sink::Tail(STDERR_TAIL_BYTES));
         // The program may lie on a file system that hangs.
         let spawned = timeout_at(deadline, command.spawn()).await.map_err(|_| {
-            Error::deadline_exceeded(format!("QEMU's program did not start within {}", timeouts.start))
+            Error::deadline_exceeded(format!(
+                "QEMU's program did not start within {}",
+                timeouts.start
+            ))
         });
         let child = spawned?.map_err(crate::from_supervise)?;
 
@@ -204,7 +209,8 @@ impl Run {
         Err(ended_early(&self.child))
     }
 
-    /// Whether the error of a command is that QEMU has ended: of its two ends QMP's is often seen first.
+    /// Whether the error of a command is that QEMU has ended: of its two ends QMP's is often seen
+    /// first.
     async fn has_died(&self, error: &Error) -> bool {
         if error.kind() == ErrorKind::Unavailable {
             drop(timeout(LAG, self.child.wait()).await);
@@ -227,16 +233,20 @@ async fn why_not_started(error: Error, child: &Child, timeouts: &Timeouts) -> Er
     let said = child.stderr_tail();
     let said = said.trim();
     let said = if said.is_empty() { String::new() } else { format!("; QEMU said: {said}") };
-    Error::deadline_exceeded(format!("QEMU's monitor did not answer within {}{said}", timeouts.start))
-        .with_hint("raise `timeouts.start` on a slow host")
+    Error::deadline_exceeded(format!(
+        "QEMU's monitor did not answer within {}{said}",
+        timeouts.start
+    ))
+    .with_hint("raise `timeouts.start` on a slow host")
 }
 
 /// QEMU ended when it should have run: its own words are the error.
 fn ended_early(child: &Child) -> Error {
     let said = child.stderr_tail();
     let said = said.trim();
-    let status =
-        child.try_status().map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
+    let status = child
+        .try_status()
+        .map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
     let message = if said.is_empty() { "it said nothing".to_owned() } else { said.to_owned() };
     let error = Error::internal(format!("QEMU ended with {status}: {message}"));
     let forbidden = child.try_status().and_then(|status| status.signal()) == Some(SIGSYS);
@@ -256,7 +266,8 @@ pub(crate) fn with_console(error: Error, lines: &str) -> Error {
     if lines.is_empty() {
         return error;
     }
-    let quoting = Error::new(error.kind(), format!("{error:#}; the console's last lines:\n{lines}"));
+    let quoting =
+        Error::new(error.kind(), format!("{error:#}; the console's last lines:\n{lines}"));
     match error.hint() {
         Some(hint) => quoting.with_hint(hint),
         None => quoting,
@@ -271,6 +282,7 @@ fn said_so_far(console: UnixStream) -> String {
         drop(console.read_to_end(&mut said));
     }
     let text = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
 }

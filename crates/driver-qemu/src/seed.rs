@@ -1,7 +1,8 @@
-//! The disk from which cloud-init takes host name and user: NoCloud's, labelled CIDATA, written natively.
+//! The disk from which cloud-init takes host name and user: NoCloud's, labelled CIDATA, written
+//! natively.
 //!
-//! Source: cloud-init's documentation of its NoCloud data source. Network configuration is left out, so the guest
-//! falls back to DHCP.
+//! Source: cloud-init's documentation of its NoCloud data source. Network configuration is left
+//! out, so the guest falls back to DHCP.
 
 mod fat;
 mod yaml;
@@ -36,8 +37,8 @@ impl From<&QemuConfig> for Seed {
 }
 
 impl Seed {
-    /// Writes the disk image to `path`, a raw FAT12 image of 1.4 MiB (sparse: about 20 KiB on the host), mode 0600,
-    /// replacing what is there. Blocks for a few small writes.
+    /// Writes the disk image to `path`, a raw FAT12 image of 1.4 MiB (sparse: about 20 KiB on the
+    /// host), mode 0600, replacing what is there. Blocks for a few small writes.
     ///
     /// # Errors
     /// Those of the file system.
@@ -46,20 +47,25 @@ impl Seed {
         let (meta_data, user_data) = (self.meta_data(), self.user_data());
         let files = [("meta-data", meta_data.as_bytes()), ("user-data", user_data.as_bytes())];
         let mut options = File::options();
-        let file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(path).with_context(doing)?;
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)
+            .with_context(doing)?;
         fat::write(&file, "CIDATA", &files).with_context(doing)
     }
 
-    /// The file `meta-data`. Another host name, user or password is another instance, for which cloud-init runs again;
-    /// the same ones are the same instance, for ever.
+    /// The file `meta-data`. Another host name, user or password is another instance, for which
+    /// cloud-init runs again; the same ones are the same instance, for ever.
     fn meta_data(&self) -> String {
         let hostname = yaml::text(&self.hostname);
         format!("instance-id: jumpstarter-{:016x}\nlocal-hostname: {hostname}\n", self.digest())
     }
 
-    /// FNV-1a, 64 bits, over what the guest is told: the standard library's hashes change between its versions. The
-    /// password itself is on the same disk, so this need not hide it.
+    /// FNV-1a, 64 bits, over what the guest is told: the standard library's hashes change between
+    /// its versions. The password itself is on the same disk, so this need not hide it.
     fn digest(&self) -> u64 {
         let fields = [self.hostname.as_str(), &self.username, self.password.expose()];
         let bytes = fields.iter().flat_map(|field| field.bytes().chain([0]));
@@ -71,7 +77,8 @@ impl Seed {
     /// The file `user-data`.
     fn user_data(&self) -> String {
         let [hostname, username, password] =
-            [&self.hostname, &self.username, self.password.expose()].map(|value: &str| yaml::text(value));
+            [&self.hostname, &self.username, self.password.expose()]
+                .map(|value: &str| yaml::text(value));
         format!(
             "#cloud-config\n\
              hostname: {hostname}\n\
@@ -89,8 +96,11 @@ mod tests {
 
     #[test]
     fn what_cloud_init_reads() {
-        let seed =
-            Seed { hostname: "demo".into(), username: "jumpstarter".into(), password: "it's: #1".into() };
+        let seed = Seed {
+            hostname: "demo".into(),
+            username: "jumpstarter".into(),
+            password: "it's: #1".into(),
+        };
         let instance = "instance-id: jumpstarter-6136b4f8b7611606\nlocal-hostname: demo\n";
         assert_eq!(seed.meta_data(), instance);
         insta::assert_snapshot!(seed.user_data(), @"

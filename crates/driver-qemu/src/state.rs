@@ -28,7 +28,8 @@ pub enum MachineState {
     Running,
     /// The guest's processors are stopped; memory and devices are kept.
     Paused {
-        /// Why, where QEMU has stopped them by itself: the host's disk is full. Resuming tries again what failed.
+        /// Why, where QEMU has stopped them by itself: the host's disk is full. Resuming tries
+        /// again what failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
@@ -39,8 +40,8 @@ pub enum MachineState {
         /// What happened.
         why: String,
     },
-    /// Somebody destroyed it, or its device is closed: it comes back when its device is opened again, as by a restart of
-    /// the exporter.
+    /// Somebody destroyed it, or its device is closed: it comes back when its device is opened
+    /// again, as by a restart of the exporter.
     Destroyed,
 }
 
@@ -136,11 +137,13 @@ pub enum StopOutcome {
     AlreadyOff,
     /// The guest shut itself down.
     Graceful,
-    /// The power was cut by QMP's `quit`: the guest did not shut down in time, was not asked, or somebody hurried.
+    /// The power was cut by QMP's `quit`: the guest did not shut down in time, was not asked, or
+    /// somebody hurried.
     Cut,
     /// QEMU did not quit in time either: its process was killed.
     Killed,
-    /// QEMU crashed, or was killed by somebody else, before the guest had shut down; the state says why.
+    /// QEMU crashed, or was killed by somebody else, before the guest had shut down; the state says
+    /// why.
     Crashed,
 }
 
@@ -161,8 +164,9 @@ impl fmt::Display for StopOutcome {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct MachineEvent {
-    /// `STATE` for a change of state, `LOST` where the reader was too slow (`data.count` events), else the name of
-    /// QEMU's event, such as `SHUTDOWN`, `RESET` or `GUEST_PANICKED` (QEMU QMP reference manual).
+    /// `STATE` for a change of state, `LOST` where the reader was too slow (`data.count` events),
+    /// else the name of QEMU's event, such as `SHUTDOWN`, `RESET` or `GUEST_PANICKED` (QEMU
+    /// QMP reference manual).
     pub name: String,
     /// The state after it.
     pub state: MachineState,

@@ -1,5 +1,6 @@
-//! The state and the events of a machine, over all of its runs. A change belongs to one run, and is made only while that
-//! run is the machine's and has not ended: nothing that comes late can undo what the next run says.
+//! The state and the events of a machine, over all of its runs. A change belongs to one run, and is
+//! made only while that run is the machine's and has not ended: nothing that comes late can undo
+//! what the next run says.
 
 use std::sync::Arc;
 
@@ -64,7 +65,8 @@ impl Status {
         self.events.subscribe()
     }
 
-    /// A new run begins. It is over when what is returned is dropped before [`Starting::succeeded`].
+    /// A new run begins. It is over when what is returned is dropped before
+    /// [`Starting::succeeded`].
     pub(crate) fn begin(&self) -> Starting {
         let mut run = RunNumber(0);
         self.current.send_modify(|current| {
@@ -76,15 +78,19 @@ impl Status {
     }
 
     /// Makes the change that `next` says, if any, unless the run is over.
-    pub(crate) fn change(&self, run: RunNumber, next: impl FnOnce(&MachineState) -> Option<MachineState>) {
+    pub(crate) fn change(
+        &self,
+        run: RunNumber,
+        next: impl FnOnce(&MachineState) -> Option<MachineState>,
+    ) {
         self.current.send_if_modified(|current| {
             let next = if current.is_live(run) { next(&current.state) } else { None };
             self.replace(current, next)
         });
     }
 
-    /// As [`Status::change`], with an event of QEMU's as the cause: readers get it with the state after it, and then
-    /// the change.
+    /// As [`Status::change`], with an event of QEMU's as the cause: readers get it with the state
+    /// after it, and then the change.
     pub(crate) fn happened(
         &self,
         run: RunNumber,
@@ -95,7 +101,11 @@ impl Status {
         self.current.send_if_modified(|current| {
             let next = if current.is_live(run) { next(&current.state) } else { None };
             let after = next.as_ref().unwrap_or(&current.state);
-            self.tell(MachineEvent { name: name.to_owned(), state: after.clone(), data: data.clone() });
+            self.tell(MachineEvent {
+                name: name.to_owned(),
+                state: after.clone(),
+                data: data.clone(),
+            });
             self.replace(current, next)
         });
     }
@@ -110,7 +120,8 @@ impl Status {
 
     /// The last state. A run that is under way is over.
     pub(crate) fn destroy(&self) {
-        self.current.send_if_modified(|current| self.replace(current, Some(MachineState::Destroyed)));
+        self.current
+            .send_if_modified(|current| self.replace(current, Some(MachineState::Destroyed)));
     }
 
     pub(crate) fn is_live(&self, run: RunNumber) -> bool {
@@ -138,7 +149,9 @@ impl Status {
     fn tell_state(&self, state: &MachineState) {
         match state {
             // What brings it back is of no interest at an exporter's end.
-            MachineState::Destroyed => tracing::info!(machine = &*self.name, state = "destroyed", "machine"),
+            MachineState::Destroyed => {
+                tracing::info!(machine = &*self.name, state = "destroyed", "machine")
+            }
             state => tracing::info!(machine = &*self.name, %state, "machine"),
         }
         self.tell(MachineEvent { name: STATE.to_owned(), state: state.clone(), data: Value::Null });

@@ -1,9 +1,9 @@
-//! What the machine boots from: images that were flashed or configured, and the overlays that take the
-//! guest's writes.
+//! What the machine boots from: images that were flashed or configured, and the overlays that take
+//! the guest's writes.
 //!
-//! What is true of an image (its format, which overlay belongs to it) is kept by the identity of its file. So
-//! it changes in the moment in which a new image takes the old one's place, and not a step later that may
-//! fail.
+//! What is true of an image (its format, which overlay belongs to it) is kept by the identity of
+//! its file. So it changes in the moment in which a new image takes the old one's place, and not a
+//! step later that may fail.
 
 mod firmware;
 mod format;
@@ -32,7 +32,8 @@ use crate::vm::lock;
 pub(crate) use format::compressed_defaults;
 
 /// How long file work of an earlier call, which was given up, is waited for.
-const EARLIER_WORK: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+const EARLIER_WORK: Duration =
+    if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
 /// A place that an image can be flashed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +79,9 @@ impl Partition {
     fn find_file(self, path: &HostPath) -> Result<PathBuf> {
         let found = path.find().map_err(|error| {
             let remedy = "correct `default_partitions`, or flash it";
-            let hint = error.hint().map_or_else(|| remedy.to_owned(), |places| format!("{places}; {remedy}"));
+            let hint = error
+                .hint()
+                .map_or_else(|| remedy.to_owned(), |places| format!("{places}; {remedy}"));
             error.with_hint(hint)
         });
         found.with_context(|| format!("opening default_partitions.{}", self.name()))
@@ -118,8 +121,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The formats of what was flashed, found out before it took its place. A guest that writes another
-    /// format's header to its disk changes nothing here.
+    /// The formats of what was flashed, found out before it took its place. A guest that writes
+    /// another format's header to its disk changes nothing here.
     flashed: HashMap<Identity, DiskFormat>,
     /// The partitions that have something flashed to them.
     taken: HashSet<Partition>,
@@ -127,7 +130,8 @@ struct Known {
     configured: Option<(QemuImage, Fingerprint)>,
     /// The root disk's overlay, and what the image was like when the overlay was made.
     overlay: Option<(QemuImage, Fingerprint)>,
-    /// What the firmware's variables and its code were like when the overlay of the variables was made.
+    /// What the firmware's variables and its code were like when the overlay of the variables was
+    /// made.
     variables: Option<(Fingerprint, Fingerprint)>,
 }
 
@@ -147,7 +151,8 @@ fn identity(metadata: &std::fs::Metadata) -> Identity {
 }
 
 fn fingerprint(path: &Path) -> Result<Fingerprint> {
-    let metadata = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    let metadata =
+        std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
     let (file, modified) = (identity(&metadata), metadata.modified().ok());
     Ok(Fingerprint { file, length: metadata.len(), modified })
 }
@@ -159,8 +164,8 @@ impl Storage {
         Self(Arc::new(Inner { folder: folder.to_owned(), known, busy }))
     }
 
-    /// Looks at the configured images, as far as they are there already: the root image's format is found out
-    /// before a guest runs, and what no machine can boot from is refused now.
+    /// Looks at the configured images, as far as they are there already: the root image's format is
+    /// found out before a guest runs, and what no machine can boot from is refused now.
     pub(crate) async fn inspect_defaults(&self, config: &QemuConfig) -> Result<()> {
         let (this, config) = (self.clone(), config.clone());
         self.alone(async move {
@@ -177,7 +182,8 @@ impl Storage {
         .await
     }
 
-    /// Makes ready what QEMU boots from: overlays are made, grown or renewed as the configuration says.
+    /// Makes ready what QEMU boots from: overlays are made, grown or renewed as the configuration
+    /// says.
     pub(crate) async fn prepare(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Disks> {
         let (this, config, facts) = (self.clone(), config.clone(), facts.clone());
         self.alone(async move {
@@ -192,8 +198,8 @@ impl Storage {
         .await
     }
 
-    /// Writes an image to a partition. On failure the old one stays; when cancelled, one of the two is there,
-    /// whole.
+    /// Writes an image to a partition. On failure the old one stays; when cancelled, one of the two
+    /// is there, whole.
     pub(crate) async fn flash(
         &self,
         source: ImageSource,
@@ -207,8 +213,8 @@ impl Storage {
         options.limit_bytes = config.flash_limit.map(ByteSize::as_bytes);
         write_image(source, &self.flashed(partition), options).await?;
         lock(&self.0.known).taken.insert(partition);
-        // The new image is in its place. What is left of the old one belongs to another file, and is not used
-        // again: that it cannot be removed now is no failure of the flash.
+        // The new image is in its place. What is left of the old one belongs to another file, and
+        // is not used again: that it cannot be removed now is no failure of the flash.
         let (this, config) = (self.clone(), config.clone());
         let tidied = self
             .alone(async move {
@@ -236,7 +242,8 @@ impl Storage {
         let (this, config) = (self.clone(), config.clone());
         let (path, _cleanup) = self
             .alone(async move {
-                let disk = this.as_seen(partition, &config)?.ok_or_else(|| nothing_in(partition))?;
+                let disk =
+                    this.as_seen(partition, &config)?.ok_or_else(|| nothing_in(partition))?;
                 if disk.format() == DiskFormat::Raw {
                     return Ok((disk.path().to_owned(), None));
                 }
@@ -257,8 +264,10 @@ impl Storage {
     ) -> Result<T> {
         let busy = timeout(EARLIER_WORK, self.0.busy.clone().lock_owned()).await.map_err(|_| {
             let folder = self.0.folder.display();
-            Error::unavailable(format!("an earlier call still waits for the file system of {folder}"))
-                .with_hint("look whether that file system answers: `ls` in it")
+            Error::unavailable(format!(
+                "an earlier call still waits for the file system of {folder}"
+            ))
+            .with_hint("look whether that file system answers: `ls` in it")
         })?;
         off_runtime(async move {
             let _busy = busy;
@@ -281,10 +290,11 @@ impl Storage {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // Not the configured one instead: nobody asked for that.
                 return match lock(&self.0.known).taken.contains(&partition) {
-                    true => {
-                        Err(deleted(&format!("the image that was flashed to `{}`", partition.name()), &path)
-                            .with_hint("flash it again"))
-                    }
+                    true => Err(deleted(
+                        &format!("the image that was flashed to `{}`", partition.name()),
+                        &path,
+                    )
+                    .with_hint("flash it again")),
                     false => Ok(None),
                 };
             }
@@ -293,13 +303,16 @@ impl Storage {
         let format = lock(&self.0.known).flashed.get(&identity(&metadata)).copied();
         match format {
             Some(format) => Ok(Some(QemuImage::with_format(path, format))),
-            None => Err(Error::failed_precondition(format!("{} is not what was flashed", path.display()))
-                .with_hint("flash it again, and leave the machine's private folder alone")),
+            None => Err(Error::failed_precondition(format!(
+                "{} is not what was flashed",
+                path.display()
+            ))
+            .with_hint("flash it again, and leave the machine's private folder alone")),
         }
     }
 
-    /// Looks at a new image before it takes the old one's place: whether a machine may be given it, and what
-    /// it is.
+    /// Looks at a new image before it takes the old one's place: whether a machine may be given it,
+    /// and what it is.
     fn inspect_new(&self, file: &File, partition: Partition, target: Architecture) -> Result<()> {
         let header = Header::read_file(file)?;
         let format = match header.fixed_size {
@@ -338,7 +351,9 @@ impl Storage {
 /// Programs that tidy the temporary folder do so.
 fn deleted(what: &str, path: &Path) -> Error {
     let path = path.display();
-    Error::failed_precondition(format!("{what} was deleted by somebody else: {path} is not there any more"))
+    Error::failed_precondition(format!(
+        "{what} was deleted by somebody else: {path} is not there any more"
+    ))
 }
 
 fn nothing_in(partition: Partition) -> Error {

@@ -1,4 +1,5 @@
-//! A virtual machine: the handle that programs and drivers share, and the order in which its parts start and end.
+//! A virtual machine: the handle that programs and drivers share, and the order in which its parts
+//! start and end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,8 +35,8 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(20);
 
 /// A virtual machine. Cheap to clone; every method may be called from many tasks at once.
 ///
-/// Dropping the last clone kills QEMU and removes the machine's private folder, without waiting; [`Machine::destroy`]
-/// does the same in order.
+/// Dropping the last clone kills QEMU and removes the machine's private folder, without waiting;
+/// [`Machine::destroy`] does the same in order.
 ///
 /// ```no_run
 /// # use jumpstarter_driver_core::prelude::*;
@@ -81,11 +82,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Vm {
-    /// Makes a machine that is off: finds QEMU and the accelerator, chooses free ports, makes its private folder.
+    /// Makes a machine that is off: finds QEMU and the accelerator, chooses free ports, makes its
+    /// private folder.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work; `FailedPrecondition` where QEMU is not installed, or
-    /// where the asked-for accelerator does not work here. Nothing is left behind.
+    /// `InvalidArgument` for a configuration that cannot work; `FailedPrecondition` where QEMU is
+    /// not installed, or where the asked-for accelerator does not work here. Nothing is left
+    /// behind.
     pub async fn create(name: impl Into<String>, config: QemuConfig) -> Result<Self> {
         Self::create_named(name.into(), config, None).await
     }
@@ -101,7 +104,9 @@ impl Vm {
                 problem.field, problem.message
             )));
         }
-        let facts = HostFacts::probe(&config).await.with_context(|| format!("preparing machine `{name}`"))?;
+        let facts = HostFacts::probe(&config)
+            .await
+            .with_context(|| format!("preparing machine `{name}`"))?;
         config.anchor_paths().with_context(|| format!("preparing machine `{name}`"))?;
         let forwards = Forwards::choose(&config)?;
         let doing = || format!("preparing machine `{name}`");
@@ -152,11 +157,16 @@ impl Vm {
 
     /// Each `hostfwd`: its name, where the host reaches it, and the port of the guest.
     pub fn forwards(&self) -> impl Iterator<Item = (String, SocketAddr, u16)> + '_ {
-        self.0.forwards.all.iter().map(|forward| (forward.name.clone(), forward.address, forward.guestport))
+        self.0
+            .forwards
+            .all
+            .iter()
+            .map(|forward| (forward.name.clone(), forward.address, forward.guestport))
     }
 
-    /// Opens the console, also while the machine is off. The first client of a power cycle also gets what was said
-    /// since its beginning (the last mebibyte of it). Many clients may be there at once.
+    /// Opens the console, also while the machine is off. The first client of a power cycle also
+    /// gets what was said since its beginning (the last mebibyte of it). Many clients may be
+    /// there at once.
     ///
     /// # Errors
     /// `FailedPrecondition` for a destroyed machine.
@@ -209,8 +219,11 @@ impl Vm {
             None => Ok(()),
             Some(_) => {
                 let state = self.0.status.get();
-                Err(Error::failed_precondition(format!("{doing}: machine `{}` is {state}", self.0.name))
-                    .with_hint("power it off first"))
+                Err(Error::failed_precondition(format!(
+                    "{doing}: machine `{}` is {state}",
+                    self.0.name
+                ))
+                .with_hint("power it off first"))
             }
         }
     }
@@ -226,8 +239,8 @@ impl Vm {
         }
     }
 
-    /// Cuts the power as pulling a plug does: QMP's `quit`, then SIGKILL. Idempotent; hurries a `stop` under way, and
-    /// waits for a start under way. A crashed machine is off after it.
+    /// Cuts the power as pulling a plug does: QMP's `quit`, then SIGKILL. Idempotent; hurries a
+    /// `stop` under way, and waits for a start under way. A crashed machine is off after it.
     ///
     /// # Errors
     /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
@@ -238,11 +251,12 @@ impl Vm {
         }
     }
 
-    /// Ends the machine in order: one that runs is powered off as the configuration's `off` says, and is then destroyed.
-    /// What is under way otherwise ends as with [`Machine::destroy`]. Idempotent; `cut` and `destroy` hurry it.
+    /// Ends the machine in order: one that runs is powered off as the configuration's `off` says,
+    /// and is then destroyed. What is under way otherwise ends as with [`Machine::destroy`].
+    /// Idempotent; `cut` and `destroy` hurry it.
     ///
-    /// Cancelling does not stop the powering off; what the machine holds is then removed when its last handle is
-    /// dropped, which also kills a QEMU that has not ended.
+    /// Cancelling does not stop the powering off; what the machine holds is then removed when its
+    /// last handle is dropped, which also kills a QEMU that has not ended.
     ///
     /// # Errors
     /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
@@ -252,15 +266,19 @@ impl Vm {
             && let Some(run) = self.running()
         {
             match run.stop().await {
-                Ok(outcome) => tracing::info!(machine = self.0.name, "closing a machine: {outcome}"),
-                Err(error) => tracing::warn!(error = error.report(), "a machine did not stop: it is cut"),
+                Ok(outcome) => {
+                    tracing::info!(machine = self.0.name, "closing a machine: {outcome}")
+                }
+                Err(error) => {
+                    tracing::warn!(error = error.report(), "a machine did not stop: it is cut")
+                }
             }
         }
         self.destroy().await
     }
 
-    /// The run that is to be stopped. Waits for nothing but a start that is under way; where nothing runs or starts, a
-    /// crash is cleared.
+    /// The run that is to be stopped. Waits for nothing but a start that is under way; where
+    /// nothing runs or starts, a crash is cleared.
     async fn stoppable(&self) -> Option<Arc<Run>> {
         if let Some(run) = self.running() {
             return Some(run);
@@ -277,7 +295,11 @@ impl Vm {
     }
 
     /// Executes a QMP command of a machine that is up, and lets the state follow.
-    async fn command<C: qapi::Command + Send + Sync + 'static>(&self, doing: &str, command: C) -> Result<()> {
+    async fn command<C: qapi::Command + Send + Sync + 'static>(
+        &self,
+        doing: &str,
+        command: C,
+    ) -> Result<()> {
         let run = self.up(doing)?;
         run.execute_and_settle(command).await.map_err(|error| {
             let error = error.context(format!("cannot {doing} machine `{}`", self.0.name));
@@ -285,8 +307,8 @@ impl Vm {
         })
     }
 
-    /// Waits until the machine is in `phase`, were it for a moment. Ends at once when it dies instead, or is in a state
-    /// that leads nowhere.
+    /// Waits until the machine is in `phase`, were it for a moment. Ends at once when it dies
+    /// instead, or is in a state that leads nowhere.
     async fn reach(&self, phase: Phase, within: Duration) -> Result<MachineState> {
         let (doing, name) = (format!("waiting for `{phase}`"), &self.0.name);
         // From here on no change is missed.
@@ -299,7 +321,9 @@ impl Vm {
                     return Ok(state);
                 }
                 if state.is_over() && (was_up || phase == Phase::Off) {
-                    return Err(Error::failed_precondition(format!("{doing}: machine `{name}` is {state}")));
+                    return Err(Error::failed_precondition(format!(
+                        "{doing}: machine `{name}` is {state}"
+                    )));
                 }
                 was_up |= !state.is_over();
                 state = loop {
@@ -363,7 +387,8 @@ impl Machine for Vm {
             }
             // On its way down: the new run begins where the old one has ended.
             let timeouts = self.config().timeouts;
-            let within = timeouts.shutdown.as_duration() + timeouts.quit.as_duration() + KILL_WITHIN;
+            let within =
+                timeouts.shutdown.as_duration() + timeouts.quit.as_duration() + KILL_WITHIN;
             if timeout(within, run.over()).await.is_err() {
                 let (state, within) = (self.0.status.get(), Span::from(within));
                 return Err(Error::deadline_exceeded(format!(
@@ -422,7 +447,8 @@ impl Machine for Vm {
         turn.map(drop).map_err(|_| {
             let within = Span::from(LET_GO_WITHIN);
             let message = format!("{}: what was under way did not end within {within}", doing());
-            Error::deadline_exceeded(message).with_hint("see that the file system of its images answers")
+            Error::deadline_exceeded(message)
+                .with_hint("see that the file system of its images answers")
         })
     }
 
@@ -433,19 +459,25 @@ impl Machine for Vm {
 
     async fn events(&self) -> Result<ValueStream<MachineEvent>> {
         self.usable()?;
-        // Holds the events' channel only, not the machine: a forgotten stream keeps no machine alive.
+        // Holds the events' channel only, not the machine: a forgotten stream keeps no machine
+        // alive.
         let (receiver, state) = (self.0.status.events(), self.0.status.watch());
-        let stream = futures_util::stream::unfold((receiver, state), |(mut receiver, state)| async move {
-            let event = match receiver.recv().await {
-                Ok(event) => event,
-                Err(RecvError::Lagged(count)) => {
-                    let state = state.borrow().state.clone();
-                    MachineEvent { name: "LOST".to_owned(), state, data: json!({ "count": count }) }
-                }
-                Err(RecvError::Closed) => return None,
-            };
-            Some((Ok(event), (receiver, state)))
-        });
+        let stream =
+            futures_util::stream::unfold((receiver, state), |(mut receiver, state)| async move {
+                let event = match receiver.recv().await {
+                    Ok(event) => event,
+                    Err(RecvError::Lagged(count)) => {
+                        let state = state.borrow().state.clone();
+                        MachineEvent {
+                            name: "LOST".to_owned(),
+                            state,
+                            data: json!({ "count": count }),
+                        }
+                    }
+                    Err(RecvError::Closed) => return None,
+                };
+                Some((Ok(event), (receiver, state)))
+            });
         Ok(stream.boxed())
     }
 }

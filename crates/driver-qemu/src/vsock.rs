@@ -11,11 +11,14 @@ use crate::vm::Vm;
 /// Addresses below are the hypervisor's and the host's (vsock(7)).
 const FIRST_GUEST_CID: u32 = 3;
 
-/// An address for a guest of this host, where vsock is usable. There is no registry of them: it is drawn at random, and
-/// QEMU refuses one that is taken.
+/// An address for a guest of this host, where vsock is usable. There is no registry of them: it is
+/// drawn at random, and QEMU refuses one that is taken.
 pub(crate) fn choose_cid(facts: &HostFacts) -> Option<u32> {
     let random = RandomState::new().hash_one(std::process::id()) as u32;
-    facts.vsock.is_usable().then_some(FIRST_GUEST_CID + random % (i32::MAX as u32 - FIRST_GUEST_CID))
+    facts
+        .vsock
+        .is_usable()
+        .then_some(FIRST_GUEST_CID + random % (i32::MAX as u32 - FIRST_GUEST_CID))
 }
 
 /// A port of a guest over vsock.
@@ -33,9 +36,10 @@ pub(crate) fn ssh(vm: &Vm) -> Option<VsockNetwork> {
 #[async_trait]
 impl Network for VsockNetwork {
     async fn connect(&self) -> Result<Channel> {
-        let stream = VsockStream::connect(VsockAddr::new(self.cid, self.port))
-            .await
-            .with_context(|| format!("connecting to vsock port {} of guest {}", self.port, self.cid))?;
+        let stream =
+            VsockStream::connect(VsockAddr::new(self.cid, self.port)).await.with_context(|| {
+                format!("connecting to vsock port {} of guest {}", self.port, self.cid)
+            })?;
         let (reader, writer) = stream.into_split();
         Ok(Channel::from_split(reader, writer))
     }

@@ -10,7 +10,9 @@ use common::{Fixture, SOON, ask, can_run, is_alive, pico_machine};
 use futures_util::StreamExt;
 use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_qemu::{Machine, MachineEvent, MachineState, OffMode, Phase, Qemu, QemuConfig};
+use jumpstarter_driver_qemu::{
+    Machine, MachineEvent, MachineState, OffMode, Phase, Qemu, QemuConfig,
+};
 use jumpstarter_driver_testkit::pico;
 
 /// A machine whose guest is logged in, as a device, and its events from then on.
@@ -28,7 +30,9 @@ async fn running(
 /// The names of what happened until the machine was off.
 async fn until_off(mut events: ValueStream<MachineEvent>) -> Vec<String> {
     let mut names = Vec::new();
-    while let Some(Ok(event)) = tokio::time::timeout(SOON, events.next()).await.expect("an event in time") {
+    while let Some(Ok(event)) =
+        tokio::time::timeout(SOON, events.next()).await.expect("an event in time")
+    {
         names.push(event.name);
         if event.state == MachineState::Off {
             break;
@@ -43,8 +47,10 @@ async fn a_guest_is_asked_to_shut_down_where_off_is_graceful() {
         return;
     }
     for paused in [false, true] {
-        let (fixture, device, events, mut console) = running(|config| config.off = OffMode::Graceful).await;
-        let (pid, folder) = (fixture.vm.pid().unwrap(), fixture.vm.vnc_path().parent().unwrap().to_owned());
+        let (fixture, device, events, mut console) =
+            running(|config| config.off = OffMode::Graceful).await;
+        let (pid, folder) =
+            (fixture.vm.pid().unwrap(), fixture.vm.vnc_path().parent().unwrap().to_owned());
         if paused {
             fixture.vm.pause().await.unwrap();
         }

@@ -26,7 +26,8 @@ macro_rules! part {
             async fn open(self, context: OpenContext) -> Result<$part> {
                 let qemu = DriverConfig::open(self.0, context).await?;
                 let child = qemu.children().into_iter().find(|child| child.name == $child);
-                let child = child.ok_or_else(|| Error::internal("the machine lacks a child"))?.driver;
+                let child =
+                    child.ok_or_else(|| Error::internal("the machine lacks a child"))?.driver;
                 let child = Device::of_shared_driver(child).get::<dyn $interface>("")?;
                 Ok($part { qemu, child })
             }

@@ -58,7 +58,9 @@ async fn a_crash_during_a_stop_is_not_graceful() {
     let (fixture, stopping) = stopping().await;
     signal(fixture.vm.pid().unwrap(), Signal::SEGV);
     assert_eq!(soon(stopping).await.unwrap().unwrap(), StopOutcome::Crashed);
-    let MachineState::Crashed { why } = state(&fixture.vm).await else { panic!("no crash is told") };
+    let MachineState::Crashed { why } = state(&fixture.vm).await else {
+        panic!("no crash is told")
+    };
     assert!(why.contains("SIGSEGV"), "{why}");
     // As `off` does, a stop takes note of the crash.
     assert_eq!(fixture.vm.stop().await.unwrap(), StopOutcome::AlreadyOff);
@@ -89,7 +91,10 @@ async fn a_qemu_that_hangs_is_killed_in_time() {
 
 /// A QEMU that leaves a helper behind, which holds all that it was given.
 fn with_helper(folder: &Path) -> PathBuf {
-    program(folder, "case \"$*\" in *--version*) ;; *) sleep 1000 & esac\nexec qemu-system-x86_64 \"$@\"\n")
+    program(
+        folder,
+        "case \"$*\" in *--version*) ;; *) sleep 1000 & esac\nexec qemu-system-x86_64 \"$@\"\n",
+    )
 }
 
 #[tokio::test]
@@ -98,7 +103,8 @@ async fn a_helper_that_outlives_qemu_ends_with_it() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let fixture = pico_machine(|config| config.binary = Some(with_helper(folder.path()).into())).await;
+    let fixture =
+        pico_machine(|config| config.binary = Some(with_helper(folder.path()).into())).await;
     let vm = &fixture.vm;
     for by_guest in [true, false] {
         soon(vm.start()).await.unwrap();
@@ -146,7 +152,8 @@ async fn destroy_ends_a_start_that_gets_no_answer() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let script = "case \"$*\" in *--version*) exec qemu-system-x86_64 \"$@\"; esac\nexec sleep 1000\n";
+    let script =
+        "case \"$*\" in *--version*) exec qemu-system-x86_64 \"$@\"; esac\nexec sleep 1000\n";
     let program = program(folder.path(), script);
     let fixture = pico_machine(|config| {
         config.binary = Some(program.into());
@@ -175,7 +182,9 @@ async fn a_destroyed_machine_says_what_mends_it() {
         state(vm).await.to_string(),
         "destroyed until its device is opened again (restart the exporter)"
     );
-    for refused in [vm.start().await, vm.pause().await, vm.wait_for(Phase::Off, None).await.map(drop)] {
+    for refused in
+        [vm.start().await, vm.pause().await, vm.wait_for(Phase::Off, None).await.map(drop)]
+    {
         let error = refused.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
         assert!(error.hint().unwrap().contains("restart the exporter"), "{error:?}");
@@ -203,7 +212,8 @@ async fn a_panic_is_over_with_the_reset() {
     if !can_run() {
         return;
     }
-    let keep = |config: &mut QemuConfig| config.extra_args = vec!["-action".into(), "panic=pause".into()];
+    let keep =
+        |config: &mut QemuConfig| config.extra_args = vec!["-action".into(), "panic=pause".into()];
     let fixture = pico_machine(keep).await;
     let vm = &fixture.vm;
     vm.start().await.unwrap();
@@ -330,7 +340,8 @@ async fn a_suspended_guardian_holds_up_nothing() {
     assert_eq!(vm.wait_for(Phase::Off, Some(Span::from(SOON))).await.unwrap(), MachineState::Off);
 }
 
-/// Attaches to a process as a debugger does, and says so: it neither runs nor can be continued until its end.
+/// Attaches to a process as a debugger does, and says so: it neither runs nor can be continued
+/// until its end.
 const DEBUGGER: &str = "import ctypes, sys, time\n\
                         libc = ctypes.CDLL(None, use_errno=True)\n\
                         assert libc.ptrace(16, int(sys.argv[1]), None, None) == 0\n\

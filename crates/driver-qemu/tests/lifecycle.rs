@@ -7,7 +7,9 @@ mod common;
 use common::{SOON, ask, can_run, config, is_alive, log_in, pico_machine};
 use futures_util::StreamExt;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_qemu::{Machine, MachineState, OffMode, Phase, Qemu, QemuDriver, StopOutcome, Vm};
+use jumpstarter_driver_qemu::{
+    Machine, MachineState, OffMode, Phase, Qemu, QemuDriver, StopOutcome, Vm,
+};
 use jumpstarter_driver_testkit::pico;
 
 async fn state(vm: &Vm) -> MachineState {
@@ -214,7 +216,10 @@ async fn a_qemu_that_dies_at_once_is_an_error_with_its_words() {
     })
     .await;
     let error = fixture.vm.start().await.unwrap_err();
-    assert!(error.report().contains("hostfwd `web`: another program listens on 127.0.0.1:"), "{error:?}");
+    assert!(
+        error.report().contains("hostfwd `web`: another program listens on 127.0.0.1:"),
+        "{error:?}"
+    );
     drop(holder);
     fixture.vm.start().await.unwrap();
 }
@@ -263,7 +268,8 @@ async fn dropping_the_last_handle_kills_and_removes() {
     }
     let fixture = pico_machine(|_| {}).await;
     fixture.vm.start().await.unwrap();
-    let (pid, folder) = (fixture.vm.pid().unwrap(), fixture.vm.vnc_path().parent().unwrap().to_owned());
+    let (pid, folder) =
+        (fixture.vm.pid().unwrap(), fixture.vm.vnc_path().parent().unwrap().to_owned());
     drop(fixture);
     tokio::time::timeout(SOON, async {
         // A thread removes the folder.
@@ -339,7 +345,11 @@ async fn errors_quote_this_power_cycle_alone() {
             let mut next = fixture.console();
             vm.start().await.unwrap();
             log_in(&mut next).await;
-            assert!(!next.transcript_text().contains(pico::LAST_TEXT), "{}", next.transcript_text());
+            assert!(
+                !next.transcript_text().contains(pico::LAST_TEXT),
+                "{}",
+                next.transcript_text()
+            );
         }
         let error = vm.wait_for(Phase::Crashed, moment).await.unwrap_err();
         assert!(!error.to_string().contains(pico::LAST_TEXT), "reset: {reset}: {error}");

@@ -20,7 +20,8 @@ use tokio::net::TcpListener;
 const BOOT: Duration = Duration::from_secs(300);
 const PROMPT: &str = "# ";
 
-/// A listener that is meant for this host alone, such as an exporter's: it greets each client. Its port.
+/// A listener that is meant for this host alone, such as an exporter's: it greets each client. Its
+/// port.
 async fn listener_for_this_host() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -37,8 +38,12 @@ async fn guest(restrict: bool) -> Option<(Vm, Console)> {
     let image = tiny_linux(Arch::X86_64)?;
     let mut config = config(image);
     (config.restrict, config.mem) = (restrict, ByteSize::mebibytes(256));
-    let web =
-        HostForward { protocol: Protocol::Tcp, hostaddr: Ipv4Addr::LOCALHOST, hostport: 0, guestport: 80 };
+    let web = HostForward {
+        protocol: Protocol::Tcp,
+        hostaddr: Ipv4Addr::LOCALHOST,
+        hostport: 0,
+        guestport: 80,
+    };
     config.hostfwd.push("web", web);
     let vm = Vm::create("net", config).await.unwrap();
     let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(vm.clone()));

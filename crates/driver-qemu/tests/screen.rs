@@ -39,7 +39,8 @@ impl Viewer {
         stream.read_exact(&mut server).await.unwrap();
         let mut name = vec![0; stream.read_u32().await.unwrap() as usize];
         stream.read_exact(&mut name).await.unwrap();
-        // 32 bits a pixel, little endian, red at 16, green at 8, blue at 0; and raw pixels, or a new size of the screen.
+        // 32 bits a pixel, little endian, red at 16, green at 8, blue at 0; and raw pixels, or a
+        // new size of the screen.
         stream
             .write_all(&[0, 0, 0, 0, 32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0])
             .await
@@ -89,7 +90,8 @@ impl Viewer {
 }
 
 impl Picture {
-    /// The cells of a text mode, which are 9 pixels wide and 16 high: which of their pixels are lit.
+    /// The cells of a text mode, which are 9 pixels wide and 16 high: which of their pixels are
+    /// lit.
     fn lines(&self) -> Vec<Vec<Vec<bool>>> {
         let rows: Vec<&[u32]> = self.pixels.chunks_exact(self.width).collect();
         let cell = |line: &[&[u32]], column: usize| {
@@ -100,14 +102,16 @@ impl Picture {
         rows.chunks_exact(16).map(line).collect()
     }
 
-    /// Whether a text is there, without knowing the font: equal letters look alike, others do not, blanks are dark.
+    /// Whether a text is there, without knowing the font: equal letters look alike, others do not,
+    /// blanks are dark.
     fn shows(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         let is_it = |cells: &[Vec<bool>]| {
             let dark = |cell: &[bool]| !cell.contains(&true);
             (0..text.len()).all(|one| {
                 dark(&cells[one]) == (text[one] == ' ')
-                    && (0..one).all(|other| (cells[one] == cells[other]) == (text[one] == text[other]))
+                    && (0..one)
+                        .all(|other| (cells[one] == cells[other]) == (text[one] == text[other]))
             })
         };
         self.lines().iter().any(|line| line.windows(text.len()).any(is_it))

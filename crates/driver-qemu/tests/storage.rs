@@ -46,7 +46,8 @@ async fn discarded_writes_are_gone_and_the_image_stays() {
 #[tokio::test]
 async fn persisted_writes_are_in_the_image() {
     if can_run() {
-        let (kept, image) = written_then_read(|config| config.root_writes = RootWrites::Persist).await;
+        let (kept, image) =
+            written_then_read(|config| config.root_writes = RootWrites::Persist).await;
         assert!(kept);
         assert_eq!(&image[40 * 512..40 * 512 + 4], b"kept");
     }
@@ -147,7 +148,11 @@ fn images_stay_in_a_temporary_folder_that_is_too_long_for_sockets() {
         .env("XDG_RUNTIME_DIR", place.path());
     let output = run_blocking(command, 4 * common::SOON).unwrap();
     assert!(output.status.success(), "{}", output.stderr);
-    assert_eq!(std::fs::read_dir(long).unwrap().count(), 0, "it is removed, and so is what was abandoned");
+    assert_eq!(
+        std::fs::read_dir(long).unwrap().count(),
+        0,
+        "it is removed, and so is what was abandoned"
+    );
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
 }
 
@@ -159,8 +164,10 @@ async fn with_a_long_temporary_folder() {
     let flasher = device.get::<dyn Flasher>("flasher").unwrap();
     flasher.flash(ImageSource::bytes(pico::image()), None).await.unwrap();
     vm.start().await.unwrap();
-    let folders: Vec<_> =
-        std::fs::read_dir(std::env::temp_dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folders: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     let [folder] = &folders[..] else { panic!("{folders:?}") };
     assert!(folder.join("flashed-root").exists() && folder.join("root-overlay.qcow2").exists());
     let sockets = vm.vnc_path();
@@ -178,7 +185,9 @@ async fn a_raw_disk_stays_raw_over_a_restart_whatever_the_guest_wrote() {
         return;
     }
     let fixture = pico_machine(|config| config.root_writes = RootWrites::Persist).await;
-    if rustix::fs::setxattr(&fixture.image, "user.test", b"x", rustix::fs::XattrFlags::empty()).is_err() {
+    if rustix::fs::setxattr(&fixture.image, "user.test", b"x", rustix::fs::XattrFlags::empty())
+        .is_err()
+    {
         return jumpstarter_driver_testkit::skip("this file system keeps no attributes");
     }
     fixture.vm.start().await.unwrap();
@@ -201,9 +210,17 @@ async fn a_raw_disk_stays_raw_over_a_restart_whatever_the_guest_wrote() {
         vm.cut().await.unwrap();
         let device = Device::of_driver(Qemu::new(vm));
         let path = fixture.image.with_extension("dump");
-        device.get::<dyn Flasher>("flasher").unwrap().dump(ImageSink::path(&path), None).await.unwrap();
+        device
+            .get::<dyn Flasher>("flasher")
+            .unwrap()
+            .dump(ImageSink::path(&path), None)
+            .await
+            .unwrap();
         let dumped = std::fs::read(&path).unwrap();
-        assert!(dumped.starts_with(b"QFI\xfb") && dumped.len() == pico::image().len(), "{writes:?}");
+        assert!(
+            dumped.starts_with(b"QFI\xfb") && dumped.len() == pico::image().len(),
+            "{writes:?}"
+        );
         device.close().await.unwrap();
     }
 }
@@ -241,11 +258,15 @@ async fn a_block_device_is_a_disk_by_its_descriptor() {
 async fn converted(fixture: &common::Fixture, format: DiskFormat) -> std::path::PathBuf {
     let path = fixture.image.with_extension(format.name());
     let save = Save { format, compressed: false };
-    QemuImage::with_format(&fixture.image, DiskFormat::Raw).save(&path, save, common::SOON).await.unwrap();
+    QemuImage::with_format(&fixture.image, DiskFormat::Raw)
+        .save(&path, save, common::SOON)
+        .await
+        .unwrap();
     path
 }
 
-/// Flashes an image of that format, lets the guest see a larger disk and write to it, and dumps what comes of it.
+/// Flashes an image of that format, lets the guest see a larger disk and write to it, and dumps
+/// what comes of it.
 async fn flashed_grown_dumped(format: DiskFormat, writes: RootWrites) {
     let fixture = pico_machine(|config| {
         config.default_partitions.root = None;

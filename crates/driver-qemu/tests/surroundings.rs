@@ -31,7 +31,8 @@ fn role(name: &str, folder: &Path) -> Command {
 
 /// A line of `/proc/PID/status` of QEMU.
 fn status(fixture: &Fixture, key: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", fixture.vm.pid().unwrap())).unwrap();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", fixture.vm.pid().unwrap())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     line.unwrap_or_default().trim().to_owned()
 }
@@ -44,12 +45,14 @@ async fn qemu_runs_in_its_sandbox_and_without_the_exporters_environment() {
     let fixture = pico_machine(|_| {}).await;
     fixture.vm.start().await.unwrap();
     fixture.logged_in().await;
-    let environment = std::fs::read(format!("/proc/{}/environ", fixture.vm.pid().unwrap())).unwrap();
+    let environment =
+        std::fs::read(format!("/proc/{}/environ", fixture.vm.pid().unwrap())).unwrap();
     let environment = String::from_utf8_lossy(&environment).into_owned();
     let names: Vec<&str> =
         environment.split('\0').filter_map(|variable| Some(variable.split_once('=')?.0)).collect();
     // A test has dozens of other variables.
-    let known = ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR", "DISPLAY"];
+    let known =
+        ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR", "DISPLAY"];
     let others = ["WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"];
     let families = ["LC_", "JUMPSTARTER_TEST_"];
     let is_known = |name: &&str| {
@@ -61,7 +64,10 @@ async fn qemu_runs_in_its_sandbox_and_without_the_exporters_environment() {
     if let Sandbox::Unusable(why) = &fixture.vm.host().sandbox {
         return skip(why);
     }
-    assert_eq!((status(&fixture, "Seccomp"), status(&fixture, "NoNewPrivs")), ("2".into(), "1".into()));
+    assert_eq!(
+        (status(&fixture, "Seccomp"), status(&fixture, "NoNewPrivs")),
+        ("2".into(), "1".into())
+    );
     let off = vec!["-sandbox".to_owned(), "off".to_owned()];
     let fixture = pico_machine(|config| config.extra_args = off).await;
     fixture.vm.start().await.unwrap();
@@ -146,7 +152,11 @@ async fn machine_on_a_small_file_system() {
     console.wait_for("wrote sector 32", SOON).await.unwrap();
     assert_eq!(vm.state().await.unwrap(), MachineState::Running);
     vm.pause().await.unwrap();
-    assert_eq!(vm.state().await.unwrap(), MachineState::PAUSED, "the reason is gone with its cause");
+    assert_eq!(
+        vm.state().await.unwrap(),
+        MachineState::PAUSED,
+        "the reason is gone with its cause"
+    );
     vm.resume().await.unwrap();
     ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), "late").await;
     println!("done");
@@ -158,8 +168,9 @@ async fn a_full_disk_of_the_host_is_the_reason_of_the_pause() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let unshare =
-        |script: &str| Command::new("unshare").args(["--mount", "--map-root-user", "sh", "-c", script]);
+    let unshare = |script: &str| {
+        Command::new("unshare").args(["--mount", "--map-root-user", "sh", "-c", script])
+    };
     let probe = format!("mount -t tmpfs -o size=4m tmpfs {}", folder.path().display());
     if let Err(error) = run(unshare(&probe), LONG).await {
         return skip(&format!("no small file system can be mounted: {error}"));
@@ -203,9 +214,10 @@ async fn a_restricted_machine_reaches_nothing_and_starts_with_its_forwards() {
     let fixture = pico_machine(|config| {
         config.restrict = true;
         let hostaddr = std::net::Ipv4Addr::LOCALHOST;
-        config
-            .hostfwd
-            .push("web", HostForward { protocol: Protocol::Tcp, hostaddr, hostport: 0, guestport: 80 });
+        config.hostfwd.push(
+            "web",
+            HostForward { protocol: Protocol::Tcp, hostaddr, hostport: 0, guestport: 80 },
+        );
     })
     .await;
     let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(fixture.vm.clone()));
@@ -218,9 +230,10 @@ async fn a_restricted_machine_reaches_nothing_and_starts_with_its_forwards() {
     let other = pico_machine(|config| {
         let std::net::IpAddr::V4(hostaddr) = address.ip() else { unreachable!() };
         let hostport = address.port();
-        config
-            .hostfwd
-            .push("web", HostForward { protocol: Protocol::Tcp, hostaddr, hostport, guestport: 80 });
+        config.hostfwd.push(
+            "web",
+            HostForward { protocol: Protocol::Tcp, hostaddr, hostport, guestport: 80 },
+        );
     })
     .await;
     let error = other.vm.start().await.unwrap_err();
@@ -248,7 +261,8 @@ async fn a_machine_whose_folder_was_deleted_comes_back_at_the_next_power_on() {
     let write = async || {
         let mut console = fixture.logged_in().await;
         let written = format!("wrote sector {}", pico::FIRST_SCRATCH_SECTOR);
-        ask(&mut console, &pico::command::write(pico::FIRST_SCRATCH_SECTOR, "mine"), &written).await;
+        ask(&mut console, &pico::command::write(pico::FIRST_SCRATCH_SECTOR, "mine"), &written)
+            .await;
         console
     };
     // Of a configured image: nothing is lost but what the guest wrote.
@@ -259,12 +273,19 @@ async fn a_machine_whose_folder_was_deleted_comes_back_at_the_next_power_on() {
     let error = vnc.connect().await.unwrap_err();
     assert!(error.hint().unwrap().contains("off and on"), "{error:?}");
     vm.cut().await.unwrap();
-    let error = flasher.dump(ImageSink::path(fixture.image.with_extension("dump")), None).await.unwrap_err();
-    assert!(error.report().contains("what the guest had written was deleted by somebody else"), "{error:?}");
+    let error = flasher
+        .dump(ImageSink::path(fixture.image.with_extension("dump")), None)
+        .await
+        .unwrap_err();
+    assert!(
+        error.report().contains("what the guest had written was deleted by somebody else"),
+        "{error:?}"
+    );
     assert!(error.hint().is_some());
     vm.start().await.unwrap();
     let mut console = fixture.logged_in().await;
-    ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), pico::FIRST_SCRATCH_TEXT).await;
+    ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), pico::FIRST_SCRATCH_TEXT)
+        .await;
     vnc.connect().await.unwrap();
 
     // Its overlay and its seed alone, while it is off.
@@ -284,7 +305,10 @@ async fn a_machine_whose_folder_was_deleted_comes_back_at_the_next_power_on() {
     let error = vm.start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     let said = error.report();
-    assert!(said.contains("the image that was flashed to `root` was deleted by somebody else"), "{said}");
+    assert!(
+        said.contains("the image that was flashed to `root` was deleted by somebody else"),
+        "{said}"
+    );
     assert_eq!(error.hint(), Some("flash it again"));
     assert_eq!(vm.state().await.unwrap(), MachineState::Off);
     tidy(vm);

@@ -55,17 +55,20 @@ impl FromStr for SerialAddress {
                 let (host, port) = rest.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
                 let port = port.parse().ok().filter(|port| *port != 0);
                 let port = port.ok_or_else(|| wrong("its port is not a number from 1 to 65535"))?;
-                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                let host =
+                    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
                 if host.is_empty() || host.contains('/') {
                     return Err(wrong("it has no host"));
                 }
                 Ok(Self::Tcp { host: host.to_owned(), port })
             }
-            "rfc2217" => {
-                Err(wrong("RFC 2217 is not spoken here; let the server offer raw TCP and use socket://"))
-            }
+            "rfc2217" => Err(wrong(
+                "RFC 2217 is not spoken here; let the server offer raw TCP and use socket://",
+            )),
             other => match suggest::nearest(other, SCHEMES) {
-                Some(near) => Err(wrong(&format!("unknown scheme `{other}`; did you mean `{near}`?"))),
+                Some(near) => {
+                    Err(wrong(&format!("unknown scheme `{other}`; did you mean `{near}`?")))
+                }
                 None => Err(wrong(&format!("unknown scheme `{other}`"))),
             },
         }
@@ -114,9 +117,14 @@ mod tests {
 
     #[test]
     fn every_form_reads_and_prints_the_same() {
-        for text in
-            ["/dev/ttyUSB0", "loop://", "socket://lab:2000", "socket://[::1]:7", "unix:///run/c.sock", "COM3"]
-        {
+        for text in [
+            "/dev/ttyUSB0",
+            "loop://",
+            "socket://lab:2000",
+            "socket://[::1]:7",
+            "unix:///run/c.sock",
+            "COM3",
+        ] {
             assert_eq!(text.parse::<SerialAddress>().unwrap().to_string(), text);
         }
     }

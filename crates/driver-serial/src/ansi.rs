@@ -21,7 +21,8 @@ impl AnsiStripper {
         for &byte in bytes {
             *self = match (*self, byte) {
                 (_, 0x1b) => Self::Escape,
-                // A line's end too: a title that never ends must not swallow the rest of the console.
+                // A line's end too: a title that never ends must not swallow the rest of the
+                // console.
                 (Self::DeviceString, 0x07 | 0x18 | 0x1a | b'\n') => Self::Text,
                 (Self::DeviceString, _) => Self::DeviceString,
                 // CAN and SUB break a sequence off.

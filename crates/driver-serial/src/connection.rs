@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Where the byte stream of a connection lies: emptied when the connection is ended, so that the port is released
-/// at once even if nobody polls the channel.
+/// Where the byte stream of a connection lies: emptied when the connection is ended, so that the
+/// port is released at once even if nobody polls the channel.
 pub(crate) struct Slot<T> {
     stream: Mutex<Option<T>>,
     ended: CancellationToken,
@@ -56,7 +56,8 @@ impl Connections {
 
     /// Makes a connection of `stream` and remembers it while it is open.
     pub(crate) fn open<T: Send + 'static>(&self, stream: T) -> Connection<T> {
-        let slot = Arc::new(Slot { stream: Mutex::new(Some(stream)), ended: CancellationToken::new() });
+        let slot =
+            Arc::new(Slot { stream: Mutex::new(Some(stream)), ended: CancellationToken::new() });
         let weak: Weak<Slot<T>> = Arc::downgrade(&slot);
         let mut list = self.lock();
         list.retain(|other| other.upgrade().is_some_and(|other| other.open()));
@@ -101,7 +102,8 @@ impl<T> Connection<T> {
 
 impl<T> Drop for Connection<T> {
     fn drop(&mut self) {
-        // Someone may be upgrading the weak reference right now: the stream is closed here all the same.
+        // Someone may be upgrading the weak reference right now: the stream is closed here all the
+        // same.
         let stream = self.slot.lock().take();
         drop(stream);
     }
@@ -126,7 +128,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.slot.with(|stream| Pin::new(stream).poll_write(cx, bytes)) {
             Some(Poll::Ready(done)) => Poll::Ready(done),
             Some(Poll::Pending) => self.write_ended.as_mut().poll(cx).map(|()| Err(ended())),

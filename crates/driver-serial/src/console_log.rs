@@ -1,11 +1,14 @@
-//! A console that several share: one task holds the channel, keeps what was last seen, and serves many readers.
+//! A console that several share: one task holds the channel, keeps what was last seen, and serves
+//! many readers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::{ByteSize, Channel, ChannelReader, ChannelWriter, Error, Framing, Result};
+use jumpstarter_driver_core::{
+    ByteSize, Channel, ChannelReader, ChannelWriter, Error, Framing, Result,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,20 +22,23 @@ pub const SCROLLBACK: ByteSize = ByteSize::mebibytes(1);
 /// Writes that wait for the device before the next writer has to.
 const QUEUED_WRITES: usize = 16;
 
-/// Called when the source ended: the next one (it may take its time), `None` when there will be none.
+/// Called when the source ended: the next one (it may take its time), `None` when there will be
+/// none.
 pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel>>> + Send>;
 
 /// A shared console.
 ///
-/// Some consoles take one client only: a terminal device, a QEMU character device. A log holds that one connection
-/// in a task of its own and reads it all the time, whether or not anybody listens: so the device never waits for a
-/// reader, and what it said last is there when something goes wrong. [`attach`](Self::attach) gives each client a
-/// channel; what clients write is sent in the order in which it came.
+/// Some consoles take one client only: a terminal device, a QEMU character device. A log holds that
+/// one connection in a task of its own and reads it all the time, whether or not anybody listens:
+/// so the device never waits for a reader, and what it said last is there when something goes
+/// wrong. [`attach`](Self::attach) gives each client a channel; what clients write is sent in the
+/// order in which it came.
 ///
-/// A slow reader never holds up the device or the other readers: what falls out of the scrollback before it got there
-/// is lost to it, and [`ConsoleReader`] tells how much.
+/// A slow reader never holds up the device or the other readers: what falls out of the scrollback
+/// before it got there is lost to it, and [`ConsoleReader`] tells how much.
 ///
-/// Clones are handles to the same log. When the last is dropped the connection is closed and every reader ends.
+/// Clones are handles to the same log. When the last is dropped the connection is closed and every
+/// reader ends.
 ///
 /// ```
 /// # use jumpstarter_driver_core::{Channel, Framing, Result};
@@ -87,7 +93,8 @@ impl Shared {
 }
 
 impl ConsoleLog {
-    /// A log of `channel` with a scrollback of [`SCROLLBACK`]. Needs a Tokio runtime, as every constructor does.
+    /// A log of `channel` with a scrollback of [`SCROLLBACK`]. Needs a Tokio runtime, as every
+    /// constructor does.
     pub fn new(channel: Channel) -> Self {
         Self::start(channel, SCROLLBACK, None)
     }
@@ -97,9 +104,10 @@ impl ConsoleLog {
         Self::start(channel, scrollback, None)
     }
 
-    /// A log that goes on with what `reconnect` returns each time that the source ended or broke. Readers and attached
-    /// clients stay; writes are queued meanwhile, while those that the old source did not take are dropped. `None` ends the log, an error breaks it. The hook paces itself: it
-    /// is called again at once.
+    /// A log that goes on with what `reconnect` returns each time that the source ended or broke.
+    /// Readers and attached clients stay; writes are queued meanwhile, while those that the old
+    /// source did not take are dropped. `None` ends the log, an error breaks it. The hook paces
+    /// itself: it is called again at once.
     pub fn reconnecting(channel: Channel, scrollback: ByteSize, reconnect: Reconnect) -> Self {
         Self::start(channel, scrollback, Some(reconnect))
     }
@@ -130,20 +138,24 @@ impl ConsoleLog {
         ConsoleWriter::new(Arc::clone(&self.shared), self.writes.clone())
     }
 
-    /// A channel for one more client, which gets what the device says from now on. It ends when the log does;
-    /// finishing or dropping it concerns nobody else.
+    /// A channel for one more client, which gets what the device says from now on. It ends when the
+    /// log does; finishing or dropping it concerns nobody else.
     ///
-    /// Pitfall: bytes that a client is too slow to get are missing in its channel (and logged). Where that matters,
-    /// use [`read`](Self::read), which tells.
+    /// Pitfall: bytes that a client is too slow to get are missing in its channel (and logged).
+    /// Where that matters, use [`read`](Self::read), which tells.
     pub fn attach(&self) -> Channel {
         self.attach_from(ReadFrom::Now)
     }
 
-    /// As [`attach`](Self::attach), with what the device said before from `from` on. Of that it lacks what a terminal
-    /// would answer, such as the question where the cursor is: the answer would be typed into the device.
-    /// [`read`](Self::read) gives every byte.
+    /// As [`attach`](Self::attach), with what the device said before from `from` on. Of that it
+    /// lacks what a terminal would answer, such as the question where the cursor is: the answer
+    /// would be typed into the device. [`read`](Self::read) gives every byte.
     pub fn attach_from(&self, from: ReadFrom) -> Channel {
-        Channel::from_parts(Framing::Bytes, self.read(from).into_stream(), self.writer().into_sink())
+        Channel::from_parts(
+            Framing::Bytes,
+            self.read(from).into_stream(),
+            self.writer().into_sink(),
+        )
     }
 
     /// How many bytes the device has said so far: the offset of the next.
@@ -162,14 +174,16 @@ impl ConsoleLog {
         state.scrollback.read(state.scrollback.end().saturating_sub(most as u64), most)
     }
 
-    /// The last lines, at most `count` and at most 16 KiB, as text for people: for the errors of whatever waited.
+    /// The last lines, at most `count` and at most 16 KiB, as text for people: for the errors of
+    /// whatever waited.
     pub fn last_lines(&self, count: usize) -> String {
         self.last_lines_since(0, count)
     }
 
     /// As [`last_lines`](Self::last_lines), of what was said from `offset` on.
     pub fn last_lines_since(&self, offset: u64, count: usize) -> String {
-        let since = usize::try_from(self.total_bytes().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let since =
+            usize::try_from(self.total_bytes().saturating_sub(offset)).unwrap_or(usize::MAX);
         let text = visible(&self.tail(since.min(16 * 1024)));
         let lines: Vec<&str> = text.trim_end().lines().collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
@@ -214,7 +228,8 @@ async fn hold(
 ) {
     loop {
         let (reader, writer) = channel.split();
-        // Apart, so that a device which waits for its output to be read before it takes input cannot block both.
+        // Apart, so that a device which waits for its output to be read before it takes input
+        // cannot block both.
         let broken = tokio::select! {
             ended = keep_reading(reader, &ending.shared) => ended.err(),
             never = keep_writing(writer, &mut queue, &ending.shared) => match never {},
@@ -246,7 +261,8 @@ async fn keep_reading(mut reader: ChannelReader, shared: &Shared) -> Result<()> 
     Ok(())
 }
 
-/// Sends what is queued. A failure is kept for the writers, since the device's last words are still to be read.
+/// Sends what is queued. A failure is kept for the writers, since the device's last words are still
+/// to be read.
 async fn keep_writing(
     mut writer: ChannelWriter,
     queue: &mut mpsc::Receiver<Bytes>,

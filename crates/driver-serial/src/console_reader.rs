@@ -25,8 +25,8 @@ pub enum ReadFrom {
     Start,
     /// With the next byte that the device says.
     Now,
-    /// With the byte of this offset since the device's first; one that is no longer kept counts as skipped, one in
-    /// the future is `Now`.
+    /// With the byte of this offset since the device's first; one that is no longer kept counts as
+    /// skipped, one in the future is `Now`.
     Offset(u64),
     /// With the last so many bytes that are kept.
     Last(u64),
@@ -71,7 +71,8 @@ impl ConsoleReader {
         self.offset
     }
 
-    /// The next bytes, waiting for some; `None` after the last when the source has ended. Cancelling loses nothing.
+    /// The next bytes, waiting for some; `None` after the last when the source has ended.
+    /// Cancelling loses nothing.
     ///
     /// # Errors
     /// `Unavailable`, after the last bytes, when the source broke.
@@ -102,8 +103,8 @@ impl ConsoleReader {
         }
     }
 
-    /// What it reads, as a terminal may be shown it: questions that the device asked of its terminal before now are
-    /// left out, since the answers would come too late.
+    /// What it reads, as a terminal may be shown it: questions that the device asked of its
+    /// terminal before now are left out, since the answers would come too late.
     pub(crate) fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let replay = Replay::before(self.shared.lock().scrollback.end());
         stream::unfold(Some((self, replay)), async |reading| {
@@ -148,7 +149,8 @@ impl ConsoleWriter {
         Self { shared, queue }
     }
 
-    /// Queues `bytes`, whole, behind what others wrote; waits while the queue is full. Cancelled, nothing was queued.
+    /// Queues `bytes`, whole, behind what others wrote; waits while the queue is full. Cancelled,
+    /// nothing was queued.
     ///
     /// # Errors
     /// `Unavailable` when the console has ended, or the device stopped taking input.
@@ -183,7 +185,8 @@ impl ConsoleWriter {
     }
 }
 
-/// The writing half of an attached client. A failed send leaves it usable: the source may come back.
+/// The writing half of an attached client. A failed send leaves it usable: the source may come
+/// back.
 pub(crate) struct ConsoleSink {
     writer: ConsoleWriter,
     sending: Option<BoxFuture<'static, io::Result<()>>>,

@@ -26,8 +26,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A console to wait and send on. Made by [`SerialExt::expect`] or of any channel.
 ///
-/// Each wait begins behind the previous match. Matches may span any number of received pieces. While it waits nothing
-/// is lost by cancelling: what has arrived stays for the next wait.
+/// Each wait begins behind the previous match. Matches may span any number of received pieces.
+/// While it waits nothing is lost by cancelling: what has arrived stays for the next wait.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -44,7 +44,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(60);
 /// # Ok(()) }
 /// ```
 ///
-/// Pitfall: a device that echoes sends back what it is sent, so that a wait for a word of the command finds the echo.
+/// Pitfall: a device that echoes sends back what it is sent, so that a wait for a word of the
+/// command finds the echo.
 pub struct Console {
     input: Input,
     writer: ChannelWriter,
@@ -88,14 +89,16 @@ impl Console {
         }
     }
 
-    /// Removes terminal control sequences (colours, cursor moves, titles) before anything is matched or kept.
+    /// Removes terminal control sequences (colours, cursor moves, titles) before anything is
+    /// matched or kept.
     #[must_use]
     pub fn without_ansi(mut self) -> Self {
         self.input.stripper = Some(AnsiStripper::default());
         self
     }
 
-    /// What [`send_line`](Self::send_line) puts behind the text. A carriage return by default, as the Enter key does.
+    /// What [`send_line`](Self::send_line) puts behind the text. A carriage return by default, as
+    /// the Enter key does.
     #[must_use]
     pub fn line_ending(mut self, ending: &'static str) -> Self {
         self.line_ending = ending;
@@ -125,12 +128,12 @@ impl Console {
         self.wait_for_any([Pattern::regex(expression)?], deadline).await
     }
 
-    /// Waits for the first of these: texts, or [`Pattern`]s. Of those that have arrived, the one that begins first in
-    /// what the device said wins, then the one that stands first here.
+    /// Waits for the first of these: texts, or [`Pattern`]s. Of those that have arrived, the one
+    /// that begins first in what the device said wins, then the one that stands first here.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when the time is up, `Unavailable` at once when the console ends; either shows what was
-    /// seen last.
+    /// `DeadlineExceeded` when the time is up, `Unavailable` at once when the console ends; either
+    /// shows what was seen last.
     pub async fn wait_for_any<P: Into<Pattern>>(
         &mut self,
         patterns: impl IntoIterator<Item = P>,
@@ -145,9 +148,11 @@ impl Console {
             }
             searched = self.input.unmatched.len();
             let dropped = self.input.dropped;
-            let wanted = || patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+            let wanted =
+                || patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
             if let Some(why) = &self.input.closed {
-                let message = format!("the console {why} while waiting for {}; {}", wanted(), self.seen());
+                let message =
+                    format!("the console {why} while waiting for {}; {}", wanted(), self.seen());
                 return Err(Error::unavailable(message));
             }
             if timeout_at(until, self.input.receive()).await.is_err() {
@@ -158,11 +163,13 @@ impl Console {
         }
     }
 
-    /// Sends this text and nothing behind it. Goes on receiving meanwhile, so that a device which waits for its output
-    /// to be read takes its input. Cancelled or late, the text was either not taken or still goes out whole.
+    /// Sends this text and nothing behind it. Goes on receiving meanwhile, so that a device which
+    /// waits for its output to be read takes its input. Cancelled or late, the text was either
+    /// not taken or still goes out whole.
     ///
     /// # Errors
-    /// `Unavailable` when the console has ended, `DeadlineExceeded` when the device does not take it in time.
+    /// `Unavailable` when the console has ended, `DeadlineExceeded` when the device does not take
+    /// it in time.
     pub async fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
         let sending = self.writer.send(Bytes::copy_from_slice(text.as_ref()));
         let sending = timeout_at(units::deadline(self.send_deadline), sending);
@@ -202,7 +209,8 @@ impl Console {
         self.send_line(secret.expose()).await
     }
 
-    /// Everything that was received, its last MiB at most. What the device did not echo is not in it.
+    /// Everything that was received, its last MiB at most. What the device did not echo is not in
+    /// it.
     pub fn transcript(&self) -> Vec<u8> {
         self.input.transcript.read(0, usize::MAX)
     }
@@ -217,16 +225,17 @@ impl Console {
         &self.input.unmatched
     }
 
-    /// Forgets what arrived since the last match, so that the next wait sees new output only. What has not been
-    /// received yet is not concerned.
+    /// Forgets what arrived since the last match, so that the next wait sees new output only. What
+    /// has not been received yet is not concerned.
     pub fn forget(&mut self) {
         self.input.unmatched.clear();
     }
 
     fn take_match(&mut self, patterns: &[Pattern], searched: usize) -> Option<Match> {
         let places = patterns.iter().enumerate();
-        let found = places
-            .filter_map(|(index, pattern)| Some((index, pattern.place(&self.input.unmatched, searched)?)));
+        let found = places.filter_map(|(index, pattern)| {
+            Some((index, pattern.place(&self.input.unmatched, searched)?))
+        });
         let (index, place) = found.min_by_key(|(_, place)| place.start)?;
         let groups = patterns[index].groups(&self.input.unmatched);
         let rest = self.input.unmatched.split_off(place.end);
@@ -243,14 +252,16 @@ impl Console {
         }
         // A secret that the cut would split has to be found first.
         let margin = self.secrets.iter().map(|secret| secret.expose().len()).max().unwrap_or(0);
-        let bytes = self.input.transcript.read(end.saturating_sub((SHOWN + margin) as u64), usize::MAX);
+        let bytes =
+            self.input.transcript.read(end.saturating_sub((SHOWN + margin) as u64), usize::MAX);
         let mut text = visible(&bytes[bytes.len().saturating_sub(SHOWN + margin)..]);
         for secret in &self.secrets {
             text = text.replace(&visible(secret.expose().as_bytes()), "***");
         }
         let cut = text.ceil_char_boundary(text.len().saturating_sub(SHOWN));
         let more = if end as usize > SHOWN { "…" } else { "" };
-        let since = if self.input.unmatched.is_empty() { " (nothing since the last match)" } else { "" };
+        let since =
+            if self.input.unmatched.is_empty() { " (nothing since the last match)" } else { "" };
         format!("seen last{since}:\n{more}{}", &text[cut..])
     }
 }
@@ -276,7 +287,8 @@ impl Input {
         }
         self.transcript.append(&self.unmatched[length..]);
         if self.unmatched.len() > UNMATCHED {
-            // Half at once, so that a flood does not move the buffer for every piece; but nothing that was not searched.
+            // Half at once, so that a flood does not move the buffer for every piece; but nothing
+            // that was not searched.
             let kept = (UNMATCHED / 2).max(self.unmatched.len() - length + UNMATCHED / 4);
             let surplus = self.unmatched.len().saturating_sub(kept);
             self.unmatched.drain(..surplus);

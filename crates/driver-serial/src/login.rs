@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use crate::expect::Console;
 use crate::pattern::Pattern;
 
-/// Text that stands behind a login prompt within this time belongs to its line: "Last login: Mon …".
+/// Text that stands behind a login prompt within this time belongs to its line: "Last login: Mon
+/// …".
 const SAME_LINE: Duration = Duration::from_millis(300);
 /// How often the name is sent at most.
 const NAMES: usize = 3;
@@ -16,14 +17,16 @@ const NAMES: usize = 3;
 const BETTER_PROMPT: Duration = Duration::from_secs(3);
 
 impl Console {
-    /// Logs in: waits for a login prompt, sends `user`, sends `password` if it is asked for, waits for `prompt` (such
-    /// as `# `). `deadline` is for all of it.
+    /// Logs in: waits for a login prompt, sends `user`, sends `password` if it is asked for, waits
+    /// for `prompt` (such as `# `). `deadline` is for all of it.
     ///
-    /// The password is sent once. A device that asks the same question again after it has refused the login, whatever
-    /// its words are. (One that needs longer than its own limit, often a minute, asks again as well.)
+    /// The password is sent once. A device that asks the same question again after it has refused
+    /// the login, whatever its words are. (One that needs longer than its own limit, often a
+    /// minute, asks again as well.)
     ///
-    /// It waits until the device asks. One that has asked before this console was opened asks again after
-    /// `send_line("")`; that is not done here, because a key press can stop a boot loader.
+    /// It waits until the device asks. One that has asked before this console was opened asks again
+    /// after `send_line("")`; that is not done here, because a key press can stop a boot
+    /// loader.
     ///
     /// # Errors
     /// `Unauthenticated` when the login is refused or a password is asked for and none is given;
@@ -36,7 +39,9 @@ impl Console {
         deadline: Duration,
     ) -> Result<()> {
         let doing = || format!("logging in as `{user}`");
-        self.login_until(user, password, prompt, units::deadline(deadline)).await.with_context(doing)
+        self.login_until(user, password, prompt, units::deadline(deadline))
+            .await
+            .with_context(doing)
     }
 
     async fn login_until(
@@ -48,8 +53,9 @@ impl Console {
     ) -> Result<()> {
         let left = || until.saturating_duration_since(Instant::now());
         let logged_in = Pattern::literal(prompt);
-        let refusal =
-            Pattern::regex("(?i-u)(?:^|[\r\n])(?:login incorrect|authentication failure|permission denied)")?;
+        let refusal = Pattern::regex(
+            "(?i-u)(?:^|[\r\n])(?:login incorrect|authentication failure|permission denied)",
+        )?;
         let asks_password = Pattern::regex("(?i-u)[^\r\n]*password: ?")?;
         let login_again = again(&self.login_prompt(until).await?)?;
         for _ in 0..NAMES {
@@ -67,7 +73,9 @@ impl Console {
                         _ => Err(refused("the device refused the login")),
                     };
                 }
-                (1, None) => return Err(refused("the device asks for a password, and none was given")),
+                (1, None) => {
+                    return Err(refused("the device asks for a password, and none was given"));
+                }
                 (2, _) => return Err(refused("the device refused the login")),
                 // A getty that was restarted has lost the name.
                 _ => {}
@@ -78,8 +86,9 @@ impl Console {
 
     /// Waits for a login prompt and answers its last words, such as `host login: `.
     ///
-    /// A prompt ends its line: "Last login: Mon …" is none, in whatever words. Messages of the kernel and of services
-    /// can follow a prompt on its line; so one that has text behind it is taken if no better one comes.
+    /// A prompt ends its line: "Last login: Mon …" is none, in whatever words. Messages of the
+    /// kernel and of services can follow a prompt on its line; so one that has text behind it
+    /// is taken if no better one comes.
     async fn login_prompt(&mut self, until: Instant) -> Result<Vec<u8>> {
         let left = || until.saturating_duration_since(Instant::now());
         let prompt = Pattern::regex(r"(?i-u)(?:\S+ )?login: ")?;
@@ -89,11 +98,15 @@ impl Console {
             let patience = if doubtful.is_some() { left().min(BETTER_PROMPT) } else { left() };
             let line = match (self.wait_for_any([&prompt], patience).await, doubtful) {
                 (Ok(found), _) => found.matched,
-                (Err(error), Some(line)) if error.kind() == ErrorKind::DeadlineExceeded => return Ok(line),
+                (Err(error), Some(line)) if error.kind() == ErrorKind::DeadlineExceeded => {
+                    return Ok(line);
+                }
                 (Err(error), _) => return Err(error),
             };
             match self.wait_for_any([&behind], left().min(SAME_LINE)).await {
-                Ok(found) if !matches!(found.matched[..], [b'\r' | b'\n' | b'[']) => doubtful = Some(line),
+                Ok(found) if !matches!(found.matched[..], [b'\r' | b'\n' | b'[']) => {
+                    doubtful = Some(line)
+                }
                 Err(error) if error.kind() != ErrorKind::DeadlineExceeded => return Err(error),
                 _ => return Ok(line),
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Spreads writes evenly: pieces of at most 10 ms' worth, at least one byte, each followed by the pause it costs.
-/// Reading is not limited.
+/// Spreads writes evenly: pieces of at most 10 ms' worth, at least one byte, each followed by the
+/// pause it costs. Reading is not limited.
 pub(crate) struct Paced<T> {
     inner: T,
     pace: Option<Pace>,
@@ -55,7 +55,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let Some(pace) = &mut this.pace else {
             return Pin::new(&mut this.inner).poll_write(cx, bytes);

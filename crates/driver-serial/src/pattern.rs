@@ -21,25 +21,32 @@ impl Pattern {
         let escaped = regex::escape(text);
         let regex = regex::bytes::RegexBuilder::new(&escaped).size_limit(usize::MAX).build();
         let regex = regex.expect("escaped text is a valid expression of unlimited size");
-        Self { regex, literal: Some(text.len()), shown: format!("`{}`", crate::visible(text.as_bytes())) }
+        Self {
+            regex,
+            literal: Some(text.len()),
+            shown: format!("`{}`", crate::visible(text.as_bytes())),
+        }
     }
 
-    /// A regular expression in the syntax of the crate `regex`, over bytes: `(?-u:\xff)` is the byte 255, `(?m)` lets
-    /// `^` and `$` match at lines (which consoles end with `\r\n`), `(?i-u)` ignores the case of ASCII letters.
+    /// A regular expression in the syntax of the crate `regex`, over bytes: `(?-u:\xff)` is the
+    /// byte 255, `(?m)` lets `^` and `$` match at lines (which consoles end with `\r\n`),
+    /// `(?i-u)` ignores the case of ASCII letters.
     ///
-    /// Pitfall: it is tried on what has arrived so far. `\d+` matches the first digit of a number that is still on its
-    /// way: say what follows, as in `(\d+)\r`.
+    /// Pitfall: it is tried on what has arrived so far. `\d+` matches the first digit of a number
+    /// that is still on its way: say what follows, as in `(\d+)\r`.
     ///
     /// # Errors
     /// `InvalidArgument` for a wrong expression.
     pub fn regex(expression: &str) -> Result<Self> {
         let regex = Regex::new(expression).map_err(|error| {
-            Error::invalid_argument(format!("`{expression}` is not a regular expression")).with_source(error)
+            Error::invalid_argument(format!("`{expression}` is not a regular expression"))
+                .with_source(error)
         })?;
         Ok(Self::from(regex))
     }
 
-    /// Where the first match in `buffer` is, of which the first `searched` bytes are known to hold none.
+    /// Where the first match in `buffer` is, of which the first `searched` bytes are known to hold
+    /// none.
     pub(crate) fn place(&self, buffer: &[u8], searched: usize) -> Option<std::ops::Range<usize>> {
         let from = self.literal.map_or(0, |length| (searched + 1).saturating_sub(length));
         self.regex.find_at(buffer, from).map(|found| found.range())
@@ -114,7 +121,8 @@ impl Match {
         String::from_utf8_lossy(&self.matched)
     }
 
-    /// A group of the regular expression as text, from 1 as in the expression; `None` if it took no part.
+    /// A group of the regular expression as text, from 1 as in the expression; `None` if it took no
+    /// part.
     pub fn group(&self, number: usize) -> Option<Cow<'_, str>> {
         let group = self.groups.get(number.checked_sub(1)?)?;
         group.as_deref().map(String::from_utf8_lossy)

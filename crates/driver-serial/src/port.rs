@@ -20,21 +20,23 @@ use crate::tty::{Lines, Tty};
 
 /// How long opening a socket may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a second user of a terminal waits for the first to leave: closing takes a moment, a session longer.
+/// How long a second user of a terminal waits for the first to leave: closing takes a moment, a
+/// session longer.
 const TURN_DEADLINE: Duration = Duration::from_secs(2);
 /// What a loopback holds before its writer has to wait.
 const LOOP_BYTES: usize = 64 * 1024;
 
 /// A serial port.
 ///
-/// Every [`Serial::connect`] opens it. A terminal device serves one connection at a time, of all ports of this program
-/// that lead to it, and no other process meanwhile: bytes that two readers share reach each of them with holes. (To share one, see
-/// [`ConsoleLog`](crate::ConsoleLog).) The second user waits 2 s for the first to leave and then gets
-/// `FailedPrecondition`. Loopbacks and sockets are not limited.
+/// Every [`Serial::connect`] opens it. A terminal device serves one connection at a time, of all
+/// ports of this program that lead to it, and no other process meanwhile: bytes that two readers
+/// share reach each of them with holes. (To share one, see [`ConsoleLog`](crate::ConsoleLog).) The
+/// second user waits 2 s for the first to leave and then gets `FailedPrecondition`. Loopbacks and
+/// sockets are not limited.
 ///
-/// Errors of `connect`: `NotFound` (no such device or socket), `PermissionDenied`, `FailedPrecondition` (in use),
-/// `InvalidArgument` (not a terminal), `Unavailable` (nothing listens), `DeadlineExceeded` (no answer in 10 s).
-/// Cancelling it leaves the port closed.
+/// Errors of `connect`: `NotFound` (no such device or socket), `PermissionDenied`,
+/// `FailedPrecondition` (in use), `InvalidArgument` (not a terminal), `Unavailable` (nothing
+/// listens), `DeadlineExceeded` (no answer in 10 s). Cancelling it leaves the port closed.
 pub struct SerialPort {
     config: SerialConfig,
     connections: Connections,
@@ -50,7 +52,8 @@ struct Terminal {
 }
 
 impl SerialPort {
-    /// The port of a configuration; touches nothing yet. Its `check_present` is for [`DriverConfig::open`].
+    /// The port of a configuration; touches nothing yet. Its `check_present` is for
+    /// [`DriverConfig::open`].
     pub fn new(config: SerialConfig) -> Self {
         Self { config, connections: Connections::default(), terminal: Mutex::default() }
     }
@@ -92,13 +95,19 @@ impl SerialPort {
         let turn = timeout(TURN_DEADLINE, turn_of(path).acquire_owned()).await;
         let turn = turn.map_err(|_| self.occupied(path))?;
         let turn = turn.map_err(|_| Error::internal("the turn of a serial port was closed"))?;
-        let (path, baudrate, keep) = (path.to_owned(), self.config.baudrate, self.config.disable_hupcl);
-        // The turn goes along: should this call be cancelled, the port is closed when the thread has opened it.
-        let opening = tokio::task::spawn_blocking(move || Tty::open(&path, baudrate, keep, lines, turn));
-        opening.await.map_err(|error| Error::internal("opening a serial device").with_source(error))?
+        let (path, baudrate, keep) =
+            (path.to_owned(), self.config.baudrate, self.config.disable_hupcl);
+        // The turn goes along: should this call be cancelled, the port is closed when the thread
+        // has opened it.
+        let opening =
+            tokio::task::spawn_blocking(move || Tty::open(&path, baudrate, keep, lines, turn));
+        opening
+            .await
+            .map_err(|error| Error::internal("opening a serial device").with_source(error))?
     }
 
-    /// The error where it is still another connection's turn: one of this port, or of another port of this program.
+    /// The error where it is still another connection's turn: one of this port, or of another port
+    /// of this program.
     fn occupied(&self, path: &Path) -> Error {
         let terminal = self.terminal();
         let own = terminal.since.filter(|_| terminal.slot.strong_count() > 0);
@@ -129,7 +138,8 @@ impl SerialPort {
             SerialAddress::Tcp { .. } | SerialAddress::Unix(_) => return Err(self.no_line(wanted)),
         };
         let slot = self.terminal().slot.upgrade();
-        let set_on_open = slot.and_then(|slot| slot.with(|stream| stream.get_mut().set_lines(wanted)));
+        let set_on_open =
+            slot.and_then(|slot| slot.with(|stream| stream.get_mut().set_lines(wanted)));
         match set_on_open {
             Some(done) => done?,
             None => drop(self.open_terminal(path, wanted).await?),
@@ -141,8 +151,8 @@ impl SerialPort {
     }
 }
 
-/// Whose turn it is at a device: one for all ports of this program that lead to it, also those that were dropped and are
-/// still being closed.
+/// Whose turn it is at a device: one for all ports of this program that lead to it, also those that
+/// were dropped and are still being closed.
 fn turn_of(path: &Path) -> Arc<Semaphore> {
     static TURNS: Mutex<BTreeMap<PathBuf, Weak<Semaphore>>> = Mutex::new(BTreeMap::new());
     let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -160,7 +170,9 @@ fn turn_of(path: &Path) -> Arc<Semaphore> {
 impl Serial for SerialPort {
     async fn connect(&self) -> Result<Channel> {
         let doing = || format!("connecting to serial port {}", self.config.url);
-        let late = |_| Error::deadline_exceeded(format!("no answer within {} s", CONNECT_DEADLINE.as_secs()));
+        let late = |_| {
+            Error::deadline_exceeded(format!("no answer within {} s", CONNECT_DEADLINE.as_secs()))
+        };
         match &self.config.url {
             SerialAddress::Device(path) => {
                 let lines = self.terminal().lines;
@@ -177,7 +189,8 @@ impl Serial for SerialPort {
                 Ok(self.channel(tokio::io::join(reader, writer)))
             }
             SerialAddress::Tcp { host, port } => {
-                let stream = timeout(CONNECT_DEADLINE, TcpStream::connect((host.as_str(), *port))).await;
+                let stream =
+                    timeout(CONNECT_DEADLINE, TcpStream::connect((host.as_str(), *port))).await;
                 let stream = stream.map_err(late).with_context(doing)?.with_context(doing)?;
                 // Keystrokes are small and wait for an echo.
                 stream.set_nodelay(true).with_context(doing)?;
@@ -190,8 +203,9 @@ impl Serial for SerialPort {
         }
     }
 
-    /// At once, also while nobody is connected (the device is then opened for a moment), and again whenever the
-    /// device is opened. What the system does to the lines when it closes the device is `disable_hupcl`'s matter.
+    /// At once, also while nobody is connected (the device is then opened for a moment), and again
+    /// whenever the device is opened. What the system does to the lines when it closes the
+    /// device is `disable_hupcl`'s matter.
     async fn set_dtr(&self, level: bool) -> Result<()> {
         self.set_lines(Lines { dtr: Some(level), rts: None }).await
     }

@@ -7,11 +7,12 @@ use jumpstarter_driver_core::{Error, suggest};
 
 const PREFIXES: [&str; 6] = ["ttyUSB", "ttyACM", "ttyS", "ttyAMA", "cu.", "tty.usb"];
 
-/// The serial devices under `/dev`: those with stable names first, then by kernel name. Of the kernel's many legacy
-/// `ttyS` nodes, only the first four.
+/// The serial devices under `/dev`: those with stable names first, then by kernel name. Of the
+/// kernel's many legacy `ttyS` nodes, only the first four.
 pub fn serial_devices() -> Vec<PathBuf> {
     let mut stable = names_in(Path::new("/dev/serial/by-id"), |_| true);
-    let found = names_in(Path::new("/dev"), |name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    let found =
+        names_in(Path::new("/dev"), |name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     let legacy = |path: &PathBuf| path.to_string_lossy().starts_with("/dev/ttyS");
     let (few, rest): (Vec<_>, Vec<_>) = found.into_iter().partition(legacy);
     stable.extend(rest);
@@ -50,18 +51,21 @@ pub(crate) fn missing(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied => {
             "add the user to the device's group (often dialout or uucp) and log in again".to_owned()
         }
-        _ => return Error::from(error).context(format!("opening serial device {}", path.display())),
+        _ => {
+            return Error::from(error).context(format!("opening serial device {}", path.display()));
+        }
     };
     Error::from(error).with_hint(hint).context(format!("opening serial device {}", path.display()))
 }
 
-/// The other processes that have `path` open, such as "picocom (pid 123)"; none where the system does not say.
+/// The other processes that have `path` open, such as "picocom (pid 123)"; none where the system
+/// does not say.
 pub(crate) fn holders(path: &Path) -> Vec<String> {
     let Ok(device) = path.canonicalize() else { return Vec::new() };
     let own = std::process::id();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids =
-        processes.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    let pids = processes
+        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
     pids.filter(|pid| *pid != own)
         .filter(|pid| {
             let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

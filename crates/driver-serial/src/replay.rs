@@ -1,8 +1,9 @@
 //! Takes out of a console's past what a terminal would answer.
 //!
-//! A guest asks its terminal for the cursor's place, the terminal's kind or its colours. Shown again later, such a
-//! question is answered again, and the answer is typed into the guest. So of control sequences only those pass that are
-//! known to have no answer; text, colours, cursor moves and titles do.
+//! A guest asks its terminal for the cursor's place, the terminal's kind or its colours. Shown
+//! again later, such a question is answered again, and the answer is typed into the guest. So of
+//! control sequences only those pass that are known to have no answer; text, colours, cursor moves
+//! and titles do.
 
 use bytes::Bytes;
 
@@ -10,12 +11,13 @@ use crate::console_reader::ConsoleChunk;
 
 /// The longest sequence that passes.
 const LONGEST: usize = 4 * 1024;
-/// Operating system commands that pass: titles, the working folder, links, marks of shells and of systemd.
+/// Operating system commands that pass: titles, the working folder, links, marks of shells and of
+/// systemd.
 const COMMANDS: [&str; 7] = ["0", "1", "2", "7", "8", "133", "3008"];
 /// Private modes that pass. Others make some terminals report at once, such as that of focus.
 const MODES: [&str; 23] = [
-    "1", "3", "5", "6", "7", "12", "25", "45", "47", "66", "69", "1000", "1002", "1003", "1005", "1006",
-    "1015", "1047", "1048", "1049", "2004", "9", "1007",
+    "1", "3", "5", "6", "7", "12", "25", "45", "47", "66", "69", "1000", "1002", "1003", "1005",
+    "1006", "1015", "1047", "1048", "1049", "2004", "9", "1007",
 ];
 
 /// Remembers where in a sequence the last piece ended.
@@ -52,7 +54,8 @@ impl Replay {
         Self { present, ..Self::default() }
     }
 
-    /// The bytes of `chunk`: those before the present without what would be answered, the others as they are.
+    /// The bytes of `chunk`: those before the present without what would be answered, the others as
+    /// they are.
     pub(crate) fn pass(&mut self, chunk: &ConsoleChunk) -> Bytes {
         let past = self.present.saturating_sub(chunk.offset).min(chunk.bytes.len() as u64) as usize;
         if past == 0 && self.held.is_empty() {
@@ -68,14 +71,16 @@ impl Replay {
         bytes.into()
     }
 
-    /// Appends `bytes` without what would be answered to `into`. A sequence that has not ended yet is held.
+    /// Appends `bytes` without what would be answered to `into`. A sequence that has not ended yet
+    /// is held.
     pub(crate) fn filter(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
         for &byte in bytes {
             self.take(byte, into);
         }
     }
 
-    /// The past ends here: what is held goes on in the present, but for strings, which would hide that.
+    /// The past ends here: what is held goes on in the present, but for strings, which would hide
+    /// that.
     pub(crate) fn finish(&mut self, into: &mut Vec<u8>) {
         if !matches!(self.state, State::DeviceString | State::StringEnd) {
             into.append(&mut self.held);
@@ -122,7 +127,9 @@ impl Replay {
             (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') if self.held.len() == 1 => {
                 self.go_on(State::DeviceString, byte);
             }
-            (State::Escape | State::Control, 0x20..=0x2f) | (State::Control, 0x30..=0x3f) => self.hold(byte),
+            (State::Escape | State::Control, 0x20..=0x2f) | (State::Control, 0x30..=0x3f) => {
+                self.hold(byte)
+            }
             (State::Escape, 0x30..=0x7e) => {
                 self.hold(byte);
                 // DECID asks what the terminal is.
@@ -140,7 +147,8 @@ impl Replay {
     fn text(&mut self, byte: u8, into: &mut Vec<u8>) {
         match byte {
             0x80..=0xbf if self.rest_of_character > 0 => self.rest_of_character -= 1,
-            // ENQ, which terminals answer; control characters in eight bits, which some take for ESC and a letter.
+            // ENQ, which terminals answer; control characters in eight bits, which some take for
+            // ESC and a letter.
             0x05 | 0x80..=0x9f => return,
             0xc2 => return self.begin(State::Beyond, byte),
             0xc3..=0xdf => self.rest_of_character = 1,
@@ -195,13 +203,15 @@ impl Replay {
 
 /// Whether a sequence `ESC [ … final` has no answer, whatever the terminal.
 fn is_silent(sequence: &[u8]) -> bool {
-    let Some((last, between)) = sequence.get(2..).and_then(<[u8]>::split_last) else { return false };
+    let Some((last, between)) = sequence.get(2..).and_then(<[u8]>::split_last) else {
+        return false;
+    };
     match (between, last) {
         (_, b'A'..=b'M' | b'P' | b'S' | b'T' | b'X' | b'Z' | b'@' | b'`') => plain(between),
         (_, b'a' | b'b' | b'd' | b'e' | b'f' | b'g' | b'm' | b'r' | b's' | b'u') => plain(between),
-        ([b'?', modes @ ..], b'h' | b'l') => {
-            modes.split(|byte| *byte == b';').all(|mode| MODES.iter().any(|known| known.as_bytes() == mode))
-        }
+        ([b'?', modes @ ..], b'h' | b'l') => modes
+            .split(|byte| *byte == b';')
+            .all(|mode| MODES.iter().any(|known| known.as_bytes() == mode)),
         (_, b'h' | b'l') => plain(between),
         // The cursor's form; a soft reset.
         ([.., b' '], b'q') | (b"!", b'p') => true,

@@ -24,7 +24,8 @@ pub(crate) struct Lines {
     pub(crate) rts: Option<bool>,
 }
 
-/// An open terminal device. Dropping it closes it, off the runtime's threads: closing waits for unsent output.
+/// An open terminal device. Dropping it closes it, off the runtime's threads: closing waits for
+/// unsent output.
 pub(crate) struct Tty {
     stream: Option<SerialStream>,
     /// Held until the device is closed; the next user waits for it.
@@ -32,9 +33,10 @@ pub(crate) struct Tty {
 }
 
 impl Tty {
-    /// Opens `path`, raw, 8 data bits, no parity, one stop bit, no flow control. Blocks: for a blocking thread of a
-    /// runtime. Other processes are kept out by an advisory lock, which the system releases however this process ends,
-    /// and, where the same holds for it, by `TIOCEXCL`.
+    /// Opens `path`, raw, 8 data bits, no parity, one stop bit, no flow control. Blocks: for a
+    /// blocking thread of a runtime. Other processes are kept out by an advisory lock, which
+    /// the system releases however this process ends, and, where the same holds for it, by
+    /// `TIOCEXCL`.
     pub(crate) fn open(
         path: &Path,
         baudrate: u32,
@@ -42,8 +44,9 @@ impl Tty {
         lines: Lines,
         turn: OwnedSemaphorePermit,
     ) -> Result<Self> {
-        // The library folds most errors into one, so the system's own answer is asked for first. This descriptor
-        // stays open until the library has its own: closing the only one would drop DTR for a moment.
+        // The library folds most errors into one, so the system's own answer is asked for first.
+        // This descriptor stays open until the library has its own: closing the only one
+        // would drop DTR for a moment.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let probe = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
             rustix::io::Errno::BUSY => in_use(path),
@@ -95,12 +98,13 @@ impl Tty {
     }
 }
 
-/// Whether what is set on the terminal stays when its last user is killed: a pseudo-terminal lives as long as its
-/// other end does, and `TIOCEXCL` would lock everybody out for so long.
+/// Whether what is set on the terminal stays when its last user is killed: a pseudo-terminal lives
+/// as long as its other end does, and `TIOCEXCL` would lock everybody out for so long.
 fn outlives_its_users(terminal: &impl AsFd) -> bool {
     /// Linux's, for Unix98 pseudo-terminals.
     const PSEUDO_TERMINALS: std::ops::RangeInclusive<u32> = 136..=143;
-    let is_pseudo = |stat: rustix::fs::Stat| PSEUDO_TERMINALS.contains(&rustix::fs::major(stat.st_rdev));
+    let is_pseudo =
+        |stat: rustix::fs::Stat| PSEUDO_TERMINALS.contains(&rustix::fs::major(stat.st_rdev));
     !cfg!(target_os = "linux") || rustix::fs::fstat(terminal).is_ok_and(is_pseudo)
 }
 
@@ -115,7 +119,8 @@ fn in_use(path: &Path) -> Error {
 }
 
 fn line_error(line: &str, error: tokio_serial::Error) -> Error {
-    // ENOTTY, as pseudo-terminals and gadgets without modem lines answer; the library keeps only its description.
+    // ENOTTY, as pseudo-terminals and gadgets without modem lines answer; the library keeps only
+    // its description.
     if error.description.contains("typewriter") {
         return Error::unimplemented(format!("this terminal device has no {line} line"));
     }
@@ -149,11 +154,17 @@ impl Tty {
 }
 
 impl AsyncRead for Tty {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.stream().poll_read(cx, buf) {
-            // The other end of a pseudo-terminal is going (once gone, reads return nothing), or the adapter was
-            // pulled: the end, not a failure.
-            Poll::Ready(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            // The other end of a pseudo-terminal is going (once gone, reads return nothing), or the
+            // adapter was pulled: the end, not a failure.
+            Poll::Ready(Err(error))
+                if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+            {
                 Poll::Ready(Ok(()))
             }
             other => other,
@@ -162,11 +173,16 @@ impl AsyncRead for Tty {
 }
 
 impl AsyncWrite for Tty {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream().poll_write(cx, bytes)
     }
 
-    /// Nothing: a write is in the kernel's queue at once, and waiting until the line has sent it would block.
+    /// Nothing: a write is in the kernel's queue at once, and waiting until the line has sent it
+    /// would block.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

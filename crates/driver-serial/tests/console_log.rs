@@ -58,7 +58,8 @@ async fn a_slow_reader_is_told_what_it_lost_and_delays_nobody() {
 
 #[tokio::test]
 async fn a_device_that_is_not_read_from_does_not_block_writers_and_the_other_way_round() {
-    // The loopback takes input only while its output is read, which the log does whether or not anybody listens.
+    // The loopback takes input only while its output is read, which the log does whether or not
+    // anybody listens.
     let log = ConsoleLog::new(SerialPort::loopback().connect().await.unwrap());
     let mut client = log.attach();
     for _ in 0..64 {
@@ -175,7 +176,10 @@ async fn clients_stay_when_the_source_comes_back() {
     console.wait_for("first boot", LONG).await.unwrap();
     // It stops taking input before it goes: that must not stick.
     rustix::net::shutdown(&device, rustix::net::Shutdown::Read).unwrap();
-    timely(async { while console.send("").await.is_ok() && log.writer().send("x").await.is_ok() {} }).await;
+    timely(async {
+        while console.send("").await.is_ok() && log.writer().send("x").await.is_ok() {}
+    })
+    .await;
     drop(device);
     start.send(()).await.unwrap();
     let (mut device, _) = listener.accept().await.unwrap();
@@ -188,7 +192,10 @@ async fn clients_stay_when_the_source_comes_back() {
     assert!(!log.ended());
     drop(start);
     drop(device);
-    assert_eq!(console.wait_for("third boot", LONG).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        console.wait_for("third boot", LONG).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
     assert!(log.ended());
 }
 

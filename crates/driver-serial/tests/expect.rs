@@ -63,7 +63,10 @@ async fn the_first_in_the_stream_wins_then_the_first_in_the_list() {
     assert_eq!((found.index, found.text().as_ref()), (1, "bc"));
     let mixed = [Pattern::literal("panic"), Pattern::regex("b(.)d").unwrap()];
     let found = console.wait_for_any(&mixed, LONG).await.unwrap();
-    assert_eq!((found.index, found.before_text().as_ref(), found.group(1).as_deref()), (1, "d a", Some("c")));
+    assert_eq!(
+        (found.index, found.before_text().as_ref(), found.group(1).as_deref()),
+        (1, "d a", Some("c"))
+    );
 }
 
 #[tokio::test]
@@ -94,7 +97,9 @@ async fn the_end_of_the_console_ends_a_wait_at_once() {
     let (mut device, mut console) = console();
     device.send("Power down").await.unwrap();
     let (waited, ()) =
-        tokio::join!(timely(console.wait_for("login: ", Duration::from_secs(3600))), async { drop(device) });
+        tokio::join!(timely(console.wait_for("login: ", Duration::from_secs(3600))), async {
+            drop(device)
+        });
     let error = waited.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.report().contains("ended while waiting for `login: `"), "{}", error.report());
@@ -142,7 +147,11 @@ async fn sending_goes_on_receiving() {
     console.send(&text).await.unwrap();
     console.send("!").await.unwrap();
     console.wait_for("!", LONG).await.unwrap();
-    assert!(console.transcript() == format!("{text}!").into_bytes(), "{} bytes", console.transcript().len());
+    assert!(
+        console.transcript() == format!("{text}!").into_bytes(),
+        "{} bytes",
+        console.transcript().len()
+    );
 }
 
 #[tokio::test]
@@ -212,11 +221,15 @@ async fn logs_in_on_a_terminal() {
     let serial: &dyn Serial = &port;
     let mut console = serial.expect().await.unwrap();
     let password = Secret::new("s3cret");
-    let (login, ()) =
-        tokio::join!(console.login("root", Some(&password), ":~# ", LONG), getty(&pty, true, false));
+    let (login, ()) = tokio::join!(
+        console.login("root", Some(&password), ":~# ", LONG),
+        getty(&pty, true, false)
+    );
     login.unwrap();
-    let (login, ()) =
-        tokio::join!(console.login("root", Some(&password), ":~# ", LONG), getty(&pty, false, false));
+    let (login, ()) = tokio::join!(
+        console.login("root", Some(&password), ":~# ", LONG),
+        getty(&pty, false, false)
+    );
     assert_eq!(login.unwrap_err().kind(), ErrorKind::Unauthenticated);
 }
 
@@ -270,7 +283,8 @@ fn login(
         let saying = says(device, first.as_bytes(), &answers);
         let logging_in = async {
             let password = Secret::new("s3cret");
-            let outcome = console.login("root", Some(&password), ":~# ", Duration::from_secs(20)).await;
+            let outcome =
+                console.login("root", Some(&password), ":~# ", Duration::from_secs(20)).await;
             drop(console);
             outcome.map_err(|error| error.kind())
         };
@@ -303,8 +317,10 @@ async fn a_line_about_an_earlier_login_is_no_prompt() {
         "host login: [   12.345678] random: crng init done\r\n",
         "host login: ci-info: no authorized keys\r\nmore\r\n",
     ] {
-        let answers =
-            &["root\r\nPassword: ", "\r\nPrevious login: Mon Jan  1\r\nLast login: never\r\nroot@host:~# "];
+        let answers = &[
+            "root\r\nPassword: ",
+            "\r\nPrevious login: Mon Jan  1\r\nLast login: never\r\nroot@host:~# ",
+        ];
         let (outcome, lines) = login(first, answers).await;
         assert_eq!(
             (outcome, &lines[..]),

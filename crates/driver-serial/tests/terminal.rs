@@ -42,7 +42,9 @@ async fn settings_reach_the_terminal() {
         let now = tcgetattr(&pty.master).unwrap();
         assert_eq!(now.output_speed(), baudrate);
         assert_eq!(now.control_modes.contains(ControlModes::HUPCL), !disable_hupcl);
-        assert!(!now.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+        assert!(
+            !now.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+        );
         drop(channel);
     }
 }
@@ -81,7 +83,11 @@ async fn two_ports_of_one_device_take_turns() {
     let first = port.connect().await.unwrap();
     let error = same.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert!(error.report().contains("another driver of this program has it open"), "{}", error.report());
+    assert!(
+        error.report().contains("another driver of this program has it open"),
+        "{}",
+        error.report()
+    );
     // Closing takes a moment, for which the other waits.
     let (second, ()) = tokio::join!(same.connect(), async { drop(first) });
     drop((second.unwrap(), same));
@@ -108,13 +114,22 @@ async fn another_program_that_holds_the_device_is_named() {
     let script = format!("exec 3<>{}; flock -x 3 && echo held && read forever", pty.path.display());
     let (told, mut held) = tokio::sync::mpsc::unbounded_channel();
     let sink = Sink::lines(move |line| drop(told.send(line.to_owned())));
-    let holder =
-        Command::new("bash").args(["-c", &script]).stdin(Input::Piped).stdout(sink).spawn().await.unwrap();
+    let holder = Command::new("bash")
+        .args(["-c", &script])
+        .stdin(Input::Piped)
+        .stdout(sink)
+        .spawn()
+        .await
+        .unwrap();
     assert_eq!(timely(held.recv()).await.as_deref(), Some("held"), "{}", holder.stderr_tail());
     let port = SerialPort::device(&pty.path);
     let error = port.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert!(error.report().contains(&format!("in use by bash (pid {})", holder.pid())), "{}", error.report());
+    assert!(
+        error.report().contains(&format!("in use by bash (pid {})", holder.pid())),
+        "{}",
+        error.report()
+    );
     holder.kill();
     timely(holder.wait_gone()).await;
     port.connect().await.unwrap();
@@ -240,7 +255,8 @@ async fn dropping_a_channel_closes_the_device() {
     let device = pty.path.canonicalize().unwrap();
     let open_here = || {
         let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == device)).count()
+        open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == device))
+            .count()
     };
     assert_eq!(open_here(), 1);
     drop(channel);
@@ -254,7 +270,8 @@ const DEVICE: &str = "JUMPSTARTER_TEST_DEVICE";
 async fn others_can_open(path: &std::path::Path) -> bool {
     let script = format!("exec 3<>{}", path.display());
     let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script];
-    let child = Command::new("setpriv").args(arguments).spawn().await.expect("setpriv of util-linux");
+    let child =
+        Command::new("setpriv").args(arguments).spawn().await.expect("setpriv of util-linux");
     timely(child.wait()).await.success()
 }
 
@@ -266,12 +283,14 @@ async fn a_killed_process_leaves_a_terminal_that_others_can_open() {
         return std::future::pending().await;
     }
     let pty = Pty::open();
-    std::fs::set_permissions(&pty.path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(&pty.path, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .unwrap();
     let (told, mut held) = tokio::sync::mpsc::unbounded_channel();
     let sink = Sink::lines(move |line| drop(told.send(line.to_owned())));
     let name = "a_killed_process_leaves_a_terminal_that_others_can_open";
     let program = std::env::current_exe().unwrap();
-    let holder = Command::new(program).args([name, "--exact", "--nocapture"]).env(DEVICE, &pty.path);
+    let holder =
+        Command::new(program).args([name, "--exact", "--nocapture"]).env(DEVICE, &pty.path);
     let holder = holder.stdout(sink).spawn().await.unwrap();
     while !timely(held.recv()).await.expect("the holder's output").contains("held") {}
     holder.kill();
@@ -305,7 +324,8 @@ fn configurations_are_checked() {
         assert!(serde_json::from_value::<SerialConfig>(unknown).is_err());
     }
     let entry =
-        jumpstarter_driver_core::registry::find("jumpstarter_driver_pyserial.driver.PySerial").unwrap();
+        jumpstarter_driver_core::registry::find("jumpstarter_driver_pyserial.driver.PySerial")
+            .unwrap();
     assert_eq!(entry.name, "serial");
     assert_eq!((entry.interfaces)()[0].name, "serial");
 }

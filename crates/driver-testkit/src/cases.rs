@@ -26,5 +26,7 @@ pub fn of(group: &str) -> &'static [Case] {
 
 /// Every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    ["generic", "power", "network", "echo", "serial", "loopback", "flasher"].into_iter().flat_map(of)
+    ["generic", "power", "network", "echo", "serial", "loopback", "flasher"]
+        .into_iter()
+        .flat_map(of)
 }

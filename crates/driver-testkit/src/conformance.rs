@@ -1,29 +1,33 @@
 //! The macro that makes a test of every case, and the list of cases behind it.
 
-/// Makes a test of every case of a driver's interfaces, each as `direct` (the driver itself) and as `proxy` (the
-/// typed proxy over an in-process caller): `power::on_is_idempotent::proxy`.
+/// Makes a test of every case of a driver's interfaces, each as `direct` (the driver itself) and as
+/// `proxy` (the typed proxy over an in-process caller): `power::on_is_idempotent::proxy`.
 ///
 /// ```ignore
 /// conformance!(RelayConfig, { "port": fake_board(), "channel": 1 }, [power]);
 /// conformance!(mod slow, TcpConfig, { "host": "127.0.0.1", "port": echo().await }, [network(echo)], deadline: 120 s);
 /// ```
 ///
-/// - The configuration is what an exporter file would hold, as in `serde_json::json!`. Its values may be any
-///   expressions; they are evaluated once a case, inside a tokio runtime, and may await. What they start (a fake
-///   board, a server) lives until the case's process ends.
-/// - The list names every interface that the driver offers, no more and no less. `network(echo)` says that the
-///   peer sends back what it gets, `serial(loopback)` that the port does; both add cases.
-///   `flasher(target("root"))` flashes another target than the default one, and `flasher(in_place)` says that the
-///   old image cannot outlive a failed flash, and `flasher(any_target)` that any name is a target, and `flasher(any_target, as_is)` that images are kept as they come,
-///   compressed ones too. `custom Machine` is an interface of the driver's own, which gets the generic cases.
+/// - The configuration is what an exporter file would hold, as in `serde_json::json!`. Its values
+///   may be any expressions; they are evaluated once a case, inside a tokio runtime, and may await.
+///   What they start (a fake board, a server) lives until the case's process ends.
+/// - The list names every interface that the driver offers, no more and no less. `network(echo)`
+///   says that the peer sends back what it gets, `serial(loopback)` that the port does; both add
+///   cases. `flasher(target("root"))` flashes another target than the default one, and
+///   `flasher(in_place)` says that the old image cannot outlive a failed flash, and
+///   `flasher(any_target)` that any name is a target, and `flasher(any_target, as_is)` that images
+///   are kept as they come, compressed ones too. `custom Machine` is an interface of the driver's
+///   own, which gets the generic cases.
 /// - `deadline: 120 s` replaces the 30 seconds that a case may take.
-/// - `needs: || qemu_available(Arch::X86_64)` skips every case where it says no, after a [`skip`](crate::skip()).
+/// - `needs: || qemu_available(Arch::X86_64)` skips every case where it says no, after a
+///   [`skip`](crate::skip()).
 /// - `waive: { "GENERIC-9": "the bus is shared" }` skips the cases of a duty that is a SHOULD.
 /// - `mod name,` in front puts the tests into a module: for several drivers in a file.
 ///
-/// Each case runs in a process of its own with an empty temporary folder, on an instance of its own, and fails if a
-/// process, socket or file is left when that is closed. Files in folders that the configuration's expressions made
-/// may stay (a flashed image), but hidden ones and sockets may not.
+/// Each case runs in a process of its own with an empty temporary folder, on an instance of its
+/// own, and fails if a process, socket or file is left when that is closed. Files in folders that
+/// the configuration's expressions made may stay (a flashed image), but hidden ones and sockets may
+/// not.
 #[macro_export]
 macro_rules! conformance {
     (mod $name:ident, $($rest:tt)*) => {

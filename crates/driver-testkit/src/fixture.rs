@@ -55,7 +55,9 @@ impl<C: DriverConfig> fmt::Debug for Fixture<C> {
 
 impl<C: DriverConfig> Fixture<C> {
     /// A driver without interfaces yet; `configuration` is called once a case, in a tokio runtime.
-    pub fn new(configuration: impl Fn() -> BoxFuture<'static, Value> + Send + Sync + 'static) -> Self {
+    pub fn new(
+        configuration: impl Fn() -> BoxFuture<'static, Value> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             configuration: Box::new(configuration),
             listed: Vec::new(),
@@ -89,8 +91,8 @@ impl<C: DriverConfig> Fixture<C> {
         self
     }
 
-    /// Skips every case where `needs` says no, after a [`skip`](crate::skip()) with the reason: for drivers of programs
-    /// that are not installed everywhere.
+    /// Skips every case where `needs` says no, after a [`skip`](crate::skip()) with the reason: for
+    /// drivers of programs that are not installed everywhere.
     #[must_use]
     pub fn needs(mut self, needs: fn() -> bool) -> Self {
         self.needs = needs;
@@ -193,8 +195,8 @@ impl<C: DriverConfig> Fixture<C> {
 
     /// Opens an instance.
     pub(crate) async fn open(&self, configuration: Value, mode: Mode) -> Result<Instance, String> {
-        let config: C =
-            serde_json::from_value(configuration).map_err(|error| format!("the configuration: {error}"))?;
+        let config: C = serde_json::from_value(configuration)
+            .map_err(|error| format!("the configuration: {error}"))?;
         if let Some(problem) = config.check().into_iter().next() {
             return Err(format!("the configuration: {}: {}", problem.field, problem.message));
         }
@@ -206,8 +208,9 @@ impl<C: DriverConfig> Fixture<C> {
             add(&driver, &mut handles);
         }
         let driver: Arc<dyn Driver> = driver;
-        let registered =
-            registry::find(C::NAME).map(|entry| (entry.interfaces)()).map_err(|error| error.report());
+        let registered = registry::find(C::NAME)
+            .map(|entry| (entry.interfaces)())
+            .map_err(|error| error.report());
         let (options, listed) = (self.options.clone(), self.listed.clone());
         Ok(Instance::new(mode, driver, handles, options, listed, registered, named_children))
     }

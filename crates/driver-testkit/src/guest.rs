@@ -23,9 +23,10 @@ impl Arch {
     }
 }
 
-/// The image of the tiny Linux guest, as `cargo xtask test` builds it and names it in `JUMPSTARTER_GUEST_X86_64` and
-/// `JUMPSTARTER_GUEST_AARCH64`; `None`, after a [`skip`], where it is missing: the test returns. Where it could not be
-/// built, `JUMPSTARTER_GUEST_X86_64_MISSING` (or `…_AARCH64_MISSING`) is the reason.
+/// The image of the tiny Linux guest, as `cargo xtask test` builds it and names it in
+/// `JUMPSTARTER_GUEST_X86_64` and `JUMPSTARTER_GUEST_AARCH64`; `None`, after a [`skip`], where it
+/// is missing: the test returns. Where it could not be built, `JUMPSTARTER_GUEST_X86_64_MISSING`
+/// (or `…_AARCH64_MISSING`) is the reason.
 pub fn tiny_linux(arch: Arch) -> Option<PathBuf> {
     let variable = format!("JUMPSTARTER_GUEST_{}", arch.name().to_uppercase());
     match std::env::var_os(&variable).map(PathBuf::from) {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::interface::{Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, Reply};
+use jumpstarter_driver_core::interface::{
+    Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, Reply,
+};
 use jumpstarter_driver_core::{
     Driver, Error, Flasher, Interface, Network, PlannedChild, Power, Result, Serial,
 };
@@ -20,7 +22,8 @@ use crate::fixture::Options;
 pub enum Mode {
     /// The driver's own trait objects and adapters.
     Direct,
-    /// The typed proxies over an in-process caller, where numbers become doubles as they do on the wire.
+    /// The typed proxies over an in-process caller, where numbers become doubles as they do on the
+    /// wire.
     Proxy,
 }
 
@@ -122,7 +125,8 @@ impl Instance {
     }
 
     fn choose<I: Interface + ?Sized>(&self, direct: Option<&Arc<I>>) -> Arc<I> {
-        let direct = direct.expect("a case of an interface runs only where the interface is listed");
+        let direct =
+            direct.expect("a case of an interface runs only where the interface is listed");
         match self.mode {
             Mode::Direct => Arc::clone(direct),
             Mode::Proxy => I::remote(self.caller()),
@@ -208,8 +212,9 @@ impl Caller for InProcess {
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
         let adapter = self.0.iter().find(|adapter| adapter.descriptor().method(method).is_some());
         // An unknown method is the first interface's to refuse.
-        let adapter =
-            adapter.or(self.0.first()).ok_or_else(|| Error::not_found("there are no interfaces"))?;
+        let adapter = adapter
+            .or(self.0.first())
+            .ok_or_else(|| Error::not_found("there are no interfaces"))?;
         if adapter.descriptor().method(method).is_some_and(|descriptor| descriptor.kind != kind) {
             return Err(Error::unimplemented(format!("`{method}` is not called as {kind:?}")));
         }
@@ -226,7 +231,9 @@ fn doubles(value: Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),
         Value::Array(items) => items.into_iter().map(doubles).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, doubles(value))).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, doubles(value))).collect()
+        }
         other => other,
     }
 }

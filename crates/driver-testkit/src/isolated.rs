@@ -15,10 +15,11 @@ pub(crate) const NAME: &str = "JUMPSTARTER_TEST_NAME";
 const PASSED: &str = "passed";
 
 /// Runs `body` in a fresh process of this test program with an empty temporary folder (`TMPDIR`,
-/// `XDG_RUNTIME_DIR`), kills what it leaves, and panics if it fails or takes longer than `deadline`.
+/// `XDG_RUNTIME_DIR`), kills what it leaves, and panics if it fails or takes longer than
+/// `deadline`.
 ///
-/// `name` is the full path of the calling `#[test]`, its crate included: in that process the test is run by this
-/// name, arrives here again, and runs the body.
+/// `name` is the full path of the calling `#[test]`, its crate included: in that process the test
+/// is run by this name, arrives here again, and runs the body.
 ///
 /// # Panics
 /// With what the body returned, or how its process ended.
@@ -26,7 +27,8 @@ const PASSED: &str = "passed";
 pub fn isolated(name: &str, deadline: Duration, body: impl FnOnce() -> Result<(), String>) {
     if let Some(report) = std::env::var_os(REPORT) {
         let verdict = body().err().unwrap_or_else(|| PASSED.to_owned());
-        std::fs::write(report, verdict).expect("the folder of the report exists as long as this process");
+        std::fs::write(report, verdict)
+            .expect("the folder of the report exists as long as this process");
         return;
     }
     if let Err(message) = elsewhere(name, deadline) {

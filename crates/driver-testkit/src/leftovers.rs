@@ -1,4 +1,5 @@
-//! What a process holds: open files, descendants, files in its temporary folder. Linux only; elsewhere it sees files.
+//! What a process holds: open files, descendants, files in its temporary folder. Linux only;
+//! elsewhere it sees files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -60,8 +61,13 @@ impl Snapshot {
         for (kind, targets) in &self.open {
             let known = before.open.get(kind).map_or(&[][..], Vec::as_slice);
             if targets.len() > known.len() {
-                let new: Vec<_> = targets.iter().filter(|target| !known.contains(target)).cloned().collect();
-                found.push(format!("open {kind} ({} more: {})", targets.len() - known.len(), new.join(" ")));
+                let new: Vec<_> =
+                    targets.iter().filter(|target| !known.contains(target)).cloned().collect();
+                found.push(format!(
+                    "open {kind} ({} more: {})",
+                    targets.len() - known.len(),
+                    new.join(" ")
+                ));
             }
         }
         let open = found.len();
@@ -71,7 +77,8 @@ impl Snapshot {
             found.push(format!("process {process} ({})", command.trim()));
         }
         let new = self.files.difference(&before.files).filter(|path| {
-            // Files in a folder of the fixture's are what the driver is for, unless they are of passing use.
+            // Files in a folder of the fixture's are what the driver is for, unless they are of
+            // passing use.
             path.parent().is_none_or(|folder| !before.files.contains(folder)) || is_passing(path)
         });
         found.extend(new.map(|path| format!("file {}", path.display())));
@@ -106,7 +113,8 @@ fn open_files() -> BTreeMap<String, Vec<String>> {
     open
 }
 
-/// Descendants, and processes that carry this case's mark; zombies too, since somebody must reap them.
+/// Descendants, and processes that carry this case's mark; zombies too, since somebody must reap
+/// them.
 fn processes() -> BTreeSet<u32> {
     let own = std::process::id();
     let mark = std::env::var_os(MARK).map(|mark| {
@@ -117,13 +125,16 @@ fn processes() -> BTreeSet<u32> {
     });
     let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids: Vec<u32> = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    let parents: BTreeMap<u32, u32> = ids.iter().filter_map(|id| Some((*id, parent(*id)?))).collect();
-    let descends =
-        |id: u32| std::iter::successors(Some(id), |id| parents.get(id).copied()).skip(1).any(|id| id == own);
+    let parents: BTreeMap<u32, u32> =
+        ids.iter().filter_map(|id| Some((*id, parent(*id)?))).collect();
+    let descends = |id: u32| {
+        std::iter::successors(Some(id), |id| parents.get(id).copied()).skip(1).any(|id| id == own)
+    };
     let marked = |id: u32| {
         let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-        mark.as_ref()
-            .is_some_and(|mark| environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes()))
+        mark.as_ref().is_some_and(|mark| {
+            environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
+        })
     };
     ids.into_iter().filter(|id| *id != own && (descends(*id) || marked(*id))).collect()
 }

@@ -1,14 +1,14 @@
 //! The conformance suite that every driver runs, and what tests of drivers share.
 //!
-//! One line in a driver's `tests/conformance.rs` runs every case of its interfaces, each twice: on the driver
-//! itself, and through the typed proxies that a remote caller uses.
+//! One line in a driver's `tests/conformance.rs` runs every case of its interfaces, each twice: on
+//! the driver itself, and through the typed proxies that a remote caller uses.
 //!
 //! ```ignore
 //! conformance!(RelayConfig, { "port": fake_board(), "channel": 1 }, [power]);
 //! ```
 //!
-//! [`conformance!`] tells the rest. The duties that the cases enforce are listed in `docs/driver-duties.md`. A tool
-//! that wants the verdicts as values calls [`run_case`].
+//! [`conformance!`] tells the rest. The duties that the cases enforce are listed in
+//! `docs/driver-duties.md`. A tool that wants the verdicts as values calls [`run_case`].
 
 // So that the macros' expansions work in this crate too.
 extern crate self as jumpstarter_driver_testkit;

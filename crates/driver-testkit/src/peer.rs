@@ -1,6 +1,8 @@
-//! Other sides to talk to: for the configuration's expressions of [`conformance!`](crate::conformance).
+//! Other sides to talk to: for the configuration's expressions of
+//! [`conformance!`](crate::conformance).
 //!
-//! What is started here lives until the process ends; folders are removed with the case's temporary folder.
+//! What is started here lives until the process ends; folders are removed with the case's temporary
+//! folder.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! The pico guest: a disk image that boots to a login in a fraction of a second.
 //!
-//! For tests of virtual machines whose guest only has to be *a* guest: it boots from a BIOS disk (QEMU's `q35` and
-//! `pc`, any disk that SeaBIOS boots), talks on the first serial port, obeys the ACPI power button, and powers off,
-//! resets, crashes or hangs when told to. `pico/README.md` in this crate lists its commands and what they write;
-//! `pico/pico.S` is its source. Whoever writes a test needs this much:
+//! For tests of virtual machines whose guest only has to be *a* guest: it boots from a BIOS disk
+//! (QEMU's `q35` and `pc`, any disk that SeaBIOS boots), talks on the first serial port, obeys the
+//! ACPI power button, and powers off, resets, crashes or hangs when told to. `pico/README.md` in
+//! this crate lists its commands and what they write; `pico/pico.S` is its source. Whoever writes a
+//! test needs this much:
 //!
 //! ```text
 //! <CR LF>
@@ -16,8 +17,8 @@
 //! power off                   POWER_OFF_LINE
 //! ```
 //!
-//! Its lines end with CR LF. What is typed is echoed; CR, LF and CR LF end a line. Bytes sent before the
-//! first `login: ` may be lost, and so is a press of the power button before the banner.
+//! Its lines end with CR LF. What is typed is echoed; CR, LF and CR LF end a line. Bytes sent
+//! before the first `login: ` may be lost, and so is a press of the power button before the banner.
 
 use std::io;
 use std::path::Path;
@@ -58,7 +59,8 @@ pub const HANG_LINE: &str = "hanging";
 /// Written by [`command::IGNORE_POWER_BUTTON`].
 pub const IGNORE_LINE: &str = "power button ignored";
 
-/// The first sector that [`command::write`] may write to; as shipped it holds [`FIRST_SCRATCH_TEXT`].
+/// The first sector that [`command::write`] may write to; as shipped it holds
+/// [`FIRST_SCRATCH_TEXT`].
 pub const FIRST_SCRATCH_SECTOR: u32 = 32;
 
 /// What [`FIRST_SCRATCH_SECTOR`] holds in an image that no guest has written to.
@@ -81,10 +83,12 @@ pub mod command {
     /// Resets the machine: one or more `RESET` events, then the banner again.
     pub const REBOOT: &str = "reboot";
 
-    /// Crashes: with `-device pvpanic` the event `GUEST_PANICKED`, else a triple fault, which resets.
+    /// Crashes: with `-device pvpanic` the event `GUEST_PANICKED`, else a triple fault, which
+    /// resets.
     pub const PANIC: &str = "panic";
 
-    /// Stops for good: the guest takes neither input nor the power button, and uses no processor time.
+    /// Stops for good: the guest takes neither input nor the power button, and uses no processor
+    /// time.
     pub const HANG: &str = "hang";
 
     /// Ignores the power button until the next reset.
@@ -99,7 +103,8 @@ pub mod command {
     /// Writes `disk 1024 sectors`: the size of the disk as the guest sees it.
     pub const DISK: &str = "disk";
 
-    /// Writes `tick 1`, `tick 2` and so on every 0.2 s of the guest's time, until a byte is received.
+    /// Writes `tick 1`, `tick 2` and so on every 0.2 s of the guest's time, until a byte is
+    /// received.
     pub const TICKS: &str = "ticks";
 
     /// Back to the login.
@@ -124,15 +129,16 @@ pub mod command {
         format!("write {sector} {text}")
     }
 
-    /// Writes so many [`flood_line`](super::flood_line)s as fast as the reader takes them. Only the power button,
-    /// or a reset, stops it.
+    /// Writes so many [`flood_line`](super::flood_line)s as fast as the reader takes them. Only the
+    /// power button, or a reset, stops it.
     #[must_use]
     pub fn flood(lines: u32) -> String {
         format!("flood {lines}")
     }
 }
 
-/// The image: a raw disk of 512 KiB, mostly zeros, that may be flashed as it is, or onto a larger disk.
+/// The image: a raw disk of 512 KiB, mostly zeros, that may be flashed as it is, or onto a larger
+/// disk.
 #[must_use]
 pub fn image() -> &'static [u8] {
     IMAGE
@@ -146,11 +152,15 @@ pub fn image() -> &'static [u8] {
 pub fn write_to(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     std::fs::write(path, IMAGE).map_err(|error| {
-        io::Error::new(error.kind(), format!("writing the pico guest's image to {}: {error}", path.display()))
+        io::Error::new(
+            error.kind(),
+            format!("writing the pico guest's image to {}: {error}", path.display()),
+        )
     })
 }
 
-/// What [`command::digest`] writes for a disk that begins with `bytes` (whole sectors): `crc32 1a2b3c4d`.
+/// What [`command::digest`] writes for a disk that begins with `bytes` (whole sectors): `crc32
+/// 1a2b3c4d`.
 #[must_use]
 pub fn digest_line(bytes: &[u8]) -> String {
     format!("crc32 {:08x}", crc32(bytes))
@@ -206,10 +216,17 @@ mod tests {
         let sector = |number: u32| &IMAGE[number as usize * SECTOR_SIZE..][..SECTOR_SIZE];
         assert_eq!(IMAGE.len(), (LAST_SECTOR as usize + 1) * SECTOR_SIZE);
         assert_eq!(sector(0)[510..], [0x55, 0xaa]);
-        assert!(sector(FIRST_SCRATCH_SECTOR).starts_with(format!("{FIRST_SCRATCH_TEXT}\0").as_bytes()));
+        assert!(
+            sector(FIRST_SCRATCH_SECTOR).starts_with(format!("{FIRST_SCRATCH_TEXT}\0").as_bytes())
+        );
         assert!(sector(LAST_SECTOR).starts_with(format!("{LAST_TEXT}\0").as_bytes()));
-        for text in [BANNER, LOGIN_PROMPT, PASSWORD_PROMPT, PROMPT, POWER_BUTTON_LINE, POWER_OFF_LINE] {
-            assert!(IMAGE.windows(text.len()).any(|window| window == text.as_bytes()), "{text} is not in it");
+        for text in
+            [BANNER, LOGIN_PROMPT, PASSWORD_PROMPT, PROMPT, POWER_BUTTON_LINE, POWER_OFF_LINE]
+        {
+            assert!(
+                IMAGE.windows(text.len()).any(|window| window == text.as_bytes()),
+                "{text} is not in it"
+            );
         }
         assert_eq!(flood_line(u32::MAX).len(), FLOOD_LINE_LENGTH);
     }

@@ -25,7 +25,8 @@ const OPENS: &str = "GENERIC-1";
 /// The duty that a driver broke, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its id in `docs/driver-duties.md`: the case's own, or that of a duty every case looks after.
+    /// Its id in `docs/driver-duties.md`: the case's own, or that of a duty every case looks
+    /// after.
     pub duty: &'static str,
     /// What was seen.
     pub message: String,
@@ -39,19 +40,26 @@ impl fmt::Display for Failure {
 
 /// Runs one case in this process, in a runtime of its own; blocks. Cases exclude each other.
 ///
-/// Leftover files are found only where the temporary folder belongs to this process: inside [`isolated`].
+/// Leftover files are found only where the temporary folder belongs to this process: inside
+/// [`isolated`].
 ///
 /// # Errors
 /// The duty that the driver broke.
-pub fn run_case<C: DriverConfig>(fixture: &Fixture<C>, case: &Case, mode: Mode) -> Result<(), Failure> {
+pub fn run_case<C: DriverConfig>(
+    fixture: &Fixture<C>,
+    case: &Case,
+    mode: Mode,
+) -> Result<(), Failure> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     count_panics();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime =
-        runtime.map_err(|error| Failure { duty: OPENS, message: format!("no tokio runtime: {error}") })?;
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure { duty: OPENS, message: format!("no tokio runtime: {error}") })?;
     let mut outcome = runtime.block_on(attempt(fixture, case, mode));
-    // What a library opens once and keeps (a signal pipe, a resolver) does not come a second time; a leak does.
+    // What a library opens once and keeps (a signal pipe, a resolver) does not come a second time;
+    // a leak does.
     if let Err((_, true)) = &outcome {
         outcome = runtime.block_on(attempt(fixture, case, mode));
     }
@@ -108,8 +116,12 @@ async fn attempt<C: DriverConfig>(
     Ok(())
 }
 
-/// Closes the driver, and keeps it: closing alone must release everything. One that is to be dropped is dropped.
-async fn release(instance: Arc<Instance>, limit: Duration) -> Result<Option<Arc<Instance>>, String> {
+/// Closes the driver, and keeps it: closing alone must release everything. One that is to be
+/// dropped is dropped.
+async fn release(
+    instance: Arc<Instance>,
+    limit: Duration,
+) -> Result<Option<Arc<Instance>>, String> {
     if instance.is_left_unclosed() {
         return Ok(None);
     }
@@ -139,7 +151,13 @@ fn count_panics() {
 
 /// The body of a test that [`conformance!`](crate::conformance) makes.
 #[doc(hidden)]
-pub fn test<C: DriverConfig>(module: &str, fixture: Fixture<C>, group: &str, case: &str, mode: Mode) {
+pub fn test<C: DriverConfig>(
+    module: &str,
+    fixture: Fixture<C>,
+    group: &str,
+    case: &str,
+    mode: Mode,
+) {
     let name = match mode {
         Mode::Direct => format!("{module}::direct"),
         Mode::Proxy => format!("{module}::proxy"),
@@ -160,5 +178,7 @@ pub fn test<C: DriverConfig>(module: &str, fixture: Fixture<C>, group: &str, cas
     }
     // Configuring, opening, the case and closing, twice, and the leftovers' time to disappear.
     let outer = (fixture.deadline * 4 + fixture.settle) * 2;
-    isolated(&name, outer, || run_case(&fixture, case, mode).map_err(|failure| failure.to_string()));
+    isolated(&name, outer, || {
+        run_case(&fixture, case, mode).map_err(|failure| failure.to_string())
+    });
 }

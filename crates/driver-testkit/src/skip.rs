@@ -4,8 +4,8 @@ use std::io::Write;
 
 use crate::isolated;
 
-/// Says that the calling test is skipped and why: on its output, and as a line (its name, a tab, the reason) in the
-/// file that `JUMPSTARTER_SKIP_LOG` names. The test then returns.
+/// Says that the calling test is skipped and why: on its output, and as a line (its name, a tab,
+/// the reason) in the file that `JUMPSTARTER_SKIP_LOG` names. The test then returns.
 ///
 /// Call it on the test's own thread: the name is that thread's, or what nextest says.
 pub fn skip(reason: &str) {
@@ -16,10 +16,11 @@ pub fn skip(reason: &str) {
 pub(crate) fn skip_test(name: &str, reason: &str) {
     println!("skipped: {name}: {reason}");
     let Some(log) = std::env::var_os("JUMPSTARTER_SKIP_LOG") else { return };
-    let written = std::fs::OpenOptions::new().create(true).append(true).open(&log).and_then(|mut log| {
-        // One write: other tests append at the same time.
-        log.write_all(format!("{name}\t{}\n", reason.replace('\n', " ")).as_bytes())
-    });
+    let written =
+        std::fs::OpenOptions::new().create(true).append(true).open(&log).and_then(|mut log| {
+            // One write: other tests append at the same time.
+            log.write_all(format!("{name}\t{}\n", reason.replace('\n', " ")).as_bytes())
+        });
     if let Err(error) = written {
         println!("the skip could not be noted in {}: {error}", log.display());
     }

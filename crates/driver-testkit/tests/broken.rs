@@ -1,4 +1,5 @@
-//! Drivers that are broken on purpose: each breaks exactly its duty, and every duty is broken by one.
+//! Drivers that are broken on purpose: each breaks exactly its duty, and every duty is broken by
+//! one.
 
 mod fakes;
 
@@ -18,7 +19,8 @@ fn fixture<C: DriverConfig>(fault: &'static str) -> Fixture<C> {
     Fixture::new(move || Box::pin(async move { json!({ "fault": fault }) }))
 }
 
-/// Runs every case of the groups, both ways, and compares the duties that are broken with the expected ones.
+/// Runs every case of the groups, both ways, and compares the duties that are broken with the
+/// expected ones.
 fn check<C: DriverConfig>(name: &str, fixture: Fixture<C>, groups: &[&str], expected: &[&str]) {
     isolated(name, Duration::from_secs(220), || {
         for mode in [Mode::Direct, Mode::Proxy] {

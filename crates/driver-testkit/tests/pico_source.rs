@@ -39,13 +39,17 @@ fn the_image_is_what_the_source_builds_to() {
     ] {
         let mut command = Command::new(program).current_dir(folder.path());
         for argument in arguments.split(' ') {
-            command = if argument == "SOURCE" { command.arg(&source) } else { command.arg(argument) };
+            command =
+                if argument == "SOURCE" { command.arg(&source) } else { command.arg(argument) };
         }
         run_blocking(command, DEADLINE).unwrap();
     }
     let built = std::fs::read(folder.path().join("pico.img")).unwrap();
     let differs = built.iter().zip(pico::image()).position(|(built, shipped)| built != shipped);
-    assert_eq!(differs, None, "pico.img is stale from this byte on: build it as pico/README.md says");
+    assert_eq!(
+        differs, None,
+        "pico.img is stale from this byte on: build it as pico/README.md says"
+    );
     assert_eq!(built.len(), pico::image().len());
 }
 

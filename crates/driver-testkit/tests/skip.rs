@@ -22,6 +22,10 @@ fn a_missing_guest_is_skipped_and_counted() {
     let output = run_blocking(command, Duration::from_secs(60)).unwrap();
     assert!(output.status.success(), "{}", output.stderr);
     let reason = "JUMPSTARTER_GUEST_X86_64 is not set: run `cargo xtask test`";
-    assert!(output.stdout_text().contains(&format!("skipped: {own}: {reason}")), "{}", output.stdout_text());
+    assert!(
+        output.stdout_text().contains(&format!("skipped: {own}: {reason}")),
+        "{}",
+        output.stdout_text()
+    );
     assert_eq!(std::fs::read_to_string(log).unwrap(), format!("{own}\t{reason}\n"));
 }

@@ -1,8 +1,8 @@
-//! A load generator: one figure of an exporter, ours or another that speaks the protocol. `cargo xtask bench exporter`
-//! runs it.
+//! A load generator: one figure of an exporter, ours or another that speaks the protocol. `cargo
+//! xtask bench exporter` runs it.
 //!
-//! The exporter's file has a `power`, an `echo` and a `flasher`. The address is the path of a Unix socket, or
-//! `HOST:PORT` without TLS. What it prints is one number.
+//! The exporter's file has a `power`, an `echo` and a `flasher`. The address is the path of a Unix
+//! socket, or `HOST:PORT` without TLS. What it prints is one number.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -54,7 +54,9 @@ async fn main() {
         }
         [address, "hold", what] => hold(address, what).await,
         [_, "pass", count] => pass(number(count)),
-        [_, "decode", bytes, encoding, file] => decode(number(bytes), encoding, Path::new(file)).await,
+        [_, "decode", bytes, encoding, file] => {
+            decode(number(bytes), encoding, Path::new(file)).await
+        }
         _ => panic!("{USAGE}"),
     };
     println!("{figure:.1}");
@@ -86,7 +88,8 @@ impl Exporter {
             false => endpoint.connect().await,
         };
         let channel = channel.unwrap();
-        let report = ExporterServiceClient::new(channel.clone()).get_report(()).await.unwrap().into_inner();
+        let report =
+            ExporterServiceClient::new(channel.clone()).get_report(()).await.unwrap().into_inner();
         let named = |mut report: jumpstarter_protocol::v1::DriverInstanceReport| {
             Some((report.labels.remove("jumpstarter.dev/name")?, report.uuid))
         };
@@ -146,7 +149,8 @@ fn rate(bytes: usize, start: Instant) -> f64 {
 
 async fn echo(address: &str, bytes: usize) -> f64 {
     let exporter = Exporter::connect(address).await;
-    let request = serde_json::json!({"kind": "driver", "uuid": exporter.uuid("echo"), "method": "connect"});
+    let request =
+        serde_json::json!({"kind": "driver", "uuid": exporter.uuid("echo"), "method": "connect"});
     let (sender, answer) = exporter.open(request).await;
     let mut receiver = answer.into_inner();
     let start = Instant::now();
@@ -164,9 +168,11 @@ async fn flash(address: &str, bytes: usize, encoded: Option<(&str, &Path)>) -> f
     let uuid = exporter.uuid("flasher");
     let encoding = encoded.map(|(encoding, _)| encoding);
     let file = encoded.map(|(_, file)| Bytes::from(std::fs::read(file).unwrap()));
-    let request = serde_json::json!({"kind": "resource", "uuid": uuid, "x_jmp_content_encoding": encoding});
+    let request =
+        serde_json::json!({"kind": "resource", "uuid": uuid, "x_jmp_content_encoding": encoding});
     let (sender, answer) = exporter.open(request).await;
-    let resource = serde_json::from_slice(answer.metadata().get("resource").unwrap().as_bytes()).unwrap();
+    let resource =
+        serde_json::from_slice(answer.metadata().get("resource").unwrap().as_bytes()).unwrap();
     let start = Instant::now();
     let sending = match file {
         Some(file) => tokio::spawn(send(sender, pieces(file))),
@@ -197,8 +203,10 @@ async fn hold(address: &str, what: &str) -> f64 {
     request["uuid"] = exporter.uuid(driver).into();
     let uuid = exporter.uuid(driver);
     let (sender, answer) = exporter.open(request).await;
-    let resource =
-        answer.metadata().get("resource").map(|text| serde_json::from_slice(text.as_bytes()).unwrap());
+    let resource = answer
+        .metadata()
+        .get("resource")
+        .map(|text| serde_json::from_slice(text.as_bytes()).unwrap());
     let mut receiver = answer.into_inner();
     let call = |method: &str| {
         let args = vec![jumpstarter_protocol::encode_value(resource.as_ref().unwrap()).unwrap()];

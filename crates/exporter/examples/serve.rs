@@ -1,7 +1,7 @@
 //! `jmp run` at its smallest, with the generic drivers: what the tests start, signal and kill.
 //!
-//! `serve FILE SOCKET [PASSPHRASE]` serves the device of an exporter file at a Unix socket, and with a passphrase at a port
-//! too. It says so, and where, and logs to standard error.
+//! `serve FILE SOCKET [PASSPHRASE]` serves the device of an exporter file at a Unix socket, and
+//! with a passphrase at a port too. It says so, and where, and logs to standard error.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

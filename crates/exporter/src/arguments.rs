@@ -1,4 +1,5 @@
-//! Arguments as they arrive: values, and where a method takes an image, the resource that a value describes.
+//! Arguments as they arrive: values, and where a method takes an image, the resource that a value
+//! describes.
 
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::device::Node;
@@ -29,8 +30,12 @@ impl Session {
                 let doing = || format!("argument `{name}` of `{method}`");
                 match (kind, value) {
                     (_, Value::Null) => Ok(Argument::Value(Value::Null)),
-                    (ParameterKind::Source, value) => self.source(node, method, value).with_context(doing),
-                    (ParameterKind::Sink, value) => self.sink(node, method, value).with_context(doing),
+                    (ParameterKind::Source, value) => {
+                        self.source(node, method, value).with_context(doing)
+                    }
+                    (ParameterKind::Sink, value) => {
+                        self.sink(node, method, value).with_context(doing)
+                    }
                     (_, value) => Ok(Argument::Value(value)),
                 }
             })
@@ -66,10 +71,12 @@ impl Session {
                 let count = move |bytes| metrics.sent(bytes);
                 let watch = Watch::new(self, node, method, ("uploading", &request), count);
                 let upload = jumpstarter_transfer::upload(request, self.0.options.stall_limit)?;
-                Ok(Argument::Sink(ImageSink::writer(upload).with_observer(move |progress: Progress| {
-                    let is_done = progress.total_bytes == Some(progress.transferred_bytes);
-                    watch.tell(progress, is_done);
-                })))
+                Ok(Argument::Sink(ImageSink::writer(upload).with_observer(
+                    move |progress: Progress| {
+                        let is_done = progress.total_bytes == Some(progress.transferred_bytes);
+                        watch.tell(progress, is_done);
+                    },
+                )))
             }
         }
     }
@@ -85,7 +92,9 @@ fn reference(value: Value) -> Result<Reference> {
         });
     }
     serde_json::from_value(value).map_err(|error| {
-        Error::invalid_argument("expected an image: the resource of a stream, or a presigned request")
-            .with_source(error)
+        Error::invalid_argument(
+            "expected an image: the resource of a stream, or a presigned request",
+        )
+        .with_source(error)
     })
 }

@@ -1,10 +1,12 @@
-//! Makes the `:authority` of Python clients acceptable: over a Unix socket they send the percent-encoded path, such as
-//! `tmp%2Fdir%2Fsocket`, and the HTTP library here refuses a `%` there and resets every call.
+//! Makes the `:authority` of Python clients acceptable: over a Unix socket they send the
+//! percent-encoded path, such as `tmp%2Fdir%2Fsocket`, and the HTTP library here refuses a `%`
+//! there and resets every call.
 //!
-//! [`AuthorityAdapter`] sits under the HTTP/2 server and watches the bytes that arrive: the preface, the frames'
-//! headers (RFC 9113, section 4) and the header blocks in them (HPACK, RFC 7541). In the value of `:authority` each
-//! `%` becomes a `-` (a `.`, in HPACK's Huffman code), which has the same length, so that nothing else changes. It keeps
-//! no data and passes on untouched whatever it does not understand: judging that is the server's work.
+//! [`AuthorityAdapter`] sits under the HTTP/2 server and watches the bytes that arrive: the
+//! preface, the frames' headers (RFC 9113, section 4) and the header blocks in them (HPACK, RFC
+//! 7541). In the value of `:authority` each `%` becomes a `-` (a `.`, in HPACK's Huffman code),
+//! which has the same length, so that nothing else changes. It keeps no data and passes on
+//! untouched whatever it does not understand: judging that is the server's work.
 
 mod frames;
 mod hpack;
@@ -39,7 +41,8 @@ impl<T> AuthorityAdapter<T> {
         self.frames.phase()
     }
 
-    /// What the frames without data that came since the last time count for, and what else came pays for.
+    /// What the frames without data that came since the last time count for, and what else came
+    /// pays for.
     pub(crate) fn take_counts(&mut self) -> (u32, u32) {
         self.frames.take_counts()
     }
@@ -60,7 +63,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for AuthorityAdapter<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for AuthorityAdapter<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, data)
     }
 

@@ -44,8 +44,9 @@ pub(crate) enum Request {
 impl Request {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
         let text = headers.get(REQUEST).ok_or_else(|| {
-            Error::invalid_argument(format!("the stream has no metadata `{REQUEST}`"))
-                .with_hint(r#"it is JSON such as {"kind": "driver", "uuid": "…", "method": "connect"}"#)
+            Error::invalid_argument(format!("the stream has no metadata `{REQUEST}`")).with_hint(
+                r#"it is JSON such as {"kind": "driver", "uuid": "…", "method": "connect"}"#,
+            )
         })?;
         serde_json::from_slice(text.as_bytes()).map_err(|error| {
             Error::invalid_argument(format!("the stream's metadata `{REQUEST}` cannot be read"))
@@ -62,9 +63,11 @@ pub(crate) enum Frame {
     End,
 }
 
-/// The stream of a driver's channel. It connects when it is first polled, after the initial metadata went out.
+/// The stream of a driver's channel. It connects when it is first polled, after the initial
+/// metadata went out.
 ///
-/// With `ends_when_sent` its end says that the driver has taken everything, and an error that it has not.
+/// With `ends_when_sent` its end says that the driver has taken everything, and an error that it
+/// has not.
 pub(crate) fn driver(
     session: &Session,
     channel: impl Future<Output = Result<Channel>> + Send + 'static,
@@ -131,14 +134,16 @@ pub(crate) fn resource(
                     () = tokio::time::sleep_until(until) => {}
                 }
                 if registered.give_up() {
-                    let message = format!("no call named the resource within {} s", limit.as_secs());
+                    let message =
+                        format!("no call named the resource within {} s", limit.as_secs());
                     let error = Error::new(ErrorKind::DeadlineExceeded, message);
                     return Some((Err(to_status(&error)), Resource::Ended));
                 }
                 (outgoing, registered)
             }
             Resource::Ending(mut incoming) => {
-                // A Python client whose end mark meets a finished call forgets what it received last.
+                // A Python client whose end mark meets a finished call forgets what it received
+                // last.
                 let end = async {
                     while let Some(Ok(frame)) = incoming.next().await {
                         if frame.frame_type() == FrameType::Goaway {

@@ -1,4 +1,5 @@
-//! Calling a driver: what must hold before, and what may go wrong that is not the driver's own error.
+//! Calling a driver: what must hold before, and what may go wrong that is not the driver's own
+//! error.
 
 use std::any::Any;
 use std::future::ready;
@@ -36,9 +37,15 @@ impl Session {
         }
     }
 
-    /// The arguments of a call that is allowed. The resources that they name are taken over only then, and only by a
-    /// method that exists: what is refused can be called again.
-    fn admit(&self, node: &Node, method: &str, kind: MethodKind, arguments: Vec<Wire>) -> Result<Arguments> {
+    /// The arguments of a call that is allowed. The resources that they name are taken over only
+    /// then, and only by a method that exists: what is refused can be called again.
+    fn admit(
+        &self,
+        node: &Node,
+        method: &str,
+        kind: MethodKind,
+        arguments: Vec<Wire>,
+    ) -> Result<Arguments> {
         if self.0.shutdown.is_cancelled() {
             return Err(Self::shutting_down());
         }
@@ -63,10 +70,16 @@ impl Session {
     }
 
     /// Calls a method.
-    pub(crate) async fn call(&self, uuid: &str, method: &str, arguments: Vec<Wire>) -> Result<Option<Wire>> {
+    pub(crate) async fn call(
+        &self,
+        uuid: &str,
+        method: &str,
+        arguments: Vec<Wire>,
+    ) -> Result<Option<Wire>> {
         let call = async {
             let node = self.node(uuid)?;
-            let value = self.invoke(node, method, MethodKind::Unary, arguments).await?.into_value()?;
+            let value =
+                self.invoke(node, method, MethodKind::Unary, arguments).await?.into_value()?;
             encode(&value)
         };
         self.operation(uuid, method).run(call).await
@@ -124,7 +137,9 @@ impl Session {
 
     /// Resets every driver before anybody may call one.
     pub(crate) async fn prepare(&self) -> Result<()> {
-        self.guarded(self.device().reset()).await.context("resetting the device before it is served")
+        self.guarded(self.device().reset())
+            .await
+            .context("resetting the device before it is served")
     }
 
     /// Closes every driver. One that panics does not take the exporter along.

@@ -28,7 +28,8 @@ impl Clients {
         drop(self.0.subscribe().wait_for(|count| *count == 0).await);
     }
 
-    /// How many clients are connected beside `own`. Those that are about to leave have a moment to do so.
+    /// How many clients are connected beside `own`. Those that are about to leave have a moment to
+    /// do so.
     pub(crate) async fn others(&self, own: usize) -> usize {
         let mut count = self.0.subscribe();
         let alone = count.wait_for(|count| *count <= own);
@@ -72,8 +73,8 @@ impl Membership {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call was admitted. The first one makes the connection a client's, which counts unless it is a hook's; true for
-    /// that one.
+    /// A call was admitted. The first one makes the connection a client's, which counts unless it
+    /// is a hook's; true for that one.
     pub(crate) fn admit(&self, clients: &Clients, is_hook: bool, address: Option<IpAddr>) -> bool {
         let mut place = self.place();
         let is_first = matches!(*place, Place::Stranger);

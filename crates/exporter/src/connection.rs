@@ -1,4 +1,5 @@
-//! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and the calls on it.
+//! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and the
+//! calls on it.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -27,18 +28,20 @@ pub(crate) const STREAM: &str = "/jumpstarter.v1.RouterService/Stream";
 const STRANGER_LIMIT: Duration = Duration::from_secs(30);
 /// What says why a connection ends may take so long to leave.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// What small pieces that nobody has read take beside their bytes, of all streams: what two streams can have.
+/// What small pieces that nobody has read take beside their bytes, of all streams: what two streams
+/// can have.
 const SMALL_PIECES: usize = 64 << 20;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const MAX_FRAME: u32 = 256 * 1024;
 /// What one stream holds while its client is slow to read.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Streams that are remembered for a while after they were answered before their client had sent everything: what is still
-/// on its way for them is passed over.
+/// Streams that are remembered for a while after they were answered before their client had sent
+/// everything: what is still on its way for them is passed over.
 const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
-/// What comes for streams that are not remembered any more is answered with a reset; a client that brings about so many in the
-/// life of its connection loses it. (The library's own bound is soon reached by calls that are refused; without one, a
-/// client that reads nothing could pile the resets up.)
+/// What comes for streams that are not remembered any more is answered with a reset; a client that
+/// brings about so many in the life of its connection loses it. (The library's own bound is soon
+/// reached by calls that are refused; without one, a client that reads nothing could pile the
+/// resets up.)
 const MAX_STRAYS: usize = 64 * 1024;
 /// Of all headers of one call.
 const MAX_HEADERS: u32 = 16 * 1024;
@@ -183,7 +186,10 @@ impl End {
             }
             Self::Stranger => {
                 let limit = STRANGER_LIMIT.as_secs();
-                tracing::info!(address, "a connection is ended: no call was admitted within {limit} s");
+                tracing::info!(
+                    address,
+                    "a connection is ended: no call was admitted within {limit} s"
+                );
             }
             Self::Memory => {
                 let held = peer.standing.budget.held_bytes();
@@ -194,7 +200,10 @@ impl End {
                 );
             }
             Self::Flood => {
-                tracing::warn!(address, "a connection is ended: its client floods it with empty frames");
+                tracing::warn!(
+                    address,
+                    "a connection is ended: its client floods it with empty frames"
+                );
             }
         }
     }
@@ -207,8 +216,8 @@ impl End {
     }
 }
 
-/// Serves a connection until its client ends it, or, after `stop`, until its calls have ended. Dropping the future cuts it
-/// off, with the calls on it.
+/// Serves a connection until its client ends it, or, after `stop`, until its calls have ended.
+/// Dropping the future cuts it off, with the calls on it.
 pub(crate) async fn serve(
     session: Session,
     passphrase: Option<Passphrase>,

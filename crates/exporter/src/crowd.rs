@@ -1,4 +1,5 @@
-//! Who is connected: how many connections there may be, and which of those without a call give way to others.
+//! Who is connected: how many connections there may be, and which of those without a call give way
+//! to others.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -12,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::guesses::network;
 use crate::seldom::Seldom;
 
-/// The most connections without a call, of all addresses and of one, however many descriptors there are.
+/// The most connections without a call, of all addresses and of one, however many descriptors there
+/// are.
 const MAX_STRANGERS: usize = 512;
 const MAX_STRANGERS_OF_ONE: usize = 256;
 /// Those that are to give way, before the next one is let in; they have so long.
@@ -33,7 +35,8 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Of the descriptors that are free TCP has half and Unix sockets a quarter: the rest is the drivers'.
+    /// Of the descriptors that are free TCP has half and Unix sockets a quarter: the rest is the
+    /// drivers'.
     fn of(free: usize) -> Self {
         let strangers = (free / 4).clamp(2, MAX_STRANGERS);
         let strangers_of_one = (strangers / 2).clamp(1, MAX_STRANGERS_OF_ONE);
@@ -97,14 +100,21 @@ impl Crowd {
     fn within(bounds: Bounds) -> Self {
         let refusals = Seldom::new(3, Duration::from_secs(10));
         let farewells = Seldom::new(20, Duration::from_secs(1));
-        Self(Arc::new(Shared { bounds, state: Mutex::default(), refusals, farewells, left: Notify::new() }))
+        Self(Arc::new(Shared {
+            bounds,
+            state: Mutex::default(),
+            refusals,
+            farewells,
+            left: Notify::new(),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`enter`](Self::enter), once most of those that are to give way have left: they hold descriptors.
+    /// As [`enter`](Self::enter), once most of those that are to give way have left: they hold
+    /// descriptors.
     pub(crate) async fn enter_in_turn(&self, origin: Origin) -> Option<Place> {
         let settled = async {
             while self.state().leaving > MAX_LEAVING {
@@ -116,7 +126,8 @@ impl Crowd {
         self.enter(origin)
     }
 
-    /// A place for a new connection, for which one without a call may have to end; `None` where there is none.
+    /// A place for a new connection, for which one without a call may have to end; `None` where
+    /// there is none.
     pub(crate) fn enter(&self, origin: Origin) -> Option<Place> {
         let bounds = self.0.bounds;
         let mut state = self.state();
@@ -128,7 +139,8 @@ impl Crowd {
             Origin::Unix => state.unix >= bounds.unix,
             Origin::Tcp(address) => {
                 let network = network(Some(address));
-                let of_one = state.strangers.iter().filter(|other| other.network == network).count();
+                let of_one =
+                    state.strangers.iter().filter(|other| other.network == network).count();
                 let has_room = if of_one >= bounds.strangers_of_one {
                     state.end_oldest_of(network)
                 } else if state.strangers.len() >= bounds.strangers || state.tcp >= bounds.tcp {
@@ -180,7 +192,9 @@ impl Crowd {
 impl State {
     /// Ends that one, if there is one.
     fn end(&mut self, index: Option<usize>) -> bool {
-        let Some(stranger) = index.and_then(|index| self.strangers.remove(index)) else { return false };
+        let Some(stranger) = index.and_then(|index| self.strangers.remove(index)) else {
+            return false;
+        };
         stranger.end.cancel();
         self.leaving += 1;
         true
@@ -190,7 +204,8 @@ impl State {
         self.end(self.strangers.iter().position(|stranger| stranger.network == network))
     }
 
-    /// Ends the oldest one of the address that has the most: silent connections crowd out each other, not the rest.
+    /// Ends the oldest one of the address that has the most: silent connections crowd out each
+    /// other, not the rest.
     fn end_one(&mut self) -> bool {
         let mut counts = HashMap::new();
         for stranger in &self.strangers {
@@ -262,7 +277,10 @@ mod tests {
 
     #[test]
     fn few_descriptors_leave_a_reserve() {
-        assert_eq!(Bounds::of(40), Bounds { tcp: 20, unix: 10, strangers: 10, strangers_of_one: 5 });
+        assert_eq!(
+            Bounds::of(40),
+            Bounds { tcp: 20, unix: 10, strangers: 10, strangers_of_one: 5 }
+        );
         let many = Bounds::of(1 << 20);
         assert_eq!((many.strangers, many.strangers_of_one), (MAX_STRANGERS, MAX_STRANGERS_OF_ONE));
         assert!(Bounds::of(0).tcp > 0, "it starts all the same");
@@ -280,7 +298,9 @@ mod tests {
         modest.admit();
         greedy[5].admit();
         let more: Vec<_> = (0..20).map(|_| crowd.enter(tcp(2)).unwrap()).collect();
-        assert!(!modest.end.is_cancelled() && !greedy[5].end.is_cancelled() && ended(&other).is_empty());
+        assert!(
+            !modest.end.is_cancelled() && !greedy[5].end.is_cancelled() && ended(&other).is_empty()
+        );
         drop((modest, greedy, other, more));
         let state = crowd.state();
         assert_eq!((state.tcp, state.strangers.len()), (0, 0));

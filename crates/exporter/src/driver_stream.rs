@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt};
+use jumpstarter_driver_core::{
+    Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt,
+};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +23,12 @@ use crate::call::panicked;
 use crate::resource::Incoming;
 use crate::{Session, from_status, to_status};
 
-/// The driver's direction. The task of the other one holds it too, and drops it on shutdown: a client that does not read
-/// keeps nothing of the driver open.
+/// The driver's direction. The task of the other one holds it too, and drops it on shutdown: a
+/// client that does not read keeps nothing of the driver open.
 type Reader = Arc<Mutex<Option<ChannelReader>>>;
 
-/// From the driver to the client, as frames. The other direction is a task, which ends soon after this.
+/// From the driver to the client, as frames. The other direction is a task, which ends soon after
+/// this.
 pub(crate) struct DriverStream {
     state: State,
     /// How the direction from the client to the driver ended, until that is known.
@@ -37,8 +40,9 @@ pub(crate) struct DriverStream {
     shutdown: CancellationToken,
 }
 
-/// What arrived before its client went has so long to reach the driver: a client that closes right after its last byte
-/// loses none, though a serial port takes its time. A driver that takes nothing is let go after it.
+/// What arrived before its client went has so long to reach the driver: a client that closes right
+/// after its last byte loses none, though a serial port takes its time. A driver that takes nothing
+/// is let go after it.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
 
 impl Drop for DriverStream {
@@ -95,7 +99,8 @@ impl DriverStream {
         self.sending = Some(receiver);
     }
 
-    /// The client went before the driver was connected. Where it had sent something, that still reaches the driver.
+    /// The client went before the driver was connected. Where it had sent something, that still
+    /// reaches the driver.
     fn send_last(&self, connect: BoxFuture<'static, Result<Channel>>, incoming: Incoming) {
         let mut incoming = incoming.peekable();
         let sent = match Pin::new(&mut incoming).peek().now_or_never() {
@@ -135,8 +140,8 @@ impl DriverStream {
     }
 }
 
-/// How passing on what the client sends ended, a panic being an error; None where its client has been gone for too long, or on
-/// shutdown.
+/// How passing on what the client sends ended, a panic being an error; None where its client has
+/// been gone for too long, or on shutdown.
 async fn while_it_matters(
     sending: impl Future<Output = Result<()>>,
     gone: &CancellationToken,
@@ -166,7 +171,9 @@ fn poll_reader(reader: &Reader, cx: &mut Context<'_>) -> Poll<Result<Option<Byte
     let Some(open) = reader.as_mut() else { return Poll::Ready(Err(Session::shutting_down())) };
     let polled = std::panic::catch_unwind(AssertUnwindSafe(|| open.poll_next_unpin(cx)));
     match polled {
-        Ok(frame) => frame.map(|frame| frame.transpose().context("receiving from the driver's connection")),
+        Ok(frame) => {
+            frame.map(|frame| frame.transpose().context("receiving from the driver's connection"))
+        }
         Err(panic) => {
             *reader = None;
             Poll::Ready(Err(panicked(panic.as_ref())))
@@ -220,8 +227,8 @@ impl Stream for DriverStream {
     }
 }
 
-/// Passes the client's frames on until its direction ends. That the driver stopped reading ends this direction only,
-/// unless `all` of it must arrive.
+/// Passes the client's frames on until its direction ends. That the driver stopped reading ends
+/// this direction only, unless `all` of it must arrive.
 async fn pump(mut incoming: Incoming, mut writer: ChannelWriter, all: bool) -> Result<()> {
     while let Some(frame) = incoming.next().await {
         let frame: StreamRequest =

@@ -123,7 +123,11 @@ impl<T: Clone> Shared<T> {
             Some(Err(error)) => {
                 drop(state);
                 let error = error.report();
-                tracing::warn!(error, "{} changed and cannot be used: what was before goes on", self.what);
+                tracing::warn!(
+                    error,
+                    "{} changed and cannot be used: what was before goes on",
+                    self.what
+                );
             }
         }
     }

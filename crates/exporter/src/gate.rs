@@ -1,4 +1,5 @@
-//! Which calls are let through in which state: while a hook runs, only those that come through the hooks' own socket.
+//! Which calls are let through in which state: while a hook runs, only those that come through the
+//! hooks' own socket.
 
 use jumpstarter_protocol::v1::ExporterStatus;
 use tonic::Status;
@@ -51,8 +52,8 @@ mod tests {
     #[test]
     fn calls_wait_for_hooks_and_questions_do_not() {
         use ExporterStatus::{
-            AfterLeaseHook, AfterLeaseHookFailed, Available, BeforeLeaseHook, BeforeLeaseHookFailed,
-            LeaseReady, Offline,
+            AfterLeaseHook, AfterLeaseHookFailed, Available, BeforeLeaseHook,
+            BeforeLeaseHookFailed, LeaseReady, Offline,
         };
         let client = Peer::default();
         let hook = Peer { is_hook: true, ..Peer::default() };

@@ -44,7 +44,8 @@ impl Answer {
     }
 }
 
-/// Answers a call. It ends, and with it all that it opened, when it is answered, and when its client gives it up or is gone.
+/// Answers a call. It ends, and with it all that it opened, when it is answered, and when its
+/// client gives it up or is gone.
 pub(crate) async fn answer(
     session: Session,
     passphrase: Option<Passphrase>,
@@ -75,7 +76,9 @@ pub(crate) async fn answer(
     let sent = match answer {
         Err(status) => refuse(&mut respond, &status),
         Ok(Answer::One(message)) => send_one(respond, message).await,
-        Ok(Answer::Many(metadata, messages)) => send_many(respond, metadata, messages, late(deadline)).await,
+        Ok(Answer::Many(metadata, messages)) => {
+            send_many(respond, metadata, messages, late(deadline)).await
+        }
     };
     if let Err(error) = sent {
         tracing::trace!(%error, "a client went away while it was answered");
@@ -91,7 +94,8 @@ fn is_grpc(head: &Parts) -> bool {
 fn limit_of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count = Some(digits).filter(|digits| (1..=8).contains(&digits.len()))?.parse::<u64>().ok()?;
+    let count =
+        Some(digits).filter(|digits| (1..=8).contains(&digits.len()))?.parse::<u64>().ok()?;
     match unit {
         "H" => Some(Duration::from_secs(count * 3600)),
         "M" => Some(Duration::from_secs(count * 60)),
@@ -122,7 +126,8 @@ fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
         // Its message cannot be sent: the code can.
-        trailers = HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32))]);
+        trailers =
+            HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32))]);
     }
     trailers
 }
@@ -177,8 +182,8 @@ async fn send_many(
     }
 }
 
-/// The only message of a request, once the client has ended it: a stream that is answered earlier is also reset, which some
-/// clients take for a failure.
+/// The only message of a request, once the client has ended it: a stream that is answered earlier
+/// is also reset, which some clients take for a failure.
 pub(crate) async fn message<T: Message + Default>(
     head: &Parts,
     body: RecvStream,
@@ -188,7 +193,8 @@ pub(crate) async fn message<T: Message + Default>(
         .within(peer.standing.budget.clone());
     let request = async {
         let message = poll_fn(|cx| incoming.poll_message(cx)).await;
-        let message = message.unwrap_or_else(|| Err(Status::internal("the request has no message")))?;
+        let message =
+            message.unwrap_or_else(|| Err(Status::internal("the request has no message")))?;
         match poll_fn(|cx| incoming.poll_message(cx)).await {
             None => Ok(message),
             Some(Ok(_)) => Err(Status::internal("the request has several messages")),
@@ -196,7 +202,8 @@ pub(crate) async fn message<T: Message + Default>(
         }
     };
     tokio::time::timeout(REQUEST_LIMIT, request).await.unwrap_or_else(|_| {
-        let message = format!("the request did not arrive whole within {} s", REQUEST_LIMIT.as_secs());
+        let message =
+            format!("the request did not arrive whole within {} s", REQUEST_LIMIT.as_secs());
         Err(Status::deadline_exceeded(message))
     })
 }

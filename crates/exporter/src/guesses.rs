@@ -39,8 +39,8 @@ pub(crate) fn network(address: Option<IpAddr>) -> Option<IpAddr> {
 }
 
 impl Guesses {
-    /// Counts a wrong guess. Returns when it is to be answered, after [`answered`](Self::answered) at the latest; `None`
-    /// for one too many.
+    /// Counts a wrong guess. Returns when it is to be answered, after [`answered`](Self::answered)
+    /// at the latest; `None` for one too many.
     pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Instant) -> Option<Instant> {
         let address = network(address);
         if !self.0.contains_key(&address) && self.0.len() >= MAX_PEERS {
@@ -113,12 +113,16 @@ mod tests {
     async fn answers_come_one_after_the_other_and_few_are_due() {
         let mut guesses = Guesses::default();
         let (peer, now) = (address("192.0.2.1"), Instant::now());
-        let due: Vec<_> = (0..20).filter_map(|_| guesses.failed(peer, now)).map(|due| due - now).collect();
+        let due: Vec<_> =
+            (0..20).filter_map(|_| guesses.failed(peer, now)).map(|due| due - now).collect();
         let expected = [100, 300, 700, 1500, 3100, 6300, 11300, 16300].map(Duration::from_millis);
         assert_eq!(due, expected);
         assert!(guesses.failed(address("192.0.2.2"), now).is_some(), "another address");
         guesses.answered(peer);
-        assert_eq!(guesses.failed(peer, now).map(|due| due - now), Some(Duration::from_millis(21300)));
+        assert_eq!(
+            guesses.failed(peer, now).map(|due| due - now),
+            Some(Duration::from_millis(21300))
+        );
         assert_eq!(guesses.failed(peer, now), None);
         for _ in 0..MAX_DUE {
             guesses.answered(peer);

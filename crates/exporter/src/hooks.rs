@@ -39,7 +39,8 @@ impl When {
         }
     }
 
-    /// Logs a failure as the hook's own, which clients show also where they leave out the exporter's log.
+    /// Logs a failure as the hook's own, which clients show also where they leave out the
+    /// exporter's log.
     pub(crate) fn warn(self, error: &Error, on_failure: OnFailure) {
         let error = error.report();
         match self {
@@ -49,10 +50,12 @@ impl When {
     }
 }
 
-/// Runs a hook to its end; each line that it prints is a log record. Cancelling kills it with all that it started.
+/// Runs a hook to its end; each line that it prints is a log record. Cancelling kills it with all
+/// that it started.
 ///
 /// # Errors
-/// `FailedPrecondition` when it fails, `DeadlineExceeded` when it takes too long, `NotFound` without its interpreter.
+/// `FailedPrecondition` when it fails, `DeadlineExceeded` when it takes too long, `NotFound`
+/// without its interpreter.
 pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
     let name = when.name();
     if hook.script.trim().is_empty() {
@@ -101,9 +104,8 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
     let Ok(status) = tokio::time::timeout(timeout, child.wait()).await else {
         child.stop(StopPlan::default()).await.map_err(failed)?;
         let message = format!("the {name} hook did not end within {} s", timeout.as_secs_f64());
-        return Err(
-            Error::deadline_exceeded(message).with_hint("raise its `timeout`, or make the script faster")
-        );
+        return Err(Error::deadline_exceeded(message)
+            .with_hint("raise its `timeout`, or make the script faster"));
     };
     match status.success() {
         true => Ok(()),
@@ -111,7 +113,8 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
     }
 }
 
-/// Where the hook before may write what is added to the text for who enters a shell: beside the hooks' socket.
+/// Where the hook before may write what is added to the text for who enters a shell: beside the
+/// hooks' socket.
 fn motd_file(host: &Path) -> PathBuf {
     host.with_file_name("motd")
 }
@@ -147,11 +150,13 @@ fn read_beginning(file: &Path) -> io::Result<String> {
     Ok(truncated(&text, MAX_MOTD_BYTES as usize).into_owned())
 }
 
-/// The interpreter and its arguments: a single line that names a file is that file, anything else the script itself.
+/// The interpreter and its arguments: a single line that names a file is that file, anything else
+/// the script itself.
 fn invocation(hook: &Hook) -> (String, Vec<&str>) {
     let script = hook.script.trim();
     let is_file = !script.contains('\n') && Path::new(script).is_file();
-    let python = Path::new(script).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("py"));
+    let python =
+        Path::new(script).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("py"));
     let default = if is_file && python { "python3" } else { "/bin/sh" };
     let interpreter = hook.exec.clone().unwrap_or_else(|| default.to_owned());
     (interpreter, if is_file { vec![script] } else { vec!["-c", &hook.script] })

@@ -6,7 +6,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// A new identifier, such as `6f1b3a9e-54d2-4c0b-8a1f-0e9d3c5b7a21`.
 pub(crate) fn random() -> Result<String> {
     let mut bytes = [0u8; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("the system has no random numbers"))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::internal("the system has no random numbers"))?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

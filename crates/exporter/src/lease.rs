@@ -1,4 +1,5 @@
-//! The life of an exporter without a controller, which is one lease: the hook before, sessions of clients, the hook after.
+//! The life of an exporter without a controller, which is one lease: the hook before, sessions of
+//! clients, the hook after.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::state::READY;
 
 /// What clients of the Python packages know a warning in a state by.
 const WARNING: &str = "[HOOK_WARNING] ";
-/// How long the end of a session, or of the lease, is shown before what follows: clients ask a few times in it.
+/// How long the end of a session, or of the lease, is shown before what follows: clients ask a few
+/// times in it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
 /// Whether there is a hook, which has to reach the exporter.
@@ -35,7 +37,11 @@ pub(crate) struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    pub(crate) fn new(session: &'a Session, hooks: &'a Hooks, socket: Option<&'a PrivateSocket>) -> Self {
+    pub(crate) fn new(
+        session: &'a Session,
+        hooks: &'a Hooks,
+        socket: Option<&'a PrivateSocket>,
+    ) -> Self {
         session.logs().begin_lease();
         if hooks.before_lease.is_some() {
             session.state().set(ExporterStatus::BeforeLeaseHook, "Running the beforeLease hook");
@@ -44,11 +50,11 @@ impl<'a> Lease<'a> {
         Self { session, hooks, socket, begun: hooks.before_lease.is_none() }
     }
 
-    /// Begins the lease and serves one session of clients after the other until `closing`: then it runs the hook after,
-    /// if the lease has begun. Dropping the future ends a hook that runs.
+    /// Begins the lease and serves one session of clients after the other until `closing`: then it
+    /// runs the hook after, if the lease has begun. Dropping the future ends a hook that runs.
     ///
-    /// As in the exporter in Python, the end of a session runs no hook. A lease that a failed hook kept from beginning
-    /// is tried again then.
+    /// As in the exporter in Python, the end of a session runs no hook. A lease that a failed hook
+    /// kept from beginning is tried again then.
     ///
     /// # Errors
     /// That of a hook whose failure ends the exporter; clients have had the time to see it.
@@ -76,7 +82,8 @@ impl<'a> Lease<'a> {
     /// The hook before, unless it has run; after it drivers may be called.
     ///
     /// # Errors
-    /// That of a hook whose failure ends the exporter. With any other failure that forbids to go on, the state says so.
+    /// That of a hook whose failure ends the exporter. With any other failure that forbids to go
+    /// on, the state says so.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         let outcome = match &self.hooks.before_lease {
             Some(hook) if !self.begun => self.run(hook, When::Before).await?,
@@ -84,7 +91,9 @@ impl<'a> Lease<'a> {
         };
         let message = match outcome {
             None => READY.to_owned(),
-            Some((OnFailure::Warn, error)) => format!("{WARNING}beforeLease hook warning: {error:#}"),
+            Some((OnFailure::Warn, error)) => {
+                format!("{WARNING}beforeLease hook warning: {error:#}")
+            }
             Some(_) => return Ok(()),
         };
         let state = self.session.state().get();
@@ -110,7 +119,9 @@ impl<'a> Lease<'a> {
         self.begun = false;
         let message = match outcome {
             None => "Available for new lease".to_owned(),
-            Some((OnFailure::Warn, error)) => format!("{WARNING}afterLease hook warning: {error:#}"),
+            Some((OnFailure::Warn, error)) => {
+                format!("{WARNING}afterLease hook warning: {error:#}")
+            }
             Some(_) => return Ok(()),
         };
         self.session.state().set(ExporterStatus::Available, message);
@@ -121,7 +132,9 @@ impl<'a> Lease<'a> {
     async fn run(&self, hook: &Hook, when: When) -> Result<Option<(OnFailure, Error)>> {
         let state = self.session.state();
         let (running, failed) = match when {
-            When::Before => (ExporterStatus::BeforeLeaseHook, ExporterStatus::BeforeLeaseHookFailed),
+            When::Before => {
+                (ExporterStatus::BeforeLeaseHook, ExporterStatus::BeforeLeaseHookFailed)
+            }
             When::After => (ExporterStatus::AfterLeaseHook, ExporterStatus::AfterLeaseHookFailed),
         };
         let name = when.name();
@@ -147,7 +160,10 @@ impl<'a> Lease<'a> {
                 state.set(failed, format!("{name} hook failed (on_failure=endLease): {error:#}"));
             }
             OnFailure::Exit => {
-                state.set(failed, format!("{name} hook failed (on_failure=exit, shutting down): {error:#}"));
+                state.set(
+                    failed,
+                    format!("{name} hook failed (on_failure=exit, shutting down): {error:#}"),
+                );
                 return Err(error);
             }
         }

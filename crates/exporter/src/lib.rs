@@ -1,15 +1,15 @@
 //! Serves a device in Jumpstarter's protocol, so that existing clients drive it unmodified.
 //!
-//! A [`Session`] is a device with its ids, its resources (images on their way) and its log. [`serve`] offers it on a
-//! listener. [`run`] and [`shell`] are the commands `jmp run` and `jmp shell`: they read an exporter file, open the
-//! device, serve it and close it again.
+//! A [`Session`] is a device with its ids, its resources (images on their way) and its log.
+//! [`serve`] offers it on a listener. [`run`] and [`shell`] are the commands `jmp run` and `jmp
+//! shell`: they read an exporter file, open the device, serve it and close it again.
 //!
 //! ```text
 //! listener ─ TLS ─ authority adapter ─ HTTP/2 ─ passphrase ─ Session ─ Caller ─ driver
 //! ```
 //!
-//! Whatever a call opened is owned by the future or stream that answers it, and is dropped with it: when the client
-//! cancels, when its connection breaks, and when the exporter shuts down.
+//! Whatever a call opened is owned by the future or stream that answers it, and is dropped with it:
+//! when the client cancels, when its connection breaks, and when the exporter shuts down.
 
 mod arguments;
 mod authority;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How much memory connections may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// What one connection may hold, in bytes: one half is for what arrived and was not read yet, the other for messages
-    /// that are not complete or not used up. The shares that each stream has of its own are not counted.
+    /// What one connection may hold, in bytes: one half is for what arrived and was not read yet,
+    /// the other for messages that are not complete or not used up. The shares that each
+    /// stream has of its own are not counted.
     pub connection_bytes: usize,
     /// The same for all connections together.
     pub total_bytes: usize,

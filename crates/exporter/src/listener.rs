@@ -14,7 +14,8 @@ use jumpstarter_protocol::UnixSocket;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-/// A connection on which nothing came for so long is probed, in such intervals, and closed after so many without answer.
+/// A connection on which nothing came for so long is probed, in such intervals, and closed after so
+/// many without answer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
@@ -82,10 +83,12 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    /// Starts to listen. A socket file that a dead exporter left is replaced. Cancelling leaves nothing.
+    /// Starts to listen. A socket file that a dead exporter left is replaced. Cancelling leaves
+    /// nothing.
     ///
     /// # Errors
-    /// `AlreadyExists` where something else is: another exporter, or another file. As the system's otherwise.
+    /// `AlreadyExists` where something else is: another exporter, or another file. As the system's
+    /// otherwise.
     pub async fn bind(address: &Address) -> Result<Self> {
         let doing = || format!("listening at {address}");
         match address {
@@ -97,22 +100,31 @@ impl Listener {
                     (2.., Some((host, _))) => format!("{host}:{}", bound.port()),
                     _ => bound.to_string(),
                 };
-                Ok(Self { socket: Socket::Tcp(listeners), address: Address::Tcp(address), file: None })
+                Ok(Self {
+                    socket: Socket::Tcp(listeners),
+                    address: Address::Tcp(address),
+                    file: None,
+                })
             }
             Address::Unix(path) => {
                 let at = path.clone();
-                let listening = blocking(move || Ok(SocketFile::listen(&at)?)).await.map_err(|error| {
-                    let is_taken = error.kind() == ErrorKind::AlreadyExists;
-                    let error = error.context(doing());
-                    if is_taken {
-                        error.with_hint("stop that program, or choose another path")
-                    } else {
-                        error
-                    }
-                });
+                let listening =
+                    blocking(move || Ok(SocketFile::listen(&at)?)).await.map_err(|error| {
+                        let is_taken = error.kind() == ErrorKind::AlreadyExists;
+                        let error = error.context(doing());
+                        if is_taken {
+                            error.with_hint("stop that program, or choose another path")
+                        } else {
+                            error
+                        }
+                    });
                 let (listener, file) = listening?;
                 let listener = UnixListener::from_std(listener).with_context(doing)?;
-                Ok(Self { socket: Socket::Unix(listener), address: address.clone(), file: Some(file) })
+                Ok(Self {
+                    socket: Socket::Unix(listener),
+                    address: address.clone(),
+                    file: Some(file),
+                })
             }
         }
     }
@@ -135,10 +147,11 @@ impl Listener {
             }
             Socket::Tcp(listeners) => {
                 let accepted = poll_fn(|cx| {
-                    let ready = listeners.iter().find_map(|listener| match listener.poll_accept(cx) {
-                        Poll::Ready(accepted) => Some(accepted),
-                        Poll::Pending => None,
-                    });
+                    let ready =
+                        listeners.iter().find_map(|listener| match listener.poll_accept(cx) {
+                            Poll::Ready(accepted) => Some(accepted),
+                            Poll::Pending => None,
+                        });
                     ready.map_or(Poll::Pending, Poll::Ready)
                 });
                 let (stream, address) = accepted.await?;
@@ -152,7 +165,8 @@ impl Listener {
     }
 }
 
-/// Binds all addresses of a name, such as both of `localhost`, with one port. A family that this system lacks is left out.
+/// Binds all addresses of a name, such as both of `localhost`, with one port. A family that this
+/// system lacks is left out.
 async fn bind_all(addresses: Vec<SocketAddr>) -> std::io::Result<Vec<TcpListener>> {
     let mut left = PORTS_TRIED;
     loop {
@@ -185,12 +199,15 @@ async fn bind_once(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>
         }
     }
     match (listeners.is_empty(), failure) {
-        (true, failure) => Err(failure.unwrap_or_else(|| std::io::Error::other("the name has no address"))),
+        (true, failure) => {
+            Err(failure.unwrap_or_else(|| std::io::Error::other("the name has no address")))
+        }
         (false, _) => Ok(listeners),
     }
 }
 
-/// Small answers leave at once, and a peer that has vanished (its power, its network) is noticed within a minute or two.
+/// Small answers leave at once, and a peer that has vanished (its power, its network) is noticed
+/// within a minute or two.
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
@@ -271,7 +288,8 @@ mod tests {
         let taken = both.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
         assert_eq!(bind_all(taken).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
         // A family that is not there is left out.
-        let lacking = ["[2001:db8::1]:0", "127.0.0.1:0"].map(|address| address.parse().unwrap()).to_vec();
+        let lacking =
+            ["[2001:db8::1]:0", "127.0.0.1:0"].map(|address| address.parse().unwrap()).to_vec();
         assert_eq!(bind_all(lacking).await.unwrap().len(), 1);
     }
 

@@ -1,4 +1,5 @@
-//! The log: records of drivers, hooks and the exporter go to standard error and to every client that listens.
+//! The log: records of drivers, hooks and the exporter go to standard error and to every client
+//! that listens.
 
 mod format;
 mod hub;
@@ -23,7 +24,8 @@ pub use output::flush;
 pub(crate) use record::Topic;
 pub use record::{Record, Source};
 
-/// Of a message, or of one field: clients accept no records of some megabytes, and would lose the log with one.
+/// Of a message, or of one field: clients accept no records of some megabytes, and would lose the
+/// log with one.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 /// The target of records about clients that come and go.
@@ -50,7 +52,8 @@ impl LogLayer {
     }
 }
 
-/// Has everything that this process logs at `level` and above go to standard error and to the hub that is returned.
+/// Has everything that this process logs at `level` and above go to standard error and to the hub
+/// that is returned.
 ///
 /// # Errors
 /// `AlreadyExists` when the process has a log already.
@@ -59,18 +62,23 @@ pub fn install(level: Level, format: LogFormat) -> Result<LogHub> {
     let hub = LogHub::default();
     // What the libraries below say of each frame would drown the rest.
     let quiet = ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "tokio_util"];
-    let filter =
-        Targets::new().with_default(level).with_targets(quiet.map(|target| (target, Level::WARN.min(level))));
+    let filter = Targets::new()
+        .with_default(level)
+        .with_targets(quiet.map(|target| (target, Level::WARN.min(level))));
     let (output, every_call) = (Output::on_thread(format), level >= Level::DEBUG);
     let layer = LogLayer { hub: hub.clone(), output, every_call }.with_filter(filter);
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(|error| {
-        Error::new(ErrorKind::AlreadyExists, "this process has a log already").with_source(error)
-    })?;
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(
+        |error| {
+            Error::new(ErrorKind::AlreadyExists, "this process has a log already")
+                .with_source(error)
+        },
+    )?;
     log_panics(format);
     Ok(hub)
 }
 
-/// Has panics be lines of the log: what a driver panics with may come from elsewhere. `RUST_BACKTRACE` shows more.
+/// Has panics be lines of the log: what a driver panics with may come from elsewhere.
+/// `RUST_BACKTRACE` shows more.
 fn log_panics(format: LogFormat) {
     let (output, default) = (Output::direct(format), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -115,7 +123,12 @@ struct Call {
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+    fn on_new_span(
+        &self,
+        attributes: &span::Attributes<'_>,
+        id: &span::Id,
+        context: Context<'_, S>,
+    ) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         let mut field = |name| fields.named.remove(name);
@@ -199,7 +212,8 @@ mod tests {
         let layer = LogLayer::new(hub, LogFormat::Text);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let (driver, driver_type) = ("rack.relay", "power");
-            let _entered = tracing::info_span!("call", driver, driver_type, operation = "on").entered();
+            let _entered =
+                tracing::info_span!("call", driver, driver_type, operation = "on").entered();
             tracing::warn!(target: "acme", volts = 3, "low");
         });
         let wire = subscription.next().await.to_wire("id");
@@ -207,7 +221,10 @@ mod tests {
         assert_eq!((wire.driver_type(), wire.operation()), ("power", "on"));
         assert_eq!(wire.structured_fields["volts"], "3");
         assert_eq!(wire.structured_fields["driver"], "rack.relay");
-        assert_eq!(wire.message, "low volts=3", "clients show the message alone: the path is not in it");
+        assert_eq!(
+            wire.message, "low volts=3",
+            "clients show the message alone: the path is not in it"
+        );
         assert!(wire.timestamp.unwrap().seconds > 0);
     }
 }

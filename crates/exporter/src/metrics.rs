@@ -76,13 +76,19 @@ impl Metrics {
             plain(self.calls.load(Ordering::Relaxed).to_string()),
         );
         let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let errors =
-            errors.into_iter().map(|(kind, count)| (format!("{{kind=\"{kind}\"}}"), count.to_string()));
+        let errors = errors
+            .into_iter()
+            .map(|(kind, count)| (format!("{{kind=\"{kind}\"}}"), count.to_string()));
         one("errors_total", "counter", "Calls that failed.", errors.collect());
         let streams = self.streams.load(Ordering::Relaxed).to_string();
         one("open_streams", "gauge", "Byte streams that are open.", plain(streams));
         let received = self.received.load(Ordering::Relaxed).to_string();
-        one("received_bytes_total", "counter", "Bytes from clients on byte streams.", plain(received));
+        one(
+            "received_bytes_total",
+            "counter",
+            "Bytes from clients on byte streams.",
+            plain(received),
+        );
         let sent = self.sent.load(Ordering::Relaxed).to_string();
         one("sent_bytes_total", "counter", "Bytes to clients on byte streams.", plain(sent));
         for (name, (help, samples)) in gauges(device) {
@@ -101,7 +107,8 @@ fn gauges(device: &Device) -> BTreeMap<&'static str, (&'static str, Samples)> {
     for node in device.nodes() {
         for Gauge { name, help, labels, value } in node.gauges() {
             let path = std::iter::once(("path", node.path().to_owned()));
-            let labels = path.chain(labels).map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
+            let labels =
+                path.chain(labels).map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
             let labels = format!("{{{}}}", labels.collect::<Vec<_>>().join(","));
             families.entry(name).or_insert((help, Vec::new())).1.push((labels, value.to_string()));
         }
@@ -160,10 +167,11 @@ async fn answer(mut stream: TcpStream, text: impl FnOnce() -> String) -> std::io
             return Ok(());
         }
     }
-    let (status, body) = match request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ") {
-        true => ("200 OK", text()),
-        false => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
-    };
+    let (status, body) =
+        match request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ") {
+            true => ("200 OK", text()),
+            false => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
+        };
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
@@ -182,8 +190,9 @@ mod tests {
 
     impl Driver for Oven {
         fn gauges(&self) -> Vec<Gauge> {
-            let heat =
-                |place: &str, value| Gauge::new("heat_celsius", "How hot.", value).label("place", place);
+            let heat = |place: &str, value| {
+                Gauge::new("heat_celsius", "How hot.", value).label("place", place)
+            };
             vec![heat("to\\p \"1\"\n", 20.5), heat("bottom", 300.0)]
         }
     }

@@ -9,10 +9,14 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 /// Sends a state such as `READY=1`; without a systemd that listens nothing happens.
 pub(crate) fn notify(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else {
+        return;
+    };
     let address = match path.as_bytes() {
         #[cfg(target_os = "linux")]
-        [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
+        [b'@', name @ ..] => {
+            <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)
+        }
         _ => SocketAddr::from_pathname(&path),
     };
     let sent = address.and_then(|address| {

@@ -1,4 +1,5 @@
-//! One call of a client, as the log and the metrics report it: that it started, how it ended and after how long.
+//! One call of a client, as the log and the metrics report it: that it started, how it ended and
+//! after how long.
 
 use std::time::Instant;
 
@@ -28,7 +29,8 @@ impl Operation {
     /// A call of a method; the driver is the one that the client named, if there is such a one.
     pub(crate) fn start(session: &Session, node: Option<&Node>, method: &str) -> Self {
         session.0.metrics.called();
-        let (driver, driver_type) = (node.map_or("", Node::path), node.map(|node| session.category_of(node)));
+        let (driver, driver_type) =
+            (node.map_or("", Node::path), node.map(|node| session.category_of(node)));
         let operation = &*truncated(method, MAX_NAME_BYTES);
         // Of the severest level, so that a driver's warnings have it whatever is logged.
         let span = tracing::error_span!("call", driver, driver_type, operation);
@@ -37,7 +39,10 @@ impl Operation {
     }
 
     /// Waits for the call of which more comes later, unless it failed.
-    pub(crate) async fn begin<T>(mut self, call: impl Future<Output = Result<T>>) -> Result<(Self, T)> {
+    pub(crate) async fn begin<T>(
+        mut self,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<(Self, T)> {
         match call.instrument(self.span.clone()).await {
             Ok(begun) => Ok((self, begun)),
             Err(error) => {
@@ -68,8 +73,9 @@ impl Operation {
             return;
         }
         let duration = self.duration();
-        self.span
-            .in_scope(|| tracing::info!(target: TARGET, result = "success", duration, "Operation completed"));
+        self.span.in_scope(
+            || tracing::info!(target: TARGET, result = "success", duration, "Operation completed"),
+        );
     }
 
     pub(crate) fn failed(&mut self, error: &Error) {
@@ -114,7 +120,8 @@ const CATEGORIES: [(&str, &str); 4] =
 /// The category of a driver.
 pub(crate) fn category(node: &Node, has_children: bool) -> &'static str {
     let has = |name: &str| node.interfaces().iter().any(|interface| interface.name == name);
-    let by_interface = CATEGORIES.iter().find(|(interface, _)| has(interface)).map(|(_, category)| *category);
+    let by_interface =
+        CATEGORIES.iter().find(|(interface, _)| has(interface)).map(|(_, category)| *category);
     by_interface.unwrap_or(if has_children { "composite" } else { "other" })
 }
 

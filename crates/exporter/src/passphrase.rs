@@ -27,8 +27,8 @@ const MAX_METHOD: usize = 120;
 
 /// Refuses calls without the right passphrase.
 ///
-/// The right one is admitted at once, always. Wrong ones are answered late, one after the other for each address, and
-/// later each time; what comes beyond a few that wait is refused at once.
+/// The right one is admitted at once, always. Wrong ones are answered late, one after the other for
+/// each address, and later each time; what comes beyond a few that wait is refused at once.
 #[derive(Clone)]
 pub(crate) struct Passphrase(Arc<Guard>);
 
@@ -38,7 +38,8 @@ struct Guard {
     log: Seldom,
 }
 
-/// The digest of the passphrase: digests compare in constant time, whatever their passphrases' lengths.
+/// The digest of the passphrase: digests compare in constant time, whatever their passphrases'
+/// lengths.
 type Digest = [u8; 32];
 
 enum Expected {
@@ -63,9 +64,8 @@ impl Passphrase {
                 let text = std::fs::read_to_string(&file).with_context(doing)?;
                 match text.lines().next().filter(|line| !line.is_empty()) {
                     Some(passphrase) => Ok(sha256(passphrase.as_bytes())),
-                    None => {
-                        Err(Error::invalid_argument("an empty passphrase protects nothing").context(doing()))
-                    }
+                    None => Err(Error::invalid_argument("an empty passphrase protects nothing")
+                        .context(doing())),
                 }
             }
         };
@@ -108,7 +108,8 @@ impl Guard {
             Expected::OfFile(file) => file.current().await,
         };
         let given = sha256(given);
-        let differences = expected.iter().zip(given).fold(0, |sum, (left, right)| sum | (left ^ right));
+        let differences =
+            expected.iter().zip(given).fold(0, |sum, (left, right)| sum | (left ^ right));
         std::hint::black_box(differences) == 0
     }
 
@@ -187,7 +188,8 @@ mod tests {
                 http::HeaderValue::from_str(given).unwrap(),
             )]);
             let judged = self.admit(&headers, "/service/Method", peer).await;
-            let said = judged.map_or_else(|status| status.message().to_owned(), |()| "admitted".to_owned());
+            let said = judged
+                .map_or_else(|status| status.message().to_owned(), |()| "admitted".to_owned());
             (said, start.elapsed().as_millis())
         }
     }
@@ -208,7 +210,10 @@ mod tests {
         let (guesses, ()) = tokio::join!(guesses, honest);
         let wrong: Vec<_> = guesses.iter().filter(|(said, _)| said == "wrong passphrase").collect();
         assert_eq!(wrong.len(), MAX_DUE as usize);
-        assert!(wrong.windows(2).all(|pair| pair[0].1 + 100 <= pair[1].1), "one after the other: {wrong:?}");
+        assert!(
+            wrong.windows(2).all(|pair| pair[0].1 + 100 <= pair[1].1),
+            "one after the other: {wrong:?}"
+        );
         let refused = guesses.iter().filter(|answer| **answer == (TOO_MANY.to_owned(), 0)).count();
         assert_eq!(refused, 50 - MAX_DUE as usize);
         assert_eq!(guard.answer("wrong", &peer(2)).await, ("wrong passphrase".to_owned(), 100));
@@ -218,7 +223,10 @@ mod tests {
     async fn each_wrong_answer_comes_later_until_an_honest_client_came() {
         let guard = Guard::of("right");
         for delay in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
-            assert_eq!(guard.answer("wrong", &peer(1)).await, ("wrong passphrase".to_owned(), delay));
+            assert_eq!(
+                guard.answer("wrong", &peer(1)).await,
+                ("wrong passphrase".to_owned(), delay)
+            );
         }
         assert_eq!(guard.answer("right", &peer(1)).await, ("admitted".to_owned(), 0));
         assert_eq!(guard.answer("wrong", &peer(1)).await, ("wrong passphrase".to_owned(), 100));
@@ -243,7 +251,10 @@ mod tests {
             assert!(guard.admit(&HeaderMap::new(), "/service/Method", &peer(1)).await.is_err());
         }
         for (almost, delay) in [("", 100), ("righ", 200), ("right ", 400), ("Right", 800)] {
-            assert_eq!(guard.answer(almost, &peer(1)).await, ("wrong passphrase".to_owned(), delay));
+            assert_eq!(
+                guard.answer(almost, &peer(1)).await,
+                ("wrong passphrase".to_owned(), delay)
+            );
         }
     }
 }

@@ -24,10 +24,14 @@ impl Presigned {
     /// The request, where one with `method` is needed.
     pub(crate) fn prepare(self, method: &str) -> Result<ImageRequest> {
         if self.method != method {
-            let message = format!("this presigned request is a {}, where a {method} is needed", self.method);
+            let message =
+                format!("this presigned request is a {}, where a {method} is needed", self.method);
             return Err(Error::invalid_argument(message));
         }
         let request = ImageRequest::new(self.url)?;
-        Ok(self.headers.into_iter().fold(request, |request, (name, value)| request.with_header(name, value)))
+        Ok(self
+            .headers
+            .into_iter()
+            .fold(request, |request, (name, value)| request.with_header(name, value)))
     }
 }

@@ -1,4 +1,5 @@
-//! A Unix socket in a folder that only this user may enter: for hooks, and for the shell of one device.
+//! A Unix socket in a folder that only this user may enter: for hooks, and for the shell of one
+//! device.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,8 @@ const KIND: &str = "exporter";
 
 /// The socket's path, its folder, and what listens there.
 ///
-/// Others may remove the socket or its folder from under a running exporter. [`ensure`](Self::ensure) listens again then.
+/// Others may remove the socket or its folder from under a running exporter.
+/// [`ensure`](Self::ensure) listens again then.
 #[derive(Debug)]
 pub(crate) struct PrivateSocket {
     folder: Arc<RuntimeDir>,
@@ -25,8 +27,8 @@ pub(crate) struct PrivateSocket {
 }
 
 impl PrivateSocket {
-    /// Makes the folder, and removes those of exporters that were killed. What listens there comes through the receiver,
-    /// first with [`ensure`](Self::ensure).
+    /// Makes the folder, and removes those of exporters that were killed. What listens there comes
+    /// through the receiver, first with [`ensure`](Self::ensure).
     pub(crate) async fn new() -> Result<(Self, mpsc::UnboundedReceiver<Listener>)> {
         let folder = blocking(|| Ok(RuntimeDir::create(KIND)?)).await;
         let folder = Arc::new(folder.context("making a private folder for a socket")?);
@@ -63,7 +65,9 @@ impl PrivateSocket {
         if renewed {
             tracing::warn!(path = %self.path.display(), "another program removed a socket; it was made again");
         }
-        self.listeners.send(listener).map_err(|_| Error::internal("nothing serves the private socket"))
+        self.listeners
+            .send(listener)
+            .map_err(|_| Error::internal("nothing serves the private socket"))
     }
 
     fn place(&self) -> std::sync::MutexGuard<'_, Option<SocketPlace>> {

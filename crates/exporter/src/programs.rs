@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-/// The PATH for a command that may call `j`: this process's own, and where that has no `j`, at its end the folder of
-/// the program that runs. None when there is nothing to add.
+/// The PATH for a command that may call `j`: this process's own, and where that has no `j`, at its
+/// end the folder of the program that runs. None when there is nothing to add.
 pub fn search_path() -> Option<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folder = env::current_exe().ok()?.parent()?.to_owned();
@@ -39,13 +39,17 @@ mod tests {
         let folder = || {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("j"), "").unwrap();
-            std::fs::set_permissions(folder.path().join("j"), Permissions::from_mode(0o755)).unwrap();
+            std::fs::set_permissions(folder.path().join("j"), Permissions::from_mode(0o755))
+                .unwrap();
             folder
         };
         let (own, other, empty) = (folder(), folder(), tempfile::tempdir().unwrap());
         let path = |folders: &[&Path]| env::join_paths(folders).unwrap();
         let own_path = || own.path().to_owned();
-        assert_eq!(with_j(&path(&[empty.path()]), own_path()), Some(path(&[empty.path(), own.path()])));
+        assert_eq!(
+            with_j(&path(&[empty.path()]), own_path()),
+            Some(path(&[empty.path(), own.path()]))
+        );
         assert_eq!(with_j(&path(&[empty.path(), other.path()]), own_path()), None);
         assert_eq!(with_j(&path(&[other.path()]), empty.path().to_owned()), None);
         // What nobody may run is none.

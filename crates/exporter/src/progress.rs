@@ -29,8 +29,8 @@ struct State {
 }
 
 impl<C: Fn(usize)> Watch<C> {
-    /// Of a transfer that begins now: `doing` is "downloading", for example. `count` is told of each piece's
-    /// bytes.
+    /// Of a transfer that begins now: `doing` is "downloading", for example. `count` is told of
+    /// each piece's bytes.
     pub(crate) fn new(
         session: &Session,
         node: &Node,
@@ -69,7 +69,8 @@ impl<C: Fn(usize)> Watch<C> {
         let mut record = self.record.clone();
         record.time = std::time::SystemTime::now();
         let size = |bytes| ByteSize::bytes(bytes).to_string();
-        let total = progress.total_bytes.map(|total| format!(" of {}", size(total))).unwrap_or_default();
+        let total =
+            progress.total_bytes.map(|total| format!(" of {}", size(total))).unwrap_or_default();
         record.message.push_str(&format!(": {}{total}", size(progress.transferred_bytes)));
         let mut field = |name: &str, value: String| record.fields.insert(name.to_owned(), value);
         field(fields::TRANSFER_BYTES, progress.transferred_bytes.to_string());

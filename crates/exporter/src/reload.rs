@@ -5,8 +5,8 @@ use jumpstarter_protocol::v1::ExporterStatus;
 
 use crate::Session;
 
-/// Waits until a session's device is free: no hook is running, and no client is connected or a client has ended its
-/// session.
+/// Waits until a session's device is free: no hook is running, and no client is connected or a
+/// client has ended its session.
 pub(crate) async fn wait_free(session: &Session) {
     let mut state = session.state().watch();
     loop {

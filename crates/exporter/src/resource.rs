@@ -1,7 +1,8 @@
 //! Resources: images on their way between a client's stream and a driver's call.
 //!
-//! The client opens a stream and is told the id of the resource; the call that follows names that id and takes the
-//! stream over. A resource is used once. It ends with the client's stream, and the stream ends when the driver is done.
+//! The client opens a stream and is told the id of the resource; the call that follows names that
+//! id and takes the stream over. A resource is used once. It ends with the client's stream, and the
+//! stream ends when the driver is done.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,7 +28,8 @@ use crate::connection::Standing;
 use crate::presigned::Presigned;
 use crate::{from_status, id};
 
-/// Streams that were opened and not used yet: of one connection, which has one or two at a time, and of all.
+/// Streams that were opened and not used yet: of one connection, which has one or two at a time,
+/// and of all.
 const MAX_WAITING_OF_ONE: usize = 32;
 const MAX_WAITING: usize = 4096;
 /// The largest frame that is sent: well below what clients accept.
@@ -144,8 +146,14 @@ impl Resources {
         if waiting.len() >= MAX_WAITING {
             return Err(too_many(MAX_WAITING, "of all clients"));
         }
-        let kept =
-            Waiting { driver, encoding, incoming, outgoing, dumping: dumping.clone(), _counted: counted };
+        let kept = Waiting {
+            driver,
+            encoding,
+            incoming,
+            outgoing,
+            dumping: dumping.clone(),
+            _counted: counted,
+        };
         waiting.insert(id.clone(), kept);
         drop(waiting);
         Ok((Registered { id, dumping, resources: self.clone() }, receiver))
@@ -155,11 +163,12 @@ impl Resources {
     pub(crate) fn take(&self, id: &str, driver: usize) -> Result<Waiting> {
         let mut waiting = self.lock();
         match waiting.get(id) {
-            None => Err(Error::not_found(format!("there is no resource `{id}`"))
-                .with_hint("a resource is used once, and only while the stream that made it is open")),
-            Some(found) if found.driver != driver => {
-                Err(Error::invalid_argument(format!("the resource `{id}` was opened for another driver")))
-            }
+            None => Err(Error::not_found(format!("there is no resource `{id}`")).with_hint(
+                "a resource is used once, and only while the stream that made it is open",
+            )),
+            Some(found) if found.driver != driver => Err(Error::invalid_argument(format!(
+                "the resource `{id}` was opened for another driver"
+            ))),
             Some(_) => waiting
                 .remove(id)
                 .ok_or_else(|| Error::internal("a resource vanished while its table was locked")),
@@ -187,39 +196,58 @@ impl Waiting {
     /// Where the client receives, encoded as it asked.
     pub(crate) fn into_sink(self) -> ImageSink {
         self.dumping.store(true, Ordering::Relaxed);
-        let writer = FrameWriter { sender: PollSender::new(self.outgoing), incoming: Some(self.incoming) };
+        let writer =
+            FrameWriter { sender: PollSender::new(self.outgoing), incoming: Some(self.incoming) };
         match self.encoding {
             None => ImageSink::writer(writer),
-            Some(encoding) => ImageSink::writer(jumpstarter_transfer::encode(encoding, Box::pin(writer))),
+            Some(encoding) => {
+                ImageSink::writer(jumpstarter_transfer::encode(encoding, Box::pin(writer)))
+            }
         }
     }
 }
 
-/// The payloads until the client's end mark. A stream that ends without one was cut; one that drips is given up.
-fn incoming_bytes(incoming: Incoming, stall_limit: Duration) -> BoxStream<'static, io::Result<Bytes>> {
+/// The payloads until the client's end mark. A stream that ends without one was cut; one that drips
+/// is given up.
+fn incoming_bytes(
+    incoming: Incoming,
+    stall_limit: Duration,
+) -> BoxStream<'static, io::Result<Bytes>> {
     stream::unfold(Some((incoming, Pace::new(stall_limit))), move |state| async move {
         let (mut incoming, mut pace) = state?;
         loop {
             let began = Instant::now();
             let failure = match tokio::time::timeout(stall_limit, incoming.next()).await {
                 Ok(Some(Ok(frame))) => match frame.frame_type() {
-                    FrameType::Data | FrameType::Ping => match pace.add(frame.payload.len(), began.elapsed())
-                    {
-                        Ok(()) if frame.payload.is_empty() || frame.frame_type() == FrameType::Ping => {
-                            continue;
+                    FrameType::Data | FrameType::Ping => {
+                        match pace.add(frame.payload.len(), began.elapsed()) {
+                            Ok(())
+                                if frame.payload.is_empty()
+                                    || frame.frame_type() == FrameType::Ping =>
+                            {
+                                continue;
+                            }
+                            Ok(()) => return Some((Ok(frame.payload), Some((incoming, pace)))),
+                            Err(error) => error.context("receiving the client's image"),
                         }
-                        Ok(()) => return Some((Ok(frame.payload), Some((incoming, pace)))),
-                        Err(error) => error.context("receiving the client's image"),
-                    },
+                    }
                     FrameType::Goaway => return None,
-                    FrameType::RstStream => Error::data_loss("the client gave up sending its image"),
+                    FrameType::RstStream => {
+                        Error::data_loss("the client gave up sending its image")
+                    }
                 },
-                Ok(Some(Err(status))) => Error::data_loss("the client went away while it sent its image")
-                    .with_source(from_status(&status)),
-                Ok(None) => Error::data_loss("the client's stream ended before the end of its image"),
+                Ok(Some(Err(status))) => {
+                    Error::data_loss("the client went away while it sent its image")
+                        .with_source(from_status(&status))
+                }
+                Ok(None) => {
+                    Error::data_loss("the client's stream ended before the end of its image")
+                }
                 Err(_) => {
                     let seconds = stall_limit.as_secs();
-                    Error::deadline_exceeded(format!("the client sent nothing of its image for {seconds} s"))
+                    Error::deadline_exceeded(format!(
+                        "the client sent nothing of its image for {seconds} s"
+                    ))
                 }
             };
             return Some((Err(failure.into()), None));
@@ -246,7 +274,11 @@ fn gone() -> io::Error {
 }
 
 impl AsyncWrite for FrameWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let length = data.len().min(MAX_FRAME);
         ready!(self.poll_room(cx))?;
         let frame = Outgoing::Data(Bytes::copy_from_slice(&data[..length]));

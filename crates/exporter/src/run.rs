@@ -23,8 +23,9 @@ use crate::{Access, Address, Limits, Listener, LogHub, Session, SessionOptions, 
 
 /// Calls that run have so long to end after they were told to.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
-/// Devices have so long to close. What closing means is each driver's: a power switch may go off, a virtual machine is
-/// switched off, or shuts down where it is configured to (60 s unless configured, and some more for one that does not).
+/// Devices have so long to close. What closing means is each driver's: a power switch may go off, a
+/// virtual machine is switched off, or shuts down where it is configured to (60 s unless
+/// configured, and some more for one that does not).
 const CLOSE_LIMIT: Duration = Duration::from_secs(90);
 /// And so long after a second signal.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
@@ -121,25 +122,30 @@ impl RunOptions {
     /// How long the end may take after a signal.
     fn end_limit(&self) -> Duration {
         let hook = self.config.settings.hooks.after_lease.as_ref();
-        hook.map_or(Duration::ZERO, |hook| hook.timeout.as_duration()) + CALLS_GRACE + CUT_LIMIT + CLOSE_LIMIT
+        hook.map_or(Duration::ZERO, |hook| hook.timeout.as_duration())
+            + CALLS_GRACE
+            + CUT_LIMIT
+            + CLOSE_LIMIT
     }
 }
 
-/// Serves until SIGTERM, SIGINT or SIGQUIT, which ends it in order: no connection is accepted any more, a
-/// beforeLease hook that runs is ended, the afterLease hook runs to its end (or its timeout) while clients that are
-/// connected can follow it, calls are told to end (5 s), and the device closes (90 s). A second signal hurries: it ends
-/// the hook, cuts the calls off at once, and leaves the device 3 s.
+/// Serves until SIGTERM, SIGINT or SIGQUIT, which ends it in order: no connection is accepted any
+/// more, a beforeLease hook that runs is ended, the afterLease hook runs to its end (or its
+/// timeout) while clients that are connected can follow it, calls are told to end (5 s), and the
+/// device closes (90 s). A second signal hurries: it ends the hook, cuts the calls off at once, and
+/// leaves the device 3 s.
 ///
-/// SIGHUP from a terminal that closes ends it likewise. Without a terminal it waits until no client is connected (or
-/// one ends its session), ends the lease, closes the device, and serves what the exporter file says then, at the same
-/// addresses. A file with faults changes nothing.
+/// SIGHUP from a terminal that closes ends it likewise. Without a terminal it waits until no client
+/// is connected (or one ends its session), ends the lease, closes the device, and serves what the
+/// exporter file says then, at the same addresses. A file with faults changes nothing.
 ///
 /// `ready` is called with the addresses once all of them accept connections.
 ///
 /// # Errors
-/// What [`RunOptions::check`] says, what reading the TLS files, opening or resetting the device or listening failed
-/// with, that of a hook whose failure ends the exporter, and what closing failed with. `Cancelled` for a signal while
-/// the device is opened: nothing was served then. After any other signal an end in order is `Ok`.
+/// What [`RunOptions::check`] says, what reading the TLS files, opening or resetting the device or
+/// listening failed with, that of a hook whose failure ends the exporter, and what closing failed
+/// with. `Cancelled` for a signal while the device is opened: nothing was served then. After any
+/// other signal an end in order is `Ok`.
 pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
     let outcome = run_until_signal(options, ready).await;
     logs::flush();
@@ -172,10 +178,13 @@ async fn run_until_signal(
                 Ok(())
             }
         };
-        let outcome = serve_until_signal(&options, door.clone(), &session, &mut signals, told).await;
+        let outcome =
+            serve_until_signal(&options, door.clone(), &session, &mut signals, told).await;
         let closed = close(&session, &mut signals).await;
         let next = outcome.and_then(|next| closed.map(|()| next))?;
-        let Some(Next { config, addresses }) = next.filter(|_| !signals.hurried) else { return Ok(()) };
+        let Some(Next { config, addresses }) = next.filter(|_| !signals.hurried) else {
+            return Ok(());
+        };
         options.config = config;
         options.listen = addresses;
     }
@@ -189,7 +198,11 @@ struct Next {
 }
 
 /// Opens the device of a file as a session, and resets it.
-pub(crate) async fn open(config: &ExporterConfig, logs: &LogHub, limits: Limits) -> Result<Session> {
+pub(crate) async fn open(
+    config: &ExporterConfig,
+    logs: &LogHub,
+    limits: Limits,
+) -> Result<Session> {
     let settings = &config.settings;
     let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
     let motd = settings.motd.clone().unwrap_or_default();
@@ -283,7 +296,9 @@ async fn serve_until_signal(
     };
     match &end {
         End::Reload(_) => notify(&reload::notification()),
-        _ => notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", options.end_limit().as_micros())),
+        _ => {
+            notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", options.end_limit().as_micros()))
+        }
     }
     servers.stop_accepting();
     let (ended, next) = match end {
@@ -359,9 +374,9 @@ impl Servers {
     /// Waits until one of them fails.
     pub(crate) async fn failed(&mut self) -> Error {
         match self.tasks.join_next().await {
-            Some(ended) => {
-                flatten(ended).err().unwrap_or_else(|| Error::internal("a listener ended by itself"))
-            }
+            Some(ended) => flatten(ended)
+                .err()
+                .unwrap_or_else(|| Error::internal("a listener ended by itself")),
             None => std::future::pending().await,
         }
     }
@@ -371,8 +386,8 @@ impl Servers {
         self.stop.accepting.cancel();
     }
 
-    /// Takes no new calls, ends those that run, and waits for their ends; a signal that hurries, now or before, cuts them
-    /// off. Afterwards no connection is left.
+    /// Takes no new calls, ends those that run, and waits for their ends; a signal that hurries,
+    /// now or before, cuts them off. Afterwards no connection is left.
     pub(crate) async fn stop(mut self, signals: &mut Signals) {
         self.stop_accepting();
         self.stop.serving.cancel();
@@ -411,7 +426,8 @@ async fn all_ended(tasks: &mut JoinSet<Result<()>>) {
 }
 
 fn flatten(outcome: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    outcome.unwrap_or_else(|error| Err(Error::internal("a listener's task ended").with_source(error)))
+    outcome
+        .unwrap_or_else(|error| Err(Error::internal("a listener's task ended").with_source(error)))
 }
 
 /// Closes the device, in time.

@@ -1,4 +1,5 @@
-//! Log lines that others can bring about as often as they like: a few in a row, then one now and then.
+//! Log lines that others can bring about as often as they like: a few in a row, then one now and
+//! then.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +27,8 @@ impl Seldom {
         Self { at_once, interval, state: Mutex::default() }
     }
 
-    /// How many events were not logged since the last that was; `None` if this one is not to be logged either.
+    /// How many events were not logged since the last that was; `None` if this one is not to be
+    /// logged either.
     pub(crate) fn speak(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -78,8 +78,9 @@ pub(crate) struct Stop {
     pub(crate) serving: CancellationToken,
 }
 
-/// Serves until `stop`: then it accepts nothing more, and returns when the calls that run have ended
-/// ([`Session::shut_down`] ends them). Dropping the future cuts every connection off, with the calls on it.
+/// Serves until `stop`: then it accepts nothing more, and returns when the calls that run have
+/// ended ([`Session::shut_down`] ends them). Dropping the future cuts every connection off, with
+/// the calls on it.
 ///
 /// # Errors
 /// `InvalidArgument` and the like for TLS files that cannot be used.
@@ -94,7 +95,12 @@ pub async fn serve(
 }
 
 /// As [`serve`], with files that have been read, and an end in two steps.
-pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Door, stop: Stop) -> Result<()> {
+pub(crate) async fn serve_behind(
+    session: Session,
+    listener: Listener,
+    door: Door,
+    stop: Stop,
+) -> Result<()> {
     let passphrase = door.passphrase.clone();
     // Dropping this cuts the connections off.
     let mut connections = JoinSet::new();
@@ -106,11 +112,14 @@ pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Doo
         };
         while connections.try_join_next().is_some() {}
         let (transport, origin) = match accepted {
-            Ok(Accepted::Unix(stream)) if door.is_for_hooks => (Socket::Unix(stream), Origin::Hooks),
+            Ok(Accepted::Unix(stream)) if door.is_for_hooks => {
+                (Socket::Unix(stream), Origin::Hooks)
+            }
             Ok(Accepted::Unix(stream)) => (Socket::Unix(stream), Origin::Unix),
             Ok(Accepted::Tcp(stream, address)) => (Socket::Tcp(stream), Origin::Tcp(address)),
             Err(error) => {
-                // Of the connection that would have been next, or there are no descriptors: those that end free some.
+                // Of the connection that would have been next, or there are no descriptors: those
+                // that end free some.
                 if let Some(unlogged) = failures.speak() {
                     let unlogged_before = (unlogged > 0).then_some(unlogged);
                     tracing::warn!(%error, unlogged_before, "a connection could not be accepted");
@@ -138,7 +147,9 @@ pub(crate) async fn serve_behind(session: Session, listener: Listener, door: Doo
                 () = stop.accepting.cancelled(), if door.acceptor.is_some() => return,
             };
             match opened {
-                Ok(transport) => connection::serve(session, passphrase, transport, peer, stop.serving).await,
+                Ok(transport) => {
+                    connection::serve(session, passphrase, transport, peer, stop.serving).await
+                }
                 Err(error) if session.0.crowd.may_speak() => {
                     let address = address.map(|address| address.to_string()).unwrap_or_default();
                     tracing::info!(%error, address, "a client's TLS handshake failed");

@@ -35,8 +35,9 @@ impl Session {
         peer: &Peer,
     ) -> Result<Answer, Status> {
         let method = head.uri.path();
-        gate::pass(method, peer, &self.state().get())
-            .inspect_err(|status| tracing::debug!(method, error = status.message(), "a call was refused"))?;
+        gate::pass(method, peer, &self.state().get()).inspect_err(|status| {
+            tracing::debug!(method, error = status.message(), "a call was refused")
+        })?;
         match head.uri.path() {
             "/jumpstarter.v1.ExporterService/GetReport" => {
                 let () = message(head, body, peer).await?;
@@ -76,7 +77,10 @@ impl Session {
         Answer::one(&DriverCallResponse { uuid, result })
     }
 
-    async fn streaming_driver_call(&self, request: StreamingDriverCallRequest) -> Result<Answer, Status> {
+    async fn streaming_driver_call(
+        &self,
+        request: StreamingDriverCallRequest,
+    ) -> Result<Answer, Status> {
         let StreamingDriverCallRequest { uuid, method, args } = request;
         let values = self.stream(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
         let answers = values.map(move |value| {
@@ -90,14 +94,15 @@ impl Session {
         let uuid = self.0.uuid.clone();
         let subscription = self.logs().subscribe();
         let shutdown = self.0.shutdown.clone();
-        let records = stream::unfold((subscription, shutdown), |(mut subscription, shutdown)| async {
-            tokio::select! {
-                biased;
-                // What was logged before the end is sent: the last lines of a hook too.
-                record = subscription.next() => Some((record, (subscription, shutdown))),
-                () = shutdown.cancelled() => None,
-            }
-        });
+        let records =
+            stream::unfold((subscription, shutdown), |(mut subscription, shutdown)| async {
+                tokio::select! {
+                    biased;
+                    // What was logged before the end is sent: the last lines of a hook too.
+                    record = subscription.next() => Some((record, (subscription, shutdown))),
+                    () = shutdown.cancelled() => None,
+                }
+            });
         let records = records.map(move |record| Encoded::message(&record.to_wire(&uuid)));
         Answer::Many(HeaderMap::new(), records.boxed())
     }
@@ -113,9 +118,11 @@ impl Session {
     }
 
     async fn end_session(&self, peer: &Peer) -> EndSessionResponse {
-        let answer = |success, message: String| EndSessionResponse { success, message: Some(message) };
-        let refused =
-            |hook| answer(false, format!("the {hook} hook is running: end the session when it has ended"));
+        let answer =
+            |success, message: String| EndSessionResponse { success, message: Some(message) };
+        let refused = |hook| {
+            answer(false, format!("the {hook} hook is running: end the session when it has ended"))
+        };
         if !self.0.leased.load(Ordering::Relaxed) {
             return answer(false, "No active lease context".to_owned());
         }
@@ -150,8 +157,9 @@ impl Session {
         let wanted = byte_stream::Request::of(headers).map_err(|error| refused(&error))?;
         let asks_framing = headers.contains_key(FRAMING);
         let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
-        let mut incoming = Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME)
-            .within(peer.standing.budget.clone());
+        let mut incoming =
+            Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME)
+                .within(peer.standing.budget.clone());
         let metrics = self.0.metrics.clone();
         let incoming = stream::poll_fn(move |cx| incoming.poll_message(cx))
             .inspect_ok(move |frame| metrics.received(frame.payload.len()))
@@ -159,7 +167,8 @@ impl Session {
         let mut metadata = HeaderMap::new();
         let frames = match wanted {
             byte_stream::Request::Driver { uuid, method } if asks_framing => {
-                let channel = self.connect(&uuid, &method).await.map_err(|error| to_status(&error))?;
+                let channel =
+                    self.connect(&uuid, &method).await.map_err(|error| to_status(&error))?;
                 let framing = match channel.framing() {
                     Framing::Bytes => BYTES,
                     Framing::Datagrams => DATAGRAMS,
@@ -176,8 +185,14 @@ impl Session {
                 byte_stream::driver(self, connecting, incoming, false)
             }
             byte_stream::Request::Resource { uuid, x_jmp_content_encoding: encoding } => {
-                let open =
-                    || self.0.resources.register(self.node(&uuid)?.id(), encoding, incoming, &peer.standing);
+                let open = || {
+                    self.0.resources.register(
+                        self.node(&uuid)?.id(),
+                        encoding,
+                        incoming,
+                        &peer.standing,
+                    )
+                };
                 let (registered, outgoing) = open().map_err(|error| refused(&error))?;
                 let resource = json!({
                     "kind": "client_stream",
@@ -185,7 +200,8 @@ impl Session {
                     "x_jmp_content_encoding": encoding,
                 });
                 let resource = HeaderValue::from_str(&resource.to_string());
-                let resource = resource.map_err(|_| Status::internal("the resource cannot be told"))?;
+                let resource =
+                    resource.map_err(|_| Status::internal("the resource cannot be told"))?;
                 metadata.insert(RESOURCE, resource);
                 if let Some(encoding) = encoding {
                     metadata.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding.name()));

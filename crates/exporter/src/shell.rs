@@ -1,4 +1,5 @@
-//! `jmp shell` for a device of an exporter file: the device is served for as long as a command runs.
+//! `jmp shell` for a device of an exporter file: the device is served for as long as a command
+//! runs.
 
 use std::path::PathBuf;
 
@@ -23,16 +24,22 @@ pub struct Served {
     pub motd: Option<String>,
 }
 
-/// Opens the device of a file, serves it at a private socket, runs `command` between the lease's hooks, and closes it.
+/// Opens the device of a file, serves it at a private socket, runs `command` between the lease's
+/// hooks, and closes it.
 ///
-/// Until `command` is called and after it has answered, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel what is under
-/// way; while it runs they are its own business. From then on, of this process's log only warnings and errors go to standard error, unless
-/// `logs` says [otherwise](LogHub::show_all). Should the device cease to be served meanwhile, that is logged at once,
-/// and the command goes on.
+/// Until `command` is called and after it has answered, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel
+/// what is under way; while it runs they are its own business. From then on, of this process's log
+/// only warnings and errors go to standard error, unless `logs` says [otherwise](LogHub::show_all).
+/// Should the device cease to be served meanwhile, that is logged at once, and the command goes on.
 ///
 /// # Errors
-/// What opening and closing the device failed with, that of a hook that forbids to go on, and the command's own.
-pub async fn shell<F>(config: &ExporterConfig, logs: &LogHub, command: impl FnOnce(Served) -> F) -> Result<u8>
+/// What opening and closing the device failed with, that of a hook that forbids to go on, and the
+/// command's own.
+pub async fn shell<F>(
+    config: &ExporterConfig,
+    logs: &LogHub,
+    command: impl FnOnce(Served) -> F,
+) -> Result<u8>
 where
     F: Future<Output = Result<u8>>,
 {

@@ -7,8 +7,8 @@ use std::task::Poll;
 use jumpstarter_driver_core::Result;
 use jumpstarter_supervise::{Heeded, Signal};
 
-/// The signals that end an exporter. Those that were ignored when the program started, as `nohup` and a shell's
-/// background jobs have it, stay ignored.
+/// The signals that end an exporter. Those that were ignored when the program started, as `nohup`
+/// and a shell's background jobs have it, stay ignored.
 #[derive(Debug)]
 pub(crate) struct Signals {
     ending: Vec<(&'static str, Heeded)>,
@@ -32,7 +32,8 @@ impl Signals {
         Ok(Self { ending, reload: None, hurried: false })
     }
 
-    /// The same, but that SIGHUP asks for another look at the exporter file, unless it is a terminal's end.
+    /// The same, but that SIGHUP asks for another look at the exporter file, unless it is a
+    /// terminal's end.
     pub(crate) fn with_reload() -> Result<Self> {
         let mut signals = Self::new()?;
         if !(io::stdin().is_terminal() || io::stderr().is_terminal()) {
@@ -55,7 +56,8 @@ impl Signals {
         .await
     }
 
-    /// Waits for a signal that ends, whose name is the answer, or for SIGHUP where that does not end.
+    /// Waits for a signal that ends, whose name is the answer, or for SIGHUP where that does not
+    /// end.
     pub(crate) async fn next_or_reload(&mut self) -> Option<&'static str> {
         poll_fn(|cx| {
             for (name, signal) in &mut self.ending {

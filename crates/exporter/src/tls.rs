@@ -36,7 +36,8 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let doing = || format!("reading certificates from {}", file.display());
     let text = std::fs::read(file).with_context(doing)?;
-    let certificates = CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, _>>();
+    let certificates =
+        CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, _>>();
     let certificates = certificates
         .map_err(|error| Error::invalid_argument("it is not PEM").with_source(error))
         .with_context(doing)?;
@@ -47,8 +48,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     }
 }
 
-/// Trusts client certificates that an authority has signed, and those that are themselves among the trusted ones: what
-/// `openssl req -x509` makes is also an authority's, and would be refused as a client's.
+/// Trusts client certificates that an authority has signed, and those that are themselves among the
+/// trusted ones: what `openssl req -x509` makes is also an authority's, and would be refused as a
+/// client's.
 #[derive(Debug)]
 struct TrustedClients {
     signed: Arc<dyn ClientCertVerifier>,
@@ -69,7 +71,8 @@ impl ClientCertVerifier for TrustedClients {
         match self.signed.verify_client_cert(end_entity, intermediates, now) {
             // Its time has been judged by then.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
-                if other.to_string().contains("CaUsedAsEndEntity") && self.trusted.contains(end_entity) =>
+                if other.to_string().contains("CaUsedAsEndEntity")
+                    && self.trusted.contains(end_entity) =>
             {
                 Ok(ClientCertVerified::assertion())
             }
@@ -108,7 +111,8 @@ impl TlsOptions {
     }
 
     /// # Errors
-    /// As the files' reading; `InvalidArgument` for what is not a certificate or key, or where they do not match.
+    /// As the files' reading; `InvalidArgument` for what is not a certificate or key, or where they
+    /// do not match.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
         let doing = || format!("reading the private key from {}", self.key.display());
         let text = std::fs::read(&self.key).with_context(doing)?;
@@ -117,7 +121,8 @@ impl TlsOptions {
             .map_err(|_| Error::invalid_argument("it is not a private key in PEM"))
             .with_context(doing)?;
         let provider = provider();
-        let invalid = |doing: &str, error: rustls::Error| Error::invalid_argument(doing).with_source(error);
+        let invalid =
+            |doing: &str, error: rustls::Error| Error::invalid_argument(doing).with_source(error);
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| invalid("setting up TLS", error))?;
@@ -130,18 +135,23 @@ impl TlsOptions {
                     let doing = format!("trusting the certificates of {}", file.display());
                     roots.add(certificate).map_err(|error| invalid(&doing, error))?;
                 }
-                let signed =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(
-                        |error| Error::invalid_argument("setting up mutual TLS").with_source(error),
-                    )?;
+                let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| {
+                        Error::invalid_argument("setting up mutual TLS").with_source(error)
+                    })?;
                 builder.with_client_cert_verifier(Arc::new(TrustedClients { signed, trusted }))
             }
         };
         let chain = certificates(&self.certificate)?;
         if chain.first().is_some_and(|certificate| is_version_1(certificate)) {
             let file = self.certificate.display();
-            return Err(Error::invalid_argument(format!("the certificate {file} is of X.509's version 1"))
-                .with_hint("make one with extensions, such as `-addext subjectAltName=DNS:lab.example`"));
+            return Err(Error::invalid_argument(format!(
+                "the certificate {file} is of X.509's version 1"
+            ))
+            .with_hint(
+                "make one with extensions, such as `-addext subjectAltName=DNS:lab.example`",
+            ));
         }
         let mut config = builder
             .with_single_cert(chain, key)

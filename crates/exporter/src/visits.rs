@@ -41,7 +41,8 @@ impl Rate {
 }
 
 impl Visits {
-    /// A client's first call was admitted. Its end is logged when the answer is dropped, if this was.
+    /// A client's first call was admitted. Its end is logged when the answer is dropped, if this
+    /// was.
     pub(crate) fn begin(&self, address: Option<IpAddr>) -> Option<Visit> {
         let now = Instant::now();
         let left_out = self.0.lock().unwrap_or_else(PoisonError::into_inner).one_more(now)?;

@@ -1,5 +1,5 @@
-//! A connection as HTTP/2 reads and writes it: how long its client may take to begin, and for the headers of a call, and
-//! how many frames it may send that carry nothing.
+//! A connection as HTTP/2 reads and writes it: how long its client may take to begin, and for the
+//! headers of a call, and how many frames it may send that carry nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -39,7 +39,8 @@ impl<T> Watched<T> {
         }
     }
 
-    /// Where it is told once that the client sends too many frames that carry nothing; nothing is read any more then.
+    /// Where it is told once that the client sends too many frames that carry nothing; nothing is
+    /// read any more then.
     pub(crate) fn flooded(&self) -> Arc<Notify> {
         self.flooded.clone()
     }
@@ -78,14 +79,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             && read.is_pending()
             && limit.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client said nothing",
+            )));
         }
         read
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, data);
         self.pace.wrote(&written);
         written
@@ -114,8 +122,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
-/// How many frames without data a client may send: some at once, some each second, and more the more data goes either
-/// way, since each piece of it may be followed by a window's update or a ping.
+/// How many frames without data a client may send: some at once, some each second, and more the
+/// more data goes either way, since each piece of it may be followed by a window's update or a
+/// ping.
 #[derive(Debug)]
 struct Pace {
     left: f64,
@@ -150,7 +159,8 @@ impl Pace {
         let earned = (now - self.at).as_secs_f64() * Self::EACH_SECOND
             + f64::from(u32::try_from(self.written / Self::BYTES).unwrap_or(u32::MAX))
             + f64::from(credit);
-        self.left = (self.left + earned).min(Self::AT_ONCE.max(f64::from(credit))) - f64::from(cost);
+        self.left =
+            (self.left + earned).min(Self::AT_ONCE.max(f64::from(credit))) - f64::from(cost);
         (self.at, self.written) = (now, self.written % Self::BYTES);
         self.exceeded = self.left < 0.0;
         !self.exceeded

@@ -1,9 +1,10 @@
-//! How much a client may send before it is read: HTTP/2's flow-control windows, of a connection and of each stream on it.
+//! How much a client may send before it is read: HTTP/2's flow-control windows, of a connection and
+//! of each stream on it.
 //!
-//! What the windows allow together must fit into the connection's: were it less, streams that nobody reads could use it
-//! up, and hold up every call. So the more byte streams there are, the smaller is the window of each. Streams that came one
-//! after the other, and were left unread at the window of their time, take `largest * (1 + ln(streams))` at most; hence the
-//! part.
+//! What the windows allow together must fit into the connection's: were it less, streams that
+//! nobody reads could use it up, and hold up every call. So the more byte streams there are, the
+//! smaller is the window of each. Streams that came one after the other, and were left unread at
+//! the window of their time, take `largest * (1 + ln(streams))` at most; hence the part.
 
 use std::time::Duration;
 
@@ -43,7 +44,12 @@ impl Windows {
     }
 
     /// Makes the connection's window larger.
-    pub(crate) fn widen(&mut self, wire: &mut Connection<impl Wire, Bytes>, bytes: usize, streams: usize) {
+    pub(crate) fn widen(
+        &mut self,
+        wire: &mut Connection<impl Wire, Bytes>,
+        bytes: usize,
+        streams: usize,
+    ) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min((1 << 31) - 1);
         if bytes > self.connection {
             self.connection = bytes;
@@ -52,7 +58,8 @@ impl Windows {
         }
     }
 
-    /// Makes the streams' windows fit to the number of streams: smaller at once, larger after a while.
+    /// Makes the streams' windows fit to the number of streams: smaller at once, larger after a
+    /// while.
     pub(crate) fn adapt(&mut self, wire: &mut Connection<impl Wire, Bytes>, streams: usize) {
         let wanted = stream_window(self.connection, streams);
         if wanted < self.stream || (wanted > self.stream && self.changed.elapsed() >= PAUSE) {
@@ -95,7 +102,8 @@ mod tests {
     fn what_streams_leave_unread_one_after_the_other_fits_into_the_connections_window() {
         for connection in [MIN_CONNECTION, 16 << 20, 64 << 20, 1 << 30] {
             let streams = MAX_STREAMS as usize;
-            let all: u64 = (1..=streams).map(|streams| u64::from(stream_window(connection, streams))).sum();
+            let all: u64 =
+                (1..=streams).map(|streams| u64::from(stream_window(connection, streams))).sum();
             assert!(all <= u64::from(connection), "{all} of {connection}");
         }
         assert_eq!(stream_window(64 << 20, 8), MAX_STREAM);

@@ -1,10 +1,13 @@
-//! What the server makes of authorities, written in each way that HTTP/2 knows: real bytes on a real socket.
+//! What the server makes of authorities, written in each way that HTTP/2 knows: real bytes on a
+//! real socket.
 
 mod support;
 
 use std::collections::BTreeMap;
 
-use support::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame};
+use support::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame,
+};
 use support::serve_file;
 
 use jumpstarter_driver_power as _;
@@ -12,7 +15,8 @@ use jumpstarter_driver_power as _;
 const CONTINUATION: u8 = 9;
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 
-/// A call of `GetReport` with this field as its authority: its header block in two frames, and an empty message.
+/// A call of `GetReport` with this field as its authority: its header block in two frames, and an
+/// empty message.
 fn call(stream: u32, authority: &[u8]) -> Vec<u8> {
     let block = block("/jumpstarter.v1.ExporterService/GetReport", authority);
     let (first, second) = block.split_at(block.len() / 2);
@@ -26,7 +30,8 @@ fn call(stream: u32, authority: &[u8]) -> Vec<u8> {
 
 /// What comes first for each stream: the kind of frame, and its payload.
 async fn answers(sent: &[u8], streams: usize) -> BTreeMap<u32, (u8, Vec<u8>)> {
-    let served = serve_file("export: {power: {type: jumpstarter_driver_power.driver.MockPower}}").await;
+    let served =
+        serve_file("export: {power: {type: jumpstarter_driver_power.driver.MockPower}}").await;
     let mut connection = Connection::open(&served).await;
     connection.send(sent).await;
     let mut answers = BTreeMap::new();
@@ -52,7 +57,8 @@ async fn authorities_with_a_percent_are_served_however_they_are_written() {
         call(1, &[&[0x41][..], &plain].concat()), // kept in the table
         call(3, &[&[0x01][..], &coded].concat()),
         call(5, &[&[0x7e][..], &plain].concat()), // the name of the entry that stream 1 made
-        call(7, &[&[0x7f, 0x00][..], &coded].concat()), // that one again, behind the entry of stream 5
+        // That one again, behind the entry of stream 5.
+        call(7, &[&[0x7f, 0x00][..], &coded].concat()),
         call(9, &[&[0x40][..], &coded_name, &coded].concat()),
         call(11, &[0xbe]), // the whole entry of stream 9
         call(13, &field(":authority", "tmp%2Fdir%2Fname.sock")),

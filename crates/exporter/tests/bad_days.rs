@@ -1,4 +1,5 @@
-//! What clients do wrong, and what goes wrong under them: a clear status, and an exporter that goes on.
+//! What clients do wrong, and what goes wrong under them: a clear status, and an exporter that goes
+//! on.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, ErrorKind};
 use jumpstarter_exporter::from_status;
-use jumpstarter_protocol::v1::{DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest};
+use jumpstarter_protocol::v1::{
+    DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest,
+};
 use serde_json::json;
 use support::{DEADLINE, Served, end, frame, serve_device, serve_file};
 use tonic::{Code, Status};
@@ -68,7 +71,8 @@ async fn a_drivers_errors_are_no_refusals_to_clients_in_python_and_keep_their_ki
     assert_eq!(kind(&status), (Code::Unknown, ErrorKind::NotFound), "{status:?}");
     let status = client.call("", "off", &[]).await.unwrap_err();
     assert_eq!(kind(&status), (Code::Unknown, ErrorKind::FailedPrecondition), "{status:?}");
-    let request = StreamingDriverCallRequest { uuid: client.uuid(""), method: "read".into(), args: vec![] };
+    let request =
+        StreamingDriverCallRequest { uuid: client.uuid(""), method: "read".into(), args: vec![] };
     let mut values = client.exporter.streaming_driver_call(request).await.unwrap().into_inner();
     let status = values.message().await.unwrap_err();
     assert_eq!(kind(&status), (Code::Unknown, ErrorKind::NotFound), "{status:?}");
@@ -79,7 +83,8 @@ async fn a_drivers_errors_are_no_refusals_to_clients_in_python_and_keep_their_ki
     assert_eq!(kind(&status), (Code::NotFound, ErrorKind::NotFound), "{status:?}");
 
     let address = served.folder.path().join("socket");
-    let options = jumpstarter_client::ConnectOptions::new(jumpstarter_client::Address::Unix(address));
+    let options =
+        jumpstarter_client::ConnectOptions::new(jumpstarter_client::Address::Unix(address));
     let exporter = jumpstarter_client::connect(&options).await.unwrap();
     let error = exporter.device().call("", "off", vec![]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
@@ -114,7 +119,8 @@ async fn malformed_requests_get_a_clear_status() {
         json!({"kind": "client_stream", "uuid": 1}),
         json!(null),
     ] {
-        let status = client.call("flasher", "flash", std::slice::from_ref(&image)).await.unwrap_err();
+        let status =
+            client.call("flasher", "flash", std::slice::from_ref(&image)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{image}: {status:?}");
     }
     for request in [
@@ -127,11 +133,13 @@ async fn malformed_requests_get_a_clear_status() {
         let status = client.open(request).await.err().unwrap();
         assert_eq!(status.code(), Code::InvalidArgument, "{request}: {status:?}");
     }
-    let mut stream = client.open(r#"{"kind":"driver","uuid":"x","method":"connect"}"#).await.unwrap();
+    let mut stream =
+        client.open(r#"{"kind":"driver","uuid":"x","method":"connect"}"#).await.unwrap();
     assert_eq!(stream.receive().await.unwrap_err().code(), Code::NotFound);
 
     let huge = jumpstarter_protocol::encode_value(&json!("x".repeat(100 << 20))).unwrap();
-    let request = DriverCallRequest { uuid: client.uuid("power"), method: "on".into(), args: vec![huge] };
+    let request =
+        DriverCallRequest { uuid: client.uuid("power"), method: "on".into(), args: vec![huge] };
     let status = client.exporter.driver_call(request).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
 
@@ -160,7 +168,8 @@ async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
     drop(unused);
     let started = Instant::now();
     loop {
-        let status = client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
+        let status =
+            client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
         if kind(&status).1 == ErrorKind::NotFound {
             break;
         }
@@ -172,17 +181,20 @@ async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
     let resource = stream.resource.clone().unwrap();
     stream.sender.send(frame("firmware")).await.unwrap();
     stream.sender.send(end()).await.unwrap();
-    let status = client.call("flasher", "explode", std::slice::from_ref(&resource)).await.unwrap_err();
+    let status =
+        client.call("flasher", "explode", std::slice::from_ref(&resource)).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound, "{status:?}");
     served.session.state().set(ExporterStatus::BeforeLeaseHookFailed, "");
-    let status = client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
+    let status =
+        client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
     served.session.state().set(ExporterStatus::LeaseReady, "");
     client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap();
     assert_eq!(stream.receive().await.unwrap(), None);
 
     let foreign = client.resource("power", None).await;
-    let status = client.call("flasher", "flash", &[foreign.resource.clone().unwrap()]).await.unwrap_err();
+    let status =
+        client.call("flasher", "flash", &[foreign.resource.clone().unwrap()]).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     drop((client, foreign, stream));
     served.shut_down().await;
@@ -284,12 +296,19 @@ async fn a_panicking_driver_fails_its_call_only() {
         let status = client.call("", "on", &[]).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
         assert!(status.message().contains("the driver panicked: smoke"), "{status:?}");
-        let request =
-            StreamingDriverCallRequest { uuid: client.uuid(""), method: "read".into(), args: vec![] };
+        let request = StreamingDriverCallRequest {
+            uuid: client.uuid(""),
+            method: "read".into(),
+            args: vec![],
+        };
         let mut values = client.exporter.streaming_driver_call(request).await.unwrap().into_inner();
         assert_eq!(values.message().await.unwrap_err().code(), Code::Internal);
         let status = client.connect("").await.receive().await.unwrap_err();
-        assert_eq!((status.code(), status.message().contains("fire")), (Code::Internal, true), "{status:?}");
+        assert_eq!(
+            (status.code(), status.message().contains("fire")),
+            (Code::Internal, true),
+            "{status:?}"
+        );
     }
     drop(client);
     served.shut_down().await;
@@ -314,8 +333,9 @@ impl Network for PanickingConnection {
             true => panic!("a short circuit"),
             false => std::task::Poll::Pending,
         });
-        let writing =
-            futures_util::sink::unfold((), |(), _: bytes::Bytes| async { panic!("a short circuit") });
+        let writing = futures_util::sink::unfold((), |(), _: bytes::Bytes| async {
+            panic!("a short circuit")
+        });
         Ok(Channel::from_parts(jumpstarter_driver_core::Framing::Bytes, reading, writing))
     }
 }
@@ -331,7 +351,10 @@ async fn a_panicking_connection_fails_its_stream_only() {
             drop(stream.sender.send(frame("x")).await);
             let status = stream.receive().await.unwrap_err();
             assert_eq!(status.code(), Code::Internal, "{status:?}");
-            assert!(status.message().contains("the driver panicked: a short circuit"), "{status:?}");
+            assert!(
+                status.message().contains("the driver panicked: a short circuit"),
+                "{status:?}"
+            );
         }
         drop(client);
         served.shut_down().await;
@@ -354,7 +377,11 @@ async fn a_panicking_reset_is_an_error() {
     let mut client = served.client().await;
     for _ in 0..2 {
         let status = client.exporter.reset(ResetRequest {}).await.unwrap_err();
-        assert_eq!((status.code(), status.message().contains("stuck")), (Code::Internal, true), "{status:?}");
+        assert_eq!(
+            (status.code(), status.message().contains("stuck")),
+            (Code::Internal, true),
+            "{status:?}"
+        );
     }
     drop(client);
     served.shut_down().await;
@@ -426,7 +453,10 @@ async fn a_slow_reader_slows_its_writer() {
     // Nobody reads what comes back: what fits between here and there is bounded.
     let mut sent = 0u64;
     let chunk = bytes::Bytes::from(vec![1; 65536]);
-    while tokio::time::timeout(Duration::from_secs(2), echo.sender.send(frame(chunk.clone()))).await.is_ok() {
+    while tokio::time::timeout(Duration::from_secs(2), echo.sender.send(frame(chunk.clone())))
+        .await
+        .is_ok()
+    {
         sent += chunk.len() as u64;
         assert!(sent < 64 << 20, "{sent} bytes went nowhere");
     }

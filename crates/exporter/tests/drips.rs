@@ -1,4 +1,5 @@
-//! Images that never come to an end: clients that send next to nothing, and encodings that ask for gigabytes.
+//! Images that never come to an end: clients that send next to nothing, and encodings that ask for
+//! gigabytes.
 
 mod support;
 

@@ -33,9 +33,14 @@ async fn a_hook_that_runs_ends_before_the_exporter() {
     exporter.signal(Signal::TERM);
     until_status(&mut client, ExporterStatus::AfterLeaseHook).await;
     exporter.until_logged("begun").await;
-    let connects = || std::os::unix::net::UnixStream::connect(exporter.socket()).is_err().then_some(());
+    let connects =
+        || std::os::unix::net::UnixStream::connect(exporter.socket()).is_err().then_some(());
     until(connects, || "the end of the listener".to_owned()).await;
-    assert_eq!(status(&mut client).await.status(), ExporterStatus::AfterLeaseHook, "who is there can follow");
+    assert_eq!(
+        status(&mut client).await.status(),
+        ExporterStatus::AfterLeaseHook,
+        "who is there can follow"
+    );
     std::fs::write(exporter.folder.path().join("go"), "").unwrap();
     let done = exporter.folder.path().join("done");
     until(|| done.exists().then_some(()), || "the hook's end".to_owned()).await;
@@ -50,7 +55,8 @@ async fn a_second_signal_ends_the_hook_and_cuts_the_calls_off() {
     // A stream that would take the whole grace.
     let stream = client.connect("echo").await;
     while let Ok(sent) =
-        tokio::time::timeout(Duration::from_secs(1), stream.sender.send(frame(vec![0; 1 << 16]))).await
+        tokio::time::timeout(Duration::from_secs(1), stream.sender.send(frame(vec![0; 1 << 16])))
+            .await
     {
         sent.unwrap();
     }
@@ -169,7 +175,12 @@ fn kill_in_the_middle(exporter: &Exporter, what: &str) {
     BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
     client.kill().unwrap();
     client.wait().unwrap();
-    assert_eq!(line, "0.0\n", "the client did not get into the middle of {what}: {}", exporter.log());
+    assert_eq!(
+        line,
+        "0.0\n",
+        "the client did not get into the middle of {what}: {}",
+        exporter.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,12 +188,17 @@ async fn killed_clients_leave_nothing() {
     let exporter = Exporter::start(|folder| {
         let image = folder.join("card.img");
         std::fs::write(&image, vec![0xa5; 32 << 20]).unwrap();
-        format!("{EXPORT}  flasher: {{type: file-flasher, config: {{path: {}}}}}\n", image.display())
+        format!(
+            "{EXPORT}  flasher: {{type: file-flasher, config: {{path: {}}}}}\n",
+            image.display()
+        )
     });
     let kinds = ["echo", "console", "flash", "dump"];
     let round = |count: usize| {
         for number in 0..count {
-            tokio::task::block_in_place(|| kill_in_the_middle(&exporter, kinds[number % kinds.len()]));
+            tokio::task::block_in_place(|| {
+                kill_in_the_middle(&exporter, kinds[number % kinds.len()])
+            });
         }
     };
     round(20);
@@ -200,11 +216,18 @@ async fn killed_clients_leave_nothing() {
     settled("fd", before[0]).await;
     settled("files", before[2]).await;
     settled("VmRSS", before[1] + 8 * 1024).await;
-    let mut folder: Vec<_> =
-        std::fs::read_dir(exporter.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut folder: Vec<_> = std::fs::read_dir(exporter.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     folder.sort();
     assert_eq!(folder, ["card.img", "exporter.yaml", "log", "socket", "tmp"]);
-    assert!(std::fs::read(exporter.folder.path().join("card.img")).unwrap().iter().all(|byte| *byte == 0xa5));
+    assert!(
+        std::fs::read(exporter.folder.path().join("card.img"))
+            .unwrap()
+            .iter()
+            .all(|byte| *byte == 0xa5)
+    );
     let mut client = connect(&exporter.socket()).await;
     client.call("power", "on", &[]).await.unwrap();
     drop(client);
@@ -221,7 +244,9 @@ async fn slow_readers_cost_no_memory() {
     for _ in 0..4 {
         let stream = client.connect("echo").await;
         let chunk = bytes::Bytes::from(vec![1; 1 << 16]);
-        let send = || tokio::time::timeout(Duration::from_secs(1), stream.sender.send(frame(chunk.clone())));
+        let send = || {
+            tokio::time::timeout(Duration::from_secs(1), stream.sender.send(frame(chunk.clone())))
+        };
         let mut sent = 0;
         while send().await.is_ok() {
             sent += chunk.len();

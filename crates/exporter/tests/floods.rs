@@ -1,4 +1,5 @@
-//! Clients that send frames without end that carry nothing: their connection is ended, and no other one suffers.
+//! Clients that send frames without end that carry nothing: their connection is ended, and no other
+//! one suffers.
 
 mod support;
 

@@ -78,7 +78,10 @@ async fn streams_that_nobody_reads_hold_up_no_call() {
         let sender = stream.sender.clone();
         let chunk = bytes::Bytes::from(vec![7; 1 << 16]);
         // Until its own window is full: the driver reads none of it.
-        while tokio::time::timeout(Duration::from_secs(1), sender.send(frame(chunk.clone()))).await.is_ok() {}
+        while tokio::time::timeout(Duration::from_secs(1), sender.send(frame(chunk.clone())))
+            .await
+            .is_ok()
+        {}
         streams.push(stream);
         client.call("", "off", &[]).await.unwrap();
     }
@@ -102,7 +105,9 @@ async fn hundreds_of_streams_that_nobody_reads_hold_up_no_call() {
         in_time(connected.notified()).await;
         let sender = stream.sender.clone();
         let chunk = bytes::Bytes::from(vec![7; 1 << 16]);
-        writers.push(tokio::spawn(async move { while sender.send(frame(chunk.clone())).await.is_ok() {} }));
+        writers.push(tokio::spawn(async move {
+            while sender.send(frame(chunk.clone())).await.is_ok() {}
+        }));
         streams.push(stream);
     }
     for _ in 0..20 {
@@ -182,7 +187,11 @@ async fn datagrams_and_empty_frames_arrive_as_they_were_sent() {
         far
     });
     for message in &messages {
-        assert!(stream.receive().await.unwrap().unwrap() == *message, "{} bytes sent", message.len());
+        assert!(
+            stream.receive().await.unwrap().unwrap() == *message,
+            "{} bytes sent",
+            message.len()
+        );
     }
     let mut far = in_time(sending).await.unwrap();
     // A half-close: the other direction goes on.
@@ -196,7 +205,8 @@ async fn datagrams_and_empty_frames_arrive_as_they_were_sent() {
     served.shut_down().await;
 }
 
-/// As the client in Python does where it only sends: it ends its process after its last byte, which resets the stream.
+/// As the client in Python does where it only sends: it ends its process after its last byte, which
+/// resets the stream.
 #[tokio::test]
 async fn what_a_client_sent_before_it_left_reaches_the_driver_however_early_it_left() {
     const ROUNDS: u32 = 20;
@@ -206,7 +216,8 @@ async fn what_a_client_sent_before_it_left_reaches_the_driver_however_early_it_l
     let served = serve_device(Device::of_driver(board)).await;
     let mut client = served.client().await;
     let mut connection = Connection::open(&served).await;
-    let request = serde_json::json!({"kind": "driver", "uuid": client.uuid(""), "method": "connect"});
+    let request =
+        serde_json::json!({"kind": "driver", "uuid": client.uuid(""), "method": "connect"});
     let head = [
         block("/jumpstarter.v1.RouterService/Stream", &field(":authority", "exporter")),
         field("request", &request.to_string()),
@@ -258,14 +269,19 @@ async fn dropping_the_server_cuts_every_connection_off() {
     let mut far = far.lock().unwrap().pop().unwrap();
     served.server.abort();
     stream.receive().await.unwrap_err();
-    assert_eq!(in_time(far.receive()).await.unwrap(), None, "the driver's connection ended with it");
+    assert_eq!(
+        in_time(far.receive()).await.unwrap(),
+        None,
+        "the driver's connection ended with it"
+    );
     assert!(client.call("", "off", &[]).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_speaks_is_closed() {
     let served = serve_guarded(Device::of_driver(Board::default()), Default::default()).await;
-    let mut silent = tokio::net::UnixStream::connect(served.folder.path().join("socket")).await.unwrap();
+    let mut silent =
+        tokio::net::UnixStream::connect(served.folder.path().join("socket")).await.unwrap();
     let started = tokio::time::Instant::now();
     let read = silent.read(&mut [0; 64]).await;
     // The server may have said its part before.

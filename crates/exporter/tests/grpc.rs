@@ -13,7 +13,9 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_protocol::v1::DriverCallRequest;
 use jumpstarter_protocol::wire;
-use support::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame};
+use support::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame,
+};
 use support::{DEADLINE, Served, serve_device, serve_file};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -35,7 +37,8 @@ impl Raw {
         Self(requests)
     }
 
-    /// Sends a request with that body, and waits for all of the answer: its head, its length, its trailers.
+    /// Sends a request with that body, and waits for all of the answer: its head, its length, its
+    /// trailers.
     async fn ask(&mut self, request: Request<()>, body: &[u8]) -> (Response<()>, usize, HeaderMap) {
         let asking = async {
             let (answer, mut sending) = self.0.send_request(request, false).unwrap();
@@ -65,7 +68,8 @@ fn request(path: &str, kind: &str) -> Request<()> {
 }
 
 fn status(headers: &HeaderMap) -> (u32, String) {
-    let text = |name| headers.get(name).map_or("", |value: &http::HeaderValue| value.to_str().unwrap());
+    let text =
+        |name| headers.get(name).map_or("", |value: &http::HeaderValue| value.to_str().unwrap());
     (text("grpc-status").parse().unwrap(), text("grpc-message").replace("%20", " "))
 }
 
@@ -75,8 +79,11 @@ async fn what_is_no_call_of_this_protocol_is_refused_and_the_connection_goes_on(
     const INTERNAL: u32 = 13;
     let served = serve_file(POWER).await;
     let mut raw = Raw::connect(&served).await;
-    for path in ["/", "/jumpstarter.v1.ExporterService/Explode", "/jumpstarter.v1.ControllerService/Register"]
-    {
+    for path in [
+        "/",
+        "/jumpstarter.v1.ExporterService/Explode",
+        "/jumpstarter.v1.ControllerService/Register",
+    ] {
         let expected = format!("this exporter has no method {path}");
         assert_eq!(raw.refusal(path, &[0; 5]).await, (UNIMPLEMENTED, expected));
     }
@@ -91,14 +98,19 @@ async fn what_is_no_call_of_this_protocol_is_refused_and_the_connection_goes_on(
         let (found, message) = raw.refusal(GET_REPORT, body).await;
         assert!(found == code && message.starts_with(expected), "{body:?}: {found} {message}");
     }
-    let get =
-        Request::get(format!("http://exporter{GET_REPORT}")).header("content-type", GRPC).body(()).unwrap();
+    let get = Request::get(format!("http://exporter{GET_REPORT}"))
+        .header("content-type", GRPC)
+        .body(())
+        .unwrap();
     for wrong in [get, request(GET_REPORT, "text/html")] {
         let (head, length, _) = raw.ask(wrong, &[0; 5]).await;
         assert_eq!((head.status(), length), (StatusCode::UNSUPPORTED_MEDIA_TYPE, 0));
     }
-    let (head, length, trailers) = raw.ask(request(GET_REPORT, "application/grpc+proto"), &[0; 5]).await;
-    assert!(head.status() == StatusCode::OK && head.headers()["content-type"] == GRPC && length > 100);
+    let (head, length, trailers) =
+        raw.ask(request(GET_REPORT, "application/grpc+proto"), &[0; 5]).await;
+    assert!(
+        head.status() == StatusCode::OK && head.headers()["content-type"] == GRPC && length > 100
+    );
     assert_eq!(status(&trailers).0, 0, "the connection goes on");
     served.shut_down().await;
 }
@@ -200,7 +212,8 @@ async fn a_call_ends_at_its_clients_deadline_or_with_its_clients_connection() {
     };
     none(&mut watch).await;
 
-    let unlimited = tokio::time::timeout(Duration::from_secs(60), raw.ask(request(path, GRPC), &body));
+    let unlimited =
+        tokio::time::timeout(Duration::from_secs(60), raw.ask(request(path, GRPC), &body));
     tokio::select! {
         _ = unlimited => panic!("nobody ends it"),
         begun = watch.wait_for(|running| *running == 1) => drop(begun.unwrap()),
@@ -217,7 +230,10 @@ async fn an_idle_client_does_not_hold_up_the_end() {
     let mut raw = Raw::connect(&served).await;
     raw.ask(request(GET_REPORT, GRPC), &[0; 5]).await;
     served.shut_down().await;
-    assert!(std::future::poll_fn(|cx| raw.0.poll_ready(cx)).await.is_err(), "the connection has ended");
+    assert!(
+        std::future::poll_fn(|cx| raw.0.poll_ready(cx)).await.is_err(),
+        "the connection has ended"
+    );
 }
 
 /// What a library would send one by one, at once.
@@ -281,6 +297,8 @@ async fn half_of_a_request_and_half_of_its_headers_are_not_waited_for_for_ever()
     connection.send(&frame(HEADERS, 0, 5, &report[..7])).await;
     let start = tokio::time::Instant::now();
     connection.flood(&[], 0).await;
-    assert!(start.elapsed() >= Duration::from_secs(29) && start.elapsed() < Duration::from_secs(35));
+    assert!(
+        start.elapsed() >= Duration::from_secs(29) && start.elapsed() < Duration::from_secs(35)
+    );
     served.shut_down().await;
 }

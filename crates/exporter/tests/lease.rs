@@ -1,4 +1,5 @@
-//! The lease of an exporter without a controller: its hooks, the sessions in it, and its file that is read anew.
+//! The lease of an exporter without a controller: its hooks, the sessions in it, and its file that
+//! is read anew.
 
 mod support;
 
@@ -18,7 +19,10 @@ async fn a_hook_that_ends_the_exporter_is_seen_to_fail() {
     let mut client = connect(&exporter.socket()).await;
     let failed = until_status(&mut client, ExporterStatus::BeforeLeaseHookFailed).await;
     let message = failed.message();
-    assert!(message.starts_with("beforeLease hook failed (on_failure=exit, shutting down): "), "{message}");
+    assert!(
+        message.starts_with("beforeLease hook failed (on_failure=exit, shutting down): "),
+        "{message}"
+    );
     drop(client);
     let (code, log) = exporter.code().await;
     assert_eq!(code, Some(1), "{log}");
@@ -87,7 +91,8 @@ async fn the_end_of_a_session_runs_no_hook_and_forgets_its_log() {
     assert_eq!((code, log.matches("tidied").count()), (Some(0), 1), "{log}");
 }
 
-/// Between the exporter's start and a hook's end only the hook uses the device, whatever a client tries.
+/// Between the exporter's start and a hook's end only the hook uses the device, whatever a client
+/// tries.
 #[tokio::test]
 async fn while_a_hook_runs_only_the_hook_uses_the_device() {
     let exporter = Exporter::start(|folder| {
@@ -102,7 +107,8 @@ async fn while_a_hook_runs_only_the_hook_uses_the_device() {
     });
     let mut client = connect(&exporter.socket()).await;
     let (power, echo) = (client.uuid("power"), client.uuid("echo"));
-    let read = StreamingDriverCallRequest { uuid: power, method: "read".to_owned(), args: Vec::new() };
+    let read =
+        StreamingDriverCallRequest { uuid: power, method: "read".to_owned(), args: Vec::new() };
     let stream = |kind: &str| serde_json::json!({"kind": kind, "uuid": echo, "method": "connect"});
     for (hook, name, running) in [
         ("before", "beforeLease", ExporterStatus::BeforeLeaseHook),
@@ -119,7 +125,10 @@ async fn while_a_hook_runs_only_the_hook_uses_the_device() {
         for answer in answers.drain(..) {
             let refused = answer.unwrap_err();
             assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
-            assert!(refused.message().contains(&format!("the {name} hook is running")), "{refused:?}");
+            assert!(
+                refused.message().contains(&format!("the {name} hook is running")),
+                "{refused:?}"
+            );
         }
         let ended = client.exporter.end_session(EndSessionRequest {}).await.unwrap().into_inner();
         assert!(!ended.success && ended.message().contains(name), "{ended:?}");
@@ -127,8 +136,9 @@ async fn while_a_hook_runs_only_the_hook_uses_the_device() {
         client.exporter.get_report(()).await.unwrap();
         // What a hook prints is followed from its beginning.
         let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
-        let heard =
-            async { while log.message().await.unwrap().unwrap().message != format!("{hook} runs") {} };
+        let heard = async {
+            while log.message().await.unwrap().unwrap().message != format!("{hook} runs") {}
+        };
         tokio::time::timeout(DEADLINE, heard).await.unwrap();
         std::fs::write(exporter.folder.path().join(hook), "").unwrap();
         if hook == "before" {
@@ -146,8 +156,10 @@ async fn while_a_hook_runs_only_the_hook_uses_the_device() {
 async fn hooks_by_any_interpreter_are_heard() {
     let exporter = Exporter::start(|folder| {
         let script = folder.join("before.py");
-        std::fs::write(&script, "import os\nprint('from a file,', os.environ['LEASE_NAME'])\n").unwrap();
-        let after = r#"import sys; print("inline"); print("on stderr", file=sys.stderr); sys.exit(4)"#;
+        std::fs::write(&script, "import os\nprint('from a file,', os.environ['LEASE_NAME'])\n")
+            .unwrap();
+        let after =
+            r#"import sys; print("inline"); print("on stderr", file=sys.stderr); sys.exit(4)"#;
         format!(
             "{EXPORT}hooks:\n  beforeLease: {{script: '{}'}}\n  afterLease: {{script: '{after}', exec: python3}}\n",
             script.display()
@@ -165,9 +177,11 @@ async fn hooks_by_any_interpreter_are_heard() {
     ];
     while !expected.is_empty() {
         let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap();
-        let record =
-            record.unwrap_or_else(|| panic!("the log ended without {expected:?}: {}", exporter.log()));
-        expected.retain(|(source, words)| record.source() != *source || !record.message.starts_with(words));
+        let record = record
+            .unwrap_or_else(|| panic!("the log ended without {expected:?}: {}", exporter.log()));
+        expected.retain(|(source, words)| {
+            record.source() != *source || !record.message.starts_with(words)
+        });
     }
     drop((client, log));
     assert_eq!(exporter.code().await.0, Some(0));
@@ -176,7 +190,9 @@ async fn hooks_by_any_interpreter_are_heard() {
 #[tokio::test]
 async fn a_hook_that_takes_too_long_is_told_of() {
     let exporter = Exporter::start(|_| {
-        format!("{EXPORT}hooks:\n  beforeLease: {{script: 'echo working; exec sleep 1000', timeout: 1}}\n")
+        format!(
+            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo working; exec sleep 1000', timeout: 1}}\n"
+        )
     });
     let mut client = connect(&exporter.socket()).await;
     let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
@@ -255,7 +271,8 @@ async fn hang_up_has_the_file_read_anew_once_the_device_is_free() {
     drop(client);
     exporter.until_logged("what it said before goes on").await;
     assert!(!exporter.log().contains("tidied"), "{}", exporter.log());
-    let text = "export: {relay: {type: mock-power}}\nhooks:\n  beforeLease: {script: 'echo second'}\n";
+    let text =
+        "export: {relay: {type: mock-power}}\nhooks:\n  beforeLease: {script: 'echo second'}\n";
     std::fs::write(&file, text).unwrap();
     exporter.signal(Signal::HUP);
     exporter.until_logged("second").await;
@@ -274,7 +291,8 @@ async fn hang_up_has_the_file_read_anew_once_the_device_is_free() {
 async fn hang_up_waits_for_the_hook_before() {
     let exporter = Exporter::start(|folder| {
         let go = folder.join("go");
-        let script = format!("echo begun; while [ ! -e {} ]; do sleep 0.02; done; echo over", go.display());
+        let script =
+            format!("echo begun; while [ ! -e {} ]; do sleep 0.02; done; echo over", go.display());
         format!("{EXPORT}hooks:\n  beforeLease: {{script: '{script}'}}\n")
     });
     exporter.until_logged("begun").await;
@@ -308,7 +326,10 @@ async fn a_device_is_reset_before_it_is_served() {
     let exporter = Exporter::start_by(
         |folder| {
             let resets = folder.join("resets");
-            format!("export:\n  probe: {{type: reset-probe, config: {{file: {}}}}}\n", resets.display())
+            format!(
+                "export:\n  probe: {{type: reset-probe, config: {{file: {}}}}}\n",
+                resets.display()
+            )
         },
         "exec \"$@\"",
     );

@@ -11,7 +11,8 @@ use jumpstarter_exporter::Access;
 use jumpstarter_protocol::v1::exporter_service_client::ExporterServiceClient;
 use jumpstarter_protocol::v1::router_service_client::RouterServiceClient;
 use jumpstarter_protocol::v1::{
-    DriverCallRequest, EndSessionRequest, GetStatusRequest, ResetRequest, StreamingDriverCallRequest,
+    DriverCallRequest, EndSessionRequest, GetStatusRequest, ResetRequest,
+    StreamingDriverCallRequest,
 };
 use support::{DEADLINE, serve_guarded, transport};
 use tonic::{Code, Request, Status};
@@ -47,9 +48,10 @@ async fn call(
         match kind {
             "GetReport" => exporter.get_report(()).await.map(drop),
             "DriverCall" => exporter.driver_call(DriverCallRequest::default()).await.map(drop),
-            "StreamingDriverCall" => {
-                exporter.streaming_driver_call(StreamingDriverCallRequest::default()).await.map(drop)
-            }
+            "StreamingDriverCall" => exporter
+                .streaming_driver_call(StreamingDriverCallRequest::default())
+                .await
+                .map(drop),
             "Stream" => router.stream(futures_util::stream::pending()).await.map(drop),
             "LogStream" => exporter.log_stream(()).await.map(drop),
             "GetStatus" => exporter.get_status(GetStatusRequest {}).await.map(drop),

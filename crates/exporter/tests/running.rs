@@ -1,4 +1,5 @@
-//! In which order an exporter begins: nothing is opened before what it is served with is known to be right.
+//! In which order an exporter begins: nothing is opened before what it is served with is known to
+//! be right.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 

@@ -1,4 +1,5 @@
-//! What strangers and clients may take: connections at a small `ulimit -n`, time, and memory. Real processes.
+//! What strangers and clients may take: connections at a small `ulimit -n`, time, and memory. Real
+//! processes.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
@@ -27,7 +28,10 @@ struct Exporter {
 }
 
 impl Exporter {
-    #[expect(clippy::disallowed_methods, reason = "what is tested is a process with a limit of its own")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is tested is a process with a limit of its own"
+    )]
     fn start(descriptors: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("exporter.yaml");
@@ -70,7 +74,8 @@ impl Exporter {
             true => ConnectOptions::new(jumpstarter_client::Address::Unix(self.socket())),
             false => ConnectOptions::new(self.tcp.parse().unwrap()).insecure().passphrase("right"),
         };
-        let exporter = connect(&options).await.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log()));
+        let exporter =
+            connect(&options).await.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log()));
         exporter.device().call("power", "on", vec![]).await.unwrap();
         start.elapsed()
     }
@@ -154,7 +159,8 @@ async fn unfinished_messages_take_no_more_than_the_budget() {
     let socket = tokio::net::UnixStream::connect(exporter.socket()).await.unwrap();
     let (requests, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(async move { drop(connection.await) });
-    let request = serde_json::json!({"kind": "driver", "uuid": uuid, "method": "connect"}).to_string();
+    let request =
+        serde_json::json!({"kind": "driver", "uuid": uuid, "method": "connect"}).to_string();
     let mut streams = Vec::new();
     for _ in 0..80 {
         let head = http::Request::post("http://exporter/jumpstarter.v1.RouterService/Stream")
@@ -216,7 +222,10 @@ async fn refused_passphrases_are_logged_in_the_words_that_operators_know_and_nev
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let lines: Vec<_> = log.lines().filter(|line| line.contains(LINE)).collect();
-        assert!(lines.len() == count && lines.iter().all(|line| line.contains("127.0.0.1")), "{log}");
+        assert!(
+            lines.len() == count && lines.iter().all(|line| line.contains("127.0.0.1")),
+            "{log}"
+        );
         assert!(!log.contains("almost-right"), "{log}");
     }
     // A method's name is the client's own text: it is one line, and short.

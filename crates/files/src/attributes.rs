@@ -1,4 +1,5 @@
-//! What a new file takes over from the one that it replaces: owner, mode, access list, labels and other attributes.
+//! What a new file takes over from the one that it replaces: owner, mode, access list, labels and
+//! other attributes.
 
 use std::ffi::CString;
 use std::fs::{File, Metadata, Permissions};
@@ -9,15 +10,16 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, getxattr, listxattr};
 use rustix::io::Errno;
 
-/// Attributes that say something about the content, which is another one from now on. Writing in place drops them, too.
-/// The last one is the format of a machine's disk, of which the new image has its own.
+/// Attributes that say something about the content, which is another one from now on. Writing in
+/// place drops them, too. The last one is the format of a machine's disk, of which the new image
+/// has its own.
 const OF_THE_CONTENT: [&[u8]; 4] =
     [b"security.capability", b"security.ima", b"security.evm", b"user.jumpstarter.disk-format"];
 /// Where Linux keeps an access list.
 const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 
-/// Gives a new, empty file the owner and the attributes of the one that it replaces; returns the mode that it gets once
-/// it is complete.
+/// Gives a new, empty file the owner and the attributes of the one that it replaces; returns the
+/// mode that it gets once it is complete.
 ///
 /// Only root may give files away. A file that keeps another group gets no rights for its group.
 ///

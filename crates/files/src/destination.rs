@@ -1,4 +1,5 @@
-//! Where a path leads: through symbolic links, to a folder and a name, or to a descriptor of a process.
+//! Where a path leads: through symbolic links, to a folder and a name, or to a descriptor of a
+//! process.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,10 +26,11 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The descriptor of a process that a path such as `/dev/stdout` or `/dev/fd/63` leads to: the process's number and the
-/// descriptor's.
+/// The descriptor of a process that a path such as `/dev/stdout` or `/dev/fd/63` leads to: the
+/// process's number and the descriptor's.
 ///
-/// What such a path "links" to is a description: a pipe has no path, and the path of a file may be another file's by now.
+/// What such a path "links" to is a description: a pipe has no path, and the path of a file may be
+/// another file's by now.
 pub(crate) fn descriptor(path: &Path) -> Option<(u32, u32)> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {

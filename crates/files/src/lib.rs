@@ -1,7 +1,8 @@
 //! Files that are replaced whole or not at all, and private folders that go with their owner.
 //!
-//! Every other crate comes here for these: [`StagedFile`] puts a new file in an old one's place, [`RuntimeDir`] is a
-//! private folder for sockets and images. Errors are [`std::io::Error`]s that name the file and the action.
+//! Every other crate comes here for these: [`StagedFile`] puts a new file in an old one's place,
+//! [`RuntimeDir`] is a private folder for sockets and images. Errors are [`std::io::Error`]s that
+//! name the file and the action.
 
 mod attributes;
 mod context;

@@ -1,4 +1,5 @@
-//! Names of temporary siblings: which file they are for, who makes them, and which were left by a killed process.
+//! Names of temporary siblings: which file they are for, who makes them, and which were left by a
+//! killed process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -13,13 +14,14 @@ use rustix::fs::OFlags;
 const SUFFIX: &[u8] = b".partial";
 /// The longest name of a file, in bytes.
 const NAME_LIMIT: usize = 255;
-/// Room for the numbers of a process (7 digits, 10 at most) and of a file (20 at most) and what stands between them.
+/// Room for the numbers of a process (7 digits, 10 at most) and of a file (20 at most) and what
+/// stands between them.
 const NUMBERS: usize = 32;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// The names of the temporary siblings of one file: `.NAME.PROCESS-NUMBER.partial`. Of a long name only the beginning is
-/// taken, and a hash of all of it.
+/// The names of the temporary siblings of one file: `.NAME.PROCESS-NUMBER.partial`. Of a long name
+/// only the beginning is taken, and a hash of all of it.
 pub(crate) struct Names {
     prefix: Vec<u8>,
 }
@@ -51,11 +53,13 @@ impl Names {
 
     /// Whether `name` is `PREFIX<digits>-<digits>.partial`.
     fn is_one(&self, name: &OsStr) -> bool {
-        let middle = name.as_bytes().strip_prefix(&*self.prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
+        let middle =
+            name.as_bytes().strip_prefix(&*self.prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
         let Some(middle) = middle else { return false };
         let mut parts = middle.split(|byte| *byte == b'-');
-        let mut is_number =
-            || parts.next().is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
+        let mut is_number = || {
+            parts.next().is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+        };
         is_number() && is_number() && !is_number() && parts.next().is_none()
     }
 
@@ -73,7 +77,8 @@ impl Names {
     }
 }
 
-/// Opens a regular file, if it is one, without waiting: neither for the other end of a pipe nor for a device.
+/// Opens a regular file, if it is one, without waiting: neither for the other end of a pipe nor for
+/// a device.
 fn open_regular(path: &Path) -> io::Result<Option<File>> {
     // Opening alone may do something to a device.
     let named = std::fs::symlink_metadata(path)?;
@@ -89,9 +94,9 @@ fn open_regular(path: &Path) -> io::Result<Option<File>> {
 
 /// FNV-1a, 64 bits: the same in every version of this program.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Why the file at `path` cannot be replaced by a rename, or must not: what uses it would go on with the old one.
+/// Why the file at `path` cannot be replaced by a rename, or must not: what uses it would go on
+/// with the old one.
 pub(crate) fn obstacle(path: &Path, old: &Metadata, folder: &Path) -> Option<&'static str> {
     if let Some(attribute) = attribute(path) {
         return Some(attribute);
@@ -18,7 +19,8 @@ pub(crate) fn obstacle(path: &Path, old: &Metadata, folder: &Path) -> Option<&'s
 #[cfg(target_os = "linux")]
 fn attribute(path: &Path) -> Option<&'static str> {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).ok()?.stx_attributes;
+    let found =
+        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).ok()?.stx_attributes;
     [
         (StatxAttributes::MOUNT_ROOT, "it is a mount point"),
         (StatxAttributes::IMMUTABLE, "it is immutable (chattr +i)"),

@@ -3,7 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an exit in order waits for removals. What is left then is removed by the next process of its kind.
+/// How long an exit in order waits for removals. What is left then is removed by the next process
+/// of its kind.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Removals that have not ended.
@@ -25,15 +26,16 @@ pub(crate) fn later(work: impl FnOnce() + Send + 'static) {
         work();
     });
     if let Err(error) = started {
-        // The work was dropped, and the count with it. What stays is removed by the next process of its kind.
+        // The work was dropped, and the count with it. What stays is removed by the next process of
+        // its kind.
         tracing::warn!(%error, "a file or folder stays behind: no thread could be started to remove it");
     }
 }
 
 /// Waits until everything that was dropped is removed, for `limit` at most; says whether it is.
 ///
-/// The end of the process waits by itself. Call this where other programs must see the removal earlier, on a thread that
-/// may block.
+/// The end of the process waits by itself. Call this where other programs must see the removal
+/// earlier, on a thread that may block.
 pub fn finish_removals(limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     let mut count = running();

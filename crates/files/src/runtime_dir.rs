@@ -1,9 +1,11 @@
-//! A private folder for sockets and other files, removed at its owner's end, and by the next one after a crash.
+//! A private folder for sockets and other files, removed at its owner's end, and by the next one
+//! after a crash.
 //!
-//! The owner holds a lock (`flock`) on the folder for as long as it lives; the system releases the lock however the owner
-//! ends. [`RuntimeDir::create`] first removes the folders of its kind that nobody holds any more. Programs that tidy the
-//! temporary folder, such as systemd-tmpfiles, leave a locked folder alone. Where another one removed it all the same,
-//! [`RuntimeDir::ensure`] makes it again.
+//! The owner holds a lock (`flock`) on the folder for as long as it lives; the system releases the
+//! lock however the owner ends. [`RuntimeDir::create`] first removes the folders of its kind that
+//! nobody holds any more. Programs that tidy the temporary folder, such as systemd-tmpfiles, leave
+//! a locked folder alone. Where another one removed it all the same, [`RuntimeDir::ensure`] makes
+//! it again.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,25 +26,28 @@ const LETTERS: usize = 6;
 
 /// A private folder (mode 0700), removed when it is dropped.
 ///
-/// Dropping it waits for nothing: a thread removes the folder, and the process's exit waits for that thread. [`close`]
-/// removes it on the caller's thread, and reports failures.
+/// Dropping it waits for nothing: a thread removes the folder, and the process's exit waits for
+/// that thread. [`close`] removes it on the caller's thread, and reports failures.
 ///
-/// Making, checking and closing a folder are file calls, which may hang: make them where a thread may block.
+/// Making, checking and closing a folder are file calls, which may hang: make them where a thread
+/// may block.
 ///
 /// [`close`]: Self::close
 #[derive(Debug)]
 pub struct RuntimeDir {
     path: PathBuf,
-    /// The folder, opened and locked: the lock says that the owner lives. `None` once it is closed.
+    /// The folder, opened and locked: the lock says that the owner lives. `None` once it is
+    /// closed.
     held: Mutex<Option<File>>,
 }
 
 impl RuntimeDir {
-    /// Makes a folder whose sockets' paths fit the system's limit: in `TMPDIR`, else in `XDG_RUNTIME_DIR` if that is this
-    /// user's, else in `/tmp`. Removes what owners of the same `kind` that were killed left in these places.
+    /// Makes a folder whose sockets' paths fit the system's limit: in `TMPDIR`, else in
+    /// `XDG_RUNTIME_DIR` if that is this user's, else in `/tmp`. Removes what owners of the
+    /// same `kind` that were killed left in these places.
     ///
-    /// The folder is called `jmp-KIND-` and six letters; a folder of that name without an owner is removed, whoever
-    /// made it.
+    /// The folder is called `jmp-KIND-` and six letters; a folder of that name without an owner is
+    /// removed, whoever made it.
     ///
     /// # Errors
     /// Those of the file system, when none of the places works.
@@ -50,7 +55,8 @@ impl RuntimeDir {
         Self::create_in(&places(), kind)
     }
 
-    /// As [`RuntimeDir::create`], but in `XDG_RUNTIME_DIR` first: for sockets whose paths users see.
+    /// As [`RuntimeDir::create`], but in `XDG_RUNTIME_DIR` first: for sockets whose paths users
+    /// see.
     ///
     /// # Errors
     /// Those of the file system, when none of the places works.
@@ -62,20 +68,22 @@ impl RuntimeDir {
         Self::create_in(&places, kind)
     }
 
-    /// Makes a folder in `TMPDIR`, however long its path: for files, which may be large, and not for sockets. In all else
-    /// as [`RuntimeDir::create`].
+    /// Makes a folder in `TMPDIR`, however long its path: for files, which may be large, and not
+    /// for sockets. In all else as [`RuntimeDir::create`].
     ///
     /// # Errors
     /// Those of the file system.
     pub fn create_for_files(kind: &str) -> io::Result<Self> {
         let (place, prefix) = (std::env::temp_dir(), prefix(kind));
         sweep(&place, &prefix);
-        Self::create_at(&place, &prefix).doing(|| format!("making a private folder in {}", place.display()))
+        Self::create_at(&place, &prefix)
+            .doing(|| format!("making a private folder in {}", place.display()))
     }
 
     /// Whether it is in `TMPDIR`, where large files belong.
     pub fn is_for_files(&self) -> bool {
-        std::path::absolute(std::env::temp_dir()).is_ok_and(|place| self.path.parent() == Some(&place))
+        std::path::absolute(std::env::temp_dir())
+            .is_ok_and(|place| self.path.parent() == Some(&place))
     }
 
     /// As [`RuntimeDir::create`], in the first of `places` that works and is short enough.
@@ -84,14 +92,16 @@ impl RuntimeDir {
     /// Those of the file system, of the last place; `InvalidInput` if all are too long.
     pub fn create_in(places: &[PathBuf], kind: &str) -> io::Result<Self> {
         let prefix = prefix(kind);
-        let limit = SOCKET_PATH_LIMIT - SOCKET_NAME_LIMIT - (1 + prefix.len() + NEW.len() + LETTERS);
+        let limit =
+            SOCKET_PATH_LIMIT - SOCKET_NAME_LIMIT - (1 + prefix.len() + NEW.len() + LETTERS);
         let mut failure = None;
         for place in places.iter().filter(|place| is_at_most(place, limit)) {
             sweep(place, &prefix);
             match Self::create_at(place, &prefix) {
                 Ok(made) => return Ok(made),
                 Err(error) => {
-                    let message = format!("making a private folder in {}: {error}", place.display());
+                    let message =
+                        format!("making a private folder in {}: {error}", place.display());
                     failure = Some(io::Error::new(error.kind(), message));
                 }
             }
@@ -107,7 +117,10 @@ impl RuntimeDir {
     fn create_at(place: &Path, prefix: &str) -> io::Result<Self> {
         let place = std::path::absolute(place)?;
         let new = format!("{prefix}{NEW}");
-        let made = tempfile::Builder::new().prefix(&new).rand_bytes(LETTERS).make_in(&place, make_private)?;
+        let made = tempfile::Builder::new()
+            .prefix(&new)
+            .rand_bytes(LETTERS)
+            .make_in(&place, make_private)?;
         // From here to the end, `made` removes nothing by itself: it holds the path only.
         let new = made.into_temp_path().keep()?;
         let locked = lock_and_name(&new);
@@ -118,7 +131,8 @@ impl RuntimeDir {
         Ok(Self { path, held: Mutex::new(Some(held)) })
     }
 
-    /// Removes what owners of that kind that were killed left, where [`RuntimeDir::create`] makes folders.
+    /// Removes what owners of that kind that were killed left, where [`RuntimeDir::create`] makes
+    /// folders.
     pub fn sweep(kind: &str) {
         for place in places() {
             sweep(&place, &prefix(kind));
@@ -136,11 +150,12 @@ impl RuntimeDir {
         self.path.join(name)
     }
 
-    /// Makes the folder again, empty and at the same path, if somebody removed it. Returns whether it was missing.
+    /// Makes the folder again, empty and at the same path, if somebody removed it. Returns whether
+    /// it was missing.
     ///
     /// # Errors
-    /// Those of the file system; `AlreadyExists` where something else has the path by now; `NotFound` after
-    /// [`close`](Self::close).
+    /// Those of the file system; `AlreadyExists` where something else has the path by now;
+    /// `NotFound` after [`close`](Self::close).
     pub fn ensure(&self) -> io::Result<bool> {
         let mut held = self.held();
         let Some(file) = held.as_ref() else {
@@ -216,11 +231,13 @@ fn prefix(kind: &str) -> String {
 
 /// Where a folder may be, best first.
 fn places() -> Vec<PathBuf> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_usable(path));
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_usable(path));
     std::iter::once(std::env::temp_dir()).chain(runtime).chain([PathBuf::from("/tmp")]).collect()
 }
 
-/// Whether it is a runtime folder of this user: that of another one, as `sudo` and `su` leave it, is not for us.
+/// Whether it is a runtime folder of this user: that of another one, as `sudo` and `su` leave it,
+/// is not for us.
 fn is_usable(runtime: &Path) -> bool {
     let us = rustix::process::geteuid().as_raw();
     runtime.is_absolute()
@@ -235,7 +252,8 @@ fn make_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Locks a new folder and gives it its final name, under which it is swept once the lock is released.
+/// Locks a new folder and gives it its final name, under which it is swept once the lock is
+/// released.
 fn lock_and_name(new: &Path) -> io::Result<(PathBuf, File)> {
     let held = hold(new)?;
     let name = new.file_name().unwrap_or_default().to_string_lossy().replacen(NEW, "", 1);

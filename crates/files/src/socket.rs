@@ -1,4 +1,5 @@
-//! Unix sockets with a path: private from their first moment, at their final place, removed with their owner.
+//! Unix sockets with a path: private from their first moment, at their final place, removed with
+//! their owner.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +21,8 @@ pub const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else {
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// The file of a Unix socket that listens. Dropping it removes the file, unless another one has its path by now.
+/// The file of a Unix socket that listens. Dropping it removes the file, unless another one has its
+/// path by now.
 #[derive(Debug)]
 pub struct SocketFile(SocketPlace);
 
@@ -32,14 +34,16 @@ pub struct SocketPlace {
 }
 
 impl SocketFile {
-    /// Listens at `path`, non-blocking, with mode 0600. The socket of a program that has ended is replaced.
+    /// Listens at `path`, non-blocking, with mode 0600. The socket of a program that has ended is
+    /// replaced.
     ///
-    /// The path is used as it is given: a short relative one works in a folder whose own path is too long.
+    /// The path is used as it is given: a short relative one works in a folder whose own path is
+    /// too long.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): another program listens there, or there is something else than a
-    /// socket. [`InvalidInput`](io::ErrorKind::InvalidInput): the path is too long. Otherwise those of the file
-    /// system. Nothing is left behind.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): another program listens there, or there is
+    /// something else than a socket. [`InvalidInput`](io::ErrorKind::InvalidInput): the path is
+    /// too long. Otherwise those of the file system. Nothing is left behind.
     pub fn listen(path: &Path) -> io::Result<(UnixListener, Self)> {
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH_LIMIT {
@@ -50,11 +54,13 @@ impl SocketFile {
         }
         let (address, socket) = (SocketAddrUnix::new(path)?, new_socket()?);
         remove_stale(path)?;
-        // On Linux the file gets the mode of the socket, so it is private from its first moment. Elsewhere this
-        // may be refused, and the mode is set below.
+        // On Linux the file gets the mode of the socket, so it is private from its first moment.
+        // Elsewhere this may be refused, and the mode is set below.
         fchmod(&socket, Mode::RUSR | Mode::WUSR).ok();
         match bind(&socket, &address) {
-            Err(Errno::ADDRINUSE) => return Err(taken("another program has begun to listen there")),
+            Err(Errno::ADDRINUSE) => {
+                return Err(taken("another program has begun to listen there"));
+            }
             bound => bound?,
         }
         let file = Self(SocketPlace { path: path.to_owned(), identity: identity(path)? });
@@ -62,7 +68,8 @@ impl SocketFile {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         }
         listen(&socket, BACKLOG)?;
-        // A program that began at the same time may have taken a socket that does not listen yet for an abandoned one.
+        // A program that began at the same time may have taken a socket that does not listen yet
+        // for an abandoned one.
         match file.0.is_there() {
             true => Ok((UnixListener::from(socket), file)),
             false => Err(taken("another program has begun to listen there")),
@@ -109,7 +116,8 @@ fn new_socket() -> io::Result<std::os::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// Removes a socket that nobody listens at any more. Does not wait for one that has no room for connections.
+/// Removes a socket that nobody listens at any more. Does not wait for one that has no room for
+/// connections.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -120,9 +128,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => {}
     }
     match connect(&new_socket()?, &SocketAddrUnix::new(path)?) {
-        Err(Errno::CONNREFUSED) => {
-            std::fs::remove_file(path).doing(|| "removing the socket of a program that has ended".to_owned())
-        }
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path)
+            .doing(|| "removing the socket of a program that has ended".to_owned()),
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::ACCESS | Errno::PERM) => Err(taken("there is another user's socket")),
         Ok(()) | Err(_) => Err(taken("another program listens there")),

@@ -8,17 +8,26 @@ use std::os::unix::fs::FileExt;
 const BLOCK: usize = 4096;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Writes the blocks of `bytes` that are not zero. The file has nothing at or after `offset`, so that what is not written
-/// reads as zeros; it must be given its length at the end.
+/// Writes the blocks of `bytes` that are not zero. The file has nothing at or after `offset`, so
+/// that what is not written reads as zeros; it must be given its length at the end.
 ///
 /// # Errors
 /// What the disk fails with.
 pub fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    each_run(bytes, offset, |is_zero, run, at| if is_zero { Ok(()) } else { file.write_all_at(run, at) })
+    each_run(
+        bytes,
+        offset,
+        |is_zero, run, at| if is_zero { Ok(()) } else { file.write_all_at(run, at) },
+    )
 }
 
 /// The same over old content, which ends at `old_length`: blocks of zeros are punched out of it.
-pub(crate) fn overwrite_sparse(file: &File, bytes: &[u8], offset: u64, old_length: u64) -> io::Result<()> {
+pub(crate) fn overwrite_sparse(
+    file: &File,
+    bytes: &[u8],
+    offset: u64,
+    old_length: u64,
+) -> io::Result<()> {
     each_run(bytes, offset, |is_zero, run, at| match is_zero {
         true if at >= old_length => Ok(()),
         true if punch(file, at, run.len() as u64) => Ok(()),

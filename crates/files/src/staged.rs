@@ -19,12 +19,13 @@ const NEW: u32 = 0o666;
 
 /// A file in the making, beside the one that it replaces.
 ///
-/// It is private (0600) and locked (`flock`) while it is written. [`commit`](Self::commit) gives it its name and its final
-/// mode. A file that replaces another one takes over its owner, where this process may give it away, its mode, access list,
-/// label and other extended attributes; a new one is what the umask and the folder make of it.
+/// It is private (0600) and locked (`flock`) while it is written. [`commit`](Self::commit) gives it
+/// its name and its final mode. A file that replaces another one takes over its owner, where this
+/// process may give it away, its mode, access list, label and other extended attributes; a new one
+/// is what the umask and the folder make of it.
 ///
-/// Dropping it instead removes it, on another thread. A killed process leaves a sibling that nobody has locked:
-/// [`create`](Self::create) removes those.
+/// Dropping it instead removes it, on another thread. A killed process leaves a sibling that nobody
+/// has locked: [`create`](Self::create) removes those.
 ///
 /// Every method blocks: call them on a thread that may.
 #[derive(Debug)]
@@ -50,9 +51,10 @@ impl StagedFile {
     /// Makes the sibling of `destination` (of what it points to, for a symbolic link).
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput): `destination` has no file name, or is something else than a file.
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): the file cannot be replaced, or not by one with the same access list
-    /// and attributes: it is a mount point, a loop device uses it, it is immutable. Otherwise what making a file
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput): `destination` has no file name, or is
+    /// something else than a file. [`ResourceBusy`](io::ErrorKind::ResourceBusy): the file
+    /// cannot be replaced, or not by one with the same access list and attributes: it is a
+    /// mount point, a loop device uses it, it is immutable. Otherwise what making a file
     /// fails with: the folder is missing, read-only, full.
     pub fn create(destination: &Path) -> io::Result<Self> {
         Self::stage(destination).map_err(|refusal| refusal.error)
@@ -83,7 +85,8 @@ impl StagedFile {
         let (file, temporary) = make(folder, &names, if old.is_some() { PRIVATE } else { NEW })
             .map_err(|error| Refusal { in_place: old.is_some() && has_another_way(&error), error })
             .map_err(|refusal| refusal.beside(&destination))?;
-        let mut staged = Self { file: Some(file), temporary, destination, mode: None, committed: false };
+        let mut staged =
+            Self { file: Some(file), temporary, destination, mode: None, committed: false };
         match staged.dress(old.as_ref(), &names) {
             Ok(()) => Ok(staged),
             Err(error) => {
@@ -132,7 +135,8 @@ impl StagedFile {
         &self.destination
     }
 
-    /// Writes everything to the disk and takes the destination's name; on an error the destination is as it was.
+    /// Writes everything to the disk and takes the destination's name; on an error the destination
+    /// is as it was.
     ///
     /// # Errors
     /// What the disk fails with.
@@ -152,11 +156,15 @@ impl StagedFile {
     /// Removes the temporary file, here and now: what dropping does on another thread.
     pub fn discard(mut self) {
         if let Some(file) = self.file.take() {
-            remove(Some(file), Some(&self.temporary).filter(|_| !self.committed).map(PathBuf::as_path));
+            remove(
+                Some(file),
+                Some(&self.temporary).filter(|_| !self.committed).map(PathBuf::as_path),
+            );
         }
     }
 
-    /// First part of [`commit`](Self::commit): the final mode, and everything on the disk. May take seconds.
+    /// First part of [`commit`](Self::commit): the final mode, and everything on the disk. May take
+    /// seconds.
     ///
     /// # Errors
     /// What the disk fails with.
@@ -167,24 +175,28 @@ impl StagedFile {
             // It could be set a moment ago. The file is whole, and its owner can read it.
             tracing::warn!(file = %self.destination.display(), "the mode could not be set to {mode:o}");
         }
-        sync_file(self.file()).doing(|| format!("writing {} to the disk", self.destination.display()))
+        sync_file(self.file())
+            .doing(|| format!("writing {} to the disk", self.destination.display()))
     }
 
-    /// Second part of [`commit`](Self::commit), and quick: the destination is the new file from here. Returns false, and
-    /// changes nothing, when the caller whose `turn` it is went away before.
+    /// Second part of [`commit`](Self::commit), and quick: the destination is the new file from
+    /// here. Returns false, and changes nothing, when the caller whose `turn` it is went away
+    /// before.
     ///
     /// # Errors
     /// What the disk fails with; the destination is then as it was.
     pub fn rename(&mut self, turn: &Turn) -> io::Result<bool> {
-        let done = turn.last_step(&self.destination, || std::fs::rename(&self.temporary, &self.destination));
+        let done = turn
+            .last_step(&self.destination, || std::fs::rename(&self.temporary, &self.destination));
         let Some(done) = done else { return Ok(false) };
         done.doing(|| format!("replacing {}", self.destination.display()))?;
         self.committed = true;
         Ok(true)
     }
 
-    /// Third part of [`commit`](Self::commit): makes the new name last a power cut. The file is in its place already, so
-    /// that what fails here is a warning: a folder that this process may not read, a file system that cannot.
+    /// Third part of [`commit`](Self::commit): makes the new name last a power cut. The file is in
+    /// its place already, so that what fails here is a warning: a folder that this process may
+    /// not read, a file system that cannot.
     pub fn sync_folder(&self) {
         let folder = File::open(folder_of(&self.destination)).and_then(|folder| folder.sync_all());
         // The whole file system, its folders too.
@@ -200,7 +212,8 @@ impl Drop for StagedFile {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
         let temporary = (!self.committed).then(|| std::mem::take(&mut self.temporary));
-        // Closing, too, may take long: it frees the blocks of a file without a name, and some file systems write then.
+        // Closing, too, may take long: it frees the blocks of a file without a name, and some file
+        // systems write then.
         removal::later(move || remove(Some(file), temporary.as_deref()));
     }
 }
@@ -219,7 +232,8 @@ fn remove(file: Option<File>, temporary: Option<&Path>) {
 fn make(folder: &Path, names: &Names, mode: u32) -> io::Result<(File, PathBuf)> {
     loop {
         let temporary = folder.join(names.next());
-        let made = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&temporary);
+        let made =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&temporary);
         let file = match made {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -241,7 +255,9 @@ fn make(folder: &Path, names: &Names, mode: u32) -> io::Result<(File, PathBuf)> 
 /// Has everything written to the disk, where that means something: a file system may have no disk.
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     match file.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
             Ok(())
         }
         outcome => outcome,

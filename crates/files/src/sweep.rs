@@ -13,8 +13,8 @@ pub(crate) const NEW: &str = "new-";
 /// A folder still being made after this time belongs to a process that was killed.
 const MAKING_TAKES: Duration = Duration::from_secs(3600);
 
-/// Removes the folders in `place` whose names begin with `prefix`, that are this user's, and that nobody holds. What fails
-/// is left for the next time.
+/// Removes the folders in `place` whose names begin with `prefix`, that are this user's, and that
+/// nobody holds. What fails is left for the next time.
 pub(crate) fn sweep(place: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(place) else { return };
     let us = rustix::process::geteuid().as_raw();
@@ -41,7 +41,8 @@ fn is_old(new: &Metadata) -> bool {
     age.is_some_and(|age| age > MAKING_TAKES)
 }
 
-/// Opens a folder, and nothing else: neither what a link points to nor a pipe, which would wait for its other end.
+/// Opens a folder, and nothing else: neither what a link points to nor a pipe, which would wait for
+/// its other end.
 pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     File::options().read(true).custom_flags(flags.bits() as i32).open(path)
@@ -57,7 +58,8 @@ pub(crate) fn hold(path: &Path) -> io::Result<File> {
             format!("another process holds {}", path.display()),
         )),
         Err(TryLockError::Error(error)) => {
-            // A file system without locks. Nobody takes the folder away: who cannot lock it leaves it alone.
+            // A file system without locks. Nobody takes the folder away: who cannot lock it leaves
+            // it alone.
             tracing::debug!(%error, folder = %path.display(), "a private folder cannot be locked");
             Ok(folder)
         }

@@ -17,8 +17,9 @@ use crate::turn::Turn;
 
 /// What a user named to write to, opened.
 ///
-/// A file is replaced when it is whole ([`StagedFile`]). One that cannot be replaced is written in place; so are block
-/// devices. Other devices take the bytes as they come. Until the first write nothing is changed.
+/// A file is replaced when it is whole ([`StagedFile`]). One that cannot be replaced is written in
+/// place; so are block devices. Other devices take the bytes as they come. Until the first write
+/// nothing is changed.
 ///
 /// Every method blocks: call them on a thread that may.
 #[derive(Debug)]
@@ -48,7 +49,8 @@ pub enum Opened {
 }
 
 impl Target {
-    /// Opens what `path` names, for an image of `length` bytes, if that is known. Does not wait for a pipe's reader.
+    /// Opens what `path` names, for an image of `length` bytes, if that is known. Does not wait for
+    /// a pipe's reader.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput): a folder or a socket.
@@ -69,7 +71,8 @@ impl Target {
                 Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
                     Ok(Opened::NoReader)
                 }
-                // A pipe of another user, as `su` and `sudo` leave it, is open and cannot be opened.
+                // A pipe of another user, as `su` and `sudo` leave it, is open and cannot be
+                // opened.
                 Err(error) => match own_stream(path) {
                     Some(stream) => target(Kind::Stream(stream.doing(opening)?)),
                     None => Err(error).doing(opening),
@@ -82,7 +85,8 @@ impl Target {
             check_size(&name, size, length.unwrap_or_default())?;
             target(Kind::Device { file, size })
         } else if kind.is_char_device() {
-            let stream = open(path, OFlags::NOCTTY).or_else(|error| own_stream(path).unwrap_or(Err(error)));
+            let stream =
+                open(path, OFlags::NOCTTY).or_else(|error| own_stream(path).unwrap_or(Err(error)));
             target(Kind::Stream(stream.doing(opening)?))
         } else if let Some(stream) = own_stream(path) {
             target(Kind::Stream(stream.doing(opening)?))
@@ -116,7 +120,8 @@ impl Target {
         }
     }
 
-    /// Why the old file is overwritten instead of replaced, if it is: a write that fails leaves neither image.
+    /// Why the old file is overwritten instead of replaced, if it is: a write that fails leaves
+    /// neither image.
     pub fn in_place(&self) -> Option<&str> {
         match &self.kind {
             Kind::InPlace { why, .. } => Some(why),
@@ -132,8 +137,11 @@ impl Target {
         let offset = self.length;
         match &mut self.kind {
             Kind::Staged(staged) => write_sparse(staged.file(), bytes, offset),
-            Kind::InPlace { file, old_length, .. } => overwrite_sparse(file, bytes, offset, *old_length)
-                .doing(|| format!("{} is written in place and holds a part of the image now", self.name)),
+            Kind::InPlace { file, old_length, .. } => {
+                overwrite_sparse(file, bytes, offset, *old_length).doing(|| {
+                    format!("{} is written in place and holds a part of the image now", self.name)
+                })
+            }
             Kind::Device { file, size } => {
                 check_size(&self.name, *size, offset.saturating_add(bytes.len() as u64))?;
                 file.write_all_at(bytes, offset)
@@ -144,8 +152,8 @@ impl Target {
         Ok(())
     }
 
-    /// Everything was written: has it on the disk and, for a file, in its place, unless the caller whose `turn` it is went
-    /// away before; returns false then.
+    /// Everything was written: has it on the disk and, for a file, in its place, unless the caller
+    /// whose `turn` it is went away before; returns false then.
     ///
     /// # Errors
     /// What the disk fails with. A file that was to be replaced is as it was.
@@ -184,8 +192,9 @@ fn open(path: &Path, flags: OFlags) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path)
 }
 
-/// This process's standard output or error, if the path leads there: written on where they are, as a shell's `>&1` does.
-/// Opening the path again would begin at the start of the file, and fails for a socket.
+/// This process's standard output or error, if the path leads there: written on where they are, as
+/// a shell's `>&1` does. Opening the path again would begin at the start of the file, and fails for
+/// a socket.
 fn own_stream(path: &Path) -> Option<io::Result<File>> {
     let (process, number) = descriptor(path)?;
     if process != std::process::id() {

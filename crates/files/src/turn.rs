@@ -1,4 +1,5 @@
-//! Cancelling a write: its caller and its threads agree on who came first, without waiting for each other.
+//! Cancelling a write: its caller and its threads agree on who came first, without waiting for each
+//! other.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ static REPLACED: Condvar = Condvar::new();
 
 /// Whether the caller of a write still wants it.
 ///
-/// The caller holds the [`guard`](Self::guard); dropping it cancels the write, unless its last step has begun. Dropping
-/// never waits: the last step is a file call, which may hang.
+/// The caller holds the [`guard`](Self::guard); dropping it cancels the write, unless its last step
+/// has begun. Dropping never waits: the last step is a file call, which may hang.
 #[derive(Clone, Debug, Default)]
 pub struct Turn(Arc<AtomicU8>);
 
@@ -26,12 +27,12 @@ impl Turn {
         self.0.load(Ordering::SeqCst) != CANCELLED
     }
 
-    /// Runs the step that replaces `file`, which can no longer be cancelled once it runs. Returns `None`, without a
-    /// step, when the caller went away before.
+    /// Runs the step that replaces `file`, which can no longer be cancelled once it runs. Returns
+    /// `None`, without a step, when the caller went away before.
     ///
-    /// Last steps for the same file run one after the other, in the order in which they began: one that hangs while its
-    /// caller went away cannot replace what the next write has put there. Waits for such a step; call it on a thread that
-    /// may block.
+    /// Last steps for the same file run one after the other, in the order in which they began: one
+    /// that hangs while its caller went away cannot replace what the next write has put there.
+    /// Waits for such a step; call it on a thread that may block.
     pub fn last_step<T>(&self, file: &Path, step: impl FnOnce() -> T) -> Option<T> {
         let _alone = Alone::begin(file);
         // In this order: a write that is cancelled later is ahead of the next one.
@@ -119,7 +120,8 @@ mod tests {
         is_gone.recv_timeout(LIMIT).expect("dropping waits for a file call");
         // Another file's step does not wait, that of the same file does.
         Turn::default().last_step(Path::new("c"), || order.send("another")).unwrap().unwrap();
-        let second = std::thread::spawn(move || Turn::default().last_step(path, || order.send("second")));
+        let second =
+            std::thread::spawn(move || Turn::default().last_step(path, || order.send("second")));
         assert_eq!(happened.recv_timeout(LIMIT).unwrap(), "another");
         let early = happened.recv_timeout(Duration::from_millis(300));
         assert!(early.is_err(), "the next write went past a step that hangs");

@@ -1,4 +1,5 @@
-//! What a replaced file keeps, and what is refused before anything is written. Real files, users, mounts and devices.
+//! What a replaced file keeps, and what is refused before anything is written. Real files, users,
+//! mounts and devices.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::{self, File, Permissions};
@@ -46,12 +47,14 @@ fn mode(path: &Path) -> u32 {
 
 fn siblings(path: &Path) -> Vec<String> {
     let names = fs::read_dir(path.parent().unwrap()).unwrap();
-    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.retain(|name| name.ends_with(".partial"));
     names
 }
 
-/// Runs `work` on a thread that belongs to another user, in no other group. Root may do everything, and shows nothing.
+/// Runs `work` on a thread that belongs to another user, in no other group. Root may do everything,
+/// and shows nothing.
 fn as_user<T: Send>(user: u32, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -74,7 +77,8 @@ fn is_root() -> bool {
     is_root
 }
 
-/// An access list as the kernel keeps it: user rw, one user rw, group nothing, mask rw, others nothing.
+/// An access list as the kernel keeps it: user rw, one user rw, group nothing, mask rw, others
+/// nothing.
 fn access_list(user: u32) -> Vec<u8> {
     const UNDEFINED: u32 = u32::MAX;
     let entries: [(u16, u16, u32); 5] = [
@@ -86,7 +90,9 @@ fn access_list(user: u32) -> Vec<u8> {
     ];
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
-        bytes.extend(tag.to_le_bytes().iter().chain(&permissions.to_le_bytes()).chain(&id.to_le_bytes()));
+        bytes.extend(
+            tag.to_le_bytes().iter().chain(&permissions.to_le_bytes()).chain(&id.to_le_bytes()),
+        );
     }
     bytes
 }
@@ -101,7 +107,8 @@ fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
 #[test]
 fn the_umask_says_who_may_read_a_new_file() {
     let folder = folder();
-    // The umask belongs to the process: only one test may change it, and nextest gives each a process.
+    // The umask belongs to the process: only one test may change it, and nextest gives each a
+    // process.
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     replace(&folder.path().join("replaced"), b"x").unwrap();
     dump(&folder.path().join("dumped"), b"x").unwrap();
@@ -149,7 +156,11 @@ fn access_lists_labels_and_attributes_survive() {
         assert_eq!(attribute(&path, format), None, "it was the old content's");
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(mode(&path), before);
-        assert_eq!(attribute(&path, ACCESS_LIST), Some(list.clone()), "the group gets what the mask allows");
+        assert_eq!(
+            attribute(&path, ACCESS_LIST),
+            Some(list.clone()),
+            "the group gets what the mask allows"
+        );
         for (name, value) in named {
             assert_eq!(attribute(&path, name).as_deref(), Some(*value), "{name}");
         }
@@ -162,7 +173,13 @@ fn a_folders_default_list_does_not_open_a_file_that_had_none() {
     let path = folder.path().join("image");
     fs::write(&path, "old").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-    if setxattr(folder.path(), "system.posix_acl_default", &access_list(NOBODY), XattrFlags::empty()).is_err()
+    if setxattr(
+        folder.path(),
+        "system.posix_acl_default",
+        &access_list(NOBODY),
+        XattrFlags::empty(),
+    )
+    .is_err()
     {
         return skip("the temporary folder's file system has no access lists");
     }
@@ -254,8 +271,9 @@ fn names_up_to_the_systems_limit() {
     }
     let error = replace(&folder.path().join("x".repeat(256)), b"").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidFilename);
-    let bytes =
-        std::ffi::OsString::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\n=,"));
+    let bytes = std::ffi::OsString::from(
+        <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\n=,"),
+    );
     replace(&folder.path().join(&bytes), b"x").unwrap();
     assert_eq!(dump(&folder.path().join(&bytes), b"y").unwrap(), None);
     assert_eq!(fs::read(folder.path().join(&bytes)).unwrap(), b"y");
@@ -309,7 +327,10 @@ fn devices_take_what_they_are_given() {
     let folder = folder();
     assert_eq!(dump(folder.path(), b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-    assert_eq!(dump(&folder.path().join("socket"), b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(
+        dump(&folder.path().join("socket"), b"x").unwrap_err().kind(),
+        io::ErrorKind::InvalidInput
+    );
 }
 
 #[test]
@@ -344,7 +365,9 @@ fn loop_devices_see_what_is_dumped_and_no_flash_that_they_would_miss() {
     let folder = folder();
     let path = folder.path().join("image");
     fs::write(&path, vec![b'o'; 1 << 20]).unwrap();
-    let Some(device) = tool("losetup", &["--find", "--show", path.to_str().unwrap()]) else { return };
+    let Some(device) = tool("losetup", &["--find", "--show", path.to_str().unwrap()]) else {
+        return;
+    };
     let device = Path::new(&device);
     let refused = StagedFile::create(&path).map(drop);
     let mut image = vec![b'n'; 1 << 20];

@@ -1,9 +1,11 @@
-//! What messages that have arrived may take of the memory: those that are not complete yet, and those that are not used up.
+//! What messages that have arrived may take of the memory: those that are not complete yet, and
+//! those that are not used up.
 //!
-//! Each stream has a share of its own. A message that fits into it waits until what came before on the same stream is used
-//! up, so that streams that nobody reads do not hold up the others. A larger one is taken from what the connection has
-//! for such, and all connections together. It waits *before* it is read, and holds nothing meanwhile, so that messages do
-//! not wait for each other.
+//! Each stream has a share of its own. A message that fits into it waits until what came before on
+//! the same stream is used up, so that streams that nobody reads do not hold up the others. A
+//! larger one is taken from what the connection has for such, and all connections together. It
+//! waits *before* it is read, and holds nothing meanwhile, so that messages do not wait for each
+//! other.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,7 +104,8 @@ impl Budget {
         self.0.held.load(Ordering::Relaxed)
     }
 
-    /// Waits until the connection is to be ended: of all connections it held the most when there was no more.
+    /// Waits until the connection is to be ended: of all connections it held the most when there
+    /// was no more.
     pub async fn revoked(&self) {
         while !self.0.revoked.load(Ordering::Relaxed) {
             self.0.revoking.notified().await;
@@ -347,7 +350,8 @@ mod tests {
         drop(held);
         let held = waiting.await.unwrap();
         let mut patience = None;
-        let refused = std::future::poll_fn(|cx| one.poll_take(cx, 4 * MIB, &mut patience)).await.unwrap_err();
+        let refused =
+            std::future::poll_fn(|cx| one.poll_take(cx, 4 * MIB, &mut patience)).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         drop(held);
     }

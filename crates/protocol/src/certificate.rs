@@ -15,8 +15,8 @@ fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     rest.get(..length)
 }
 
-/// Whether a certificate in DER is of X.509's version 1, which has no extensions and which TLS libraries refuse: it says
-/// neither for which hosts it is, nor whether it is an authority's.
+/// Whether a certificate in DER is of X.509's version 1, which has no extensions and which TLS
+/// libraries refuse: it says neither for which hosts it is, nor whether it is an authority's.
 pub fn is_version_1(der: &[u8]) -> bool {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
@@ -32,7 +32,9 @@ mod tests {
     fn whatever_comes_is_no_panic() {
         assert!(is_version_1(&[0x30, 0x04, 0x30, 0x02, 0x02, 0x00]));
         assert!(!is_version_1(&[0x30, 0x04, 0x30, 0x02, 0xa0, 0x00]));
-        for wrong in [&[][..], &[0x30], &[0x30, 0x84], &[0x30, 0x85, 1, 1, 1, 1, 1], &[0x30, 0x7f, 0x30]] {
+        for wrong in
+            [&[][..], &[0x30], &[0x30, 0x84], &[0x30, 0x85, 1, 1, 1, 1, 1], &[0x30, 0x7f, 0x30]]
+        {
             assert!(!is_version_1(wrong), "{wrong:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! Jumpstarter's wire protocol: the messages and services of `jumpstarter.v1`, the codec of call arguments, and the
-//! mapping between errors and statuses.
+//! Jumpstarter's wire protocol: the messages and services of `jumpstarter.v1`, the codec of call
+//! arguments, and the mapping between errors and statuses.
 //!
 //! ```
 //! use jumpstarter_protocol::{decode_value, encode_value};
@@ -30,15 +30,18 @@ pub mod labels {
     pub const CLIENT: &str = "jumpstarter.dev/client";
     /// A node's key under its parent; on the report itself, the exporter's name.
     pub const NAME: &str = "jumpstarter.dev/name";
-    /// The names of a node's interfaces, separated by commas. Exporters in Python do not have this label.
+    /// The names of a node's interfaces, separated by commas. Exporters in Python do not have this
+    /// label.
     pub const INTERFACES: &str = "jumpstarter.dev/interfaces";
 }
 
 /// Fields of log records.
 pub mod fields {
-    /// The path of the driver that was called; beside its type, which has a field of its own in the message.
+    /// The path of the driver that was called; beside its type, which has a field of its own in the
+    /// message.
     pub const DRIVER: &str = "driver";
-    /// The id of the driver for which the exporter itself fetches or sends an image. Such a record says how far it is.
+    /// The id of the driver for which the exporter itself fetches or sends an image. Such a record
+    /// says how far it is.
     pub const TRANSFER_DRIVER: &str = "transfer_driver";
     /// The URL of that image, without its query.
     pub const TRANSFER_URL: &str = "transfer_url";
@@ -52,15 +55,15 @@ pub mod fields {
 
 /// Metadata of byte streams that only this project's exporter and client have; others pass over it.
 pub mod metadata {
-    /// Asked for with any value by a client: connect to the driver before answering, and say whether frames are
-    /// [`BYTES`] or [`DATAGRAMS`]. An error is then the call's own status.
+    /// Asked for with any value by a client: connect to the driver before answering, and say
+    /// whether frames are [`BYTES`] or [`DATAGRAMS`]. An error is then the call's own status.
     pub const FRAMING: &str = "x_jmp_framing";
     /// Frames may be merged and split.
     pub const BYTES: &str = "bytes";
     /// Each frame is one message.
     pub const DATAGRAMS: &str = "datagrams";
-    /// Asked for with any value by a client that only sends: end the stream once the driver has taken everything, or
-    /// with the error that kept it from that. Who does so says it back.
+    /// Asked for with any value by a client that only sends: end the stream once the driver has
+    /// taken everything, or with the error that kept it from that. Who does so says it back.
     pub const ENDS_WHEN_SENT: &str = "x_jmp_ends_when_sent";
 }
 

@@ -9,23 +9,28 @@ const KIND: &str = "jumpstarter-error-kind";
 
 /// What separates the hint in a status' message.
 const HINT: &str = "\nhint: ";
-/// What a message may take in its header, where some characters take three bytes: clients accept 8 KiB of headers.
+/// What a message may take in its header, where some characters take three bytes: clients accept 8
+/// KiB of headers.
 const MAX_ENCODED: usize = 6 * 1024;
 /// Of which a hint may take so much.
 const MAX_HINT: usize = 2 * 1024;
 
-/// The status for an error: its kind as the code, its chain and hint as the message, cut where it is too long.
+/// The status for an error: its kind as the code, its chain and hint as the message, cut where it
+/// is too long.
 ///
-/// A driver's own `NotFound` and `FailedPrecondition` go as `Unknown`, with the kind in a trailer: clients in Python take
-/// these two codes for a method that is not implemented, and for an exporter that is not ready. Only
-/// [refusals](Error::is_refusal) have them.
+/// A driver's own `NotFound` and `FailedPrecondition` go as `Unknown`, with the kind in a trailer:
+/// clients in Python take these two codes for a method that is not implemented, and for an exporter
+/// that is not ready. Only [refusals](Error::is_refusal) have them.
 pub fn to_status(error: &Error) -> Status {
     let report = error.report();
     let message = match report.split_once(HINT) {
         _ if encoded_length(&report) <= MAX_ENCODED => report,
         Some((message, hint)) => {
             let hint = cut(hint, MAX_HINT);
-            format!("{}{HINT}{hint}", cut(message, MAX_ENCODED - encoded_length(&hint) - 3 * HINT.len()))
+            format!(
+                "{}{HINT}{hint}",
+                cut(message, MAX_ENCODED - encoded_length(&hint) - 3 * HINT.len())
+            )
         }
         None => cut(&report, MAX_ENCODED),
     };
@@ -50,7 +55,8 @@ fn kind_of(status: &Status) -> ErrorKind {
     }
 }
 
-/// How many bytes a character takes in a header: all that could be percent-encoded counts as if it were.
+/// How many bytes a character takes in a header: all that could be percent-encoded counts as if it
+/// were.
 fn encoded(character: char) -> usize {
     match character.is_ascii_alphanumeric() || "-_.,:;/()[]'=+*".contains(character) {
         true => 1,
@@ -140,7 +146,9 @@ mod tests {
     #[test]
     fn every_kind_survives_the_wire() {
         for kind in ErrorKind::ALL {
-            let error = Error::new(*kind, "no such file").with_hint("create it").context("opening the disk");
+            let error = Error::new(*kind, "no such file")
+                .with_hint("create it")
+                .context("opening the disk");
             let back = from_status(&to_status(&error));
             assert_eq!(back.kind(), *kind);
             assert_eq!(back.report(), "opening the disk: no such file\nhint: create it");
@@ -149,9 +157,10 @@ mod tests {
 
     #[test]
     fn only_refusals_have_the_codes_that_clients_in_python_give_a_meaning() {
-        for (kind, code) in
-            [(ErrorKind::NotFound, Code::NotFound), (ErrorKind::FailedPrecondition, Code::FailedPrecondition)]
-        {
+        for (kind, code) in [
+            (ErrorKind::NotFound, Code::NotFound),
+            (ErrorKind::FailedPrecondition, Code::FailedPrecondition),
+        ] {
             let sent = |error: &Error| {
                 let mut headers = http::HeaderMap::new();
                 to_status(error).add_header(&mut headers).unwrap();
@@ -182,7 +191,9 @@ mod tests {
                 let length = headers["grpc-message"].len();
                 assert!(length <= MAX_ENCODED, "{length} bytes of {text:?}");
                 assert!(length > MAX_ENCODED / 4, "{length} bytes of {text:?} are few");
-                assert!(status.message().contains('…') && from_status(&status).report().contains('…'));
+                assert!(
+                    status.message().contains('…') && from_status(&status).report().contains('…')
+                );
                 assert!(hint.len() > 100 || status.message().ends_with(hint), "the hint is whole");
             }
         }

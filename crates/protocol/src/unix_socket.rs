@@ -13,10 +13,11 @@ use tokio::net::unix::pipe;
 
 /// A connected Unix socket, as bytes.
 ///
-/// Linux tells whoever watches such a socket for room that there is some, each time that the other side has read
-/// (`unix_write_space` in net/unix/af_unix.c), whether or not it was full. Tokio's own type always watches for room, and so
-/// wakes up twice for each answer to a short request; between two processes that is most of a call's time. This one
-/// watches for room only while there is none.
+/// Linux tells whoever watches such a socket for room that there is some, each time that the other
+/// side has read (`unix_write_space` in net/unix/af_unix.c), whether or not it was full. Tokio's
+/// own type always watches for room, and so wakes up twice for each answer to a short request;
+/// between two processes that is most of a call's time. This one watches for room only while there
+/// is none.
 #[derive(Debug)]
 pub struct UnixSocket {
     /// Reads from the socket, and watches for nothing else.
@@ -36,7 +37,11 @@ impl UnixSocket {
     }
 
     /// Writes `pieces`, as soon as there is room.
-    fn poll_writing(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_writing(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if self.room.is_none() {
             match rustix::io::writev(&self.reader, pieces) {
                 Err(Errno::AGAIN) => {}
@@ -63,7 +68,11 @@ impl AsyncRead for UnixSocket {
 }
 
 impl AsyncWrite for UnixSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_writing(cx, &[IoSlice::new(data)])
     }
 
@@ -101,7 +110,8 @@ mod tests {
     #[tokio::test]
     async fn more_than_fits_goes_both_ways_at_once_and_each_direction_ends() {
         const LENGTH: usize = 3_000_000;
-        let pattern = |seed: usize| (0..LENGTH).map(|at| (at * seed % 251) as u8).collect::<Vec<_>>();
+        let pattern =
+            |seed: usize| (0..LENGTH).map(|at| (at * seed % 251) as u8).collect::<Vec<_>>();
         let (left, right) = pair();
         let exchange = async |socket: UnixSocket, sent: usize, expected: usize| {
             let (mut reader, mut writer) = tokio::io::split(socket);
@@ -120,8 +130,9 @@ mod tests {
     async fn who_waits_for_room_is_told_of_it_and_of_the_other_sides_death() {
         let (mut left, mut right) = pair();
         let fill = async |socket: &mut UnixSocket| loop {
-            let write =
-                |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut *socket).poll_write(cx, &[7; 100_000]));
+            let write = |cx: &mut Context<'_>| {
+                Poll::Ready(Pin::new(&mut *socket).poll_write(cx, &[7; 100_000]))
+            };
             if std::future::poll_fn(write).await.is_pending() {
                 return;
             }

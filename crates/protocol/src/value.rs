@@ -6,8 +6,8 @@ use serde_json::{Number, Value};
 
 /// How deep values may be nested; the wire format's own limit is about the same.
 const MAX_DEPTH: usize = 64;
-/// How many values the arguments of a call may have, those within values included. A value of two bytes on the wire takes
-/// about a hundred in memory.
+/// How many values the arguments of a call may have, those within values included. A value of two
+/// bytes on the wire takes about a hundred in memory.
 const MAX_ARGUMENT_VALUES: usize = 10_000;
 
 /// A value that cannot cross the wire.
@@ -79,16 +79,17 @@ fn decode(value: Wire, depth: usize, left: &mut usize) -> Result<Value, ValueErr
     Ok(match value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(flag)) => Value::Bool(flag),
-        Some(Kind::NumberValue(double)) => {
-            Value::Number(Number::from_f64(double).ok_or_else(|| ValueError::NotFinite(double.to_string()))?)
-        }
+        Some(Kind::NumberValue(double)) => Value::Number(
+            Number::from_f64(double).ok_or_else(|| ValueError::NotFinite(double.to_string()))?,
+        ),
         Some(Kind::StringValue(text)) => Value::String(text),
         Some(Kind::ListValue(list)) => {
             let items = list.values.into_iter().map(|item| decode(item, depth, left));
             Value::Array(items.collect::<Result<_, _>>()?)
         }
         Some(Kind::StructValue(map)) => {
-            let fields = map.fields.into_iter().map(|(key, item)| Ok((key, decode(item, depth, left)?)));
+            let fields =
+                map.fields.into_iter().map(|(key, item)| Ok((key, decode(item, depth, left)?)));
             Value::Object(fields.collect::<Result<_, _>>()?)
         }
     })
@@ -104,7 +105,9 @@ mod tests {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
-            any::<f64>().prop_filter("JSON has finite numbers only", |d| d.is_finite()).prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("JSON has finite numbers only", |d| d.is_finite())
+                .prop_map(Value::from),
             ".{0,12}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 32, 6, |inner| {
@@ -136,7 +139,9 @@ mod tests {
 
     #[test]
     fn not_a_number_is_refused() {
-        for (double, name) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")] {
+        for (double, name) in
+            [(f64::NAN, "NaN"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")]
+        {
             let inner = Wire { kind: Some(Kind::NumberValue(double)) };
             let list = Wire { kind: Some(Kind::ListValue(ListValue { values: vec![inner] })) };
             assert_eq!(decode_value(list), Err(ValueError::NotFinite(name.to_owned())));
@@ -155,6 +160,10 @@ mod tests {
         assert_eq!(decode_arguments(arguments(MAX_ARGUMENT_VALUES)), Err(ValueError::TooMany));
         assert_eq!(decode_arguments(arguments(MAX_ARGUMENT_VALUES - 1)).unwrap().len(), 1);
         let many = [arguments(6_000), arguments(6_000)].concat();
-        assert_eq!(decode_arguments(many), Err(ValueError::TooMany), "all arguments of a call count");
+        assert_eq!(
+            decode_arguments(many),
+            Err(ValueError::TooMany),
+            "all arguments of a call count"
+        );
     }
 }

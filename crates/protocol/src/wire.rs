@@ -1,8 +1,9 @@
 //! gRPC's framing on HTTP/2 (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), for both sides:
 //! messages that arrive, and what is sent as the other side makes room.
 //!
-//! Why not tonic's client and server: payloads go through without copies, an image that is broken off ends with a reset
-//! and not with an end that looks like success, and a call under load costs half.
+//! Why not tonic's client and server: payloads go through without copies, an image that is broken
+//! off ends with a reset and not with an end that looks like success, and a call under load costs
+//! half.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -25,15 +26,16 @@ use crate::v1::FrameType;
 
 /// Before each message: whether it is compressed (ours never are), and its length in four bytes.
 const PREFIX: usize = 5;
-/// A message of up to this length is copied out of what was received, so that it keeps nothing else of it.
+/// A message of up to this length is copied out of what was received, so that it keeps nothing else
+/// of it.
 const COPIED: usize = 16 << 10;
 /// A message of up to this length holds no memory that counts.
 const UNCOUNTED: usize = 1 << 10;
 /// A large message of which nothing more comes for so long is given up.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a failure of the connection, or of one call on it, is as a status. Its source tells it from a status that the
-/// other side has sent.
+/// What a failure of the connection, or of one call on it, is as a status. Its source tells it from
+/// a status that the other side has sent.
 pub fn transport(error: h2::Error) -> Status {
     Status::from_error(Box::new(error))
 }
@@ -44,7 +46,8 @@ pub fn transport(error: h2::Error) -> Status {
 /// `InvalidArgument` for 4 GiB and more.
 pub fn encode(message: &impl Message) -> Result<Bytes, Status> {
     let length = message.encoded_len();
-    let told = u32::try_from(length).map_err(|_| Status::invalid_argument("the message is too long"))?;
+    let told =
+        u32::try_from(length).map_err(|_| Status::invalid_argument("the message is too long"))?;
     let mut buffer = BytesMut::with_capacity(PREFIX + length);
     buffer.put_u8(0);
     buffer.put_u32(told);
@@ -52,7 +55,8 @@ pub fn encode(message: &impl Message) -> Result<Bytes, Status> {
     Ok(buffer.freeze())
 }
 
-/// A message with its prefix, as it is sent: in two pieces, where it is a frame whose payload is not to be copied.
+/// A message with its prefix, as it is sent: in two pieces, where it is a frame whose payload is
+/// not to be copied.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     head: Bytes,
@@ -74,7 +78,8 @@ impl Encoded {
             0 => 0,
             length => key_len(1) + encoded_len_varint(length as u64) + length,
         };
-        let kind_length = if kind == FrameType::Data { 0 } else { int32::encoded_len(2, &(kind as i32)) };
+        let kind_length =
+            if kind == FrameType::Data { 0 } else { int32::encoded_len(2, &(kind as i32)) };
         let mut head = BytesMut::with_capacity(PREFIX + 16);
         head.put_u8(0);
         head.put_u32((payload_length + kind_length) as u32);
@@ -111,7 +116,9 @@ impl MessageEncoding {
             None | Some(b"identity") => Ok(None),
             Some(b"gzip") => Ok(Some(Self::Gzip)),
             Some(b"deflate") => Ok(Some(Self::Deflate)),
-            Some(_) => Err(Status::unimplemented("messages are compressed in a way that is not supported")),
+            Some(_) => {
+                Err(Status::unimplemented("messages are compressed in a way that is not supported"))
+            }
         }
     }
 
@@ -126,24 +133,29 @@ impl MessageEncoding {
         match read {
             Ok(length) if length > max_bytes => Err(too_long(max_bytes)),
             Ok(_) => Ok(out.into()),
-            Err(error) => Err(Status::internal(format!("a message cannot be decompressed: {error}"))),
+            Err(error) => {
+                Err(Status::internal(format!("a message cannot be decompressed: {error}")))
+            }
         }
     }
 }
 
 fn too_long(max_bytes: usize) -> Status {
-    Status::resource_exhausted(format!("a message has more than the {max_bytes} bytes that are accepted"))
+    Status::resource_exhausted(format!(
+        "a message has more than the {max_bytes} bytes that are accepted"
+    ))
 }
 
-/// The messages of a body, one after the other. What was received makes room for as much again once it is asked for, so
-/// that a slow reader slows the sender down.
+/// The messages of a body, one after the other. What was received makes room for as much again once
+/// it is asked for, so that a slow reader slows the sender down.
 #[derive(Debug)]
 pub struct Incoming<T> {
     body: RecvStream,
     encoding: Option<MessageEncoding>,
     max_message_bytes: usize,
     ended: bool,
-    /// What was received and not yet used: one piece, or, while a message is in several, their copy.
+    /// What was received and not yet used: one piece, or, while a message is in several, their
+    /// copy.
     whole: Bytes,
     partial: BytesMut,
     memory: Reserved,
@@ -204,8 +216,13 @@ impl AsRef<[u8]> for Held {
 }
 
 impl<T: Message + Default> Incoming<T> {
-    /// The messages in `body`, of which none may be longer than that, and some may be compressed so.
-    pub fn new(body: RecvStream, encoding: Option<MessageEncoding>, max_message_bytes: usize) -> Self {
+    /// The messages in `body`, of which none may be longer than that, and some may be compressed
+    /// so.
+    pub fn new(
+        body: RecvStream,
+        encoding: Option<MessageEncoding>,
+        max_message_bytes: usize,
+    ) -> Self {
         Self {
             body,
             encoding,
@@ -229,9 +246,10 @@ impl<T: Message + Default> Incoming<T> {
     /// The next message; `None` at the body's end.
     ///
     /// # Errors
-    /// `ResourceExhausted` for a message that is too long, or for which there is no memory, `DeadlineExceeded` for a large
-    /// one that does not go on, `Internal` for one that cannot be read or is cut off, and what the connection failed with.
-    /// Nothing comes after an error.
+    /// `ResourceExhausted` for a message that is too long, or for which there is no memory,
+    /// `DeadlineExceeded` for a large one that does not go on, `Internal` for one that cannot
+    /// be read or is cut off, and what the connection failed with. Nothing comes after an
+    /// error.
     pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         if self.ended {
             return Poll::Ready(None);
@@ -248,7 +266,10 @@ impl<T: Message + Default> Incoming<T> {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Status>> {
+    pub fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<HeaderMap>, Status>> {
         self.body.poll_trailers(cx).map_err(transport)
     }
 
@@ -314,7 +335,11 @@ impl<T: Message + Default> Incoming<T> {
     }
 
     /// The next message of that length, if it is there whole.
-    fn take(&mut self, encoding: Option<MessageEncoding>, length: usize) -> Result<Option<T>, Status> {
+    fn take(
+        &mut self,
+        encoding: Option<MessageEncoding>,
+        length: usize,
+    ) -> Result<Option<T>, Status> {
         if self.held().len() < PREFIX + length {
             return Ok(None);
         }
@@ -350,7 +375,8 @@ impl<T: Message + Default> Incoming<T> {
         }
         if self.partial.is_empty() {
             // The length is known, mostly: one allocation holds the message.
-            let length = self.whole.get(1..PREFIX).map_or(0, |mut length| length.get_u32() as usize);
+            let length =
+                self.whole.get(1..PREFIX).map_or(0, |mut length| length.get_u32() as usize);
             self.partial.reserve(PREFIX + length.min(self.max_message_bytes));
             self.partial.put(std::mem::take(&mut self.whole));
         }

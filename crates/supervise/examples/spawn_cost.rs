@@ -1,4 +1,5 @@
-//! Measures what owning a program costs: `cargo run --release -p jumpstarter-supervise --example spawn_cost`.
+//! Measures what owning a program costs: `cargo run --release -p jumpstarter-supervise --example
+//! spawn_cost`.
 
 use std::time::{Duration, Instant};
 

@@ -17,11 +17,12 @@ use crate::stop::StopResult;
 use crate::supervisor::{Life, Supervisor};
 use crate::{ExitStatus, Signal, SuperviseError};
 
-/// A handle to a program that was started with [`Command::spawn`]. Clones are handles to the same program.
+/// A handle to a program that was started with [`Command::spawn`]. Clones are handles to the same
+/// program.
 ///
 /// When the last handle is dropped, the program and all of its descendants are killed, unless
-/// they are gone already. Dropping never blocks; the kill is carried out a moment later, by the program's
-/// guardian. A [`stop`](Child::stop) under way counts as a handle until it is done.
+/// they are gone already. Dropping never blocks; the kill is carried out a moment later, by the
+/// program's guardian. A [`stop`](Child::stop) under way counts as a handle until it is done.
 ///
 /// Descendants may outlive the program itself: they are killed with the last handle, or by a stop.
 #[derive(Clone)]
@@ -53,20 +54,23 @@ struct Pipes {
 impl Command {
     /// Starts the program, and returns once it was executed.
     ///
-    /// Takes about a millisecond. Dropping the future at any moment leaves no process behind: either
-    /// nothing is started, or what was started is killed.
+    /// Takes about a millisecond. Dropping the future at any moment leaves no process behind:
+    /// either nothing is started, or what was started is killed.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SuperviseError::NotFound), [`PermissionDenied`](SuperviseError::PermissionDenied),
-    /// [`Folder`](SuperviseError::Folder), [`Start`](SuperviseError::Start) when the system cannot start it, and
-    /// [`NoRuntime`](SuperviseError::NoRuntime) outside a tokio runtime (with its IO enabled).
+    /// [`NotFound`](SuperviseError::NotFound),
+    /// [`PermissionDenied`](SuperviseError::PermissionDenied),
+    /// [`Folder`](SuperviseError::Folder), [`Start`](SuperviseError::Start) when the system cannot
+    /// start it, and [`NoRuntime`](SuperviseError::NoRuntime) outside a tokio runtime (with its
+    /// IO enabled).
     pub async fn spawn(self) -> Result<Child, SuperviseError> {
         let program = self.name();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return Err(SuperviseError::NoRuntime { program });
         };
-        // Not on this thread: a fork takes a while, and an exec from a slow file system can take long.
+        // Not on this thread: a fork takes a while, and an exec from a slow file system can take
+        // long.
         let (send, started) = oneshot::channel();
         drop(runtime.spawn_blocking(move || {
             if !send.is_closed() {
@@ -79,7 +83,8 @@ impl Command {
 }
 
 impl Child {
-    /// Starts the program and the task that watches over it. Blocks for the time of the fork and the exec.
+    /// Starts the program and the task that watches over it. Blocks for the time of the fork and
+    /// the exec.
     fn start(mut command: Command) -> Result<Self, SuperviseError> {
         let program = command.name();
         let explain = |command: &Command, error| {
@@ -100,7 +105,8 @@ impl Child {
         match (launched.guardian.stdin.take(), stdin) {
             (Some(mut pipe), Input::Bytes(bytes)) => {
                 drop(tokio::spawn(async move {
-                    // A program that does not read all of its input is not an error; it says so if it is one to it.
+                    // A program that does not read all of its input is not an error; it says so if
+                    // it is one to it.
                     drop(pipe.write_all(&bytes).await);
                 }));
             }
@@ -112,12 +118,16 @@ impl Child {
         let connect = || -> std::io::Result<_> {
             match (launched.guardian.stdout.take(), stdout_sink) {
                 (Some(pipe), Sink::Piped) => pipes.stdout = Some(pipe),
-                (Some(pipe), sink) => pumps.push(Pump::start(pipe.into_owned_fd()?, sink, stdout.clone())?),
+                (Some(pipe), sink) => {
+                    pumps.push(Pump::start(pipe.into_owned_fd()?, sink, stdout.clone())?)
+                }
                 (None, _) => {}
             }
             match (launched.guardian.stderr.take(), stderr_sink) {
                 (Some(pipe), Sink::Piped) => pipes.stderr = Some(pipe),
-                (Some(pipe), sink) => pumps.push(Pump::start(pipe.into_owned_fd()?, sink, stderr.clone())?),
+                (Some(pipe), sink) => {
+                    pumps.push(Pump::start(pipe.into_owned_fd()?, sink, stderr.clone())?)
+                }
                 (None, _) => {}
             }
             Receiver::from_owned_fd(launched.status)
@@ -149,8 +159,8 @@ impl Child {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The program's process id. Once it has ended, the number may be another process's: to signal the program,
-    /// use [`Child::signal`], which cannot hit another.
+    /// The program's process id. Once it has ended, the number may be another process's: to signal
+    /// the program, use [`Child::signal`], which cannot hit another.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.shared.pid
@@ -174,15 +184,17 @@ impl Child {
         self.try_status().is_none()
     }
 
-    /// Waits for the program's end; any number of callers may, at any time, and cancelling changes nothing.
+    /// Waits for the program's end; any number of callers may, at any time, and cancelling changes
+    /// nothing.
     ///
-    /// All that the program wrote before it ended is in the tails (and was given to line callbacks) when this
-    /// returns. Descendants may be running still: see [`Child::wait_gone`].
+    /// All that the program wrote before it ended is in the tails (and was given to line callbacks)
+    /// when this returns. Descendants may be running still: see [`Child::wait_gone`].
     pub async fn wait(&self) -> ExitStatus {
         self.shared.wait().await
     }
 
-    /// Waits until the program and all of its descendants are gone and reaped. Cancelling changes nothing.
+    /// Waits until the program and all of its descendants are gone and reaped. Cancelling changes
+    /// nothing.
     pub async fn wait_gone(&self) {
         self.shared.wait_gone().await;
     }
@@ -192,25 +204,29 @@ impl Child {
         self.is_running() && self.shared.control.order(SIGNAL_PROGRAM, signal.as_raw())
     }
 
-    /// Sends the program's process group a signal; false if the program and its descendants had ended before.
+    /// Sends the program's process group a signal; false if the program and its descendants had
+    /// ended before.
     ///
     /// After the program's own end the signal goes to its orphaned descendants (Linux).
     pub fn signal_group(&self, signal: Signal) -> bool {
         self.shared.control.order(SIGNAL_GROUP, signal.as_raw())
     }
 
-    /// Kills the program and all of its descendants with SIGKILL, without waiting. A stop under way ends early.
+    /// Kills the program and all of its descendants with SIGKILL, without waiting. A stop under way
+    /// ends early.
     pub fn kill(&self) {
         self.shared.kill();
     }
 
-    /// The end of what the program wrote to stdout, for [`Sink::Tail`] and [`Sink::Lines`]; else empty.
+    /// The end of what the program wrote to stdout, for [`Sink::Tail`] and [`Sink::Lines`]; else
+    /// empty.
     #[must_use]
     pub fn stdout_tail(&self) -> String {
         self.shared.stdout.text()
     }
 
-    /// The end of what the program wrote to stderr, for [`Sink::Tail`] and [`Sink::Lines`]; else empty.
+    /// The end of what the program wrote to stderr, for [`Sink::Tail`] and [`Sink::Lines`]; else
+    /// empty.
     #[must_use]
     pub fn stderr_tail(&self) -> String {
         self.shared.stderr.text()

@@ -37,7 +37,8 @@ pub enum Sink {
     /// Into a pipe, whose other end is [`Child::take_stdout`](crate::Child::take_stdout) or
     /// [`Child::take_stderr`](crate::Child::take_stderr).
     Piped,
-    /// Into memory, of which the last so many bytes are kept: [`Child::stdout_tail`](crate::Child::stdout_tail),
+    /// Into memory, of which the last so many bytes are kept:
+    /// [`Child::stdout_tail`](crate::Child::stdout_tail),
     /// [`Child::stderr_tail`](crate::Child::stderr_tail). The default for stderr, with 16 KiB.
     Tail(usize),
     /// Each line, without its end, to this function, which must neither block nor panic; made by
@@ -48,8 +49,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Calls `each` with every line, without its end. A line of over 8 KiB comes in pieces; what is not UTF-8
-    /// is replaced. The function must neither block nor panic.
+    /// Calls `each` with every line, without its end. A line of over 8 KiB comes in pieces; what is
+    /// not UTF-8 is replaced. The function must neither block nor panic.
     pub fn lines(each: impl FnMut(&str) + Send + 'static) -> Self {
         Self::Lines(Box::new(each))
     }
@@ -59,17 +60,19 @@ impl Sink {
 ///
 /// Nothing runs before [`Command::spawn`], [`run`](crate::run()) or one of its siblings.
 ///
-/// By default the child has no stdin, its stdout goes nowhere, the last 16 KiB of its stderr are kept, and it has
-/// a process group of its own. It inherits no file descriptor but the three standard streams.
+/// By default the child has no stdin, its stdout goes nowhere, the last 16 KiB of its stderr are
+/// kept, and it has a process group of its own. It inherits no file descriptor but the three
+/// standard streams.
 ///
-/// It inherits this process's environment but for Jumpstarter's secrets: variables of `JMP_…` and `JUMPSTARTER_…`
-/// with the word PASSPHRASE, PASSWORD, SECRET, TOKEN or CREDENTIALS in their names. [`Command::env`] sets one for a
-/// child that needs it; [`Command::env_only`] is for programs that need next to nothing.
+/// It inherits this process's environment but for Jumpstarter's secrets: variables of `JMP_…` and
+/// `JUMPSTARTER_…` with the word PASSPHRASE, PASSWORD, SECRET, TOKEN or CREDENTIALS in their names.
+/// [`Command::env`] sets one for a child that needs it; [`Command::env_only`] is for programs that
+/// need next to nothing.
 ///
 /// It runs in this process's current folder, or in `/` when that folder was deleted.
 ///
-/// Its `Debug` shows the arguments (every user of the machine can read those, so they are no place for secrets),
-/// but of the environment the names only.
+/// Its `Debug` shows the arguments (every user of the machine can read those, so they are no place
+/// for secrets), but of the environment the names only.
 pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
@@ -139,8 +142,9 @@ impl Command {
         self
     }
 
-    /// Inherits these variables only, as far as they are set, and none that carries a secret. A name that ends with `*`
-    /// stands for all that begin so. Forgets the variables that were set so far.
+    /// Inherits these variables only, as far as they are set, and none that carries a secret. A
+    /// name that ends with `*` stands for all that begin so. Forgets the variables that were
+    /// set so far.
     #[must_use]
     pub fn env_only(mut self, names: &[&str]) -> Self {
         let among = environment::among(names).into_iter();
@@ -185,8 +189,8 @@ impl Command {
         self
     }
 
-    /// Leaves the child in this process's own process group, so that it may read from the terminal and gets
-    /// Ctrl-C. Signals to the group then go to the program alone.
+    /// Leaves the child in this process's own process group, so that it may read from the terminal
+    /// and gets Ctrl-C. Signals to the group then go to the program alone.
     #[must_use]
     pub fn in_our_group(mut self) -> Self {
         self.own_group = false;
@@ -266,8 +270,10 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value_of_the_environment_and_no_input() {
-        let command =
-            Command::new("tool").arg("-v").env("TOKEN", "hush").stdin(Input::Bytes(b"hush".to_vec()));
+        let command = Command::new("tool")
+            .arg("-v")
+            .env("TOKEN", "hush")
+            .stdin(Input::Bytes(b"hush".to_vec()));
         let text = format!("{command:?}");
         assert!(text.contains("TOKEN") && text.contains("-v") && !text.contains("hush"), "{text}");
     }

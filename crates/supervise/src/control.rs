@@ -12,9 +12,11 @@ pub(crate) const KILL_ALL: u8 = 3;
 /// An order is two bytes: what to do, and a signal number. Pipes keep so few together.
 pub(crate) const ORDER_BYTES: usize = 2;
 
-/// The writing end. Dropping it kills the program and all of its descendants; so does this process's death.
+/// The writing end. Dropping it kills the program and all of its descendants; so does this
+/// process's death.
 ///
-/// A guardian that somebody stopped (SIGSTOP) carries out nothing: it is continued with every order.
+/// A guardian that somebody stopped (SIGSTOP) carries out nothing: it is continued with every
+/// order.
 #[derive(Debug)]
 pub(crate) struct Control {
     pipe: OwnedFd,
@@ -22,17 +24,19 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Wraps the writing end of a pipe whose other end the guardian has. The guardian, this process's direct child, must not
-    /// have been reaped.
+    /// Wraps the writing end of a pipe whose other end the guardian has. The guardian, this
+    /// process's direct child, must not have been reaped.
     pub(crate) fn new(pipe: OwnedFd, guardian: Option<u32>) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         Ok(Self { pipe, guardian: Guardian::new(guardian) })
     }
 
-    /// Gives an order; false if the guardian has ended, and so everything that it guarded. Never blocks.
+    /// Gives an order; false if the guardian has ended, and so everything that it guarded. Never
+    /// blocks.
     pub(crate) fn order(&self, what: u8, signal: i32) -> bool {
         let signal = u8::try_from(signal).unwrap_or(0);
-        let given = rustix::io::retry_on_intr(|| rustix::io::write(&self.pipe, &[what, signal])).is_ok();
+        let given =
+            rustix::io::retry_on_intr(|| rustix::io::write(&self.pipe, &[what, signal])).is_ok();
         self.guardian.go_on();
         given
     }

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Starts of the names of Jumpstarter's variables.
 const PREFIXES: [&str; 2] = ["JMP_", "JUMPSTARTER_"];
-/// A variable of Jumpstarter with one of these words in its name carries a secret, or may lead to one.
+/// A variable of Jumpstarter with one of these words in its name carries a secret, or may lead to
+/// one.
 const SECRET_WORDS: [&str; 5] = ["PASSPHRASE", "PASSWORD", "SECRET", "TOKEN", "CREDENTIALS"];
 
 /// Whether a variable carries a secret of this process, which no child inherits.
@@ -20,7 +21,8 @@ pub(crate) fn secrets() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(|name| is_secret(name))
 }
 
-/// The variables of this process whose names are among `names`; one that ends with `*` stands for all that begin so.
+/// The variables of this process whose names are among `names`; one that ends with `*` stands for
+/// all that begin so.
 pub(crate) fn among(names: &[&str]) -> Vec<(OsString, OsString)> {
     let is_meant = |name: &OsStr| {
         names.iter().any(|meant| match meant.strip_suffix('*') {
@@ -46,7 +48,8 @@ mod tests {
         ] {
             assert!(is_secret(secret.as_ref()), "{secret}");
         }
-        for plain in ["JMP_DRIVERS_ALLOW", "JUMPSTARTER_HOST", "JMP_GRPC_CA", "VAULT_TOKEN", "JMP_TOKENIZER"]
+        for plain in
+            ["JMP_DRIVERS_ALLOW", "JUMPSTARTER_HOST", "JMP_GRPC_CA", "VAULT_TOKEN", "JMP_TOKENIZER"]
         {
             assert!(!is_secret(plain.as_ref()), "{plain}");
         }

@@ -9,8 +9,8 @@ use crate::ExitStatus;
 
 /// Why a program could not be started, failed, or could not be stopped.
 ///
-/// The text says what happened to which program; what to do about it is apart, in [`SuperviseError::hint`].
-/// Cheap to clone, because every caller of one stop gets the same result.
+/// The text says what happened to which program; what to do about it is apart, in
+/// [`SuperviseError::hint`]. Cheap to clone, because every caller of one stop gets the same result.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SuperviseError {
@@ -77,7 +77,9 @@ pub enum SuperviseError {
         limit: usize,
     },
     /// Even SIGKILL did not end the program and all of its descendants in time.
-    #[error("`{program}` (process {pid}) or one of its descendants is still there {waited:?} after SIGKILL")]
+    #[error(
+        "`{program}` (process {pid}) or one of its descendants is still there {waited:?} after SIGKILL"
+    )]
     StillRunning {
         /// The program as it was asked for.
         program: String,
@@ -86,7 +88,8 @@ pub enum SuperviseError {
         /// How long was waited after the SIGKILL.
         waited: Duration,
     },
-    /// The runtime that watched over the child was shut down meanwhile (or there was none to start it on).
+    /// The runtime that watched over the child was shut down meanwhile (or there was none to start
+    /// it on).
     #[error("nothing watches over `{program}`: there is no async runtime, or it was shut down")]
     NoRuntime {
         /// The program as it was asked for.
@@ -100,13 +103,13 @@ impl SuperviseError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { hint, .. } => Some(hint.clone()),
-            Self::PermissionDenied { program } => {
-                Some(format!("is `{program}` a program? If so: chmod +x, and a file system without noexec"))
-            }
+            Self::PermissionDenied { program } => Some(format!(
+                "is `{program}` a program? If so: chmod +x, and a file system without noexec"
+            )),
             Self::Folder { .. } => Some("create the folder, or correct its path".to_owned()),
-            Self::StillRunning { pid, .. } => {
-                Some(format!("it may hang in the kernel (state D in `ps {pid}`), or belong to another user"))
-            }
+            Self::StillRunning { pid, .. } => Some(format!(
+                "it may hang in the kernel (state D in `ps {pid}`), or belong to another user"
+            )),
             _ => None,
         }
     }
@@ -167,8 +170,12 @@ mod tests {
     #[test]
     fn a_missing_program_has_the_hint_of_its_command() {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
-        let error =
-            SuperviseError::from_start("qemu-img", None, Some("apt-get install qemu-utils"), missing());
+        let error = SuperviseError::from_start(
+            "qemu-img",
+            None,
+            Some("apt-get install qemu-utils"),
+            missing(),
+        );
         assert_eq!(error.to_string(), "cannot run `qemu-img`: there is no such program in PATH");
         assert_eq!(error.hint().as_deref(), Some("apt-get install qemu-utils"));
 
@@ -184,6 +191,9 @@ mod tests {
             stderr: stderr.to_owned(),
         };
         assert_eq!(failed("no disk\n").to_string(), "`qemu-img` failed (exit code 1): no disk");
-        assert_eq!(failed("").to_string(), "`qemu-img` failed (exit code 1): it wrote nothing to stderr");
+        assert_eq!(
+            failed("").to_string(),
+            "`qemu-img` failed (exit code 1): it wrote nothing to stderr"
+        );
     }
 }

@@ -5,15 +5,16 @@ use std::sync::Mutex;
 
 static WORK: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
-/// Runs `work` when this process exits by returning from `main` or by [`std::process::exit`], before the work that was
-/// given earlier. A process that a signal kills runs none of it.
+/// Runs `work` when this process exits by returning from `main` or by [`std::process::exit`],
+/// before the work that was given earlier. A process that a signal kills runs none of it.
 ///
-/// The work runs on the thread that exits, while other threads still run. It must have a time limit of its own and must
-/// not panic.
+/// The work runs on the thread that exits, while other threads still run. It must have a time limit
+/// of its own and must not panic.
 pub fn at_exit(work: fn()) {
     let Ok(mut list) = WORK.lock() else { return };
     if list.is_empty() {
-        // SAFETY: the function is `extern "C"`, takes nothing, and does not unwind: a poisoned lock is skipped.
+        // SAFETY: the function is `extern "C"`, takes nothing, and does not unwind: a poisoned lock
+        // is skipped.
         let refused = unsafe { libc::atexit(run) } != 0;
         if refused {
             tracing::debug!("the system takes no more exit functions");

@@ -1,9 +1,13 @@
 //! What happens between fork and exec, and in the guardian, which is a fork that never execs.
 //!
-//! All of this runs in a copy of a process that had many threads, of which only one was copied: locks may be held
-//! forever by threads that are not there. So nothing here allocates, locks, panics or unwinds; it makes
-//! system calls on plain numbers, and those that POSIX lists as async-signal-safe.
-#![expect(unsafe_code, reason = "fork, wait and signals have no safe interface that is usable after a fork")]
+//! All of this runs in a copy of a process that had many threads, of which only one was copied:
+//! locks may be held forever by threads that are not there. So nothing here allocates, locks,
+//! panics or unwinds; it makes system calls on plain numbers, and those that POSIX lists as
+//! async-signal-safe.
+#![expect(
+    unsafe_code,
+    reason = "fork, wait and signals have no safe interface that is usable after a fork"
+)]
 
 use std::io;
 use std::mem;
@@ -33,21 +37,26 @@ pub(crate) struct Setup {
     pub(crate) kept: Vec<RawFd>,
 }
 
-/// Turns the process that called this into a guardian and returns in a child of it, which goes on to exec.
+/// Turns the process that called this into a guardian and returns in a child of it, which goes on
+/// to exec.
 ///
 /// # Safety
 ///
-/// To be called between fork and exec only, with the numbers of open descriptors, none of them 0, 1 or 2.
+/// To be called between fork and exec only, with the numbers of open descriptors, none of them 0, 1
+/// or 2.
 pub(crate) unsafe fn split(setup: &Setup) -> io::Result<()> {
-    // SAFETY: async-signal-safe calls on local, initialised values; `zeroed` is a valid value of these C structs.
+    // SAFETY: async-signal-safe calls on local, initialised values; `zeroed` is a valid value of
+    // these C structs.
     unsafe {
-        // The guardian must not die of Ctrl-C, so all signals wait from here on; the program gets its mask back.
+        // The guardian must not die of Ctrl-C, so all signals wait from here on; the program gets
+        // its mask back.
         let mut all: libc::sigset_t = mem::zeroed();
         let mut before: libc::sigset_t = mem::zeroed();
         libc::sigfillset(&mut all);
         libc::sigprocmask(libc::SIG_SETMASK, &all, &mut before);
-        // A handler, so that SIGCHLD interrupts the guardian's wait; exec resets it for the program. It also undoes
-        // an inherited "ignore", with which the program's status would be lost.
+        // A handler, so that SIGCHLD interrupts the guardian's wait; exec resets it for the
+        // program. It also undoes an inherited "ignore", with which the program's status
+        // would be lost.
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = on_child as extern "C" fn(c_int) as libc::sighandler_t;
         libc::sigaction(libc::SIGCHLD, &action, ptr::null_mut());
@@ -78,8 +87,9 @@ unsafe fn become_program(setup: &Setup, guardian: pid_t, mask: &libc::sigset_t) 
         if setup.own_group && libc::setpgid(0, 0) != 0 {
             return Err(io::Error::last_os_error());
         }
-        // If someone kills the guardian, at least the program dies with it. The guardian has one thread, so this
-        // is not about the death of a thread. It may have died before the call, hence the check after it.
+        // If someone kills the guardian, at least the program dies with it. The guardian has one
+        // thread, so this is not about the death of a thread. It may have died before the
+        // call, hence the check after it.
         #[cfg(target_os = "linux")]
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) != 0 {
             return Err(io::Error::last_os_error());
@@ -87,8 +97,8 @@ unsafe fn become_program(setup: &Setup, guardian: pid_t, mask: &libc::sigset_t) 
         if libc::getppid() != guardian {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        // Others may have opened descriptors without "close on exec", or passed such to this process. Before Linux
-        // 5.11 this fails, and those are inherited.
+        // Others may have opened descriptors without "close on exec", or passed such to this
+        // process. Before Linux 5.11 this fails, and those are inherited.
         #[cfg(target_os = "linux")]
         close_range(3, libc::CLOSE_RANGE_CLOEXEC);
         for &fd in &setup.kept {
@@ -122,15 +132,16 @@ unsafe fn guard(setup: &Setup, program: pid_t) -> ! {
     // SAFETY: async-signal-safe calls on plain numbers; the two descriptors are open, and above 2.
     unsafe {
         if setup.own_group {
-            // The program does so too: whoever comes first, the group is there before an order is read.
+            // The program does so too: whoever comes first, the group is there before an order is
+            // read.
             libc::setpgid(program, program);
         }
         libc::setsid();
         libc::chdir(c"/".as_ptr());
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_NAME, c"js-guardian".as_ptr(), 0, 0, 0);
-        // One that somebody suspended does not see the owner's death: it is continued then (and, in vain, when the thread
-        // ends that has forked it).
+        // One that somebody suspended does not see the owner's death: it is continued then (and, in
+        // vain, when the thread ends that has forked it).
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0);
         libc::dup2(setup.orders, ORDERS);
@@ -142,7 +153,8 @@ unsafe fn guard(setup: &Setup, program: pid_t) -> ! {
     loop {
         // SAFETY: this process is the guardian; nothing else in it waits for children.
         if unsafe { guarded.reap() } == Left::Nothing {
-            // SAFETY: ends this process without running anything of the process that it is a copy of.
+            // SAFETY: ends this process without running anything of the process that it is a copy
+            // of.
             unsafe { libc::_exit(0) };
         }
         if kill_rounds > 0 {
@@ -156,7 +168,8 @@ unsafe fn guard(setup: &Setup, program: pid_t) -> ! {
             1..=100 => Some(libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 }),
             _ => Some(libc::timespec { tv_sec: 1, tv_nsec: 0 }),
         };
-        // After the pipe's end there is nothing more to read: `listening` keeps that from waking us for ever.
+        // After the pipe's end there is nothing more to read: `listening` keeps that from waking us
+        // for ever.
         let listening = kill_rounds == 0;
         // SAFETY: as above.
         let readable = unsafe { wait(listening, pause.as_ref()) };
@@ -194,7 +207,8 @@ enum Left {
     Nothing,
 }
 
-/// The program, and whether its process id is still its own: it is until it was reaped, and that happens here.
+/// The program, and whether its process id is still its own: it is until it was reaped, and that
+/// happens here.
 struct Guarded {
     program: pid_t,
     own_group: bool,
@@ -221,7 +235,8 @@ impl Guarded {
         }
     }
 
-    /// Waits for the program's end, kills its group while the dead program still holds the group's number, reaps it.
+    /// Waits for the program's end, kills its group while the dead program still holds the group's
+    /// number, reaps it.
     #[cfg(not(target_os = "linux"))]
     unsafe fn reap(&mut self) -> Left {
         let id = self.program as libc::id_t;
@@ -281,13 +296,16 @@ impl Guarded {
 unsafe fn signal_children(signal: c_int) {
     // SAFETY: reads into a local array; the path is a literal.
     unsafe {
-        let list = libc::open(c"/proc/thread-self/children".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        let list =
+            libc::open(c"/proc/thread-self/children".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if list < 0 {
             return;
         }
         let mut pid: pid_t = 0;
         let mut text = [0_u8; 1024];
-        while let Ok(count @ 1..) = usize::try_from(libc::read(list, text.as_mut_ptr().cast(), text.len())) {
+        while let Ok(count @ 1..) =
+            usize::try_from(libc::read(list, text.as_mut_ptr().cast(), text.len()))
+        {
             for &byte in text.iter().take(count) {
                 if byte.is_ascii_digit() {
                     pid = pid.wrapping_mul(10).wrapping_add(pid_t::from(byte - b'0'));

@@ -9,8 +9,8 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::Signal;
 
-/// A signal that this process waits for, unless it was ignored when the program started: then it stays ignored, as
-/// `nohup` and a shell's background jobs mean it.
+/// A signal that this process waits for, unless it was ignored when the program started: then it
+/// stays ignored, as `nohup` and a shell's background jobs mean it.
 #[derive(Debug)]
 pub struct Heeded(Option<unix::Signal>);
 
@@ -20,8 +20,9 @@ impl Heeded {
     /// # Errors
     /// What the system answers when it has no room for another listener.
     pub fn new(signal: Signal) -> io::Result<Self> {
-        let listener =
-            (!is_ignored(signal)).then(|| unix::signal(SignalKind::from_raw(signal.as_raw()))).transpose()?;
+        let listener = (!is_ignored(signal))
+            .then(|| unix::signal(SignalKind::from_raw(signal.as_raw())))
+            .transpose()?;
         Ok(Self(listener))
     }
 

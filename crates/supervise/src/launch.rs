@@ -1,5 +1,8 @@
 //! Starts a program under a guardian: the one place where a process is made.
-#![expect(unsafe_code, reason = "std lets code run between fork and exec only through an unsafe function")]
+#![expect(
+    unsafe_code,
+    reason = "std lets code run between fork and exec only through an unsafe function"
+)]
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -25,8 +28,8 @@ pub(crate) struct Launched {
 
 /// Starts the program; returns once it was executed, or with the reason why it could not be.
 ///
-/// To be called in the context of a runtime. Takes the sinks' files out of the command, and blocks for the time
-/// of two forks and an exec.
+/// To be called in the context of a runtime. Takes the sinks' files out of the command, and blocks
+/// for the time of two forks and an exec.
 pub(crate) fn launch(
     command: &Command,
     stdin: &Input,
@@ -72,11 +75,12 @@ pub(crate) fn launch(
         Input::Piped | Input::Bytes(_) => Stdio::piped(),
     });
     process.stdout(stream(stdout)).stderr(stream(stderr));
-    // SAFETY: `split` keeps to what is allowed between fork and exec; the pipes are open until after the spawn, and
-    // above 2, because a Rust program starts with 0, 1 and 2 open.
+    // SAFETY: `split` keeps to what is allowed between fork and exec; the pipes are open until
+    // after the spawn, and above 2, because a Rust program starts with 0, 1 and 2 open.
     unsafe { process.pre_exec(move || split(&setup)) };
 
-    // Not kill_on_drop: that would kill the guardian. Closing `control` makes it kill what it guards.
+    // Not kill_on_drop: that would kill the guardian. Closing `control` makes it kill what it
+    // guards.
     let guardian = process.spawn()?;
     // Nobody has reaped the guardian yet: its number is its own.
     let control = Control::new(control.into(), guardian.id())?;

@@ -24,21 +24,23 @@
 //!              ◀──status pipe───
 //! ```
 //!
-//! Every program runs under a guardian of its own: a fork of this process that never execs, holds nothing open
-//! but its two pipes, has a session of its own (so Ctrl-C does not reach it) and adopts every orphan below it.
-//! When the control pipe closes, because the last [`Child`] was dropped or because this process died in
-//! whatever way (`kill -9` too), the guardian kills the program and all of its descendants, those that
-//! moved to another session included, and exits. It also exits by itself once nothing is left to guard.
-//! Because the guardian is the one that reaps, a signal can never reach a process id that was reused.
+//! Every program runs under a guardian of its own: a fork of this process that never execs, holds
+//! nothing open but its two pipes, has a session of its own (so Ctrl-C does not reach it) and
+//! adopts every orphan below it. When the control pipe closes, because the last [`Child`] was
+//! dropped or because this process died in whatever way (`kill -9` too), the guardian kills the
+//! program and all of its descendants, those that moved to another session included, and exits. It
+//! also exits by itself once nothing is left to guard. Because the guardian is the one that reaps,
+//! a signal can never reach a process id that was reused.
 //!
-//! In a process list a guardian is called `js-guardian`, with the command line of this process. It shares this
-//! process's memory copy-on-write, so a parent that holds gigabytes pins the pages that it changes later.
+//! In a process list a guardian is called `js-guardian`, with the command line of this process. It
+//! shares this process's memory copy-on-write, so a parent that holds gigabytes pins the pages that
+//! it changes later.
 //!
 //! # Other systems than Linux
 //!
-//! Elsewhere nothing can adopt orphans: the guardian kills the program's process group, as soon as the program
-//! itself has ended. A descendant that left the group survives, and if someone kills the guardian itself,
-//! the program survives the parent.
+//! Elsewhere nothing can adopt orphans: the guardian kills the program's process group, as soon as
+//! the program itself has ended. A descendant that left the group survives, and if someone kills
+//! the guardian itself, the program survives the parent.
 
 mod child;
 mod command;

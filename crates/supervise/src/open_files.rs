@@ -1,4 +1,5 @@
-//! How many files may be open: this process may have as many as the system lets it, its children as many as before.
+//! How many files may be open: this process may have as many as the system lets it, its children as
+//! many as before.
 
 use std::sync::OnceLock;
 
@@ -11,8 +12,8 @@ const ENOUGH: u64 = 1 << 20;
 
 /// Raises this process's limit of open files (`ulimit -n`) as far as it may.
 ///
-/// Programs that are started later have the limit from before: some try all numbers, and such as use `select` fail with
-/// large ones.
+/// Programs that are started later have the limit from before: some try all numbers, and such as
+/// use `select` fail with large ones.
 pub fn raise_open_files() {
     BEFORE.get_or_init(|| {
         let limit = getrlimit(Resource::Nofile);

@@ -15,7 +15,8 @@ use crate::command::{EachLine, Sink};
 pub(crate) const DEFAULT_TAIL: usize = 16 * 1024;
 /// The most that a line callback gets at once, in bytes.
 const LONGEST_LINE: usize = 8 * 1024;
-/// The most that a pipe holds, unless root raised it: what was written before the exit is no more than this.
+/// The most that a pipe holds, unless root raised it: what was written before the exit is no more
+/// than this.
 const LARGEST_PIPE: usize = 1024 * 1024;
 
 /// The last bytes of a stream; shared by who reads the pipe and who asks.
@@ -113,8 +114,8 @@ impl Pump {
         Ok(Self { drain, task })
     }
 
-    /// Returns when all that was written before this call has been kept and handed on. Never waits for the writer,
-    /// so a descendant that keeps the pipe open does not matter.
+    /// Returns when all that was written before this call has been kept and handed on. Never waits
+    /// for the writer, so a descendant that keeps the pipe open does not matter.
     pub(crate) async fn drain(self) -> Reading {
         let (answer, done) = oneshot::channel();
         if self.drain.send(answer).is_ok() {
@@ -134,7 +135,11 @@ impl Drop for Reading {
     }
 }
 
-async fn pump(pipe: Receiver, mut keeper: Keeper, mut asked: oneshot::Receiver<oneshot::Sender<()>>) {
+async fn pump(
+    pipe: Receiver,
+    mut keeper: Keeper,
+    mut asked: oneshot::Receiver<oneshot::Sender<()>>,
+) {
     let mut buffer = vec![0; 16 * 1024];
     let mut drained = false;
     loop {

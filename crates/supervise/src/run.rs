@@ -32,8 +32,9 @@ impl Output {
 
 /// Runs a tool to its end, which must come within `deadline` and be a success.
 ///
-/// Its stdout is returned, up to 16 MiB or to the limit of the [`Sink::Tail`] that the command names. What
-/// it left running is killed. Dropping the future kills the tool and all of its descendants.
+/// Its stdout is returned, up to 16 MiB or to the limit of the [`Sink::Tail`] that the command
+/// names. What it left running is killed. Dropping the future kills the tool and all of its
+/// descendants.
 ///
 /// # Errors
 ///
@@ -53,7 +54,10 @@ pub async fn run(command: Command, deadline: Duration) -> Result<Output, Supervi
 /// # Errors
 ///
 /// Those of [`run`] but [`Failed`](SuperviseError::Failed).
-pub async fn run_unchecked(mut command: Command, deadline: Duration) -> Result<Output, SuperviseError> {
+pub async fn run_unchecked(
+    mut command: Command,
+    deadline: Duration,
+) -> Result<Output, SuperviseError> {
     let sink = command.stdout.take().unwrap_or(Sink::Tail(STDOUT_LIMIT));
     let limit = if let Sink::Tail(limit) = sink { limit } else { usize::MAX };
     let child = command.stdout(sink).spawn().await?;
@@ -68,7 +72,8 @@ pub async fn run_unchecked(mut command: Command, deadline: Duration) -> Result<O
 }
 
 impl Child {
-    /// Kills what an ended program left running, and gives that and the guardian a moment to disappear.
+    /// Kills what an ended program left running, and gives that and the guardian a moment to
+    /// disappear.
     async fn leave_nothing(&self) {
         self.shared.kill_rest();
         // Who is stuck in the kernel goes on being killed by its guardian.
@@ -97,9 +102,9 @@ pub fn run_blocking(command: Command, deadline: Duration) -> Result<Output, Supe
 }
 
 impl Command {
-    /// Runs a program that talks to the user: with this process's own terminal, and Ctrl-C for both. Blocks until
-    /// the program ends, however long that takes; callable with and without an async runtime. What it left running
-    /// is killed.
+    /// Runs a program that talks to the user: with this process's own terminal, and Ctrl-C for
+    /// both. Blocks until the program ends, however long that takes; callable with and without
+    /// an async runtime. What it left running is killed.
     ///
     /// Streams that were set on the command stay as set, and the others are this process's own.
     ///
@@ -121,7 +126,8 @@ impl Command {
     }
 }
 
-/// Runs a future to its end on a thread and a runtime of its own, so that it does not matter where this is called.
+/// Runs a future to its end on a thread and a runtime of its own, so that it does not matter where
+/// this is called.
 fn block_on<T: Send>(
     program: String,
     future: impl Future<Output = Result<T, SuperviseError>> + Send,

@@ -1,8 +1,11 @@
 //! Which standard streams this process was given.
 //!
-//! Rust's runtime opens /dev/null in place of those that are closed, before `main`: what is written there is lost without
-//! an error. So this looks earlier.
-#![expect(unsafe_code, reason = "only the linker's list of first functions runs before the runtime")]
+//! Rust's runtime opens /dev/null in place of those that are closed, before `main`: what is written
+//! there is lost without an error. So this looks earlier.
+#![expect(
+    unsafe_code,
+    reason = "only the linker's list of first functions runs before the runtime"
+)]
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

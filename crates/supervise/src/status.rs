@@ -11,7 +11,8 @@ pub enum ExitStatus {
     Code(i32),
     /// A signal with this number killed it.
     Signal(i32),
-    /// Nobody saw its end: its guardian was killed (then so was the process), or the runtime was shut down.
+    /// Nobody saw its end: its guardian was killed (then so was the process), or the runtime was
+    /// shut down.
     Unknown,
 }
 

@@ -17,7 +17,8 @@ use crate::{ExitStatus, Signal, SuperviseError};
 /// How long what was killed may take to disappear, unless asked otherwise.
 const KILL_WITHIN: Duration = Duration::from_secs(10);
 
-/// The steps by which a program is stopped, in order; the last is always SIGKILL to it and all of its descendants.
+/// The steps by which a program is stopped, in order; the last is always SIGKILL to it and all of
+/// its descendants.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,7 +61,8 @@ impl StopPlan {
 
     /// Asks the program in a way of its own, and waits for its end, for `within` in all.
     ///
-    /// If `request` fails, the next step follows at once. It is dropped when the program ends or the time is up.
+    /// If `request` fails, the next step follows at once. It is dropped when the program ends or
+    /// the time is up.
     #[must_use]
     pub fn ask<R, E>(mut self, name: impl Into<String>, within: Duration, request: R) -> Self
     where
@@ -127,8 +129,8 @@ impl fmt::Debug for StopPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// The name of the step that ended it (`SIGTERM`; the name of an `ask`; `SIGKILL`), or nothing if it had ended
-    /// before.
+    /// The name of the step that ended it (`SIGTERM`; the name of an `ask`; `SIGKILL`), or nothing
+    /// if it had ended before.
     pub by: Option<String>,
     /// How the program ended.
     pub status: ExitStatus,
@@ -153,17 +155,18 @@ impl fmt::Display for Stopped {
 pub(crate) type StopResult = Option<Result<Stopped, SuperviseError>>;
 
 impl Child {
-    /// Stops the program by the steps of `plan`, kills what is left of its descendants, and returns when all are
-    /// gone; at once if they are already.
+    /// Stops the program by the steps of `plan`, kills what is left of its descendants, and returns
+    /// when all are gone; at once if they are already.
     ///
-    /// Once begun, the stop goes on by itself: dropping the future does not end it, nor does dropping all
-    /// handles. Who calls this meanwhile or later gets the same result, and their plans are not used; to end a
-    /// stop that takes too long use [`Child::kill`]. A stop that failed may be tried again.
+    /// Once begun, the stop goes on by itself: dropping the future does not end it, nor does
+    /// dropping all handles. Who calls this meanwhile or later gets the same result, and their
+    /// plans are not used; to end a stop that takes too long use [`Child::kill`]. A stop that
+    /// failed may be tried again.
     ///
     /// # Errors
     ///
-    /// [`StillRunning`](SuperviseError::StillRunning) if even SIGKILL did not end everything in time,
-    /// [`NoRuntime`](SuperviseError::NoRuntime) if the runtime is shut down meanwhile.
+    /// [`StillRunning`](SuperviseError::StillRunning) if even SIGKILL did not end everything in
+    /// time, [`NoRuntime`](SuperviseError::NoRuntime) if the runtime is shut down meanwhile.
     pub async fn stop(&self, plan: StopPlan) -> Result<Stopped, SuperviseError> {
         let mut result = self.begin_stop(plan);
         match result.wait_for(Option::is_some).await.as_deref() {
@@ -240,5 +243,7 @@ async fn attempt(shared: &Shared, action: Action, within: Duration) -> Result<()
         shared.wait().await;
         Ok(())
     };
-    timeout_at(deadline, acted_and_ended).await.unwrap_or_else(|_| Err(format!("not within {within:?}")))
+    timeout_at(deadline, acted_and_ended)
+        .await
+        .unwrap_or_else(|_| Err(format!("not within {within:?}")))
 }

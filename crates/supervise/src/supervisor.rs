@@ -1,4 +1,5 @@
-//! The task that watches over one program: sees its end, gathers its last words, reaps its guardian.
+//! The task that watches over one program: sees its end, gathers its last words, reaps its
+//! guardian.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -31,7 +32,8 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs until everything is gone. Holds nothing that keeps the program alive.
     pub(crate) async fn run(mut self) {
-        let status = read_status(&mut self.status).await.map_or(ExitStatus::Unknown, ExitStatus::from_wait);
+        let status =
+            read_status(&mut self.status).await.map_or(ExitStatus::Unknown, ExitStatus::from_wait);
         if status == ExitStatus::Unknown {
             self.without_guardian();
         }

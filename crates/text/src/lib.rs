@@ -1,8 +1,9 @@
 //! Makes text that came from elsewhere safe for a terminal and for a log.
 //!
-//! A peer, an image or a guest chooses names, descriptions and error messages. Written to a terminal as they are,
-//! they can set its title, fill its clipboard, hide text or forge log lines. Each text from elsewhere passes
-//! [`line()`], [`block`] or [`json`] before it reaches a terminal or a text log.
+//! A peer, an image or a guest chooses names, descriptions and error messages. Written to a
+//! terminal as they are, they can set its title, fill its clipboard, hide text or forge log lines.
+//! Each text from elsewhere passes [`line()`], [`block`] or [`json`] before it reaches a terminal
+//! or a text log.
 //!
 //! ```
 //! assert_eq!(jumpstarter_text::line("tea\x1b]0;pwned\x07\nERROR all lost"), r"tea\u{1b}]0;pwned\u{7}\nERROR all lost");
@@ -12,11 +13,12 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
-/// Text on one line: each character that a terminal interprets or does not show is written as an escape, as in Rust
-/// (`\n`, `\u{1b}`).
+/// Text on one line: each character that a terminal interprets or does not show is written as an
+/// escape, as in Rust (`\n`, `\u{1b}`).
 ///
-/// These are the control characters (C0, DEL, C1), line and paragraph separators, bidirectional controls and other
-/// invisible format characters. A backslash stays as it is, so the result is for reading, not for parsing.
+/// These are the control characters (C0, DEL, C1), line and paragraph separators, bidirectional
+/// controls and other invisible format characters. A backslash stays as it is, so the result is for
+/// reading, not for parsing.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_unsafe, |character, out| match character {
         '\n' => out.push_str("\\n"),
@@ -40,8 +42,8 @@ pub fn block(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Serialised JSON with the same characters as `\u` escapes, so that it is safe to show and still parses to the same
-/// value. The line feeds and blanks between JSON's tokens stay.
+/// Serialised JSON with the same characters as `\u` escapes, so that it is safe to show and still
+/// parses to the same value. The line feeds and blanks between JSON's tokens stay.
 pub fn json(serialised: &str) -> Cow<'_, str> {
     // In valid JSON all that is_unsafe finds beyond layout stands within strings.
     let is_escaped = |character| is_unsafe(character) && !matches!(character, '\n' | '\r' | '\t');
@@ -52,7 +54,8 @@ pub fn json(serialised: &str) -> Cow<'_, str> {
     })
 }
 
-/// The beginning of a text: at most `max_bytes` bytes, whole characters, and `…` where something was left out.
+/// The beginning of a text: at most `max_bytes` bytes, whole characters, and `…` where something
+/// was left out.
 pub fn truncated(text: &str, max_bytes: usize) -> Cow<'_, str> {
     match text.len() <= max_bytes {
         true => Cow::Borrowed(text),

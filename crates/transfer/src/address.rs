@@ -25,15 +25,15 @@ impl Reach {
         }
     }
 
-    /// Of a host that somebody else looks up: numbers in every way of writing them, and the names of this
-    /// machine.
+    /// Of a host that somebody else looks up: numbers in every way of writing them, and the names
+    /// of this machine.
     pub(crate) fn of_name(host: &str) -> Self {
         if let Some(address) = literal(host) {
             return Self::of(address);
         }
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let is_local =
-            ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"].contains(&&*host);
+        let is_local = ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"]
+            .contains(&&*host);
         if is_local || host.ends_with(".localhost") { Self::Loopback } else { Self::Public }
     }
 
@@ -86,8 +86,8 @@ fn of_v6(address: Ipv6Addr) -> Reach {
     }
 }
 
-/// The IPv4 address that packets for `address` go to in the end: mapped, compatible, translated (NAT64),
-/// tunnelled (6to4).
+/// The IPv4 address that packets for `address` go to in the end: mapped, compatible, translated
+/// (NAT64), tunnelled (6to4).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
@@ -119,7 +119,8 @@ fn of_numbers(host: &str) -> Option<Ipv4Addr> {
     if left_bits < 32 && *last >= 1 << left_bits {
         return None;
     }
-    let high = first.iter().enumerate().map(|(place, number)| number << (24 - 8 * place)).sum::<u32>();
+    let high =
+        first.iter().enumerate().map(|(place, number)| number << (24 - 8 * place)).sum::<u32>();
     Some(Ipv4Addr::from_bits(high | last))
 }
 
@@ -247,9 +248,11 @@ mod tests {
     #[test]
     fn redirects_lead_outwards_only() {
         use Reach::{Group, LinkLocal, Loopback, Private, Public};
-        for (first, allowed) in
-            [(Public, &[Public][..]), (Private, &[Public, Private]), (Loopback, &[Public, Private, Loopback])]
-        {
+        for (first, allowed) in [
+            (Public, &[Public][..]),
+            (Private, &[Public, Private]),
+            (Loopback, &[Public, Private, Loopback]),
+        ] {
             for next in [Public, Private, Loopback, LinkLocal, Group] {
                 assert_eq!(first.leads_to(next), allowed.contains(&next), "{first:?} to {next:?}");
             }

@@ -28,8 +28,8 @@ pub(crate) struct Image {
 /// The image that an answer holds.
 ///
 /// # Errors
-/// `DataLoss`: its end could not be told from a break, or there is nothing in it. `FailedPrecondition`: it is
-/// a page of text, or encoded in a way that is not read here.
+/// `DataLoss`: its end could not be told from a break, or there is nothing in it.
+/// `FailedPrecondition`: it is a page of text, or encoded in a way that is not read here.
 pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Image> {
     let headers = answer.headers().clone();
     let says_its_end = says_its_end(url, &headers)?;
@@ -44,7 +44,8 @@ pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result
     }
     refuse_page(url, &headers, &start)?;
     let chunks = stream::iter([Ok(start.clone())]).chain(chunks).boxed();
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    let length =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
     let length = length.filter(|_| coding.is_none() && !headers.contains_key(TRANSFER_ENCODING));
     match Encoding::of_signature(&start) {
         _ if says_its_end || is_checked || coding.is_some() => Ok(Image { chunks, length }),
@@ -63,7 +64,9 @@ fn chunks(answer: Answer) -> Chunks {
         let _alive = &driving;
         let data = frame.map(|frame| frame.into_data().ok()).map_err(|error| {
             let error = Error::data_loss("the download broke off").with_source(error);
-            io::Error::from(error.with_hint("get it again; the link may be good for one download only"))
+            io::Error::from(
+                error.with_hint("get it again; the link may be good for one download only"),
+            )
         });
         futures_util::future::ready(data.transpose())
     });
@@ -80,11 +83,12 @@ fn says_its_end(url: &Url, headers: &HeaderMap) -> Result<bool> {
     }
 }
 
-/// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the file as
-/// it is.
+/// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the
+/// file as it is.
 fn coding(url: &Url, headers: &HeaderMap) -> Result<Option<Encoding>> {
     let mut codings = words(headers, CONTENT_ENCODING);
-    // Stores keep the name of the framing in which an SDK sent them an object; it is not how they give it.
+    // Stores keep the name of the framing in which an SDK sent them an object; it is not how they
+    // give it.
     codings.retain(|coding| coding != "identity" && coding != "aws-chunked");
     let (encoding, extensions) = match codings.as_slice() {
         [] => return Ok(None),
@@ -97,7 +101,8 @@ fn coding(url: &Url, headers: &HeaderMap) -> Result<Option<Encoding>> {
         },
         _ => return Err(unreadable(url, "content-encoding", &codings)),
     };
-    let extension = url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let extension =
+        url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let is_the_file = extension.is_some_and(|extension| extensions.contains(&extension.as_str()));
     Ok((!is_the_file).then_some(encoding))
 }
@@ -106,15 +111,20 @@ fn unreadable(url: &Url, header: &str, codings: &[String]) -> Error {
     let codings = codings.join(", ");
     let codings = jumpstarter_text::truncated(&codings, 80);
     let codings = jumpstarter_text::line(&codings);
-    Error::failed_precondition(format!("{url} has the {header} `{codings}`, which is not read here"))
-        .with_hint("have the server send the file as it is, or in gzip or zstd")
+    Error::failed_precondition(format!(
+        "{url} has the {header} `{codings}`, which is not read here"
+    ))
+    .with_hint("have the server send the file as it is, or in gzip or zstd")
 }
 
 /// The words of a header that is a list, in lower case.
 fn words(headers: &HeaderMap, name: hyper::header::HeaderName) -> Vec<String> {
-    let lists =
-        headers.get_all(name).into_iter().map(|list| String::from_utf8_lossy(list.as_bytes()).to_lowercase());
-    let words = lists.flat_map(|list| list.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>());
+    let lists = headers
+        .get_all(name)
+        .into_iter()
+        .map(|list| String::from_utf8_lossy(list.as_bytes()).to_lowercase());
+    let words = lists
+        .flat_map(|list| list.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>());
     words.filter(|word| !word.is_empty()).collect()
 }
 
@@ -146,6 +156,8 @@ fn refuse_page(url: &Url, headers: &HeaderMap, start: &[u8]) -> Result<()> {
         return Ok(());
     }
     let kind = if kind.is_empty() { "of no said type" } else { &jumpstarter_text::line(kind) };
-    Err(Error::failed_precondition(format!("{url} answers with a page ({kind}), not with an image"))
-        .with_hint("open the URL in a browser: it may ask for a login, or be the page of a download"))
+    Err(Error::failed_precondition(format!(
+        "{url} answers with a page ({kind}), not with an image"
+    ))
+    .with_hint("open the URL in a browser: it may ask for a login, or be the page of a download"))
 }

@@ -33,7 +33,9 @@ pub(crate) async fn to_any(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream,
     let mut failure = None;
     loop {
         match waiting.next() {
-            Some(address) => attempts.push(async move { (address, TcpStream::connect(address).await) }),
+            Some(address) => {
+                attempts.push(async move { (address, TcpStream::connect(address).await) })
+            }
             None if attempts.is_empty() => {
                 return Err(failure.unwrap_or_else(|| io::Error::other("the host has no address")));
             }
@@ -49,8 +51,8 @@ pub(crate) async fn to_any(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream,
     }
 }
 
-/// Connects to the server of `url` through a proxy: by a tunnel for `https`, else the proxy is asked for the
-/// URL itself.
+/// Connects to the server of `url` through a proxy: by a tunnel for `https`, else the proxy is
+/// asked for the URL itself.
 pub(crate) async fn through(proxy: &Proxy, url: &Url, settings: &Settings) -> Result<Box<dyn Io>> {
     let doing = || format!("connecting to {}", proxy);
     let addresses = settings.resolve(&proxy.url.host, proxy.url.port).await.with_context(doing)?;
@@ -92,8 +94,9 @@ async fn tunnel(io: Box<dyn Io>, proxy: &Proxy, url: &Url) -> Result<Box<dyn Io>
 /// A proxy wants to know who asks.
 pub(crate) fn denied(proxy: &Proxy) -> Error {
     let message = format!("{proxy} wants a user and a password, or others");
-    Error::new(ErrorKind::PermissionDenied, message)
-        .with_hint("write them into the variable that names the proxy: http://USER:PASSWORD@HOST:PORT")
+    Error::new(ErrorKind::PermissionDenied, message).with_hint(
+        "write them into the variable that names the proxy: http://USER:PASSWORD@HOST:PORT",
+    )
 }
 
 #[cfg(test)]

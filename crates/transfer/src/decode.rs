@@ -16,8 +16,8 @@ use tokio_util::sync::PollSender;
 
 /// Batches that wait for the decoder.
 const BATCHES: usize = 2;
-/// What a batch holds at least, where so much has arrived: waking a thread for each piece would take as long
-/// as decoding it.
+/// What a batch holds at least, where so much has arrived: waking a thread for each piece would
+/// take as long as decoding it.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Decoded pieces that wait: enough to even out the pace.
 const DECODED: usize = 4;
@@ -25,7 +25,8 @@ const DECODED: usize = 4;
 /// Pieces that arrived together; an error is the last.
 type Batch = Vec<io::Result<Bytes>>;
 
-/// What `encoded` says, decoded; all members of a file that has several. Cut or damaged input is an error.
+/// What `encoded` says, decoded; all members of a file that has several. Cut or damaged input is an
+/// error.
 ///
 /// A thread decodes. It ends with the stream, or when that is dropped.
 pub fn decode(
@@ -40,7 +41,8 @@ pub fn decode(
         let error = Error::new(ErrorKind::ResourceExhausted, message).with_source(error);
         return stream::iter([Err(error.into())]).boxed();
     }
-    Decoding { feed: Some((encoded.boxed(), PollSender::new(input))), decoded: Some(decoded) }.boxed()
+    Decoding { feed: Some((encoded.boxed(), PollSender::new(input))), decoded: Some(decoded) }
+        .boxed()
 }
 
 /// Both ends of the thread.
@@ -118,7 +120,8 @@ fn run(
     };
     let give = |piece| output.blocking_send(Ok(Some(piece))).is_ok();
     let hint = "check that the file is complete and is what its encoding says";
-    let last = decompress(encoding.into(), hint, next, give).map(|()| None).map_err(io::Error::from);
+    let last =
+        decompress(encoding.into(), hint, next, give).map(|()| None).map_err(io::Error::from);
     // An error here is the receiver's leaving; it knows why.
     drop(output.blocking_send(last));
 }
@@ -139,14 +142,17 @@ mod tests {
             drop(writer);
         };
         let mut out = Vec::new();
-        let ((), read) = tokio::join!(write, tokio::io::AsyncReadExt::read_to_end(&mut far, &mut out));
+        let ((), read) =
+            tokio::join!(write, tokio::io::AsyncReadExt::read_to_end(&mut far, &mut out));
         read.unwrap();
         out
     }
 
     async fn decoded(encoding: Encoding, data: Vec<u8>) -> std::io::Result<Vec<u8>> {
-        let pieces: Vec<_> = data.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        let chunks: Vec<Bytes> = decode(encoding, futures_util::stream::iter(pieces)).try_collect().await?;
+        let pieces: Vec<_> =
+            data.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let chunks: Vec<Bytes> =
+            decode(encoding, futures_util::stream::iter(pieces)).try_collect().await?;
         Ok(chunks.concat())
     }
 
@@ -183,8 +189,9 @@ mod tests {
             let cut = whole[..whole.len() / 2].to_vec();
             let error = Error::from(decoded(encoding, cut).await.unwrap_err());
             assert_eq!(error.kind(), ErrorKind::DataLoss, "{encoding:?}: {error:?}");
-            let error =
-                Error::from(decoded(encoding, b"this was never compressed".to_vec()).await.unwrap_err());
+            let error = Error::from(
+                decoded(encoding, b"this was never compressed".to_vec()).await.unwrap_err(),
+            );
             assert_eq!(error.kind(), ErrorKind::DataLoss, "{encoding:?}: {error:?}");
         }
     }

@@ -25,8 +25,8 @@ pub(crate) fn way(request: &ImageRequest, settings: Settings) -> Result<Way> {
 /// `stall_limit` is given up.
 ///
 /// # Errors
-/// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in the
-/// reading.
+/// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in
+/// the reading.
 pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSource> {
     download_with(request, stall_limit, Settings::from_env()?, |_, _| {})
 }

@@ -31,7 +31,9 @@ pub(crate) fn nothing() -> Body {
 pub(crate) struct Driving(tokio::task::JoinHandle<()>);
 
 impl Driving {
-    pub(crate) fn new(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> Self {
+    pub(crate) fn new(
+        connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+    ) -> Self {
         Self(tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection for an image ended");
@@ -49,14 +51,18 @@ impl Drop for Driving {
 /// An answer; its connection ends with it.
 pub(crate) type Answer = Response<(Incoming, Driving)>;
 
-/// Sends `request` and waits for the answer. `go_on` is cancelled when the server asks for the body.
+/// Sends `request` and waits for the answer. `go_on` is cancelled when the server asks for the
+/// body.
 pub(crate) async fn exchange(
     io: impl Io,
     mut request: Request<Body>,
     go_on: CancellationToken,
 ) -> Result<Answer> {
-    let (mut sender, connection) =
-        http1::Builder::new().max_header_size(MAX_HEAD).handshake(TokioIo::new(io)).await.map_err(broken)?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_header_size(MAX_HEAD)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(broken)?;
     let driving = Driving::new(connection);
     let flooded = CancellationToken::new();
     let (flood, interim) = (flooded.clone(), AtomicUsize::new(0));

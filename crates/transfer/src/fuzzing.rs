@@ -25,8 +25,8 @@ pub enum Outcome {
     Redirect(String),
 }
 
-/// What the client makes of `answer` to a request for `url`, which arrives in pieces and then ends. Images
-/// are read up to
+/// What the client makes of `answer` to a request for `url`, which arrives in pieces and then ends.
+/// Images are read up to
 /// `limit` bytes.
 ///
 /// # Errors
@@ -34,8 +34,10 @@ pub enum Outcome {
 pub async fn answered(url: &str, answer: &[u8], piece: usize, limit: usize) -> Result<Outcome> {
     let headers = Headers::new(&[("x-vault-token".to_owned(), "s3cret".to_owned())])?;
     let mut way = Way::new(Url::parse(url)?, headers, Settings::default());
-    let io = Memory { answer: answer.to_vec(), piece: piece.max(1), is_asked: false, waiting: None };
-    let answer = exchange(io, way.request(Method::GET, nothing())?, CancellationToken::new()).await?;
+    let io =
+        Memory { answer: answer.to_vec(), piece: piece.max(1), is_asked: false, waiting: None };
+    let answer =
+        exchange(io, way.request(Method::GET, nothing())?, CancellationToken::new()).await?;
     match answer.status() {
         StatusCode::OK => {
             let mut chunks = image(&way.url, answer, false).await?.chunks;
@@ -88,7 +90,11 @@ impl AsyncRead for Memory {
 }
 
 impl AsyncWrite for Memory {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.is_asked = true;
         self.waiting.take().into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(data.len()))
@@ -113,13 +119,17 @@ mod tests {
         let head = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}\r\n").into_bytes();
         for answer in [
             [&head("content-length: 5\r\n")[..], b"hello"].concat(),
-            [&head("transfer-encoding: chunked\r\n")[..], b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"].concat(),
+            [&head("transfer-encoding: chunked\r\n")[..], b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"]
+                .concat(),
             [&head("content-length: 25\r\ncontent-encoding: gzip\r\n")[..], gzip].concat(),
             [&head("content-encoding: gzip\r\n")[..], gzip].concat(),
             [&head("")[..], gzip].concat(),
         ] {
             let whole = answered("http://a/os.img", &answer, 7, 1000).await.unwrap();
-            assert!(whole == Outcome::Image(b"hello".to_vec()) || whole == Outcome::Image(gzip.to_vec()));
+            assert!(
+                whole == Outcome::Image(b"hello".to_vec())
+                    || whole == Outcome::Image(gzip.to_vec())
+            );
             for end in 0..answer.len() {
                 let outcome = answered("http://a/os.img", &answer[..end], usize::MAX, 1000).await;
                 assert!(outcome.is_err(), "{end} of {} bytes: {outcome:?}", answer.len());

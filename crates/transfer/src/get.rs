@@ -12,8 +12,8 @@ use crate::way::{MAX_REDIRECTS, Way, late, redirects};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// The image at a URL; redirects are followed. With `is_checked` somebody compares its digest with an
-/// expected one.
+/// The image at a URL; redirects are followed. With `is_checked` somebody compares its digest with
+/// an expected one.
 pub(crate) async fn get(mut way: Way, is_checked: bool) -> Result<Image> {
     for _ in 0..=MAX_REDIRECTS {
         let asked = async {

@@ -1,10 +1,10 @@
-//! What images need on their way besides bytes: HTTP, where they are fetched from or sent to a URL, and the
-//! encodings in which they travel. The exporter and the client both use it.
+//! What images need on their way besides bytes: HTTP, where they are fetched from or sent to a URL,
+//! and the encodings in which they travel. The exporter and the client both use it.
 //!
 //! Where images are fetched from and sent to is a matter of trust: `docs/images.md` has the rules.
 //!
-//! Linking this crate (`use jumpstarter_transfer as _;`) also lets any `ImageSource::url`, `ImageSink::url`
-//! and
+//! Linking this crate (`use jumpstarter_transfer as _;`) also lets any `ImageSource::url`,
+//! `ImageSink::url` and
 //! `ImageSink::with_encoding` of this program be read and written in-process.
 
 mod address;

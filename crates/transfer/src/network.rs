@@ -55,7 +55,11 @@ mod tests {
             ("[::1]", "::1", true),
         ] {
             let network: Network = network.parse().unwrap();
-            assert_eq!(network.contains(address.parse().unwrap()), expected, "{network:?} {address}");
+            assert_eq!(
+                network.contains(address.parse().unwrap()),
+                expected,
+                "{network:?} {address}"
+            );
         }
         for wrong in ["", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "lab", "::/129"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");

@@ -6,8 +6,8 @@ use jumpstarter_driver_core::{Error, Result};
 
 /// The least bytes a second, over the time for which nothing at all may come.
 const MIN_RATE: f64 = 128.0;
-/// After so many pieces they have to hold [`MIN_PIECE`] bytes on average: each costs much more than its
-/// bytes.
+/// After so many pieces they have to hold [`MIN_PIECE`] bytes on average: each costs much more than
+/// its bytes.
 const PIECES: u64 = 64 * 1024;
 const MIN_PIECE: u64 = 16;
 
@@ -35,7 +35,8 @@ impl Pace {
         self.pieces += 1;
         self.bytes += bytes as u64;
         if self.pieces >= PIECES && self.bytes / self.pieces < MIN_PIECE {
-            let message = format!("it comes in {} pieces of {} bytes", self.pieces, self.bytes / self.pieces);
+            let message =
+                format!("it comes in {} pieces of {} bytes", self.pieces, self.bytes / self.pieces);
             return Err(Error::data_loss(message).with_hint("have the server send larger pieces"));
         }
         self.waited += waited;

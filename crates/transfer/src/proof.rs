@@ -12,14 +12,16 @@ use tokio::task::JoinHandle;
 use crate::answer::Chunks;
 use crate::decode::decode;
 
-/// Passes `chunks` on as they are, and decodes a copy: only if that comes to its end, the chunks do.
+/// Passes `chunks` on as they are, and decodes a copy: only if that comes to its end, the chunks
+/// do.
 ///
 /// Drivers may store the file compressed, so that nobody else would look.
 pub(crate) fn proved(encoding: Encoding, chunks: Chunks) -> Chunks {
     let (copies, receiver) = mpsc::channel(4);
-    let received = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<io::Result<Bytes>>| {
-        receiver.recv().await.map(|copy| (copy, receiver))
-    });
+    let received =
+        stream::unfold(receiver, async |mut receiver: mpsc::Receiver<io::Result<Bytes>>| {
+            receiver.recv().await.map(|copy| (copy, receiver))
+        });
     let mut decoded = decode(encoding, received);
     let verdict = tokio::spawn(async move {
         while let Some(piece) = decoded.next().await {
@@ -51,8 +53,7 @@ impl Proof {
                     Ok(Err(error)) => Error::from(error),
                     Err(error) => Error::internal("looking for the image's end").with_source(error),
                 };
-                let message =
-                    "the connection ended before the image did, and the server had not said how long it is";
+                let message = "the connection ended before the image did, and the server had not said how long it is";
                 let failed = match failed.kind() {
                     ErrorKind::DataLoss => {
                         Error::data_loss(message).with_source(failed).with_hint("get it again")

@@ -38,8 +38,8 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    /// What `variable` says: lower case comes first, an empty value is none. A web server's children get the
-    /// `Proxy` header of a request as `HTTP_PROXY`: there that is ignored.
+    /// What `variable` says: lower case comes first, an empty value is none. A web server's
+    /// children get the `Proxy` header of a request as `HTTP_PROXY`: there that is ignored.
     pub(crate) fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| {
@@ -50,8 +50,10 @@ impl Proxies {
         let is_cgi = variable("REQUEST_METHOD").is_some();
         let http: &[_] = if is_cgi { &["http_proxy"] } else { &["http_proxy", "HTTP_PROXY"] };
         let any = || first(&["all_proxy", "ALL_PROXY"]);
-        let exempt = first(&["no_proxy", "NO_PROXY"]).map(|Variable(_, value)| value).unwrap_or_default();
-        let exempt = exempt.split([',', ' ']).filter(|entry| !entry.is_empty()).map(Exempt::new).collect();
+        let exempt =
+            first(&["no_proxy", "NO_PROXY"]).map(|Variable(_, value)| value).unwrap_or_default();
+        let exempt =
+            exempt.split([',', ' ']).filter(|entry| !entry.is_empty()).map(Exempt::new).collect();
         Self {
             http: first(http).or_else(any),
             https: first(&["https_proxy", "HTTPS_PROXY"]).or_else(any),
@@ -84,15 +86,16 @@ fn parse(value: &str) -> Result<Proxy, String> {
         return Err(format!("its scheme is `{}`", jumpstarter_text::line(&scheme)));
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (user, authority) =
-        rest[..end].rsplit_once('@').map_or((None, &rest[..end]), |(user, host)| (Some(user), host));
-    let url =
-        Url::parse(&format!("{scheme}://{authority}/")).map_err(|_| "its host is not usable".to_owned())?;
+    let (user, authority) = rest[..end]
+        .rsplit_once('@')
+        .map_or((None, &rest[..end]), |(user, host)| (Some(user), host));
+    let url = Url::parse(&format!("{scheme}://{authority}/"))
+        .map_err(|_| "its host is not usable".to_owned())?;
     let authorization = user.map(|user| {
         let user = if user.contains(':') { user.to_owned() } else { format!("{user}:") };
         let token = base64::engine::general_purpose::STANDARD.encode(decoded(&user));
-        let mut value =
-            HeaderValue::try_from(format!("Basic {token}")).map_err(|_| "its user is not usable")?;
+        let mut value = HeaderValue::try_from(format!("Basic {token}"))
+            .map_err(|_| "its user is not usable")?;
         value.set_sensitive(true);
         Ok::<_, &str>(value)
     });
@@ -104,7 +107,10 @@ fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, others)) = rest.split_first() {
-        let hex = others.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = others
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| std::str::from_utf8(hex).ok());
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -151,7 +157,9 @@ impl Exempt {
         let host = url.host.trim_end_matches('.');
         match self {
             Self::All => true,
-            Self::Network(network) => literal(host).is_some_and(|address| network.contains(address)),
+            Self::Network(network) => {
+                literal(host).is_some_and(|address| network.contains(address))
+            }
             Self::Name(name, port) => {
                 let rest = host.strip_suffix(name.as_str());
                 port.is_none_or(|port| port == url.port)
@@ -167,14 +175,21 @@ mod tests {
 
     fn proxies(variables: &[(&str, &str)]) -> Proxies {
         Proxies::new(|name| {
-            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+            variables
+                .iter()
+                .find(|(variable, _)| *variable == name)
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[track_caller]
     fn check(variables: &[(&str, &str)], url: &str, expected: Option<&str>) {
         let found = proxies(variables).of(&Url::parse(url).unwrap()).unwrap();
-        assert_eq!(found.map(|proxy| proxy.url.authority()).as_deref(), expected, "{variables:?} {url}");
+        assert_eq!(
+            found.map(|proxy| proxy.url.authority()).as_deref(),
+            expected,
+            "{variables:?} {url}"
+        );
     }
 
     #[test]
@@ -225,7 +240,8 @@ mod tests {
         let proxy = found.of(&Url::parse("http://a/").unwrap()).unwrap().unwrap();
         assert_eq!(proxy.authorization.as_ref().unwrap(), "Basic dXNlcjpwQHNz");
         assert_eq!(proxy.to_string(), "the proxy p:1");
-        for wrong in ["socks5://u:s3cret@p:1", "http://u:s3cret@", "http://u:s3cret@p:x", "ftp://p"] {
+        for wrong in ["socks5://u:s3cret@p:1", "http://u:s3cret@", "http://u:s3cret@p:x", "ftp://p"]
+        {
             let wrong = proxies(&[("HTTP_PROXY", wrong)]).of(&Url::parse("http://a/").unwrap());
             let report = wrong.err().unwrap().report();
             assert!(report.contains("HTTP_PROXY") && !report.contains("s3cret"), "{report}");

@@ -17,18 +17,25 @@ use crate::exchange::{Body, exchange};
 use crate::upload::Piece;
 use crate::way::{MAX_REDIRECTS, Way, redirects};
 
-/// A server that is asked whether it wants an upload has so long to redirect it; then the upload begins.
+/// A server that is asked whether it wants an upload has so long to redirect it; then the upload
+/// begins.
 const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Sends the pieces, up to the one that says that it was the last; `length` bytes, where that is given.
+/// Sends the pieces, up to the one that says that it was the last; `length` bytes, where that is
+/// given.
 ///
 /// Redirects are followed that come before anything was sent: the server is asked first.
-pub(crate) async fn put(mut way: Way, length: Option<u64>, pieces: mpsc::Receiver<Piece>) -> Result<()> {
+pub(crate) async fn put(
+    mut way: Way,
+    length: Option<u64>,
+    pieces: mpsc::Receiver<Piece>,
+) -> Result<()> {
     let pieces = Arc::new(Mutex::new(pieces));
     for _ in 0..=MAX_REDIRECTS {
         let begin = CancellationToken::new();
         let io = way.open().await?;
-        let mut request = way.request(Method::PUT, upload_body(pieces.clone(), length, begin.clone()))?;
+        let mut request =
+            way.request(Method::PUT, upload_body(pieces.clone(), length, begin.clone()))?;
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
         if let Some(length) = length {
             request.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -54,7 +61,9 @@ pub(crate) async fn put(mut way: Way, length: Option<u64>, pieces: mpsc::Receive
                     _ => Ok(()),
                 };
             }
-            status if redirects(status) && !begin.is_cancelled() => way.follow(response.headers())?,
+            status if redirects(status) && !begin.is_cancelled() => {
+                way.follow(response.headers())?
+            }
             status => return Err(way.refused(status)),
         }
     }
@@ -75,10 +84,14 @@ fn upload_body(
             let failed = |message: &str| Some((Err(io::Error::other(message.to_owned())), None));
             match (pieces.lock().await.recv().await, left) {
                 (Some(Piece::Data(data)), None) => Some((Ok(Frame::data(data)), Some(None))),
-                (Some(Piece::Data(data)), Some(left)) => match left.checked_sub(data.len() as u64) {
-                    Some(left) => Some((Ok(Frame::data(data)), Some(Some(left)))),
-                    None => failed("the image is larger than the content-length of the presigned request"),
-                },
+                (Some(Piece::Data(data)), Some(left)) => {
+                    match left.checked_sub(data.len() as u64) {
+                        Some(left) => Some((Ok(Frame::data(data)), Some(Some(left)))),
+                        None => failed(
+                            "the image is larger than the content-length of the presigned request",
+                        ),
+                    }
+                }
                 (Some(Piece::End), None | Some(0)) => None,
                 (Some(Piece::End), Some(_)) => {
                     failed("the image is smaller than the content-length of the presigned request")

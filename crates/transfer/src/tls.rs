@@ -21,10 +21,12 @@ pub(crate) async fn secure(io: impl Io, host: &str, settings: &Settings) -> Resu
     TlsConnector::from(trust).connect(name, io).await.context("securing the connection")
 }
 
-/// The system's certificate authorities, or those of the file that SSL_CERT_FILE names, as they are now.
+/// The system's certificate authorities, or those of the file that SSL_CERT_FILE names, as they are
+/// now.
 async fn system() -> Result<Arc<ClientConfig>> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
-    let loaded = loaded.await.map_err(|error| Error::internal("reading certificates").with_source(error))?;
+    let loaded =
+        loaded.await.map_err(|error| Error::internal("reading certificates").with_source(error))?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {

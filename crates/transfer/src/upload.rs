@@ -24,12 +24,12 @@ const STORE_LIMIT: Duration = Duration::from_secs(300);
 /// The largest piece of an upload.
 const MAX_PIECE: usize = 256 * 1024;
 
-/// An image that is sent while it is written; it is whole once the shutdown succeeds. Call it inside a
-/// runtime.
+/// An image that is sent while it is written; it is whole once the shutdown succeeds. Call it
+/// inside a runtime.
 ///
-/// A `content-length` among the request's headers says how large the image is: storage services mostly want
-/// to know. A server that takes nothing for `stall_limit`, or does not answer for five minutes once it has
-/// everything, is given up with `DeadlineExceeded`.
+/// A `content-length` among the request's headers says how large the image is: storage services
+/// mostly want to know. A server that takes nothing for `stall_limit`, or does not answer for five
+/// minutes once it has everything, is given up with `DeadlineExceeded`.
 ///
 /// # Errors
 /// As [`download`](crate::download())'s.
@@ -53,15 +53,16 @@ pub(crate) fn upload_with(
 }
 
 fn content_length(request: &ImageRequest) -> Result<Option<u64>> {
-    let mut given = request.headers().iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let mut given =
+        request.headers().iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length = given.next().map(|(_, length)| length.trim().parse());
-    length
-        .transpose()
-        .map_err(|_| Error::invalid_argument("the content-length of the presigned request is no number"))
+    length.transpose().map_err(|_| {
+        Error::invalid_argument("the content-length of the presigned request is no number")
+    })
 }
 
-/// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken for a
-/// whole one.
+/// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken
+/// for a whole one.
 pub(crate) enum Piece {
     Data(Bytes),
     End,
@@ -103,14 +104,16 @@ impl Upload {
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(patience.as_mut().poll(cx));
         self.sending.0.abort();
-        let message = format!("uploading to {}: the server {what} for {} s", self.name, limit.as_secs());
+        let message =
+            format!("uploading to {}: the server {what} for {} s", self.name, limit.as_secs());
         Poll::Ready(Err(Error::deadline_exceeded(message).into()))
     }
 
     /// Why the server takes nothing more.
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = ready!(self.sending.0.poll_unpin(cx));
-        let outcome = outcome.unwrap_or_else(|error| Err(Error::internal("uploading").with_source(error)));
+        let outcome =
+            outcome.unwrap_or_else(|error| Err(Error::internal("uploading").with_source(error)));
         Poll::Ready(outcome.map_err(io::Error::from))
     }
 
@@ -119,8 +122,9 @@ impl Upload {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => {
-                let answered =
-                    |()| Err(Error::data_loss("the server answered before it had everything").into());
+                let answered = |()| {
+                    Err(Error::data_loss("the server answered before it had everything").into())
+                };
                 self.poll_outcome(cx).map(|outcome| outcome.and_then(answered))
             }
         };
@@ -129,7 +133,11 @@ impl Upload {
 }
 
 impl AsyncWrite for Upload {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(cx))?;
         let length = data.len().min(MAX_PIECE);
         let piece = Piece::Data(Bytes::copy_from_slice(&data[..length]));
@@ -144,7 +152,9 @@ impl AsyncWrite for Upload {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.ended {
             ready!(self.poll_room(cx))?;
-            self.sender.send_item(Piece::End).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            self.sender
+                .send_item(Piece::End)
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
             self.ended = true;
         }
         let outcome = self.poll_outcome(cx);

@@ -32,8 +32,9 @@ impl fmt::Debug for Url {
 
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        Self::read(text)
-            .map_err(|why| Error::invalid_argument(format!("the URL of the image is not usable: {why}")))
+        Self::read(text).map_err(|why| {
+            Error::invalid_argument(format!("the URL of the image is not usable: {why}"))
+        })
     }
 
     fn read(text: &str) -> Result<Self, &'static str> {
@@ -55,7 +56,9 @@ impl Url {
         };
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         let is_usable = match authority.starts_with('[') {
-            true => host.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+            true => {
+                host.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+            }
             false => host.bytes().all(is_host),
         };
         if host.is_empty() {
@@ -76,7 +79,8 @@ impl Url {
                 }
             }
             Some(digits) => {
-                let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+                let digits =
+                    Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
                 digits.and_then(|digits| digits.parse().ok()).ok_or("its port is not a number")?
             }
         };
@@ -94,7 +98,8 @@ impl Url {
 
     /// Host and port as in a `Host` header.
     pub(crate) fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.tls, self.port) {
             (true, 443) | (false, 80) => host,
             (_, port) => format!("{host}:{port}"),
@@ -103,7 +108,8 @@ impl Url {
 
     /// The same with the port, whatever that is.
     pub(crate) fn authority_with_port(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         format!("{host}:{}", self.port)
     }
 
@@ -116,7 +122,9 @@ impl Url {
         let location = &*escaped(location.trim_ascii());
         let location = location.split('#').next().unwrap_or_default();
         let scheme_end = location.find("://").filter(|end| {
-            location[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            location[..*end]
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
         });
         if scheme_end.is_some_and(|end| end > 0) {
             return Self::parse(location);
@@ -136,9 +144,9 @@ impl Url {
     }
 }
 
-/// Without the bytes that no request can carry: blanks, what is not ASCII, quotes and angle brackets are
-/// percent-encoded. Everything else stays, percent-encoding and its case too, but for backslashes before the
-/// query, which browsers take for slashes.
+/// Without the bytes that no request can carry: blanks, what is not ASCII, quotes and angle
+/// brackets are percent-encoded. Everything else stays, percent-encoding and its case too, but for
+/// backslashes before the query, which browsers take for slashes.
 fn escaped(location: &[u8]) -> String {
     let mut text = String::with_capacity(location.len());
     let mut is_query = false;
@@ -176,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_a_signature_covers_stays_as_it_is() {
-        let url = Url::parse("HTTPS://Bucket.Example:8443/a%2fb/%C3%BC;x=1?sig=%2B%2f&e=#there").unwrap();
+        let url =
+            Url::parse("HTTPS://Bucket.Example:8443/a%2fb/%C3%BC;x=1?sig=%2B%2f&e=#there").unwrap();
         assert_eq!((url.host.as_str(), url.port), ("bucket.example", 8443));
         assert_eq!(url.target, "/a%2fb/%C3%BC;x=1?sig=%2B%2f&e=");
         assert_eq!(format!("{url} {url:?}").matches("sig").count(), 0);

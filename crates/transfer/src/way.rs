@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::header::{
-    ACCEPT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
+    ACCEPT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+    USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode};
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
@@ -44,8 +45,10 @@ impl Headers {
         for (name, value) in given {
             let parsed = name.parse::<HeaderName>().ok().zip(value.parse::<HeaderValue>().ok());
             let Some((name, mut value)) = parsed else {
-                return Err(Error::invalid_argument("a header of the presigned request is not usable")
-                    .with_hint("names are words, values have no line breaks"));
+                return Err(Error::invalid_argument(
+                    "a header of the presigned request is not usable",
+                )
+                .with_hint("names are words, values have no line breaks"));
             };
             if !OURS.contains(&name.as_str()) {
                 value.set_sensitive(true);
@@ -75,7 +78,9 @@ impl Way {
     /// Connects to the server, or to the proxy before it.
     pub(crate) async fn open(&mut self) -> Result<Box<dyn Io>> {
         let connecting = tokio::time::timeout(CONNECT_LIMIT, self.connect());
-        connecting.await.unwrap_or_else(|_| Err(late(&self.url, "accept a connection", CONNECT_LIMIT)))
+        connecting
+            .await
+            .unwrap_or_else(|_| Err(late(&self.url, "accept a connection", CONNECT_LIMIT)))
     }
 
     async fn connect(&mut self) -> Result<Box<dyn Io>> {
@@ -140,7 +145,9 @@ impl Way {
             ),
             _ => (
                 format!("a redirect leads to {url}, which {is}; the URL that was asked for is not"),
-                format!("use that URL itself, or list its network in {NETWORKS} where the image is fetched"),
+                format!(
+                    "use that URL itself, or list its network in {NETWORKS} where the image is fetched"
+                ),
             ),
         };
         Error::new(ErrorKind::PermissionDenied, message).with_hint(hint)
@@ -159,27 +166,36 @@ impl Way {
             uri.parse().map_err(|_| Error::invalid_argument(format!("{url} is not usable")))?;
         *request.headers_mut() = self.headers.0.clone();
         let host = HeaderValue::try_from(url.authority());
-        let host = host.map_err(|_| Error::invalid_argument(format!("the host of {url} is not usable")))?;
+        let host =
+            host.map_err(|_| Error::invalid_argument(format!("the host of {url} is not usable")))?;
         request.headers_mut().insert(HOST, host);
         request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static("jumpstarter"));
-        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        if let Some(authorization) = self.asked.as_ref().and_then(|proxy| proxy.authorization.clone()) {
+        request
+            .headers_mut()
+            .entry(ACCEPT_ENCODING)
+            .or_insert(HeaderValue::from_static("identity"));
+        if let Some(authorization) =
+            self.asked.as_ref().and_then(|proxy| proxy.authorization.clone())
+        {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
         Ok(request)
     }
 
-    /// Goes on to where an answer leads. Given headers stay behind when that is another origin, for good.
+    /// Goes on to where an answer leads. Given headers stay behind when that is another origin, for
+    /// good.
     ///
     /// # Errors
     /// `PermissionDenied`: it leads from https to http.
     pub(crate) fn follow(&mut self, answered: &HeaderMap) -> Result<()> {
         let url = &self.url;
         let location = answered.get(LOCATION);
-        let location =
-            location.ok_or_else(|| Error::unavailable(format!("{url} redirects without saying where to")))?;
-        let next =
-            url.join(location.as_bytes()).with_context(|| format!("following the redirect of {url}"))?;
+        let location = location.ok_or_else(|| {
+            Error::unavailable(format!("{url} redirects without saying where to"))
+        })?;
+        let next = url
+            .join(location.as_bytes())
+            .with_context(|| format!("following the redirect of {url}"))?;
         if url.tls && !next.tls {
             let message = format!("{url} redirects to {next}: from https to http");
             return Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(
@@ -200,13 +216,16 @@ impl Way {
     /// What an answer means that is neither a success nor a redirect.
     pub(crate) fn refused(&self, status: StatusCode) -> Error {
         let kind = match (status, &self.asked) {
-            (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(proxy)) => return connect::denied(proxy),
+            (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(proxy)) => {
+                return connect::denied(proxy);
+            }
             (StatusCode::NOT_FOUND | StatusCode::GONE, _) => ErrorKind::NotFound,
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => ErrorKind::PermissionDenied,
             (status, _) if status.is_server_error() => ErrorKind::Unavailable,
             _ => ErrorKind::FailedPrecondition,
         };
-        let through = self.asked.as_ref().map(|proxy| format!(" through {proxy}")).unwrap_or_default();
+        let through =
+            self.asked.as_ref().map(|proxy| format!(" through {proxy}")).unwrap_or_default();
         Error::new(kind, format!("{} answers {status}{through}", self.url))
     }
 }
@@ -223,5 +242,9 @@ pub(crate) fn redirects(status: StatusCode) -> bool {
 }
 
 pub(crate) fn late(url: &Url, what: &str, limit: Duration) -> Error {
-    Error::deadline_exceeded(format!("{} did not {what} within {} s", url.authority(), limit.as_secs()))
+    Error::deadline_exceeded(format!(
+        "{} did not {what} within {} s",
+        url.authority(),
+        limit.as_secs()
+    ))
 }

@@ -76,14 +76,24 @@ async fn answers_that_hold_no_whole_image_are_refused() {
             DataLoss,
             "could not be told",
         ),
-        ("a length that is not reached", answer("content-length: 9\r\n", b"half"), DataLoss, "broke off"),
+        (
+            "a length that is not reached",
+            answer("content-length: 9\r\n", b"half"),
+            DataLoss,
+            "broke off",
+        ),
         (
             "chunks without the last",
             answer("transfer-encoding: chunked\r\n", b"4\r\nhalf\r\n"),
             DataLoss,
             "broke off",
         ),
-        ("a chunk cut short", answer("transfer-encoding: chunked\r\n", b"9\r\nhalf"), DataLoss, "broke off"),
+        (
+            "a chunk cut short",
+            answer("transfer-encoding: chunked\r\n", b"9\r\nhalf"),
+            DataLoss,
+            "broke off",
+        ),
         (
             "compressed, cut, without a length",
             answer("", &gzip[..gzip.len() - 5]),
@@ -96,7 +106,12 @@ async fn answers_that_hold_no_whole_image_are_refused() {
             FailedPrecondition,
             "gzip, chunked",
         ),
-        ("two lengths", answer("content-length: 4\r\ncontent-length: 5\r\n", b"half"), Unavailable, "broke"),
+        (
+            "two lengths",
+            answer("content-length: 4\r\ncontent-length: 5\r\n", b"half"),
+            Unavailable,
+            "broke",
+        ),
         (
             "deflate",
             answer("content-encoding: deflate\r\ncontent-length: 4\r\n", b"\x78\x9c\0\0"),
@@ -141,12 +156,20 @@ async fn answers_that_hold_no_whole_image_are_refused() {
         ),
         (
             "an error as JSON",
-            answer("content-type: application/json\r\ncontent-length: 15\r\n", b"{\"error\": \"no\"}"),
+            answer(
+                "content-type: application/json\r\ncontent-length: 15\r\n",
+                b"{\"error\": \"no\"}",
+            ),
             FailedPrecondition,
             "json",
         ),
         ("nothing", answer("content-length: 0\r\n", b""), DataLoss, "is empty"),
-        ("nothing, in chunks", answer("transfer-encoding: chunked\r\n", b"0\r\n\r\n"), DataLoss, "is empty"),
+        (
+            "nothing, in chunks",
+            answer("transfer-encoding: chunked\r\n", b"0\r\n\r\n"),
+            DataLoss,
+            "is empty",
+        ),
         (
             "a part",
             b"HTTP/1.1 206 Partial Content\r\ncontent-length: 4\r\n\r\nhalf".to_vec(),
@@ -154,8 +177,18 @@ async fn answers_that_hold_no_whole_image_are_refused() {
             "206",
         ),
         ("no content", b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), FailedPrecondition, "204"),
-        ("another protocol", b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), FailedPrecondition, "101"),
-        ("not found", b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(), NotFound, "404"),
+        (
+            "another protocol",
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(),
+            FailedPrecondition,
+            "101",
+        ),
+        (
+            "not found",
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            NotFound,
+            "404",
+        ),
         (
             "forbidden",
             b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_vec(),
@@ -204,7 +237,8 @@ async fn whole_images_are_taken_however_they_are_sent() {
         ),
         (
             "interim answers first",
-            [&b"HTTP/1.1 103 Early Hints\r\n\r\n"[..], &answer(&length(b"hello"), b"hello")].concat(),
+            [&b"HTTP/1.1 103 Early Hints\r\n\r\n"[..], &answer(&length(b"hello"), b"hello")]
+                .concat(),
             b"hello",
         ),
         ("compressed, without a length", answer("", &gzip), &gzip),
@@ -222,8 +256,9 @@ async fn whole_images_are_taken_however_they_are_sent() {
             b"hello",
         ),
     ] {
-        let fetched =
-            fetch(&server(answer).await).await.unwrap_or_else(|error| panic!("{what}: {}", error.report()));
+        let fetched = fetch(&server(answer).await)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {}", error.report()));
         assert!(fetched == expected, "{what}: {} bytes", fetched.len());
     }
 }
@@ -232,8 +267,14 @@ async fn whole_images_are_taken_however_they_are_sent() {
 async fn a_digest_proves_the_end() {
     let url = server(answer("", b"hello")).await;
     let request = ImageRequest::new(&url).unwrap();
-    assert_eq!(read(download(request.clone().checked(), DEADLINE).unwrap()).await.unwrap(), b"hello");
-    assert_eq!(read(download(request, DEADLINE).unwrap()).await.unwrap_err().kind(), ErrorKind::DataLoss);
+    assert_eq!(
+        read(download(request.clone().checked(), DEADLINE).unwrap()).await.unwrap(),
+        b"hello"
+    );
+    assert_eq!(
+        read(download(request, DEADLINE).unwrap()).await.unwrap_err().kind(),
+        ErrorKind::DataLoss
+    );
     let mut source = ImageSource::url(&url).unwrap().expect_sha256("0".repeat(64)).unwrap();
     // Who takes the wish compares the digest.
     drop(source.take_wishes());
@@ -246,9 +287,11 @@ async fn a_digest_proves_the_end() {
 #[tokio::test]
 async fn a_compressed_file_stays_as_it_is_though_its_server_calls_that_a_coding() {
     let gzip = compressed(Encoding::Gzip, &vec![7; 300_000]).await;
-    let url =
-        server(answer(&format!("content-encoding: x-gzip\r\ncontent-length: {}\r\n", gzip.len()), &gzip))
-            .await;
+    let url = server(answer(
+        &format!("content-encoding: x-gzip\r\ncontent-length: {}\r\n", gzip.len()),
+        &gzip,
+    ))
+    .await;
     assert!(fetch(&url.replace("os.img", "os.img.GZ")).await.unwrap() == gzip);
 }
 
@@ -260,8 +303,9 @@ async fn a_plain_file_is_asked_for() {
         [(None, "accept-encoding: identity\r\n"), (Some("zstd"), "accept-encoding: zstd\r\n")]
     {
         let request = ImageRequest::new(&url).unwrap();
-        let request =
-            given.into_iter().fold(request, |request, given| request.with_header("Accept-Encoding", given));
+        let request = given
+            .into_iter()
+            .fold(request, |request, given| request.with_header("Accept-Encoding", given));
         let serving = async {
             let (asked, mut stream) = head(&listener).await;
             assert!(asked.contains(expected), "{asked}");
@@ -277,8 +321,9 @@ async fn given_headers_stay_at_their_origin() {
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let [here, there] = [&first, &second].map(|listener| listener.local_addr().unwrap());
-    let to =
-        |location: String| format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+    let to = |location: String| {
+        format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n")
+    };
     let secret = "x-vault-token: s3cret\r\n";
     let serving = async {
         let (asked, mut stream) = head(&first).await;
@@ -299,7 +344,8 @@ async fn given_headers_stay_at_their_origin() {
         stream.write_all(&answer("content-length: 5\r\n", b"hello")).await.unwrap();
     };
     let request = ImageRequest::new(format!("http://{here}/a")).unwrap();
-    let request = request.with_header("X-Vault-Token", "s3cret").with_header("User-Agent", "custom");
+    let request =
+        request.with_header("X-Vault-Token", "s3cret").with_header("User-Agent", "custom");
     let ((), fetched) = tokio::join!(serving, read(download(request, DEADLINE).unwrap()));
     assert_eq!(fetched.unwrap(), b"hello");
 }
@@ -311,10 +357,14 @@ async fn locations_with_raw_text_lead_where_browsers_go() {
     let serving = async {
         let (_, mut stream) = head(&listener).await;
         let location = "grün image.img?name=a b&sig=%2b%2F";
-        let moved = format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        let moved =
+            format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(moved.as_bytes()).await.unwrap();
         let (asked, mut stream) = head(&listener).await;
-        assert!(asked.starts_with("get /dir/gr%c3%bcn%20image.img?name=a%20b&sig=%2b%2f http"), "{asked}");
+        assert!(
+            asked.starts_with("get /dir/gr%c3%bcn%20image.img?name=a%20b&sig=%2b%2f http"),
+            "{asked}"
+        );
         stream.write_all(&answer("content-length: 5\r\n", b"hello")).await.unwrap();
     };
     let ((), fetched) = tokio::join!(serving, fetch(&url));

@@ -35,7 +35,8 @@ async fn answer(stream: &mut TcpStream, text: &str) {
 
 fn writer(url: &str, headers: &[(&str, &str)], stall_limit: Duration) -> BoxWriter {
     let request = ImageRequest::new(url).unwrap();
-    let request = headers.iter().fold(request, |request, (name, value)| request.with_header(*name, *value));
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.with_header(*name, *value));
     upload(request, stall_limit).unwrap()
 }
 
@@ -67,7 +68,10 @@ async fn a_given_length_is_what_is_sent() {
             true => sent.unwrap(),
             false => {
                 let report = sent.unwrap_err().report();
-                assert!(report.contains("content-length") && !report.contains("s3cret"), "{report}");
+                assert!(
+                    report.contains("content-length") && !report.contains("s3cret"),
+                    "{report}"
+                );
             }
         }
     }
@@ -83,8 +87,11 @@ async fn a_redirect_is_followed_without_given_headers() {
             asked.contains("expect: 100-continue\r\n") && asked.contains("x-amz-date: now\r\n"),
             "{asked}"
         );
-        answer(&mut stream, &format!("307 Temporary Redirect\r\nlocation: {other}\r\ncontent-length: 0"))
-            .await;
+        answer(
+            &mut stream,
+            &format!("307 Temporary Redirect\r\nlocation: {other}\r\ncontent-length: 0"),
+        )
+        .await;
         let (asked, mut stream) = head(&second).await;
         assert!(asked.starts_with("put /el%2fsewhere?sig=two http/1.1\r\n"), "{asked}");
         assert!(!asked.contains("x-vault-token") && !asked.contains("x-amz"), "{asked}");

@@ -1,5 +1,6 @@
-//! The board's protocol: it answers the line `7 set 1 on` with `7 ok`, or with `7` and what is wrong. The number is
-//! the caller's, so that the answer to a call that was cancelled is never taken for another one's.
+//! The board's protocol: it answers the line `7 set 1 on` with `7 ok`, or with `7` and what is
+//! wrong. The number is the caller's, so that the answer to a call that was cancelled is never
+//! taken for another one's.
 
 use std::path::Path;
 use std::time::Duration;
@@ -36,10 +37,11 @@ impl Board {
     pub(crate) async fn set(&self, channel: u8, on: bool) -> Result<()> {
         let doing = || format!("switching relay {channel} {}", if on { "on" } else { "off" });
         let mut link = self.0.lock().await;
-        let link = link.as_mut().ok_or_else(|| Error::failed_precondition("the board is closed"))?;
+        let link =
+            link.as_mut().ok_or_else(|| Error::failed_precondition("the board is closed"))?;
         let answer = tokio::time::timeout(DEADLINE, link.ask(channel, on)).await;
-        let answer =
-            answer.map_err(|_| Error::deadline_exceeded("the board did not answer").context(doing()))?;
+        let answer = answer
+            .map_err(|_| Error::deadline_exceeded("the board did not answer").context(doing()))?;
         match answer.with_context(doing)?.trim() {
             "ok" => Ok(()),
             other => Err(Error::internal(format!("the board says `{other}`")).context(doing())),

@@ -1,6 +1,8 @@
-//! Debian packages without root: apt with a state of its own, for any architecture, then `dpkg-deb --extract`.
+//! Debian packages without root: apt with a state of its own, for any architecture, then `dpkg-deb
+//! --extract`.
 //!
-//! The system's sources, keys and proxies are used; its lists, caches and installed packages are not touched.
+//! The system's sources, keys and proxies are used; its lists, caches and installed packages are
+//! not touched.
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +52,8 @@ pub(crate) async fn fetch(cache: &Locked, arch: Arch) -> Result<Packages> {
     }
     let step = Step::announce("packages");
     let fetched = match apt.fetch(cache, arch).await {
-        // A mirror keeps only the newest version: lists of this morning may name a file that is gone.
+        // A mirror keeps only the newest version: lists of this morning may name a file that is
+        // gone.
         Err(error) if !apt.lists_are_newer_than(Duration::from_secs(600)) => {
             process::check_interrupt()?;
             match apt.update().await {
@@ -146,7 +149,8 @@ impl Apt {
         let sources = folder.join("sources");
         let partial = Partial::create(state.join("lists/partial"))?;
         for needed in [folder.join("cache/archives/partial"), sources.clone()] {
-            fs::create_dir_all(&needed).with_context(|| format!("creating {}", needed.display()))?;
+            fs::create_dir_all(&needed)
+                .with_context(|| format!("creating {}", needed.display()))?;
         }
         fs::write(state.join("status"), "")?;
         write_sources(&sources)?;
@@ -181,16 +185,16 @@ impl Apt {
 
     fn lists_are_newer_than(&self, age: Duration) -> bool {
         let modified = self.stamp.metadata().and_then(|meta| meta.modified());
-        modified
-            .is_ok_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|since| since < age))
+        modified.is_ok_and(|modified| {
+            SystemTime::now().duration_since(modified).is_ok_and(|since| since < age)
+        })
     }
 
     async fn update(&self) -> Result<()> {
         let step = Step::announce("package lists");
-        let said =
-            self.run("apt-get").args(["--error-on=any", "update"]).output().await.context(
-                "fetching the lists of packages; is there a network, and are apt's sources right?",
-            )?;
+        let said = self.run("apt-get").args(["--error-on=any", "update"]).output().await.context(
+            "fetching the lists of packages; is there a network, and are apt's sources right?",
+        )?;
         fs::write(&self.stamp, "")?;
         step.done(said.lines().find(|line| line.starts_with("Fetched")).unwrap_or_default());
         Ok(())
@@ -201,8 +205,10 @@ impl Apt {
         let guest = std::iter::once(kernel.as_str()).chain(arch.guest_packages().iter().copied());
         let guest: Vec<_> = guest.map(|package| format!("{package}:{}", arch.debian())).collect();
         let of = |for_all| if for_all { "all" } else { self.host.as_str() };
-        let tools =
-            arch.tool_packages().iter().map(|(package, for_all)| format!("{package}:{}", of(*for_all)));
+        let tools = arch
+            .tool_packages()
+            .iter()
+            .map(|(package, for_all)| format!("{package}:{}", of(*for_all)));
         let tools: Vec<_> = tools.collect();
         let archives = cache.subfolder(&format!("packages-{}", arch.name()))?;
         let (guest_lines, guest) = self.download(cache, &archives, &guest).await?;
@@ -220,18 +226,25 @@ impl Apt {
     /// The newest kernel's package.
     async fn kernel_package(&self, arch: Arch) -> Result<String> {
         let metapackage = format!("{}:{}", arch.kernel_metapackage(), arch.debian());
-        let shown = self.run("apt-cache").args(["--no-all-versions", "show", &metapackage]).output().await?;
-        first_dependency(&shown).with_context(|| format!("{metapackage} depends on no kernel:\n{shown}"))
+        let shown = self
+            .run("apt-cache")
+            .args(["--no-all-versions", "show", &metapackage])
+            .output()
+            .await?;
+        first_dependency(&shown)
+            .with_context(|| format!("{metapackage} depends on no kernel:\n{shown}"))
     }
 
-    /// Makes sure that the packages are in `archives`; returns their manifest lines and their files.
+    /// Makes sure that the packages are in `archives`; returns their manifest lines and their
+    /// files.
     async fn download(
         &self,
         cache: &Locked,
         archives: &Path,
         packages: &[String],
     ) -> Result<(Vec<String>, Vec<PathBuf>)> {
-        let uris = self.run("apt-get").args(["--print-uris", "download"]).args(packages).output().await?;
+        let uris =
+            self.run("apt-get").args(["--print-uris", "download"]).args(packages).output().await?;
         let offers = offers(&uris)?;
         let missing: Vec<_> = packages
             .iter()
@@ -305,8 +318,9 @@ async fn system_network_settings() -> Result<String> {
 fn write_sources(folder: &Path) -> Result<()> {
     let (mut lists, mut stanzas) = (String::new(), String::new());
     if let Some(file) = std::env::var_os(SOURCES_VARIABLE) {
-        stanzas = fs::read_to_string(&file)
-            .with_context(|| format!("reading {SOURCES_VARIABLE}={}", Path::new(&file).display()))?;
+        stanzas = fs::read_to_string(&file).with_context(|| {
+            format!("reading {SOURCES_VARIABLE}={}", Path::new(&file).display())
+        })?;
     } else {
         let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
         if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
@@ -333,7 +347,8 @@ fn write_sources(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the words of a source are those of Debian itself: third parties' sources have other components.
+/// Whether the words of a source are those of Debian itself: third parties' sources have other
+/// components.
 fn is_debian(words: &str) -> bool {
     let has = |word: &str| words.split_whitespace().any(|other| other == word);
     has("main") && words.contains("debian") && !words.contains("ubuntu")
@@ -341,7 +356,8 @@ fn is_debian(words: &str) -> bool {
 
 /// The Debian lines of a `.list` file, for every architecture.
 fn debian_lines(text: &str) -> String {
-    let lines = text.lines().filter(|line| line.trim_start().starts_with("deb ") && is_debian(line));
+    let lines =
+        text.lines().filter(|line| line.trim_start().starts_with("deb ") && is_debian(line));
     lines
         .map(|line| {
             let words = line.split_whitespace().map(|word| {
@@ -369,9 +385,14 @@ fn debian_stanzas(text: &str) -> String {
         .split("\n\n")
         .filter(|stanza| is_debian(stanza) && !stanza.to_ascii_lowercase().contains("enabled: no"))
         .map(|stanza| {
-            let lines =
-                stanza.lines().filter(|line| !line.to_ascii_lowercase().starts_with("architectures:"));
-            lines.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect::<String>() + "\n"
+            let lines = stanza
+                .lines()
+                .filter(|line| !line.to_ascii_lowercase().starts_with("architectures:"));
+            lines
+                .filter(|line| !line.is_empty())
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+                + "\n"
         })
         .collect()
 }

@@ -18,11 +18,14 @@ const TEMPORARY: &str = ".tmp-";
 /// Images of an architecture that are kept: for other branches of the project.
 const KEPT: usize = 3;
 
-/// The folder: `$XDG_CACHE_HOME/jumpstarter/guests`, by default in `~/.cache`; without a home, in `target`.
+/// The folder: `$XDG_CACHE_HOME/jumpstarter/guests`, by default in `~/.cache`; without a home, in
+/// `target`.
 pub(crate) fn folder() -> Result<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder =
-        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache"))).map_or_else(
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map_or_else(
             || crate::workspace::root().join("target/guest-cache"),
             |c| c.join("jumpstarter/guests"),
         );
@@ -34,7 +37,8 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The image that the current recipe made last, if there is one. Takes no lock: images appear whole.
+/// The image that the current recipe made last, if there is one. Takes no lock: images appear
+/// whole.
 pub(crate) fn lookup(folder: &Path, arch: Arch) -> Option<PathBuf> {
     let name = fs::read_to_string(pointer(folder, arch)).ok()?;
     let image = folder.join(name.trim());
@@ -68,7 +72,8 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
 
 /// Copies a cached image to where the user wants it, writable; the file appears whole.
 pub(crate) fn copy_image(image: &Path, output: &Path) -> Result<()> {
-    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut copy = NamedTempFile::with_prefix_in(TEMPORARY, parent)?;
     std::io::copy(&mut File::open(image)?, &mut copy)?;
     copy.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
@@ -131,7 +136,8 @@ impl Locked {
         Ok(folder)
     }
 
-    /// A folder that is removed when dropped; on the cache's file system, so that files can be renamed out of it.
+    /// A folder that is removed when dropped; on the cache's file system, so that files can be
+    /// renamed out of it.
     pub(crate) fn work_folder(&self) -> Result<TempDir> {
         TempDir::with_prefix_in(TEMPORARY, &self.folder)
             .with_context(|| format!("creating a folder in {}", self.folder.display()))
@@ -198,7 +204,9 @@ mod tests {
         assert_eq!(lookup(folder.path(), Arch::X86_64), Some(image));
         assert_eq!(lookup(folder.path(), Arch::Aarch64), None);
         let left = fs::read_dir(folder.path()).unwrap().flatten();
-        assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().starts_with(".tmp-")));
+        assert!(
+            left.into_iter().all(|entry| !entry.file_name().to_string_lossy().starts_with(".tmp-"))
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Archives in cpio's "new ASCII" format, as the kernel unpacks them (its documentation: "initramfs buffer format").
-//! Everything belongs to root, and the times are zero, so equal content makes an equal archive.
+//! Archives in cpio's "new ASCII" format, as the kernel unpacks them (its documentation: "initramfs
+//! buffer format"). Everything belongs to root, and the times are zero, so equal content makes an
+//! equal archive.
 
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
@@ -34,7 +35,8 @@ impl Archive {
         let name_size = u32::try_from(path.len() + 1).expect("paths are short");
         let links = if mode & FOLDER == 0 { 1 } else { 2 };
         self.bytes.extend(b"070701");
-        // inode mode uid gid links time size device(major minor) special(major minor) name-size checksum
+        // inode mode uid gid links time size device(major minor) special(major minor) name-size
+        // checksum
         for field in [self.inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0] {
             self.bytes.extend(format!("{field:08x}").bytes());
         }

@@ -1,4 +1,5 @@
-//! The guest's disk: one FAT partition with kernel, initramfs and boot loaders, made by mtools and syslinux.
+//! The guest's disk: one FAT partition with kernel, initramfs and boot loaders, made by mtools and
+//! syslinux.
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,18 @@ pub(crate) async fn build(
     let image = format!("{}@@{offset}", path.display());
     let tool = |name: &str| tool(&roots.tools, work, name);
     tool("mformat")
-        .args(["-i", &image, "-T", &partition.to_string(), "-h", "255", "-s", "63", "-H", &START.to_string()])
+        .args([
+            "-i",
+            &image,
+            "-T",
+            &partition.to_string(),
+            "-h",
+            "255",
+            "-s",
+            "63",
+            "-H",
+            &START.to_string(),
+        ])
         .args(["-c", "4", "-v", "ESP", "-N", SERIAL, "::"])
         .output()
         .await
@@ -83,7 +95,8 @@ pub(crate) async fn build(
 fn tool(tools: &Path, work: &Path, name: &str) -> Run {
     let programs = tools.join("usr/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(programs.clone()).chain(std::env::split_paths(&path)));
+    let path =
+        std::env::join_paths(std::iter::once(programs.clone()).chain(std::env::split_paths(&path)));
     Run::new(programs.join(name))
         .env("PATH", path.unwrap_or_else(|_| programs.into_os_string()))
         .env("TMPDIR", work)
@@ -93,13 +106,21 @@ fn tool(tools: &Path, work: &Path, name: &str) -> Run {
 }
 
 /// Writes the partition's content: both boot loaders start the same kernel with the same arguments.
-fn boot_files(arch: Arch, esp: &Path, roots: &Roots, kernel: &Kernel, initramfs: &[u8]) -> Result<()> {
+fn boot_files(
+    arch: Arch,
+    esp: &Path,
+    roots: &Roots,
+    kernel: &Kernel,
+    initramfs: &[u8],
+) -> Result<()> {
     let arguments = arch.command_line();
     let (removable, packaged) = arch.efi_names();
     fs::create_dir_all(esp.join("EFI/BOOT"))?;
     fs::create_dir_all(esp.join("loader/entries"))?;
     let loader = roots.guest.join("usr/lib/systemd/boot/efi").join(packaged);
-    for (from, to) in [(&loader, format!("EFI/BOOT/{removable}")), (&kernel.image, "vmlinuz".to_owned())] {
+    for (from, to) in
+        [(&loader, format!("EFI/BOOT/{removable}")), (&kernel.image, "vmlinuz".to_owned())]
+    {
         fs::copy(from, esp.join(to)).with_context(|| format!("copying {}", from.display()))?;
     }
     fs::write(esp.join("initrd"), initramfs)?;

@@ -9,8 +9,9 @@ pub(crate) const START: u64 = 2048;
 pub(crate) const END: u64 = 2048;
 
 /// Type C12A7328-F81F-11D2-BA4B-00A0C93EC93B: EFI system partition.
-const ESP: [u8; 16] =
-    [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+const ESP: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
 /// The attribute "legacy BIOS bootable", by which syslinux's boot record finds its partition.
 const BIOS_BOOTABLE: u64 = 1 << 2;
 const ENTRIES: u32 = 128;
@@ -38,7 +39,8 @@ pub(crate) fn table(sectors: u64, boot_code: &[u8]) -> Table {
     Table { head, tail }
 }
 
-/// The master boot record: code for BIOS, and one entry that tells old tools that the disk is in use.
+/// The master boot record: code for BIOS, and one entry that tells old tools that the disk is in
+/// use.
 fn protective_record(sectors: u64, boot_code: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 512];
     let code = boot_code.len().min(440);

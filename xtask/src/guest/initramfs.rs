@@ -1,4 +1,5 @@
-//! The guest's root: busybox, the recipe's files and a few kernel modules, as a compressed cpio archive.
+//! The guest's root: busybox, the recipe's files and a few kernel modules, as a compressed cpio
+//! archive.
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -17,8 +18,10 @@ const FOLDERS: &[&str] = &["bin", "dev", "home", "proc", "root", "run", "sbin", 
 
 /// Builds the archive from an extracted busybox and kernel.
 pub(crate) async fn build(arch: Arch, root: &Path, kernel: &Kernel) -> Result<Vec<u8>> {
-    let busybox =
-        ["usr/bin/busybox", "bin/busybox"].iter().map(|path| root.join(path)).find(|path| path.exists());
+    let busybox = ["usr/bin/busybox", "bin/busybox"]
+        .iter()
+        .map(|path| root.join(path))
+        .find(|path| path.exists());
     let busybox = busybox.context("the package busybox-static has no busybox")?;
     let mut files = vec![("bin/busybox".to_owned(), 0o755, fs::read(busybox)?)];
     for (path, mode, content) in recipe::FILES {
@@ -66,7 +69,9 @@ mod tests {
     #[test]
     fn folders_come_before_their_files() {
         let bytes = archive(&[("etc/acpi/PWRF/x".to_owned(), 0o755, b"!".to_vec())]);
-        let at = |name: &str| bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+        let at = |name: &str| {
+            bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap()
+        };
         assert!(at("etc\0") < at("etc/acpi\0"));
         assert!(at("etc/acpi\0") < at("etc/acpi/PWRF\0"));
         assert!(at("etc/acpi/PWRF\0") < at("etc/acpi/PWRF/x\0"));

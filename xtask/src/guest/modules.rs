@@ -1,4 +1,5 @@
-//! Kernel modules and what they depend on, read from the modules themselves: packages carry no `modules.dep`.
+//! Kernel modules and what they depend on, read from the modules themselves: packages carry no
+//! `modules.dep`.
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,8 @@ impl Kernel {
         Ok(Kernel { version, image, modules, builtin })
     }
 
-    /// The modules `wanted` and all that they need, each after what it depends on. Those built in are left out.
+    /// The modules `wanted` and all that they need, each after what it depends on. Those built in
+    /// are left out.
     pub(crate) async fn closure(&self, wanted: &[&str]) -> Result<Vec<Module>> {
         let mut loaded: Vec<Module> = Vec::new();
         for name in wanted {
@@ -65,7 +67,9 @@ impl Kernel {
                 let missing = dependencies(&content)
                     .with_context(|| format!("reading what the module {name} depends on"))?
                     .into_iter()
-                    .find(|other| !self.builtin.contains(other) && loaded.iter().all(|m| m.name != *other));
+                    .find(|other| {
+                        !self.builtin.contains(other) && loaded.iter().all(|m| m.name != *other)
+                    });
                 match missing {
                     None => {
                         pending.pop();
@@ -122,7 +126,11 @@ fn dependencies(module: &[u8]) -> Result<Vec<String>> {
     let info = section(module, b".modinfo").context("not a kernel module: no .modinfo")?;
     let depends = info.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"depends="));
     let depends = std::str::from_utf8(depends.unwrap_or_default())?;
-    Ok(depends.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
+    Ok(depends
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| name.replace('-', "_"))
+        .collect())
 }
 
 fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
@@ -133,7 +141,8 @@ fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let (headers, size, count, names) = (number(40, 8)?, number(58, 2)?, number(60, 2)?, number(62, 2)?);
+    let (headers, size, count, names) =
+        (number(40, 8)?, number(58, 2)?, number(60, 2)?, number(62, 2)?);
     let header = |index: usize| headers + index * size;
     let names = number(header(names) + 24, 8)?;
     (0..count).find_map(|index| {
@@ -176,7 +185,8 @@ mod tests {
 
     #[test]
     fn dependencies_are_read_from_the_module() {
-        let names = dependencies(&module(b"license=GPL\0depends=virtio,virtio-ring\0name=x\0")).unwrap();
+        let names =
+            dependencies(&module(b"license=GPL\0depends=virtio,virtio-ring\0name=x\0")).unwrap();
         assert_eq!(names, ["virtio", "virtio_ring"]);
         assert!(dependencies(&module(b"depends=\0")).unwrap().is_empty());
         assert!(dependencies(b"text").is_err());
@@ -190,9 +200,12 @@ mod tests {
         fs::create_dir(root.path().join("boot")).unwrap();
         fs::write(root.path().join("boot/vmlinuz-6.1"), "").unwrap();
         fs::write(tree.join("modules.builtin"), "kernel/ext4.ko\n").unwrap();
-        for (name, info) in
-            [("a", "depends=c,b-b\0"), ("b-b", "depends=c,ext4\0"), ("c", "depends=d\0"), ("d", "depends=\0")]
-        {
+        for (name, info) in [
+            ("a", "depends=c,b-b\0"),
+            ("b-b", "depends=c,ext4\0"),
+            ("c", "depends=d\0"),
+            ("d", "depends=\0"),
+        ] {
             fs::write(tree.join(format!("kernel/{name}.ko")), module(info.as_bytes())).unwrap();
         }
         let kernel = Kernel::find(root.path()).unwrap();

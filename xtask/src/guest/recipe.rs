@@ -1,4 +1,5 @@
-//! What the guest consists of: packages, modules, files, kernel arguments; and the hash of all this.
+//! What the guest consists of: packages, modules, files, kernel arguments; and the hash of all
+//! this.
 use sha2::{Digest, Sha256};
 
 use super::Arch;
@@ -20,8 +21,17 @@ pub(crate) const FILES: &[(&str, u32, &str)] = &[
 ];
 
 /// Kernel modules that are loaded before the login prompt.
-pub(crate) const MODULES_NOW: &[&str] =
-    &["virtio_pci", "virtio_blk", "virtio_net", "button", "evdev", "vfat", "nls_ascii", "nls_cp437", "isofs"];
+pub(crate) const MODULES_NOW: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "button",
+    "evdev",
+    "vfat",
+    "nls_ascii",
+    "nls_cp437",
+    "isofs",
+];
 
 /// Kernel modules that are loaded beside it, because nobody waits for them.
 pub(crate) const MODULES_LATER: &[&str] = &[
@@ -65,7 +75,8 @@ impl Arch {
         &["busybox-static", "systemd-boot-efi"]
     }
 
-    /// The packages whose programs make the disk, here on the host: name and whether it is for all architectures.
+    /// The packages whose programs make the disk, here on the host: name and whether it is for all
+    /// architectures.
     pub(crate) fn tool_packages(self) -> &'static [(&'static str, bool)] {
         match self {
             Arch::X86_64 => &[("mtools", false), ("syslinux", false), ("syslinux-common", true)],
@@ -89,7 +100,8 @@ impl Arch {
         }
     }
 
-    /// The kernel's arguments. A panic ends the machine's run at once; the tests of the crypto code are left out.
+    /// The kernel's arguments. A panic ends the machine's run at once; the tests of the crypto code
+    /// are left out.
     pub(crate) fn command_line(self) -> String {
         format!("console={} panic=-1 cryptomgr.notests mitigations=off", self.console())
     }

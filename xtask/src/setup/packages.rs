@@ -52,7 +52,9 @@ impl Manager {
         let is_mac = cfg!(target_os = "macos");
         known
             .into_iter()
-            .find(|(name, manager)| (*manager == Manager::Brew) == is_mac && find_program(name).is_some())
+            .find(|(name, manager)| {
+                (*manager == Manager::Brew) == is_mac && find_program(name).is_some()
+            })
             .map(|(_, manager)| manager)
     }
 
@@ -136,8 +138,9 @@ impl Rights {
     }
 }
 
-/// The plain install; if that fails, with fresh lists; if that fails, with qemu-utils of the release's own suite:
-/// a newer one, from backports, keeps the release's emulator from being installed.
+/// The plain install; if that fails, with fresh lists; if that fails, with qemu-utils of the
+/// release's own suite: a newer one, from backports, keeps the release's emulator from being
+/// installed.
 async fn install_by_apt(rights: Rights, mut packages: Vec<String>) -> Result<()> {
     let mut updated = false;
     if !lists_are_fresh(Path::new("/var/lib/apt/lists")) {
@@ -179,13 +182,17 @@ fn lists_are_fresh(folder: &Path) -> bool {
         .filter(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
         .filter_map(|entry| entry.metadata().ok()?.modified().ok())
         .max();
-    newest.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < LISTS_STAY_FRESH))
+    newest.is_some_and(|at| {
+        SystemTime::now().duration_since(at).is_ok_and(|age| age < LISTS_STAY_FRESH)
+    })
 }
 
 /// The version that `apt-cache madison` lists for the suite of the running release.
 fn own_version(offered: &str, os_release: &str) -> Option<String> {
-    let codename =
-        os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?.trim_matches('"');
+    let codename = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?
+        .trim_matches('"');
     offered.lines().find_map(|line| {
         let mut columns = line.split('|').map(str::trim);
         let version = columns.nth(1)?;
@@ -212,7 +219,9 @@ mod tests {
         let needs = [Need::Emulator(Arch::X86_64), Need::Firmware(Arch::X86_64), Need::Images];
         let apt = Manager::Apt.by_hand(&needs);
         assert!(
-            apt.ends_with("apt-get install -y --no-install-recommends ovmf qemu-system-x86 qemu-utils"),
+            apt.ends_with(
+                "apt-get install -y --no-install-recommends ovmf qemu-system-x86 qemu-utils"
+            ),
             "{apt}"
         );
         assert_eq!(Manager::Brew.by_hand(&needs), "  brew install qemu");

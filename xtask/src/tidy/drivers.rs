@@ -1,4 +1,5 @@
-//! Every driver crate is linked into the CLI: the linker silently leaves out a crate that no code names.
+//! Every driver crate is linked into the CLI: the linker silently leaves out a crate that no code
+//! names.
 use std::fs;
 use std::path::Path;
 
@@ -30,17 +31,19 @@ fn check_driver(driver: &str, manifest: &str, code: &str) -> Vec<String> {
     let package = format!("jumpstarter-{driver}");
     let name = package.replace('-', "_");
     let mut complaints = Vec::new();
-    let is_dependency =
-        |line: &str| line.strip_prefix(&package).is_some_and(|rest| rest.starts_with(['.', ' ', '=']));
+    let is_dependency = |line: &str| {
+        line.strip_prefix(&package).is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
+    };
     if !manifest.lines().any(is_dependency) {
         complaints.push(format!("crates/cli/Cargo.toml: {package} is not a dependency"));
     }
-    let named = code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
-        line.match_indices(&name).any(|(at, _)| {
-            let part = |c: char| c.is_alphanumeric() || c == '_';
-            !line[..at].ends_with(part) && !line[at + name.len()..].starts_with(part)
-        })
-    });
+    let named =
+        code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
+            line.match_indices(&name).any(|(at, _)| {
+                let part = |c: char| c.is_alphanumeric() || c == '_';
+                !line[..at].ends_with(part) && !line[at + name.len()..].starts_with(part)
+            })
+        });
     if !named {
         complaints.push(format!("crates/cli/src: no code names {name}; add `use {name} as _;`"));
     }
@@ -53,7 +56,8 @@ fn collect(folder: &Path, code: &mut String) -> Result<()> {
         if path.is_dir() {
             collect(&path, code)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            *code += &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            *code += &fs::read_to_string(&path)
+                .with_context(|| format!("reading {}", path.display()))?;
             code.push('\n');
         }
     }
@@ -66,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_driver_has_to_be_a_dependency_and_named() {
-        let manifest = "jumpstarter-driver-a.workspace = true\njumpstarter-driver-b = { path = \"b\" }\n";
+        let manifest =
+            "jumpstarter-driver-a.workspace = true\njumpstarter-driver-b = { path = \"b\" }\n";
         let code = "use jumpstarter_driver_a as _;\n// use jumpstarter_driver_b as _;\n";
         assert_eq!(check_driver("driver-a", manifest, code), Vec::<String>::new());
         assert_eq!(check_driver("driver-b", manifest, code).len(), 1);

@@ -1,4 +1,5 @@
-//! The rules for a single file. The words they look for are put together here, so that this file passes too.
+//! The rules for a single file. The words they look for are put together here, so that this file
+//! passes too.
 
 /// The most lines of a Rust file that says no reason for more.
 const LONG: usize = 500;
@@ -48,7 +49,9 @@ pub(super) fn check(name: &str, text: &str) -> Vec<String> {
             complain(format!("`{path}` is a path of some machine"));
         }
         for host in REGISTRIES.iter().filter(|host| line.contains(**host)) {
-            complain(format!("`{host}` is a registry's host; use what the machine is configured for"));
+            complain(format!(
+                "`{host}` is a registry's host; use what the machine is configured for"
+            ));
         }
         for word in NOTES.iter().filter(|word| has_word(line, word)) {
             complain(format!("`{word}`: do it, or leave it"));
@@ -65,10 +68,14 @@ fn check_rust(name: &str, text: &str) -> Vec<String> {
     let lines = text.lines().count();
     let has_reason = text.lines().take(REASON_WITHIN).any(|line| line.starts_with(REASON));
     if lines > LONG && !has_reason {
-        complaints.push(format!("{name}: {lines} lines; divide it, or say `{REASON}...` at its beginning"));
+        complaints.push(format!(
+            "{name}: {lines} lines; divide it, or say `{REASON}...` at its beginning"
+        ));
     }
     for (index, line) in text.lines().enumerate() {
-        for (attribute, instead) in ATTRIBUTES.iter().filter(|(attribute, _)| line.contains(*attribute)) {
+        for (attribute, instead) in
+            ATTRIBUTES.iter().filter(|(attribute, _)| line.contains(*attribute))
+        {
             complaints.push(format!("{name}:{}: `{attribute}`: {instead}", index + 1));
         }
     }
@@ -113,7 +120,8 @@ mod tests {
     fn what_only_looks_alike_passes() {
         let long = format!("//! A.\n{REASON}a table\n{}", "//\n".repeat(600));
         assert_eq!(check("a.rs", &long), Vec::<String>::new());
-        let alike = format!("frame{}x src{}y {}S", &MACHINE_PATHS[0][1..], MACHINE_PATHS[0], NOTES[0]);
+        let alike =
+            format!("frame{}x src{}y {}S", &MACHINE_PATHS[0][1..], MACHINE_PATHS[0], NOTES[0]);
         assert_eq!(check("a.md", &alike), Vec::<String>::new());
     }
 }

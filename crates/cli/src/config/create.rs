@@ -19,7 +19,8 @@ const MAX_LENGTH: u64 = 1 << 20;
 
 /// Give an exporter file an alias, or begin a new one
 ///
-/// The file is for this user alone. `jmp shell --exporter ALIAS` and `jmp run --exporter ALIAS` find it.
+/// The file is for this user alone. `jmp shell --exporter ALIAS` and `jmp run --exporter ALIAS`
+/// find it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +43,8 @@ pub(super) struct Create {
     /// The controller to join
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Option<String>,
-    /// The exporter's token for the controller; others on this machine can see it in the list of processes
+    /// The exporter's token for the controller; others on this machine can see it in the list of
+    /// processes
     #[arg(long, conflicts_with = "token_file")]
     token: Option<String>,
     /// Read the token from this file; `-` is standard input
@@ -91,7 +93,8 @@ fn read(file: &str) -> Result<String> {
     }?;
     if text.len() as u64 > MAX_LENGTH {
         let name = if file == "-" { "standard input" } else { file };
-        let message = format!("{name} is longer than {MAX_LENGTH} bytes, which no exporter file may be");
+        let message =
+            format!("{name} is longer than {MAX_LENGTH} bytes, which no exporter file may be");
         return Err(Error::invalid_argument(message).into());
     }
     Ok(text)
@@ -134,8 +137,10 @@ fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
     match save_new(path, text.as_bytes()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let error =
-                Error::new(ErrorKind::AlreadyExists, format!("there is an exporter `{alias}` already"));
+            let error = Error::new(
+                ErrorKind::AlreadyExists,
+                format!("there is an exporter `{alias}` already"),
+            );
             Err(error
                 .with_hint(format!(
                     "`jmp config exporter edit {alias}` changes it, `… delete {alias}` removes it"

@@ -50,10 +50,15 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
             }
         }
         ListFormat::Text if files.is_empty() => {
-            writeln!(out, "no exporter has an alias; `jmp config exporter create ALIAS` makes one")?;
+            writeln!(
+                out,
+                "no exporter has an alias; `jmp config exporter create ALIAS` makes one"
+            )?;
         }
         ListFormat::Text => {
-            let row = |(alias, path): (&String, &PathBuf)| vec![alias.clone(), path.display().to_string()];
+            let row = |(alias, path): (&String, &PathBuf)| {
+                vec![alias.clone(), path.display().to_string()]
+            };
             let head = vec!["ALIAS".to_owned(), "PATH".to_owned()];
             let rows: Vec<_> = std::iter::once(head).chain(files.iter().map(row)).collect();
             out.write_all(table::aligned(&rows).as_bytes())?;
@@ -62,7 +67,8 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
     Ok(SUCCESS)
 }
 
-/// The file of each alias, the user's before that of the system. A folder that cannot be read is told and left out.
+/// The file of each alias, the user's before that of the system. A folder that cannot be read is
+/// told and left out.
 fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for folder in ExporterConfig::folders() {
@@ -94,7 +100,8 @@ fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     Ok(files)
 }
 
-/// Show an exporter: its file, its settings, its drivers; never its token, nor what its drivers are configured with
+/// Show an exporter: its file, its settings, its drivers; never its token, nor what its drivers are
+/// configured with
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -156,7 +163,10 @@ fn settings(settings: &Settings) -> Vec<(&'static str, Value)> {
         ("description", text(&settings.description)),
         ("endpoint", text(&settings.endpoint)),
         ("token", settings.token.as_ref().map_or(Value::Null, |_| "set".into())),
-        ("tls", if settings.tls.insecure { "any certificate is believed".into() } else { Value::Null }),
+        (
+            "tls",
+            if settings.tls.insecure { "any certificate is believed".into() } else { Value::Null },
+        ),
         ("motd", text(&settings.motd)),
         ("beforeLease", hook(&settings.hooks.before_lease)),
         ("afterLease", hook(&settings.hooks.after_lease)),

@@ -65,7 +65,8 @@ async fn user(device: &Device, path: &str) -> Option<String> {
     let (above, _) = path.rsplit_once('.')?;
     let node = device.node(above).ok()?;
     let knows = node.interfaces().iter().any(|interface| interface.method(METHOD).is_some());
-    let answer = if knows { device.call(above, METHOD, Vec::new()).await.ok()? } else { return None };
+    let answer =
+        if knows { device.call(above, METHOD, Vec::new()).await.ok()? } else { return None };
     // It becomes a part of a command that people copy.
     let is_plain = |user: &&str| {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -136,6 +137,9 @@ mod tests {
         assert_eq!(command(Service::Vnc, None, &tcp), "vncviewer 127.0.0.1::4000");
         assert_eq!(command(Service::Http, None, &everywhere), "http://[::1]:4000");
         assert_eq!(command(Service::Ssh, None, &unix), "ssh -o ProxyCommand='nc -U /run/s' device");
-        assert_eq!(command(Service::Http, None, &unix), "curl --unix-socket /run/s http://localhost/");
+        assert_eq!(
+            command(Service::Http, None, &unix),
+            "curl --unix-socket /run/s http://localhost/"
+        );
     }
 }

@@ -23,15 +23,16 @@ pub(crate) enum Action {
     Generic(&'static Verb),
 }
 
-/// What can be said to the driver of `node`: the verbs of its interfaces in their order, their further methods, those
-/// that only a description tells, and what every driver takes.
+/// What can be said to the driver of `node`: the verbs of its interfaces in their order, their
+/// further methods, those that only a description tells, and what every driver takes.
 pub(crate) fn of(node: &Node) -> Vec<Action> {
     let verbs = verbs::of_client(node.client()).iter().map(|verb| Action::Verb(verb, None));
     let of_interfaces = node.interfaces().iter().flat_map(|interface| {
         let verbs = verbs::of(interface.name);
         let with_method = |verb: &'static Verb| interface.method(&verb.name.replace('-', "_"));
         let methods = interface.methods.iter();
-        let methods = methods.filter(|method| !verbs::covered(interface.name).contains(&method.name));
+        let methods =
+            methods.filter(|method| !verbs::covered(interface.name).contains(&method.name));
         let verbs = verbs.iter().map(move |verb| Action::Verb(verb, with_method(verb)));
         verbs.chain(methods.map(Action::Method))
     });
@@ -58,7 +59,8 @@ impl Action {
         }
     }
 
-    /// Whether lists leave it out: what `j call` and `j stream` do as well, where a driver has verbs.
+    /// Whether lists leave it out: what `j call` and `j stream` do as well, where a driver has
+    /// verbs.
     pub(crate) fn is_hidden(&self, node: &Node) -> bool {
         matches!(self, Self::Generic(_)) && node.interfaces_known()
     }
@@ -67,7 +69,9 @@ impl Action {
     pub(crate) fn command(&self, node: &Node, prefix: &str) -> clap::Command {
         let command = clap::Command::new(self.name());
         let command = match self {
-            Self::Verb(verb, Some(method)) => (verb.command)(documented(command, method.documentation)),
+            Self::Verb(verb, Some(method)) => {
+                (verb.command)(documented(command, method.documentation))
+            }
             Self::Verb(verb, None) => (verb.command)(command),
             Self::Generic(verb) => (verb.command)(command).hide(self.is_hidden(node)),
             Self::Described(_) => call::described_command(command),
@@ -76,8 +80,9 @@ impl Action {
             }
         };
         let name = self.name();
-        let described =
-            |(method, _): &&(String, String)| *method == name || line(&method.replace('_', "-")) == name;
+        let described = |(method, _): &&(String, String)| {
+            *method == name || line(&method.replace('_', "-")) == name
+        };
         let command = match node.methods_description().iter().find(described) {
             Some((_, text)) => command.about(first_line(text)).long_about(print::paragraphs(text)),
             None => command,
@@ -106,7 +111,8 @@ fn documented(command: clap::Command, documentation: &str) -> clap::Command {
 /// Paragraphs on one line each: the terminal's width wraps them.
 fn unwrapped(documentation: &str) -> String {
     let paragraphs = documentation.trim().split("\n\n");
-    let joined = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let joined =
+        paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     joined.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -124,7 +130,8 @@ mod tests {
 
     #[test]
     fn documentation_becomes_help() {
-        let command = documented(clap::Command::new("x"), "Cuts power. At\nonce.\n\nPitfall: none.");
+        let command =
+            documented(clap::Command::new("x"), "Cuts power. At\nonce.\n\nPitfall: none.");
         assert_eq!(command.get_about().map(ToString::to_string).as_deref(), Some("Cuts power"));
         let long = command.get_long_about().map(ToString::to_string);
         assert_eq!(long.as_deref(), Some("Cuts power. At once.\n\nPitfall: none."));

@@ -42,7 +42,9 @@ pub(crate) fn base() -> Command {
                 .long("exporter-config")
                 .value_name("FILE")
                 .value_parser(PathBufValueParser::new())
-                .help("Open the device of this exporter file in this process, for this one command"),
+                .help(
+                    "Open the device of this exporter file in this process, for this one command",
+                ),
         )
         .arg(
             Arg::new("log-level")
@@ -94,8 +96,9 @@ pub(crate) fn scan(arguments: &[OsString]) -> Result<Early, clap::Error> {
         json => json,
     };
     let is_file_option = |word: &OsString| {
-        word.to_str()
-            .is_some_and(|word| word == "--exporter-config" || word.starts_with("--exporter-config="))
+        word.to_str().is_some_and(|word| {
+            word == "--exporter-config" || word.starts_with("--exporter-config=")
+        })
     };
     Ok(Early {
         is_file_late: later.iter().any(is_file_option),
@@ -146,7 +149,10 @@ pub(crate) fn without_device(arguments: &[OsString]) -> Result<u8> {
 }
 
 /// Prints the help that was asked for and answers the exit code; nothing for anything else.
-pub(crate) fn help_without_device(arguments: &[OsString], why: &dyn std::fmt::Display) -> Option<u8> {
+pub(crate) fn help_without_device(
+    arguments: &[OsString],
+    why: &dyn std::fmt::Display,
+) -> Option<u8> {
     let usage = deviceless().try_get_matches_from(arguments).err()?;
     if usage.kind() != ErrorKind::DisplayHelp {
         return None;

@@ -82,11 +82,12 @@ async fn status(context: &Context) -> Result<u8> {
     let status = exporter.status().await?;
     let (state, address) = (kebab(&format!("{:?}", status.state)), exporter.address().to_string());
     let name = exporter.name();
-    let value = json!({"state": state, "message": status.message, "name": name, "address": address});
+    let value =
+        json!({"state": state, "message": status.message, "name": name, "address": address});
     let name = name.map_or_else(String::new, |name| format!("{name} "));
     // Of a ready exporter the message says no more than that.
-    let message =
-        Some(status.message).filter(|text| !text.is_empty() && status.state != ExporterState::Ready);
+    let message = Some(status.message)
+        .filter(|text| !text.is_empty() && status.state != ExporterState::Ready);
     let message = message.map_or_else(String::new, |text| format!(": {text}"));
     context.output.answer(&value, format!("{name}at {address}: {state}{message}"))?;
     Ok(SUCCESS)

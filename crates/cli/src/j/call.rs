@@ -43,7 +43,10 @@ pub(crate) static OF_A_DRIVER: &[Verb] = &[
 ];
 
 fn path() -> Arg {
-    Arg::new("path").value_name("PATH").required(true).help("The driver, as `j tree` names it; . is the root")
+    Arg::new("path")
+        .value_name("PATH")
+        .required(true)
+        .help("The driver, as `j tree` names it; . is the root")
 }
 
 fn words(position: usize) -> Arg {
@@ -59,7 +62,13 @@ fn call_command(command: Command, known: &str, unknown: &str) -> Command {
     let first = command.get_positionals().count() + 1;
     command
         .about("Calls a method by its name and prints what it answers")
-        .arg(Arg::new("method").index(first).value_name("METHOD").required(true).help("The method's name"))
+        .arg(
+            Arg::new("method")
+                .index(first)
+                .value_name("METHOD")
+                .required(true)
+                .help("The method's name"),
+        )
         .arg(words(first + 1))
         .after_help(format!(
             "\
@@ -108,11 +117,12 @@ pub(crate) fn described_command(command: Command) -> Command {
     command.arg(words(1))
 }
 
-/// Calls a method of which only a description is known: whether it answers once, with a stream of values or with bytes
-/// is found out.
+/// Calls a method of which only a description is known: whether it answers once, with a stream of
+/// values or with bytes is found out.
 pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatches) -> Result<u8> {
     let node = context.node()?;
-    let given = || method::arguments(None, matches.get_many::<String>("arguments").into_iter().flatten());
+    let given =
+        || method::arguments(None, matches.get_many::<String>("arguments").into_iter().flatten());
     let error = match node.caller().invoke(name, MethodKind::Unary, given()?).await {
         Ok(reply) => return method::answer(context, None, reply).await,
         Err(error) => error,
@@ -186,7 +196,8 @@ async fn found_out(node: &Node, name: &str, matches: &ArgMatches) -> Result<Repl
         Ok(reply) => return Ok(reply),
         Err(error) => error,
     };
-    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unimplemented | ErrorKind::Unknown) {
+    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unimplemented | ErrorKind::Unknown)
+    {
         return Err(error.into());
     }
     // When neither works, what the first one said is about what was meant.
@@ -197,7 +208,9 @@ async fn found_out(node: &Node, name: &str, matches: &ArgMatches) -> Result<Repl
 }
 
 /// An exporter says with the first value that there is no such stream.
-async fn open(reply: jumpstarter_driver_core::Result<Reply>) -> jumpstarter_driver_core::Result<Reply> {
+async fn open(
+    reply: jumpstarter_driver_core::Result<Reply>,
+) -> jumpstarter_driver_core::Result<Reply> {
     use futures_util::StreamExt;
     match reply? {
         Reply::Stream(values) => {

@@ -55,7 +55,8 @@ pub(crate) fn asked_by() -> Option<String> {
 
 /// Answers a script: the arguments after `--` are the line so far.
 pub(crate) async fn answer(shell: &str, arguments: &[OsString]) -> Result<u8> {
-    let line: Vec<OsString> = arguments.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    let line: Vec<OsString> =
+        arguments.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
     let mut command = match tokio::time::timeout(PATIENCE, device()).await {
         Ok(Some(device)) => with_paths(tree::completing(&device, &line), &device, &line),
         _ => arguments::deviceless(),
@@ -76,23 +77,25 @@ async fn device() -> Option<Device> {
 
 /// Completes the arguments PATH and METHOD.
 fn with_paths(command: Command, device: &Device, line: &[OsString]) -> Command {
-    let chosen =
-        line.iter().skip_while(|word| !["call", "stream"].map(OsStr::new).contains(&word.as_os_str()));
+    let chosen = line
+        .iter()
+        .skip_while(|word| !["call", "stream"].map(OsStr::new).contains(&word.as_os_str()));
     let chosen = chosen.map(|word| word.to_string_lossy().into_owned()).nth(1).unwrap_or_default();
     let (paths, methods) = (paths(device), methods(device, &chosen));
     ["call", "stream", "tree"].into_iter().fold(command, |command, name| {
         let (paths, methods) = (paths.clone(), methods.clone());
         let has = |command: &Command, name: &str| {
-            command
-                .find_subcommand(name)
-                .is_some_and(|command| command.get_arguments().any(|argument| argument.get_id() == "path"))
+            command.find_subcommand(name).is_some_and(|command| {
+                command.get_arguments().any(|argument| argument.get_id() == "path")
+            })
         };
         if !has(&command, name) {
             // A driver of that name.
             return command;
         }
         command.mut_subcommand(name, |command| {
-            let takes_method = command.get_arguments().any(|argument| argument.get_id() == "method");
+            let takes_method =
+                command.get_arguments().any(|argument| argument.get_id() == "method");
             let paths = ArgValueCandidates::new(move || candidates(&paths));
             let command = command.mut_arg("path", |argument| argument.add(paths));
             match takes_method {
@@ -107,7 +110,10 @@ fn with_paths(command: Command, device: &Device, line: &[OsString]) -> Command {
 
 /// What can be written, and what it is.
 fn candidates(words: &[(String, String)]) -> Vec<CompletionCandidate> {
-    words.iter().map(|(word, help)| CompletionCandidate::new(word).help(Some(help.clone().into()))).collect()
+    words
+        .iter()
+        .map(|(word, help)| CompletionCandidate::new(word).help(Some(help.clone().into())))
+        .collect()
 }
 
 /// Whether a shell takes it for the word that it is: what it completes, it executes later.
@@ -126,7 +132,8 @@ fn methods(device: &Device, path: &str) -> Vec<(String, String)> {
     let known = node.into_iter().flat_map(Node::interfaces).flat_map(|interface| interface.methods);
     let known = known.map(|method| (method.name.to_owned(), method.signature()));
     let described = node.into_iter().flat_map(Node::methods_description);
-    let unknown = described
-        .filter(|(name, _)| is_plain(name) && node.is_some_and(|node| method::find(node, name).is_none()));
+    let unknown = described.filter(|(name, _)| {
+        is_plain(name) && node.is_some_and(|node| method::find(node, name).is_none())
+    });
     known.chain(unknown.map(|(name, text)| (name.clone(), first_line(text)))).collect()
 }

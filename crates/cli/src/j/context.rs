@@ -15,7 +15,8 @@ use super::interrupt::Interrupts;
 use super::open::Opened;
 use super::output::Output;
 
-/// A call that failed because the exporter went away may say so a little before the connection does.
+/// A call that failed because the exporter went away may say so a little before the connection
+/// does.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The device, the path of the driver that the verb was said to, and how to print.
@@ -33,7 +34,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(opened: Opened, path: String, matches: &ArgMatches, interrupts: Interrupts) -> Self {
+    pub(crate) fn new(
+        opened: Opened,
+        path: String,
+        matches: &ArgMatches,
+        interrupts: Interrupts,
+    ) -> Self {
         let output = Output::new(arguments::output(matches));
         Self { device: opened.device, exporter: opened.exporter, path, output, interrupts }
     }
@@ -48,13 +54,14 @@ impl Context {
         Ok(self.device.node(&self.path)?)
     }
 
-    /// Returns when the user wants an end: Ctrl-C or SIGTERM. A verb that awaits it ends itself; any other is
-    /// cancelled. A second signal cancels it all the same.
+    /// Returns when the user wants an end: Ctrl-C or SIGTERM. A verb that awaits it ends itself;
+    /// any other is cancelled. A second signal cancels it all the same.
     pub(crate) async fn interrupted(&self) {
         self.interrupts.told().await;
     }
 
-    /// Returns when the exporter is gone, with what to say about it; never for a device in this process.
+    /// Returns when the exporter is gone, with what to say about it; never for a device in this
+    /// process.
     pub(crate) async fn lost(&self) -> Error {
         match &self.exporter {
             Some(exporter) => exporter.lost().await,
@@ -65,13 +72,17 @@ impl Context {
     /// An error of a call says "unreachable" when the exporter went away under it.
     pub(crate) async fn judge(&self, outcome: Result<u8>) -> Result<u8> {
         let unavailable = |error: &anyhow::Error| {
-            error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Unavailable)
+            error
+                .downcast_ref::<Error>()
+                .is_some_and(|error| error.kind() == ErrorKind::Unavailable)
         };
         match outcome {
-            Err(error) if unavailable(&error) => match tokio::time::timeout(GRACE, self.lost()).await {
-                Ok(lost) => Err(Fault::Unreachable(lost).into()),
-                Err(_) => Err(error),
-            },
+            Err(error) if unavailable(&error) => {
+                match tokio::time::timeout(GRACE, self.lost()).await {
+                    Ok(lost) => Err(Fault::Unreachable(lost).into()),
+                    Err(_) => Err(error),
+                }
+            }
             outcome => outcome,
         }
     }

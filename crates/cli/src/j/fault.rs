@@ -58,7 +58,10 @@ impl std::error::Error for Fault {}
 
 /// Tells standard error, as text or as one JSON object, and answers the exit code.
 pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
-    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+    if error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    {
         return SUCCESS;
     }
     // The log comes before what it led to.
@@ -96,7 +99,8 @@ pub(crate) fn note(text: &impl std::fmt::Display) {
     print::err(text);
 }
 
-/// Prints what the parser of command lines says, which may be the help that was asked for, and answers the exit code.
+/// Prints what the parser of command lines says, which may be the help that was asked for, and
+/// answers the exit code.
 pub(crate) fn usage(usage: &clap::Error, format: Format) -> u8 {
     if format == Format::Json && usage.use_stderr() {
         return tell(&of_usage(usage), format);
@@ -108,8 +112,13 @@ pub(crate) fn usage(usage: &clap::Error, format: Format) -> u8 {
 /// What the parser says, without its layout.
 fn of_usage(usage: &clap::Error) -> anyhow::Error {
     const HELP: &str = "`--help` shows what can be written there";
-    if let ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand = usage.kind() {
-        return Fault::usage("the command line ends too early: a driver or a verb is missing", HELP);
+    if let ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =
+        usage.kind()
+    {
+        return Fault::usage(
+            "the command line ends too early: a driver or a verb is missing",
+            HELP,
+        );
     }
     let text = usage.render().to_string();
     let mut paragraphs = text.split("\n\n");

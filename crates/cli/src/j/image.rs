@@ -17,7 +17,9 @@ pub(crate) const STANDARD_STREAM: &str = "-";
 /// The image to read.
 pub(crate) fn source(word: &OsStr) -> Result<ImageSource> {
     Ok(match word.to_str() {
-        Some(STANDARD_STREAM) => ImageSource::reader(tokio::io::stdin(), None).with_name("standard input"),
+        Some(STANDARD_STREAM) => {
+            ImageSource::reader(tokio::io::stdin(), None).with_name("standard input")
+        }
         Some(url) if is_url(url) => ImageSource::url(url).map_err(Fault::Usage)?,
         Some(oci) if is_oci(oci) => {
             return Err(Fault::usage(
@@ -43,7 +45,10 @@ pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
     Ok(match word.to_str() {
         Some(STANDARD_STREAM) => {
             if jumpstarter_supervise::was_closed(StandardStream::Output) {
-                return Err(Fault::usage("standard output is closed", "redirect it, or name a file"));
+                return Err(Fault::usage(
+                    "standard output is closed",
+                    "redirect it, or name a file",
+                ));
             }
             // Tokio's own loses what was written last when it is shut down without a flush.
             ImageSink::writer(output().map_err(Error::from)?)
@@ -53,7 +58,8 @@ pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
     })
 }
 
-/// The same, opened: what cannot be written to fails before anything is transferred. Waits for the reader of a named pipe.
+/// The same, opened: what cannot be written to fails before anything is transferred. Waits for the
+/// reader of a named pipe.
 pub(crate) async fn open_sink(word: &OsStr, output: Output) -> Result<ImageSink> {
     let mut sink = sink(word)?;
     sink.open().await?;
@@ -63,10 +69,12 @@ pub(crate) async fn open_sink(word: &OsStr, output: Output) -> Result<ImageSink>
     Ok(sink)
 }
 
-/// What to call it in messages: the last part of a path or URL, without what may be secret in the URL.
+/// What to call it in messages: the last part of a path or URL, without what may be secret in the
+/// URL.
 pub(crate) fn label(word: &OsStr) -> String {
     let word = &*word.to_string_lossy();
-    let without_query = if is_url(word) { word.split(['?', '#']).next().unwrap_or_default() } else { word };
+    let without_query =
+        if is_url(word) { word.split(['?', '#']).next().unwrap_or_default() } else { word };
     match without_query.trim_end_matches('/').rsplit('/').next() {
         Some(name) if word != STANDARD_STREAM && !name.is_empty() => name.to_owned(),
         _ => "standard input".to_owned(),

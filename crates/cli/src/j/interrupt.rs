@@ -18,7 +18,8 @@ impl Signals {
         Ok(Self { interrupt: Heeded::new(Signal::INT)?, terminate: Heeded::new(Signal::TERM)? })
     }
 
-    /// Waits for the next one and answers the exit code that shells expect of it. Cancelling loses nothing.
+    /// Waits for the next one and answers the exit code that shells expect of it. Cancelling loses
+    /// nothing.
     pub(crate) async fn next(&mut self) -> u8 {
         tokio::select! {
             () = self.interrupt.recv() => super::fault::INTERRUPTED,
@@ -43,7 +44,8 @@ impl Interrupts {
         self.0.receiver_count() > 0 && !self.0.send_replace(true)
     }
 
-    /// Returns when the user wants an end. A verb that awaits it is not cancelled by the first signal.
+    /// Returns when the user wants an end. A verb that awaits it is not cancelled by the first
+    /// signal.
     pub(crate) async fn told(&self) {
         // The sender is held by `self`: this cannot fail.
         self.0.subscribe().wait_for(|told| *told).await.ok();

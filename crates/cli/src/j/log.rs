@@ -74,7 +74,8 @@ async fn log(context: &Context, matches: &ArgMatches) -> Result<u8> {
             .with_hint("its drivers log to standard error: see --log-level")
     })?;
     let rank = |name: &str| LEVELS.iter().position(|level| level.eq_ignore_ascii_case(name));
-    let least = matches.get_one::<String>("level").and_then(|level| rank(level)).unwrap_or_default();
+    let least =
+        matches.get_one::<String>("level").and_then(|level| rank(level)).unwrap_or_default();
     let source = matches.get_one::<String>("source").map(String::as_str);
     let mut left = matches.get_one::<u64>("count").copied();
     let following = async {
@@ -92,7 +93,9 @@ async fn log(context: &Context, matches: &ArgMatches) -> Result<u8> {
         Ok(SUCCESS)
     };
     match matches.get_one::<Span>("for") {
-        Some(span) => tokio::time::timeout(span.as_duration(), following).await.unwrap_or(Ok(SUCCESS)),
+        Some(span) => {
+            tokio::time::timeout(span.as_duration(), following).await.unwrap_or(Ok(SUCCESS))
+        }
         None => following.await,
     }
 }
@@ -109,7 +112,9 @@ fn text(record: &LogRecord) -> String {
         (true, None) => String::new(),
     };
     let LogRecord { severity, message, .. } = record;
-    format!("{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}Z {severity:<8}{whose} {message}")
+    format!(
+        "{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}Z {severity:<8}{whose} {message}"
+    )
 }
 
 /// Whose call it was: the driver's path, or at least its type.

@@ -37,8 +37,13 @@ pub(crate) fn with_parameters(command: Command, method: &MethodDescriptor) -> Co
 }
 
 /// Calls it with the arguments that [`with_parameters`] describes.
-pub(crate) async fn run(context: &Context, method: &MethodDescriptor, matches: &ArgMatches) -> Result<u8> {
-    let words = method.parameters.iter().map_while(|parameter| matches.get_one::<String>(parameter.name));
+pub(crate) async fn run(
+    context: &Context,
+    method: &MethodDescriptor,
+    matches: &ArgMatches,
+) -> Result<u8> {
+    let words =
+        method.parameters.iter().map_while(|parameter| matches.get_one::<String>(parameter.name));
     let arguments = arguments(Some(method), words)?;
     let reply = context.node()?.caller().invoke(method.name, method.kind, arguments).await?;
     answer(context, Some(method), reply).await
@@ -49,8 +54,8 @@ pub(crate) fn find(node: &Node, name: &str) -> Option<&'static MethodDescriptor>
     node.interfaces().iter().find_map(|interface| interface.method(name))
 }
 
-/// The arguments of a call from words: each is JSON, or the text that it is. Of a known method the parameters say what
-/// they take: text stays text, and images are files, URLs or `-`.
+/// The arguments of a call from words: each is JSON, or the text that it is. Of a known method the
+/// parameters say what they take: text stays text, and images are files, URLs or `-`.
 pub(crate) fn arguments<'a>(
     method: Option<&MethodDescriptor>,
     words: impl IntoIterator<Item = &'a String>,
@@ -64,7 +69,8 @@ pub(crate) fn arguments<'a>(
         }
     }
     let parameters = method.map_or(&[][..], |method| method.parameters);
-    let arguments = words.iter().enumerate().map(|(position, word)| argument(parameters.get(position), word));
+    let arguments =
+        words.iter().enumerate().map(|(position, word)| argument(parameters.get(position), word));
     arguments.collect()
 }
 
@@ -78,9 +84,13 @@ fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argum
     })
 }
 
-/// Prints what a call answered: a value, a line for each value of a stream, the bytes of a channel. Those of a known
-/// method have the numbers of its type, as where a verb shows them.
-pub(crate) async fn answer(context: &Context, method: Option<&MethodDescriptor>, reply: Reply) -> Result<u8> {
+/// Prints what a call answered: a value, a line for each value of a stream, the bytes of a channel.
+/// Those of a known method have the numbers of its type, as where a verb shows them.
+pub(crate) async fn answer(
+    context: &Context,
+    method: Option<&MethodDescriptor>,
+    reply: Reply,
+) -> Result<u8> {
     let typed = method.map_or(std::convert::identity as fn(Value) -> Value, |method| method.typed);
     match reply {
         Reply::Value(value) => context.output.value(&typed(value))?,

@@ -1,7 +1,8 @@
 //! `j`: one device at a shell. Its commands are those of the device's own tree.
 //!
-//! [`tree`] makes a command line from the tree of drivers; [`verbs`] has what is said to each interface, [`method`] what
-//! is said to interfaces without verbs of their own, [`builtin`] the commands that every device has.
+//! [`tree`] makes a command line from the tree of drivers; [`verbs`] has what is said to each
+//! interface, [`method`] what is said to interfaces without verbs of their own, [`builtin`] the
+//! commands that every device has.
 
 use std::ffi::OsString;
 use std::pin::pin;
@@ -35,7 +36,8 @@ use context::Context;
 use interrupt::{Interrupts, Signals};
 use open::Opened;
 
-/// Runs `j` with these arguments, the first of which is the program's name, and answers the exit code.
+/// Runs `j` with these arguments, the first of which is the program's name, and answers the exit
+/// code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     // One thread: starting more costs more than a call.
     match crate::runtime::single() {
@@ -72,8 +74,10 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
     }
     if early.is_help
         && open::is_in_process(early)
-        && let Some(code) =
-            arguments::help_without_device(arguments, &"they need the device to be opened; see `j tree`")
+        && let Some(code) = arguments::help_without_device(
+            arguments,
+            &"they need the device to be opened; see `j tree`",
+        )
     {
         return Ok(code);
     }
@@ -86,7 +90,9 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
     let opened = match opened {
         Ok(opened) => opened,
         // Help needs no device; whatever else is asked for, this is what is wrong.
-        Err(error) => return arguments::help_without_device(arguments, &format!("{error:#}")).ok_or(error),
+        Err(error) => {
+            return arguments::help_without_device(arguments, &format!("{error:#}")).ok_or(error);
+        }
     };
     let device = opened.device.clone();
     let outcome = perform(arguments, early, opened, &mut signals).await;
@@ -97,8 +103,8 @@ async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8>
     }
 }
 
-/// Prints the help that was asked for, of a device of this process, from its exporter file alone, and answers the exit
-/// code. Nothing for anything else, and where only opening the device tells.
+/// Prints the help that was asked for, of a device of this process, from its exporter file alone,
+/// and answers the exit code. Nothing for anything else, and where only opening the device tells.
 fn help_unopened(arguments: &[OsString], early: &arguments::Early) -> Option<u8> {
     if !arguments.iter().any(|word| word == "--help" || word == "-h") {
         return None;

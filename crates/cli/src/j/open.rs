@@ -12,8 +12,8 @@ use jumpstarter_exporter::{LogFormat, logs};
 use super::arguments::Early;
 use super::fault::Fault;
 
-/// The longest that one call may take, such as the wait for a machine: the user has Ctrl-C, and an exporter that is
-/// gone is noticed long before.
+/// The longest that one call may take, such as the wait for a machine: the user has Ctrl-C, and an
+/// exporter that is gone is noticed long before.
 const CALL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Names an exporter.

@@ -56,7 +56,8 @@ struct Live {
 
 async fn tree(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let device = &context.device;
-    let path = matches.get_one::<String>("path").map_or("", |path| if path == "." { "" } else { path });
+    let path =
+        matches.get_one::<String>("path").map_or("", |path| if path == "." { "" } else { path });
     let path = command_tree::find(device, path)?.path();
     let top = device.nodes().iter().position(|node| node.path() == path).unwrap_or_default();
     let mut outline = Outline::new(device);
@@ -95,8 +96,8 @@ impl<'a> Outline<'a> {
             if let Some(parent) = node.parent() {
                 children[parent].push(index);
             }
-            // Which of two names is the other one is not told: a name at the top stands for one further down, a later
-            // one for an earlier one.
+            // Which of two names is the other one is not told: a name at the top stands for one
+            // further down, a later one for an earlier one.
             let name = named.entry(node.id()).or_insert(index);
             if depth(index) > depth(*name) {
                 *name = index;
@@ -133,8 +134,9 @@ impl<'a> Outline<'a> {
         let until = Instant::now() + PATIENCE_WITH_ALL;
         let asking = stream::iter(self.below(top)).map(|index| async move {
             let late = Instant::now() >= until;
-            let asking =
-                async { if late { Live::default() } else { ask(device, &device.nodes()[index]).await } };
+            let asking = async {
+                if late { Live::default() } else { ask(device, &device.nodes()[index]).await }
+            };
             (index, timeout_at(until, asking).await.unwrap_or_default())
         });
         self.live = asking.buffer_unordered(AT_ONCE).collect().await;
@@ -148,7 +150,8 @@ impl<'a> Outline<'a> {
             None => kind(node),
         };
         let live = self.live.get(&index);
-        let now = live.and_then(|live| live.state.clone().or(live.address.clone())).unwrap_or_default();
+        let now =
+            live.and_then(|live| live.state.clone().or(live.address.clone())).unwrap_or_default();
         let description = node.description().unwrap_or_default().lines().next().unwrap_or_default();
         vec![format!("{branch}{name}"), kind, now, description.to_owned()]
     }
@@ -171,8 +174,11 @@ impl<'a> Outline<'a> {
 
     fn value(&self, index: usize) -> Value {
         let node = self.node(index);
-        let labels: serde_json::Map<String, Value> =
-            node.labels().iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        let labels: serde_json::Map<String, Value> = node
+            .labels()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect();
         let methods: serde_json::Map<String, Value> = node
             .methods_description()
             .iter()

@@ -12,8 +12,9 @@ use crate::print::{self, line};
 
 /// How answers are printed.
 ///
-/// As JSON each answer is one value on one line; a stream is a line for each of its values. What was done and answers
-/// nothing prints `null`. For people an answer is text, and nothing where there is none.
+/// As JSON each answer is one value on one line; a stream is a line for each of its values. What
+/// was done and answers nothing prints `null`. For people an answer is text, and nothing where
+/// there is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     format: Format,
@@ -72,8 +73,10 @@ fn readable(value: &Value) -> String {
     match value {
         Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join("\n"),
         Value::Object(fields) => {
-            let lines: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{}: {}", line(name), item(value))).collect();
+            let lines: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{}: {}", line(name), item(value)))
+                .collect();
             lines.join("\n")
         }
         Value::String(text) => text.clone(),

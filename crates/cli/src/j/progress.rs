@@ -1,4 +1,5 @@
-//! How far a transfer is: a bar on a terminal, a plain line now and then elsewhere, one line at the end.
+//! How far a transfer is: a bar on a terminal, a plain line now and then elsewhere, one line at the
+//! end.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +47,9 @@ pub(crate) struct Summary {
 impl Summary {
     /// The summary of what `about`, an object, describes.
     pub(crate) fn of(self, mut about: Value) -> serde_json::Result<Value> {
-        if let (Value::Object(about), Value::Object(summary)) = (&mut about, serde_json::to_value(self)?) {
+        if let (Value::Object(about), Value::Object(summary)) =
+            (&mut about, serde_json::to_value(self)?)
+        {
             about.extend(summary);
         }
         Ok(about)
@@ -85,7 +88,8 @@ impl Transfer {
         let bytes = (transferred > 0).then_some(transferred);
         let bytes_per_second = bytes.map(|bytes| bytes as f64 / seconds.max(f64::EPSILON));
         if !shared.output.is_json() {
-            let size = bytes.map_or_else(String::new, |bytes| format!("{} in ", BinaryBytes(bytes)));
+            let size =
+                bytes.map_or_else(String::new, |bytes| format!("{} in ", BinaryBytes(bytes)));
             let rate = bytes_per_second
                 .map_or_else(String::new, |rate| format!(" ({}/s)", BinaryBytes(rate as u64)));
             shared.output.note(format!("{}: {size}{seconds:.1} s{rate}", shared.label));
@@ -142,7 +146,9 @@ impl Drop for Shared {
 
 fn style(with_length: bool) -> ProgressStyle {
     let template = match with_length {
-        true => "{msg}  {bar:25}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
+        true => {
+            "{msg}  {bar:25}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
+        }
         false => "{msg}  {spinner}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}",
     };
     // The templates above are right, which the test below shows.

@@ -12,8 +12,8 @@ use crate::terminal::Input;
 /// The other side may go on for so long after it stopped listening: what it says last is shown.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Sends standard input to the channel and prints what comes from it until the other side ends. The end of standard
-/// input ends only its own direction.
+/// Sends standard input to the channel and prints what comes from it until the other side ends. The
+/// end of standard input ends only its own direction.
 pub(crate) async fn standard_streams(channel: Channel) -> Result<()> {
     let (reader, writer) = channel.split();
     let (mut receiving, mut sending) = (Box::pin(receive(reader)), Box::pin(send(writer)));

@@ -14,10 +14,11 @@ use super::fault::Fault;
 use super::{arguments, builtin, complete};
 use crate::print::{self, line};
 
-/// `j` for this device, as far as these arguments can be about it: of drivers that no word names there are name and
-/// description, for lists.
+/// `j` for this device, as far as these arguments can be about it: of drivers that no word names
+/// there are name and description, for lists.
 ///
-/// What the device has wins over the commands that `j` has for every device: such a command is called `@NAME` then.
+/// What the device has wins over the commands that `j` has for every device: such a command is
+/// called `@NAME` then.
 pub(crate) fn command(device: &Device, arguments: &[OsString]) -> Command {
     Maker::new(device, |_| true).command(&words(arguments))
 }
@@ -38,7 +39,8 @@ pub(crate) fn shown(name: &str) -> Cow<'_, str> {
 
 /// The driver at a path, as it is or as lists show it.
 pub(crate) fn find<'a>(device: &'a Device, path: &str) -> Result<&'a Node> {
-    let meant = device.nodes().iter().find(|node| node.path() != path && shown(node.path()) == path);
+    let meant =
+        device.nodes().iter().find(|node| node.path() != path && shown(node.path()) == path);
     match device.node(path) {
         Ok(node) => Ok(node),
         Err(error) => Ok(meant.ok_or(Fault::Usage(error))?),
@@ -79,11 +81,13 @@ impl<'a> Maker<'a> {
             };
             command = command.subcommand(builtin.plain_command().name(name));
         }
-        // `j qemu.power on`: hidden, so that lists and completions show them only when nothing else fits.
-        let dotted = self.children.iter().flatten().filter(|index| self.node(**index).path().contains('.'));
-        command.subcommands(
-            dotted.map(|index| self.of_node(*index, &shown(self.node(*index).path()), "j", words).hide(true)),
-        )
+        // `j qemu.power on`: hidden, so that lists and completions show them only when nothing else
+        // fits.
+        let dotted =
+            self.children.iter().flatten().filter(|index| self.node(**index).path().contains('.'));
+        command.subcommands(dotted.map(|index| {
+            self.of_node(*index, &shown(self.node(*index).path()), "j", words).hide(true)
+        }))
     }
 
     fn node(&self, index: usize) -> &'a Node {
@@ -104,15 +108,21 @@ impl<'a> Maker<'a> {
         self.with_entries(command, index, &format!("{prefix} {name}"), &words[place + 1..])
     }
 
-    fn with_entries(&self, mut command: Command, index: usize, prefix: &str, words: &[&str]) -> Command {
+    fn with_entries(
+        &self,
+        mut command: Command,
+        index: usize,
+        prefix: &str,
+        words: &[&str],
+    ) -> Command {
         let node = self.node(index);
-        command = command.subcommands(
-            self.children[index]
-                .iter()
-                .map(|child| self.of_node(*child, &shown(self.node(*child).name()), prefix, words)),
-        );
+        command =
+            command.subcommands(self.children[index].iter().map(|child| {
+                self.of_node(*child, &shown(self.node(*child).name()), prefix, words)
+            }));
         for action in action::of(node) {
-            if (self.is_wanted)(&action.name()) && command.find_subcommand(action.name()).is_none() {
+            if (self.is_wanted)(&action.name()) && command.find_subcommand(action.name()).is_none()
+            {
                 command = command.subcommand(action.command(node, prefix));
             }
         }

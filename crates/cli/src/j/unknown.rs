@@ -56,7 +56,12 @@ fn chosen<'a>(command: &'a Command, arguments: &[OsString]) -> (&'a Command, Vec
     (command, words)
 }
 
-fn unknown(name: &str, command: &Command, device: &Device, arguments: &[OsString]) -> anyhow::Error {
+fn unknown(
+    name: &str,
+    command: &Command,
+    device: &Device,
+    arguments: &[OsString],
+) -> anyhow::Error {
     let (command, words) = chosen(command, arguments);
     let place = words.join(".");
     let message = match place.is_empty() {

@@ -14,8 +14,8 @@ use crate::terminal::{self, Settings};
 
 /// A command that is told to end has so long.
 const GRACE: Duration = Duration::from_secs(5);
-/// What clients read to connect, and what a shell says of its device. None of them is inherited: they are of another
-/// device.
+/// What clients read to connect, and what a shell says of its device. None of them is inherited:
+/// they are of another device.
 const VARIABLES: [&str; 11] = [
     "JUMPSTARTER_HOST",
     "JMP_EXPORTER",
@@ -46,7 +46,11 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// A device at `host`. Where its exporter has no name, the prompt says `place`.
-    pub(super) fn new(host: impl Into<OsString>, place: impl Into<String>, motd: Option<String>) -> Self {
+    pub(super) fn new(
+        host: impl Into<OsString>,
+        place: impl Into<String>,
+        motd: Option<String>,
+    ) -> Self {
         Self {
             host: host.into(),
             place: place.into(),
@@ -59,11 +63,11 @@ impl Surroundings {
         }
     }
 
-    /// Runs the command, or else the user's shell, and answers its exit code; 128 and the signal's number if a signal
-    /// ended it. Cancelling kills it.
+    /// Runs the command, or else the user's shell, and answers its exit code; 128 and the signal's
+    /// number if a signal ended it. Cancelling kills it.
     ///
-    /// Ctrl-C is the command's own business. SIGTERM, and the end of the terminal, end it. The terminal is put back
-    /// as it was before.
+    /// Ctrl-C is the command's own business. SIGTERM, and the end of the terminal, end it. The
+    /// terminal is put back as it was before.
     ///
     /// # Errors
     /// `NotFound` for an unknown command.
@@ -78,7 +82,8 @@ impl Surroundings {
     }
 
     fn command(&self, words: &[OsString]) -> Command {
-        let shell = prompt::shell(std::env::var_os("SHELL"), self.exporter.as_ref().unwrap_or(&self.place));
+        let shell =
+            prompt::shell(std::env::var_os("SHELL"), self.exporter.as_ref().unwrap_or(&self.place));
         let command = match words {
             [program, arguments @ ..] => Command::new(program).args(arguments),
             [] => Command::new(&shell.program).args(&shell.arguments),
@@ -88,7 +93,8 @@ impl Surroundings {
             .fold(command, |command, variable| command.env_remove(variable))
             .env("JUMPSTARTER_HOST", &self.host)
             .env("JMP_DRIVERS_ALLOW", "UNSAFE")
-            // Clients in Python warn of drivers that they have no class for: this one shows them all the same.
+            // Clients in Python warn of drivers that they have no class for: this one shows them
+            // all the same.
             .env("_JMP_SUPPRESS_DRIVER_WARNINGS", "1")
             .env("PS1", &shell.prompt)
             .in_our_group()
@@ -106,7 +112,8 @@ impl Surroundings {
         }
         if let Some(file) = &self.authorities {
             // The second one is what clients in Python read.
-            command = command.env("JMP_GRPC_CA", file).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", file);
+            command =
+                command.env("JMP_GRPC_CA", file).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", file);
         }
         if let Some((certificate, key)) = &self.certificate {
             command = command.env("JMP_GRPC_CERT", certificate).env("JMP_GRPC_KEY", key);

@@ -15,8 +15,8 @@ pub(super) struct Shell {
     pub(super) prompt: String,
 }
 
-/// The shell that `SHELL` names. One that sets a prompt of its own when it starts is kept from that, and with it from
-/// the user's other settings.
+/// The shell that `SHELL` names. One that sets a prompt of its own when it starts is kept from
+/// that, and with it from the user's other settings.
 pub(super) fn shell(program: Option<OsString>, device: &str) -> Shell {
     let program = program.filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into());
     let name = Path::new(&program).file_name().and_then(OsStr::to_str).unwrap_or_default();

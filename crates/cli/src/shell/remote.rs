@@ -46,7 +46,8 @@ pub(super) async fn shell(
 
 fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
     // The command may go to another folder.
-    let absolute = |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
+    let absolute =
+        |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
     let address = match exporter.address() {
         Address::Unix(socket) => absolute(socket)?.into_os_string(),
         address => address.to_string().into(),
@@ -72,7 +73,11 @@ async fn wait_ready(exporter: &Exporter) -> Result<()> {
         Ok(status) => {
             let why = Some(status.message).filter(|message| !message.is_empty());
             let why = why.unwrap_or_else(|| format!("its state is {:?}", status.state));
-            tell(&format!("waiting for the exporter at {}: {}", exporter.address(), print::line(&why)));
+            tell(&format!(
+                "waiting for the exporter at {}: {}",
+                exporter.address(),
+                print::line(&why)
+            ));
         }
         // Older exporters have no state: they take calls from their beginning.
         Err(error) if error.kind() == ErrorKind::Unimplemented => return Ok(()),
@@ -104,7 +109,9 @@ async fn with_logs(exporter: &Exporter, work: impl Future<Output = Result<u8>>) 
 /// As the exporter itself writes it.
 fn line(record: &LogRecord) -> String {
     let driver = record.driver.as_deref().or(record.driver_type.as_deref());
-    let driver =
-        driver.filter(|driver| !driver.is_empty()).map(|driver| format!("{driver}: ")).unwrap_or_default();
+    let driver = driver
+        .filter(|driver| !driver.is_empty())
+        .map(|driver| format!("{driver}: "))
+        .unwrap_or_default();
     print::line(&format!("{:<7} {driver}{}", record.severity, record.message)).into_owned()
 }

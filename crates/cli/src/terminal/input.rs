@@ -12,9 +12,10 @@ const READ_SIZE: usize = 64 * 1024;
 
 /// Standard input as it comes: keys, a pipe, a file.
 ///
-/// A thread reads, each time it is asked to: what was not asked for stays for whoever reads next, such as the shell
-/// that this program was started from. Dropping ends the thread, also while it waits. (Reading without a thread would
-/// need the non-blocking mode, which everybody who has the same terminal would get.)
+/// A thread reads, each time it is asked to: what was not asked for stays for whoever reads next,
+/// such as the shell that this program was started from. Dropping ends the thread, also while it
+/// waits. (Reading without a thread would need the non-blocking mode, which everybody who has the
+/// same terminal would get.)
 #[derive(Debug)]
 pub(crate) struct Input {
     wanted: mpsc::Sender<()>,
@@ -71,8 +72,10 @@ impl Input {
 /// Waits for input and reads it, empty at its end; `None` when it was told to stop first.
 fn wait_and_read(source: &OwnedFd, stopped: &impl AsFd) -> io::Result<Option<Bytes>> {
     loop {
-        let mut both =
-            [PollFd::new(source, PollFlags::IN), PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN)];
+        let mut both = [
+            PollFd::new(source, PollFlags::IN),
+            PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN),
+        ];
         match poll(&mut both, None) {
             Err(rustix::io::Errno::INTR) => continue,
             polled => polled?,

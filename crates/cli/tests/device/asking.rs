@@ -1,4 +1,5 @@
-//! A device that asks its terminal something, before anybody is there and later, in a real terminal.
+//! A device that asks its terminal something, before anybody is there and later, in a real
+//! terminal.
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, Framing};
@@ -40,14 +41,20 @@ async fn a_terminal_answers_what_is_asked_now_and_not_what_was_asked_before() {
     // Of the cursor, the terminal's kind and its version, all of which tmux answers.
     let past = "\x1b[1mU-Boot\x1b[0m\x1b[6n\x1b[c\x1b[>c\x1b[>q\x1b[5n ready\r\n";
     device.send(past).await.unwrap();
-    eventually("all was read", async || (log.total_bytes() == past.len() as u64).then_some(())).await;
+    eventually("all was read", async || (log.total_bytes() == past.len() as u64).then_some(()))
+        .await;
     let served = Served::device(Device::of_driver(Shared(log))).await;
     let tmux = Tmux::start(&served.lab, served.lab.path("s").to_str().unwrap()).await;
     tmux.line("j start-console").await;
     tmux.shows("U-Boot ready").await;
     device.send("now\x1b[6n").await.unwrap();
-    let answer = tokio::time::timeout(DEADLINE, device.receive()).await.expect("an answer").unwrap().unwrap();
+    let answer = tokio::time::timeout(DEADLINE, device.receive())
+        .await
+        .expect("an answer")
+        .unwrap()
+        .unwrap();
     let answer = answer.escape_ascii().to_string();
-    let place = answer.strip_prefix("\\x1b[").and_then(|place| place.strip_suffix('R')).unwrap_or(&answer);
+    let place =
+        answer.strip_prefix("\\x1b[").and_then(|place| place.strip_suffix('R')).unwrap_or(&answer);
     assert!(place.chars().all(|letter| letter.is_ascii_digit() || letter == ';'), "{answer}");
 }

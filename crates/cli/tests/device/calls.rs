@@ -100,7 +100,8 @@ async fn the_log() {
     bench.j(&["power", "on"]).await;
     let mut records = String::new();
     for _ in 0..3 {
-        let mut record: serde_json::Value = serde_json::from_str(&line(&mut values, &json).await).unwrap();
+        let mut record: serde_json::Value =
+            serde_json::from_str(&line(&mut values, &json).await).unwrap();
         assert!(record["time"].as_f64().is_some_and(|time| time > 1e9), "{record}");
         record["time"] = "TIME".into();
         if let Some(duration) = record["fields"].get_mut("duration") {

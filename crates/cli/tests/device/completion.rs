@@ -6,10 +6,12 @@ use jumpstarter_supervise::{Command, run_unchecked};
 use crate::lab::{Bench, clean};
 use crate::terminal::{DEADLINE, J};
 
-/// What the script for fish is answered: a candidate a line, a tab, and what it is. The last word is completed.
+/// What the script for fish is answered: a candidate a line, a tab, and what it is. The last word
+/// is completed.
 async fn offered(bench: &Bench, line: &[&str]) -> String {
     let words = ["--"].iter().chain(line).copied().collect::<Vec<_>>();
-    let output = run_unchecked(bench.command(&words).env("COMPLETE", "fish"), DEADLINE).await.unwrap();
+    let output =
+        run_unchecked(bench.command(&words).env("COMPLETE", "fish"), DEADLINE).await.unwrap();
     assert!(output.status.success(), "{}", output.stderr);
     output.stdout_text()
 }
@@ -82,7 +84,8 @@ async fn a_shell_that_sources_the_script_offers_them() {
         "$completion" j po shelf
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
-    let command =
-        clean(Command::new("bash")).args(["-c", script, "bash", J]).env("JUMPSTARTER_HOST", &bench.host);
+    let command = clean(Command::new("bash"))
+        .args(["-c", script, "bash", J])
+        .env("JUMPSTARTER_HOST", &bench.host);
     assert_snapshot!(bench.run(command).await, @"power");
 }

@@ -70,7 +70,8 @@ async fn a_pipe_is_awaited_and_interrupted() {
     assert!(said.ends_with("130\npipe\n") || said.contains("124\npipe\n"), "{said}");
     let said = script(&bench, "timeout 20 $j disk flash pipe").await;
     assert!(said.contains("delivered nothing for 500ms"), "{said}");
-    let said = script(&bench, "(sleep 0.1; cat os.img > pipe) & $j disk flash pipe && cat disk.img").await;
+    let said =
+        script(&bench, "(sleep 0.1; cat os.img > pipe) & $j disk flash pipe && cat disk.img").await;
     assert!(said.contains("an image"), "{said}");
 }
 
@@ -93,7 +94,8 @@ async fn files_that_may_not_grow_fail_one_flash_and_not_the_exporter() {
     let bench = bench().await;
     std::fs::write(bench.lab.path("large.img"), vec![7; 1 << 20]).unwrap();
     let exporter = Pid::from_raw(i32::try_from(bench.exporter.pid()).unwrap());
-    prlimit(exporter, Resource::Fsize, Rlimit { current: Some(65536), maximum: Some(65536) }).unwrap();
+    prlimit(exporter, Resource::Fsize, Rlimit { current: Some(65536), maximum: Some(65536) })
+        .unwrap();
     let said = bench.j(&["flasher", "flash", "large.img"]).await;
     assert!(said.contains("File too large") && said.contains("ulimit -f"), "{said}");
     let said = bench.j(&["power", "on"]).await;

@@ -181,11 +181,16 @@ export:
 ";
     std::fs::write(bench.lab.path("lab.yaml"), missing).unwrap();
     let help = async |words: &[&str]| {
-        let command = clean(Command::new(J)).args(words).arg("--help").current_dir(bench.lab.folder());
+        let command =
+            clean(Command::new(J)).args(words).arg("--help").current_dir(bench.lab.folder());
         let said = bench.run(command.env("JMP_EXPORTER_CONFIG", "lab.yaml")).await;
-        assert!(said.contains("Usage: j") && !said.contains("---") && !said.contains("/no/such"), "{said}");
+        assert!(
+            said.contains("Usage: j") && !said.contains("---") && !said.contains("/no/such"),
+            "{said}"
+        );
         let lines = said.lines().skip_while(|line| *line != "Commands:").skip(1);
-        let commands = lines.take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned() + "\n");
+        let commands =
+            lines.take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned() + "\n");
         commands.collect::<String>()
     };
     assert_snapshot!(help(&[]).await, @r"
@@ -221,7 +226,10 @@ export:
     // With a file that is wrong there is the help that every device has.
     std::fs::write(bench.lab.path("lab.yaml"), "export: {console: {type: seriall}}").unwrap();
     let said = bench.j(&["--exporter-config", "lab.yaml", "--help"]).await;
-    assert!(said.contains("Usage: j") && said.contains("they need the device to be opened"), "{said}");
+    assert!(
+        said.contains("Usage: j") && said.contains("they need the device to be opened"),
+        "{said}"
+    );
     assert!(!said.contains("exit code"), "{said}");
 }
 
@@ -229,7 +237,9 @@ export:
 async fn help_of_a_file_is_that_of_its_device() {
     let bench = Bench::everything().await;
     let file = bench.lab.file();
-    for words in [&["power"][..], &["rack", "shelf", "power", "read"], &["switch"], &["flasher", "flash"]] {
+    for words in
+        [&["power"][..], &["rack", "shelf", "power", "read"], &["switch"], &["flasher", "flash"]]
+    {
         let words = [words, &["--help"]].concat();
         let of_file = bench.j(&[&["--exporter-config", &file], &words[..]].concat()).await;
         assert_eq!(of_file, bench.j(&words).await);

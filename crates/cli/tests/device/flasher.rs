@@ -108,7 +108,10 @@ async fn compressed_dumps_are_smaller_and_flash_again() {
             let flashed = bench.j(&words).await;
             assert!(!flashed.contains("exit code"), "{flashed}");
             bench.j(&["flasher", "dump", "back.img", "-t", format]).await;
-            assert!(std::fs::read(bench.lab.path("back.img")).unwrap() == *expected, "{format} {options:?}");
+            assert!(
+                std::fs::read(bench.lab.path("back.img")).unwrap() == *expected,
+                "{format} {options:?}"
+            );
         }
     }
     assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--compression", "lz4"]).await, @r"
@@ -143,8 +146,10 @@ async fn a_url() {
             let (mut client, _) = server.accept().await.unwrap();
             let mut request = vec![0; 4096];
             let count = client.read(&mut request).await.unwrap();
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             client.write_all(head.as_bytes()).await.unwrap();
             if request[..count].starts_with(b"GET") {
                 client.write_all(&body).await.unwrap();
@@ -213,17 +218,20 @@ async fn progress_without_a_terminal_is_plain_lines() {
     assert!(rest.contains(" after ") && rest.contains("/s"), "{text}");
 }
 
-/// The flasher's threads are those of no call; what they warn of reaches the client's log all the same.
+/// The flasher's threads are those of no call; what they warn of reaches the client's log all the
+/// same.
 #[tokio::test]
 async fn what_looks_like_no_image_is_named_in_the_clients_log() {
-    let bench = Bench::of("export: {flasher: {type: file-flasher, config: {path: disk.img}}}").await;
+    let bench =
+        Bench::of("export: {flasher: {type: file-flasher, config: {path: disk.img}}}").await;
     std::fs::write(bench.lab.path("os.zip"), b"PK\x03\x04 and so on").unwrap();
     let (log, mut records) = bench.follow(&["log", "--output", "json"]).await;
     let said = bench.j(&["flasher", "flash", "os.zip"]).await;
     assert!(!said.contains("exit code"), "{said}");
     let warned = async {
         loop {
-            let record: serde_json::Value = serde_json::from_str(&line(&mut records, &log).await).unwrap();
+            let record: serde_json::Value =
+                serde_json::from_str(&line(&mut records, &log).await).unwrap();
             if record["severity"] == "WARNING" || record["severity"] == "WARN" {
                 return record["message"].to_string();
             }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use exporter::{Answer, Hostile, driver, report};
 use jumpstarter_protocol::labels::NAME;
 use jumpstarter_protocol::v1::{
-    DriverCallResponse, DriverInstanceReport, GetReportResponse, GetStatusResponse, LogStreamResponse,
-    StreamingDriverCallResponse,
+    DriverCallResponse, DriverInstanceReport, GetReportResponse, GetStatusResponse,
+    LogStreamResponse, StreamingDriverCallResponse,
 };
 use jumpstarter_protocol::{Value as Wire, encode_value};
 use jumpstarter_supervise::{Command, Output, run_unchecked};
@@ -46,7 +46,10 @@ fn evil_device() -> GetReportResponse {
     let mut odder = evil(driver(5, Some(0), "--help", ""));
     odder.labels.remove("jumpstarter.dev/interfaces");
     GetReportResponse {
-        labels: HashMap::from([(NAME.to_owned(), EVIL.to_owned()), (EVIL.to_owned(), EVIL.to_owned())]),
+        labels: HashMap::from([
+            (NAME.to_owned(), EVIL.to_owned()),
+            (EVIL.to_owned(), EVIL.to_owned()),
+        ]),
         motd: format!("motd {EVIL}"),
         ..report(vec![
             evil(driver(0, None, EVIL, "")),
@@ -83,18 +86,25 @@ fn answer(method: &str, fails: bool) -> Answer {
                 message: EVIL.to_owned(),
                 driver_type: Some(EVIL.to_owned()),
                 operation: Some(EVIL.to_owned()),
-                structured_fields: ["driver", EVIL].map(|name| (name.to_owned(), EVIL.to_owned())).into(),
+                structured_fields: ["driver", EVIL]
+                    .map(|name| (name.to_owned(), EVIL.to_owned()))
+                    .into(),
                 ..Default::default()
             };
             Answer::Open(vec![Bytes::from(record.encode_to_vec()); 3])
         }
         _ if fails => Answer::error(error),
         "StreamingDriverCall" => {
-            let message = |value| StreamingDriverCallResponse { uuid: String::new(), result: wire(value) };
-            let messages = values().iter().map(|value| message(value).encode_to_vec().into()).collect();
+            let message =
+                |value| StreamingDriverCallResponse { uuid: String::new(), result: wire(value) };
+            let messages =
+                values().iter().map(|value| message(value).encode_to_vec().into()).collect();
             Answer::Messages(messages, error)
         }
-        _ => Answer::one(&DriverCallResponse { uuid: String::new(), result: wire(&json!({EVIL: values()})) }),
+        _ => Answer::one(&DriverCallResponse {
+            uuid: String::new(),
+            result: wire(&json!({EVIL: values()})),
+        }),
     }
 }
 
@@ -107,10 +117,12 @@ fn is_raw(letter: char) -> bool {
 #[track_caller]
 fn check(words: &[&str], output: &Output) {
     // What a method answers is shown with its own lines.
-    let is_answer =
-        |text: &str| text == output.stdout_text() && !words.contains(&"--help") && !words.contains(&"tree");
+    let is_answer = |text: &str| {
+        text == output.stdout_text() && !words.contains(&"--help") && !words.contains(&"tree")
+    };
     for text in [output.stdout_text(), output.stderr.clone()] {
-        let raw: Vec<String> = text.lines().filter(|line| line.contains(is_raw)).map(str::to_owned).collect();
+        let raw: Vec<String> =
+            text.lines().filter(|line| line.contains(is_raw)).map(str::to_owned).collect();
         assert!(raw.is_empty(), "{words:?}: {raw:?}");
         // (A hint is the exporter's to give, as its error is.)
         let forged = |line: &&str| line.starts_with("error: forged");
@@ -191,19 +203,30 @@ async fn nothing_that_an_exporter_says_reaches_a_terminal_raw() {
             ] {
                 let index = (line.len() - 1).to_string();
                 let command = clean(Command::new(J)).arg("--").args(&line).env("COMPLETE", shell);
-                let output =
-                    run(&exporter, command.env("_CLAP_COMPLETE_INDEX", index).env("_CLAP_IFS", "\n")).await;
+                let output = run(
+                    &exporter,
+                    command.env("_CLAP_COMPLETE_INDEX", index).env("_CLAP_IFS", "\n"),
+                )
+                .await;
                 assert!(
-                    output.stdout_text().contains(if line.contains(&"odd") { "blink" } else { "plain" })
-                        || line.contains(&"e")
+                    output.stdout_text().contains(if line.contains(&"odd") {
+                        "blink"
+                    } else {
+                        "plain"
+                    }) || line.contains(&"e")
                 );
                 let words = output.stdout_text().replace('\t', " ");
                 assert!(
-                    !words.contains(is_raw) && !words.contains("evil$") && !words.contains("touch pwned)`;"),
+                    !words.contains(is_raw)
+                        && !words.contains("evil$")
+                        && !words.contains("touch pwned)`;"),
                     "{shell}: {words}"
                 );
                 let offered = words.lines().filter_map(|line| line.split([' ', ':']).next());
-                assert!(offered.clone().all(|word| !word.contains(['$', '`', ';'])), "{shell}: {words}");
+                assert!(
+                    offered.clone().all(|word| !word.contains(['$', '`', ';'])),
+                    "{shell}: {words}"
+                );
             }
         }
         let socket = exporter.socket().display().to_string();
@@ -223,8 +246,13 @@ async fn nothing_that_an_exporter_says_reaches_a_terminal_raw() {
 async fn json_tells_what_was_said() {
     let exporter = Hostile::device(evil_device(), |method| answer(method, false));
     let ask = async |words: &[&str]| {
-        let output = run(&exporter, clean(Command::new(J)).args(["--output", "json"]).args(words)).await;
-        let text = if output.stdout_text().is_empty() { output.stderr.clone() } else { output.stdout_text() };
+        let output =
+            run(&exporter, clean(Command::new(J)).args(["--output", "json"]).args(words)).await;
+        let text = if output.stdout_text().is_empty() {
+            output.stderr.clone()
+        } else {
+            output.stdout_text()
+        };
         serde_json::from_str::<Value>(text.lines().next().unwrap()).unwrap()
     };
     let tree = ask(&["tree"]).await;
@@ -255,8 +283,14 @@ async fn a_shell_shows_no_more_than_text() {
         terminal.press("exit 5\r");
         assert_eq!(code(&child).await, Some(5), "{}", terminal.text());
         let seen = terminal.text();
-        for raw in ["\x1b]0;title", "\x1b]52", "\u{9b}", "\u{9d}", "\u{202e}", "\n\rerror: forged\r\n\rhint"]
-        {
+        for raw in [
+            "\x1b]0;title",
+            "\x1b]52",
+            "\u{9b}",
+            "\u{9d}",
+            "\u{202e}",
+            "\n\rerror: forged\r\n\rhint",
+        ] {
             assert!(!seen.contains(raw), "{raw:?} in {seen:?}");
         }
         assert!(!exporter.socket().with_file_name("pwned").exists(), "a name was run");
@@ -302,7 +336,11 @@ async fn a_tree_without_measure_is_refused() {
             "deeper than 60 levels",
         ),
         (
-            report((0..20_000).map(|id| driver(id, (id > 0).then_some(0), &id.to_string(), "")).collect()),
+            report(
+                (0..20_000)
+                    .map(|id| driver(id, (id > 0).then_some(0), &id.to_string(), ""))
+                    .collect(),
+            ),
             "10000 are the most",
         ),
         (

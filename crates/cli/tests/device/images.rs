@@ -18,10 +18,17 @@ export:
 async fn flash(lab: &Lab, image: &str, environment: &[(&str, &str)]) -> String {
     let words = ["shell", "--exporter-config", "lab.yaml", "--", J, "disk", "flash", image];
     let command = jmp(&words).current_dir(lab.folder());
-    let variables =
-        ["http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD", "JMP_DECODER_MEMORY"];
+    let variables = [
+        "http_proxy",
+        "HTTP_PROXY",
+        "no_proxy",
+        "NO_PROXY",
+        "REQUEST_METHOD",
+        "JMP_DECODER_MEMORY",
+    ];
     let command = variables.into_iter().fold(command, |command, name| command.env_remove(name));
-    let command = environment.iter().fold(command, |command, (name, value)| command.env(name, value));
+    let command =
+        environment.iter().fold(command, |command, (name, value)| command.env(name, value));
     transcript(&run_unchecked(command, DEADLINE).await.unwrap())
 }
 
@@ -40,7 +47,10 @@ async fn a_proxy_fetches_an_image() {
     let environment = [("HTTP_PROXY", address.as_str()), ("NO_PROXY", "other.example")];
     let flashing = flash(&lab, "http://images.example/os.img", &environment);
     let (request, said) = tokio::join!(tokio::time::timeout(DEADLINE, serving), flashing);
-    assert!(request.unwrap().starts_with("GET http://images.example/os.img HTTP/1.1\r\n"), "{said}");
+    assert!(
+        request.unwrap().starts_with("GET http://images.example/os.img HTTP/1.1\r\n"),
+        "{said}"
+    );
     assert_eq!(std::fs::read(lab.path("disk.img")).unwrap(), b"hello", "{said}");
 }
 
@@ -50,7 +60,10 @@ async fn more_memory_for_a_decoder_is_a_setting() {
     // A frame with a window of 2 GiB that holds one byte.
     std::fs::write(lab.path("os.zst"), b"\x28\xb5\x2f\xfd\x00\xa8\x09\x00\x00x").unwrap();
     let said = flash(&lab, "os.zst", &[]).await;
-    assert!(said.contains("takes 2 GiB of memory") && said.contains("JMP_DECODER_MEMORY=2048MiB"), "{said}");
+    assert!(
+        said.contains("takes 2 GiB of memory") && said.contains("JMP_DECODER_MEMORY=2048MiB"),
+        "{said}"
+    );
     let said = flash(&lab, "os.zst", &[("JMP_DECODER_MEMORY", "plenty")]).await;
     assert!(said.contains("JMP_DECODER_MEMORY holds no size"), "{said}");
     assert!(!lab.path("disk.img").exists());

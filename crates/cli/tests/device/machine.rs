@@ -56,7 +56,10 @@ async fn records_of_what_a_machine_made_have_their_category() {
     bench.j(&["call", "qemu.power", "explode"]).await;
     let record: serde_json::Value = serde_json::from_str(&line(&mut records, &log).await).unwrap();
     assert_eq!(record["driver_type"], "power", "{record}");
-    assert_eq!((&record["driver"], &record["operation"]), (&"qemu.power".into(), &"explode".into()));
+    assert_eq!(
+        (&record["driver"], &record["operation"]),
+        (&"qemu.power".into(), &"explode".into())
+    );
 }
 
 #[tokio::test]
@@ -160,8 +163,11 @@ async fn events_are_shown_as_they_come() {
 async fn the_help_of_a_machine_lists_its_verbs() {
     let Some(bench) = machine().await else { return };
     let help = bench.j(&["qemu", "--help"]).await;
-    let listed =
-        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let listed = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
     let names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
     assert_snapshot!(names.join(" "), @"power flasher console vnc state stop wait events destroy start pause resume reset power-button resize get-hostname get-username get-password");
     assert_snapshot!(bench.j(&["tree"]).await, @r"
@@ -301,7 +307,8 @@ impl Tmux {
     }
 }
 
-/// A shell whose machine still runs at its end closes it, and has no more to say about that than of anything else.
+/// A shell whose machine still runs at its end closes it, and has no more to say about that than of
+/// anything else.
 #[tokio::test]
 async fn a_shell_closes_its_machine_in_silence() {
     let Some(bench) = machine().await else { return };
@@ -309,7 +316,8 @@ async fn a_shell_closes_its_machine_in_silence() {
     std::fs::write(bench.lab.path("hooked.yaml"), format!("{FILE}{hooks}\n")).unwrap();
     let words = ["shell", "--exporter-config", "hooked.yaml", "--", J, "qemu", "power", "on"];
     let shown = bench.run(crate::lab::jmp(&words).current_dir(bench.lab.folder())).await;
-    let (_, said) = shown.split_once("INFO    ").unwrap_or_else(|| panic!("the hook's output: {shown}"));
+    let (_, said) =
+        shown.split_once("INFO    ").unwrap_or_else(|| panic!("the hook's output: {shown}"));
     assert_eq!(said, "all done\n", "{shown}");
     assert_eq!(shown.lines().count(), 2, "{shown}");
 }
@@ -320,7 +328,8 @@ async fn an_endpoint_without_an_address_is_no_warning() {
     let (log, mut records) = bench.follow(&["log", "-n", "2", "--output", "json"]).await;
     assert_snapshot!(bench.j(&["tree"]).await, @"echo  network");
     for _ in 0..2 {
-        let record: serde_json::Value = serde_json::from_str(&line(&mut records, &log).await).unwrap();
+        let record: serde_json::Value =
+            serde_json::from_str(&line(&mut records, &log).await).unwrap();
         assert_eq!(
             (&record["operation"], &record["severity"]),
             (&"address".into(), &"INFO".into()),

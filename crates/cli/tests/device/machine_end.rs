@@ -40,7 +40,8 @@ impl Running {
         });
         let file = serde_json::json!({"export": {"qemu": {"type": "qemu", "config": config}}});
         std::fs::write(lab.file(), file.to_string()).unwrap();
-        let words = ["run", "--exporter-config", &lab.file(), "--listen-unix", socket.to_str().unwrap()];
+        let words =
+            ["run", "--exporter-config", &lab.file(), "--listen-unix", socket.to_str().unwrap()];
         let command = jmp(&words).env("TMPDIR", lab.path("tmp")).env_remove("XDG_RUNTIME_DIR");
         let (exporter, mut lines) = start(command).await;
         assert!(line(&mut lines, &exporter).await.starts_with("ready "));

@@ -36,7 +36,8 @@ async fn a_machine_is_destroyed_only_by_who_means_it() {
         assert_eq!(bench.j(&["qemu", "state"]).await, "off\n");
         let mut terminal = Terminal::new();
         let words = [J, "qemu", "destroy"];
-        let child = terminal.command(&words).env("JUMPSTARTER_HOST", &bench.host).spawn().await.unwrap();
+        let child =
+            terminal.command(&words).env("JUMPSTARTER_HOST", &bench.host).spawn().await.unwrap();
         terminal.shows("Destroy `qemu`?").await;
         terminal.press(answer);
         assert_eq!(code(&child).await, expected, "{}", terminal.text());
@@ -50,9 +51,11 @@ async fn a_machine_is_destroyed_only_by_who_means_it() {
 async fn a_forward_is_advised_by_the_port_of_the_guest() {
     let Some(bench) = machine().await else { return };
     let listening = async |path: &str| {
-        let command = jmp(&["forward", path, "--output", "json"]).env("JUMPSTARTER_HOST", &bench.host);
+        let command =
+            jmp(&["forward", path, "--output", "json"]).env("JUMPSTARTER_HOST", &bench.host);
         let (child, mut lines) = start(command).await;
-        let first: serde_json::Value = serde_json::from_str(&line(&mut lines, &child).await).unwrap();
+        let first: serde_json::Value =
+            serde_json::from_str(&line(&mut lines, &child).await).unwrap();
         child.signal(jumpstarter_supervise::Signal::INT);
         assert_eq!(code(&child).await, Some(0));
         first

@@ -1,4 +1,5 @@
-//! `j` and its companions against an exporter in a process of its own: what they print, and how they end.
+//! `j` and its companions against an exporter in a process of its own: what they print, and how
+//! they end.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/lab.rs"]

@@ -23,7 +23,8 @@ async fn exporter(file: &str) -> (Bench, String) {
     let socket = lab.path("s");
     let socket = socket.to_str().unwrap();
     let file = lab.file();
-    let words = ["run", "--exporter-config", &file, "--listen-unix", socket, "--metrics", "127.0.0.1:0"];
+    let words =
+        ["run", "--exporter-config", &file, "--listen-unix", socket, "--metrics", "127.0.0.1:0"];
     let (exporter, mut lines) = start(jmp(&words)).await;
     let ready = line(&mut lines, &exporter).await;
     let host = ready.strip_prefix("ready ").unwrap().to_owned();
@@ -69,7 +70,8 @@ async fn metrics_count_calls_errors_streams_and_bytes() {
             panic!("{:#?} instead of {expected:#?}", samples(&metrics).await);
         }
     };
-    let nothing = ["calls_total 0", "open_streams 0", "received_bytes_total 0", "sent_bytes_total 0"];
+    let nothing =
+        ["calls_total 0", "open_streams 0", "received_bytes_total 0", "sent_bytes_total 0"];
     counted(&nothing).await;
 
     for word in ["on", "off", "on"] {
@@ -114,7 +116,8 @@ async fn metrics_show_what_a_machine_is_doing() {
         return;
     }
     let config = "{arch: x86_64, accel: tcg, mem: 64M, smp: 1}";
-    let file = format!("export: {{rack: {{children: {{qemu: {{type: qemu, config: {config}}}}}}}}}");
+    let file =
+        format!("export: {{rack: {{children: {{qemu: {{type: qemu, config: {config}}}}}}}}}");
     let (bench, metrics) = exporter(&file).await;
     let states = async || {
         let mut states = samples(&metrics).await;
@@ -153,9 +156,14 @@ async fn metrics_where_nobody_may_listen_are_an_error() {
     let lab = Lab::new(FILE);
     let (file, socket) = (lab.file(), lab.path("s"));
     let words = ["run", "--exporter-config", &file, "--metrics", &address, "--listen-unix"];
-    let output =
-        jumpstarter_supervise::run_unchecked(clean(jmp(&words)).arg(&socket), DEADLINE).await.unwrap();
+    let output = jumpstarter_supervise::run_unchecked(clean(jmp(&words)).arg(&socket), DEADLINE)
+        .await
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stderr.contains(&format!("listening for metrics at {address}")), "{}", output.stderr);
+    assert!(
+        output.stderr.contains(&format!("listening for metrics at {address}")),
+        "{}",
+        output.stderr
+    );
     assert!(!socket.exists());
 }

@@ -52,8 +52,12 @@ async fn a_tcp_forward_for_programs() {
     let bench = Bench::everything().await;
     let words = ["echo", "forward-tcp", "--address", "127.0.0.1", "--output", "json"];
     let (child, mut lines) = bench.start(&words).await;
-    let listening: serde_json::Value = serde_json::from_str(&line(&mut lines, &child).await).unwrap();
-    assert_eq!((&listening["host"], &listening["socket"]), (&"127.0.0.1".into(), &serde_json::Value::Null));
+    let listening: serde_json::Value =
+        serde_json::from_str(&line(&mut lines, &child).await).unwrap();
+    assert_eq!(
+        (&listening["host"], &listening["socket"]),
+        (&"127.0.0.1".into(), &serde_json::Value::Null)
+    );
     let port = u16::try_from(listening["port"].as_u64().unwrap()).unwrap();
     talk(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
     assert_eq!(interrupted(&child).await, "");
@@ -88,7 +92,8 @@ async fn a_unix_forward() {
 #[tokio::test]
 async fn a_unix_forward_makes_a_private_place() {
     let bench = Bench::everything().await;
-    let command = bench.command(&["echo", "forward-unix"]).env("XDG_RUNTIME_DIR", bench.lab.folder());
+    let command =
+        bench.command(&["echo", "forward-unix"]).env("XDG_RUNTIME_DIR", bench.lab.folder());
     let (child, mut lines) = start(command).await;
     let address = line(&mut lines, &child).await;
     let socket = std::path::PathBuf::from(&address);
@@ -114,9 +119,11 @@ async fn a_forward_ends_with_its_exporter() {
 #[tokio::test]
 async fn jmp_forward_tells_what_to_connect_with() {
     let bench = Bench::everything().await;
-    let (child, mut lines) = start(jmp(&["forward", "echo"]).env("JUMPSTARTER_HOST", &bench.host)).await;
+    let (child, mut lines) =
+        start(jmp(&["forward", "echo"]).env("JUMPSTARTER_HOST", &bench.host)).await;
     let first = line(&mut lines, &child).await;
-    let address = first.strip_prefix("`echo` is at ").and_then(|rest| rest.strip_suffix("; Ctrl-C ends it"));
+    let address =
+        first.strip_prefix("`echo` is at ").and_then(|rest| rest.strip_suffix("; Ctrl-C ends it"));
     let address = address.unwrap_or_else(|| panic!("{first}"));
     // Nothing tells what listens there: no advice.
     talk(TcpStream::connect(address).await.unwrap()).await;
@@ -128,7 +135,8 @@ async fn jmp_forward_tells_what_to_connect_with() {
 async fn jmp_forward_of_a_file_to_a_unix_socket() {
     let bench = Bench::everything().await;
     let file = bench.lab.file();
-    let words = ["forward", "echo", "--unix", "echo.sock", "--exporter-config", &file, "--output", "json"];
+    let words =
+        ["forward", "echo", "--unix", "echo.sock", "--exporter-config", &file, "--output", "json"];
     let (child, mut lines) = start(jmp(&words).current_dir(bench.lab.folder())).await;
     assert_snapshot!(bench.lab.plain(&line(&mut lines, &child).await), @r#"{"address":"echo.sock","host":null,"port":null,"socket":"echo.sock","connect_with":null}"#);
     talk(UnixStream::connect(bench.lab.path("echo.sock")).await.unwrap()).await;
@@ -146,7 +154,8 @@ async fn jmp_forward_goes_by_the_name_and_the_port_of_the_device() {
     for (path, advice) in
         [("web", "connect with: http://ADDRESS"), ("login", "connect with: ssh -p PORT 127.0.0.1")]
     {
-        let (child, mut lines) = start(jmp(&["forward", path]).env("JUMPSTARTER_HOST", &bench.host)).await;
+        let (child, mut lines) =
+            start(jmp(&["forward", path]).env("JUMPSTARTER_HOST", &bench.host)).await;
         let first = line(&mut lines, &child).await;
         let address = first.split_whitespace().nth(3).unwrap().trim_end_matches(';').to_owned();
         let port = address.rsplit(':').next().unwrap();
@@ -159,8 +168,9 @@ async fn jmp_forward_goes_by_the_name_and_the_port_of_the_device() {
 #[tokio::test]
 async fn jmp_forward_of_something_else() {
     let bench = Bench::everything().await;
-    let forward =
-        |path: &'static str| bench.run(jmp(&["forward", path]).env("JUMPSTARTER_HOST", &bench.host));
+    let forward = |path: &'static str| {
+        bench.run(jmp(&["forward", path]).env("JUMPSTARTER_HOST", &bench.host))
+    };
     assert_snapshot!(forward("power").await, @r"
     --- stderr
     error: `power` has no interface `network`
@@ -184,7 +194,8 @@ async fn jmp_forward_of_something_else() {
 #[tokio::test]
 async fn jmp_forward_ends_with_its_exporter() {
     let bench = Bench::everything().await;
-    let (child, mut lines) = start(jmp(&["forward", "echo"]).env("JUMPSTARTER_HOST", &bench.host)).await;
+    let (child, mut lines) =
+        start(jmp(&["forward", "echo"]).env("JUMPSTARTER_HOST", &bench.host)).await;
     line(&mut lines, &child).await;
     bench.exporter.kill();
     assert_eq!(code(&child).await, Some(1));

@@ -24,14 +24,18 @@ async fn files_are_found_beside_the_exporter_file_and_in_the_working_directory()
     let lab = Lab::new(&FILE.replace("  vm:", "  # vm:"));
     let elsewhere = tempfile::tempdir().unwrap();
     let (disk, other) = (lab.path("disk.img"), elsewhere.path().join("other.img"));
-    for (file, text) in [(&disk, "old"), (&other, "old"), (&elsewhere.path().join("disk.img"), "mine")] {
+    for (file, text) in
+        [(&disk, "old"), (&other, "old"), (&elsewhere.path().join("disk.img"), "mine")]
+    {
         std::fs::write(file, text).unwrap();
     }
     std::fs::write(elsewhere.path().join("new.img"), "new").unwrap();
     let file = lab.file();
     let shell = ["shell", "--exporter-config", &file, "--", J, "flasher"];
     for target in [[].as_slice(), &["--target", "other"]] {
-        let said = run(&[&shell, ["flash", "new.img"].as_slice(), target].concat(), elsewhere.path()).await;
+        let said =
+            run(&[&shell, ["flash", "new.img"].as_slice(), target].concat(), elsewhere.path())
+                .await;
         assert!(!said.contains("exit code"), "{said}");
     }
     assert_eq!(std::fs::read_to_string(&disk).unwrap(), "new");
@@ -46,16 +50,19 @@ async fn what_is_missing_is_told_with_both_places() {
     let [here, there] = [lab.folder(), elsewhere.path()].map(|folder| folder.display().to_string());
     let said = run(&["check", &lab.file()], elsewhere.path()).await;
     for name in ["disk.img", "bin/qemu"] {
-        let warning = format!("there is no `{name}`; looked for `{here}/{name}` and `{there}/{name}`");
+        let warning =
+            format!("there is no `{name}`; looked for `{here}/{name}` and `{there}/{name}`");
         assert!(said.contains(&warning) && said.contains("no faults"), "{said}");
     }
     assert!(!said.contains("exit code"), "{said}");
     if qemu_available(Arch::X86_64) {
-        std::fs::write(lab.file(), FILE.replace(", binary: bin/qemu", ", arch: x86_64, mem: 64M")).unwrap();
+        std::fs::write(lab.file(), FILE.replace(", binary: bin/qemu", ", arch: x86_64, mem: 64M"))
+            .unwrap();
         let shell = ["shell", "--exporter-config", &lab.file(), J, "vm", "start"];
         let said = run(&shell, elsewhere.path()).await;
-        let error =
-            format!("there is no `disk.img`\nhint: looked for `{here}/disk.img` and `{there}/disk.img`");
+        let error = format!(
+            "there is no `disk.img`\nhint: looked for `{here}/disk.img` and `{there}/disk.img`"
+        );
         assert!(said.contains(&error), "{said}");
     }
     // What a driver says when it needs one.

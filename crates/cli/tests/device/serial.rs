@@ -13,7 +13,8 @@ async fn slow_board(characters_per_second: u32) -> (TcpListener, Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("socket://{}", listener.local_addr().unwrap());
     let config = format!("{{url: '{url}', cps: {characters_per_second}}}");
-    let bench = Bench::of(&format!("export: {{console: {{type: serial, config: {config}}}}}")).await;
+    let bench =
+        Bench::of(&format!("export: {{console: {{type: serial, config: {config}}}}}")).await;
     (listener, bench)
 }
 
@@ -33,7 +34,8 @@ async fn a_loop_gives_back_what_is_piped_in() {
 async fn a_slow_port_gets_all_of_a_large_file() {
     let (listener, bench) = slow_board(20_000).await;
     let bytes: Vec<u8> = (0..=255).cycle().take(60_000).collect();
-    let command = bench.command(&["console", "pipe", "--no-output"]).stdin(Input::Bytes(bytes.clone()));
+    let command =
+        bench.command(&["console", "pipe", "--no-output"]).stdin(Input::Bytes(bytes.clone()));
     let running = tokio::spawn(run_unchecked(command, DEADLINE));
     let (mut board, _) = listener.accept().await.unwrap();
     let mut got = Vec::new();
@@ -46,7 +48,8 @@ async fn a_slow_port_gets_all_of_a_large_file() {
 #[tokio::test]
 async fn a_port_that_does_not_take_all_is_a_failure() {
     let (listener, bench) = slow_board(20_000).await;
-    let command = bench.command(&["console", "pipe", "--no-output"]).stdin(Input::Bytes(vec![b'x'; 200_000]));
+    let command =
+        bench.command(&["console", "pipe", "--no-output"]).stdin(Input::Bytes(vec![b'x'; 200_000]));
     let running = tokio::spawn(run_unchecked(command, DEADLINE));
     let (mut board, _) = listener.accept().await.unwrap();
     let mut got = [0; 100];

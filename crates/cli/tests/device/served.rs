@@ -26,7 +26,8 @@ impl Served {
 
     /// What `j` with these words and this standard input prints, as a transcript.
     pub(crate) async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
-        let command = clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", self.lab.path("s"));
+        let command =
+            clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", self.lab.path("s"));
         let command = command.current_dir(self.lab.folder()).stdin(Input::Bytes(input.to_vec()));
         self.lab.plain(&transcript(&run_unchecked(command, DEADLINE).await.unwrap()))
     }

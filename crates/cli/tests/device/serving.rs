@@ -23,8 +23,10 @@ async fn ready(command: Command) -> (Child, Lines, String) {
 }
 
 async fn j(host: &str, passphrase: Option<&str>, words: &[&str]) -> String {
-    let command =
-        clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", host).env("JMP_GRPC_INSECURE", "1");
+    let command = clean(Command::new(J))
+        .args(words)
+        .env("JUMPSTARTER_HOST", host)
+        .env("JMP_GRPC_INSECURE", "1");
     let command = match passphrase {
         Some(passphrase) => command.env("JMP_GRPC_PASSPHRASE", passphrase),
         None => command,
@@ -47,7 +49,8 @@ async fn nowhere_to_listen() {
 
 #[tokio::test]
 async fn a_controller_cannot_be_joined_yet() {
-    let file = EVERYTHING.replace("motd:", "endpoint: controller.example:443\ntoken: secret\nmotd:");
+    let file =
+        EVERYTHING.replace("motd:", "endpoint: controller.example:443\ntoken: secret\nmotd:");
     let lab = Lab::new(&file);
     assert_snapshot!(said(&lab, &[]).await, @r"
     --- stderr
@@ -182,8 +185,10 @@ async fn the_log_as_json() {
     exporter.signal(Signal::TERM);
     assert_eq!(code(&exporter).await, Some(0));
     let log = exporter.stderr_tail();
-    let records: Vec<serde_json::Value> =
-        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let records: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
     assert!(records.iter().any(|record| record["message"] == "power on"), "{log}");
 }
 
@@ -192,11 +197,13 @@ async fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     let lab = Lab::new(EVERYTHING);
     let (told, socket) = (lab.path("notify"), lab.path("s"));
     let systemd = tokio::net::UnixDatagram::bind(&told).unwrap();
-    let words = ["run", "--exporter-config", &lab.file(), "--listen-unix", socket.to_str().unwrap()];
+    let words =
+        ["run", "--exporter-config", &lab.file(), "--listen-unix", socket.to_str().unwrap()];
     let (exporter, _, _) = ready(jmp(&words).env("NOTIFY_SOCKET", &told)).await;
     let next = async || {
         let mut buffer = [0; 256];
-        let count = tokio::time::timeout(DEADLINE, systemd.recv(&mut buffer)).await.unwrap().unwrap();
+        let count =
+            tokio::time::timeout(DEADLINE, systemd.recv(&mut buffer)).await.unwrap().unwrap();
         String::from_utf8_lossy(&buffer[..count]).into_owned()
     };
     assert_eq!(next().await, "READY=1");
@@ -215,7 +222,8 @@ async fn a_second_signal_hurries() {
     ));
     let socket = lab.path("s");
     let words = ["run", "--exporter-config", "lab.yaml", "--listen-unix", socket.to_str().unwrap()];
-    let (exporter, _, host) = ready(jmp(&words).current_dir(lab.folder()).stderr(Sink::Tail(65536))).await;
+    let (exporter, _, host) =
+        ready(jmp(&words).current_dir(lab.folder()).stderr(Sink::Tail(65536))).await;
     assert_eq!(j(&host, None, &["power", "on"]).await, "");
     exporter.signal(Signal::TERM);
     let hooked = lab.path("hooked");
@@ -234,8 +242,9 @@ async fn guests_that_reach_a_port_without_a_passphrase_are_told_of() {
     }
     let said = async |settings: &str, options: &[&str]| {
         let config = format!("{{arch: x86_64, accel: tcg, mem: 64M, smp: 1, {settings}}}");
-        let lab =
-            Lab::new(&format!("export: {{rack: {{children: {{vm: {{type: qemu, config: {config}}}}}}}}}"));
+        let lab = Lab::new(&format!(
+            "export: {{rack: {{children: {{vm: {{type: qemu, config: {config}}}}}}}}}"
+        ));
         let file = lab.file();
         let run = [&["run", "--exporter-config", &file], &TCP[..], options].concat();
         let (child, _lines, _address) = ready(jmp(&run)).await;
@@ -247,7 +256,9 @@ async fn guests_that_reach_a_port_without_a_passphrase_are_told_of() {
     let warning = "what runs in `rack.vm` may use the device, too";
     let open = said("", &[]).await;
     assert!(open.contains(warning) && open.contains("restrict: true"), "{open}");
-    for (settings, options) in [("restrict: true", &[][..]), ("", &["--passphrase", "open: sesame"])] {
+    for (settings, options) in
+        [("restrict: true", &[][..]), ("", &["--passphrase", "open: sesame"])]
+    {
         let said = said(settings, options).await;
         assert!(!said.contains(warning), "{settings} {options:?}: {said}");
     }
@@ -256,12 +267,18 @@ async fn guests_that_reach_a_port_without_a_passphrase_are_told_of() {
 /// What a hook prints, every client may read.
 #[tokio::test]
 async fn the_environment_of_a_hook_has_no_secrets() {
-    let lab = Lab::new(&format!("{EVERYTHING}hooks: {{beforeLease: {{script: 'env; echo hook-done'}}}}\n"));
+    let lab = Lab::new(&format!(
+        "{EVERYTHING}hooks: {{beforeLease: {{script: 'env; echo hook-done'}}}}\n"
+    ));
     let words = ["run", "--exporter-config", "lab.yaml"];
-    let run = jmp(&[&words[..], &TCP].concat()).current_dir(lab.folder()).stderr(Sink::Tail(1 << 20));
+    let run =
+        jmp(&[&words[..], &TCP].concat()).current_dir(lab.folder()).stderr(Sink::Tail(1 << 20));
     let run = run.env("JMP_GRPC_PASSPHRASE", "hush: passphrase").env("JMP_TOKEN", "hush: token");
     let (exporter, _lines, address) = ready(run).await;
-    eventually("the hook ends", async || exporter.stderr_tail().contains("hook-done").then_some(())).await;
+    eventually("the hook ends", async || {
+        exporter.stderr_tail().contains("hook-done").then_some(())
+    })
+    .await;
     let log = exporter.stderr_tail();
     assert!(log.contains("JUMPSTARTER_HOST=") && !log.contains("hush"), "{log}");
     // It is asked for all the same.

@@ -75,7 +75,8 @@ async fn the_environment_says_what_the_device_is() {
     let file = bench.lab.file();
     for way in [["--exporter-config", &file], ["--tls-grpc", &bench.host]] {
         let command = jmp(&["shell", way[0], way[1], "sh", "-c", &script]);
-        let command = inherited.iter().fold(command, |command, (name, value)| command.env(name, value));
+        let command =
+            inherited.iter().fold(command, |command, (name, value)| command.env(name, value));
         let said = bench.run(command).await;
         assert_eq!(
             said.split_whitespace().collect::<Vec<_>>(),
@@ -92,21 +93,30 @@ async fn the_environment_says_what_the_device_is() {
     }
 }
 
-/// The older name of JMP_GRPC_INSECURE counts for `j`; `jmp shell` goes by its option alone, as upstream's.
+/// The older name of JMP_GRPC_INSECURE counts for `j`; `jmp shell` goes by its option alone, as
+/// upstream's.
 #[tokio::test]
 async fn the_older_name_of_the_plaintext_variable() {
     let lab = Lab::new(EVERYTHING);
-    let (exporter, host) = lab.serve(&["--tls-grpc-listener", "127.0.0.1:0", "--tls-grpc-insecure"]).await;
+    let (exporter, host) =
+        lab.serve(&["--tls-grpc-listener", "127.0.0.1:0", "--tls-grpc-insecure"]).await;
     let host = host.trim_start_matches("tcp://");
     let run = async |command: jumpstarter_supervise::Command| {
         run_unchecked(command.env("JUMPSTARTER_GRPC_INSECURE", "1"), DEADLINE).await.unwrap()
     };
-    let j = clean(jumpstarter_supervise::Command::new(J)).args(["power", "on"]).env("JUMPSTARTER_HOST", host);
+    let j = clean(jumpstarter_supervise::Command::new(J))
+        .args(["power", "on"])
+        .env("JUMPSTARTER_HOST", host);
     let said = run(j).await;
     assert!(said.status.success(), "{}", said.stderr);
     let said = run(jmp(&["shell", "--tls-grpc", host, "true"])).await;
-    assert!(!said.status.success() && said.stderr.contains("--tls-grpc-insecure"), "{}", said.stderr);
-    let said = run(jmp(&["shell", "--tls-grpc", host, "--tls-grpc-insecure", J, "power", "on"])).await;
+    assert!(
+        !said.status.success() && said.stderr.contains("--tls-grpc-insecure"),
+        "{}",
+        said.stderr
+    );
+    let said =
+        run(jmp(&["shell", "--tls-grpc", host, "--tls-grpc-insecure", J, "power", "on"])).await;
     assert!(said.status.success(), "{}", said.stderr);
     drop(exporter);
 }
@@ -114,7 +124,18 @@ async fn the_older_name_of_the_plaintext_variable() {
 #[tokio::test]
 async fn what_needs_a_controller_says_so() {
     let lab = Lab::new(EVERYTHING);
-    let words = ["shell", "--client", "me", "--selector", "board=a,!b", "--duration", "1d", J, "power", "on"];
+    let words = [
+        "shell",
+        "--client",
+        "me",
+        "--selector",
+        "board=a,!b",
+        "--duration",
+        "1d",
+        J,
+        "power",
+        "on",
+    ];
     assert_snapshot!(said(&lab, &words).await, @r"
     --- stderr
     error: reaching a device through a controller (`--client`, `--selector` and `--duration`) is not supported yet
@@ -122,7 +143,8 @@ async fn what_needs_a_controller_says_so() {
     --- exit code 1
     ");
     // Beside another way to a device they have no effect, as upstream.
-    let words = ["shell", "-n", "x", "--exporter-config", "lab.yaml", "--retry-timeout", "0", "true"];
+    let words =
+        ["shell", "-n", "x", "--exporter-config", "lab.yaml", "--retry-timeout", "0", "true"];
     assert_snapshot!(said(&lab, &words).await, @r"
     --- stderr
     warning: `--name` and `--retry-timeout` are for a controller, and have no effect here
@@ -144,7 +166,8 @@ async fn what_needs_a_controller_says_so() {
 #[tokio::test]
 async fn the_log_is_shown_when_it_is_wanted() {
     let lab = Lab::new(EVERYTHING);
-    let words = ["shell", "--exporter-config", "lab.yaml", "--exporter-logs", "--", J, "power", "on"];
+    let words =
+        ["shell", "--exporter-config", "lab.yaml", "--exporter-logs", "--", J, "power", "on"];
     let shown = said(&lab, &words).await;
     assert!(shown.contains("power: power on"), "{shown}");
     let words = ["shell", "--exporter-config", "lab.yaml", "--", J, "power", "on"];

@@ -94,16 +94,23 @@ async fn the_tree_for_programs() {
     "#);
     let text = bench.j(&["--output", "json", "tree"]).await;
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let switch =
-        value["children"].as_array().unwrap().iter().find(|child| child["name"] == "switch").unwrap();
+    let switch = value["children"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|child| child["name"] == "switch")
+        .unwrap();
     assert_eq!(switch["same_as"], "rack.shelf.power");
 }
 
 #[tokio::test]
 async fn paths_are_words_or_have_dots() {
     let bench = Bench::everything().await;
-    for words in [["rack", "shelf", "power", "on"].as_slice(), &["rack.shelf.power", "on"], &["switch", "on"]]
-    {
+    for words in [
+        ["rack", "shelf", "power", "on"].as_slice(),
+        &["rack.shelf.power", "on"],
+        &["switch", "on"],
+    ] {
         assert_eq!(bench.j(words).await, "", "{words:?}");
     }
     assert_snapshot!(bench.j(&["rack.shelf", "power", "on"]).await, @"");

@@ -1,4 +1,5 @@
-//! A device with a driver of a third party, of which `j` knows nothing: this program links it, `j` does not.
+//! A device with a driver of a third party, of which `j` knows nothing: this program links it, `j`
+//! does not.
 
 use futures_util::{StreamExt, stream};
 use insta::assert_snapshot;

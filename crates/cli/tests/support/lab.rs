@@ -54,7 +54,10 @@ impl Bench {
 
     /// `j` with these words.
     pub fn command(&self, words: &[&str]) -> Command {
-        clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", &self.host).current_dir(self.lab.folder())
+        clean(Command::new(J))
+            .args(words)
+            .env("JUMPSTARTER_HOST", &self.host)
+            .current_dir(self.lab.folder())
     }
 
     /// What `j` with these words prints, as a transcript.
@@ -78,12 +81,15 @@ impl Bench {
         start(self.command(words)).await
     }
 
-    /// Starts `j log`, and returns when the exporter has heard of it: each listener is told what is said from then on.
+    /// Starts `j log`, and returns when the exporter has heard of it: each listener is told what is
+    /// said from then on.
     pub async fn follow(&self, words: &[&str]) -> (Child, Lines) {
         let all = [&["--log-level", "debug"], words].concat();
         let (child, lines) = self.start(&all).await;
-        eventually("the log is followed", async || child.stderr_tail().contains("following").then_some(()))
-            .await;
+        eventually("the log is followed", async || {
+            child.stderr_tail().contains("following").then_some(())
+        })
+        .await;
         (child, lines)
     }
 }
@@ -101,7 +107,8 @@ pub async fn start(command: Command) -> (Child, Lines) {
 
 /// The next line of a program.
 pub async fn line(lines: &mut Lines, child: &Child) -> String {
-    let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("a line in time").unwrap();
+    let line =
+        tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("a line in time").unwrap();
     line.unwrap_or_else(|| panic!("no line: {}", child.stderr_tail()))
 }
 
@@ -134,7 +141,9 @@ pub fn transcript(output: &Output) -> String {
     };
     let code = match output.status.code() {
         Some(0) => String::new(),
-        code => format!("--- exit code {}\n", code.map_or("none".to_owned(), |code| code.to_string())),
+        code => {
+            format!("--- exit code {}\n", code.map_or("none".to_owned(), |code| code.to_string()))
+        }
     };
     format!("{}{err}{code}", output.stdout_text())
 }
@@ -142,7 +151,8 @@ pub fn transcript(output: &Output) -> String {
 impl Lab {
     /// Without what differs from run to run: where the lab's folder is, and what was measured.
     pub fn plain(&self, text: &str) -> String {
-        let text = text.replace(&format!("{}/", self.folder().display()), "").replace("\u{1b}[0m", "");
+        let text =
+            text.replace(&format!("{}/", self.folder().display()), "").replace("\u{1b}[0m", "");
         text.lines().map(|line| without_rates(line).trim_end().to_owned() + "\n").collect()
     }
 }

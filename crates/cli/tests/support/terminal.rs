@@ -26,7 +26,8 @@ pub struct Terminal {
     end: File,
     path: PathBuf,
     screen: watch::Receiver<Vec<u8>>,
-    /// Closing it ends the thread that watches the screen, which holds this side of the terminal, too.
+    /// Closing it ends the thread that watches the screen, which holds this side of the terminal,
+    /// too.
     watching: std::io::PipeWriter,
 }
 
@@ -45,7 +46,8 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             loop {
-                let mut both = [PollFd::new(&glass, PollFlags::IN), PollFd::new(&hung_up, PollFlags::IN)];
+                let mut both =
+                    [PollFd::new(&glass, PollFlags::IN), PollFd::new(&hung_up, PollFlags::IN)];
                 poll(&mut both, None).unwrap();
                 if !both[1].revents().is_empty() {
                     return;
@@ -93,7 +95,11 @@ impl Terminal {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        assert!(tokio::time::timeout(DEADLINE, raw).await.is_ok(), "not raw; the screen: {}", self.text());
+        assert!(
+            tokio::time::timeout(DEADLINE, raw).await.is_ok(),
+            "not raw; the screen: {}",
+            self.text()
+        );
     }
 
     /// Waits for text on the screen.
@@ -148,10 +154,12 @@ impl Lab {
         self.folder.path()
     }
 
-    /// Serves the device in a process of its own, and answers with that and what it says first: where it is.
+    /// Serves the device in a process of its own, and answers with that and what it says first:
+    /// where it is.
     pub async fn serve(&self, options: &[&str]) -> (Child, String) {
         use tokio::io::{AsyncBufReadExt, BufReader};
-        let command = Command::new(JMP).args(["run", "--exporter-config", &self.file()]).args(options);
+        let command =
+            Command::new(JMP).args(["run", "--exporter-config", &self.file()]).args(options);
         let child = command.stdout(Sink::Piped).spawn().await.unwrap();
         let mut lines = BufReader::new(child.take_stdout().unwrap()).lines();
         let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap();

@@ -13,8 +13,8 @@ use crate::caller::RemoteCaller;
 use crate::channel::is_python_end;
 use crate::wire::{Frames, Messages};
 
-/// How the call names the sink, and what fills it. A URL is left to the exporter, unless what is sent there is to be
-/// compressed: that exporters do only on their way to a client.
+/// How the call names the sink, and what fills it. A URL is left to the exporter, unless what is
+/// sent there is to be compressed: that exporters do only on their way to a client.
 pub(super) async fn prepare(
     caller: &RemoteCaller,
     mut sink: ImageSink,
@@ -29,7 +29,8 @@ pub(super) async fn prepare(
     }
     // What cannot be written to is refused before the exporter reads anything.
     sink.open().await.context(doing)?;
-    // The exporter in Python (0.9.0) never ends what it compresses: the file would lack its last part, and nobody be told.
+    // The exporter in Python (0.9.0) never ends what it compresses: the file would lack its last
+    // part, and nobody be told.
     let asked = encoding.filter(|_| caller.native);
     let resource = open(caller, asked, doing).await?;
     let sink = if resource.encoded { sink.without_encoding() } else { sink };
@@ -43,7 +44,8 @@ pub(super) async fn prepare(
     Ok(transfer(resource.value, receive(sink, resource.frames, resource.messages, patience)))
 }
 
-/// Receives to the end mark. Of what breaks off the exporter's answer to the call says why, if it does.
+/// Receives to the end mark. Of what breaks off the exporter's answer to the call says why, if it
+/// does.
 async fn receive(
     mut sink: ImageSink,
     mut frames: Frames,
@@ -85,7 +87,8 @@ struct Patience {
 }
 
 impl Patience {
-    /// Waits until it has sent nothing for too long. Before it `began` it may have much to do, unless the call is answered.
+    /// Waits until it has sent nothing for too long. Before it `began` it may have much to do,
+    /// unless the call is answered.
     async fn end(&mut self, began: bool) -> Error {
         if !began {
             let answered = self.answered.wait_for(|answered| *answered);

@@ -18,8 +18,8 @@ use crate::wire::Messages;
 /// After the call's answer the last record of the transfer may take so long.
 const LAST_RECORD: Duration = Duration::from_secs(1);
 
-/// How the call names the image, and what tells `observers` of it. An exporter in Python does not say how far
-/// it is.
+/// How the call names the image, and what tells `observers` of it. An exporter in Python does not
+/// say how far it is.
 pub(super) async fn prepare(
     caller: &RemoteCaller,
     request: &ImageRequest,
@@ -32,8 +32,10 @@ pub(super) async fn prepare(
         return (value, None);
     }
     let path = "/jumpstarter.v1.ExporterService/LogStream";
-    let log =
-        caller.connection.streaming::<LogStreamResponse>(path, &(), "following the exporter's log").await;
+    let log = caller
+        .connection
+        .streaming::<LogStreamResponse>(path, &(), "following the exporter's log")
+        .await;
     let Ok(log) = log else { return (value, None) };
     let following = Following {
         log,
@@ -70,7 +72,9 @@ impl Following {
     }
 
     async fn follow(&mut self) {
-        while let Ok(Some(Ok(record))) = tokio::time::timeout(self.image_timeout, self.log.next()).await {
+        while let Ok(Some(Ok(record))) =
+            tokio::time::timeout(self.image_timeout, self.log.next()).await
+        {
             let field = |name: &str| record.structured_fields.get(name).map(String::as_str);
             if field(fields::TRANSFER_DRIVER) != Some(&self.driver)
                 || field(fields::TRANSFER_URL) != Some(&self.url)
@@ -79,7 +83,8 @@ impl Following {
             }
             let number = |name| field(name).and_then(|value| value.parse().ok());
             if let Some(transferred_bytes) = number(fields::TRANSFER_BYTES) {
-                let progress = Progress { transferred_bytes, total_bytes: number(fields::TRANSFER_TOTAL) };
+                let progress =
+                    Progress { transferred_bytes, total_bytes: number(fields::TRANSFER_TOTAL) };
                 self.observers.iter().for_each(|observer| observer(progress));
             }
             if field(fields::TRANSFER_DONE).is_some() {

@@ -27,8 +27,9 @@ const SIGNATURE: usize = 10;
 
 /// How the call names the source, and what sends it.
 ///
-/// A URL is left to the exporter, unless this side has to see the bytes to check a digest or to say how they are
-/// encoded. A driver in Python decompresses only what it is told about; others look for themselves.
+/// A URL is left to the exporter, unless this side has to see the bytes to check a digest or to say
+/// how they are encoded. A driver in Python decompresses only what it is told about; others look
+/// for themselves.
 pub(super) async fn prepare(
     caller: &RemoteCaller,
     mut source: ImageSource,
@@ -80,7 +81,9 @@ pub(super) async fn prepare(
 }
 
 /// Looks at the beginning.
-async fn detect(mut image: Delivered) -> Result<(Option<Encoding>, BoxStream<'static, io::Result<Bytes>>)> {
+async fn detect(
+    mut image: Delivered,
+) -> Result<(Option<Encoding>, BoxStream<'static, io::Result<Bytes>>)> {
     let mut start = BytesMut::new();
     while start.len() < SIGNATURE
         && let Some(chunk) = image.next().await
@@ -129,8 +132,8 @@ impl Sending {
         Ok(self.frames.close().await.is_ok())
     }
 
-    /// For an exporter that stopped early: what is wrong if it says that all is well. A digest that was asked for is
-    /// known when nothing but the source's end is missing.
+    /// For an exporter that stopped early: what is wrong if it says that all is well. A digest that
+    /// was asked for is known when nothing but the source's end is missing.
     ///
     /// # Errors
     /// The digest is another one, or the source fails.
@@ -158,8 +161,8 @@ impl Sending {
     }
 }
 
-/// What the source delivers: counted, hashed where somebody wants the digest, and compared with the expected one before
-/// the end.
+/// What the source delivers: counted, hashed where somebody wants the digest, and compared with the
+/// expected one before the end.
 struct Delivered {
     image: ImageStream,
     meter: Meter,

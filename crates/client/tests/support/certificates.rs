@@ -17,8 +17,8 @@ fn authority(name: &str) -> Issuer {
 }
 
 impl Certificates {
-    /// `ours` and `theirs` are authorities. `localhost`, `elsewhere` and `old` are exporters that ours has signed, `client`
-    /// a client, and `stranger` one that theirs has signed.
+    /// `ours` and `theirs` are authorities. `localhost`, `elsewhere` and `old` are exporters that
+    /// ours has signed, `client` a client, and `stranger` one that theirs has signed.
     pub fn make() -> Self {
         let made = Self(tempfile::tempdir().unwrap());
         let (ours, theirs) = (authority("ours"), authority("theirs"));

@@ -1,4 +1,5 @@
-//! An exporter that answers what a test wants it to, however wrong: the wire by hand, for what a real one never says.
+//! An exporter that answers what a test wants it to, however wrong: the wire by hand, for what a
+//! real one never says.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
@@ -67,7 +68,9 @@ impl Hostile {
         report: GetReportResponse,
         answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        Self::serve(move |method| if method == "GetReport" { Answer::one(&report) } else { answer(method) })
+        Self::serve(
+            move |method| if method == "GetReport" { Answer::one(&report) } else { answer(method) },
+        )
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -91,7 +94,8 @@ async fn connection(
                 Answer::Open(messages) => (messages, None),
                 Answer::Messages(messages, status) => (messages, Some(status)),
             };
-            let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let head =
+                Response::builder().header("content-type", "application/grpc").body(()).unwrap();
             // The caller may be gone at any time.
             let Ok(mut body) = respond.send_response(head, false) else { return };
             for message in messages {
@@ -117,7 +121,12 @@ pub fn report(reports: Vec<DriverInstanceReport>) -> GetReportResponse {
 }
 
 /// A driver with a number for its uuid; the root has no parent.
-pub fn driver(id: usize, parent: Option<usize>, name: &str, interfaces: &str) -> DriverInstanceReport {
+pub fn driver(
+    id: usize,
+    parent: Option<usize>,
+    name: &str,
+    interfaces: &str,
+) -> DriverInstanceReport {
     let labels = [
         (NAME.to_owned(), name.to_owned()),
         (INTERFACES.to_owned(), interfaces.to_owned()),

@@ -11,7 +11,9 @@ use std::time::Duration;
 use jumpstarter_client::{ConnectOptions, Exporter, connect};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, ExporterConfig};
-use jumpstarter_exporter::{Access, Listener, LogHub, LogRecord, LogSource, Session, SessionOptions, serve};
+use jumpstarter_exporter::{
+    Access, Listener, LogHub, LogRecord, LogSource, Session, SessionOptions, serve,
+};
 use tokio_util::sync::CancellationToken;
 
 use jumpstarter_driver_flasher as _;

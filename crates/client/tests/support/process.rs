@@ -1,6 +1,7 @@
 //! An exporter in a process of its own, which can be killed.
 //!
-//! That process is this test program again: the test `the_exporter_process`, which serves when it is asked to.
+//! That process is this test program again: the test `the_exporter_process`, which serves when it
+//! is asked to.
 
 use std::sync::Mutex;
 
@@ -23,7 +24,8 @@ pub async fn serve_if_asked() {
         true => Address::Unix(address.into()),
         false => Address::Tcp(address),
     };
-    let session = Session::new(Device::of_driver(Stub::default()), SessionOptions::default()).unwrap();
+    let session =
+        Session::new(Device::of_driver(Stub::default()), SessionOptions::default()).unwrap();
     let listener = Listener::bind(&address).await.unwrap();
     let bound = listener.address().to_string();
     println!("\n{READY}{}", bound.split_once("://").unwrap().1);

@@ -8,7 +8,8 @@ use jumpstarter_driver_core::image::ImageStream;
 use jumpstarter_driver_core::prelude::*;
 use tokio::sync::watch;
 
-/// Calls of `on` last until they are cancelled; readings come once; images are treated as their target says.
+/// Calls of `on` last until they are cancelled; readings come once; images are treated as their
+/// target says.
 #[derive(Clone, Default)]
 pub struct Stub {
     /// How many calls and streams are under way.
@@ -105,7 +106,9 @@ impl Flasher for Stub {
                 std::future::pending::<()>().await;
             }
             Some("hangs at the start") => std::future::pending::<()>().await,
-            other => return Err(Error::invalid_argument(format!("there is no partition {other:?}"))),
+            other => {
+                return Err(Error::invalid_argument(format!("there is no partition {other:?}")));
+            }
         }
         Ok(())
     }

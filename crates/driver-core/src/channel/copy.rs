@@ -35,14 +35,19 @@ pub struct Copied {
 
 /// Passes everything on between two channels until both directions have ended.
 ///
-/// The end of one direction is passed on and the other goes on, also when it ended because its receiver stopped
-/// reading; datagrams stay whole. Nothing is stored but the frame in hand. `counters` are added to as bytes pass, so
-/// that they can be shared by several copies. Cancelling drops both channels.
+/// The end of one direction is passed on and the other goes on, also when it ended because its
+/// receiver stopped reading; datagrams stay whole. Nothing is stored but the frame in hand.
+/// `counters` are added to as bytes pass, so that they can be shared by several copies. Cancelling
+/// drops both channels.
 ///
 /// # Errors
-/// `InvalidArgument` when one carries datagrams and the other bytes; otherwise the first failure. One of receiving
-/// ends both directions at once, one of sending its own direction.
-pub async fn copy_both(first: Channel, second: Channel, counters: Option<&Counters>) -> Result<Copied> {
+/// `InvalidArgument` when one carries datagrams and the other bytes; otherwise the first failure.
+/// One of receiving ends both directions at once, one of sending its own direction.
+pub async fn copy_both(
+    first: Channel,
+    second: Channel,
+    counters: Option<&Counters>,
+) -> Result<Copied> {
     if first.framing() != second.framing() {
         let (first, second) = (first.framing(), second.framing());
         return Err(Error::invalid_argument(format!(
@@ -51,7 +56,8 @@ pub async fn copy_both(first: Channel, second: Channel, counters: Option<&Counte
     }
     let local = Counters::default();
     let counters = counters.unwrap_or(&local);
-    let ((mut first_in, mut first_out), (mut second_in, mut second_out)) = (first.split(), second.split());
+    let ((mut first_in, mut first_out), (mut second_in, mut second_out)) =
+        (first.split(), second.split());
     let (forth, back) = futures_util::future::try_join(
         pump(&mut first_in, &mut second_out, &counters.first_to_second),
         pump(&mut second_in, &mut first_out, &counters.second_to_first),
@@ -61,7 +67,11 @@ pub async fn copy_both(first: Channel, second: Channel, counters: Option<&Counte
 }
 
 /// The outer error is one of receiving, the inner one of sending.
-async fn pump(from: &mut ChannelReader, to: &mut ChannelWriter, counter: &AtomicU64) -> Result<Result<u64>> {
+async fn pump(
+    from: &mut ChannelReader,
+    to: &mut ChannelWriter,
+    counter: &AtomicU64,
+) -> Result<Result<u64>> {
     let mut total = 0;
     while let Some(frame) = from.receive().await? {
         let length = frame.len() as u64;

@@ -78,7 +78,11 @@ impl WriterIo {
 }
 
 impl AsyncWrite for WriterIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.writer.refuse_when_finished()?;
         if let WriteHalf::Io { io, pending } = &mut self.writer.half {
             ready!(poll_drain(io, pending, cx))?;
@@ -110,7 +114,11 @@ impl AsyncRead for ChannelIo {
 }
 
 impl AsyncWrite for ChannelIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.writer).poll_write(cx, buf)
     }
 

@@ -11,7 +11,9 @@ use super::*;
 use crate::error::ErrorKind;
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it should not take this long")
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it should not take this long")
 }
 
 fn socket_pair() -> (Channel, Channel) {
@@ -161,7 +163,8 @@ async fn a_frame_passes_without_a_copy() {
 
 #[tokio::test]
 async fn a_copy_passes_data_and_ends_both_ways() {
-    let ((mut client, first), (second, mut server)) = (socket_pair(), Channel::pair(Framing::Bytes));
+    let ((mut client, first), (second, mut server)) =
+        (socket_pair(), Channel::pair(Framing::Bytes));
     let counters = Counters::default();
     let copy = copy_both(first, second, Some(&counters));
     let talk = async {
@@ -182,13 +185,19 @@ async fn a_copy_passes_data_and_ends_both_ways() {
 #[tokio::test]
 async fn a_copy_refuses_to_mix_framings_and_closes_both_on_failure() {
     let (bytes, datagrams) = (Channel::pair(Framing::Bytes), Channel::pair(Framing::Datagrams));
-    assert_eq!(copy_both(bytes.0, datagrams.0, None).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        copy_both(bytes.0, datagrams.0, None).await.unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
 
     let ((mut client, first), (second, server)) =
         (Channel::pair(Framing::Bytes), Channel::pair(Framing::Bytes));
     drop(server.split().0); // The server reads nothing; its other direction ends, too.
     client.send("lost").await.unwrap();
-    assert_eq!(within(copy_both(first, second, None)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        within(copy_both(first, second, None)).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
     assert_eq!(within(client.receive()).await.unwrap(), None);
 }
 

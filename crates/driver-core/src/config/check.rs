@@ -1,14 +1,15 @@
 //! Checks a value against a JSON schema, reporting every fault with its place.
 //!
-//! The part of JSON Schema that configurations need: types, properties, items, required, enum, const, ranges,
-//! lengths, alternatives and references. What it does not know (`pattern`, `format`) it leaves to deserialising.
+//! The part of JSON Schema that configurations need: types, properties, items, required, enum,
+//! const, ranges, lengths, alternatives and references. What it does not know (`pattern`, `format`)
+//! it leaves to deserialising.
 
 use serde_json::{Map, Value as Json};
 
 use super::fault::{Fault, Place, join};
 use super::words::{
-    array, describe, format, found, in_words, is_null, is_secret, is_type, join_words, misread, not_allowed,
-    one_of, type_hint, types, unknown_field,
+    array, describe, format, found, in_words, is_null, is_secret, is_type, join_words, misread,
+    not_allowed, one_of, type_hint, types, unknown_field,
 };
 use super::yaml::{Node, Value};
 use crate::{host_path, suggest};
@@ -37,7 +38,10 @@ impl Checker {
     }
 
     /// With what else fields are called, for hints.
-    pub(super) fn with_synonyms(mut self, synonyms: &'static [(&'static str, &'static str)]) -> Self {
+    pub(super) fn with_synonyms(
+        mut self,
+        synonyms: &'static [(&'static str, &'static str)],
+    ) -> Self {
         self.synonyms = synonyms;
         self
     }
@@ -86,12 +90,19 @@ impl Checker {
         self.definitions.get(&name.replace("~1", "/").replace("~0", "~"))
     }
 
-    fn right_type(&self, schema: &Map<String, Json>, node: &Node, at: &At, faults: &mut Vec<Fault>) -> bool {
+    fn right_type(
+        &self,
+        schema: &Map<String, Json>,
+        node: &Node,
+        at: &At,
+        faults: &mut Vec<Fault>,
+    ) -> bool {
         let types = types(schema);
         if types.is_empty() || types.iter().any(|name| is_type(&node.value, name)) {
             return true;
         }
-        let message = format!("found {}, expected {}", found(schema, &node.value), self.expected(schema));
+        let message =
+            format!("found {}, expected {}", found(schema, &node.value), self.expected(schema));
         let mut fault = Fault::new(node.place, &at.path, message);
         if let Some(hint) = type_hint(&types, &node.value) {
             fault = fault.hint(hint);
@@ -112,8 +123,11 @@ impl Checker {
         let limit = |name: &str| schema.get(name).and_then(Json::as_f64);
         let mut wrong = |is_wrong: bool| {
             if is_wrong {
-                let message =
-                    format!("found {}, expected {}", found(schema, &node.value), self.expected(schema));
+                let message = format!(
+                    "found {}, expected {}",
+                    found(schema, &node.value),
+                    self.expected(schema)
+                );
                 faults.push(Fault::new(node.place, &at.path, message));
             }
         };
@@ -146,7 +160,9 @@ impl Checker {
             Value::List(items) => {
                 let (least, most) = (limit("minItems"), limit("maxItems"));
                 let length = items.len() as f64;
-                if least.is_some_and(|least| length < least) || most.is_some_and(|most| length > most) {
+                if least.is_some_and(|least| length < least)
+                    || most.is_some_and(|most| length > most)
+                {
                     let range = match (least, most) {
                         (Some(least), Some(most)) if least == most => format!("{least}"),
                         (Some(least), Some(most)) => format!("{least} to {most}"),
@@ -173,8 +189,9 @@ impl Checker {
 
     fn mapping(&self, schema: &Map<String, Json>, node: &Node, at: &At, faults: &mut Vec<Fault>) {
         let own = schema.get("properties").and_then(Json::as_object);
-        let other =
-            ["additionalProperties", "unevaluatedProperties"].iter().find_map(|name| schema.get(*name));
+        let other = ["additionalProperties", "unevaluatedProperties"]
+            .iter()
+            .find_map(|name| schema.get(*name));
         let patterns = schema.get("patternProperties").and_then(Json::as_object);
         let by_pattern = patterns.and_then(|patterns| patterns.values().next());
         let closed = other == Some(&Json::Bool(false)) && by_pattern.is_none();
@@ -187,7 +204,13 @@ impl Checker {
             if let Some(of_property) = own.and_then(|own| own.get(&entry.key)) {
                 self.walk(of_property, &entry.value, &inside, faults, 0);
             } else if closed && !known.contains(&entry.key.as_str()) {
-                faults.push(unknown_field(&entry.key, entry.place, &inside.path, &known, self.synonyms));
+                faults.push(unknown_field(
+                    &entry.key,
+                    entry.place,
+                    &inside.path,
+                    &known,
+                    self.synonyms,
+                ));
             } else if !closed && let Some(of_rest) = by_pattern.or(other) {
                 self.walk(of_rest, &entry.value, &inside, faults, 0);
             }
@@ -197,8 +220,10 @@ impl Checker {
                 let of_missing = own.and_then(|own| own.get(name)).unwrap_or(&Json::Null);
                 let mut fault = Fault::new(at.owner, join(&at.path, name), MISSING);
                 let expected = of_missing.as_object().map(|schema| self.expected(schema));
-                let about =
-                    of_missing.get("description").and_then(Json::as_str).and_then(|text| text.lines().next());
+                let about = of_missing
+                    .get("description")
+                    .and_then(Json::as_str)
+                    .and_then(|text| text.lines().next());
                 fault.hint = match (expected, about.map(|about| about.trim_end_matches('.'))) {
                     (Some(expected), Some(about)) => Some(format!("expected {expected}: {about}")),
                     (expected, _) => expected.map(|expected| format!("expected {expected}")),
@@ -209,7 +234,12 @@ impl Checker {
     }
 
     /// The names of every property that a mapping may have, in all parts of its schema.
-    fn property_names<'a>(&'a self, schema: &'a Map<String, Json>, names: &mut Vec<&'a str>, hops: usize) {
+    fn property_names<'a>(
+        &'a self,
+        schema: &'a Map<String, Json>,
+        names: &mut Vec<&'a str>,
+        hops: usize,
+    ) {
         if hops > MAX_HOPS {
             return;
         }
@@ -222,7 +252,14 @@ impl Checker {
     }
 
     /// One of the alternatives must fit; of those that do not, the one that was meant is reported.
-    fn alternatives(&self, parts: &[Json], node: &Node, at: &At, faults: &mut Vec<Fault>, hops: usize) {
+    fn alternatives(
+        &self,
+        parts: &[Json],
+        node: &Node,
+        at: &At,
+        faults: &mut Vec<Fault>,
+        hops: usize,
+    ) {
         let outcomes: Vec<(&Json, Vec<Fault>)> = parts
             .iter()
             .map(|part| {
@@ -234,17 +271,22 @@ impl Checker {
         if outcomes.iter().any(|(_, found)| found.is_empty()) {
             return;
         }
-        let resolved: Vec<&Map<String, Json>> = parts.iter().filter_map(|part| self.resolve(part)).collect();
+        let resolved: Vec<&Map<String, Json>> =
+            parts.iter().filter_map(|part| self.resolve(part)).collect();
         // An optional value: what it says where it is written is what matters.
-        let mut written = outcomes.iter().filter(|(part, _)| !self.resolve(part).is_some_and(is_null));
+        let mut written =
+            outcomes.iter().filter(|(part, _)| !self.resolve(part).is_some_and(is_null));
         if let (Some((_, found)), None) = (written.next(), written.next()) {
             faults.extend(found.iter().cloned());
             return;
         }
         // All constants: list them together.
-        let constants: Vec<&Json> =
-            resolved.iter().flat_map(|part| array(part, "enum").iter().chain(part.get("const"))).collect();
-        let is_constant = |part: &&Map<String, Json>| part.contains_key("enum") || part.contains_key("const");
+        let constants: Vec<&Json> = resolved
+            .iter()
+            .flat_map(|part| array(part, "enum").iter().chain(part.get("const")))
+            .collect();
+        let is_constant =
+            |part: &&Map<String, Json>| part.contains_key("enum") || part.contains_key("const");
         if !constants.is_empty() && resolved.iter().all(|part| is_constant(part) || is_null(part)) {
             let fault = not_allowed(resolved[0], &constants, node, at);
             faults.push(match (&fault.hint, meanings(&resolved)) {
@@ -253,12 +295,14 @@ impl Checker {
             });
             return;
         }
-        // Objects told apart by a constant field: report on that field, or take the alternative it names.
+        // Objects told apart by a constant field: report on that field, or take the alternative it
+        // names.
         if let Some(fault) = self.wrong_tag(&resolved, node, at) {
             faults.push(fault);
             return;
         }
-        // A fault at the value itself means that another alternative was meant, if there is one without.
+        // A fault at the value itself means that another alternative was meant, if there is one
+        // without.
         let fits = |found: &[Fault]| !found.iter().any(|fault| fault.path == at.path);
         let mut near: Vec<Vec<Fault>> = Vec::new();
         for ((part, found), of_part) in outcomes.into_iter().zip(&resolved) {
@@ -271,7 +315,8 @@ impl Checker {
             return;
         }
         let secret = resolved.iter().find(|part| is_secret(part)).or(resolved.first());
-        let shown = secret.map_or_else(|| describe(&node.value), |schema| found(schema, &node.value));
+        let shown =
+            secret.map_or_else(|| describe(&node.value), |schema| found(schema, &node.value));
         let expected: Vec<String> =
             resolved.iter().filter(|part| !is_null(part)).map(|part| self.expected(part)).collect();
         let message = format!("found {shown}, expected {}", join_words(expected));
@@ -301,8 +346,9 @@ impl Checker {
 
     /// Whether the constant fields of an alternative are as written.
     fn tag_fits(&self, part: &Map<String, Json>, node: &Node) -> bool {
-        tags(part)
-            .all(|(name, value)| node.get(name).is_none_or(|entry| entry.value.value.to_json() == *value))
+        tags(part).all(|(name, value)| {
+            node.get(name).is_none_or(|entry| entry.value.value.to_json() == *value)
+        })
     }
 
     /// A schema after its references.
@@ -324,7 +370,12 @@ impl Checker {
         parts
     }
 
-    fn collect_parts<'a>(&'a self, schema: &'a Json, parts: &mut Vec<&'a Map<String, Json>>, hops: usize) {
+    fn collect_parts<'a>(
+        &'a self,
+        schema: &'a Json,
+        parts: &mut Vec<&'a Map<String, Json>>,
+        hops: usize,
+    ) {
         let Some(schema) = self.resolve(schema).filter(|_| hops < MAX_HOPS) else { return };
         parts.push(schema);
         for part in ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|key| array(schema, key)) {
@@ -373,7 +424,8 @@ fn tags(schema: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
 fn meanings(parts: &[&Map<String, Json>]) -> Option<String> {
     let of_part = |part: &&Map<String, Json>| {
         let about = part.get("description")?.as_str()?.lines().next()?;
-        let sentence = about.split_inclusive(". ").next().unwrap_or(about).trim_end_matches(['.', ' ']);
+        let sentence =
+            about.split_inclusive(". ").next().unwrap_or(about).trim_end_matches(['.', ' ']);
         Some(format!("`{}`: {sentence}", part.get("const")?.as_str()?))
     };
     let meanings: Vec<String> = parts.iter().filter_map(of_part).collect();

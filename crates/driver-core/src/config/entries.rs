@@ -44,7 +44,11 @@ impl Loader {
         self.shapes.check(&shape, node, &at, &mut self.faults);
         let entries = self.children(node, "export", 0);
         match self.references.is_too_large() {
-            true => self.faults.push(Fault::new(node.place, "export", bounds::Excess::Drivers.to_string())),
+            true => self.faults.push(Fault::new(
+                node.place,
+                "export",
+                bounds::Excess::Drivers.to_string(),
+            )),
             false => self.faults.extend(self.references.faults()),
         }
         entries
@@ -57,9 +61,13 @@ impl Loader {
             if entry.key.is_empty()
                 || entry.key.contains(|c: char| c == '.' || c.is_whitespace() || c.is_control())
             {
-                let fault =
-                    Fault::new(entry.place, &at.path, "a name has no dots, blanks or control characters");
-                self.faults.push(fault.hint("the name is a part of paths such as `rack.qemu.power`"));
+                let fault = Fault::new(
+                    entry.place,
+                    &at.path,
+                    "a name has no dots, blanks or control characters",
+                );
+                self.faults
+                    .push(fault.hint("the name is a part of paths such as `rack.qemu.power`"));
             } else if let Err(excess) = bounds::admit(&entry.key, 0, 0) {
                 self.faults.push(Fault::new(entry.place, path, excess.to_string()));
                 continue;
@@ -84,8 +92,11 @@ impl Loader {
             (None, Some(reference), _) => {
                 let sound = self.shape(&schema::proxy_shape(), node, at);
                 let target = reference.text().unwrap_or_default().to_owned();
-                let written =
-                    Reference { target: target.clone(), place: reference.place, at: join(&at.path, "ref") };
+                let written = Reference {
+                    target: target.clone(),
+                    place: reference.place,
+                    at: join(&at.path, "ref"),
+                };
                 let kind = if sound { Kind::Proxy(written) } else { Kind::Driver };
                 self.references.add(parent, name, kind);
                 Some(Node::Proxy { target, description: text(node, "description") })
@@ -113,14 +124,17 @@ impl Loader {
         parent: usize,
     ) -> Option<Node> {
         self.shape(&schema::driver_shape(), node, at);
-        let entry =
-            kind.text().filter(|text| !text.is_empty()).and_then(|text| self.find(text, kind.place, at));
+        let entry = kind
+            .text()
+            .filter(|text| !text.is_empty())
+            .and_then(|text| self.find(text, kind.place, at));
         let config = match entry {
             Some(entry) => self.config(entry, node, at),
             None => Json::Object(Map::new()),
         };
         let own = entry.and_then(|entry| (entry.children)(config.clone()));
-        let index = self.references.add(parent, name, own.as_ref().map_or(Kind::Driver, |_| Kind::Group));
+        let index =
+            self.references.add(parent, name, own.as_ref().map_or(Kind::Driver, |_| Kind::Group));
         let children = match node.get("children") {
             Some(children) => self.children(&children.value, &join(&at.path, "children"), index),
             None => Vec::new(),
@@ -129,18 +143,26 @@ impl Loader {
             // Of what is below such a child nothing is known.
             self.references.add(index, &child.name, Kind::Driver);
         }
-        let described = node.get("methods_description").map_or(&[][..], |entry| entry.value.entries());
+        let described =
+            node.get("methods_description").map_or(&[][..], |entry| entry.value.entries());
         let methods_description = described
             .iter()
             .filter_map(|entry| Some((entry.key.clone(), entry.value.text()?.to_owned())))
             .collect();
         let log_level = node.get("config").and_then(|config| text(&config.value, LOG_LEVEL));
         let description = text(node, "description");
-        Some(Node::Driver { entry: entry?, description, methods_description, config, log_level, children })
+        Some(Node::Driver {
+            entry: entry?,
+            description,
+            methods_description,
+            config,
+            log_level,
+            children,
+        })
     }
 
-    /// Checks `config` in three steps, each only where the one before found nothing: the schema, the types, the
-    /// driver's own check.
+    /// Checks `config` in three steps, each only where the one before found nothing: the schema,
+    /// the types, the driver's own check.
     fn config(&mut self, entry: &'static DriverEntry, node: &yaml::Node, at: &At) -> Json {
         let empty = yaml::Node { place: at.owner, value: Value::Map(Vec::new()) };
         let (mut config, owner) = match node.get("config") {
@@ -169,7 +191,8 @@ impl Loader {
         self.faults.extend(beyond);
         if self.faults.len() == before {
             let warnings = (entry.warnings)(value.clone());
-            self.warnings.extend(warnings.into_iter().map(|problem| located(&config, &at, problem)));
+            self.warnings
+                .extend(warnings.into_iter().map(|problem| located(&config, &at, problem)));
         }
         value
     }
@@ -193,9 +216,11 @@ impl Loader {
                 return None;
             }
         };
-        let found = drivers.iter().find(|entry| entry.name == name || entry.python_names.contains(&name));
+        let found =
+            drivers.iter().find(|entry| entry.name == name || entry.python_names.contains(&name));
         if found.is_none() {
-            let fault = Fault::new(place, path, format!("there is no driver `{name}` in this program"));
+            let fault =
+                Fault::new(place, path, format!("there is no driver `{name}` in this program"));
             self.faults.push(fault.hint(near_drivers(name, drivers)));
         }
         found.copied()
@@ -210,13 +235,16 @@ impl Loader {
     /// An entry without `type`, `ref` and `children`: perhaps one of them is misspelt.
     fn unclear(&mut self, node: &yaml::Node, at: &At) {
         const KINDS: [&str; 3] = ["type", "ref", "children"];
-        let misspelt = node.entries().iter().find(|entry| suggest::nearest(&entry.key, KINDS).is_some());
+        let misspelt =
+            node.entries().iter().find(|entry| suggest::nearest(&entry.key, KINDS).is_some());
         let fault = match (&node.value, misspelt) {
             (_, Some(entry)) => {
                 unknown_field(&entry.key, entry.place, &join(&at.path, &entry.key), &KINDS, &[])
             }
-            (Value::Map(_), None) => Fault::new(at.owner, &at.path, "neither a driver, a proxy nor a group")
-                .hint("give it `type: DRIVER`, `ref: PATH` or `children:`"),
+            (Value::Map(_), None) => {
+                Fault::new(at.owner, &at.path, "neither a driver, a proxy nor a group")
+                    .hint("give it `type: DRIVER`, `ref: PATH` or `children:`")
+            }
             (_, None) => {
                 self.shape(&serde_json::json!({"type": "object"}), node, at);
                 return;
@@ -226,10 +254,11 @@ impl Loader {
     }
 }
 
-/// What is wrong with a configuration beyond its schema: texts that their types refuse, then the driver's own check.
+/// What is wrong with a configuration beyond its schema: texts that their types refuse, then the
+/// driver's own check.
 ///
-/// Deserialising stops at the first misfit, so the field of each is left out and the rest tried again: as long as it
-/// is not a required one. The driver's own check sees what remains.
+/// Deserialising stops at the first misfit, so the field of each is left out and the rest tried
+/// again: as long as it is not a required one. The driver's own check sees what remains.
 fn beyond_schema(
     entry: &DriverEntry,
     schema: &Json,
@@ -249,7 +278,8 @@ fn beyond_schema(
     let mut faults = Vec::new();
     loop {
         let value = read(&Value::Map(rest.clone()));
-        let has_all = required.iter().filter_map(Json::as_str).all(|name| value.get(name).is_some());
+        let has_all =
+            required.iter().filter_map(Json::as_str).all(|name| value.get(name).is_some());
         if !has_all {
             return faults;
         }
@@ -270,7 +300,8 @@ fn beyond_schema(
         let culprit = rest.iter().position(|entry| is_within(&field, &entry.key));
         let problem = ConfigProblem { field, message, hint };
         let Some(culprit) = culprit.filter(|index| !is_required(&rest[*index].key)) else {
-            // Without a field to leave out, what is said of the rest may only follow from what was left out.
+            // Without a field to leave out, what is said of the rest may only follow from what was
+            // left out.
             if known.is_empty() && faults.is_empty() || culprit.is_some() {
                 faults.push(located(config, at, problem));
             }
@@ -286,7 +317,8 @@ fn is_within(path: &str, name: &str) -> bool {
     path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The fields that were left out of a configuration because they are wrong, also those that were meant by them.
+/// The fields that were left out of a configuration because they are wrong, also those that were
+/// meant by them.
 fn left_out(
     entries: &[yaml::Entry],
     rest: &[yaml::Entry],
@@ -304,11 +336,12 @@ fn left_out(
     .collect()
 }
 
-/// Whether what a driver's check says may only follow from the fields that were left out: it is about one of them, or
-/// names it, or is about the whole.
+/// Whether what a driver's check says may only follow from the fields that were left out: it is
+/// about one of them, or names it, or is about the whole.
 fn may_follow(problem: &ConfigProblem, left_out: &[String]) -> bool {
     let text = format!("{} {}", problem.message, problem.hint.as_deref().unwrap_or_default());
-    let is_meant = |name: &String| is_within(&problem.field, name) || text.contains(&format!("`{name}`"));
+    let is_meant =
+        |name: &String| is_within(&problem.field, name) || text.contains(&format!("`{name}`"));
     !left_out.is_empty() && (problem.field.is_empty() || left_out.iter().any(is_meant))
 }
 
@@ -336,7 +369,8 @@ fn near_drivers(name: &str, drivers: &[&'static DriverEntry]) -> String {
     near.extend(suggest::nearest(name, all.clone()));
     // The class alone, as written or as the end of an import path.
     let lasts: Vec<(String, &str)> = all.map(|full| (last(full), full)).collect();
-    if let Some(class) = suggest::nearest(&last(name), lasts.iter().map(|(last, _)| last.as_str())) {
+    if let Some(class) = suggest::nearest(&last(name), lasts.iter().map(|(last, _)| last.as_str()))
+    {
         near.extend(lasts.iter().filter(|(last, _)| last == class).map(|(_, full)| *full));
     }
     let mut seen = std::collections::HashSet::new();

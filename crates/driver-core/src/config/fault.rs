@@ -124,7 +124,8 @@ impl ConfigWarnings {
         self.0.is_empty()
     }
 
-    /// One line a warning, each ended: `lab.yaml:9:1: warning: exprot: unknown field; did you mean `export`?`.
+    /// One line a warning, each ended: `lab.yaml:9:1: warning: exprot: unknown field; did you mean
+    /// `export`?`.
     pub fn to_text(&self, origin: &str) -> String {
         let line = |warning: &Fault| {
             let Fault { line, column, .. } = warning;
@@ -136,8 +137,8 @@ impl ConfigWarnings {
 
 /// Every fault of one exporter file, in the order of the file; never empty.
 ///
-/// `{}` prints one line a fault, each as `lab.yaml:9:14: export.qemu.config.memm: unknown field; did you mean `mem`?`.
-/// Values of secrets are never part of it.
+/// `{}` prints one line a fault, each as `lab.yaml:9:14: export.qemu.config.memm: unknown field;
+/// did you mean `mem`?`. Values of secrets are never part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFaults {
     origin: String,
@@ -145,7 +146,8 @@ pub struct ConfigFaults {
 }
 
 impl ConfigFaults {
-    /// The faults of the file called `origin`, put into the order of the file; the same fault twice is one.
+    /// The faults of the file called `origin`, put into the order of the file; the same fault twice
+    /// is one.
     pub(super) fn new(origin: &str, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.line, fault.column));
         faults.dedup();
@@ -154,7 +156,8 @@ impl ConfigFaults {
 
     /// The file could not be read.
     pub(super) fn unreadable(origin: &str, message: impl Into<String>) -> Self {
-        let fault = Fault { line: 0, column: 0, path: String::new(), message: message.into(), hint: None };
+        let fault =
+            Fault { line: 0, column: 0, path: String::new(), message: message.into(), hint: None };
         Self { origin: origin.to_owned(), faults: vec![fault] }
     }
 
@@ -204,17 +207,19 @@ impl<'a> IntoIterator for &'a ConfigFaults {
 }
 
 impl From<ConfigFaults> for Error {
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), with every fault on a line of its own.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), with every fault on a
+    /// line of its own.
     fn from(faults: ConfigFaults) -> Self {
         Error::invalid_argument(faults.to_string())
     }
 }
 
-/// What a driver finds wrong with its own configuration beyond its types: two keys that exclude each other, a port
-/// used twice. Returned by [`DriverConfig::check`](crate::DriverConfig::check).
+/// What a driver finds wrong with its own configuration beyond its types: two keys that exclude
+/// each other, a port used twice. Returned by [`DriverConfig::check`](crate::DriverConfig::check).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The dotted path under `config`, as `hostfwd.web.hostport`; empty for the configuration as a whole.
+    /// The dotted path under `config`, as `hostfwd.web.hostport`; empty for the configuration as a
+    /// whole.
     pub field: String,
     /// What was found and what was expected. Never the value of a secret.
     pub message: String,

@@ -15,17 +15,20 @@ const MAX_DEPTH: usize = 4;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ConfigField {
-    /// The keys that lead to it, as `hostfwd.NAME.hostport`; `NAME` stands for any key, `[]` for any item of a list.
+    /// The keys that lead to it, as `hostfwd.NAME.hostport`; `NAME` stands for any key, `[]` for
+    /// any item of a list.
     pub path: String,
     /// What may be written, in words: `a whole number from 0 to 65535`.
     pub expected: String,
     /// Whether its mapping must have it.
     pub required: bool,
-    /// What holds without it, where the schema says so; never that of a secret. Sizes and times are text with a unit.
+    /// What holds without it, where the schema says so; never that of a secret. Sizes and times
+    /// are text with a unit.
     pub default: Option<Json>,
     /// Its doc comment.
     pub documentation: String,
-    /// The values that may be written, where they are few, and what each means; empty for any that says nothing.
+    /// The values that may be written, where they are few, and what each means; empty for any that
+    /// says nothing.
     pub values: Vec<(Json, String)>,
 }
 
@@ -42,27 +45,34 @@ fn below(checker: &Checker, schema: &Json, path: &str, depth: usize, found: &mut
     let parts = checker.parts(schema);
     for part in parts.iter().filter(|_| depth > 0) {
         let required = part.get("required").and_then(Json::as_array);
-        for (name, of_field) in part.get("properties").and_then(Json::as_object).into_iter().flatten() {
+        for (name, of_field) in
+            part.get("properties").and_then(Json::as_object).into_iter().flatten()
+        {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             // Alternatives share their tag: it is listed once.
             if found.iter().any(|field| field.path == path) {
                 continue;
             }
-            let secret =
-                checker.parts(of_field).iter().any(|part| part.get("writeOnly") == Some(&Json::Bool(true)));
+            let secret = checker
+                .parts(of_field)
+                .iter()
+                .any(|part| part.get("writeOnly") == Some(&Json::Bool(true)));
             found.push(ConfigField {
                 expected: of_field
                     .as_object()
                     .map_or_else(|| "anything".to_owned(), |schema| checker.expected(schema)),
-                required: required.is_some_and(|names| names.iter().any(|required| required == name)),
-                default: of_field.get("default").filter(|value| !secret && !value.is_null()).map(|value| {
-                    let format = checker
-                        .parts(of_field)
-                        .iter()
-                        .map(|part| words::format(part))
-                        .find(|name| !name.is_empty());
-                    readable(value, format.unwrap_or_default())
-                }),
+                required: required
+                    .is_some_and(|names| names.iter().any(|required| required == name)),
+                default: of_field.get("default").filter(|value| !secret && !value.is_null()).map(
+                    |value| {
+                        let format = checker
+                            .parts(of_field)
+                            .iter()
+                            .map(|part| words::format(part))
+                            .find(|name| !name.is_empty());
+                        readable(value, format.unwrap_or_default())
+                    },
+                ),
                 documentation: documentation(checker, of_field),
                 values: values(checker, of_field),
                 path: path.clone(),
@@ -81,7 +91,9 @@ fn below(checker: &Checker, schema: &Json, path: &str, depth: usize, found: &mut
 fn readable(value: &Json, format: &str) -> Json {
     match format {
         "byte-size" => value.as_u64().map(|bytes| ByteSize::bytes(bytes).to_string().into()),
-        "time-span" => serde_json::from_value::<Span>(value.clone()).ok().map(|span| span.to_string().into()),
+        "time-span" => {
+            serde_json::from_value::<Span>(value.clone()).ok().map(|span| span.to_string().into())
+        }
         _ => None,
     }
     .unwrap_or_else(|| value.clone())
@@ -89,7 +101,9 @@ fn readable(value: &Json, format: &str) -> Json {
 
 /// The field's own doc comment, else its type's.
 fn documentation(checker: &Checker, schema: &Json) -> String {
-    let of = |schema: &Map<String, Json>| schema.get("description").and_then(Json::as_str).map(str::to_owned);
+    let of = |schema: &Map<String, Json>| {
+        schema.get("description").and_then(Json::as_str).map(str::to_owned)
+    };
     let own = schema.as_object().and_then(of);
     own.or_else(|| checker.parts(schema).into_iter().find_map(of)).unwrap_or_default()
 }

@@ -19,8 +19,9 @@ const MAX_LENGTH: u64 = 1 << 20;
 
 /// An exporter file: what makes up a device, and how it is served.
 ///
-/// Reading touches no hardware; [`ExporterConfig::open`] does. The format is that of the Python exporter. At the top of
-/// the file, fields that nobody knows are warnings, as newer exporters may have them; elsewhere they are faults.
+/// Reading touches no hardware; [`ExporterConfig::open`] does. The format is that of the Python
+/// exporter. At the top of the file, fields that nobody knows are warnings, as newer exporters may
+/// have them; elsewhere they are faults.
 ///
 /// ```
 /// use jumpstarter_driver_core::ExporterConfig;
@@ -44,18 +45,22 @@ pub struct ExporterConfig {
 }
 
 impl ExporterConfig {
-    /// Reads the text of a file that messages call `origin`. Relative paths in it are looked for in the working
-    /// directory.
+    /// Reads the text of a file that messages call `origin`. Relative paths in it are looked for in
+    /// the working directory.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and what is below an
-    /// unknown driver's `config` is not looked at.
+    /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and
+    /// what is below an unknown driver's `config` is not looked at.
     pub fn parse(text: &str, origin: &str) -> std::result::Result<Self, ConfigFaults> {
         Self::parse_in(text, origin, None)
     }
 
     /// The same for a file in `folder`.
-    fn parse_in(text: &str, origin: &str, folder: Option<&Path>) -> std::result::Result<Self, ConfigFaults> {
+    fn parse_in(
+        text: &str,
+        origin: &str,
+        folder: Option<&Path>,
+    ) -> std::result::Result<Self, ConfigFaults> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
         accept_python_names(&mut root);
@@ -66,8 +71,10 @@ impl ExporterConfig {
         let mut loader = Loader::new(bases.clone());
         loader.warnings = unknown_at_the_top(&of_settings, &mut root);
         Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
-        let export =
-            root.get("export").map(|entry| loader.export(&entry.value, entry.place)).unwrap_or_default();
+        let export = root
+            .get("export")
+            .map(|entry| loader.export(&entry.value, entry.place))
+            .unwrap_or_default();
 
         let (mut faults, mut warnings) = (loader.faults, loader.warnings);
         let mut settings = Settings::default();
@@ -93,7 +100,8 @@ impl ExporterConfig {
         }
     }
 
-    /// Reads a file. Relative paths in it are looked for in its folder, then in the working directory.
+    /// Reads a file. Relative paths in it are looked for in its folder, then in the working
+    /// directory.
     ///
     /// # Errors
     /// As [`ExporterConfig::parse`]; a file that cannot be read is one fault without a place.
@@ -119,8 +127,9 @@ impl ExporterConfig {
     ) -> std::result::Result<Self, ConfigFaults> {
         let bytes = read_bounded(input).map_err(|error| unreadable(origin, &error))?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let line =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .split(|byte| *byte == b'\n')
+                .count();
             unreadable(origin, &format!("line {line} is not UTF-8 text"))
         })?;
         Self::parse_in(&text, origin, folder)
@@ -134,11 +143,12 @@ impl ExporterConfig {
         Device::open(self).await
     }
 
-    /// Where the file of the exporter called `alias` is: in the first of the [folders](ExporterConfig::folders) that
-    /// has it.
+    /// Where the file of the exporter called `alias` is: in the first of the
+    /// [folders](ExporterConfig::folders) that has it.
     ///
     /// # Errors
-    /// `InvalidArgument` for an alias that is not a plain file name, `NotFound` with the places that were looked at.
+    /// `InvalidArgument` for an alias that is not a plain file name, `NotFound` with the places
+    /// that were looked at.
     pub fn find(alias: &str) -> Result<PathBuf> {
         let file = Self::file_name(alias)?;
         let files: Vec<PathBuf> = Self::folders().iter().map(|folder| folder.join(&file)).collect();
@@ -150,11 +160,12 @@ impl ExporterConfig {
     }
 
     /// The folders in which exporter files are looked up: `exporters/` in the user's configuration
-    /// (`$JMP_CLIENT_CONFIG_HOME`, else `$XDG_CONFIG_HOME/jumpstarter`, else `~/.config/jumpstarter`), if there is a
-    /// user, and last `/etc/jumpstarter/exporters`.
+    /// (`$JMP_CLIENT_CONFIG_HOME`, else `$XDG_CONFIG_HOME/jumpstarter`, else
+    /// `~/.config/jumpstarter`), if there is a user, and last `/etc/jumpstarter/exporters`.
     pub fn folders() -> Vec<PathBuf> {
-        let from =
-            |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let from = |variable: &str| {
+            std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
         let user = from("JMP_CLIENT_CONFIG_HOME")
             .or_else(|| from("XDG_CONFIG_HOME").map(|home| home.join("jumpstarter")))
             .or_else(|| from("HOME").map(|home| home.join(".config/jumpstarter")));
@@ -170,8 +181,12 @@ impl ExporterConfig {
     /// `InvalidArgument` for an alias that is not a plain file name, or a hidden one's.
     pub fn file_name(alias: &str) -> Result<String> {
         if alias.is_empty() || alias.starts_with('.') || alias.contains(['/', '\\', '\0']) {
-            return Err(Error::invalid_argument(format!("`{alias}` is not the name of an exporter"))
-                .with_hint("a name becomes a file's name: no `/` and no `\\`, and no `.` at its beginning"));
+            return Err(Error::invalid_argument(format!(
+                "`{alias}` is not the name of an exporter"
+            ))
+            .with_hint(
+                "a name becomes a file's name: no `/` and no `\\`, and no `.` at its beginning",
+            ));
         }
         Ok(format!("{alias}.yaml"))
     }
@@ -186,8 +201,10 @@ fn unknown_at_the_top(schema: &serde_json::Value, root: &mut yaml::Node) -> Vec<
     let warning = |entry: yaml::Entry| {
         let warning = unknown_field(&entry.key, entry.place, &join("", &entry.key), &known, &[]);
         match ["type", "ref"].iter().any(|key| entry.value.get(key).is_some()) {
-            true => warning
-                .hint(format!("a driver is written under `export:`, as `export: {{{}: …}}`", entry.key)),
+            true => warning.hint(format!(
+                "a driver is written under `export:`, as `export: {{{}: …}}`",
+                entry.key
+            )),
             false => warning,
         }
     };
@@ -211,7 +228,8 @@ fn read_bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
 fn misfit(root: &yaml::Node, error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let path = error.path().to_string();
     let text = error.inner().to_string();
-    let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(m, h)| (m, Some(h)));
+    let (message, hint) =
+        text.split_once("\nhint: ").map_or((text.as_str(), None), |(m, h)| (m, Some(h)));
     let mut fault = Fault::new(root.locate(&path), path, message);
     fault.hint = hint.map(str::to_owned);
     fault

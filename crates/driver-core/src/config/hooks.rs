@@ -5,8 +5,8 @@ use super::settings::{Hook, Hooks};
 use super::yaml::Node;
 use crate::host_path::{Bases, HostPath};
 
-/// Puts the place of the file where a script is a file's name, and where an interpreter is a relative path. Warns of
-/// scripts that look like a file's name, and are none.
+/// Puts the place of the file where a script is a file's name, and where an interpreter is a
+/// relative path. Warns of scripts that look like a file's name, and are none.
 pub(super) fn decide(hooks: &mut Hooks, root: &Node, bases: &Bases) -> Vec<Fault> {
     let named = [("beforeLease", &mut hooks.before_lease), ("afterLease", &mut hooks.after_lease)];
     let mut warnings = Vec::new();

@@ -12,9 +12,9 @@
 //!   rack: {children: {a: {type: …}}}     # a group
 //! ```
 //!
-//! Everything that is wrong with a file is reported at once ([`ConfigFaults`]), each fault with its place:
-//! the text becomes a tree that knows its places, each part is checked against its JSON schema,
-//! what passes is deserialised, and the drivers check what remains ([`ConfigProblem`]).
+//! Everything that is wrong with a file is reported at once ([`ConfigFaults`]), each fault with its
+//! place: the text becomes a tree that knows its places, each part is checked against its JSON
+//! schema, what passes is deserialised, and the drivers check what remains ([`ConfigProblem`]).
 
 mod check;
 mod entries;

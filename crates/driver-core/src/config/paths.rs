@@ -9,7 +9,8 @@ use crate::host_path::{Bases, FORMAT, FORMAT_OR_URL};
 /// How deep values may be nested, as in a file.
 const MAX_DEPTH: usize = 64;
 
-/// Puts what [`HostPath`](crate::HostPath) reads in the place of each text that is a path by its schema.
+/// Puts what [`HostPath`](crate::HostPath) reads in the place of each text that is a path by its
+/// schema.
 pub(super) fn decide(checker: &Checker, schema: &Json, value: &mut Json, bases: &Bases) {
     below(checker, schema, value, bases, 0);
 }
@@ -27,7 +28,8 @@ fn below(checker: &Checker, schema: &Json, value: &mut Json, bases: &Bases, dept
             Json::Object(fields) => {
                 let own = part.get("properties").and_then(Json::as_object);
                 for (name, value) in fields {
-                    let of_field = own.and_then(|own| own.get(name)).or(part.get("additionalProperties"));
+                    let of_field =
+                        own.and_then(|own| own.get(name)).or(part.get("additionalProperties"));
                     if let Some(of_field) = of_field {
                         below(checker, of_field, value, bases, depth + 1);
                     }

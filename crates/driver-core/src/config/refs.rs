@@ -1,7 +1,8 @@
 //! Whether the proxies of a file (`ref: a.b.c`) lead somewhere, and not in a circle.
 //!
-//! A driver may make children by itself (`qemu.power`), which a file does not show. Its configuration names them; where
-//! it cannot, a reference below the driver is left to opening the device, as far as the file says nothing about it.
+//! A driver may make children by itself (`qemu.power`), which a file does not show. Its
+//! configuration names them; where it cannot, a reference below the driver is left to opening the
+//! device, as far as the file says nothing about it.
 
 use super::fault::{Fault, Place};
 use crate::bounds::{MAX_DEPTH, MAX_DRIVERS};
@@ -111,7 +112,8 @@ impl References {
 
     fn dangling(&self, node: &Node, reference: &Reference) -> Fault {
         let target = reference.target.as_str();
-        let others = self.nodes.iter().filter(|other| !other.path.is_empty() && other.path != node.path);
+        let others =
+            self.nodes.iter().filter(|other| !other.path.is_empty() && other.path != node.path);
         let hint = match others.clone().next() {
             Some(_) => suggest::hint(target, others.map(|other| other.path.as_str())),
             None => "the file has no other entry".to_owned(),
@@ -154,16 +156,23 @@ impl Walk<'_> {
             match self.references.resolve(&reference.target, 0) {
                 Ok(Target::Node(next)) if self.trail.len() < MAX_DEPTH => size = self.size(next),
                 Ok(Target::WhenOpen) => {}
-                Err(Failure::Dangling) => self.faults.push(self.references.dangling(node, reference)),
+                Err(Failure::Dangling) => {
+                    self.faults.push(self.references.dangling(node, reference))
+                }
                 Ok(Target::Node(_)) => self.fault(index, "references lead too deep"),
                 Err(Failure::Circle) => {
-                    let message =
-                        format!("references lead in a circle: `{}` → `{}`", node.path, reference.target);
+                    let message = format!(
+                        "references lead in a circle: `{}` → `{}`",
+                        node.path, reference.target
+                    );
                     self.fault(index, message);
                 }
             }
             if size > MAX_DRIVERS {
-                self.fault(index, format!("this reference makes the tree larger than {MAX_DRIVERS} drivers"));
+                self.fault(
+                    index,
+                    format!("this reference makes the tree larger than {MAX_DRIVERS} drivers"),
+                );
                 size = 1;
             }
         }
@@ -179,8 +188,11 @@ impl Walk<'_> {
         let nodes = &self.references.nodes;
         let start = self.trail.iter().position(|at| *at == index).unwrap_or(0);
         let is_proxy = |at: &&usize| matches!(nodes[**at].kind, Kind::Proxy(..));
-        let mut names: Vec<String> =
-            self.trail[start..].iter().filter(is_proxy).map(|at| format!("`{}`", nodes[*at].path)).collect();
+        let mut names: Vec<String> = self.trail[start..]
+            .iter()
+            .filter(is_proxy)
+            .map(|at| format!("`{}`", nodes[*at].path))
+            .collect();
         names.push(format!("`{}`", nodes[index].path));
         if let Some(first) = self.trail[start..].iter().find(is_proxy).copied() {
             self.fault(first, format!("references lead in a circle: {}", names.join(" → ")));

@@ -7,7 +7,8 @@ use super::yaml::Value;
 /// Reads an unquoted scalar.
 ///
 /// # Errors
-/// What is wrong with it and what to write instead: a number that YAML 1.1 and 1.2 read differently, or that is not finite.
+/// What is wrong with it and what to write instead: a number that YAML 1.1 and 1.2 read
+/// differently, or that is not finite.
 pub(super) fn resolve(text: &str) -> Result<Value, (String, String)> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
@@ -33,12 +34,15 @@ pub(super) fn resolve(text: &str) -> Result<Value, (String, String)> {
         let trimmed = unsigned.trim_start_matches('0');
         if unsigned.len() > 1 && trimmed.len() < unsigned.len() {
             let plain = if trimmed.is_empty() { "0" } else { trimmed };
-            let hint = format!("write `{plain}`, `0o{plain}` for octal, or \"{text}\" in quotes for text");
+            let hint =
+                format!("write `{plain}`, `0o{plain}` for octal, or \"{text}\" in quotes for text");
             return Err((format!("`{text}` is octal in YAML 1.1 and decimal in YAML 1.2"), hint));
         }
         let signed = text.strip_prefix('+').unwrap_or(text);
-        let number =
-            signed.parse::<u64>().map(Number::from).or_else(|_| signed.parse::<i64>().map(Number::from));
+        let number = signed
+            .parse::<u64>()
+            .map(Number::from)
+            .or_else(|_| signed.parse::<i64>().map(Number::from));
         return number.map_or_else(|_| float(signed), |number| Ok(Value::Number(number)));
     }
     if is_float(unsigned) {
@@ -64,7 +68,9 @@ fn float(text: &str) -> Result<Value, (String, String)> {
 fn is_float(text: &str) -> bool {
     let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
+        Some((mantissa, exponent)) => {
+            (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)))
+        }
         None => (text, None),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -94,9 +100,21 @@ mod tests {
         check("18446744073709551615", u64::MAX.into());
         check("1e3", 1000.0.into());
         check(".5", 0.5.into());
-        for text in
-            ["yes", "on", "1.2.3", "12:30", "e5", ".", "1e", "512M", "inf", "nan", "2026-01-01", "0x", "-"]
-        {
+        for text in [
+            "yes",
+            "on",
+            "1.2.3",
+            "12:30",
+            "e5",
+            ".",
+            "1e",
+            "512M",
+            "inf",
+            "nan",
+            "2026-01-01",
+            "0x",
+            "-",
+        ] {
             check(text, text.into());
         }
         for text in ["0755", "-007", ".inf", "-.INF", ".nan", "1e999", "0xFFFFFFFFFFFFFFFFFF"] {

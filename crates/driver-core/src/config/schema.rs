@@ -1,4 +1,5 @@
-//! The JSON schemas of exporter files: of the entries, of a driver's configuration, of the whole file.
+//! The JSON schemas of exporter files: of the entries, of a driver's configuration, of the whole
+//! file.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
@@ -7,9 +8,11 @@ use super::settings::Settings;
 use crate::error::Result;
 use crate::registry::{self, DriverEntry};
 
-/// The JSON schema (draft 2020-12) of exporter files for the drivers that are linked into this program.
+/// The JSON schema (draft 2020-12) of exporter files for the drivers that are linked into this
+/// program.
 ///
-/// Editors check and complete with it. `config` follows `type`; a driver's Python import paths are as good as its name.
+/// Editors check and complete with it. `config` follows `type`; a driver's Python import paths are
+/// as good as its name.
 ///
 /// # Errors
 /// `AlreadyExists` when two linked drivers share a name.
@@ -30,8 +33,10 @@ pub fn schema() -> Result<Json> {
             // Editors show it where they offer to fill in what is required.
             config.insert("title".to_owned(), format!("configuration of {}", entry.name).into());
         }
-        let own: Vec<&str> = std::iter::once(entry.name).chain(entry.python_names.iter().copied()).collect();
-        let mut then = json!({"properties": {"config": {"$ref": format!("#/$defs/driver:{}", entry.name)}}});
+        let own: Vec<&str> =
+            std::iter::once(entry.name).chain(entry.python_names.iter().copied()).collect();
+        let mut then =
+            json!({"properties": {"config": {"$ref": format!("#/$defs/driver:{}", entry.name)}}});
         if required {
             then["required"] = json!(["config"]);
         }
@@ -43,7 +48,8 @@ pub fn schema() -> Result<Json> {
     let mut driver = driver_shape();
     driver["properties"]["type"]["enum"] = json!(names);
     driver["allOf"] = Json::Array(choices);
-    let children = json!({"type": ["object", "null"], "additionalProperties": {"$ref": "#/$defs/entry"}});
+    let children =
+        json!({"type": ["object", "null"], "additionalProperties": {"$ref": "#/$defs/entry"}});
     let mut group = group_shape();
     for shape in [&mut driver, &mut group] {
         let about = shape["properties"]["children"]["description"].take();
@@ -56,7 +62,8 @@ pub fn schema() -> Result<Json> {
     for (shape, title) in [(&mut driver, "driver"), (&mut proxy, "proxy"), (&mut group, "group")] {
         shape["title"] = title.into();
     }
-    definitions.insert("entry".to_owned(), json!({"type": "object", "oneOf": [driver, proxy, group]}));
+    definitions
+        .insert("entry".to_owned(), json!({"type": "object", "oneOf": [driver, proxy, group]}));
     root["properties"]["export"] = children;
     root["properties"]["export"]["description"] = json!("The drivers of the device, by name.");
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -66,8 +73,8 @@ pub fn schema() -> Result<Json> {
     Ok(root)
 }
 
-/// Takes out every `"default": null`, which says no more than that a field may be left out: the YAML language server
-/// stops completing at the first.
+/// Takes out every `"default": null`, which says no more than that a field may be left out: the
+/// YAML language server stops completing at the first.
 fn without_null_defaults(schema: &mut Json) {
     match schema {
         Json::Object(fields) => {

@@ -34,8 +34,8 @@ pub struct Settings {
     pub hooks: Hooks,
     /// When an exporter that keeps failing gives up.
     pub failure_detection: FailureDetection,
-    /// Whether the exporter ends after the first lease that its controller gives out. An exporter that serves alone has
-    /// no such leases.
+    /// Whether the exporter ends after the first lease that its controller gives out. An exporter
+    /// that serves alone has no such leases.
     pub exit_on_lease_end: bool,
     /// The short name under which a user's command line finds the file.
     pub alias: Option<String>,
@@ -114,7 +114,8 @@ pub struct Hook {
     /// What a failing script means.
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// The interpreter, such as /bin/bash; by default found from the script's file name, else /bin/sh.
+    /// The interpreter, such as /bin/bash; by default found from the script's file name, else
+    /// /bin/sh.
     pub exec: Option<String>,
 }
 

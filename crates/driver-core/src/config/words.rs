@@ -26,7 +26,12 @@ pub(super) fn unknown_field(
     Fault::new(place, path, "unknown field").hint(hint)
 }
 
-pub(super) fn not_allowed(schema: &Map<String, Json>, allowed: &[&Json], node: &Node, at: &At) -> Fault {
+pub(super) fn not_allowed(
+    schema: &Map<String, Json>,
+    allowed: &[&Json],
+    node: &Node,
+    at: &At,
+) -> Fault {
     let message = format!("found {}, expected {}", found(schema, &node.value), one_of(allowed));
     let fault = Fault::new(node.place, &at.path, message);
     let names = allowed.iter().filter_map(|value| value.as_str());
@@ -125,7 +130,8 @@ pub(super) fn in_words(name: &str, schema: &Map<String, Json>) -> String {
 /// How to write what was meant, where the type is a trap of YAML.
 pub(super) fn type_hint(types: &[&str], value: &Value) -> Option<String> {
     match value {
-        Value::Text(text) if types.contains(&"boolean") => match text.to_ascii_lowercase().as_str() {
+        Value::Text(text) if types.contains(&"boolean") => match text.to_ascii_lowercase().as_str()
+        {
             "yes" | "on" | "y" => Some("write `true`".to_owned()),
             "no" | "off" | "n" => Some("write `false`".to_owned()),
             "true" | "false" => Some("write it without quotes".to_owned()),
@@ -134,7 +140,9 @@ pub(super) fn type_hint(types: &[&str], value: &Value) -> Option<String> {
         Value::Text(text) if types.contains(&"integer") && text.parse::<i64>().is_ok() => {
             Some("write it without quotes".to_owned())
         }
-        Value::Number(_) | Value::Bool(_) if types.contains(&"string") => Some("put it in quotes".to_owned()),
+        Value::Number(_) | Value::Bool(_) if types.contains(&"string") => {
+            Some("put it in quotes".to_owned())
+        }
         _ => None,
     }
 }

@@ -1,7 +1,8 @@
 //! YAML text as a tree whose every value and key knows its place.
 //!
-//! Made from parser events, so that what an ordinary reader drops (places, duplicate keys, the order) is kept. Anchors,
-//! aliases and merge keys (`<<`) work. Depth and the size of what aliases expand to are bounded.
+//! Made from parser events, so that what an ordinary reader drops (places, duplicate keys, the
+//! order) is kept. Anchors, aliases and merge keys (`<<`) work. Depth and the size of what aliases
+//! expand to are bounded.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,8 @@ use serde_json::Number;
 use super::fault::{Fault, Place, join};
 use super::scalar;
 
-/// How deep values may be nested: far more than a device needs, far less than a thread's stack holds.
+/// How deep values may be nested: far more than a device needs, far less than a thread's stack
+/// holds.
 const MAX_DEPTH: usize = 64;
 /// How much a file may expand to, in bytes of text and of bookkeeping.
 const MAX_COST: usize = 16 << 20;
@@ -55,7 +57,10 @@ impl Value {
             Self::Text(value) => Json::String(value.clone()),
             Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Self::Map(entries) => Json::Object(
-                entries.iter().map(|entry| (entry.key.clone(), entry.value.value.to_json())).collect(),
+                entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.value.to_json()))
+                    .collect(),
             ),
         }
     }
@@ -82,16 +87,18 @@ impl Node {
         let path = path.trim_start_matches('.');
         match &self.value {
             Value::Map(entries) => {
-                let rest =
-                    |key: &str| path.strip_prefix(key).filter(|r| r.is_empty() || r.starts_with(['.', '[']));
+                let rest = |key: &str| {
+                    path.strip_prefix(key).filter(|r| r.is_empty() || r.starts_with(['.', '[']))
+                };
                 let found = entries.iter().filter_map(|entry| Some((entry, rest(&entry.key)?)));
                 let longest = found.max_by_key(|(entry, _)| entry.key.len());
                 longest.map_or(self.place, |(entry, rest)| entry.value.locate(rest))
             }
             Value::List(items) => {
                 let split = path.strip_prefix('[').and_then(|path| path.split_once(']'));
-                let found =
-                    split.and_then(|(index, rest)| Some((items.get(index.parse::<usize>().ok()?)?, rest)));
+                let found = split.and_then(|(index, rest)| {
+                    Some((items.get(index.parse::<usize>().ok()?)?, rest))
+                });
                 found.map_or(self.place, |(item, rest)| item.locate(rest))
             }
             _ => self.place,
@@ -130,8 +137,13 @@ fn syntax(info: &str, place: Place) -> Fault {
     match info {
         _ if info.contains("tab") => fault.hint("indent with spaces"),
         _ if info.contains("quote") => fault,
-        _ if info.contains("mapping values") => fault.hint("put text that has `: ` in it in quotes"),
-        _ if info.contains("expected") || info.contains("indent") || info.contains("not allowed") => {
+        _ if info.contains("mapping values") => {
+            fault.hint("put text that has `: ` in it in quotes")
+        }
+        _ if info.contains("expected")
+            || info.contains("indent")
+            || info.contains("not allowed") =>
+        {
             fault.hint("check the indentation, brackets and `:` of this line and the one before")
         }
         _ => fault,
@@ -172,7 +184,8 @@ impl Builder {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(self.fault(place, "a second document begins here; an exporter file has one"));
+                    return Err(self
+                        .fault(place, "a second document begins here; an exporter file has one"));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -234,7 +247,9 @@ impl Builder {
     ) -> Result<(), Fault> {
         self.charge(NODE_COST + text.len(), place)?;
         let plain = style == ScalarStyle::Plain;
-        if let Some(Frame { content: Content::Map { key: key @ None, .. }, .. }) = self.stack.last_mut() {
+        if let Some(Frame { content: Content::Map { key: key @ None, .. }, .. }) =
+            self.stack.last_mut()
+        {
             *key = Some((text.to_owned(), place));
             return match text {
                 "" if plain => Err(self.fault(place, "a key is missing before `:`")),
@@ -287,7 +302,8 @@ impl Builder {
             Some(Content::List(items)) => items.push(node),
             Some(Content::Map { entries, merged, key }) => {
                 let Some((key, place)) = key.take() else { return Ok(()) };
-                let earlier = entries.iter().find(|entry| entry.key == key).map(|entry| entry.place.line);
+                let earlier =
+                    entries.iter().find(|entry| entry.key == key).map(|entry| entry.place.line);
                 match (key.as_str(), earlier) {
                     ("<<", _) => match merge_sources(node) {
                         Some(sources) => merged.extend(sources),
@@ -346,8 +362,9 @@ fn merge_sources(node: Node) -> Option<Vec<Entry>> {
     match node.value {
         Value::Map(entries) => Some(entries),
         Value::List(items) => {
-            let maps =
-                items.into_iter().map(|item| if let Value::Map(map) = item.value { Some(map) } else { None });
+            let maps = items
+                .into_iter()
+                .map(|item| if let Value::Map(map) = item.value { Some(map) } else { None });
             Some(maps.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
         }
         _ => None,
@@ -432,10 +449,17 @@ mod tests {
             faults("a: 1\n---\nb: 2\n"),
             ["2:1: a second document begins here; an exporter file has one"]
         );
-        assert_eq!(faults("a: &x [*x]\n"), ["1:8: a[0]: an alias inside the value that it stands for"]);
+        assert_eq!(
+            faults("a: &x [*x]\n"),
+            ["1:8: a[0]: an alias inside the value that it stands for"]
+        );
         assert_eq!(faults("a: !secret x\n"), ["1:4: a: the tag `!secret` is not supported"]);
         assert_eq!(faults("? [a]\n: 1\n"), ["1:3: a key is plain text, not a list or a mapping"]);
-        assert!(faults("a:\n\tb: 1\n")[0].contains("indent with spaces"), "{:?}", faults("a:\n\tb: 1\n"));
+        assert!(
+            faults("a:\n\tb: 1\n")[0].contains("indent with spaces"),
+            "{:?}",
+            faults("a:\n\tb: 1\n")
+        );
     }
 
     #[test]
@@ -451,6 +475,9 @@ mod tests {
         }
         assert!(faults(&laughs)[0].contains("too large"));
         let long = "x".repeat(1 << 20);
-        assert!(faults(&format!("a: &a {long}\nb: [{}]\n", "*a, ".repeat(1000)))[0].contains("too large"));
+        assert!(
+            faults(&format!("a: &a {long}\nb: [{}]\n", "*a, ".repeat(1000)))[0]
+                .contains("too large")
+        );
     }
 }

@@ -14,8 +14,8 @@ use crate::tree::shown;
 /// The end of a closing, for all who wait for it.
 pub(super) type Closing = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
 
-/// Starts to close `nodes`, or the connection to them. A task of its own does it, so that it goes on when nobody waits;
-/// outside a runtime, those who wait do.
+/// Starts to close `nodes`, or the connection to them. A task of its own does it, so that it goes
+/// on when nobody waits; outside a runtime, those who wait do.
 pub(super) fn start(nodes: Arc<[Node]>, remote: Option<Arc<dyn Remote>>) -> Closing {
     let work = async move {
         let result = match remote {
@@ -29,8 +29,12 @@ pub(super) fn start(nodes: Arc<[Node]>, remote: Option<Arc<dyn Remote>>) -> Clos
     };
     let task = runtime.spawn(work);
     let waiting = async move {
-        let interrupted =
-            |_| Error::new(ErrorKind::Cancelled, "the program's runtime ended before the device was closed");
+        let interrupted = |_| {
+            Error::new(
+                ErrorKind::Cancelled,
+                "the program's runtime ended before the device was closed",
+            )
+        };
         task.await.unwrap_or_else(|error| Err(Arc::new(interrupted(error))))
     };
     waiting.boxed().shared()

@@ -66,8 +66,9 @@ impl Node {
         &self.client
     }
 
-    /// The [type](crate::registry::DriverEntry::type_name) of its driver in the exporter file; of a driver that another
-    /// one made, the maker's. None for a driver that no file names, and for one that is elsewhere.
+    /// The [type](crate::registry::DriverEntry::type_name) of its driver in the exporter file; of a
+    /// driver that another one made, the maker's. None for a driver that no file names, and for
+    /// one that is elsewhere.
     pub fn driver_type(&self) -> Option<&'static str> {
         self.driver_type
     }
@@ -88,14 +89,15 @@ impl Node {
         self.interfaces_told && self.unknown_interfaces.is_empty()
     }
 
-    /// The names of further interfaces of a driver elsewhere, such as a third party's own, that this program does not
-    /// know: their methods can be called by name only.
+    /// The names of further interfaces of a driver elsewhere, such as a third party's own, that
+    /// this program does not know: their methods can be called by name only.
     pub fn unknown_interfaces(&self) -> &[String] {
         &self.unknown_interfaces
     }
 
-    /// The names of all its interfaces: first those that this program knows. None for a driver elsewhere of which
-    /// nothing can be told: any interface may be tried on it, and each call shows whether it has it.
+    /// The names of all its interfaces: first those that this program knows. None for a driver
+    /// elsewhere of which nothing can be told: any interface may be tried on it, and each call
+    /// shows whether it has it.
     pub fn interface_names(&self) -> Option<Vec<&str>> {
         let known = self.interfaces.iter().map(|interface| interface.name);
         let names = known.chain(self.unknown_interfaces.iter().map(String::as_str));
@@ -116,7 +118,8 @@ impl Node {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.interfaces.iter().map(|interface| interface.name);
-        let names: Vec<&str> = known.chain(self.unknown_interfaces.iter().map(String::as_str)).collect();
+        let names: Vec<&str> =
+            known.chain(self.unknown_interfaces.iter().map(String::as_str)).collect();
         write!(f, "{} {names:?}", shown(&self.path))
     }
 }

@@ -51,14 +51,16 @@ impl Rate {
         let passed = now.saturating_duration_since(self.updated).as_secs_f64();
         let bytes = progress.transferred_bytes.saturating_sub(self.counted_bytes);
         self.progress = progress;
-        // Two reports at the same time say nothing of the rate: what they moved counts when time has passed.
+        // Two reports at the same time say nothing of the rate: what they moved counts when time
+        // has passed.
         if passed <= 0.0 {
             return;
         }
         let latest = bytes as f64 / passed;
         // Older rates fade.
         let weight = 1.0 - (-passed / MEMORY.as_secs_f64()).exp();
-        self.current = Some(self.current.map_or(latest, |current| current + weight * (latest - current)));
+        self.current =
+            Some(self.current.map_or(latest, |current| current + weight * (latest - current)));
         self.updated = now;
         self.counted_bytes = progress.transferred_bytes;
     }

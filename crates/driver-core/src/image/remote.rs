@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 
 /// An image at an `http` or `https` URL, read with GET or written with PUT.
 ///
-/// An exporter elsewhere makes the request itself, so the URL has to be reachable from there; in-process this program
-/// makes it. URL and headers may hold secrets: `Debug` and `Display` show the URL without its query, and no header.
+/// An exporter elsewhere makes the request itself, so the URL has to be reachable from there;
+/// in-process this program makes it. URL and headers may hold secrets: `Debug` and `Display` show
+/// the URL without its query, and no header.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ImageRequest {
     url: String,
@@ -40,7 +41,8 @@ impl ImageRequest {
         self
     }
 
-    /// Says that somebody compares the SHA-256 of what arrives with an expected one, so that a break is found.
+    /// Says that somebody compares the SHA-256 of what arrives with an expected one, so that a
+    /// break is found.
     #[must_use]
     pub fn checked(mut self) -> Self {
         self.is_checked = true;

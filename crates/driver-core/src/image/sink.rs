@@ -20,11 +20,13 @@ const PIPE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Takes the bytes of a dumped image.
 ///
-/// A driver calls [`write`](Self::write) until it has nothing more, then [`finish`](Self::finish). Dropping the sink
-/// without that aborts: a file at the path is then as it was before, and a writer is dropped without a shutdown.
+/// A driver calls [`write`](Self::write) until it has nothing more, then [`finish`](Self::finish).
+/// Dropping the sink without that aborts: a file at the path is then as it was before, and a writer
+/// is dropped without a shutdown.
 ///
-/// A path may name whatever can be written to: a file, a pipe, a device. A file that cannot be replaced is written in
-/// place, and then holds a part of the image when the sink is dropped early: see [`open`](Self::open).
+/// A path may name whatever can be written to: a file, a pipe, a device. A file that cannot be
+/// replaced is written in place, and then holds a part of the image when the sink is dropped early:
+/// see [`open`](Self::open).
 pub struct ImageSink {
     name: String,
     path: Option<PathBuf>,
@@ -48,14 +50,16 @@ impl ImageSink {
         Self { name, path: None, state, observers: Vec::new(), meter: None, encoding: None }
     }
 
-    /// What `path` names: a file, which is replaced when everything has arrived, or a pipe or device.
+    /// What `path` names: a file, which is replaced when everything has arrived, or a pipe or
+    /// device.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let named = Self::new(path.display().to_string(), State::Unopened(path.clone()));
         Self { path: Some(path), ..named }
     }
 
-    /// The `http` or `https` URL to which it is sent with PUT, by the machine of the driver: see [`ImageRequest`].
+    /// The `http` or `https` URL to which it is sent with PUT, by the machine of the driver: see
+    /// [`ImageRequest`].
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument): no such URL.
@@ -119,19 +123,24 @@ impl ImageSink {
         self.path.as_deref().filter(|_| self.encoding.is_none())
     }
 
-    /// Opens what a path names, so that what cannot be written to is refused before an image is read. Waits for the reader
-    /// of a named pipe. Otherwise the first write does this. Cancelling leaves the sink as it was.
+    /// Opens what a path names, so that what cannot be written to is refused before an image is
+    /// read. Waits for the reader of a named pipe. Otherwise the first write does this.
+    /// Cancelling leaves the sink as it was.
     ///
     /// # Errors
-    /// Those of the file system; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a folder or a socket.
+    /// Those of the file system; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a
+    /// folder or a socket.
     pub async fn open(&mut self) -> Result<()> {
         let State::Unopened(path) = &self.state else { return Ok(()) };
-        let length = self.meter.as_ref().and_then(Meter::total_bytes).filter(|_| self.encoding.is_none());
+        let length =
+            self.meter.as_ref().and_then(Meter::total_bytes).filter(|_| self.encoding.is_none());
         self.state = loop {
             let path = path.clone();
             match blocking(move || Ok(Target::open(&path, length)?)).await? {
                 Opened::Target(target) => break State::File(target),
-                Opened::Pipe(pipe) => break State::Writer(Box::pin(pipe::Sender::from_file(pipe)?)),
+                Opened::Pipe(pipe) => {
+                    break State::Writer(Box::pin(pipe::Sender::from_file(pipe)?));
+                }
                 Opened::NoReader => tokio::time::sleep(PIPE_INTERVAL).await,
             }
         };
@@ -157,15 +166,18 @@ impl ImageSink {
     /// For drivers: writes all of `bytes`. Cancelling aborts the sink.
     ///
     /// # Errors
-    /// What the disk or the receiver fails with, [`Aborted`](crate::ErrorKind::Aborted) after an earlier failure,
-    /// [`Unimplemented`](crate::ErrorKind::Unimplemented) where nothing here sends to URLs or compresses.
+    /// What the disk or the receiver fails with, [`Aborted`](crate::ErrorKind::Aborted) after an
+    /// earlier failure, [`Unimplemented`](crate::ErrorKind::Unimplemented) where nothing here
+    /// sends to URLs or compresses.
     pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
         let doing = format!("writing {}", self.name);
         self.prepare().await.context(&doing)?;
         let state = match std::mem::replace(&mut self.state, State::Broken) {
-            State::File(target) => State::File(blocking(move || write(target, &bytes)).await.context(doing)?),
+            State::File(target) => {
+                State::File(blocking(move || write(target, &bytes)).await.context(doing)?)
+            }
             State::Writer(mut writer) => {
                 writer.write_all(&bytes).await.context(doing)?;
                 State::Writer(writer)
@@ -207,7 +219,9 @@ impl ImageSink {
         let Some(encoding) = self.encoding.take() else { return Ok(()) };
         let encode = support("compress images")?.encode;
         self.state = match std::mem::replace(&mut self.state, State::Broken) {
-            State::File(target) => State::Writer(encode(encoding, Box::pin(TargetWriter::new(target)))),
+            State::File(target) => {
+                State::Writer(encode(encoding, Box::pin(TargetWriter::new(target))))
+            }
             State::Writer(writer) => State::Writer(encode(encoding, writer)),
             other => other,
         };
@@ -215,7 +229,10 @@ impl ImageSink {
     }
 
     fn broken(&self) -> Error {
-        Error::new(crate::ErrorKind::Aborted, format!("writing {}: an earlier write did not end", self.name))
+        Error::new(
+            crate::ErrorKind::Aborted,
+            format!("writing {}: an earlier write did not end", self.name),
+        )
     }
 }
 

@@ -26,10 +26,11 @@ const CHUNK: usize = 1024 * 1024;
 /// An image to be flashed; read once, from its beginning.
 ///
 /// Whoever flashes makes one and adds wishes ([`with_observer`](Self::with_observer),
-/// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256)). A driver hands it to
-/// `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it itself with
-/// [`open`](Self::open): that tells observers and checks the length, but refuses a source with a digest wish, since
-/// nobody would check it. A driver that can check takes the wishes out first, with [`take_wishes`](Self::take_wishes).
+/// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256)). A driver hands
+/// it to `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it itself
+/// with [`open`](Self::open): that tells observers and checks the length, but refuses a source with
+/// a digest wish, since nobody would check it. A driver that can check takes the wishes out first,
+/// with [`take_wishes`](Self::take_wishes).
 pub struct ImageSource {
     name: Option<String>,
     length: Option<u64>,
@@ -62,7 +63,8 @@ impl ImageSource {
         Self::new(Origin::Bytes(bytes), Some(length))
     }
 
-    /// The file at an `http` or `https` URL, which the machine of the driver must reach: see [`ImageRequest`].
+    /// The file at an `http` or `https` URL, which the machine of the driver must reach: see
+    /// [`ImageRequest`].
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`]: no such URL.
@@ -95,8 +97,8 @@ impl ImageSource {
         self
     }
 
-    /// Says how the bytes are compressed, where their signature does not tell; an exporter elsewhere then decompresses
-    /// them so. In-process, drivers go by the signature.
+    /// Says how the bytes are compressed, where their signature does not tell; an exporter
+    /// elsewhere then decompresses them so. In-process, drivers go by the signature.
     #[must_use]
     pub fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = Some(encoding);
@@ -130,22 +132,24 @@ impl ImageSource {
         self
     }
 
-    /// Demands that the bytes *as the source delivers them* (the downloaded file, compressed if it is) have this
-    /// SHA-256, before anything is replaced.
+    /// Demands that the bytes *as the source delivers them* (the downloaded file, compressed if it
+    /// is) have this SHA-256, before anything is replaced.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`]: not 64 hexadecimal digits.
     pub fn expect_sha256(mut self, hex: impl AsRef<str>) -> Result<Self> {
         let hex = hex.as_ref().trim().to_ascii_lowercase();
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Error::invalid_argument(format!("`{hex}` is no SHA-256"))
-                .with_hint("a SHA-256 is 64 hexadecimal digits, as `sha256sum FILE` prints first"));
+            return Err(Error::invalid_argument(format!("`{hex}` is no SHA-256")).with_hint(
+                "a SHA-256 is 64 hexadecimal digits, as `sha256sum FILE` prints first",
+            ));
         }
         self.wishes.expected_sha256 = Some(hex);
         Ok(self)
     }
 
-    /// Asks for the SHA-256 of the bytes as the source delivers them; it is in the report once the flash is done.
+    /// Asks for the SHA-256 of the bytes as the source delivers them; it is in the report once the
+    /// flash is done.
     #[must_use]
     pub fn report_sha256(mut self) -> (Self, DigestReport) {
         let report = self.wishes.report.get_or_insert_default().clone();
@@ -158,7 +162,9 @@ impl ImageSource {
             return name.clone();
         }
         match &self.origin {
-            Origin::Path(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            Origin::Path(path) => {
+                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+            }
             Origin::Request(request) => {
                 let url = request.to_string();
                 url.trim_end_matches('/').rsplit('/').next().unwrap_or("image").to_owned()
@@ -170,7 +176,10 @@ impl ImageSource {
     /// How many bytes it delivers, if that is known: announced, or the size of the file now.
     pub fn length(&self) -> Option<u64> {
         let Origin::Path(path) = &self.origin else { return self.length };
-        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+        std::fs::metadata(path)
+            .ok()
+            .filter(std::fs::Metadata::is_file)
+            .map(|metadata| metadata.len())
     }
 
     /// The file, for a source that is one: a driver may read it in its own way.
@@ -181,9 +190,12 @@ impl ImageSource {
         }
     }
 
-    /// What was asked for besides the bytes. Whoever takes the wishes fulfils them; the source has none afterwards.
+    /// What was asked for besides the bytes. Whoever takes the wishes fulfils them; the source has
+    /// none afterwards.
     pub fn take_wishes(&mut self) -> Wishes {
-        if let (Origin::Request(request), Some(_)) = (&mut self.origin, &self.wishes.expected_sha256) {
+        if let (Origin::Request(request), Some(_)) =
+            (&mut self.origin, &self.wishes.expected_sha256)
+        {
             *request = request.clone().checked();
         }
         std::mem::take(&mut self.wishes)
@@ -191,18 +203,22 @@ impl ImageSource {
 
     /// Opens the image for reading, as it is stored (not decompressed).
     ///
-    /// The stream tells the observers, and fails with [`ErrorKind::DataLoss`] if it ends before or after the
-    /// announced length. Cancelling is harmless.
+    /// The stream tells the observers, and fails with [`ErrorKind::DataLoss`] if it ends before or
+    /// after the announced length. Cancelling is harmless.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`] and the like: the file cannot be opened.
-    /// [`ErrorKind::Unimplemented`]: it is at a URL, and nothing here fetches; the caller expects a digest, and this driver did not take that wish.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`] and the like: the file cannot be
+    /// opened. [`ErrorKind::Unimplemented`]: it is at a URL, and nothing here fetches; the caller expects a digest, and this driver did not take that wish.
     pub async fn open(mut self) -> Result<ImageStream> {
         let name = self.name();
         let wishes = self.take_wishes();
         if wishes.needs_sha256() {
-            return Err(Error::unimplemented(format!("flashing {name}: this driver checks no digests"))
-                .with_hint("compare the file with `sha256sum` and flash it without an expected digest"));
+            return Err(Error::unimplemented(format!(
+                "flashing {name}: this driver checks no digests"
+            ))
+            .with_hint(
+                "compare the file with `sha256sum` and flash it without an expected digest",
+            ));
         }
         let (stream, length) = match self.origin {
             Origin::Bytes(bytes) => (stream::iter([Ok(bytes)]).boxed(), self.length),
@@ -224,12 +240,14 @@ impl ImageSource {
 
     /// As [`open`](Self::open), at the first read; what opening says is then the first item.
     pub fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::once(async move { self.open().await.map_err(io::Error::from) }).try_flatten().boxed()
+        stream::once(async move { self.open().await.map_err(io::Error::from) })
+            .try_flatten()
+            .boxed()
     }
 }
 
-/// Opens a file, device or pipe, and says how long it is, if that is known. Does not wait for a pipe's writer: the first
-/// read does, which can be cancelled and timed.
+/// Opens a file, device or pipe, and says how long it is, if that is known. Does not wait for a
+/// pipe's writer: the first read does, which can be cancelled and timed.
 async fn open_path(path: &Path) -> Result<(BoxStream<'static, io::Result<Bytes>>, Option<u64>)> {
     let path = path.to_owned();
     let opened = blocking(move || {
@@ -253,7 +271,10 @@ async fn open_path(path: &Path) -> Result<(BoxStream<'static, io::Result<Bytes>>
 impl fmt::Debug for ImageSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("ImageSource");
-        debug.field("name", &self.name()).field("length", &self.length()).field("wishes", &self.wishes);
+        debug
+            .field("name", &self.name())
+            .field("length", &self.length())
+            .field("wishes", &self.wishes);
         debug.field("local_path", &self.local_path()).finish()
     }
 }
@@ -277,7 +298,8 @@ impl Wishes {
         self.observers.clone()
     }
 
-    /// Hands in the digest of all bytes that were delivered (lower-case hexadecimal), before anything is replaced.
+    /// Hands in the digest of all bytes that were delivered (lower-case hexadecimal), before
+    /// anything is replaced.
     ///
     /// # Errors
     /// [`ErrorKind::DataLoss`]: another one was expected.

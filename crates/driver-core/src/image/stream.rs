@@ -12,7 +12,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-/// The bytes of an [`ImageSource`](super::ImageSource), in order. After an error or the end there is nothing more.
+/// The bytes of an [`ImageSource`](super::ImageSource), in order. After an error or the end there
+/// is nothing more.
 pub struct ImageStream {
     name: String,
     length: Option<u64>,
@@ -38,7 +39,8 @@ impl ImageStream {
     /// The next bytes; `None` at the end. Cancelling loses nothing.
     ///
     /// # Errors
-    /// What the source failed with; [`DataLoss`](crate::ErrorKind::DataLoss) if its length is not what was announced.
+    /// What the source failed with; [`DataLoss`](crate::ErrorKind::DataLoss) if its length is not
+    /// what was announced.
     pub async fn receive(&mut self) -> Result<Option<Bytes>> {
         Ok(self.next().await.transpose()?)
     }

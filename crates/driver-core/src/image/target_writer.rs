@@ -40,13 +40,18 @@ impl TargetWriter {
 }
 
 impl AsyncWrite for TargetWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_idle(cx))?;
         match std::mem::replace(&mut self.0, State::Done) {
             State::Idle(mut target) => {
                 let bytes = data[..data.len().min(PIECE)].to_vec();
                 let count = bytes.len();
-                self.0 = State::Writing(spawn_blocking(move || target.write(&bytes).map(|()| target)));
+                self.0 =
+                    State::Writing(spawn_blocking(move || target.write(&bytes).map(|()| target)));
                 Poll::Ready(Ok(count))
             }
             _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -62,14 +67,17 @@ impl AsyncWrite for TargetWriter {
         loop {
             match std::mem::replace(&mut self.0, State::Done) {
                 State::Idle(target) => {
-                    self.0 = State::Committing(spawn_blocking(move || target.commit(&Turn::default())));
+                    self.0 =
+                        State::Committing(spawn_blocking(move || target.commit(&Turn::default())));
                 }
                 State::Committing(mut task) => match task.poll_unpin(cx) {
                     Poll::Pending => {
                         self.0 = State::Committing(task);
                         return Poll::Pending;
                     }
-                    Poll::Ready(outcome) => return Poll::Ready(outcome.unwrap_or_else(lost).map(drop)),
+                    Poll::Ready(outcome) => {
+                        return Poll::Ready(outcome.unwrap_or_else(lost).map(drop));
+                    }
                 },
                 State::Writing(_) | State::Done => return Poll::Ready(Ok(())),
             }

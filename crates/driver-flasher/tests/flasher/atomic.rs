@@ -54,7 +54,10 @@ async fn cancelled_at_any_moment() {
         }
         // A flash that was given up replaces nothing afterwards, however far it was.
         eventually(|| !bench.partial()).await;
-        assert!(std::fs::read(bench.disk()).unwrap() == now, "step {step}: replaced after it was cancelled");
+        assert!(
+            std::fs::read(bench.disk()).unwrap() == now,
+            "step {step}: replaced after it was cancelled"
+        );
         std::fs::write(bench.disk(), "old").unwrap();
     }
     assert!(cancelled > 0);
@@ -91,7 +94,8 @@ async fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     helper.kill();
     tokio::time::timeout(DEADLINE, helper.wait_gone()).await.unwrap();
     assert!(bench.partial(), "a killed process cannot tidy up");
-    let strangers = [bench.file(".disk.img.partial", b"x"), bench.file(".other.img.1-1.partial", b"x")];
+    let strangers =
+        [bench.file(".disk.img.partial", b"x"), bench.file(".other.img.1-1.partial", b"x")];
     flash(&bench, ImageSource::bytes("new")).await.unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
     assert_eq!(bench.others(), [".disk.img.partial", ".other.img.1-1.partial"]);
@@ -109,7 +113,10 @@ async fn a_pipe_named_like_a_leftover_holds_nothing_up() {
         let flashing = flash(&bench, stuck(image(2 << 20)));
         assert!(tokio::time::timeout(Duration::from_millis(50), flashing).await.is_err());
     }
-    tokio::time::timeout(DEADLINE, flash(&bench, ImageSource::bytes("new"))).await.unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, flash(&bench, ImageSource::bytes("new")))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
     assert!(pipe.exists(), "it is nothing of ours");
 }
@@ -119,11 +126,15 @@ async fn the_mode_is_kept_and_links_are_followed() {
     let bench = Bench::new();
     std::fs::set_permissions(bench.disk(), std::fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(bench.disk(), bench.path("link")).unwrap();
-    write_image(ImageSource::bytes("new"), &bench.path("link"), WriteOptions::default()).await.unwrap();
+    write_image(ImageSource::bytes("new"), &bench.path("link"), WriteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
     assert_eq!(std::fs::metadata(bench.disk()).unwrap().mode() & 0o777, 0o640);
     assert!(std::fs::symlink_metadata(bench.path("link")).unwrap().is_symlink());
-    write_image(ImageSource::bytes("new"), &bench.path("fresh"), WriteOptions::default()).await.unwrap();
+    write_image(ImageSource::bytes("new"), &bench.path("fresh"), WriteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(std::fs::metadata(bench.path("fresh")).unwrap().mode() & 0o777, 0o644);
 }
 
@@ -132,7 +143,9 @@ async fn a_link_to_a_file_that_is_not_there_yet_is_followed() {
     let bench = Bench::new();
     std::os::unix::fs::symlink("second", bench.path("first")).unwrap();
     std::os::unix::fs::symlink("third", bench.path("second")).unwrap();
-    write_image(ImageSource::bytes("new"), &bench.path("first"), WriteOptions::default()).await.unwrap();
+    write_image(ImageSource::bytes("new"), &bench.path("first"), WriteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(std::fs::read(bench.path("third")).unwrap(), b"new");
     for link in ["first", "second"] {
         assert!(std::fs::symlink_metadata(bench.path(link)).unwrap().is_symlink());
@@ -174,7 +187,8 @@ async fn what_holds_no_image_is_refused() {
         ("/dev/null".into(), ErrorKind::InvalidArgument),
         (bench.path("missing/disk.img"), ErrorKind::NotFound),
     ] {
-        let flashed = write_image(ImageSource::bytes("new"), &destination, WriteOptions::default()).await;
+        let flashed =
+            write_image(ImageSource::bytes("new"), &destination, WriteOptions::default()).await;
         assert_eq!(flashed.unwrap_err().kind(), kind, "{}", destination.display());
     }
     for source in [ImageSource::path(bench.path("missing")), ImageSource::path(bench.path(""))] {
@@ -224,8 +238,9 @@ async fn a_full_disk() {
     let mounted = &full.path;
     let disk = mounted.join("disk.img");
     std::fs::write(&disk, "old").unwrap();
-    let error =
-        write_image(ImageSource::bytes(image(4 << 20)), &disk, WriteOptions::default()).await.unwrap_err();
+    let error = write_image(ImageSource::bytes(image(4 << 20)), &disk, WriteOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
     assert!(error.hint().unwrap().contains("full"), "{error:?}");
     assert_eq!(std::fs::read(&disk).unwrap(), b"old");
@@ -236,17 +251,24 @@ async fn a_full_disk() {
 async fn a_block_device_is_written_in_place() {
     let bench = Bench::new();
     let backing = bench.file("backing", &vec![0xff; 4 << 20]);
-    let Some(device) = as_root("losetup", &["--find", "--show", backing.to_str().unwrap()]) else { return };
+    let Some(device) = as_root("losetup", &["--find", "--show", backing.to_str().unwrap()]) else {
+        return;
+    };
     let _detach = Undo("losetup", vec!["--detach".to_owned(), device.clone()]);
     let plain = image(1 << 20);
     let packed = tool("zstd", &["-q"], &bench.file("plain", &plain));
-    let report =
-        write_image(ImageSource::bytes(packed), device.as_ref(), WriteOptions::default()).await.unwrap();
+    let report = write_image(ImageSource::bytes(packed), device.as_ref(), WriteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(report.bytes_written, plain.len() as u64);
     let now = std::fs::read(&device).unwrap();
     assert!(now[..plain.len()] == plain, "zeros must be written, too");
-    assert!(now[plain.len()..].iter().all(|byte| *byte == 0xff), "nothing behind the image changes");
+    assert!(
+        now[plain.len()..].iter().all(|byte| *byte == 0xff),
+        "nothing behind the image changes"
+    );
     let error =
-        write_image(ImageSource::bytes(image(5 << 20)), device.as_ref(), WriteOptions::default()).await;
+        write_image(ImageSource::bytes(image(5 << 20)), device.as_ref(), WriteOptions::default())
+            .await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::ResourceExhausted);
 }

@@ -28,11 +28,15 @@ async fn what_the_tools_write_is_read() {
         let compressed = tool(program, arguments, &file);
         assert_eq!(Compression::of(&compressed), compression);
         let path = bench.file("compressed", &compressed);
-        let report =
-            write_image(ImageSource::path(&path), &bench.disk(), WriteOptions::default()).await.unwrap();
+        let report = write_image(ImageSource::path(&path), &bench.disk(), WriteOptions::default())
+            .await
+            .unwrap();
         assert!(std::fs::read(bench.disk()).unwrap() == plain, "{program}");
         assert_eq!(report.compression, compression);
-        assert_eq!((report.bytes_read, report.bytes_written), (compressed.len() as u64, plain.len() as u64));
+        assert_eq!(
+            (report.bytes_read, report.bytes_written),
+            (compressed.len() as u64, plain.len() as u64)
+        );
         // Several members, as `cat a.gz b.gz` and the parallel compressors make them.
         let twice = [&compressed[..], &compressed[..]].concat();
         assert!(
@@ -80,7 +84,11 @@ async fn flipped_bits_are_found() {
                 // A few header bits carry nothing that the image depends on.
                 Ok(flashed) => assert!(flashed == plain, "{program}, bit in byte {offset}"),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::DataLoss, "{program}, byte {offset}: {error:?}");
+                    assert_eq!(
+                        error.kind(),
+                        ErrorKind::DataLoss,
+                        "{program}, byte {offset}: {error:?}"
+                    );
                     bench.assert_untouched();
                 }
             }
@@ -97,7 +105,8 @@ async fn trailing_garbage_is_refused_and_padding_is_not() {
     for (_, program, arguments) in TOOLS {
         let compressed = tool(program, arguments, &file);
         for garbage in ["x", "some more text that is no image"] {
-            let error = flash(&bench, &[&compressed, garbage.as_bytes()].concat()).await.unwrap_err();
+            let error =
+                flash(&bench, &[&compressed, garbage.as_bytes()].concat()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::DataLoss, "{program}: {error:?}");
             bench.assert_untouched();
         }
@@ -117,7 +126,8 @@ async fn windows_that_take_too_much_are_refused() {
     let plain = image(1 << 20);
     let file = bench.file("plain", &plain);
     // From a pipe, so that the size does not shrink the window.
-    let script = format!("cat '{0}' | zstd -q -1 --single-thread --long=31 -c > '{0}.zst'", file.display());
+    let script =
+        format!("cat '{0}' | zstd -q -1 --single-thread --long=31 -c > '{0}.zst'", file.display());
     jumpstarter_supervise::run_blocking(
         jumpstarter_supervise::Command::new("sh").args(["-c", &script]),
         crate::support::DEADLINE,
@@ -159,7 +169,8 @@ async fn a_compression_bomb_stops_at_the_limit() {
     let bench = Bench::new();
     let compressed = tool("zstd", &["-q"], &bench.file("zeros", &vec![0; 8 << 20]));
     let options = WriteOptions::default().limit_bytes(1 << 20);
-    let error = write_image(ImageSource::bytes(compressed), &bench.disk(), options).await.unwrap_err();
+    let error =
+        write_image(ImageSource::bytes(compressed), &bench.disk(), options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
     bench.assert_untouched();
 }

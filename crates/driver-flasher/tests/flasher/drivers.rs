@@ -5,8 +5,8 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{FileFlasherConfig, MockFlasherConfig};
 
 async fn open<C: DriverConfig>(config: serde_json::Value) -> Result<C::Driver> {
-    let config: C =
-        serde_json::from_value(config).map_err(|error| Error::invalid_argument(error.to_string()))?;
+    let config: C = serde_json::from_value(config)
+        .map_err(|error| Error::invalid_argument(error.to_string()))?;
     config.open(OpenContext::at("flasher")).await
 }
 
@@ -23,12 +23,18 @@ async fn the_mock_remembers_by_target() {
     mock.flash(ImageSource::bytes(packed.clone()), None).await.unwrap();
     mock.flash(ImageSource::bytes("boot"), Some("../boot/../x".to_owned())).await.unwrap();
     mock.dump(ImageSink::path(bench.disk()), None).await.unwrap();
-    assert!(std::fs::read(bench.disk()).unwrap() == packed, "a compressed file stays one, as in Python");
+    assert!(
+        std::fs::read(bench.disk()).unwrap() == packed,
+        "a compressed file stays one, as in Python"
+    );
     mock.dump(ImageSink::path(bench.disk()), Some("../boot/../x".to_owned())).await.unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"boot");
 
     mock.reset().await.unwrap();
-    assert_eq!(mock.dump(ImageSink::path(bench.disk()), None).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        mock.dump(ImageSink::path(bench.disk()), None).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     mock.close().await.unwrap();
     mock.close().await.unwrap();
     let kind = mock.flash(ImageSource::bytes("x"), None).await.unwrap_err().kind();
@@ -50,7 +56,8 @@ async fn the_mock_removes_what_a_killed_one_left() {
 #[tokio::test]
 async fn files_by_path_and_by_target() {
     let bench = Bench::new();
-    let config = serde_json::json!({ "path": bench.disk(), "targets": { "boot": bench.path("boot.img") } });
+    let config =
+        serde_json::json!({ "path": bench.disk(), "targets": { "boot": bench.path("boot.img") } });
     let flasher = open::<FileFlasherConfig>(config).await.unwrap();
     flasher.flash(ImageSource::bytes("root"), None).await.unwrap();
     flasher.flash(ImageSource::bytes("boot"), Some("boot".to_owned())).await.unwrap();
@@ -78,5 +85,7 @@ async fn through_a_device() {
 fn a_file_flasher_needs_a_file() {
     let config: FileFlasherConfig = serde_json::from_value(serde_json::json!({})).unwrap();
     assert_eq!(config.check().len(), 1);
-    assert!(serde_json::from_value::<FileFlasherConfig>(serde_json::json!({ "pth": "x" })).is_err());
+    assert!(
+        serde_json::from_value::<FileFlasherConfig>(serde_json::json!({ "pth": "x" })).is_err()
+    );
 }

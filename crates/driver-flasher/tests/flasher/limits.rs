@@ -19,7 +19,8 @@ fn free(folder: &Path) -> u64 {
 /// Noise for ever; what was free in `folder` at least while it was delivered.
 fn endless(folder: &Path) -> (ImageSource, Arc<AtomicU64>) {
     let least = Arc::new(AtomicU64::new(u64::MAX));
-    let (piece, folder, seen) = (Bytes::from(vec![0xa5; 256 << 10]), folder.to_owned(), least.clone());
+    let (piece, folder, seen) =
+        (Bytes::from(vec![0xa5; 256 << 10]), folder.to_owned(), least.clone());
     let stream = futures_util::stream::repeat_with(move || {
         seen.fetch_min(free(&folder), Ordering::Relaxed);
         Ok(piece.clone())
@@ -51,7 +52,8 @@ async fn a_bomb_ends_while_there_is_room() {
     let bomb = tool("zstd", &["-q"], &bench.file("plain", &vec![0x5a; 256 << 20]));
     assert!(bomb.len() < 1 << 20);
     let disk = full.path.join("disk.img");
-    let error = write_image(ImageSource::bytes(bomb), &disk, WriteOptions::default()).await.unwrap_err();
+    let error =
+        write_image(ImageSource::bytes(bomb), &disk, WriteOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
     assert_eq!(std::fs::read_dir(&full.path).unwrap().count(), 0);
 }
@@ -60,15 +62,19 @@ async fn a_bomb_ends_while_there_is_room() {
 async fn a_limit_is_a_setting_and_the_error_names_it() {
     let bench = Bench::new();
     let options = WriteOptions::default().limit_bytes(1 << 20);
-    for source in [ImageSource::bytes(vec![1; (1 << 20) + 1]), ImageSource::bytes(vec![0; 2 << 20])] {
+    for source in [ImageSource::bytes(vec![1; (1 << 20) + 1]), ImageSource::bytes(vec![0; 2 << 20])]
+    {
         let error = write_image(source, &bench.disk(), options.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
-        assert!(error.report().contains("1 MiB") && error.report().contains("flash_limit"), "{error:?}");
+        assert!(
+            error.report().contains("1 MiB") && error.report().contains("flash_limit"),
+            "{error:?}"
+        );
         bench.assert_untouched();
     }
     // One that announces itself is refused before it is transferred.
-    let announced =
-        futures_util::stream::iter([Ok(vec![1; 512].into())]).chain(futures_util::stream::pending());
+    let announced = futures_util::stream::iter([Ok(vec![1; 512].into())])
+        .chain(futures_util::stream::pending());
     let announced = ImageSource::stream(announced, Some(2 << 20));
     let error = write_image(announced, &bench.disk(), options.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
@@ -78,7 +84,8 @@ async fn a_limit_is_a_setting_and_the_error_names_it() {
 #[tokio::test]
 async fn a_look_at_the_new_image_may_refuse_or_change_it() {
     let bench = Bench::new();
-    let refuse = WriteOptions::default().inspect(|_| Err(Error::failed_precondition("not this one")));
+    let refuse =
+        WriteOptions::default().inspect(|_| Err(Error::failed_precondition("not this one")));
     let error = write_image(ImageSource::bytes("new"), &bench.disk(), refuse).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     bench.assert_untouched();
@@ -110,7 +117,8 @@ impl std::io::Write for Log {
 async fn what_looks_like_no_image_is_named_in_the_log() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let bench = Bench::new();
     let plain = bench.file("plain", &image(100_000));
@@ -128,7 +136,10 @@ async fn what_looks_like_no_image_is_named_in_the_log() {
         (lz4.clone(), "os.img is lz4 compressed data"),
     ] {
         let said = said(bytes, WriteOptions::default()).await;
-        assert!(said.contains("WARN") && said.contains(expected) && said.contains("first"), "{said}");
+        assert!(
+            said.contains("WARN") && said.contains(expected) && said.contains("first"),
+            "{said}"
+        );
     }
     for (bytes, options) in [
         (image(100_000), WriteOptions::default()),

@@ -96,8 +96,12 @@ pub(crate) fn eventually(condition: impl Fn() -> bool) -> impl Future<Output = (
 pub(crate) fn tool(program: &str, arguments: &[&str], file: &Path) -> Vec<u8> {
     let output = file.with_extension("tool");
     // The tools write to their standard output; a shell keeps it out of the capture's bounds.
-    let script =
-        format!("exec {program} {} -c < '{}' > '{}'", arguments.join(" "), file.display(), output.display());
+    let script = format!(
+        "exec {program} {} -c < '{}' > '{}'",
+        arguments.join(" "),
+        file.display(),
+        output.display()
+    );
     run_blocking(Command::new("sh").args(["-c", &script]), DEADLINE).unwrap();
     let bytes = std::fs::read(&output).unwrap();
     std::fs::remove_file(output).unwrap();
@@ -107,6 +111,7 @@ pub(crate) fn tool(program: &str, arguments: &[&str], file: &Path) -> Vec<u8> {
 /// A source that yields `bytes` and then nothing, ever.
 pub(crate) fn stuck(bytes: Vec<u8>) -> ImageSource {
     use futures_util::StreamExt;
-    let stream = futures_util::stream::iter([Ok(bytes.into())]).chain(futures_util::stream::pending());
+    let stream =
+        futures_util::stream::iter([Ok(bytes.into())]).chain(futures_util::stream::pending());
     ImageSource::stream(stream, None)
 }

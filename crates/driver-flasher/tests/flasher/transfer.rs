@@ -10,7 +10,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-async fn flash(bench: &Bench, source: ImageSource) -> Result<jumpstarter_driver_flasher::WriteReport> {
+async fn flash(
+    bench: &Bench,
+    source: ImageSource,
+) -> Result<jumpstarter_driver_flasher::WriteReport> {
     write_image(source, &bench.disk(), WriteOptions::default()).await
 }
 
@@ -36,7 +39,8 @@ async fn the_digest_is_that_of_the_delivered_file() {
     std::fs::write(bench.disk(), "old").unwrap();
     // The digest of what it decompresses to is not the one that publishers list.
     for wrong in [sha256(&bench, &plain), "0".repeat(64)] {
-        let (source, report) = ImageSource::path(&path).expect_sha256(&wrong).unwrap().report_sha256();
+        let (source, report) =
+            ImageSource::path(&path).expect_sha256(&wrong).unwrap().report_sha256();
         let error = flash(&bench, source).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DataLoss);
         assert!(error.report().contains(&digest) && error.report().contains(&wrong), "{error:?}");
@@ -56,7 +60,8 @@ async fn the_digest_of_a_sparse_file_counts_its_holes() {
     file.set_len(3 << 20).unwrap();
     file.write_all_at(b"in the middle", 1 << 20).unwrap();
     let bytes = std::fs::read(bench.path("sparse")).unwrap();
-    let source = ImageSource::path(bench.path("sparse")).expect_sha256(sha256(&bench, &bytes)).unwrap();
+    let source =
+        ImageSource::path(bench.path("sparse")).expect_sha256(sha256(&bench, &bytes)).unwrap();
     let report = flash(&bench, source).await.unwrap();
     assert_eq!((report.bytes_read, report.bytes_written), (3 << 20, 3 << 20));
     assert!(std::fs::read(bench.disk()).unwrap() == bytes);
@@ -70,7 +75,9 @@ async fn zeros_become_holes() {
     plain[5_000_000..5_100_000].copy_from_slice(&image(100_000)[..]);
     let raw = bench.file("plain", &plain);
     let packed = bench.file("packed", &tool("zstd", &["-q"], &raw));
-    for source in [ImageSource::path(&raw), ImageSource::path(&packed), ImageSource::bytes(plain.clone())] {
+    for source in
+        [ImageSource::path(&raw), ImageSource::path(&packed), ImageSource::bytes(plain.clone())]
+    {
         flash(&bench, source).await.unwrap();
         let metadata = std::fs::metadata(bench.disk()).unwrap();
         assert_eq!(metadata.len(), 8 << 20);
@@ -107,7 +114,9 @@ async fn progress_comes_in_order_and_ends_with_everything() {
     let plain = image(6 << 20);
     let path = bench.file("plain", &plain);
     let whole = plain.len() as u64;
-    for source in [ImageSource::path(&path), ImageSource::reader(std::io::Cursor::new(plain), Some(whole))] {
+    for source in
+        [ImageSource::path(&path), ImageSource::reader(std::io::Cursor::new(plain), Some(whole))]
+    {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let started = Instant::now();
         let watcher = seen.clone();
@@ -139,7 +148,8 @@ async fn a_source_that_fails_midway_says_why() {
     let plain = image(300_000);
     let packed = tool("xz", &["-1"], &bench.file("plain", &plain));
     for start in [Bytes::from(plain), Bytes::from(packed), Bytes::new()] {
-        let failure = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the line went dead");
+        let failure =
+            std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the line went dead");
         let half = start.slice(..start.len() / 2);
         let source = ImageSource::stream(stream::iter([Ok(half), Err(failure)]), None);
         let error = flash(&bench, source).await.unwrap_err();
@@ -164,7 +174,8 @@ async fn a_failure_ends_the_flash_though_the_source_hangs() {
     let mut packed = tool("gzip", &[], &bench.file("plain", &image(1 << 20)));
     let middle = packed.len() / 2;
     packed[middle..middle + 2000].fill(0xff);
-    let flashed = tokio::time::timeout(crate::support::DEADLINE, flash(&bench, stuck(packed))).await;
+    let flashed =
+        tokio::time::timeout(crate::support::DEADLINE, flash(&bench, stuck(packed))).await;
     assert_eq!(flashed.expect("waited for the source").unwrap_err().kind(), ErrorKind::DataLoss);
     bench.assert_untouched();
 }
@@ -192,7 +203,8 @@ async fn reading_back_into_a_file_and_a_writer() {
         read_image(&source, ImageSink::writer(near)).await.unwrap_err().kind(),
         ErrorKind::Unavailable
     );
-    let error = read_image(&bench.path("missing"), ImageSink::path(bench.disk())).await.unwrap_err();
+    let error =
+        read_image(&bench.path("missing"), ImageSink::path(bench.disk())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 

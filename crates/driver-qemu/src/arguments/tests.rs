@@ -108,7 +108,12 @@ fn aarch64_by_uefi_with_everything() {
         Forward { host: "127.0.0.1:8080".parse().unwrap(), guestport: 80 },
         Forward { host: "0.0.0.0:2222".parse().unwrap(), guestport: 22 },
     ];
-    let line = command_line(&config, &facts(Architecture::Aarch64, AcceleratorKind::Kvm), &paths, &forwards);
+    let line = command_line(
+        &config,
+        &facts(Architecture::Aarch64, AcceleratorKind::Kvm),
+        &paths,
+        &forwards,
+    );
     insta::assert_snapshot!(shown(&line), @"
     -nodefaults
     -no-user-config
@@ -145,10 +150,11 @@ fn aarch64_by_uefi_with_everything() {
 
 #[test]
 fn what_depends_on_the_host_and_the_configuration() {
-    let check = |config: &QemuConfig, facts: &HostFacts, paths: &Paths, there: &str, absent: &str| {
-        let line = shown(&command_line(config, facts, paths, &[]));
-        assert!(line.contains(there) && !line.contains(absent), "{there} {absent}\n{line}");
-    };
+    let check =
+        |config: &QemuConfig, facts: &HostFacts, paths: &Paths, there: &str, absent: &str| {
+            let line = shown(&command_line(config, facts, paths, &[]));
+            assert!(line.contains(there) && !line.contains(absent), "{there} {absent}\n{line}");
+        };
     let plain = QemuConfig::default();
     let named = QemuConfig { cpu: Some("qemu64,+ssse3".into()), ..QemuConfig::default() };
     let x86 = facts(Architecture::X86_64, AcceleratorKind::Kvm);
@@ -167,7 +173,8 @@ fn what_depends_on_the_host_and_the_configuration() {
     check(&plain, &no_vsock, &with_cid, "-cpu host", "vsock");
     let no_sandbox = HostFacts { sandbox: Sandbox::Unusable("no".into()), ..x86.clone() };
     check(&plain, &no_sandbox, &paths(), "-no-user-config", "-sandbox");
-    let chosen = QemuConfig { extra_args: vec!["-sandbox".into(), "off".into()], ..QemuConfig::default() };
+    let chosen =
+        QemuConfig { extra_args: vec!["-sandbox".into(), "off".into()], ..QemuConfig::default() };
     check(&chosen, &x86, &paths(), "-sandbox off", "-sandbox on");
     let restricted = QemuConfig { restrict: true, ..QemuConfig::default() };
     check(&restricted, &x86, &paths(), "-netdev user,id=net,restrict=on", "hostfwd");
@@ -175,7 +182,8 @@ fn what_depends_on_the_host_and_the_configuration() {
     let bare = Paths { root: None, seed: None, boot: Boot::Bios("/a,b".into()), ..paths() };
     check(&plain, &x86, &bare, "-bios /a,b", "virtio-blk");
     let layer = |path: &str, format, fd| Layer { image: QemuImage::with_format(path, format), fd };
-    let chain = vec![layer("/o", DiskFormat::Qcow2, Some(9)), layer("/b,b", DiskFormat::Raw, Some(12))];
+    let chain =
+        vec![layer("/o", DiskFormat::Qcow2, Some(9)), layer("/b,b", DiskFormat::Raw, Some(12))];
     let chain = Paths { root: Some(Disk { layers: chain }), ..paths() };
     check(
         &plain,
@@ -202,10 +210,12 @@ async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &
         Ok(facts) => facts,
         Err(error) => return skip(&error.report()),
     };
-    let base = QemuImage::create(folder.join(format!("base-{}", arch.name())), DiskFormat::Raw, 1 << 20)
-        .await
-        .unwrap();
-    let root = base.overlay(folder.join(format!("root,{}", arch.name())), Some(1 << 30)).await.unwrap();
+    let base =
+        QemuImage::create(folder.join(format!("base-{}", arch.name())), DiskFormat::Raw, 1 << 20)
+            .await
+            .unwrap();
+    let root =
+        base.overlay(folder.join(format!("root,{}", arch.name())), Some(1 << 30)).await.unwrap();
     let seed = folder.join("seed");
     crate::seed::Seed::from(&config).write(&seed).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -250,15 +260,20 @@ async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &
     };
     let status = qmp.execute(qapi::qmp::query_status {}, LONG).await.unwrap();
     assert!(!status.running);
-    let blocks = qmp.execute_value("query-named-block-nodes", serde_json::json!({}), LONG).await.unwrap();
+    let blocks =
+        qmp.execute_value("query-named-block-nodes", serde_json::json!({}), LONG).await.unwrap();
     let size = |name: &str| {
-        let node = blocks.as_array().unwrap().iter().find(|node| node["node-name"] == name).unwrap();
+        let node =
+            blocks.as_array().unwrap().iter().find(|node| node["node-name"] == name).unwrap();
         node["image"]["virtual-size"].as_u64().unwrap()
     };
     assert_eq!((size("root"), size("root-1"), size("seed")), (1 << 30, 1 << 20, 1_474_560));
     let names: Vec<&str> =
         blocks.as_array().unwrap().iter().filter_map(|node| node["file"].as_str()).collect();
-    assert!(names.iter().all(|name| name.contains("/dev/fdset/")), "something is opened by path: {names:?}");
+    assert!(
+        names.iter().all(|name| name.contains("/dev/fdset/")),
+        "something is opened by path: {names:?}"
+    );
     assert!(paths.vnc.exists() && folder.join("console").exists());
     assert_eq!(qemu.stderr_tail(), "", "QEMU has nothing to complain about");
     qemu.stop(StopPlan::new()).await.unwrap();

@@ -16,9 +16,10 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     const EXPECTED: &str = "expected a whole number (not negative)";
     match Written::deserialize(deserializer) {
         Ok(Written::Number(number)) => Ok(number),
-        Ok(Written::Text(text)) => {
-            text.trim().parse().map_err(|_| D::Error::custom(format!("found the text {text:?}, {EXPECTED}")))
-        }
+        Ok(Written::Text(text)) => text
+            .trim()
+            .parse()
+            .map_err(|_| D::Error::custom(format!("found the text {text:?}, {EXPECTED}"))),
         Err(_) => Err(D::Error::custom(EXPECTED)),
     }
 }

@@ -84,13 +84,25 @@ impl HostForwards {
         let mut found = Vec::new();
         for (index, (name, forward)) in self.0.iter().enumerate() {
             let mut problem = |field: &str, message: String| {
-                found.push(ConfigProblem { field: format!("hostfwd.{name}{field}"), message, hint: None });
+                found.push(ConfigProblem {
+                    field: format!("hostfwd.{name}{field}"),
+                    message,
+                    hint: None,
+                });
             };
             if QemuConfig::OWN_CHILDREN.contains(&name.as_str()) {
-                problem("", format!("the machine's own child is called `{name}`: choose another name"));
+                problem(
+                    "",
+                    format!("the machine's own child is called `{name}`: choose another name"),
+                );
             }
-            if name.is_empty() || name.contains(|c: char| c == '.' || c.is_whitespace() || c.is_control()) {
-                problem("", "a child's name is not empty, and has neither dots nor spaces".to_owned());
+            if name.is_empty()
+                || name.contains(|c: char| c == '.' || c.is_whitespace() || c.is_control())
+            {
+                problem(
+                    "",
+                    "a child's name is not empty, and has neither dots nor spaces".to_owned(),
+                );
             }
             if forward.guestport == 0 {
                 problem(".guestport", "0 is no port".to_owned());
@@ -110,7 +122,10 @@ impl HostForward {
         let address = self.hostaddr == other.hostaddr
             || self.hostaddr.is_unspecified()
             || other.hostaddr.is_unspecified();
-        self.hostport != 0 && self.hostport == other.hostport && self.protocol == other.protocol && address
+        self.hostport != 0
+            && self.hostport == other.hostport
+            && self.protocol == other.protocol
+            && address
     }
 }
 
@@ -156,7 +171,8 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
         let forwards: HostForwards = serde_json::from_str(text).unwrap();
-        let fields: Vec<String> = forwards.problems().into_iter().map(|problem| problem.field).collect();
+        let fields: Vec<String> =
+            forwards.problems().into_iter().map(|problem| problem.field).collect();
         assert_eq!(fields, expected, "{text}");
     }
 
@@ -166,7 +182,10 @@ mod tests {
         let forwards: HostForwards = serde_json::from_str(text).unwrap();
         assert_eq!(forwards.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["z", "a"]);
         let (_, first) = forwards.iter().next().unwrap();
-        assert_eq!((first.protocol, first.hostaddr, first.hostport), (Protocol::Tcp, Ipv4Addr::LOCALHOST, 0));
+        assert_eq!(
+            (first.protocol, first.hostaddr, first.hostport),
+            (Protocol::Tcp, Ipv4Addr::LOCALHOST, 0)
+        );
     }
 
     #[track_caller]
@@ -174,7 +193,9 @@ mod tests {
         let forward = serde_json::json!({"guestport": 22, "hostaddr": written});
         match (serde_json::from_value::<HostForward>(forward), expected) {
             (Ok(forward), Ok(address)) => assert_eq!(forward.hostaddr, address, "{written}"),
-            (Err(error), Err(advice)) => assert!(error.to_string().contains(advice), "{written}: {error}"),
+            (Err(error), Err(advice)) => {
+                assert!(error.to_string().contains(advice), "{written}: {error}")
+            }
             (found, expected) => panic!("{written}: {found:?}, expected {expected:?}"),
         }
     }

@@ -12,8 +12,9 @@ use serde::{Deserializer, Serializer};
 /// Bare numbers below it are numbers of MiB.
 const SMALLEST: u64 = 1 << 20;
 
-/// A size of memory. It reads as a [`ByteSize`] does, but for a bare number below 1 MiB: that is a number of MiB, as it
-/// is to QEMU's `-m` and to the Python driver. So `1024` is 1 GiB, and `1024K` is 1 MiB.
+/// A size of memory. It reads as a [`ByteSize`] does, but for a bare number below 1 MiB: that is a
+/// number of MiB, as it is to QEMU's `-m` and to the Python driver. So `1024` is 1 GiB, and `1024K`
+/// is 1 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemorySize(pub ByteSize);
 
@@ -51,7 +52,9 @@ impl JsonSchema for MemorySize {
 }
 
 /// Reads [`QemuConfig::mem`](super::QemuConfig::mem).
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<ByteSize, D::Error> {
     MemorySize::deserialize(deserializer).map(|size| size.0)
 }
 

@@ -1,5 +1,5 @@
-//! Relative paths that no exporter file anchors are made absolute when the machine is made: what becomes of the current
-//! folder later does not matter.
+//! Relative paths that no exporter file anchors are made absolute when the machine is made: what
+//! becomes of the current folder later does not matter.
 
 use jumpstarter_driver_core::prelude::*;
 

@@ -1,4 +1,5 @@
-//! What the fields of a machine's configuration are called elsewhere, and by whoever does not look them up.
+//! What the fields of a machine's configuration are called elsewhere, and by whoever does not look
+//! them up.
 
 /// What is written, and the field that is meant.
 pub(super) const SYNONYMS: &[(&str, &str)] = &[
@@ -77,7 +78,8 @@ mod tests {
     #[test]
     fn each_means_a_field_that_is_there() {
         let machine = fields::<QemuConfig>();
-        let nested = [fields::<HostForward>(), fields::<Partitions>(), fields::<Timeouts>()].concat();
+        let nested =
+            [fields::<HostForward>(), fields::<Partitions>(), fields::<Timeouts>()].concat();
         for (written, field) in SYNONYMS {
             let is_field = |names: &[String]| names.iter().any(|name| name == field);
             assert!(is_field(&machine) || is_field(&nested), "{written}: there is no {field}");
@@ -93,7 +95,11 @@ mod tests {
             ("host", "hostname"),
             ("image", "default_partitions"),
         ] {
-            assert_eq!(meant(written, names().collect::<Vec<_>>(), SYNONYMS), Some(field), "{written}");
+            assert_eq!(
+                meant(written, names().collect::<Vec<_>>(), SYNONYMS),
+                Some(field),
+                "{written}"
+            );
         }
     }
 }

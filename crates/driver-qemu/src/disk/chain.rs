@@ -1,8 +1,9 @@
 //! A disk as QEMU is given it: each file of its chain, by a descriptor and with its format.
 //!
-//! QEMU then opens no file by a name that an image says, and looks for no format. Two kinds are left to it,
-//! by path, and only where the owner of the host named the image: what lies behind a protocol (`nbd://`), and
-//! what is spread over several files (a qcow2 image's external data file, a VMDK's extents).
+//! QEMU then opens no file by a name that an image says, and looks for no format. Two kinds are
+//! left to it, by path, and only where the owner of the host named the image: what lies behind a
+//! protocol (`nbd://`), and what is spread over several files (a qcow2 image's external data file,
+//! a VMDK's extents).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -51,8 +52,8 @@ pub enum Access {
 }
 
 impl Disk {
-    /// Opens the files of a disk, of which the first of `images` is the one that the guest writes to, if it
-    /// may. The last one may have further ones below it. Blocks.
+    /// Opens the files of a disk, of which the first of `images` is the one that the guest writes
+    /// to, if it may. The last one may have further ones below it. Blocks.
     ///
     /// # Errors
     /// Those of the file system, and of [`Header::read`] for what is below.
@@ -71,8 +72,8 @@ impl Disk {
     }
 }
 
-/// An image with what is below it, for qemu-img's `--image-opts`; `None` for one that names no file below it, or whose
-/// references QEMU follows itself.
+/// An image with what is below it, for qemu-img's `--image-opts`; `None` for one that names no file
+/// below it, or whose references QEMU follows itself.
 pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {
     let chain = chain(std::slice::from_ref(image))?;
     if chain.len() < 2 {
@@ -83,8 +84,10 @@ pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {
         let file = if image.is_block_device() { "host_device" } else { "file" };
         let (format, comma) = (image.format(), if prefix.is_empty() { "" } else { "," });
         options.extend_from_slice(
-            format!("{comma}{prefix}driver={format},{prefix}file.driver={file},{prefix}file.filename=")
-                .as_bytes(),
+            format!(
+                "{comma}{prefix}driver={format},{prefix}file.driver={file},{prefix}file.filename="
+            )
+            .as_bytes(),
         );
         // A comma in a value is written twice.
         for byte in std::path::absolute(image.path())?.as_os_str().as_bytes() {
@@ -95,8 +98,8 @@ pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {
     Ok(Some(OsString::from_vec(options)))
 }
 
-/// The files of a disk, of which the last one of `images` may have further ones below it, and whether QEMU follows what
-/// one refers to.
+/// The files of a disk, of which the last one of `images` may have further ones below it, and
+/// whether QEMU follows what one refers to.
 fn chain(images: &[QemuImage]) -> Result<Vec<(QemuImage, bool)>> {
     let Some((last, above)) = images.split_last() else {
         return Err(Error::internal("a disk of no files"));
@@ -104,7 +107,8 @@ fn chain(images: &[QemuImage]) -> Result<Vec<(QemuImage, bool)>> {
     let mut chain: Vec<_> = above.iter().map(|image| (image.clone(), false)).collect();
     let mut image = last.clone();
     for _ in 0..LONGEST {
-        let below = below(&image).with_context(|| format!("open what is below {}", last.path().display()))?;
+        let below = below(&image)
+            .with_context(|| format!("open what is below {}", last.path().display()))?;
         chain.push((image, matches!(below, Below::Followed)));
         match below {
             Below::Image(next) => image = next,
@@ -120,7 +124,10 @@ fn open(image: &QemuImage, write: bool) -> Result<File> {
     let kind = image.path().metadata().with_context(doing)?.file_type();
     // A pipe would block.
     if !kind.is_file() && !kind.is_block_device() {
-        return Err(Error::invalid_argument(format!("{}: neither a file nor a block device", doing())));
+        return Err(Error::invalid_argument(format!(
+            "{}: neither a file nor a block device",
+            doing()
+        )));
     }
     File::options().read(true).write(write).open(image.path()).with_context(doing)
 }
@@ -149,7 +156,8 @@ fn below(image: &QemuImage) -> Result<Below> {
     let folder = image.path().parent().unwrap_or(Path::new("."));
     let path = folder.join(&backing.name);
     Ok(Below::Image(match backing.format {
-        // A format that was not written down may have been changed by a guest: it has no more to say.
+        // A format that was not written down may have been changed by a guest: it has no more to
+        // say.
         None => QemuImage::open(path, References::Refuse)?,
         Some(format) => match super::DiskFormat::named(&format) {
             Some(format) => QemuImage::with_format(path, format).look_for_block_device(),
@@ -158,7 +166,8 @@ fn below(image: &QemuImage) -> Result<Below> {
     }))
 }
 
-/// Whether QEMU takes a name for something else than a path: there is a colon before the first slash.
+/// Whether QEMU takes a name for something else than a path: there is a colon before the first
+/// slash.
 fn has_protocol(name: &Path) -> bool {
     let name = name.as_os_str().as_encoded_bytes();
     let first = name.iter().find(|byte| matches!(byte, b':' | b'/'));
@@ -180,7 +189,8 @@ mod tests {
     }
 
     fn shown(disk: &Disk) -> Vec<(String, DiskFormat, bool)> {
-        let name = |image: &QemuImage| image.path().file_name().unwrap().to_string_lossy().into_owned();
+        let name =
+            |image: &QemuImage| image.path().file_name().unwrap().to_string_lossy().into_owned();
         let layers = disk.layers.iter();
         layers.map(|layer| (name(&layer.image), layer.image.format(), layer.fd.is_some())).collect()
     }
@@ -200,8 +210,10 @@ mod tests {
         ];
         assert_eq!(shown(&disk), expected);
         // The guest writes to the first one, and to no other.
-        let writable: Vec<bool> =
-            files.into_iter().map(|file| File::from(file).write_all_at(b"x", 1 << 19).is_ok()).collect();
+        let writable: Vec<bool> = files
+            .into_iter()
+            .map(|file| File::from(file).write_all_at(b"x", 1 << 19).is_ok())
+            .collect();
         assert_eq!(writable, [true, false, false]);
     }
 

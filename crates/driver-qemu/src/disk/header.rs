@@ -1,10 +1,11 @@
-//! What an image's first bytes say, and which images a machine is given: the one place that decides.
+//! What an image's first bytes say, and which images a machine is given: the one place that
+//! decides.
 //!
-//! It is an allow-list. An image is a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a VDI, a
-//! VHDX or a VHD, each only as far as it is known what QEMU makes of it: an encrypted one, one with features
-//! that QEMU does not know, and one whose contents lie in other files of which nothing is known are refused,
-//! with the command that mends that. So is every other format that QEMU would recognise: read as raw, it
-//! would be no disk.
+//! It is an allow-list. An image is a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a
+//! VDI, a VHDX or a VHD, each only as far as it is known what QEMU makes of it: an encrypted one,
+//! one with features that QEMU does not know, and one whose contents lie in other files of which
+//! nothing is known are refused, with the command that mends that. So is every other format that
+//! QEMU would recognise: read as raw, it would be no disk.
 //!
 //! The magic numbers and offsets are those of QEMU's `docs/interop` and of its drivers in `block/`.
 
@@ -22,7 +23,8 @@ use jumpstarter_driver_core::prelude::*;
 
 use super::{DiskFormat, References};
 
-/// How much of a file's start is looked at: the header of each format, and the descriptor of a VMDK.
+/// How much of a file's start is looked at: the header of each format, and the descriptor of a
+/// VMDK.
 const LOOKED_AT: usize = 64 * 1024;
 /// How much of its end.
 const END: usize = 512;
@@ -38,8 +40,8 @@ pub struct Header {
     pub reference: Option<String>,
     /// The backing file, if it has one.
     pub backing: Option<BackingName>,
-    /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer follows
-    /// them.
+    /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer
+    /// follows them.
     pub fixed_size: Option<u64>,
 }
 
@@ -68,8 +70,9 @@ impl Header {
     /// Reads a file's first and last bytes. Blocks.
     ///
     /// # Errors
-    /// Those of the file system; InvalidArgument for what is no file; DataLoss for a header that is cut off;
-    /// FailedPrecondition for an image that no machine can use, with what to do about it.
+    /// Those of the file system; InvalidArgument for what is no file; DataLoss for a header that is
+    /// cut off; FailedPrecondition for an image that no machine can use, with what to do about
+    /// it.
     pub fn read(path: &Path) -> Result<Self> {
         let doing = || format!("open the disk image {}", path.display());
         Self::read_file(&open(path)?).with_context(doing)
@@ -82,12 +85,13 @@ impl Header {
     pub fn read_file(file: &File) -> Result<Self> {
         let length = length(file)?;
         let start = read_at(file, 0, length.min(LOOKED_AT as u64) as usize)?;
-        let end = read_at(file, length.saturating_sub(END as u64), length.min(END as u64) as usize)?;
+        let end =
+            read_at(file, length.saturating_sub(END as u64), length.min(END as u64) as usize)?;
         Self::of(&start, &end, length)
     }
 
-    /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of it, or all)
-    /// is.
+    /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of
+    /// it, or all) is.
     ///
     /// # Errors
     /// DataLoss and FailedPrecondition, as [`Header::read`].
@@ -110,7 +114,8 @@ impl Header {
     /// The format of an image that a machine is given as it is.
     ///
     /// # Errors
-    /// FailedPrecondition: it refers to other files, and that is refused; QEMU would not show all of it.
+    /// FailedPrecondition: it refers to other files, and that is refused; QEMU would not show all
+    /// of it.
     pub fn admit(&self, references: References) -> Result<DiskFormat> {
         match (&self.reference, references) {
             (Some(reference), References::Refuse) => {
@@ -118,7 +123,9 @@ impl Header {
                 let hint = format!("an image must be whole: {}", convert(self.format.name()));
                 Err(Error::failed_precondition(message).with_hint(hint))
             }
-            _ if self.fixed_size.is_some_and(|size| self.virtual_size != Some(size)) => Err(vhd::two_sizes()),
+            _ if self.fixed_size.is_some_and(|size| self.virtual_size != Some(size)) => {
+                Err(vhd::two_sizes())
+            }
             _ => Ok(self.format),
         }
     }
@@ -149,7 +156,10 @@ fn open(path: &Path) -> Result<File> {
     let kind = path.metadata().with_context(doing)?.file_type();
     let is_disk = kind.is_file() || std::os::unix::fs::FileTypeExt::is_block_device(&kind);
     if !is_disk {
-        return Err(Error::invalid_argument(format!("{}: neither a file nor a block device", doing())));
+        return Err(Error::invalid_argument(format!(
+            "{}: neither a file nor a block device",
+            doing()
+        )));
     }
     File::open(path).with_context(doing)
 }

@@ -1,4 +1,5 @@
-//! Writes an empty qcow2 image, optionally with a backing file, without running qemu-img: power-on waits for it.
+//! Writes an empty qcow2 image, optionally with a backing file, without running qemu-img: power-on
+//! waits for it.
 //!
 //! Source: QEMU's `docs/interop/qcow2.txt`, version 3 of the format.
 
@@ -35,11 +36,12 @@ pub struct Backing {
     pub format: DiskFormat,
 }
 
-/// Creates an empty qcow2 image of `size` bytes (rounded up to 512), mode 0600. Blocks for three small writes.
+/// Creates an empty qcow2 image of `size` bytes (rounded up to 512), mode 0600. Blocks for three
+/// small writes.
 ///
 /// # Errors
-/// AlreadyExists, others of the file system; InvalidArgument for a size of over 2 PiB and for a backing file's path
-/// of over 1023 bytes.
+/// AlreadyExists, others of the file system; InvalidArgument for a size of over 2 PiB and for a
+/// backing file's path of over 1023 bytes.
 pub fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> Result<()> {
     let size = size.div_ceil(512).saturating_mul(512);
     let l1_entries = size.div_ceil(L1_COVERS);
@@ -70,13 +72,15 @@ pub fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> Result<
     Ok(written?)
 }
 
-/// Makes a qcow2 image smaller whose end holds nothing: a size in its header. Its tables stay as large as they are.
+/// Makes a qcow2 image smaller whose end holds nothing: a size in its header. Its tables stay as
+/// large as they are.
 pub(super) fn set_size(path: &Path, size: u64) -> Result<()> {
     const SIZE_AT: u64 = 24;
     Ok(File::options().write(true).open(path)?.write_all_at(&size.to_be_bytes(), SIZE_AT)?)
 }
 
-/// Creates an empty raw image of `size` bytes (rounded up to 512), mode 0600, that takes no room yet.
+/// Creates an empty raw image of `size` bytes (rounded up to 512), mode 0600, that takes no room
+/// yet.
 pub(super) fn write_raw(path: &Path, size: u64) -> Result<()> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let written = file.set_len(size.div_ceil(512).saturating_mul(512));
@@ -99,7 +103,8 @@ fn header(size: u64, l1_entries: u64, backing: Option<&Backing>) -> Vec<u8> {
     // The end of the extensions.
     extensions.extend([0; 8]);
     let name = backing.map_or(&[][..], |backing| backing.path.as_os_str().as_bytes());
-    let name_at = if name.is_empty() { 0 } else { u64::from(HEADER_LENGTH) + extensions.len() as u64 };
+    let name_at =
+        if name.is_empty() { 0 } else { u64::from(HEADER_LENGTH) + extensions.len() as u64 };
 
     let mut header = Vec::with_capacity(2048);
     header.extend(b"QFI\xfb");

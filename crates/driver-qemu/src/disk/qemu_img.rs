@@ -53,16 +53,17 @@ struct Extent {
 }
 
 impl QemuImage {
-    /// Has QEMU open an image of that format: what it cannot open is refused when it arrives, and not at the
-    /// next power-on. Gives the disk's size; `None` where qemu-img is not installed. Blocks.
+    /// Has QEMU open an image of that format: what it cannot open is refused when it arrives, and
+    /// not at the next power-on. Gives the disk's size; `None` where qemu-img is not installed.
+    /// Blocks.
     ///
     /// # Errors
     /// FailedPrecondition with what qemu-img says; DeadlineExceeded.
     pub(crate) fn try_open(file: &File, format: DiskFormat) -> Result<Option<u64>> {
         let doing = format!("open the {format} image");
         let copy = file.try_clone().context(&*doing)?;
-        // `-U`: who writes the file holds a lock of another kind, which some file systems do not tell from
-        // QEMU's.
+        // `-U`: who writes the file holds a lock of another kind, which some file systems do not
+        // tell from QEMU's.
         let command = qemu_img("info")
             .args(["--output=json", "-U", "-f", format.name()])
             .arg(format!("/dev/fd/{}", copy.as_raw_fd()))
@@ -77,32 +78,38 @@ impl QemuImage {
             other => finish(other, &doing)?,
         };
         let info: ImageInfo = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Error::internal("qemu-img's answer is not as expected").with_source(error))
+            .map_err(|error| {
+                Error::internal("qemu-img's answer is not as expected").with_source(error)
+            })
             .context(doing)?;
         match info.backing_filename {
             // Seen by QEMU, and not by us.
-            Some(_) => {
-                Err(Error::failed_precondition(format!("the {format} image refers to a backing file")))
-            }
+            Some(_) => Err(Error::failed_precondition(format!(
+                "the {format} image refers to a backing file"
+            ))),
             None => Ok(Some(info.virtual_size)),
         }
     }
 
     /// Up to where something was written to this file itself, in bytes of the disk.
     pub(super) async fn written_up_to(&self, doing: &str) -> Result<u64> {
-        let command =
-            qemu_img("map").args(["--output=json", "-f", self.format.name()]).arg(self.absolute(doing)?);
+        let command = qemu_img("map")
+            .args(["--output=json", "-f", self.format.name()])
+            .arg(self.absolute(doing)?);
         let output = finish(run(command, QUICK).await, doing)?;
-        let extents: Vec<Extent> = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Error::internal("qemu-img's answer is not as expected").with_source(error))?;
-        let written =
-            extents.iter().filter(|extent| extent.depth == 0 && extent.present.unwrap_or(extent.data));
+        let extents: Vec<Extent> = serde_json::from_slice(&output.stdout).map_err(|error| {
+            Error::internal("qemu-img's answer is not as expected").with_source(error)
+        })?;
+        let written = extents
+            .iter()
+            .filter(|extent| extent.depth == 0 && extent.present.unwrap_or(extent.data));
         Ok(written.map(|extent| extent.start + extent.length).max().unwrap_or(0))
     }
 }
 
 pub(super) fn qemu_img(subcommand: &str) -> Command {
-    let hint = "install it: `apt-get install qemu-utils`, `dnf install qemu-img`, `brew install qemu`";
+    let hint =
+        "install it: `apt-get install qemu-utils`, `dnf install qemu-img`, `brew install qemu`";
     // Messages are matched below, so they must not be translated.
     Command::new("qemu-img").arg(subcommand).env("LC_ALL", "C").install_hint(hint)
 }

@@ -14,8 +14,12 @@ const LONG: Duration = Duration::from_secs(120);
 fn raw(folder: &Path, name: &str, size: u64, text: &[u8]) -> QemuImage {
     let path = folder.join(name);
     overlay::write_raw(&path, size).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&fs::File::options().write(true).open(&path).unwrap(), text, 0)
-        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(
+        &fs::File::options().write(true).open(&path).unwrap(),
+        text,
+        0,
+    )
+    .unwrap();
     QemuImage::with_format(path, DiskFormat::Raw)
 }
 
@@ -47,9 +51,12 @@ async fn what_we_write_is_what_qemu_img_reads() {
     }
     let folder = tempfile::tempdir().unwrap();
     let base = raw(folder.path(), "base, with: a comma", 3 * MIB, b"hello");
-    for (size, expected) in
-        [(None, 3 * MIB), (Some(MIB), 3 * MIB), (Some(20 << 30), 20 << 30), (Some(9 << 40), 9 << 40)]
-    {
+    for (size, expected) in [
+        (None, 3 * MIB),
+        (Some(MIB), 3 * MIB),
+        (Some(20 << 30), 20 << 30),
+        (Some(9 << 40), 9 << 40),
+    ] {
         let at = folder.path().join("overlay");
         let overlay = base.overlay(&at, size).await.unwrap();
         overlay.check(LONG).await.unwrap();
@@ -106,7 +113,8 @@ async fn an_image_that_refers_to_the_hosts_files_is_refused() {
     assert!(fs::read(flat.path()).unwrap().starts_with(b"QFI\xfb"));
 
     let descriptor = folder.path().join("descriptor");
-    fs::write(&descriptor, "# Disk DescriptorFile\nversion=1\nRW 1 FLAT \"/etc/passwd\" 0\n").unwrap();
+    fs::write(&descriptor, "# Disk DescriptorFile\nversion=1\nRW 1 FLAT \"/etc/passwd\" 0\n")
+        .unwrap();
     refused(&descriptor, "extents");
     let external = folder.path().join("external");
     let data = format!("data_file={}", folder.path().join("data").display());
@@ -127,7 +135,8 @@ async fn sizes_change_and_nothing_is_cut_off_unasked() {
     }
     let folder = tempfile::tempdir().unwrap();
     let disk = raw(folder.path(), "disk", 2 * MIB, b"x");
-    let qcow2 = QemuImage::create(folder.path().join("qcow2"), DiskFormat::Qcow2, 2 * MIB).await.unwrap();
+    let qcow2 =
+        QemuImage::create(folder.path().join("qcow2"), DiskFormat::Qcow2, 2 * MIB).await.unwrap();
     for image in [&disk, &qcow2] {
         image.resize(4 * MIB, Shrink::Refuse).await.unwrap();
         assert_eq!(image.virtual_size().await.unwrap(), 4 * MIB);
@@ -135,7 +144,10 @@ async fn sizes_change_and_nothing_is_cut_off_unasked() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(image.virtual_size().await.unwrap(), 4 * MIB);
     }
-    assert_eq!(qcow2.resize(MIB, Shrink::CutOff).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        qcow2.resize(MIB, Shrink::CutOff).await.unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
     disk.resize(MIB, Shrink::CutOff).await.unwrap();
     assert_eq!(disk.virtual_size().await.unwrap(), MIB);
 }
@@ -164,7 +176,11 @@ async fn saved_in_other_formats() {
     let error = disk.save(&folder.path().join("no"), wrong, LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let error = disk
-        .save(&folder.path().join("none/x"), Save { format: DiskFormat::Raw, compressed: false }, LONG)
+        .save(
+            &folder.path().join("none/x"),
+            Save { format: DiskFormat::Raw, compressed: false },
+            LONG,
+        )
         .await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "disk, saved and back");
@@ -186,9 +202,13 @@ async fn what_is_missing_or_damaged() {
     fs::write(&cut, b"QFI\xfb\0\0\0\x03").unwrap();
     assert_eq!(QemuImage::open(&cut, References::Refuse).unwrap_err().kind(), ErrorKind::DataLoss);
     let error = QemuImage::with_format(&cut, DiskFormat::Qcow2).info().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Internal && error.to_string().contains("qemu-img"), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Internal && error.to_string().contains("qemu-img"),
+        "{error:?}"
+    );
 
-    let damaged = QemuImage::create(folder.path().join("damaged"), DiskFormat::Qcow2, MIB).await.unwrap();
+    let damaged =
+        QemuImage::create(folder.path().join("damaged"), DiskFormat::Qcow2, MIB).await.unwrap();
     let file = fs::File::options().write(true).open(damaged.path()).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], 2 << 16).unwrap();
     assert_eq!(damaged.check(LONG).await.unwrap_err().kind(), ErrorKind::DataLoss);
@@ -200,14 +220,22 @@ async fn an_image_in_use_is_refused() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let image = QemuImage::create(folder.path().join("disk"), DiskFormat::Qcow2, MIB).await.unwrap();
+    let image =
+        QemuImage::create(folder.path().join("disk"), DiskFormat::Qcow2, MIB).await.unwrap();
     let (ready, qemu_end) = std::os::unix::net::UnixStream::pair().unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&qemu_end);
-    let drive =
-        format!("driver=qcow2,node-name=disk,file.driver=file,file.filename={}", image.path().display());
+    let drive = format!(
+        "driver=qcow2,node-name=disk,file.driver=file,file.filename={}",
+        image.path().display()
+    );
     let qemu = Command::new("qemu-system-x86_64")
         .args(["-M", "none", "-nodefaults", "-display", "none", "-blockdev", &drive])
-        .args(["-chardev", &format!("socket,id=qmp,fd={number}"), "-mon", "chardev=qmp,mode=control"])
+        .args([
+            "-chardev",
+            &format!("socket,id=qmp,fd={number}"),
+            "-mon",
+            "chardev=qmp,mode=control",
+        ])
         .keep_fd(qemu_end.into())
         .spawn()
         .await
@@ -215,7 +243,8 @@ async fn an_image_in_use_is_refused() {
     // The greeting comes once the disks are open.
     ready.set_nonblocking(true).unwrap();
     let mut ready = tokio::net::UnixStream::from_std(ready).unwrap();
-    let greeting = tokio::time::timeout(LONG, tokio::io::AsyncReadExt::read_u8(&mut ready)).await.unwrap();
+    let greeting =
+        tokio::time::timeout(LONG, tokio::io::AsyncReadExt::read_u8(&mut ready)).await.unwrap();
     assert_eq!(greeting.unwrap(), b'{');
     for error in [
         image.info().await.map(drop).unwrap_err(),
@@ -229,7 +258,8 @@ async fn an_image_in_use_is_refused() {
     image.info().await.unwrap();
 }
 
-/// What QEMU opens of an image whose format it is given, by its own words: the image's path apart, no other file.
+/// What QEMU opens of an image whose format it is given, by its own words: the image's path apart,
+/// no other file.
 #[tokio::test]
 async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
     if !qemu_img_available() {
@@ -240,7 +270,9 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
     fs::write(&secret, vec![7; 4096]).unwrap();
     let secret = secret.to_str().unwrap();
     let mut seeds = Vec::new();
-    for format in [DiskFormat::Qcow2, DiskFormat::Qcow, DiskFormat::Vmdk, DiskFormat::Vdi, DiskFormat::Vpc] {
+    for format in
+        [DiskFormat::Qcow2, DiskFormat::Qcow, DiskFormat::Vmdk, DiskFormat::Vdi, DiskFormat::Vpc]
+    {
         let path = folder.path().join(format.name());
         QemuImage::create(&path, format, MIB).await.unwrap();
         seeds.push((format, fs::read(&path).unwrap()));
@@ -274,7 +306,8 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
         fs::write(&path, &image).unwrap();
         let Ok(opened) = QemuImage::open(&path, References::Refuse) else { continue };
         accepted += 1;
-        let command = qemu_img("info").args(["--output=json", "-f", opened.format().name()]).arg(&path);
+        let command =
+            qemu_img("info").args(["--output=json", "-f", opened.format().name()]).arg(&path);
         // What QEMU refuses reads nothing.
         let Ok(output) = run(command, LONG).await else { continue };
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -286,7 +319,10 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
             let raw = folder.path().join("raw");
             let save = Save { format: DiskFormat::Raw, compressed: false };
             if opened.save(&raw, save, LONG).await.is_ok() {
-                assert!(!fs::read(&raw).unwrap().windows(64).any(|part| part == [7; 64]), "round {round}");
+                assert!(
+                    !fs::read(&raw).unwrap().windows(64).any(|part| part == [7; 64]),
+                    "round {round}"
+                );
             }
         }
     }

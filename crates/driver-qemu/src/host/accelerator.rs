@@ -1,9 +1,9 @@
 //! What executes the guest's instructions: chosen from facts, with the reason.
 //!
-//! That /dev/kvm opens says little: it does on hosts that are virtual machines themselves and were given no
-//! virtualisation, where guests then hang. So on x86_64 the processor must have it as well. On aarch64 nothing of
-//! user space tells: there an openable /dev/kvm is believed, and no virtual CPU is tried; where guests hang all the same,
-//! `accel: tcg` is the remedy.
+//! That /dev/kvm opens says little: it does on hosts that are virtual machines themselves and were
+//! given no virtualisation, where guests then hang. So on x86_64 the processor must have it as
+//! well. On aarch64 nothing of user space tells: there an openable /dev/kvm is believed, and no
+//! virtual CPU is tried; where guests hang all the same, `accel: tcg` is the remedy.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -70,21 +70,25 @@ impl KvmFacts {
     }
 
     /// Why KVM cannot work for machines of this architecture, and what to do, if it cannot.
-    fn obstacle(&self, target: Architecture, host: Option<Architecture>) -> Option<(String, &'static str)> {
+    fn obstacle(
+        &self,
+        target: Architecture,
+        host: Option<Architecture>,
+    ) -> Option<(String, &'static str)> {
         if host != Some(target) {
             let host = std::env::consts::ARCH;
-            let reason =
-                format!("KVM runs guests of the host's architecture only: {}, not {host}", target.name());
+            let reason = format!(
+                "KVM runs guests of the host's architecture only: {}, not {host}",
+                target.name()
+            );
             return Some((reason, "use `accel: auto` or `accel: tcg`"));
         }
         if let Some(error) = &self.open_error {
-            let remedy =
-                "load the kernel module kvm_intel or kvm_amd, join the group kvm, or use `accel: tcg`";
+            let remedy = "load the kernel module kvm_intel or kvm_amd, join the group kvm, or use `accel: tcg`";
             return Some((format!("/dev/kvm cannot be opened: {error}"), remedy));
         }
         if target == Architecture::X86_64 && self.virtualisation == Some(false) {
-            let reason =
-                "the processor offers neither vmx nor svm, so guests would hang, although /dev/kvm opens";
+            let reason = "the processor offers neither vmx nor svm, so guests would hang, although /dev/kvm opens";
             let remedy = "switch virtualisation on in the firmware, or nested virtualisation for this virtual \
                           machine, or use `accel: tcg`";
             return Some((reason.to_owned(), remedy));
@@ -108,18 +112,22 @@ pub(super) fn choose(
 ) -> Result<Accelerator> {
     let chosen = |kind, reason: String| Ok(Accelerator { kind, reason });
     let is_mac = cfg!(target_os = "macos");
-    let refused = |reason: String, hint: &str| Err(Error::failed_precondition(reason).with_hint(hint));
+    let refused =
+        |reason: String, hint: &str| Err(Error::failed_precondition(reason).with_hint(hint));
     match accel {
         Accel::Tcg => chosen(AcceleratorKind::Tcg, "as configured".to_owned()),
         Accel::Kvm => match kvm.obstacle(target, host) {
             None => chosen(AcceleratorKind::Kvm, "as configured".to_owned()),
-            Some((reason, remedy)) => refused(format!("`accel: kvm` cannot work here: {reason}"), remedy),
+            Some((reason, remedy)) => {
+                refused(format!("`accel: kvm` cannot work here: {reason}"), remedy)
+            }
         },
         Accel::Hvf if is_mac && host == Some(target) => {
             chosen(AcceleratorKind::Hvf, "as configured".to_owned())
         }
         Accel::Hvf => refused(
-            "`accel: hvf` cannot work here: it runs guests of the host's architecture, on macOS".to_owned(),
+            "`accel: hvf` cannot work here: it runs guests of the host's architecture, on macOS"
+                .to_owned(),
             "use `accel: auto`",
         ),
         Accel::Auto if is_mac && host == Some(target) => {
@@ -141,7 +149,8 @@ mod tests {
         KvmFacts { open_error: open_error.map(str::to_owned), virtualisation }
     }
 
-    /// With `auto` the expected kind for the expected reason; with `kvm` an error exactly when it is not KVM.
+    /// With `auto` the expected kind for the expected reason; with `kvm` an error exactly when it
+    /// is not KVM.
     #[track_caller]
     fn check(target: Architecture, host: Option<Architecture>, kvm: &KvmFacts, expected: &str) {
         let auto = choose(Accel::Auto, target, host, kvm).unwrap();
@@ -160,7 +169,12 @@ mod tests {
         check(X86_64, Some(X86_64), &kvm(None, Some(true)), "KVM is usable");
         check(Aarch64, Some(Aarch64), &kvm(None, None), "KVM is usable");
         check(X86_64, Some(X86_64), &kvm(None, Some(false)), "neither vmx nor svm");
-        check(X86_64, Some(X86_64), &kvm(Some("Permission denied"), Some(true)), "Permission denied");
+        check(
+            X86_64,
+            Some(X86_64),
+            &kvm(Some("Permission denied"), Some(true)),
+            "Permission denied",
+        );
         check(Aarch64, Some(X86_64), &kvm(None, Some(true)), "host's architecture");
         check(X86_64, None, &kvm(None, None), "host's architecture");
         assert!(choose(Accel::Hvf, X86_64, Some(X86_64), &kvm(None, Some(true))).is_err());
@@ -170,7 +184,10 @@ mod tests {
 
     #[test]
     fn the_flags_of_the_processor() {
-        assert_eq!(has_virtualisation("processor\t: 0\nflags\t\t: fpu vme svm_lock\n"), Some(false));
+        assert_eq!(
+            has_virtualisation("processor\t: 0\nflags\t\t: fpu vme svm_lock\n"),
+            Some(false)
+        );
         assert_eq!(has_virtualisation("flags\t\t: fpu vmx sse\n"), Some(true));
         assert_eq!(has_virtualisation("flags : svm\n"), Some(true));
         assert_eq!(has_virtualisation("Features\t: fp asimd\n"), None);

@@ -1,7 +1,7 @@
 //! UEFI firmware that is installed on this host.
 //!
-//! Source: QEMU's `docs/interop/firmware.json` (descriptors in `share/qemu/firmware`, read in the order of their
-//! names), then the places where distributions put it without one.
+//! Source: QEMU's `docs/interop/firmware.json` (descriptors in `share/qemu/firmware`, read in the
+//! order of their names), then the places where distributions put it without one.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,10 @@ const X86_64: [(&str, &str); 6] = [
 ];
 const AARCH64: [(&str, &str); 4] = [
     ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-    ("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw"),
+    (
+        "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+        "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+    ),
     ("/opt/homebrew/share/qemu/edk2-aarch64-code.fd", "/opt/homebrew/share/qemu/edk2-arm-vars.fd"),
     ("/usr/local/share/qemu/edk2-aarch64-code.fd", "/usr/local/share/qemu/edk2-arm-vars.fd"),
 ];
@@ -43,15 +46,17 @@ const AARCH64: [(&str, &str); 4] = [
 impl Firmware {
     /// The firmware for machines of this architecture, without secure boot.
     pub fn find(target: Architecture) -> Option<Self> {
-        DESCRIPTORS.iter().find_map(|folder| Self::described(folder.as_ref(), target)).or_else(|| {
-            let places: &[_] = match target {
-                Architecture::X86_64 => &X86_64,
-                Architecture::Aarch64 => &AARCH64,
-            };
-            let (code, vars) = places.iter().find(|(code, _)| Path::new(code).is_file())?;
-            let vars = PathBuf::from(vars);
-            Some(Self { code: code.into(), vars: vars.is_file().then_some(vars) })
-        })
+        DESCRIPTORS.iter().find_map(|folder| Self::described(folder.as_ref(), target)).or_else(
+            || {
+                let places: &[_] = match target {
+                    Architecture::X86_64 => &X86_64,
+                    Architecture::Aarch64 => &AARCH64,
+                };
+                let (code, vars) = places.iter().find(|(code, _)| Path::new(code).is_file())?;
+                let vars = PathBuf::from(vars);
+                Some(Self { code: code.into(), vars: vars.is_file().then_some(vars) })
+            },
+        )
     }
 
     /// What to install where there is none.
@@ -72,20 +77,25 @@ impl Firmware {
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
         files.sort();
-        files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "json")).find_map(
-            |file| {
+        files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
+            .find_map(|file| {
                 let descriptor = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
                 Self::from_descriptor(&descriptor, target).filter(|found| found.code.is_file())
-            },
-        )
+            })
     }
 
     fn from_descriptor(descriptor: &serde_json::Value, target: Architecture) -> Option<Self> {
         let has = |list: &str, wanted: &str| {
-            descriptor[list].as_array().is_some_and(|values| values.iter().any(|value| value == wanted))
+            descriptor[list]
+                .as_array()
+                .is_some_and(|values| values.iter().any(|value| value == wanted))
         };
-        let for_target =
-            descriptor["targets"].as_array()?.iter().any(|one| one["architecture"] == target.name());
+        let for_target = descriptor["targets"]
+            .as_array()?
+            .iter()
+            .any(|one| one["architecture"] == target.name());
         let unwanted = ["secure-boot", "enrolled-keys", "requires-smm"];
         let plain = unwanted.iter().all(|feature| !has("features", feature));
         let mapping = &descriptor["mapping"];
@@ -110,7 +120,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let code = folder.path().join("code.fd");
         std::fs::write(&code, "").unwrap();
-        let write = |name: &str, architecture: &str, features: &[&str], device: &str, code: &Path| {
+        let write = |name: &str,
+                     architecture: &str,
+                     features: &[&str],
+                     device: &str,
+                     code: &Path| {
             let descriptor = json!({
                 "interface-types": ["uefi"], "features": features, "targets": [{"architecture": architecture}],
                 "mapping": {"device": device, "executable": {"filename": code, "format": "raw"},
@@ -135,7 +149,10 @@ mod tests {
     fn what_is_found_here_exists() {
         for target in [Architecture::X86_64, Architecture::Aarch64] {
             if let Some(found) = Firmware::find(target) {
-                assert!(found.code.is_file() && found.vars.is_none_or(|vars| vars.is_file()), "{target:?}");
+                assert!(
+                    found.code.is_file() && found.vars.is_none_or(|vars| vars.is_file()),
+                    "{target:?}"
+                );
             }
         }
     }

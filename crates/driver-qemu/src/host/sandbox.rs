@@ -1,5 +1,5 @@
-//! QEMU's sandbox: a filter of system calls, by which a guest that breaks out of its machine starts no program and gains
-//! no rights. The options are those of libvirt.
+//! QEMU's sandbox: a filter of system calls, by which a guest that breaks out of its machine starts
+//! no program and gains no rights. The options are those of libvirt.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -56,14 +56,20 @@ impl Sandbox {
         sandbox
     }
 
-    /// QEMU reads its options in their order: it knows the sandbox's when it gets to say its version.
+    /// QEMU reads its options in their order: it knows the sandbox's when it gets to say its
+    /// version.
     async fn ask(binary: &Path) -> Self {
-        let command = Command::new(binary).env_only(ENVIRONMENT).args(["-sandbox", SANDBOX, "--version"]);
+        let command =
+            Command::new(binary).env_only(ENVIRONMENT).args(["-sandbox", SANDBOX, "--version"]);
         match run_unchecked(command, Duration::from_secs(10)).await {
             Ok(output) if output.status.success() => Self::Usable,
             Ok(output) => {
                 let said = output.stderr.lines().next().unwrap_or("it says nothing").to_owned();
-                Self::Unusable(format!("{} refuses it ({}): {said}", binary.display(), output.status))
+                Self::Unusable(format!(
+                    "{} refuses it ({}): {said}",
+                    binary.display(),
+                    output.status
+                ))
             }
             Err(error) => Self::Unusable(error.to_string()),
         }
@@ -87,8 +93,11 @@ mod tests {
     async fn a_qemu_that_was_built_without_it_is_known() {
         let folder = tempfile::tempdir().unwrap();
         // As QEMU 7.2 says it.
-        let refusal = "echo 'qemu: -sandbox support is not enabled in this QEMU binary' >&2; exit 1";
-        let script = format!("case \"$*\" in *-sandbox*) {refusal};; esac; echo QEMU emulator version 7.2.0");
+        let refusal =
+            "echo 'qemu: -sandbox support is not enabled in this QEMU binary' >&2; exit 1";
+        let script = format!(
+            "case \"$*\" in *-sandbox*) {refusal};; esac; echo QEMU emulator version 7.2.0"
+        );
         let Sandbox::Unusable(why) = Sandbox::probe(&program(folder.path(), &script)).await else {
             panic!("it is not there");
         };

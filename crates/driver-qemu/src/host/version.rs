@@ -28,7 +28,8 @@ impl QemuVersion {
 
     /// Reads the answer to `--version`: "QEMU emulator version 7.2.22 (Debian …)".
     fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_prefix("QEMU emulator version ")?.split([' ', '\n', '(', '-']).next()?;
+        let number =
+            text.strip_prefix("QEMU emulator version ")?.split([' ', '\n', '(', '-']).next()?;
         let mut parts = number.trim().split('.').map(|part| part.parse().ok());
         let major = parts.next()??;
         Some(Self {
@@ -62,13 +63,16 @@ pub(super) async fn of(binary: &Path) -> Result<QemuVersion> {
     let doing = || format!("ask {} for its version", binary.display());
     let command = Command::new(binary).env_only(super::ENVIRONMENT).arg("--version");
     let output = run(command, Duration::from_secs(30)).await.map_err(|error| {
-        let hint = error.hint().unwrap_or_else(|| "is it QEMU, and of this host's architecture?".to_owned());
+        let hint = error
+            .hint()
+            .unwrap_or_else(|| "is it QEMU, and of this host's architecture?".to_owned());
         Error::failed_precondition(doing()).with_source(error).with_hint(hint)
     })?;
     let text = output.stdout_text();
     let version = QemuVersion::parse(&text).ok_or_else(|| {
         let answer = text.lines().next().unwrap_or_default();
-        Error::failed_precondition(format!("{}: it answered `{answer}`", doing())).with_hint("is it QEMU?")
+        Error::failed_precondition(format!("{}: it answered `{answer}`", doing()))
+            .with_hint("is it QEMU?")
     })?;
     known().insert(key, version);
     Ok(version)

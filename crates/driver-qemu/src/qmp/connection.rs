@@ -74,7 +74,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
 
     async fn exchange(&mut self) -> String {
         loop {
-            let may_take = self.unwritten.len() < UNWRITTEN_LIMIT && self.unanswered.len() < UNANSWERED_LIMIT;
+            let may_take =
+                self.unwritten.len() < UNWRITTEN_LIMIT && self.unanswered.len() < UNANSWERED_LIMIT;
             // Each branch loses nothing when another one is faster.
             tokio::select! {
                 line = self.lines.next() => match line.and_then(|line| Message::parse(&line)) {

@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest message, in bytes. The longest that QEMU is known to send, its own schema, has about 200 KiB.
+/// The longest message, in bytes. The longest that QEMU is known to send, its own schema, has about
+/// 200 KiB.
 pub(super) const LINE_LIMIT: usize = 16 << 20;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 8 * 1024;
@@ -40,9 +41,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             self.buffer.reserve(CHUNK);
             match self.reader.read_buf(&mut self.buffer).await {
                 Ok(0) if self.buffer.is_empty() => return Err(CLOSED.to_owned()),
-                // It closed with something of ours unread, which can be the line's end after `quit`.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(CLOSED.to_owned()),
-                Ok(0) => return Err("QEMU closed the connection in the middle of a message".to_owned()),
+                // It closed with something of ours unread, which can be the line's end after
+                // `quit`.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(CLOSED.to_owned());
+                }
+                Ok(0) => {
+                    return Err("QEMU closed the connection in the middle of a message".to_owned());
+                }
                 Ok(_) => {}
                 Err(error) => return Err(format!("the connection failed: {error}")),
             }
@@ -50,7 +56,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     fn take(&mut self) -> Option<Vec<u8>> {
-        let Some(found) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+        let Some(found) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n')
+        else {
             self.searched = self.buffer.len();
             return None;
         };

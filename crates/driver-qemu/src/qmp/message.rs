@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use jumpstarter_driver_core::prelude::*;
 use serde_json::Value;
 
-/// The longest event whose data is kept, in bytes; the longest that QEMU is known to send has about 1 KiB.
+/// The longest event whose data is kept, in bytes; the longest that QEMU is known to send has about
+/// 1 KiB.
 const EVENT_LIMIT: usize = 64 << 10;
 /// The longest name of an event, in bytes.
 const NAME_LIMIT: usize = 128;
@@ -17,7 +18,8 @@ const TEXT_LIMIT: usize = 4096;
 pub struct QmpEvent {
     /// Its name, as `SHUTDOWN`.
     pub name: String,
-    /// What it carries; null if nothing, `{"omitted_bytes": …}` if it is larger than anything that QEMU is known to send.
+    /// What it carries; null if nothing, `{"omitted_bytes": …}` if it is larger than anything that
+    /// QEMU is known to send.
     pub data: Value,
     /// When it happened, by the host's clock.
     pub timestamp: Option<SystemTime>,
@@ -72,7 +74,8 @@ impl Message {
         }
         if let Some(error) = object.get("error") {
             let text = |key: &str| {
-                let text: String = error[key].as_str().unwrap_or("?").chars().take(TEXT_LIMIT).collect();
+                let text: String =
+                    error[key].as_str().unwrap_or("?").chars().take(TEXT_LIMIT).collect();
                 text
             };
             return Ok(Self::Answer(id, Err(Failure { class: text("class"), text: text("desc") })));
@@ -132,18 +135,24 @@ mod tests {
         };
         assert!(late(1, 5).is_some());
         assert_eq!(late(u64::MAX, u64::MAX), None);
-        let large = serde_json::json!({"event": "STOP", "data": "x".repeat(EVENT_LIMIT)}).to_string();
-        assert_eq!(event(&large).unwrap().data, serde_json::json!({ "omitted_bytes": large.len() }));
+        let large =
+            serde_json::json!({"event": "STOP", "data": "x".repeat(EVENT_LIMIT)}).to_string();
+        assert_eq!(
+            event(&large).unwrap().data,
+            serde_json::json!({ "omitted_bytes": large.len() })
+        );
         assert!(event(&format!(r#"{{"event": "{}"}}"#, "x".repeat(NAME_LIMIT + 1))).is_none());
         for odd in ["1", "[]", "null", "\"x\"", "{}"] {
             let line = format!(r#"{{"QMP": {odd}}}"#);
             assert_eq!(greeting(line.as_bytes()).unwrap(), Value::Null, "{line}");
         }
         for odd in ["1", "[]", "null", "\"x\""] {
-            let line = format!(r#"{{"error": {odd}, "timestamp": {odd}, "event": {odd}, "id": {odd}}}"#);
+            let line =
+                format!(r#"{{"error": {odd}, "timestamp": {odd}, "event": {odd}, "id": {odd}}}"#);
             Message::parse(line.as_bytes()).map(drop).unwrap();
         }
-        let deep = format!(r#"{{"event": "X", "data": {}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let deep =
+            format!(r#"{{"event": "X", "data": {}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert!(Message::parse(deep.as_bytes()).is_err());
     }
 }

@@ -100,7 +100,10 @@ async fn the_real_one_answers_refuses_and_ends() {
         "{error:?}"
     );
     let error = qmp.execute_value("eject", json!({"id": "no-such"}), LONG).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition), "{error:?}");
+    assert!(
+        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition),
+        "{error:?}"
+    );
 
     qmp.execute(qapi::qmp::quit {}, LONG).await.unwrap();
     tokio::time::timeout(LONG, child.wait()).await.unwrap();
@@ -114,7 +117,10 @@ async fn the_real_one_answers_refuses_and_ends() {
     assert_eq!((last.name.as_str(), &last.data["reason"]), ("SHUTDOWN", &json!("host-qmp-quit")));
     assert!(last.timestamp.unwrap().elapsed().unwrap() < LONG);
     let error = qmp.execute(qapi::qmp::query_status {}, LONG).await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains(&*reason), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unavailable && error.to_string().contains(&*reason),
+        "{error:?}"
+    );
     assert!(qmp.events().recv().await.is_err());
 }
 
@@ -149,7 +155,8 @@ async fn cancelled_calls_leave_the_connection_usable() {
     }
     let (child, qmp) = real().await;
     for wait in 0..50 {
-        let call = qmp.execute_value("query-qmp-schema", json!({}), Duration::from_micros(wait * 20));
+        let call =
+            qmp.execute_value("query-qmp-schema", json!({}), Duration::from_micros(wait * 20));
         drop(call.await);
         assert!(!qmp.execute(qapi::qmp::query_status {}, LONG).await.unwrap().running);
     }
@@ -172,16 +179,23 @@ async fn what_a_newer_qemu_says_does_no_harm() {
         QmpEvent { name: "BARE".into(), data: Value::Null, timestamp: None }
     );
 
-    let typed = |qmp: Qmp| tokio::spawn(async move { qmp.execute(qapi::qmp::query_status {}, LONG).await });
+    let typed =
+        |qmp: Qmp| tokio::spawn(async move { qmp.execute(qapi::qmp::query_status {}, LONG).await });
     let call = typed(qmp.clone());
-    fake.answer("query-status", json!({"running": true, "status": "running", "new": 1, "singlestep": false}))
-        .await;
+    fake.answer(
+        "query-status",
+        json!({"running": true, "status": "running", "new": 1, "singlestep": false}),
+    )
+    .await;
     assert!(call.await.unwrap().unwrap().running);
     // An answer that does not fit fails its own call, and no other.
     let call = typed(qmp.clone());
     fake.answer("query-status", json!({"running": true, "status": "levitating"})).await;
     let error = call.await.unwrap().unwrap_err();
-    assert!(error.kind() == ErrorKind::DataLoss && format!("{error:#}").contains("levitating"), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::DataLoss && format!("{error:#}").contains("levitating"),
+        "{error:?}"
+    );
     let call = ask(&qmp, "query-status");
     let (_, id) = fake.command().await;
     fake.send(&json!({"error": {"class": "NewClass", "desc": "no"}, "id": id}).to_string()).await;
@@ -193,7 +207,8 @@ async fn answers_find_who_asked() {
     let (qmp, mut fake) = Fake::started().await;
     let (first, second) = (ask(&qmp, "first"), ask(&qmp, "second"));
     let commands = [fake.command().await, fake.command().await];
-    // Of no request, of one that was answered before, of one that is no number; then in the other order.
+    // Of no request, of one that was answered before, of one that is no number; then in the other
+    // order.
     fake.send(r#"{"return": 0, "id": 4711}"#).await;
     fake.send(r#"{"return": 0, "id": 1}"#).await;
     fake.send(r#"{"return": 0, "id": "x"}"#).await;
@@ -219,7 +234,8 @@ async fn answers_find_who_asked() {
     assert_eq!(next.await.unwrap().unwrap(), "next");
 }
 
-/// Sends `bytes` while a call is under way, and ends the connection if asked to: the call must fail for this reason.
+/// Sends `bytes` while a call is under way, and ends the connection if asked to: the call must fail
+/// for this reason.
 async fn check_end(bytes: Vec<u8>, end: bool, expected: &str) {
     let (qmp, mut fake) = Fake::started().await;
     let call = ask(&qmp, "query-status");
@@ -230,7 +246,10 @@ async fn check_end(bytes: Vec<u8>, end: bool, expected: &str) {
         fake.writer.shutdown().await.ok();
     }
     let error = tokio::time::timeout(LONG, call).await.unwrap().unwrap().unwrap_err();
-    assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains(expected), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unavailable && error.to_string().contains(expected),
+        "{error:?}"
+    );
     assert!(qmp.closed_reason().unwrap().contains(expected));
 }
 
@@ -285,5 +304,8 @@ async fn dropping_the_last_handle_closes() {
     call.await.unwrap().unwrap();
     drop(qmp);
     let mut rest = String::new();
-    assert_eq!(tokio::time::timeout(LONG, fake.reader.read_line(&mut rest)).await.unwrap().unwrap(), 0);
+    assert_eq!(
+        tokio::time::timeout(LONG, fake.reader.read_line(&mut rest)).await.unwrap().unwrap(),
+        0
+    );
 }

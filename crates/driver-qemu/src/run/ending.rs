@@ -51,14 +51,16 @@ impl Run {
 
     fn still_there(&self) -> Error {
         let (pid, within) = (self.pid(), Span::from(KILL_WITHIN));
-        let message =
-            format!("QEMU (process {pid}), or what it started, is still there {within} after SIGKILL");
+        let message = format!(
+            "QEMU (process {pid}), or what it started, is still there {within} after SIGKILL"
+        );
         Error::deadline_exceeded(message).with_hint(format!(
             "it may hang in the kernel (state D in `ps {pid}`), as on a disk that does not answer: mend that, then ask again"
         ))
     }
 
-    /// Cuts the power: quits, then kills. Hurries a `stop` that is under way. Goes on when the caller is cancelled.
+    /// Cuts the power: quits, then kills. Hurries a `stop` that is under way. Goes on when the
+    /// caller is cancelled.
     pub(crate) async fn cut(self: &Arc<Self>) -> Result<StopOutcome> {
         self.is_stopping_from();
         let run = self.clone();

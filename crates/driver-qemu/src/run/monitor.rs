@@ -31,7 +31,8 @@ struct Seen {
 /// The state of a guest that does not run.
 pub(super) fn paused(answer: &StatusInfo) -> MachineState {
     let failed = answer.status == RunState::io_error;
-    let why = failed.then(|| "QEMU cannot read or write its disk: the host's may be full".to_owned());
+    let why =
+        failed.then(|| "QEMU cannot read or write its disk: the host's may be full".to_owned());
     MachineState::Paused { why }
 }
 
@@ -88,25 +89,29 @@ impl Run {
             "BLOCK_IO_ERROR" => self.on_block_error(&event.data, seen),
             "RESUME" => seen.stalled = None,
             _ if reason == "guest-panic" => seen.panicked = Some("the guest panicked".to_owned()),
-            "SHUTDOWN" if reason == "guest-shutdown" => self.guest_shut_down.store(true, Ordering::SeqCst),
+            "SHUTDOWN" if reason == "guest-shutdown" => {
+                self.guest_shut_down.store(true, Ordering::SeqCst)
+            }
             _ => {}
         }
-        self.status.happened(self.number, &event.name, &event.data, |state| match event.name.as_str() {
-            "STOP" if *state == MachineState::Running => {
-                Some(MachineState::Paused { why: seen.stalled.clone() })
+        self.status.happened(self.number, &event.name, &event.data, |state| {
+            match event.name.as_str() {
+                "STOP" if *state == MachineState::Running => {
+                    Some(MachineState::Paused { why: seen.stalled.clone() })
+                }
+                // It was paused already when the writing failed.
+                "BLOCK_IO_ERROR" if state.phase() == Phase::Paused && seen.stalled.is_some() => {
+                    Some(MachineState::Paused { why: seen.stalled.clone() })
+                }
+                "RESUME" if state.phase() == Phase::Paused => Some(MachineState::Running),
+                "SHUTDOWN" => Some(MachineState::Stopping),
+                _ => None,
             }
-            // It was paused already when the writing failed.
-            "BLOCK_IO_ERROR" if state.phase() == Phase::Paused && seen.stalled.is_some() => {
-                Some(MachineState::Paused { why: seen.stalled.clone() })
-            }
-            "RESUME" if state.phase() == Phase::Paused => Some(MachineState::Running),
-            "SHUTDOWN" => Some(MachineState::Stopping),
-            _ => None,
         });
     }
 
-    /// QEMU could not read or write a disk. By default it stops the guest when there is no room on the host's disk, and
-    /// else lets the guest see the failure.
+    /// QEMU could not read or write a disk. By default it stops the guest when there is no room on
+    /// the host's disk, and else lets the guest see the failure.
     fn on_block_error(&self, data: &Value, seen: &mut Seen) {
         let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
         let disk = if text("node-name").is_empty() { text("device") } else { text("node-name") };
@@ -163,7 +168,9 @@ impl Run {
                 let said = self.child.stderr_tail();
                 let said = said.trim();
                 let why = format!("QEMU ended with {status}");
-                MachineState::Crashed { why: if said.is_empty() { why } else { format!("{why}: {said}") } }
+                MachineState::Crashed {
+                    why: if said.is_empty() { why } else { format!("{why}: {said}") },
+                }
             }
             None => MachineState::Crashed { why: "QEMU's end is not known".to_owned() },
         }

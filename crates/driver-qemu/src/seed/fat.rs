@@ -1,6 +1,8 @@
-//! Writes a small FAT12 file system, of the size of a floppy disk, with a few files in its root folder.
+//! Writes a small FAT12 file system, of the size of a floppy disk, with a few files in its root
+//! folder.
 //!
-//! Source: Microsoft's "FAT: General Overview of On-Disk Format", version 1.03. One sector a cluster; no dates.
+//! Source: Microsoft's "FAT: General Overview of On-Disk Format", version 1.03. One sector a
+//! cluster; no dates.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -23,7 +25,8 @@ const LONG_LETTERS: usize = 13;
 /// Writes the file system, with these files (name, contents), to an empty file.
 ///
 /// # Errors
-/// Those of the file system; InvalidArgument when the files do not fit, or for a name that is not ASCII.
+/// Those of the file system; InvalidArgument when the files do not fit, or for a name that is not
+/// ASCII.
 pub(super) fn write(file: &File, label: &str, files: &[(&str, &[u8])]) -> Result<()> {
     let mut fat = Fat(vec![0; FAT_SECTORS * SECTOR]);
     fat.set(0, 0xf00 | u16::from(MEDIA));
@@ -32,7 +35,9 @@ pub(super) fn write(file: &File, label: &str, files: &[(&str, &[u8])]) -> Result
     let mut data = Vec::new();
     for (number, (name, contents)) in files.iter().enumerate() {
         if !name.is_ascii() || name.len() > 255 {
-            return Err(Error::invalid_argument(format!("`{name}` is no name for this file system")));
+            return Err(Error::invalid_argument(format!(
+                "`{name}` is no name for this file system"
+            )));
         }
         let first = 2 + data.len() / SECTOR;
         let clusters = contents.len().div_ceil(SECTOR);
@@ -48,7 +53,12 @@ pub(super) fn write(file: &File, label: &str, files: &[(&str, &[u8])]) -> Result
         let short = short_name(number);
         root.extend(long_name(name, &short));
         // An empty file has no cluster.
-        root.extend(entry(&short, 0x20, if clusters == 0 { 0 } else { first as u16 }, contents.len() as u32));
+        root.extend(entry(
+            &short,
+            0x20,
+            if clusters == 0 { 0 } else { first as u16 },
+            contents.len() as u32,
+        ));
     }
     if root.len() > ROOT_ENTRIES * 32 {
         return Err(Error::invalid_argument("there are more files than fit"));
@@ -110,7 +120,8 @@ fn boot_sector(label: &str) -> [u8; SECTOR] {
     sector.extend(b"CIDA"); // volume id
     sector.extend(label_field(label));
     sector.extend(b"FAT12   ");
-    // If it is booted from: int 18h, "no system here", so that the BIOS tries the next disk; else halt.
+    // If it is booted from: int 18h, "no system here", so that the BIOS tries the next disk; else
+    // halt.
     sector.extend([0xcd, 0x18, 0xf4, 0xeb, 0xfd]);
     let mut whole = [0; SECTOR];
     whole[..sector.len()].copy_from_slice(&sector);
@@ -184,8 +195,10 @@ mod tests {
                 0x08 => assert_eq!(&entry[..11], b"CIDATA     "),
                 0x0f => {
                     let units = [&entry[1..11], &entry[14..26], &entry[28..32]].concat();
-                    let units: Vec<u16> =
-                        units.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+                    let units: Vec<u16> = units
+                        .chunks(2)
+                        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+                        .collect();
                     long.splice(0..0, units);
                 }
                 _ => {
@@ -211,17 +224,23 @@ mod tests {
     fn check(files: &[(&str, Vec<u8>)]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
-        let borrowed: Vec<_> = files.iter().map(|(name, contents)| (*name, contents.as_slice())).collect();
+        let borrowed: Vec<_> =
+            files.iter().map(|(name, contents)| (*name, contents.as_slice())).collect();
         write(&File::create(&path).unwrap(), "CIDATA", &borrowed).unwrap();
         let found = read(&std::fs::read(&path).unwrap());
-        let found: Vec<_> = found.iter().map(|(name, contents)| (name.as_str(), contents.clone())).collect();
+        let found: Vec<_> =
+            found.iter().map(|(name, contents)| (name.as_str(), contents.clone())).collect();
         assert!(found == files);
     }
 
     #[test]
     fn what_is_written_is_read() {
         check(&[]);
-        check(&[("meta-data", b"a".to_vec()), ("user-data", vec![7; 512]), ("network-config", vec![8; 513])]);
+        check(&[
+            ("meta-data", b"a".to_vec()),
+            ("user-data", vec![7; 512]),
+            ("network-config", vec![8; 513]),
+        ]);
         check(&[("empty", vec![]), ("exactly-13-ab", vec![1; 5000]), ("last", b"z".to_vec())]);
         check(&[("full", (0..CLUSTERS * 512).map(|i| (i / 511) as u8).collect())]);
     }

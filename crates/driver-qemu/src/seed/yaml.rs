@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-/// Plain where that can mean nothing else, in single quotes where all of it can be printed, else in double quotes.
+/// Plain where that can mean nothing else, in single quotes where all of it can be printed, else in
+/// double quotes.
 pub(super) fn text(value: &str) -> String {
     if is_plain(value) {
         return value.to_owned();

@@ -1,8 +1,8 @@
-//! Firmware: which one a machine starts with, whether QEMU's flash can hold it, and whether code and
-//! variables are of one build.
+//! Firmware: which one a machine starts with, whether QEMU's flash can hold it, and whether code
+//! and variables are of one build.
 //!
-//! Sources: QEMU's `hw/i386/pc_sysfw.c` and `hw/arm/virt.c`; UEFI's "Platform Initialization", volume 3, for
-//! the header of a firmware volume; edk2's `OvmfPkg` for the sizes of its builds.
+//! Sources: QEMU's `hw/i386/pc_sysfw.c` and `hw/arm/virt.c`; UEFI's "Platform Initialization",
+//! volume 3, for the header of a firmware volume; edk2's `OvmfPkg` for the sizes of its builds.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -25,8 +25,9 @@ const BIOS_BLOCK: u64 = 64 << 10;
 const CHIP: u64 = 64 << 20;
 
 /// The file system of a volume that holds variables.
-const VARIABLES: [u8; 16] =
-    [0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50];
+const VARIABLES: [u8; 16] = [
+    0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50,
+];
 
 /// Refuses firmware that QEMU would not start with.
 pub(super) fn check_size(
@@ -42,15 +43,18 @@ pub(super) fn check_size(
             return Err(Error::invalid_argument(format!(
                 "a {format} image in `{name}`: a BIOS is loaded as it is"
             ))
-            .with_hint(format!("convert it: `qemu-img convert -f {format} -O raw IMAGE IMAGE.raw`")));
+            .with_hint(format!(
+                "convert it: `qemu-img convert -f {format} -O raw IMAGE IMAGE.raw`"
+            )));
         }
         (Partition::Bios, Architecture::X86_64) => {
             (size > 0 && size.is_multiple_of(BIOS_BLOCK), "a multiple of 64 KiB")
         }
         (Partition::Bios, Architecture::Aarch64) => ((1..=CHIP).contains(&size), "at most 64 MiB"),
-        (_, Architecture::X86_64) => {
-            (size > 0 && size.is_multiple_of(BLOCK) && size <= BOTH, "a multiple of 4 KiB, at most 8 MiB")
-        }
+        (_, Architecture::X86_64) => (
+            size > 0 && size.is_multiple_of(BLOCK) && size <= BOTH,
+            "a multiple of 4 KiB, at most 8 MiB",
+        ),
         (_, Architecture::Aarch64) => (size == CHIP, "exactly 64 MiB"),
     };
     if size_is_right {
@@ -61,7 +65,8 @@ pub(super) fn check_size(
         _ => "take the firmware file as its publisher made it",
     };
     let target = target.name();
-    let message = format!("the image for `{name}` has {size} bytes: firmware for {target} has {wanted}");
+    let message =
+        format!("the image for `{name}` has {size} bytes: firmware for {target} has {wanted}");
     Err(Error::invalid_argument(message).with_hint(hint))
 }
 
@@ -107,11 +112,13 @@ fn mismatch(code: &Chip, vars: &Chip, target: Architecture) -> Option<String> {
     }
     // A build of OVMF is one image of 1, 2 or 4 MiB, cut in two.
     let are_known = code.holds_variables == Some(false) && vars.holds_variables == Some(true);
-    (are_known && !sum.is_power_of_two()).then(|| format!("{}: they are of different builds", both()))
+    (are_known && !sum.is_power_of_two())
+        .then(|| format!("{}: they are of different builds", both()))
 }
 
 impl Storage {
-    /// The firmware: the flashed or configured one, else the host's where the machine has none of its own.
+    /// The firmware: the flashed or configured one, else the host's where the machine has none of
+    /// its own.
     pub(super) async fn prepare_boot(
         &self,
         config: &QemuConfig,
@@ -153,7 +160,11 @@ impl Storage {
     }
 
     /// Warns when the firmware that stands there now is no pair.
-    pub(super) async fn warn_of_mismatch(&self, config: &QemuConfig, target: Architecture) -> Result<()> {
+    pub(super) async fn warn_of_mismatch(
+        &self,
+        config: &QemuConfig,
+        target: Architecture,
+    ) -> Result<()> {
         let code = self.firmware_image(Partition::OvmfCode, config)?;
         let vars = self.firmware_image(Partition::OvmfVars, config)?;
         if let (Some(code), Some(vars)) = (code, vars) {
@@ -166,8 +177,8 @@ impl Storage {
         Ok(())
     }
 
-    /// What stands in a partition for firmware: the flashed image, else the configured file, which has to be
-    /// there.
+    /// What stands in a partition for firmware: the flashed image, else the configured file, which
+    /// has to be there.
     pub(super) fn firmware_image(
         &self,
         partition: Partition,
@@ -180,7 +191,9 @@ impl Storage {
         let path = &partition.find_file(path)?;
         if !path.is_file() {
             let message = format!("{} is not a file: {}", partition.name(), path.display());
-            return Err(Error::not_found(message).with_hint("correct `default_partitions`, or flash it"));
+            return Err(
+                Error::not_found(message).with_hint("correct `default_partitions`, or flash it")
+            );
         }
         // A BIOS is loaded as it is, whatever it looks like.
         Ok(Some(match partition {
@@ -189,7 +202,8 @@ impl Storage {
         }))
     }
 
-    /// The overlay of the firmware's variables: the guest's firmware writes them, the template stays.
+    /// The overlay of the firmware's variables: the guest's firmware writes them, the template
+    /// stays.
     async fn prepare_variables(&self, code: &QemuImage, template: &QemuImage) -> Result<QemuImage> {
         let now = (fingerprint(template.path())?, fingerprint(code.path())?);
         let made_then = lock(&self.0.known).variables.clone();
@@ -217,7 +231,8 @@ impl Storage {
     }
 }
 
-const PAIR_HINT: &str = "take both from the same package, such as OVMF_CODE_4M.fd with OVMF_VARS_4M.fd";
+const PAIR_HINT: &str =
+    "take both from the same package, such as OVMF_CODE_4M.fd with OVMF_VARS_4M.fd";
 
 fn check_chip(chip: &Chip, target: Architecture) -> Result<()> {
     check_size(chip.partition, chip.image.format(), chip.size, target)
@@ -247,11 +262,15 @@ mod tests {
         check(Partition::Bios, Architecture::X86_64, &[64 << 10, 256 << 10], &[0, 100_000]);
         check(Partition::Bios, Architecture::Aarch64, &[7, 64 << 20], &[0, 65 << 20]);
         check(Partition::Root, Architecture::X86_64, &[0, 1], &[]);
-        let odd =
-            check_size(Partition::OvmfCode, DiskFormat::Raw, 2 << 20, Architecture::Aarch64).unwrap_err();
-        assert!(odd.report().contains("exactly 64 MiB") && odd.hint().unwrap().contains("truncate -s 64M"));
+        let odd = check_size(Partition::OvmfCode, DiskFormat::Raw, 2 << 20, Architecture::Aarch64)
+            .unwrap_err();
+        assert!(
+            odd.report().contains("exactly 64 MiB")
+                && odd.hint().unwrap().contains("truncate -s 64M")
+        );
         let wrapped =
-            check_size(Partition::Bios, DiskFormat::Qcow2, 64 << 10, Architecture::X86_64).unwrap_err();
+            check_size(Partition::Bios, DiskFormat::Qcow2, 64 << 10, Architecture::X86_64)
+                .unwrap_err();
         assert!(wrapped.hint().unwrap().contains("-f qcow2 -O raw"), "{wrapped:?}");
     }
 
@@ -270,7 +289,9 @@ mod tests {
         let (code_2m, vars_2m) = ((1_966_080, Some(false)), (131_072, Some(true)));
         assert_eq!(pair(code_4m, vars_4m, x86), None);
         assert_eq!(pair(code_2m, vars_2m, x86), None);
-        for (code, vars) in [(code_4m, vars_2m), (code_2m, vars_4m), (code_2m, code_2m), (vars_2m, vars_2m)] {
+        for (code, vars) in
+            [(code_4m, vars_2m), (code_2m, vars_4m), (code_2m, code_2m), (vars_2m, vars_2m)]
+        {
             let why = pair(code, vars, x86).unwrap();
             assert!(why.contains("`OVMF_CODE.fd`") && why.contains("`OVMF_VARS.fd`"), "{why}");
         }

@@ -1,9 +1,10 @@
-//! The format of a configured root image: found out once, and never again after a guest could write to it.
+//! The format of a configured root image: found out once, and never again after a guest could write
+//! to it.
 //!
-//! With `root_writes: persist` a guest writes to the image itself. Into a raw one it can write another
-//! format's header, one that names a file of this host. So the format is written down beside the image, in an
-//! extended attribute, before the first guest runs, and goes before what the file says from then on, after a
-//! restart of this program too. `root_format` goes before both.
+//! With `root_writes: persist` a guest writes to the image itself. Into a raw one it can write
+//! another format's header, one that names a file of this host. So the format is written down
+//! beside the image, in an extended attribute, before the first guest runs, and goes before what
+//! the file says from then on, after a restart of this program too. `root_format` goes before both.
 
 use std::fs::File;
 use std::io::Read;
@@ -34,7 +35,9 @@ pub(super) fn of_configured(path: &Path, config: &QemuConfig) -> Result<QemuImag
         return Ok(QemuImage::with_format(path, DiskFormat::Raw).on_block_device());
     }
     if let Some(problem) = compressed(path) {
-        return Err(Error::invalid_argument(problem.message).with_hint(problem.hint.unwrap_or_default()));
+        return Err(
+            Error::invalid_argument(problem.message).with_hint(problem.hint.unwrap_or_default())
+        );
     }
     if config.root_writes != RootWrites::Persist {
         return QemuImage::open(path, References::Allow);
@@ -53,8 +56,8 @@ pub(super) fn of_configured(path: &Path, config: &QemuConfig) -> Result<QemuImag
 /// Writes down the format of an image to which a guest will write.
 ///
 /// # Errors
-/// FailedPrecondition: it cannot be written down, and at the next start what the file says could be the
-/// guest's word.
+/// FailedPrecondition: it cannot be written down, and at the next start what the file says could be
+/// the guest's word.
 fn remember(image: &QemuImage) -> Result<()> {
     let (path, format) = (image.path(), image.format());
     match (setxattr(path, ATTRIBUTE, format.name().as_bytes(), XattrFlags::empty()), format) {
@@ -66,7 +69,8 @@ fn remember(image: &QemuImage) -> Result<()> {
             Ok(())
         }
         (Err(error), _) => {
-            let message = format!("the format of {} cannot be written down beside it", path.display());
+            let message =
+                format!("the format of {} cannot be written down beside it", path.display());
             Err(Error::failed_precondition(message)
                 .with_source(std::io::Error::from(error))
                 .with_hint(format!("set `root_format: {format}`, since the guest may write to it")))
@@ -92,12 +96,12 @@ fn warn_if_it_says_otherwise(path: &Path, format: DiskFormat) {
     }
 }
 
-/// The configured images that are compressed, or archives: a machine is given them as they are, and would not
-/// boot.
+/// The configured images that are compressed, or archives: a machine is given them as they are, and
+/// would not boot.
 pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
     let partitions = Partition::ALL.into_iter();
-    let partitions =
-        partitions.filter(|partition| *partition != Partition::Root || config.root_format.is_none());
+    let partitions = partitions
+        .filter(|partition| *partition != Partition::Root || config.root_format.is_none());
     let found = partitions.filter_map(|partition| {
         let path = partition.configured(config)?;
         // What a guest wrote to its raw disk is its own affair.
@@ -111,7 +115,11 @@ pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
 /// What is wrong with a file that is no image but holds one.
 fn compressed(path: &Path) -> Option<ConfigProblem> {
     // Anything else than a file could block; what is missing is told elsewhere.
-    let file = path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| File::open(path).ok())?;
+    let file = path
+        .metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .and_then(|_| File::open(path).ok())?;
     let mut start = Vec::new();
     file.take(FOREIGN_SIGNATURE as u64).read_to_end(&mut start).ok()?;
     let (what, hint) = match (Compression::of(&start), foreign(&start)) {
@@ -199,9 +207,15 @@ mod tests {
             std::fs::write(&path, start).unwrap();
             let problems = compressed_defaults(&config(&path, None));
             assert_eq!(problems[0].field, "default_partitions.root");
-            assert!(problems[0].message.contains(expected) && problems[0].hint.is_some(), "{problems:?}");
+            assert!(
+                problems[0].message.contains(expected) && problems[0].hint.is_some(),
+                "{problems:?}"
+            );
             let error = of_configured(&path, &config(&path, None)).unwrap_err();
-            assert!(error.kind() == ErrorKind::InvalidArgument && error.hint().is_some(), "{error:?}");
+            assert!(
+                error.kind() == ErrorKind::InvalidArgument && error.hint().is_some(),
+                "{error:?}"
+            );
             assert!(
                 compressed_defaults(&config(&path, Some(DiskFormat::Raw))).is_empty(),
                 "the owner says so"

@@ -8,9 +8,9 @@ use crate::disk::{QemuImage, Shrink};
 use crate::vm::lock;
 
 impl Storage {
-    /// The root image: what was flashed, else the configured one. A configured one is looked at anew when the
-    /// file was changed; but not when it is the guest that changes it, who may have written another format's
-    /// header.
+    /// The root image: what was flashed, else the configured one. A configured one is looked at
+    /// anew when the file was changed; but not when it is the guest that changes it, who may
+    /// have written another format's header.
     pub(super) fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
         if let Some(flashed) = self.flashed_image(Partition::Root)? {
             return Ok(Some(flashed));
@@ -34,7 +34,11 @@ impl Storage {
     }
 
     /// Makes ready what the guest writes to, and what is below it.
-    pub(super) async fn prepare_root(&self, base: QemuImage, config: &QemuConfig) -> Result<Vec<QemuImage>> {
+    pub(super) async fn prepare_root(
+        &self,
+        base: QemuImage,
+        config: &QemuConfig,
+    ) -> Result<Vec<QemuImage>> {
         let size = base.virtual_size().await.context("opening the root disk")?;
         let wanted = config.disk_size.map(ByteSize::as_bytes);
         if let Some(wanted) = wanted.filter(|wanted| *wanted < size) {
@@ -82,11 +86,14 @@ impl Storage {
         Ok(Some(match overlay {
             // Over a base that was changed, an overlay shows a mixture of both: it is dropped then.
             Some((overlay, then))
-                if config.root_writes == RootWrites::Overlay && then == fingerprint(base.path())? =>
+                if config.root_writes == RootWrites::Overlay
+                    && then == fingerprint(base.path())? =>
             {
                 if !overlay.path().exists() {
                     let hint = "power it on to begin anew with its image, or flash it again";
-                    return Err(deleted("what the guest had written", overlay.path()).with_hint(hint));
+                    return Err(
+                        deleted("what the guest had written", overlay.path()).with_hint(hint)
+                    );
                 }
                 overlay
             }

@@ -30,7 +30,8 @@ fn storage() -> (tempfile::TempDir, Storage) {
 
 async fn flash(storage: &Storage, source: ImageSource, partition: Partition) -> Result<()> {
     // A BIOS may have any size on aarch64, where the first test needs it.
-    let target = if partition == Partition::Bios { Architecture::Aarch64 } else { Architecture::X86_64 };
+    let target =
+        if partition == Partition::Bios { Architecture::Aarch64 } else { Architecture::X86_64 };
     storage.flash(source, partition, &QemuConfig::default(), target).await
 }
 
@@ -62,10 +63,14 @@ async fn a_bios_is_used_on_aarch64_too_and_needs_no_uefi() {
     let bios = folder.path().join("bios");
     std::fs::write(&bios, "configured").unwrap();
     config.default_partitions.bios = Some(bios.clone().into());
-    let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else { panic!("no BIOS") };
+    let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else {
+        panic!("no BIOS")
+    };
     assert_eq!(used, bios);
     flash(&storage, ImageSource::bytes("flashed"), Partition::Bios).await.unwrap();
-    let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else { panic!("no BIOS") };
+    let Boot::Bios(used) = storage.prepare(&config, &facts).await.unwrap().boot else {
+        panic!("no BIOS")
+    };
     assert_eq!(std::fs::read(used).unwrap(), b"flashed");
     assert_eq!(dumped(&storage, Partition::Bios, &config).await.unwrap(), b"flashed");
 }
@@ -161,8 +166,10 @@ async fn what_refers_to_the_hosts_files_is_refused_and_the_old_image_stays() {
     assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
     assert!(refused.report().contains("`qemu-img convert -f vmdk -O qcow2"), "{refused:?}");
     assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![1; 4096]);
-    let names: Vec<_> =
-        std::fs::read_dir(&storage.0.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(&storage.0.folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["flashed-root"]);
 }
 
@@ -179,7 +186,8 @@ async fn a_fixed_vhd_keeps_its_last_bytes_whoever_made_it() {
     std::fs::write(&raw, &plain).unwrap();
     let vhd = folder.path().join("fixed.vhd");
     let arguments = ["convert", "-f", "raw", "-O", "vpc", "-o", "subformat=fixed,force_size=on"];
-    let command = jumpstarter_supervise::Command::new("qemu-img").args(arguments).arg(&raw).arg(&vhd);
+    let command =
+        jumpstarter_supervise::Command::new("qemu-img").args(arguments).arg(&raw).arg(&vhd);
     jumpstarter_supervise::run(command, Duration::from_secs(60)).await.unwrap();
     let mut image = std::fs::read(&vhd).unwrap();
     // As VirtualBox signs it, with the geometry for that size.
@@ -212,7 +220,8 @@ async fn what_qemu_cannot_open_is_refused_when_it_arrives() {
     assert!(refused.report().contains("QEMU does not open the qcow2 image"), "{refused:?}");
     let mut encrypted = std::fs::read(&image).unwrap();
     encrypted[35] = 2;
-    let refused = flash(&storage, ImageSource::bytes(encrypted), Partition::Root).await.unwrap_err();
+    let refused =
+        flash(&storage, ImageSource::bytes(encrypted), Partition::Root).await.unwrap_err();
     assert!(refused.report().contains("encrypted") && refused.hint().is_some(), "{refused:?}");
 }
 
@@ -233,8 +242,8 @@ async fn an_overlay_is_never_shown_over_another_image() {
     assert!(dumped(&storage, Partition::Root, &config).await.unwrap().starts_with(&[9; 512]));
     let (kept, then) = lock(&storage.0.known).overlay.clone().unwrap();
 
-    // The overlay cannot be removed, as on a file system that fails just then: a folder stands in its place. That is no
-    // failure of the flash.
+    // The overlay cannot be removed, as on a file system that fails just then: a folder stands in
+    // its place. That is no failure of the flash.
     let aside = folder.path().join("aside");
     std::fs::rename(&overlay, &aside).unwrap();
     std::fs::create_dir(&overlay).unwrap();
@@ -258,14 +267,16 @@ async fn a_disk_becomes_smaller_again_where_the_guest_wrote_nothing() {
     let (_folder, storage) = storage();
     let facts = facts(Architecture::X86_64);
     flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::Root).await.unwrap();
-    let sized = |size: u64| QemuConfig { disk_size: Some(ByteSize::bytes(size)), ..QemuConfig::default() };
+    let sized =
+        |size: u64| QemuConfig { disk_size: Some(ByteSize::bytes(size)), ..QemuConfig::default() };
     let size = async |wanted: u64| {
         let disks = storage.prepare(&sized(wanted), &facts).await?;
         top(&disks.root.unwrap()).virtual_size().await
     };
     assert_eq!(size(10 << 40).await.unwrap(), 10 << 40);
     assert_eq!(size(1 << 20).await.unwrap(), 1 << 20, "a slip is taken back");
-    let overlay = QemuImage::with_format(storage.0.folder.join("root-overlay.qcow2"), DiskFormat::Qcow2);
+    let overlay =
+        QemuImage::with_format(storage.0.folder.join("root-overlay.qcow2"), DiskFormat::Qcow2);
     overlay.check(Duration::from_secs(60)).await.unwrap();
     assert_eq!(size(8 << 20).await.unwrap(), 8 << 20);
     let error = size(512).await.unwrap_err();
@@ -293,8 +304,9 @@ async fn firmware_that_is_no_pair_is_refused_at_power_on_with_both_names() {
         volume[..0x28].fill(0);
         volume[0x10..0x12].copy_from_slice(&kind);
         if kind == [0x8d, 0x2b] {
-            volume[0x10..0x20]
-                .copy_from_slice(b"\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50");
+            volume[0x10..0x20].copy_from_slice(
+                b"\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50",
+            );
         }
         volume[0x28..0x2c].copy_from_slice(b"_FVH");
         ImageSource::bytes(volume)
@@ -305,12 +317,14 @@ async fn firmware_that_is_no_pair_is_refused_at_power_on_with_both_names() {
     let error = storage.prepare(&config, &facts).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert!(
-        error.report().contains("flashed-OVMF_CODE.fd") && error.report().contains("flashed-OVMF_VARS.fd"),
+        error.report().contains("flashed-OVMF_CODE.fd")
+            && error.report().contains("flashed-OVMF_VARS.fd"),
         "{error:?}"
     );
     flash(&storage, volume([0x8d, 0x2b], 540_672), Partition::OvmfVars).await.unwrap();
     storage.prepare(&config, &facts).await.unwrap();
-    let odd = flash(&storage, volume([0x78, 0xe5], 1_966_081), Partition::OvmfCode).await.unwrap_err();
+    let odd =
+        flash(&storage, volume([0x78, 0xe5], 1_966_081), Partition::OvmfCode).await.unwrap_err();
     assert_eq!(odd.kind(), ErrorKind::InvalidArgument);
     storage.prepare(&config, &facts).await.unwrap();
     // The pair that was configured is held to the same.
@@ -320,7 +334,10 @@ async fn firmware_that_is_no_pair_is_refused_at_power_on_with_both_names() {
     let mut config = QemuConfig::default();
     config.default_partitions.ovmf_code = Some(file.into());
     let odd = storage.prepare(&config, &facts).await.unwrap_err();
-    assert!(odd.report().contains("odd.fd") && odd.report().contains("multiple of 4 KiB"), "{odd:?}");
+    assert!(
+        odd.report().contains("odd.fd") && odd.report().contains("multiple of 4 KiB"),
+        "{odd:?}"
+    );
 }
 
 #[tokio::test]
@@ -330,10 +347,14 @@ async fn compressed_defaults_are_refused_when_the_machine_is_made() {
     std::fs::write(&path, b"\xfd7zXZ\0\0\x04 and so on").unwrap();
     let error = storage.inspect_defaults(&with_root(&path)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.report().contains("default_partitions.root") && error.report().contains("xz"), "{error:?}");
+    assert!(
+        error.report().contains("default_partitions.root") && error.report().contains("xz"),
+        "{error:?}"
+    );
 }
 
-/// A file call that does not return holds up the machine's other file work for a while, and nothing else.
+/// A file call that does not return holds up the machine's other file work for a while, and nothing
+/// else.
 #[tokio::test]
 async fn a_file_system_that_hangs_holds_up_no_thread_of_the_runtime() {
     let (_folder, storage) = storage();

@@ -24,7 +24,8 @@ pub(crate) struct Pty {
 
 impl Pty {
     pub(crate) fn open() -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
@@ -44,9 +45,9 @@ impl Pty {
             while got.len() < count {
                 let mut ready = self.master.readable().await.unwrap();
                 let mut buffer = vec![0; count - got.len()];
-                match ready
-                    .try_io(|fd| rustix::io::read(fd.get_ref(), &mut buffer[..]).map_err(io::Error::from))
-                {
+                match ready.try_io(|fd| {
+                    rustix::io::read(fd.get_ref(), &mut buffer[..]).map_err(io::Error::from)
+                }) {
                     Ok(Ok(length)) => got.extend_from_slice(&buffer[..length]),
                     Ok(Err(error)) => panic!("reading from the master: {error}"),
                     Err(_would_block) => {}
@@ -62,7 +63,8 @@ impl Pty {
     pub(crate) async fn write(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let mut ready = timeout(LONG, self.master.writable()).await.unwrap().unwrap();
-            match ready.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
+            match ready.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from))
+            {
                 Ok(length) => bytes = &bytes[length.unwrap()..],
                 Err(_would_block) => {}
             }
@@ -98,7 +100,8 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(timeout(LONG, waiting).await.is_ok(), "{what}: not in time");
 }
 
-/// The output of what has to end by itself, well before [`LONG`]: a mere timeout would also poll it a last time.
+/// The output of what has to end by itself, well before [`LONG`]: a mere timeout would also poll it
+/// a last time.
 pub(crate) async fn timely<F: Future>(future: F) -> F::Output {
     let start = std::time::Instant::now();
     let output = timeout(LONG, future).await.expect("an end in time");

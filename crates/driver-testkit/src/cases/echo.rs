@@ -21,7 +21,8 @@ async fn connect(instance: &Instance) -> Result<Channel, String> {
     instance.network().connect().await.must("connecting to the echo")
 }
 
-/// ECHO-1: a mebibyte comes back as it was sent; datagrams of every size come back whole, one by one.
+/// ECHO-1: a mebibyte comes back as it was sent; datagrams of every size come back whole, one by
+/// one.
 pub(crate) async fn data_comes_back_whole(instance: &Instance) -> Outcome {
     let channel = connect(instance).await?;
     if channel.framing() == Framing::Datagrams {

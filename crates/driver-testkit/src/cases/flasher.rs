@@ -1,4 +1,5 @@
-//! Cases of `Flasher`. Each flashes [`image::old`], then something with [`image::new`], and reads back.
+//! Cases of `Flasher`. Each flashes [`image::old`], then something with [`image::new`], and reads
+//! back.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +24,8 @@ pub(crate) async fn raw_image_comes_back(instance: &Instance) -> Outcome {
     holds(instance, &image::new()).await
 }
 
-/// FLASHER-2: an image compressed with gzip is written decompressed, but for a flasher that keeps images as they come.
+/// FLASHER-2: an image compressed with gzip is written decompressed, but for a flasher that keeps
+/// images as they come.
 pub(crate) async fn gzip_image_is_decompressed(instance: &Instance) -> Outcome {
     decompressed(instance, "gzip").await
 }
@@ -43,7 +45,8 @@ pub(crate) async fn zstd_image_is_decompressed(instance: &Instance) -> Outcome {
     decompressed(instance, "zstd").await
 }
 
-/// FLASHER-6: a transfer that ends before its announced length is `DataLoss`, and the old image stays.
+/// FLASHER-6: a transfer that ends before its announced length is `DataLoss`, and the old image
+/// stays.
 pub(crate) async fn truncated_transfer_is_data_loss(instance: &Instance) -> Outcome {
     let image = Bytes::from(image::new());
     let half = image.slice(..image.len() / 2);
@@ -59,11 +62,14 @@ pub(crate) async fn truncated_compression_is_refused(instance: &Instance) -> Out
         let source = ImageSource::bytes(start.clone());
         if instance.options.as_is {
             // To it this is a whole image.
-            flash(instance, source).await.must(&format!("flashing the beginning of a {tool} image"))?;
+            flash(instance, source)
+                .await
+                .must(&format!("flashing the beginning of a {tool} image"))?;
             holds(instance, &start).await?;
             continue;
         }
-        refused(instance, source, &format!("a truncated {tool} image"), &[ErrorKind::DataLoss]).await?;
+        refused(instance, source, &format!("a truncated {tool} image"), &[ErrorKind::DataLoss])
+            .await?;
     }
     Ok(())
 }
@@ -71,19 +77,27 @@ pub(crate) async fn truncated_compression_is_refused(instance: &Instance) -> Out
 /// FLASHER-8: a source that fails half-way fails the flash, and the old image stays.
 pub(crate) async fn failing_source_is_refused(instance: &Instance) -> Outcome {
     let image = Bytes::from(image::new());
-    let failure = || io::Error::new(io::ErrorKind::ConnectionReset, "the source failed, as the test wants");
-    let source =
-        ImageSource::stream(stream::iter([Ok(image.slice(..image.len() / 2)), Err(failure())]), None);
+    let failure =
+        || io::Error::new(io::ErrorKind::ConnectionReset, "the source failed, as the test wants");
+    let source = ImageSource::stream(
+        stream::iter([Ok(image.slice(..image.len() / 2)), Err(failure())]),
+        None,
+    );
     refused(instance, source, "a source that fails half-way", &[]).await
 }
 
-/// FLASHER-9: an image of another SHA-256 than expected is `DataLoss`, the old image stays, and the right one passes.
+/// FLASHER-9: an image of another SHA-256 than expected is `DataLoss`, the old image stays, and the
+/// right one passes.
 pub(crate) async fn digest_is_checked(instance: &Instance) -> Outcome {
-    let wanted =
-        |digest: &str| ImageSource::bytes(image::new()).expect_sha256(digest).must("expecting a digest");
+    let wanted = |digest: &str| {
+        ImageSource::bytes(image::new()).expect_sha256(digest).must("expecting a digest")
+    };
     let wrong = "0123456789abcdef".repeat(4);
-    refused(instance, wanted(&wrong)?, "an image of another digest", &[ErrorKind::DataLoss]).await?;
-    flash(instance, wanted(image::NEW_SHA256)?).await.must("flashing an image of the expected digest")?;
+    refused(instance, wanted(&wrong)?, "an image of another digest", &[ErrorKind::DataLoss])
+        .await?;
+    flash(instance, wanted(image::NEW_SHA256)?)
+        .await
+        .must("flashing an image of the expected digest")?;
     holds(instance, &image::new()).await
 }
 
@@ -94,7 +108,8 @@ pub(crate) async fn empty_source_is_refused(instance: &Instance) -> Outcome {
     refused(instance, ImageSource::stream(nothing, None), "an empty stream", &[]).await
 }
 
-/// FLASHER-11: a target that does not exist is `InvalidArgument` or `NotFound`, for flashing and for dumping.
+/// FLASHER-11: a target that does not exist is `InvalidArgument` or `NotFound`, for flashing and
+/// for dumping.
 pub(crate) async fn unknown_target_is_refused(instance: &Instance) -> Outcome {
     let known = |error: &jumpstarter_driver_core::Error| {
         [ErrorKind::InvalidArgument, ErrorKind::NotFound].contains(&error.kind())
@@ -123,7 +138,8 @@ pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) ->
         at_half.notify_one();
         std::future::pending::<io::Result<Bytes>>().await
     });
-    let source = ImageSource::stream(stream::iter([Ok(half)]).chain(stalls), Some(image.len() as u64));
+    let source =
+        ImageSource::stream(stream::iter([Ok(half)]).chain(stalls), Some(image.len() as u64));
     let (flasher, target) = (instance.flasher(), instance.options.target.clone());
     let task = tokio::spawn(async move { flasher.flash(source, target).await });
     instance.doing("waiting for the flash to read half of its source");
@@ -131,9 +147,13 @@ pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) ->
     task.abort();
     ensure!(task.await.is_err_and(|error| error.is_cancelled()), "a flash ended before its source");
     if !instance.options.in_place {
-        holds(instance, &image::old()).await.map_err(|why| format!("after a cancelled flash {why}"))?;
+        holds(instance, &image::old())
+            .await
+            .map_err(|why| format!("after a cancelled flash {why}"))?;
     }
-    flash(instance, ImageSource::bytes(image::new())).await.must("flashing after a cancelled flash")?;
+    flash(instance, ImageSource::bytes(image::new()))
+        .await
+        .must("flashing after a cancelled flash")?;
     holds(instance, &image::new()).await
 }
 
@@ -141,8 +161,9 @@ pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) ->
 pub(crate) async fn progress_grows_to_the_end(instance: &Instance) -> Outcome {
     let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
     let teller = Arc::clone(&told);
-    let source = ImageSource::bytes(compressed("zstd"))
-        .with_observer(move |progress| teller.lock().unwrap_or_else(PoisonError::into_inner).push(progress));
+    let source = ImageSource::bytes(compressed("zstd")).with_observer(move |progress| {
+        teller.lock().unwrap_or_else(PoisonError::into_inner).push(progress)
+    });
     flash(instance, source).await.must("flashing")?;
     let told = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let grows = told.windows(2).all(|pair| pair[0].transferred_bytes <= pair[1].transferred_bytes);
@@ -162,10 +183,12 @@ pub(crate) async fn dump_to_a_file_is_whole(instance: &Instance) -> Outcome {
     instance.doing("dumping to a file");
     let target = instance.options.target.clone();
     instance.flasher().dump(ImageSink::path(&path), target).await.must("dumping to a file")?;
-    let dumped = std::fs::read(&path).map_err(|error| format!("reading the dumped file: {error}"))?;
+    let dumped =
+        std::fs::read(&path).map_err(|error| format!("reading the dumped file: {error}"))?;
     compare(&dumped, &image::old())?;
-    let entries =
-        std::fs::read_dir(folder.path()).map_err(|error| format!("listing a folder: {error}"))?.count();
+    let entries = std::fs::read_dir(folder.path())
+        .map_err(|error| format!("listing a folder: {error}"))?
+        .count();
     ensure!(entries == 1, "{} files lie beside the dumped one", entries - 1);
     Ok(())
 }
@@ -195,7 +218,8 @@ pub(crate) async fn cancelled_dump_can_be_repeated(instance: &Instance) -> Outco
     flash(instance, ImageSource::bytes(image::new())).await.must("flashing after a cancelled dump")
 }
 
-/// FLASHER-17: of flashes at once, each succeeds or is refused, and what is there afterwards is one of them whole.
+/// FLASHER-17: of flashes at once, each succeeds or is refused, and what is there afterwards is one
+/// of them whole.
 pub(crate) async fn concurrent_flashes_do_not_mix(instance: &Instance) -> Outcome {
     instance.doing("flashing two images at once");
     let both = tokio::join!(
@@ -220,7 +244,9 @@ fn compressed(tool: &str) -> Bytes {
 }
 
 async fn decompressed(instance: &Instance, tool: &str) -> Outcome {
-    flash(instance, ImageSource::bytes(compressed(tool))).await.must(&format!("flashing a {tool} image"))?;
+    flash(instance, ImageSource::bytes(compressed(tool)))
+        .await
+        .must(&format!("flashing a {tool} image"))?;
     match instance.options.as_is {
         true => holds(instance, &compressed(tool)).await,
         false => holds(instance, &image::new()).await,
@@ -228,7 +254,12 @@ async fn decompressed(instance: &Instance, tool: &str) -> Outcome {
 }
 
 /// Flashes what must be refused over the old image, which must stay. No kinds: any will do.
-async fn refused(instance: &Instance, source: ImageSource, what: &str, kinds: &[ErrorKind]) -> Outcome {
+async fn refused(
+    instance: &Instance,
+    source: ImageSource,
+    what: &str,
+    kinds: &[ErrorKind],
+) -> Outcome {
     flash(instance, ImageSource::bytes(image::old())).await.must("flashing the old image")?;
     match flash(instance, source).await {
         Ok(()) => return Err(format!("flashing {what} succeeded")),
@@ -300,7 +331,9 @@ writer!(Collected, |self, bytes| {
     self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
     Poll::Ready(Ok(bytes.len()))
 });
-writer!(Broken, |self, _bytes| Poll::Ready(Err(io::Error::other("the target fails, as the test wants"))));
+writer!(Broken, |self, _bytes| Poll::Ready(Err(io::Error::other(
+    "the target fails, as the test wants"
+))));
 writer!(Stuck, |self, _bytes| {
     self.0.notify_one();
     Poll::Pending

@@ -15,13 +15,19 @@ use serde_json::{Value, json};
 use crate::case::{MustSucceed, Outcome, ensure};
 use crate::instance::{Instance, Method};
 
-/// GENERIC-1: the driver offers the interfaces that its author lists, and the registry knows the same ones.
+/// GENERIC-1: the driver offers the interfaces that its author lists, and the registry knows the
+/// same ones.
 pub(crate) async fn interfaces_are_as_listed(instance: &Instance) -> Outcome {
-    let names =
-        |list: &[&'static InterfaceDescriptor]| list.iter().map(|one| one.name).collect::<BTreeSet<_>>();
+    let names = |list: &[&'static InterfaceDescriptor]| {
+        list.iter().map(|one| one.name).collect::<BTreeSet<_>>()
+    };
     let listed = names(&instance.listed);
     let offered: Vec<_> = instance.driver().interfaces().descriptors().collect();
-    ensure!(names(&offered) == listed, "the test lists {listed:?}, the driver offers {:?}", names(&offered));
+    ensure!(
+        names(&offered) == listed,
+        "the test lists {listed:?}, the driver offers {:?}",
+        names(&offered)
+    );
     let registered = names(instance.registered.as_ref()?);
     ensure!(registered == listed, "the test lists {listed:?}, the registry {registered:?}");
     Ok(())
@@ -97,7 +103,8 @@ pub(crate) async fn argument_of_wrong_type_is_refused(instance: &Instance) -> Ou
     Ok(())
 }
 
-/// GENERIC-9: after a close every call ends, with whatever outcome, and what it opened is released by another close.
+/// GENERIC-9: after a close every call ends, with whatever outcome, and what it opened is released
+/// by another close.
 pub(crate) async fn calls_after_close_end(instance: &Instance) -> Outcome {
     instance.close().await.must("closing")?;
     for method in instance.methods() {
@@ -114,7 +121,9 @@ pub(crate) async fn concurrent_calls_end(instance: &Instance) -> Outcome {
     let methods: Vec<Method> = instance.methods().into_iter().filter(is_callable).collect();
     instance.doing("calling every method from eight tasks at once");
     let tasks: Vec<_> = (0..8)
-        .flat_map(|_| methods.iter().map(|method| tokio::spawn(call(instance, method, plausible(method)))))
+        .flat_map(|_| {
+            methods.iter().map(|method| tokio::spawn(call(instance, method, plausible(method))))
+        })
         .collect();
     for task in tasks {
         task.await.map_err(|error| format!("a concurrent call panicked: {error}"))?.ok();
@@ -123,7 +132,8 @@ pub(crate) async fn concurrent_calls_end(instance: &Instance) -> Outcome {
     instance.driver().reset().await.must("a reset after concurrent calls")
 }
 
-/// GENERIC-11: a call that is dropped half-way leaves the driver usable: the same call ends as it did before.
+/// GENERIC-11: a call that is dropped half-way leaves the driver usable: the same call ends as it
+/// did before.
 pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outcome {
     for method in instance.methods().into_iter().filter(is_callable) {
         let name = method.descriptor.name;
@@ -134,7 +144,9 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
         for polls in [1, 2, 5] {
             let mut cancelled = call(instance, &method, plausible(&method));
             for _ in 0..polls {
-                let ended = poll_fn(|context| Poll::Ready(cancelled.as_mut().poll(context).is_ready())).await;
+                let ended =
+                    poll_fn(|context| Poll::Ready(cancelled.as_mut().poll(context).is_ready()))
+                        .await;
                 if ended {
                     break;
                 }
@@ -151,14 +163,17 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 after = ending(&call(instance, &method, plausible(&method)).await);
             }
-            ensure!(after == before, "`{name}` ended with {before}, and with {after} after a dropped call");
+            ensure!(
+                after == before,
+                "`{name}` ended with {before}, and with {after} after a dropped call"
+            );
         }
     }
     Ok(())
 }
 
-/// GENERIC-12: the children that the driver makes are among those that its configuration names, if it names them, and have
-/// the interfaces that it says.
+/// GENERIC-12: the children that the driver makes are among those that its configuration names, if
+/// it names them, and have the interfaces that it says.
 pub(crate) async fn children_are_named_before_they_exist(instance: &Instance) -> Outcome {
     let Some(named) = &instance.named_children else { return Ok(()) };
     for child in instance.driver().children() {
@@ -189,7 +204,11 @@ fn ending(outcome: &Result<Reply>) -> String {
 
 /// Whether the suite can call it without knowing what its arguments mean.
 fn is_callable(method: &Method) -> bool {
-    method.descriptor.parameters.iter().all(|parameter| parameter.optional || parameter.type_name == "bool")
+    method
+        .descriptor
+        .parameters
+        .iter()
+        .all(|parameter| parameter.optional || parameter.type_name == "bool")
 }
 
 fn call(
@@ -198,10 +217,20 @@ fn call(
     arguments: Vec<Argument>,
 ) -> futures_util::future::BoxFuture<'static, Result<Reply>> {
     let descriptor = method.descriptor;
-    instance.call(&method.adapter, descriptor.name, descriptor.kind, arguments.into_iter().collect())
+    instance.call(
+        &method.adapter,
+        descriptor.name,
+        descriptor.kind,
+        arguments.into_iter().collect(),
+    )
 }
 
-async fn refused(instance: &Instance, method: &Method, arguments: Vec<Argument>, what: &str) -> Outcome {
+async fn refused(
+    instance: &Instance,
+    method: &Method,
+    arguments: Vec<Argument>,
+    what: &str,
+) -> Outcome {
     let name = method.descriptor.name;
     instance.doing(format!("calling `{name}` with {what}"));
     match call(instance, method, arguments).await {

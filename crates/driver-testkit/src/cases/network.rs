@@ -35,34 +35,49 @@ pub(crate) async fn many_connections_at_once(instance: &Instance) -> Outcome {
         open.push(outcome?);
     }
     let missing = open.iter().filter(|channel| channel.is_none()).count();
-    ensure!(missing == 0 || missing == open.len(), "{missing} of {} connections are unavailable", open.len());
+    ensure!(
+        missing == 0 || missing == open.len(),
+        "{missing} of {} connections are unavailable",
+        open.len()
+    );
     drop(open);
     instance.doing("connecting after 16 connections were dropped");
     connect(instance).await.map(drop)
 }
 
-/// NETWORK-3: finishing one connection's writing half neither fails nor disturbs another connection.
+/// NETWORK-3: finishing one connection's writing half neither fails nor disturbs another
+/// connection.
 pub(crate) async fn half_close_keeps_the_connection(instance: &Instance) -> Outcome {
-    let (Some(mut finished), Some(mut other)) = (connect(instance).await?, connect(instance).await?) else {
+    let (Some(mut finished), Some(mut other)) =
+        (connect(instance).await?, connect(instance).await?)
+    else {
         return Ok(());
     };
     instance.doing("finishing the writing half");
-    finished.finish().await.map_err(|error| format!("finishing the writing half failed: {error:?}"))?;
+    finished
+        .finish()
+        .await
+        .map_err(|error| format!("finishing the writing half failed: {error:?}"))?;
     finished.finish().await.map_err(|error| format!("finishing it again failed: {error:?}"))?;
     // The other side may answer, end or stay silent; it must not be an error.
-    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_millis(200), finished.receive()).await {
+    if let Ok(Err(error)) =
+        tokio::time::timeout(Duration::from_millis(200), finished.receive()).await
+    {
         return Err(format!("reading after a half-close failed: {error:?}"));
     }
     instance.doing("writing to another connection after a half-close");
     other.send("x").await.map_err(|error| format!("another connection broke: {error:?}"))
 }
 
-/// NETWORK-4: `address` has the form `scheme://…`, or is `Unimplemented` or refused with `InvalidArgument`.
+/// NETWORK-4: `address` has the form `scheme://…`, or is `Unimplemented` or refused with
+/// `InvalidArgument`.
 pub(crate) async fn address_has_a_scheme(instance: &Instance) -> Outcome {
     instance.doing("asking for the address");
     let address = match instance.network().address().await {
         Ok(address) => address,
-        Err(error) if [ErrorKind::Unimplemented, ErrorKind::InvalidArgument].contains(&error.kind()) => {
+        Err(error)
+            if [ErrorKind::Unimplemented, ErrorKind::InvalidArgument].contains(&error.kind()) =>
+        {
             return Ok(());
         }
         Err(error) => return Err(format!("`address` failed: {error:?}")),

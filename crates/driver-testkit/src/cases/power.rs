@@ -29,12 +29,15 @@ pub(crate) async fn off_is_idempotent(instance: &Instance) -> Outcome {
     power.off().await.must("`off` when off again")
 }
 
-/// POWER-3: `on` and `off` from many tasks at once all end, with success or `Aborted`, and both work afterwards.
+/// POWER-3: `on` and `off` from many tasks at once all end, with success or `Aborted`, and both
+/// work afterwards.
 pub(crate) async fn raced_switches_end_in_order(instance: &Instance) -> Outcome {
     instance.doing("switching from 16 tasks at once");
     let tasks = (0..16).map(|number| {
         let power = instance.power();
-        tokio::spawn(async move { if number % 2 == 0 { power.on().await } else { power.off().await } })
+        tokio::spawn(
+            async move { if number % 2 == 0 { power.on().await } else { power.off().await } },
+        )
     });
     for outcome in join_all(tasks).await {
         match outcome.map_err(|error| format!("a raced switch panicked: {error}"))? {

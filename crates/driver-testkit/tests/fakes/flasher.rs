@@ -1,4 +1,5 @@
-//! A flasher that keeps the image in memory. It knows the compressed images of the suite by their bytes.
+//! A flasher that keeps the image in memory. It knows the compressed images of the suite by their
+//! bytes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
@@ -51,7 +52,8 @@ impl FlasherFake {
 
     async fn load(&self, mut source: ImageSource) -> Result<Vec<u8>> {
         let wishes = source.take_wishes();
-        let observers: Vec<Observer> = if self.is("silent") { Vec::new() } else { wishes.observers() };
+        let observers: Vec<Observer> =
+            if self.is("silent") { Vec::new() } else { wishes.observers() };
         let mut meter = Meter::new(observers, source.length());
         let (mut stream, mut bytes) = (source.open().await?, Vec::new());
         loop {
@@ -61,8 +63,16 @@ impl FlasherFake {
                     bytes.extend_from_slice(&chunk);
                 }
                 Ok(None) => break,
-                Err(error) if self.is("takes short ones") && error.kind() == ErrorKind::DataLoss => break,
-                Err(error) if self.is("takes broken ones") && error.kind() != ErrorKind::DataLoss => break,
+                Err(error)
+                    if self.is("takes short ones") && error.kind() == ErrorKind::DataLoss =>
+                {
+                    break;
+                }
+                Err(error)
+                    if self.is("takes broken ones") && error.kind() != ErrorKind::DataLoss =>
+                {
+                    break;
+                }
                 Err(error) => return Err(error),
             }
             tokio::task::yield_now().await;
@@ -72,7 +82,8 @@ impl FlasherFake {
             return Err(Error::data_loss("the source is empty"));
         }
         if wishes.needs_sha256() && !self.is("believes") {
-            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest: String =
+                Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
             wishes.settle_sha256(&digest)?;
         }
         self.decompress(bytes)

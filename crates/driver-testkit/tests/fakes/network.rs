@@ -89,6 +89,7 @@ impl Network for NetworkFake {
     }
 
     async fn address(&self) -> Result<String> {
-        Ok(if self.fault == "bare address" { "localhost:80" } else { "tcp://localhost:80" }.to_owned())
+        Ok(if self.fault == "bare address" { "localhost:80" } else { "tcp://localhost:80" }
+            .to_owned())
     }
 }

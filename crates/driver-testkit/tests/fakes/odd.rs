@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::Interface;
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::interface::{
-    Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
+    Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
+    Reply,
 };
 use jumpstarter_driver_core::prelude::*;
 use serde_json::Value;
@@ -41,7 +42,11 @@ impl Driver for OddFake {
     }
     fn children(&self) -> Vec<Child> {
         let surprise = || Child::new("surprise", Arc::new(OddFake("none".to_owned())));
-        ["surprises", "plans wrongly"].contains(&self.0.as_str()).then(surprise).into_iter().collect()
+        ["surprises", "plans wrongly"]
+            .contains(&self.0.as_str())
+            .then(surprise)
+            .into_iter()
+            .collect()
     }
 }
 

@@ -78,7 +78,8 @@ impl PowerFake {
         Ok(())
     }
 
-    /// Stays until somebody else is inside too, or for a while when nobody comes: callers do not meet by chance.
+    /// Stays until somebody else is inside too, or for a while when nobody comes: callers do not
+    /// meet by chance.
     async fn meet(&self, inside: &AtomicUsize) {
         let met = async {
             while inside.load(SeqCst) < 2 {
@@ -144,7 +145,8 @@ impl Power for PowerFake {
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
         let others = self.reading.fetch_add(1, SeqCst);
         let inside = Inside(&self.reading);
-        let was_stuck = self.stuck.fetch_add(usize::from(self.is("stuck after a drop")), SeqCst) > 0;
+        let was_stuck =
+            self.stuck.fetch_add(usize::from(self.is("stuck after a drop")), SeqCst) > 0;
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }

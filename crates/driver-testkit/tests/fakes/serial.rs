@@ -21,7 +21,12 @@ pub(crate) struct SerialFake {
 
 impl SerialFake {
     pub(crate) fn open(fault: String) -> Self {
-        Self { fault, closed: watch::Sender::new(0), opened: Mutex::default(), files: Mutex::default() }
+        Self {
+            fault,
+            closed: watch::Sender::new(0),
+            opened: Mutex::default(),
+            files: Mutex::default(),
+        }
     }
 }
 

@@ -73,7 +73,9 @@ impl Frames {
             Place::PadLength { .. } | Place::Before { .. } | Place::Block { .. } => {
                 Phase::Headers(self.blocks_begun)
             }
-            Place::Header { .. } | Place::Skip(_) if !self.last => Phase::Headers(self.blocks_begun),
+            Place::Header { .. } | Place::Skip(_) if !self.last => {
+                Phase::Headers(self.blocks_begun)
+            }
             Place::Header { .. } | Place::Skip(_) | Place::Lost => Phase::Between,
         }
     }
@@ -156,7 +158,8 @@ impl Frames {
 
     /// The header of a frame is complete.
     fn enter(&mut self, header: [u8; HEADER]) {
-        let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+        let length =
+            usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
         let (kind, flags) = (header[3], header[4]);
         self.count(kind, length);
         if kind != HEADERS && kind != CONTINUATION {

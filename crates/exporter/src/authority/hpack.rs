@@ -12,9 +12,12 @@ const MAX_SHIFT: u32 = 28;
 
 /// How the Huffman codes of `%` (010101) and of the blank (010100) begin, and no others.
 const PERCENT: Symbol = Symbol { code: 0b0_1010, bits: 5 };
-/// How many symbols have a code of so many bits. The code is canonical: these numbers define where each code ends.
-const SYMBOLS: [u32; 31] =
-    [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
+/// How many symbols have a code of so many bits. The code is canonical: these numbers define where
+/// each code ends.
+const SYMBOLS: [u32; 31] = [
+    0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
+    29, 0, 4,
+];
 
 /// The beginning of a Huffman code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,8 +29,9 @@ struct Symbol {
 impl Symbol {
     /// Passes over a byte and rewrites it; false for what is no code.
     ///
-    /// The fifth bit tells a `%` (or a blank, which no authority has). Turned over, it makes the code that of `.`
-    /// (010111; of `-`, 010110): it is the bit under way, so that what was handed on before stays as it was.
+    /// The fifth bit tells a `%` (or a blank, which no authority has). Turned over, it makes the
+    /// code that of `.` (010111; of `-`, 010110): it is the bit under way, so that what was
+    /// handed on before stays as it was.
     fn pass(&mut self, byte: &mut u8) -> bool {
         for bit in (0..8).rev() {
             self.code = self.code << 1 | u32::from(*byte >> bit & 1);
@@ -56,7 +60,8 @@ impl Symbol {
 enum Meaning {
     /// Nothing that matters: an indexed field, or the size of the table.
     Nothing,
-    /// The name's index in a field whose value follows, and whether the field goes into the dynamic table.
+    /// The name's index in a field whose value follows, and whether the field goes into the dynamic
+    /// table.
     NameIndex { kept: bool },
     /// The length of a name.
     NameLength { kept: bool, huffman: bool },
@@ -75,7 +80,8 @@ enum Place {
     NameStart { kept: bool },
     /// At the length of a value.
     ValueStart { authority: bool },
-    /// In a name: whether it has been `:authority` so far, in plain bytes or coded, and how many bytes that were.
+    /// In a name: whether it has been `:authority` so far, in plain bytes or coded, and how many
+    /// bytes that were.
     Name { kept: bool, huffman: bool, left: u64, matched: Option<usize> },
     /// In a value.
     Value { left: u64, rewrite: bool },
@@ -89,9 +95,10 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct HeaderBlocks {
     place: Place,
-    /// Which entries of the dynamic table are named `:authority`, the lowest bit being the newest. An entry takes 32
-    /// bytes at least, so that the server's table of 4096 bytes never has more of them. What was evicted is forgotten
-    /// here only when it is shifted out, which does not matter: nothing valid refers to it.
+    /// Which entries of the dynamic table are named `:authority`, the lowest bit being the newest.
+    /// An entry takes 32 bytes at least, so that the server's table of 4096 bytes never has
+    /// more of them. What was evicted is forgotten here only when it is shifted out, which
+    /// does not matter: nothing valid refers to it.
     authorities: u128,
 }
 
@@ -129,12 +136,15 @@ impl HeaderBlocks {
                 Place::NameStart { kept } => {
                     self.integer(*byte, 7, Meaning::NameLength { kept, huffman: *byte & 0x80 != 0 })
                 }
-                Place::ValueStart { authority } => {
-                    self.integer(*byte, 7, Meaning::ValueLength { huffman: *byte & 0x80 != 0, authority })
-                }
+                Place::ValueStart { authority } => self.integer(
+                    *byte,
+                    7,
+                    Meaning::ValueLength { huffman: *byte & 0x80 != 0, authority },
+                ),
                 Place::Name { kept, huffman, left, matched } => {
                     let name = if huffman { CODED_NAME } else { NAME };
-                    let matched = matched.filter(|have| name.get(*have) == Some(byte)).map(|have| have + 1);
+                    let matched =
+                        matched.filter(|have| name.get(*have) == Some(byte)).map(|have| have + 1);
                     match left {
                         1 => self.named(kept, matched == Some(name.len())),
                         _ => Place::Name { kept, huffman, left: left - 1, matched },
@@ -162,7 +172,9 @@ impl HeaderBlocks {
     fn integer(&mut self, byte: u8, bits: u32, meaning: Meaning) -> Place {
         let full = (1u8 << bits) - 1;
         match byte & full {
-            prefix if prefix == full => Place::Integer { meaning, value: u64::from(prefix), shift: 0 },
+            prefix if prefix == full => {
+                Place::Integer { meaning, value: u64::from(prefix), shift: 0 }
+            }
             prefix => self.after(meaning, u64::from(prefix)),
         }
     }
@@ -181,14 +193,17 @@ impl HeaderBlocks {
             Meaning::ValueLength { huffman: true, authority: true } => {
                 Place::Coded { left: value, symbol: Symbol::default() }
             }
-            Meaning::ValueLength { authority, .. } => Place::Value { left: value, rewrite: authority },
+            Meaning::ValueLength { authority, .. } => {
+                Place::Value { left: value, rewrite: authority }
+            }
         }
     }
 
     /// Whether the table's entry of that index is named `:authority`.
     fn is_authority(&self, index: u64) -> bool {
         let newest = index.checked_sub(DYNAMIC).and_then(|age| u32::try_from(age).ok());
-        index == AUTHORITY || newest.is_some_and(|age| age < u128::BITS && self.authorities >> age & 1 == 1)
+        index == AUTHORITY
+            || newest.is_some_and(|age| age < u128::BITS && self.authorities >> age & 1 == 1)
     }
 
     /// The name of a field is known; it may go into the table.

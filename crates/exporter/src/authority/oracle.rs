@@ -1,4 +1,5 @@
-//! The whole of it against the HTTP/2 library: what that decodes after the rewriting is what was meant.
+//! The whole of it against the HTTP/2 library: what that decodes after the rewriting is what was
+//! meant.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +110,9 @@ impl Encoder {
         out.extend(string(value, numbers.below(2) == 0));
         if first == 0x40 {
             self.0.insert(0, (name.to_vec(), value.to_vec()));
-            while self.0.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>() > 4096 {
+            while self.0.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>()
+                > 4096
+            {
                 self.0.pop();
             }
         }
@@ -133,7 +136,8 @@ impl Wanted {
         let visible: Vec<u8> = (0x21..=0xff).filter(|byte| *byte != 0x7f).collect();
         let authority = text(&percent, 60);
         let path = [b"/%2F", &text(&percent, 40)[..]].concat();
-        let headers = (0..4).map(|number| (format!("x-{}", number % 3), text(&visible, 300))).collect();
+        let headers =
+            (0..4).map(|number| (format!("x-{}", number % 3), text(&visible, 300))).collect();
         Self { authority, path, headers }
     }
 
@@ -195,7 +199,11 @@ fn on_stream(stream: u32, mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// What the library makes of a connection after the rewriting.
-async fn decoded(bytes: Vec<u8>, sizes: Vec<usize>, requests: usize) -> Vec<http::Request<RecvStream>> {
+async fn decoded(
+    bytes: Vec<u8>,
+    sizes: Vec<usize>,
+    requests: usize,
+) -> Vec<http::Request<RecvStream>> {
     // The client stays; what the server says to it goes nowhere.
     let (silence, _open) = tokio::io::duplex(1);
     let connection = tokio::io::join(Pieces::new(bytes, sizes).chain(silence), tokio::io::sink());

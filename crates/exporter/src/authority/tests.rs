@@ -94,8 +94,12 @@ fn connection(authority: &[u8], style: &Style) -> Vec<u8> {
     block.extend([&[0x40 + 62][..], &string(b"50%", false)].concat()); // the name of the field before
     match style.name {
         Name::Static => block.extend(integer(first, bits, 1)),
-        Name::Literal => block.extend([integer(first, bits, 0), string(b":authority", false)].concat()),
-        Name::Coded => block.extend([integer(first, bits, 0), string(b":authority", true)].concat()),
+        Name::Literal => {
+            block.extend([integer(first, bits, 0), string(b":authority", false)].concat())
+        }
+        Name::Coded => {
+            block.extend([integer(first, bits, 0), string(b":authority", true)].concat())
+        }
         Name::Dynamic(fields) => {
             block.extend([&[0x41][..], &string(b"first", false)].concat());
             for number in 0..fields {
@@ -217,8 +221,14 @@ proptest! {
 fn split_at_every_byte_and_into_frames_of_every_size() {
     for (coded, pieces) in [(false, 7), (true, 7), (true, 1), (true, 2), (true, 3), (true, 1000)] {
         let name = if coded { Name::Coded } else { Name::Static };
-        let style =
-            Style { representation: (0x40, 6), name, coded, padding: Some(3), priority: true, pieces };
+        let style = Style {
+            representation: (0x40, 6),
+            name,
+            coded,
+            padding: Some(3),
+            priority: true,
+            pieces,
+        };
         let authority = b"a%2F%%j%% %";
         let (sent, expected) =
             (connection(authority, &style), connection(&rewritten(authority, coded), &style));
@@ -254,13 +264,15 @@ impl Numbers {
         }
     }
 
-    /// Nearly a connection: frames of any kind, or one as clients make it, some bytes of which are damaged.
+    /// Nearly a connection: frames of any kind, or one as clients make it, some bytes of which are
+    /// damaged.
     fn connection(&mut self) -> Vec<u8> {
         let mut bytes = match self.below(3) {
             0 => {
                 let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
                 for _ in 0..self.below(12) {
-                    let (kind, flags) = ([0, 1, 4, 9, self.below(256)][self.below(5)], self.below(256));
+                    let (kind, flags) =
+                        ([0, 1, 4, 9, self.below(256)][self.below(5)], self.below(256));
                     let payload = self.bytes(60);
                     bytes.extend(frame(kind as u8, flags as u8, &payload));
                 }
@@ -311,7 +323,11 @@ fn in_header_blocks(bytes: &[u8]) -> Vec<bool> {
 
 #[test]
 fn whatever_comes_changes_in_header_blocks_only() {
-    assert!(size_of::<Frames>() <= 160, "what is kept of a connection is {} bytes", size_of::<Frames>());
+    assert!(
+        size_of::<Frames>() <= 160,
+        "what is kept of a connection is {} bytes",
+        size_of::<Frames>()
+    );
     let mut numbers = Numbers(0x5eed);
     let mut rewrites = 0;
     for round in 0..20_000 {

@@ -19,7 +19,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// A record as one line: whatever its texts hold, they neither end the line nor reach a terminal raw.
+/// A record as one line: whatever its texts hold, they neither end the line nor reach a terminal
+/// raw.
 pub(super) fn write(record: &Record, format: LogFormat, to_journal: bool) -> String {
     let written = match format {
         LogFormat::Text => text(record),
@@ -73,10 +74,14 @@ fn time(time: SystemTime) -> String {
     let (year, month, day) = date(since.as_secs() / 86_400);
     let second = since.as_secs() % 86_400;
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        since.subsec_millis()
+    )
 }
 
-/// The date so many days after 1970 began, counted in years that begin in March: leap days then end them.
+/// The date so many days after 1970 began, counted in years that begin in March: leap days then end
+/// them.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
@@ -104,7 +109,8 @@ pub(super) fn stderr_is_journal() -> bool {
     is_stream(&stream, std::io::stderr())
 }
 
-/// Whether a descriptor is the stream of which systemd gave the device and inode: a redirected one is not.
+/// Whether a descriptor is the stream of which systemd gave the device and inode: a redirected one
+/// is not.
 fn is_stream(stream: &str, descriptor: impl AsFd) -> bool {
     let Some((device, inode)) = stream.split_once(':') else { return false };
     rustix::fs::fstat(descriptor)
@@ -141,7 +147,10 @@ mod tests {
         call.topic = Topic::Call;
         call.operation = Some("on\nERROR forged".to_owned());
         let written = write(&call, LogFormat::Text, false);
-        assert!(written.ends_with("WARNING rack.power on\\nERROR forged: Operation started\n"), "{written}");
+        assert!(
+            written.ends_with("WARNING rack.power on\\nERROR forged: Operation started\n"),
+            "{written}"
+        );
     }
 
     #[test]
@@ -159,9 +168,12 @@ mod tests {
 
     #[test]
     fn the_journal_gets_priorities() {
-        for (level, prefix) in
-            [(Level::ERROR, "<3>"), (Level::WARN, "<4>"), (Level::INFO, "<6>"), (Level::DEBUG, "<7>")]
-        {
+        for (level, prefix) in [
+            (Level::ERROR, "<3>"),
+            (Level::WARN, "<4>"),
+            (Level::INFO, "<6>"),
+            (Level::DEBUG, "<7>"),
+        ] {
             for format in [LogFormat::Text, LogFormat::Json] {
                 let record = Record { level, ..record("") };
                 assert!(write(&record, format, true).starts_with(prefix));

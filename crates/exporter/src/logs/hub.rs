@@ -1,4 +1,5 @@
-//! Hands the log's records to the clients that listen, the last ones also to a client that comes later.
+//! Hands the log's records to the clients that listen, the last ones also to a client that comes
+//! later.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,15 +53,16 @@ impl LogHub {
         self.0.show_all.store(true, Ordering::Relaxed);
     }
 
-    /// Spares standard error what is less severe than a warning, unless a hook said it, and what reports a call; or no
-    /// longer.
+    /// Spares standard error what is less severe than a warning, unless a hook said it, and what
+    /// reports a call; or no longer.
     pub(crate) fn set_quiet(&self, quiet: bool) {
         self.0.quiet.store(quiet, Ordering::Relaxed);
     }
 
     /// Whether standard error gets a record.
     pub(super) fn is_shown(&self, record: &Record) -> bool {
-        let quiet = self.0.quiet.load(Ordering::Relaxed) && !self.0.show_all.load(Ordering::Relaxed);
+        let quiet =
+            self.0.quiet.load(Ordering::Relaxed) && !self.0.show_all.load(Ordering::Relaxed);
         let of_hook = matches!(record.source, Source::BeforeLeaseHook | Source::AfterLeaseHook);
         // The caller at the same terminal says itself why a call failed.
         !quiet || of_hook || (record.level <= Level::WARN && record.topic != Topic::Call)
@@ -70,8 +72,10 @@ impl LogHub {
     pub fn subscribe(&self) -> Subscription {
         let mut listeners = self.listeners();
         let records = listeners.backlog.clone();
-        let queue =
-            Arc::new(Queue { state: Mutex::new(Pending { records, lost: 0 }), news: Notify::default() });
+        let queue = Arc::new(Queue {
+            state: Mutex::new(Pending { records, lost: 0 }),
+            news: Notify::default(),
+        });
         listeners.queues.retain(|queue| queue.strong_count() > 0);
         listeners.queues.push(Arc::downgrade(&queue));
         Subscription(queue)
@@ -114,14 +118,17 @@ impl LogHub {
 pub struct Subscription(Arc<Queue>);
 
 impl Subscription {
-    /// The next record. Cancelling loses nothing. Where records were lost, one that says how many comes first.
+    /// The next record. Cancelling loses nothing. Where records were lost, one that says how many
+    /// comes first.
     pub async fn next(&mut self) -> Arc<Record> {
         loop {
             {
                 let mut pending = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if pending.lost > 0 {
-                    let message =
-                        format!("{} log records were lost: this client reads too slowly", pending.lost);
+                    let message = format!(
+                        "{} log records were lost: this client reads too slowly",
+                        pending.lost
+                    );
                     pending.lost = 0;
                     return Arc::new(Record::new(Level::WARN, Source::System, message));
                 }
@@ -150,7 +157,10 @@ mod tests {
             hub.publish(record(number.to_string()));
             assert_eq!(quick.next().await.message, number.to_string());
         }
-        assert_eq!(slow.next().await.message, "10 log records were lost: this client reads too slowly");
+        assert_eq!(
+            slow.next().await.message,
+            "10 log records were lost: this client reads too slowly"
+        );
         assert_eq!(slow.next().await.message, "10");
     }
 

@@ -1,5 +1,5 @@
-//! Standard error, written by a thread of its own: a terminal that is held (Ctrl-S) or a pipe that nobody reads stops no
-//! call.
+//! Standard error, written by a thread of its own: a terminal that is held (Ctrl-S) or a pipe that
+//! nobody reads stops no call.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -25,7 +25,8 @@ pub(super) struct Output {
     to_journal: bool,
     /// Whether a thread writes them.
     on_thread: bool,
-    /// That thread, which the first line starts; none if it cannot be started: lines are written at once then.
+    /// That thread, which the first line starts; none if it cannot be started: lines are written
+    /// at once then.
     thread: OnceLock<Option<SyncSender<Order>>>,
     /// Lines that found no room.
     lost: AtomicU64,
@@ -54,7 +55,13 @@ impl Output {
     /// Lines are written at once.
     pub(super) fn direct(format: LogFormat) -> Self {
         let to_journal = format::stderr_is_journal();
-        Self { format, to_journal, on_thread: false, thread: OnceLock::new(), lost: AtomicU64::new(0) }
+        Self {
+            format,
+            to_journal,
+            on_thread: false,
+            thread: OnceLock::new(),
+            lost: AtomicU64::new(0),
+        }
     }
 
     /// Lines are written by a thread.
@@ -72,9 +79,11 @@ impl Output {
         let Some(thread) = self.thread() else { return write(&line) };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let message = format!("{lost} lines of the log were lost: standard error is read too slowly");
+            let message =
+                format!("{lost} lines of the log were lost: standard error is read too slowly");
             let record = Record::new(Level::WARN, Source::System, message);
-            let told = thread.try_send(Order::Line(format::write(&record, self.format, self.to_journal)));
+            let told =
+                thread.try_send(Order::Line(format::write(&record, self.format, self.to_journal)));
             if told.is_err() {
                 self.lost.fetch_add(lost + 1, Ordering::Relaxed);
                 return;

@@ -48,7 +48,8 @@ pub struct Record {
     pub message: String,
     /// The driver that was called, by its path.
     pub driver: Option<String>,
-    /// The category of that driver: `power`, `storage`, `network`, `serial`, `composite` or `other`.
+    /// The category of that driver: `power`, `storage`, `network`, `serial`, `composite` or
+    /// `other`.
     pub driver_type: Option<String>,
     /// The method that was called.
     pub operation: Option<String>,

@@ -59,7 +59,8 @@ impl Connection {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// Sends the bytes again and again, until the exporter ends the connection: the reason that it gives, if it gives one.
+    /// Sends the bytes again and again, until the exporter ends the connection: the reason that it
+    /// gives, if it gives one.
     pub async fn flood(self, bytes: &[u8], most: usize) -> Option<u32> {
         let (mut reader, mut writer) = self.0.into_split();
         let bytes = bytes.to_vec();
@@ -78,7 +79,8 @@ impl Connection {
                 if reader.read_exact(&mut header).await.is_err() {
                     return None;
                 }
-                let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+                let mut payload =
+                    vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
                 if reader.read_exact(&mut payload).await.is_err() {
                     return None;
                 }
@@ -87,7 +89,8 @@ impl Connection {
                 }
             }
         };
-        let reason = tokio::time::timeout(DEADLINE, reading).await.expect("the connection is ended");
+        let reason =
+            tokio::time::timeout(DEADLINE, reading).await.expect("the connection is ended");
         writing.abort();
         reason
     }

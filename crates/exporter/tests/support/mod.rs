@@ -42,7 +42,8 @@ pub async fn serve_device(device: Device) -> Served {
 }
 
 pub async fn serve_guarded(device: Device, access: Access) -> Served {
-    let options = SessionOptions { stall_limit: Duration::from_secs(2), ..SessionOptions::default() };
+    let options =
+        SessionOptions { stall_limit: Duration::from_secs(2), ..SessionOptions::default() };
     let session = Session::new(device, options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let address = Address::Unix(folder.path().join("socket"));
@@ -72,7 +73,11 @@ pub async fn transport(socket: &Path) -> Transport {
     let endpoint = tonic::transport::Endpoint::from_static("http://exporter");
     let connect = move |_| {
         let path = path.clone();
-        async move { Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(UnixStream::connect(&*path).await?)) }
+        async move {
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(
+                UnixStream::connect(&*path).await?,
+            ))
+        }
     };
     endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
 }
@@ -120,7 +125,10 @@ impl Client {
         method: &str,
         arguments: &[serde_json::Value],
     ) -> Result<serde_json::Value, Status> {
-        let args = arguments.iter().map(|value| jumpstarter_protocol::encode_value(value).unwrap()).collect();
+        let args = arguments
+            .iter()
+            .map(|value| jumpstarter_protocol::encode_value(value).unwrap())
+            .collect();
         let request = DriverCallRequest { uuid: self.uuid(name), method: method.to_owned(), args };
         let call = tokio::time::timeout(DEADLINE, self.exporter.driver_call(request));
         let answer = call.await.expect("the call ends in time")?.into_inner();
@@ -132,15 +140,19 @@ impl Client {
         let outgoing = tokio_stream::wrappers::ReceiverStream::new(receiver);
         let mut call = Request::new(outgoing);
         call.metadata_mut().insert("request", request.parse().unwrap());
-        let answer =
-            tokio::time::timeout(DEADLINE, self.router.stream(call)).await.expect("an answer in time")?;
-        let resource =
-            answer.metadata().get("resource").map(|text| serde_json::from_slice(text.as_bytes()).unwrap());
+        let answer = tokio::time::timeout(DEADLINE, self.router.stream(call))
+            .await
+            .expect("an answer in time")?;
+        let resource = answer
+            .metadata()
+            .get("resource")
+            .map(|text| serde_json::from_slice(text.as_bytes()).unwrap());
         Ok(Stream { sender, receiver: answer.into_inner(), resource })
     }
 
     pub async fn connect(&mut self, name: &str) -> Stream {
-        let request = serde_json::json!({"kind": "driver", "uuid": self.uuid(name), "method": "connect"});
+        let request =
+            serde_json::json!({"kind": "driver", "uuid": self.uuid(name), "method": "connect"});
         self.open(&request.to_string()).await.unwrap()
     }
 
@@ -155,8 +167,9 @@ impl Client {
 impl Stream {
     /// The next frame, or the end; its own end mark counts as one.
     pub async fn receive(&mut self) -> Result<Option<bytes::Bytes>, Status> {
-        let frame =
-            tokio::time::timeout(DEADLINE, self.receiver.message()).await.expect("a frame in time")?;
+        let frame = tokio::time::timeout(DEADLINE, self.receiver.message())
+            .await
+            .expect("a frame in time")?;
         Ok(frame.filter(|frame| frame.frame_type() == FrameType::Data).map(|frame| frame.payload))
     }
 }

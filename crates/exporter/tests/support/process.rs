@@ -18,7 +18,10 @@ export:
 ";
 
 /// A program of the folder `examples`, which is built with the tests.
-#[expect(clippy::disallowed_methods, reason = "what is tested is how it ends by itself, or is killed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is tested is how it ends by itself, or is killed"
+)]
 pub fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(name))
@@ -59,7 +62,12 @@ impl Exporter {
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "{}", std::fs::read_to_string(folder.path().join("log")).unwrap());
+        assert_eq!(
+            line,
+            "ready\n",
+            "{}",
+            std::fs::read_to_string(folder.path().join("log")).unwrap()
+        );
         Self { child, folder }
     }
 
@@ -76,12 +84,22 @@ impl Exporter {
     }
 
     pub async fn until_logged(&self, words: &str) {
-        until(|| self.log().contains(words).then_some(()), || format!("`{words}` in {}", self.log())).await;
+        until(
+            || self.log().contains(words).then_some(()),
+            || format!("`{words}` in {}", self.log()),
+        )
+        .await;
     }
 
     pub async fn code(mut self) -> (Option<i32>, String) {
-        let code = until(|| self.child.try_wait().unwrap(), || "the exporter's end".to_owned()).await.code();
-        assert_eq!(std::fs::read_dir(self.folder.path().join("tmp")).unwrap().count(), 0, "files stayed");
+        let code = until(|| self.child.try_wait().unwrap(), || "the exporter's end".to_owned())
+            .await
+            .code();
+        assert_eq!(
+            std::fs::read_dir(self.folder.path().join("tmp")).unwrap().count(),
+            0,
+            "files stayed"
+        );
         assert!(!self.socket().exists(), "its socket stayed");
         (code, self.log())
     }
@@ -93,7 +111,8 @@ impl Exporter {
             "fd" => std::fs::read_dir(process.join("fd")).unwrap().count(),
             "children" => {
                 let tasks = std::fs::read_dir(process.join("task")).unwrap().flatten();
-                let children = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
+                let children =
+                    tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
                 children.flatten().map(|list| list.split_whitespace().count()).sum()
             }
             "files" => std::fs::read_dir(self.folder.path().join("tmp")).unwrap().count(),

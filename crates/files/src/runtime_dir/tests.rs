@@ -11,7 +11,10 @@ use crate::sweep::open_folder;
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn names(place: &Path) -> Vec<String> {
-    fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(place)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 fn make(place: &Path) -> RuntimeDir {

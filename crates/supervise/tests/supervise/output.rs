@@ -74,7 +74,11 @@ async fn pipes_go_both_ways() {
     let child = Command::new("cat").stdin(Input::Piped).stdout(Sink::Piped).spawn().await.unwrap();
     let mut stdin = child.take_stdin().unwrap();
     let mut stdout = child.take_stdout().unwrap();
-    assert!(child.take_stdin().is_none() && child.take_stdout().is_none() && child.take_stderr().is_none());
+    assert!(
+        child.take_stdin().is_none()
+            && child.take_stdout().is_none()
+            && child.take_stderr().is_none()
+    );
     stdin.write_all(b"there and back").await.unwrap();
     drop(stdin);
     let mut text = String::new();
@@ -85,8 +89,12 @@ async fn pipes_go_both_ways() {
 
 #[tokio::test]
 async fn input_that_is_not_read_harms_nobody() {
-    let child =
-        Command::new("sleep").arg("1000").stdin(Input::Bytes(vec![0; 10_000_000])).spawn().await.unwrap();
+    let child = Command::new("sleep")
+        .arg("1000")
+        .stdin(Input::Bytes(vec![0; 10_000_000]))
+        .spawn()
+        .await
+        .unwrap();
     assert!(child.signal(Signal::TERM));
     assert_eq!(child.wait().await.signal(), Some(15));
 }

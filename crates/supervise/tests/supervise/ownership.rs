@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use jumpstarter_supervise::{Command, ExitStatus};
 
-use crate::processes::{MARK, TREE_SIZE, eventually, guardian, marked, new_mark, ready, shell, stat, tree};
+use crate::processes::{
+    MARK, TREE_SIZE, eventually, guardian, marked, new_mark, ready, shell, stat, tree,
+};
 
 /// Says to the test below what to do as the owner that is to die.
 const ROLE: &str = "SUPERVISE_TEST_ROLE";
 
-/// Run as a process of its own by the tests below: owns two trees, and dies in the way that is asked for. Without a
-/// role, it checks the tree that the others rely on.
+/// Run as a process of its own by the tests below: owns two trees, and dies in the way that is
+/// asked for. Without a role, it checks the tree that the others rely on.
 #[tokio::test(flavor = "multi_thread")]
 async fn owner_of_two_trees() {
     let mark = std::env::var(MARK).unwrap_or_else(|_| new_mark("owner"));
@@ -25,7 +27,8 @@ async fn owner_of_two_trees() {
         return;
     }
     println!("owning");
-    // The test waits for the end of stdout: no process of the tree, and no guardian, may hold it open.
+    // The test waits for the end of stdout: no process of the tree, and no guardian, may hold it
+    // open.
     match role.as_str() {
         "waits" => first.wait_gone().await,
         "exits" => std::process::exit(0),
@@ -41,7 +44,10 @@ async fn owner_of_two_trees() {
 }
 
 /// Starts the owner above in a process of its own.
-fn start_owner(role: &str, mark: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+fn start_owner(
+    role: &str,
+    mark: &str,
+) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
     #[expect(
         clippy::disallowed_methods,
         reason = "an owner that nobody owns, to see what its death leaves behind"
@@ -64,7 +70,8 @@ fn start_owner(role: &str, mark: &str) -> (std::process::Child, BufReader<std::p
 
 /// Reads to the end, on a thread where it may block.
 async fn read_to_end(mut output: BufReader<std::process::ChildStdout>) {
-    let reading = tokio::task::spawn_blocking(move || std::io::copy(&mut output, &mut std::io::sink()));
+    let reading =
+        tokio::task::spawn_blocking(move || std::io::copy(&mut output, &mut std::io::sink()));
     tokio::time::timeout(Duration::from_secs(60), reading)
         .await
         .expect("stdout is held open")
@@ -89,7 +96,8 @@ async fn killing_the_owner_of_suspended_guardians_leaves_nothing() {
     let mark = new_mark("suspended-owner");
     let (mut owner, output) = start_owner("waits", &mark);
     eventually("all are there", || marked(&mark).len() == 3 + 2 * TREE_SIZE).await;
-    let children_of_owner = |pid: &u32| stat(*pid).is_some_and(|(_, parent, ..)| parent == owner.id());
+    let children_of_owner =
+        |pid: &u32| stat(*pid).is_some_and(|(_, parent, ..)| parent == owner.id());
     let guardians: Vec<u32> = marked(&mark).into_iter().filter(children_of_owner).collect();
     assert_eq!(guardians.len(), 2);
     for guardian in &guardians {
@@ -141,7 +149,8 @@ async fn a_runtime_that_ends_before_its_handles_does_not_matter() {
     let child = tokio::task::spawn_blocking({
         let mark = mark.clone();
         move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(tree(&mark))
         }
     });
@@ -238,5 +247,8 @@ async fn outside_a_runtime_a_start_is_refused() {
         }
     });
     let message = outside.join().unwrap();
-    assert_eq!(message, "nothing watches over `true`: there is no async runtime, or it was shut down");
+    assert_eq!(
+        message,
+        "nothing watches over `true`: there is no async runtime, or it was shut down"
+    );
 }

@@ -10,15 +10,17 @@ pub(crate) const MARK: &str = "SUPERVISE_TEST_MARK";
 
 /// A mark that no other test and no other run has.
 pub(crate) fn new_mark(test: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     format!("{test}-{}-{now}", std::process::id())
 }
 
 /// The living processes that have this mark in their environment.
 pub(crate) fn marked(mark: &str) -> Vec<u32> {
     let wanted = format!("{MARK}={mark}");
-    let pids =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
@@ -68,7 +70,8 @@ pub(crate) async fn ready(script: &str, mark: &str) -> Child {
     child
 }
 
-/// A tree: the program, a grandchild in its group, one in another session, and a daemon below that one.
+/// A tree: the program, a grandchild in its group, one in another session, and a daemon below that
+/// one.
 pub(crate) const TREE: &str =
     "sleep 1000 & setsid sh -c '(setsid sleep 1000 &) ; sleep 1000' & echo ready; wait";
 /// How many processes that is.

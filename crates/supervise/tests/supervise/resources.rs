@@ -18,8 +18,8 @@ fn open_here() -> usize {
 #[tokio::test]
 async fn a_hundred_programs_leave_no_descriptor_and_no_zombie() {
     run(Command::new("true"), LONG).await.unwrap();
-    // Tests of other modules may run in this process, with descriptors of their own: so the count is compared with
-    // what a hundred leaks would make of it.
+    // Tests of other modules may run in this process, with descriptors of their own: so the count
+    // is compared with what a hundred leaks would make of it.
     let before = open_here();
     let mut guardians = Vec::new();
     for _ in 0..100 {
@@ -28,7 +28,8 @@ async fn a_hundred_programs_leave_no_descriptor_and_no_zombie() {
         drop(child.take_stdin());
         assert!(child.wait().await.success());
     }
-    eventually("all guardians are reaped", || guardians.iter().all(|&pid| stat(pid).is_none())).await;
+    eventually("all guardians are reaped", || guardians.iter().all(|&pid| stat(pid).is_none()))
+        .await;
     eventually("all descriptors are closed", || open_here() < before + 50).await;
 }
 
@@ -68,7 +69,8 @@ async fn a_program_starts_with_signals_as_usual() {
     let field = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert_eq!(field("SigBlk:"), "SigBlk:\t0000000000000000");
     assert_eq!(field("SigCgt:"), "SigCgt:\t0000000000000000");
-    // Some environments ignore signals of their own; a Rust program ignores SIGPIPE, and must not pass that on.
+    // Some environments ignore signals of their own; a Rust program ignores SIGPIPE, and must not
+    // pass that on.
     let ignored = u64::from_str_radix(field("SigIgn:").rsplit('\t').next().unwrap(), 16).unwrap();
     assert_eq!(ignored & (1 << 12 | 1 << 16), 0, "SIGPIPE and SIGCHLD");
 }
@@ -77,7 +79,8 @@ async fn a_program_starts_with_signals_as_usual() {
 async fn many_start_at_once() {
     let starts: Vec<_> = (0..50)
         .map(|number: u32| {
-            let command = Command::new("sh").args(["-c", &format!("echo {number}; exit {}", number % 3)]);
+            let command =
+                Command::new("sh").args(["-c", &format!("echo {number}; exit {}", number % 3)]);
             tokio::spawn(async move {
                 let output = jumpstarter_supervise::run_unchecked(command, LONG).await.unwrap();
                 assert_eq!(output.stdout_text(), format!("{number}\n"));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use jumpstarter_supervise::{Command, Input, Sink, SuperviseError, run, run_blocking, run_unchecked};
+use jumpstarter_supervise::{
+    Command, Input, Sink, SuperviseError, run, run_blocking, run_unchecked,
+};
 
 use crate::processes::{eventually, marked, new_mark, shell};
 
@@ -74,7 +76,10 @@ async fn a_deadline_kills_all_of_it() {
     let mark = new_mark("deadline");
     let command = shell("echo stuck >&2; sleep 1000 & sleep 1000", &mark);
     let error = run(command, Duration::from_millis(300)).await.unwrap_err();
-    assert!(error.to_string().starts_with("`sh` did not end within 300ms and was killed: "), "{error}");
+    assert!(
+        error.to_string().starts_with("`sh` did not end within 300ms and was killed: "),
+        "{error}"
+    );
     assert_eq!(marked(&mark), []);
 }
 

@@ -78,7 +78,8 @@ async fn a_stop_takes_the_whole_tree() {
 async fn a_dead_program_is_stopped_at_once() {
     let child = ready("echo ready; exit 4", &new_mark("dead")).await;
     child.wait_gone().await;
-    let plan = || StopPlan::new().ask("never asked", LONG, std::future::pending::<Result<(), String>>());
+    let plan =
+        || StopPlan::new().ask("never asked", LONG, std::future::pending::<Result<(), String>>());
     let stopped = tokio::time::timeout(LONG / 10, child.stop(plan())).await.unwrap().unwrap();
     assert_eq!(stopped.to_string(), "had already ended (exit code 4)");
     assert_eq!(child.stop(plan()).await.unwrap(), stopped, "stopping again says the same");
@@ -160,7 +161,8 @@ async fn suspend_guardian(child: &jumpstarter_supervise::Child) -> u32 {
     let guardian = guardian(child);
     let pid = rustix::process::Pid::from_raw(i32::try_from(guardian).unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::STOP).unwrap();
-    eventually("the guardian stands", || stat(guardian).is_some_and(|(state, ..)| state == 'T')).await;
+    eventually("the guardian stands", || stat(guardian).is_some_and(|(state, ..)| state == 'T'))
+        .await;
     guardian
 }
 

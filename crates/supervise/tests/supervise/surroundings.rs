@@ -9,7 +9,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// The folder that the owner below deletes.
 const FOLDER: &str = "SUPERVISE_TEST_FOLDER";
 
-/// Run as a process of its own by the test below: its secrets are in its environment, and its current folder is deleted.
+/// Run as a process of its own by the test below: its secrets are in its environment, and its
+/// current folder is deleted.
 #[tokio::test]
 async fn owner_with_secrets_in_a_deleted_folder() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
@@ -18,7 +19,10 @@ async fn owner_with_secrets_in_a_deleted_folder() {
     std::fs::remove_dir(&folder).unwrap();
     assert!(std::env::current_dir().is_err());
     let error = run(Command::new("./tool"), LONG).await.unwrap_err().to_string();
-    assert!(error.contains("`./tool`") && error.contains("the current folder was deleted"), "{error}");
+    assert!(
+        error.contains("`./tool`") && error.contains("the current folder was deleted"),
+        "{error}"
+    );
     let show = || Command::new("/bin/sh").args(["-c", "pwd -P; env"]);
     for (title, command) in [
         ("plain", show()),
@@ -53,10 +57,12 @@ async fn children_get_no_secrets_and_a_folder_that_exists() {
     }
     assert!(!said.contains("hush-passphrase") && !said.contains("hush-token"), "{said}");
     assert!(
-        part("plain").contains("JMP_DRIVERS_ALLOW=UNSAFE") && part("given").contains("JMP_TOKEN=hush-given")
+        part("plain").contains("JMP_DRIVERS_ALLOW=UNSAFE")
+            && part("given").contains("JMP_TOKEN=hush-given")
     );
     assert!(
-        part("only").contains("SUPERVISE_TEST_FOLDER=") && part("only").contains("JMP_DRIVERS_ALLOW=UNSAFE")
+        part("only").contains("SUPERVISE_TEST_FOLDER=")
+            && part("only").contains("JMP_DRIVERS_ALLOW=UNSAFE")
     );
     assert!(!part("only").contains("HOME="), "{said}");
 }

@@ -1,5 +1,5 @@
-//! A short run of what the fuzz target `http_client` does at length: answers of servers with a few things
-//! wrong.
+//! A short run of what the fuzz target `http_client` does at length: answers of servers with a few
+//! things wrong.
 
 use std::time::Instant;
 

@@ -10,7 +10,10 @@ async fn a_proxy_is_asked_for_the_whole_url() {
     let url = "http://images.example:81/a%2fb?sig=%2b";
     let ((asked, _stream), fetched) = tokio::join!(answer(&proxy, HELLO), fetch(url, settings));
     assert_eq!(fetched.unwrap(), b"hello");
-    assert!(asked.starts_with("GET http://images.example:81/a%2fb?sig=%2b HTTP/1.1\r\n"), "{asked}");
+    assert!(
+        asked.starts_with("GET http://images.example:81/a%2fb?sig=%2b HTTP/1.1\r\n"),
+        "{asked}"
+    );
     assert!(asked.contains("host: images.example:81\r\n"), "{asked}");
     assert!(asked.contains("proxy-authorization: Basic dXNlcjpwQHNz\r\n"), "{asked}");
 }
@@ -19,7 +22,8 @@ async fn a_proxy_is_asked_for_the_whole_url() {
 async fn exempt_hosts_are_reached_without() {
     let (proxy, at) = listener().await;
     let (server, there) = listener().await;
-    let settings = settings(&[("ALL_PROXY", &format!("http://{at}")), ("NO_PROXY", "10.0.0.0/8,127.0.0.1")]);
+    let settings =
+        settings(&[("ALL_PROXY", &format!("http://{at}")), ("NO_PROXY", "10.0.0.0/8,127.0.0.1")]);
     let url = format!("http://{there}/x");
     let ((asked, _stream), fetched) = tokio::join!(answer(&server, HELLO), fetch(&url, settings));
     assert_eq!(fetched.unwrap(), b"hello");
@@ -42,7 +46,8 @@ async fn an_upload_goes_through_it_too() {
         stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         asked
     };
-    let (asked, sent) = tokio::join!(serving, send("http://images.example/out", b"hello", settings));
+    let (asked, sent) =
+        tokio::join!(serving, send("http://images.example/out", b"hello", settings));
     sent.unwrap();
     assert!(asked.starts_with("PUT http://images.example/out HTTP/1.1\r\n"), "{asked}");
 }
@@ -80,9 +85,13 @@ async fn what_a_proxy_refuses_is_said() {
 async fn names_that_a_proxy_would_look_up_are_judged() {
     let (proxy, at) = listener().await;
     let settings = settings(&[("http_proxy", &at.to_string())]);
-    for target in
-        ["http://127.1/", "http://localhost:81/", "http://0x7f000001/", "http://10.0.0.1/", "http://[::1]/"]
-    {
+    for target in [
+        "http://127.1/",
+        "http://localhost:81/",
+        "http://0x7f000001/",
+        "http://10.0.0.1/",
+        "http://[::1]/",
+    ] {
         let fetching = fetch("http://images.example/", settings.clone());
         let moved = moved(target);
         let ((_, _stream), fetched) = tokio::join!(answer(&proxy, &moved), fetching);
@@ -97,13 +106,16 @@ async fn names_that_a_proxy_would_look_up_are_judged() {
 #[tokio::test]
 async fn a_setting_allows_an_address_behind_a_proxy() {
     let (proxy, at) = listener().await;
-    let settings =
-        settings(&[("http_proxy", &at.to_string()), ("JMP_IMAGE_NETWORKS", "192.168.0.0/16\n10.0.0.0/8")]);
+    let settings = settings(&[
+        ("http_proxy", &at.to_string()),
+        ("JMP_IMAGE_NETWORKS", "192.168.0.0/16\n10.0.0.0/8"),
+    ]);
     let serving = async {
         drop(answer(&proxy, &moved("http://10.0.0.1/os.img")).await);
         answer(&proxy, HELLO).await
     };
-    let ((asked, _stream), fetched) = tokio::join!(serving, fetch("http://images.example/", settings));
+    let ((asked, _stream), fetched) =
+        tokio::join!(serving, fetch("http://images.example/", settings));
     assert_eq!(fetched.unwrap(), b"hello");
     assert!(asked.starts_with("GET http://10.0.0.1/os.img HTTP/1.1\r\n"), "{asked}");
 }

@@ -3,8 +3,8 @@
 use super::*;
 use jumpstarter_driver_core::ErrorKind;
 
-/// Settings with a public server `images.example`, which is reached through a proxy at `proxy`; addresses in
-/// numbers and
+/// Settings with a public server `images.example`, which is reached through a proxy at `proxy`;
+/// addresses in numbers and
 /// `lab.example`, which is this machine, are reached directly.
 fn public_first(proxy: SocketAddr, networks: &str) -> Settings {
     let proxy = format!("http://{proxy}");
@@ -26,7 +26,11 @@ async fn a_public_server_leads_to_nothing_on_this_machine() {
         let settings = public_first(at, "10.0.0.0/8");
         let url = "http://images.example/os.img";
         let ((asked, _stream), outcome) = tokio::join!(answer(&proxy, &target), async {
-            if put { send(url, b"hello", settings).await } else { fetch(url, settings).await.map(drop) }
+            if put {
+                send(url, b"hello", settings).await
+            } else {
+                fetch(url, settings).await.map(drop)
+            }
         });
         assert!(asked.contains(" http://images.example/os.img HTTP/1.1\r\n"), "{asked}");
         let error = outcome.unwrap_err();
@@ -46,7 +50,8 @@ async fn a_setting_allows_a_network() {
         drop(answer(&proxy, &target).await);
         answer(&lab, HELLO).await
     };
-    let fetching = fetch("http://images.example/os.img", public_first(at, "10.0.0.0/8, 127.0.0.0/8"));
+    let fetching =
+        fetch("http://images.example/os.img", public_first(at, "10.0.0.0/8, 127.0.0.0/8"));
     let (_, fetched) = tokio::join!(serving, fetching);
     assert_eq!(fetched.unwrap(), b"hello");
 }
@@ -84,7 +89,8 @@ async fn only_admitted_addresses_of_a_name_are_connected_to() {
     let (first, at) = listener().await;
     let mut settings = settings(&[]);
     let both = ["169.254.169.254", "127.0.0.1"];
-    settings.names = both.map(|address| ("both.example".to_owned(), address.parse().unwrap())).to_vec();
+    settings.names =
+        both.map(|address| ("both.example".to_owned(), address.parse().unwrap())).to_vec();
     let url = format!("http://both.example:{}/", at.port());
     let ((asked, _stream), fetched) = tokio::join!(answer(&first, HELLO), fetch(&url, settings));
     assert_eq!(fetched.unwrap(), b"hello");
@@ -107,7 +113,8 @@ async fn a_lab_may_redirect_within_itself() {
 
 #[tokio::test]
 async fn networks_that_are_none_are_said_before_anything_is_fetched() {
-    let wrong = Settings::new(|name| (name == "JMP_IMAGE_NETWORKS").then(|| "10.0.0.0/8;lab".to_owned()));
+    let wrong =
+        Settings::new(|name| (name == "JMP_IMAGE_NETWORKS").then(|| "10.0.0.0/8;lab".to_owned()));
     let report = wrong.err().unwrap().report();
     assert!(report.contains("JMP_IMAGE_NETWORKS") && report.contains("10.0.0.0/8;lab"), "{report}");
 }

@@ -15,9 +15,11 @@ pub(crate) fn fake_board() -> PathBuf {
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
-    // Held open, so that the master does not see an end whenever the driver closes the port; and raw, without echo.
+    // Held open, so that the master does not see an end whenever the driver closes the port; and
+    // raw, without echo.
     let device =
-        rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+            .unwrap();
     let mut settings = tcgetattr(&device).unwrap();
     settings.make_raw();
     tcsetattr(&device, OptionalActions::Now, &settings).unwrap();

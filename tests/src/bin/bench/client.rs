@@ -36,8 +36,15 @@ pub(crate) async fn measure(effort: Effort, python: Option<&Python>) -> Result<V
     let (random, outputs) = (data.random()?, data.outputs()?);
     let ours = Ours::start(CONFIG, outputs.path()).await?;
     let mut rows = Vec::new();
-    let case =
-        |exporter, way, address, slow| Case { effort, exporter, way, address, slow, random: &random, python };
+    let case = |exporter, way, address, slow| Case {
+        effort,
+        exporter,
+        way,
+        address,
+        slow,
+        random: &random,
+        python,
+    };
     for (way, address) in [("Unix", &ours.socket), ("TCP", &ours.port)] {
         rows.extend(case("our exporter", way, address.clone(), false).measure().await?);
     }
@@ -75,8 +82,13 @@ impl Case<'_> {
         let size = std::fs::metadata(self.random)?.len();
         let random = self.random.display().to_string();
         Ok(vec![
-            self.row("calls", Unit::Calls, async || library.calls(calls).await, ["calls", &few.to_string()])
-                .await?,
+            self.row(
+                "calls",
+                Unit::Calls,
+                async || library.calls(calls).await,
+                ["calls", &few.to_string()],
+            )
+            .await?,
             self.row(
                 "echo",
                 Unit::Throughput,
@@ -102,8 +114,9 @@ impl Case<'_> {
         words: [&str; N],
     ) -> Result<Row> {
         let what = format!("{what}, {}, {}", self.way, self.exporter);
-        let theirs =
-            self.python.map(|python| async move || figure(python.client(&self.address, words)).await);
+        let theirs = self
+            .python
+            .map(|python| async move || figure(python.client(&self.address, words)).await);
         let figures = alternate(self.effort.turns(5), ours, theirs).await;
         let [ours, theirs] = figures.with_context(|| format!("measuring {what}"))?;
         Ok(Row { what, other: "Python client".into(), unit, ours, theirs, target: Target::None })
@@ -117,7 +130,8 @@ async fn j(effort: Effort, address: &str, python: Option<&Python>) -> Result<Row
         Ok(timed(command).await.context("running `j power on`")?.as_secs_f64())
     };
     let theirs = python.map(|python| async || once(&python.j()).await);
-    let [ours, theirs] = alternate(effort.turns(11), async || once(Path::new(J)).await, theirs).await?;
+    let [ours, theirs] =
+        alternate(effort.turns(11), async || once(Path::new(J)).await, theirs).await?;
     let (what, other) = ("j power on".to_owned(), "Python's j".to_owned());
     Ok(Row { what, other, unit: Unit::Time, ours, theirs, target: Target::Absolute(0.030) })
 }

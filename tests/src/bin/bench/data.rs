@@ -39,7 +39,8 @@ impl Codec {
         match self {
             Self::Zstd => ("zst", r#"zstd -q -3 -c "$1" > "$2""#),
             Self::Gzip => ("gz", r#"gzip -6 -c "$1" > "$2""#),
-            // Blocks of one thread each would be decompressed in parallel by some: it is one stream here.
+            // Blocks of one thread each would be decompressed in parallel by some: it is one stream
+            // here.
             Self::Xz => ("xz", r#"xz -0 -T1 -c "$1" > "$2""#),
         }
     }
@@ -70,8 +71,8 @@ impl Data {
         Ok(path)
     }
 
-    /// Random hexadecimal digits: they compress to about half, with no runs that could become holes. Takes minutes the
-    /// first time.
+    /// Random hexadecimal digits: they compress to about half, with no runs that could become
+    /// holes. Takes minutes the first time.
     pub(crate) async fn compressed(&self, codec: Codec) -> Result<PathBuf> {
         let (suffix, line) = codec.tool();
         let path = self.file(suffix);
@@ -90,7 +91,8 @@ impl Data {
         Ok(path)
     }
 
-    /// A folder on the same disk for what is written, removed with the value, also when its user is cancelled.
+    /// A folder on the same disk for what is written, removed with the value, also when its user is
+    /// cancelled.
     pub(crate) fn outputs(&self) -> Result<TempDir> {
         // What a bench that was killed left may be large.
         for entry in fs::read_dir(&self.folder)? {
@@ -103,7 +105,8 @@ impl Data {
     }
 }
 
-/// Writes a file of `size` from pseudo-random words (xorshift64*), under its name only when it is whole.
+/// Writes a file of `size` from pseudo-random words (xorshift64*), under its name only when it is
+/// whole.
 fn write_whole(path: &Path, size: ByteSize, piece: impl Fn(u64) -> [u8; 8]) -> Result<()> {
     let part = path.with_extension("part");
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);

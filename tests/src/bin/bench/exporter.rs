@@ -38,13 +38,15 @@ pub(crate) async fn measure(effort: Effort, python: Option<&Python>) -> Result<V
     built(LOAD)?;
     let data = Data::new(Path::new("target/bench"), effort.size)?;
     let outputs = data.outputs()?;
-    let mut rows = start_up_and_memory(effort, python, outputs.path()).await.context("starting exporters")?;
+    let mut rows =
+        start_up_and_memory(effort, python, outputs.path()).await.context("starting exporters")?;
     let ours = Ours::start(CONFIG, outputs.path()).await?;
     let theirs = match python {
         Some(python) => Some(PythonExporter::start_on_socket(python.folder(), CONFIG).await?),
         None => None,
     };
-    let both = Both { effort, ours: &ours.socket, theirs: theirs.as_ref().map(PythonExporter::host_port) };
+    let both =
+        Both { effort, ours: &ours.socket, theirs: theirs.as_ref().map(PythonExporter::host_port) };
     rows.extend(both.calls_and_bytes().await?);
     rows.extend(both.images(&data).await?);
     if let Some(python) = python {
@@ -64,7 +66,11 @@ struct Start {
     flashed: f64,
 }
 
-async fn start_up_and_memory(effort: Effort, python: Option<&Python>, images: &Path) -> Result<Vec<Row>> {
+async fn start_up_and_memory(
+    effort: Effort,
+    python: Option<&Python>,
+    images: &Path,
+) -> Result<Vec<Row>> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..effort.turns(5) {
         let exporter = Ours::start(CONFIG, images).await?;
@@ -121,11 +127,20 @@ impl Both<'_> {
         theirs: impl Fn(&str) -> Command,
     ) -> Result<Row> {
         let doing = || format!("measuring {what}");
-        let other =
-            self.theirs.as_ref().map(|address| async || figure(theirs(address)).await.with_context(doing));
+        let other = self
+            .theirs
+            .as_ref()
+            .map(|address| async || figure(theirs(address)).await.with_context(doing));
         let ours = async || figure(ours(self.ours)).await.with_context(doing);
         let [ours, theirs] = alternate(self.effort.turns(5), ours, other).await?;
-        Ok(Row { what: what.to_owned(), other: "exporter in Python".into(), unit, ours, theirs, target })
+        Ok(Row {
+            what: what.to_owned(),
+            other: "exporter in Python".into(),
+            unit,
+            ours,
+            theirs,
+            target,
+        })
     }
 
     async fn calls_and_bytes(&self) -> Result<Vec<Row>> {
@@ -136,22 +151,28 @@ impl Both<'_> {
         for (what, flight, least) in
             [("calls, one at a time", "1", 8000.0), ("calls, 16 in flight", "16", 20_000.0)]
         {
-            let (many, few) = (calls(self.effort.calls(), flight), calls(self.effort.slow_calls(), flight));
+            let (many, few) =
+                (calls(self.effort.calls(), flight), calls(self.effort.slow_calls(), flight));
             rows.push(self.row(what, Unit::Calls, Target::Absolute(least), many, few).await?);
         }
         rows.push(self.wake_ups().await?);
         let echo = |address: &str| load(address, ["echo"]).arg(self.effort.echo().to_string());
-        rows.push(self.row("echo", Unit::Throughput, Target::Absolute(700.0 * MIB), echo, echo).await?);
+        rows.push(
+            self.row("echo", Unit::Throughput, Target::Absolute(700.0 * MIB), echo, echo).await?,
+        );
         Ok(rows)
     }
 
     /// The calls beside what the system needs alone to wake up who answers, and who asked.
     async fn wake_ups(&self) -> Result<Row> {
         let count = self.effort.calls().to_string();
-        let ours = async || figure(load(self.ours, ["calls", &count, "1"])).await.context("measuring calls");
+        let ours = async || {
+            figure(load(self.ours, ["calls", &count, "1"])).await.context("measuring calls")
+        };
         let pass = async || figure(load("-", ["pass", &count])).await.context("measuring wake-ups");
         let [ours, theirs] = alternate(self.effort.turns(5), ours, Some(pass)).await?;
-        let (what, other) = ("calls, one at a time".to_owned(), "a byte, there and back".to_owned());
+        let (what, other) =
+            ("calls, one at a time".to_owned(), "a byte, there and back".to_owned());
         Ok(Row { what, other, unit: Unit::Calls, ours, theirs, target: Target::None })
     }
 
@@ -165,11 +186,19 @@ impl Both<'_> {
             let what = format!("flash, {}", codec.name());
             let flash = |address: &str| load(address, ["flash", &size, codec.name()]).arg(&file);
             let doing = || format!("measuring {what}");
-            let decoder = async || figure(load("-", ["decode", &size, codec.name()]).arg(&file)).await;
+            let decoder =
+                async || figure(load("-", ["decode", &size, codec.name()]).arg(&file)).await;
             let ours = async || figure(flash(self.ours)).await.with_context(doing);
             let [ours, theirs] = alternate(self.effort.turns(5), ours, Some(decoder)).await?;
             let (other, unit) = ("decoder alone".to_owned(), Unit::Throughput);
-            rows.push(Row { what: what.clone(), other, unit, ours, theirs, target: Target::AtLeast(0.8) });
+            rows.push(Row {
+                what: what.clone(),
+                other,
+                unit,
+                ours,
+                theirs,
+                target: Target::AtLeast(0.8),
+            });
             if self.theirs.is_some() {
                 rows.push(self.row(&what, Unit::Throughput, Target::None, flash, flash).await?);
             }
@@ -178,18 +207,28 @@ impl Both<'_> {
     }
 
     async fn with_the_python_client(&self, python: &Python, data: &Data) -> Result<Vec<Row>> {
-        let (calls, echo, size) =
-            (self.effort.slow_calls().to_string(), self.effort.echo().to_string(), data.bytes().to_string());
+        let (calls, echo, size) = (
+            self.effort.slow_calls().to_string(),
+            self.effort.echo().to_string(),
+            data.bytes().to_string(),
+        );
         let (random, zstd) = (data.random()?, data.compressed(Codec::Zstd).await?);
         let mut rows = Vec::new();
         let call = |address: &str| python.client(address, ["calls", &calls]);
         rows.push(self.row("Python client: calls", Unit::Calls, Target::None, call, call).await?);
         let echo = |address: &str| python.client(address, ["echo", &echo]);
-        rows.push(self.row("Python client: echo", Unit::Throughput, Target::None, echo, echo).await?);
+        rows.push(
+            self.row("Python client: echo", Unit::Throughput, Target::None, echo, echo).await?,
+        );
         let raw = |address: &str| python.client(address, ["flash", &size]).arg(&random);
-        rows.push(self.row("Python client: flash, raw", Unit::Throughput, Target::None, raw, raw).await?);
+        rows.push(
+            self.row("Python client: flash, raw", Unit::Throughput, Target::None, raw, raw).await?,
+        );
         let zstd = |address: &str| python.client(address, ["flash", &size]).arg(&zstd).arg("zstd");
-        rows.push(self.row("Python client: flash, zstd", Unit::Throughput, Target::None, zstd, zstd).await?);
+        rows.push(
+            self.row("Python client: flash, zstd", Unit::Throughput, Target::None, zstd, zstd)
+                .await?,
+        );
         Ok(rows)
     }
 }

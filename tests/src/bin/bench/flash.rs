@@ -54,7 +54,12 @@ pub(crate) async fn measure(turns: u32, size: ByteSize) -> Result<Vec<Row>> {
         data.compressed(Codec::Xz).await?,
     ];
     let cases = [
-        case("raw", "dd bs=1M conv=fsync", &random, r#"dd if="$1" of="$2" bs=1M conv=fsync status=none"#),
+        case(
+            "raw",
+            "dd bs=1M conv=fsync",
+            &random,
+            r#"dd if="$1" of="$2" bs=1M conv=fsync status=none"#,
+        ),
         case("zstd", "zstd -d", &zstd, r#"zstd -q -d -c "$1" > "$2" && sync "$2""#),
         case("gzip", "gzip -d", &gzip, r#"gzip -d -c < "$1" > "$2" && sync "$2""#),
         case("xz", "xz -d", &xz, r#"xz -d -c < "$1" > "$2" && sync "$2""#),
@@ -85,7 +90,8 @@ impl Case<'_> {
         let mut ours = Vec::new();
         let mut theirs = Vec::new();
         for turn in 0..turns {
-            // Who is first changes, too: the first may find the disk busy with what was removed before.
+            // Who is first changes, too: the first may find the disk busy with what was removed
+            // before.
             if turn % 2 == 0 {
                 ours.push(self.ours(folder, size).await?);
                 theirs.push(self.theirs(folder).await?);
@@ -97,14 +103,17 @@ impl Case<'_> {
         Ok(Row::of_times(self.what, self.other, [ours, theirs], Target::AtLeast(0.9)))
     }
 
-    /// Both once without the clock: the input is in the page cache then, and what they write must be the same.
+    /// Both once without the clock: the input is in the page cache then, and what they write must
+    /// be the same.
     async fn compare(&self, folder: &Path) -> Result<()> {
         let (ours, theirs) = (folder.join("ours"), folder.join("theirs"));
         finish(self.command(&ours)).await?;
         finish(shell(self.line, [self.input, &theirs])).await?;
         // What only hashes writes nothing: the image is raw then.
         let expected = if theirs.exists() { &theirs } else { self.input };
-        finish(shell(r#"cmp "$1" "$2""#, [&ours, expected])).await.context("comparing what was written")?;
+        finish(shell(r#"cmp "$1" "$2""#, [&ours, expected]))
+            .await
+            .context("comparing what was written")?;
         remove(&ours)?;
         remove(&theirs)
     }
@@ -119,7 +128,10 @@ impl Case<'_> {
         let time = timed(self.command(&output)).await?;
         let length = fs::metadata(&output)?.len();
         if length != size.as_bytes() / 8 * 8 {
-            return Err(Error::data_loss(format!("{length} bytes were written, of {}", size.as_bytes())));
+            return Err(Error::data_loss(format!(
+                "{length} bytes were written, of {}",
+                size.as_bytes()
+            )));
         }
         remove(&output)?;
         Ok(time)

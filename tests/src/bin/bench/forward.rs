@@ -41,9 +41,13 @@ pub(crate) async fn measure(effort: Effort, folder: &Path) -> Result<Vec<Row>> {
                 true => connected(jmp, &exporter.socket),
                 false => jmp.arg("--exporter-config").arg(&file),
             };
-            let what =
-                format!("forward {name} the device{}", if over_exporter { ", over an exporter" } else { "" });
-            let row = forward(effort, what.clone(), name, jmp, server, over_exporter.then_some(folder)).await;
+            let what = format!(
+                "forward {name} the device{}",
+                if over_exporter { ", over an exporter" } else { "" }
+            );
+            let row =
+                forward(effort, what.clone(), name, jmp, server, over_exporter.then_some(folder))
+                    .await;
             rows.push(row.with_context(|| format!("measuring {what}"))?);
         }
     }
@@ -69,7 +73,9 @@ async fn forward(
     let bytes = effort.echo() * 2;
     let pass = async |address| {
         let passed = tokio::task::spawn_blocking(move || pass(address, bytes, download)).await;
-        passed.unwrap_or_else(|error| Err(Error::internal("the client's thread panicked").with_source(error)))
+        passed.unwrap_or_else(|error| {
+            Err(Error::internal("the client's thread panicked").with_source(error))
+        })
     };
     let theirs = socat.as_ref().map(|socat| async || pass(socat.address).await);
     let [ours, theirs] = alternate(effort.turns(5), async || pass(ours).await, theirs).await?;
@@ -160,7 +166,11 @@ struct Socat {
 
 impl Socat {
     /// None where it is not installed.
-    async fn start(server: SocketAddr, between: Option<&Path>, download: bool) -> Result<Option<Self>> {
+    async fn start(
+        server: SocketAddr,
+        between: Option<&Path>,
+        download: bool,
+    ) -> Result<Option<Self>> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let listen = format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork", port.port());
         let connect = format!("TCP:{server}");

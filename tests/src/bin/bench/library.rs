@@ -36,7 +36,9 @@ impl Library {
             })
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|error| Err(Error::internal("the client's thread panicked").with_source(error)))
+        done.unwrap_or_else(|error| {
+            Err(Error::internal("the client's thread panicked").with_source(error))
+        })
     }
 
     /// Calls a second, one at a time.

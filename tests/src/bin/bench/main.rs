@@ -1,4 +1,5 @@
-//! The benchmark: how fast, beside the tools that one would use instead. `cargo xtask bench` builds and runs it.
+//! The benchmark: how fast, beside the tools that one would use instead. `cargo xtask bench` builds
+//! and runs it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,14 +27,16 @@ use effort::Effort;
 use python::Python;
 use table::Row;
 
-/// Measures on this machine, in turns that alternate, so that what else the machine does meets both sides.
+/// Measures on this machine, in turns that alternate, so that what else the machine does meets both
+/// sides.
 #[derive(Debug, Parser)]
 #[command(name = "bench", max_term_width = 110)]
 struct Arguments {
     /// What to measure [default: all]
     #[arg(value_enum, value_name = "WHAT")]
     what: Vec<What>,
-    /// How often each is measured; the median counts [default: 15 for power-on, 11 for `j`, 5 for the others]
+    /// How often each is measured; the median counts [default: 15 for power-on, 11 for `j`, 5 for
+    /// the others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     turns: Option<u32>,
     /// Size of the flashed image once decompressed [default: 1 GiB]

@@ -26,7 +26,8 @@ pub(crate) async fn finish(command: Command) -> Result<()> {
     run(command, TURN).await.map(drop).map_err(failed)
 }
 
-/// The number in the last line of what a program prints: the Python client also prints its progress.
+/// The number in the last line of what a program prints: the Python client also prints its
+/// progress.
 pub(crate) async fn figure(command: Command) -> Result<f64> {
     let output = run(command.stdout(Sink::Tail(1024)), TURN).await.map_err(failed)?;
     let text = output.stdout_text();
@@ -34,7 +35,8 @@ pub(crate) async fn figure(command: Command) -> Result<f64> {
     last.parse().map_err(|_| Error::internal(format!("`{last}` is no figure")))
 }
 
-/// A program that goes on, and the first line of what it says. The reader must be kept: the program may say more.
+/// A program that goes on, and the first line of what it says. The reader must be kept: the program
+/// may say more.
 pub(crate) async fn started(command: Command) -> Result<(Child, String, BufReader<ChildStdout>)> {
     let child = command.stdout(Sink::Piped).spawn().await.map_err(failed)?;
     let output = child.take_stdout().ok_or_else(|| Error::internal("its output is gone"))?;
@@ -54,7 +56,8 @@ pub(crate) fn shell<'a>(line: &str, arguments: impl IntoIterator<Item = &'a Path
     Command::new("sh").args(["-c", line, "sh"]).args(arguments)
 }
 
-/// Takes both figures in turns. Who is first changes, too: the first may find the machine busy with what was before.
+/// Takes both figures in turns. Who is first changes, too: the first may find the machine busy with
+/// what was before.
 ///
 /// Without the other, its figures are empty.
 pub(crate) async fn alternate(
@@ -103,10 +106,12 @@ mod tests {
             order.borrow_mut().push(name);
             Ok(figure)
         };
-        let figures = alternate(3, async || turn("ours", 1.0), Some(async || turn("theirs", 2.0))).await;
+        let figures =
+            alternate(3, async || turn("ours", 1.0), Some(async || turn("theirs", 2.0))).await;
         assert_eq!(figures.unwrap(), [vec![1.0; 3], vec![2.0; 3]]);
         assert_eq!(*order.borrow(), ["ours", "theirs", "theirs", "ours", "ours", "theirs"]);
-        let alone = alternate(2, async || Ok(1.0), None::<fn() -> std::future::Ready<Result<f64>>>).await;
+        let alone =
+            alternate(2, async || Ok(1.0), None::<fn() -> std::future::Ready<Result<f64>>>).await;
         assert_eq!(alone.unwrap(), [vec![1.0; 2], vec![]]);
     }
 

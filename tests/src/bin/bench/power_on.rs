@@ -1,4 +1,5 @@
-//! Power-on, until QEMU's monitor answers, beside a bare QEMU that is given the very same arguments.
+//! Power-on, until QEMU's monitor answers, beside a bare QEMU that is given the very same
+//! arguments.
 
 use std::ffi::OsString;
 use std::fs;
@@ -60,7 +61,8 @@ async fn alternate(vm: &Vm, folder: &Path, turns: u32) -> Result<Vec<Row>> {
     }
     let (greeted, ready): (Vec<_>, Vec<_>) =
         theirs.into_iter().map(|start| (start.greeted, start.ready)).unzip();
-    let row = |other, theirs, target| Row::of_times("power on", other, [ours.clone(), theirs], target);
+    let row =
+        |other, theirs, target| Row::of_times("power on", other, [ours.clone(), theirs], target);
     Ok(vec![
         row("bare QEMU, QMP ready", ready, Target::Within(Duration::from_millis(20))),
         row("bare QEMU, QMP's greeting", greeted, Target::None),
@@ -95,7 +97,9 @@ impl Bare {
         copy_folder(theirs, folder)?;
         let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
         let arguments: Vec<OsString> = words
-            .map(|word| replaced(word, theirs.as_os_str().as_bytes(), folder.as_os_str().as_bytes()))
+            .map(|word| {
+                replaced(word, theirs.as_os_str().as_bytes(), folder.as_os_str().as_bytes())
+            })
             .map(|word| match inherited_socket(&word.to_string_lossy()) {
                 None => word,
                 Some(id) => {
@@ -113,7 +117,10 @@ impl Bare {
     }
 
     /// From spawning to the greeting, and to the answer; kills it then.
-    #[expect(clippy::disallowed_methods, reason = "the yardstick is a spawn without anything around it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the yardstick is a spawn without anything around it"
+    )]
     async fn start(&self) -> Result<BareStart> {
         let mut listeners = Vec::new();
         for path in &self.sockets {

@@ -14,7 +14,8 @@ pub(crate) struct Python(PathBuf);
 impl Python {
     /// The one that `cargo xtask bench` has made, if it has.
     pub(crate) fn find() -> Option<Self> {
-        std::env::var_os(jumpstarter_tests::python_exporter::VARIABLE).map(|folder| Self(folder.into()))
+        std::env::var_os(jumpstarter_tests::python_exporter::VARIABLE)
+            .map(|folder| Self(folder.into()))
     }
 
     pub(crate) fn folder(&self) -> &Path {

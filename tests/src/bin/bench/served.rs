@@ -62,7 +62,8 @@ impl Ours {
         let (child, line, output) = started(command).await.context("starting `jmp run`")?;
         let start_up = began.elapsed();
         let port = line.split_whitespace().find_map(|word| word.strip_prefix("tcp://"));
-        let port = port.ok_or_else(|| Error::internal(format!("`{line}` names no port")))?.to_owned();
+        let port =
+            port.ok_or_else(|| Error::internal(format!("`{line}` names no port")))?.to_owned();
         let socket = socket.display().to_string();
         Ok(Self { child, _output: output, start_up, socket, port, _folder: folder })
     }
@@ -86,14 +87,16 @@ pub(crate) fn built(program: &str) -> Result<()> {
     }
 }
 
-/// The resident memory of the largest process of `pid` and its descendants, in bytes: a command may serve in a process
-/// of its own.
+/// The resident memory of the largest process of `pid` and its descendants, in bytes: a command may
+/// serve in a process of its own.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("reading a process's memory")?;
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("reading a process's memory")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    let own =
-        kibibytes.ok_or_else(|| Error::internal("a process does not say how much memory it has"))? * 1024.0;
+    let own = kibibytes
+        .ok_or_else(|| Error::internal("a process does not say how much memory it has"))?
+        * 1024.0;
     let mut largest = own;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();

@@ -124,8 +124,10 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
 /// The table as text.
 pub(crate) fn show(title: &str, notes: &[&str], rows: &[Row]) -> String {
     let head = ["", "ours", "beside", "ratio", "target", ""].map(str::to_owned);
-    let cells: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let cells: Vec<[String; 6]> =
+        std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
+    let width =
+        |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 6] = std::array::from_fn(width);
     let mut text = format!("{title}\n\n");
     for row in &cells {

@@ -32,7 +32,8 @@ impl Guest {
         }
     }
 
-    /// How long it may take from power-on to the login, on a slow machine without hardware virtualisation.
+    /// How long it may take from power-on to the login, on a slow machine without hardware
+    /// virtualisation.
     pub(crate) fn boots_within(self) -> Duration {
         match self {
             Self::Pico => Duration::from_secs(60),
@@ -41,13 +42,15 @@ impl Guest {
         }
     }
 
-    /// What tells that a shell answers. The answer is not part of the command, which the guest echoes.
+    /// What tells that a shell answers. The answer is not part of the command, which the guest
+    /// echoes.
     pub(crate) fn question(self) -> Question {
         match self {
             Self::Pico => Question { command: pico::command::MEMORY, answer: r"mem (\d+ MiB)\r" },
-            Self::Tiny | Self::Other => {
-                Question { command: "echo $(uname -sr) on $(hostname) $((6*7))", answer: r"([^\r\n]+) 42\r" }
-            }
+            Self::Tiny | Self::Other => Question {
+                command: "echo $(uname -sr) on $(hostname) $((6*7))",
+                answer: r"([^\r\n]+) 42\r",
+            },
         }
     }
 

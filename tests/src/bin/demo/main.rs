@@ -1,4 +1,5 @@
-//! The demo: from an exporter file to a running virtual machine and back. `cargo xtask demo` prepares and runs it.
+//! The demo: from an exporter file to a running virtual machine and back. `cargo xtask demo`
+//! prepares and runs it.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

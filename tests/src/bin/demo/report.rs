@@ -53,7 +53,10 @@ impl Report {
             match progress.total_bytes {
                 Some(total) if total > 0 => {
                     let percent = progress.transferred_bytes.saturating_mul(100) / total;
-                    show(&format!("  {step:<9} {percent:>3} %  {done} of {}", ByteSize::bytes(total)));
+                    show(&format!(
+                        "  {step:<9} {percent:>3} %  {done} of {}",
+                        ByteSize::bytes(total)
+                    ));
                 }
                 _ => show(&format!("  {step:<9} {done}")),
             }
@@ -64,7 +67,8 @@ impl Report {
     pub(crate) fn done(&mut self, detail: &str) {
         let Some((step, started)) = self.step.take() else { return };
         let seconds = started.elapsed().as_secs_f64();
-        self.steps.push(json!({"step": step, "ok": true, "seconds": rounded(seconds), "detail": detail}));
+        self.steps
+            .push(json!({"step": step, "ok": true, "seconds": rounded(seconds), "detail": detail}));
         self.line(&format!("✓ {step:<9} {detail:<62} {seconds:>7.2} s"));
     }
 
@@ -86,10 +90,12 @@ impl Report {
     pub(crate) fn failed(mut self, why: &str, console: Option<&str>) -> ExitCode {
         let (step, started) = self.step.take().unwrap_or(("demo", self.started));
         let seconds = started.elapsed().as_secs_f64();
-        self.steps.push(json!({"step": step, "ok": false, "seconds": rounded(seconds), "detail": why}));
+        self.steps
+            .push(json!({"step": step, "ok": false, "seconds": rounded(seconds), "detail": why}));
         self.line(&format!("✗ {step:<9} {:<62} {seconds:>7.2} s", "failed"));
         // Reports of what waited on the console show it already.
-        let console = console.filter(|lines| !lines.trim().is_empty() && !why.contains("seen last"));
+        let console =
+            console.filter(|lines| !lines.trim().is_empty() && !why.contains("seen last"));
         self.note(&format!("error: {step}: {why}"));
         if let Some(lines) = console {
             self.note(&format!("the console's last lines:\n{lines}"));

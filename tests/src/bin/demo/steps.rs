@@ -1,4 +1,5 @@
-//! The steps, in their order. Dropping [`Demo::run`] at any moment leaves a device that [`Demo::close`] closes.
+//! The steps, in their order. Dropping [`Demo::run`] at any moment leaves a device that
+//! [`Demo::close`] closes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,13 +43,19 @@ impl Demo {
     }
 
     /// All steps.
-    pub(crate) async fn run(&mut self, config: &Path, guest: Guest, image: Option<&Path>) -> Result<()> {
+    pub(crate) async fn run(
+        &mut self,
+        config: &Path,
+        guest: Guest,
+        image: Option<&Path>,
+    ) -> Result<()> {
         let config = self.check(config)?;
         let (device, facts) = self.open(&config).await?;
         let vm = device.get::<dyn Machine>("qemu")?;
         self.flash(&device, guest, image).await?;
         // Opened before the power is on, so that no word is lost.
-        self.console = Some(device.get::<dyn Serial>("qemu.console")?.expect().await?.without_ansi());
+        self.console =
+            Some(device.get::<dyn Serial>("qemu.console")?.expect().await?.without_ansi());
         self.power_on(&device, &facts).await?;
         self.log_in(&device, &vm, guest).await?;
         self.fetch(&device, &vm, guest).await?;
@@ -103,7 +110,9 @@ impl Demo {
         let source = match (image, guest) {
             (Some(path), _) => ImageSource::path(path),
             (None, Guest::Pico) => ImageSource::bytes(pico::image()).with_name("pico.img"),
-            (None, _) => return Err(Error::invalid_argument("no image").with_hint("name one with --image")),
+            (None, _) => {
+                return Err(Error::invalid_argument("no image").with_hint("name one with --image"));
+            }
         };
         let name = source.name();
         let length = match image {
@@ -112,8 +121,9 @@ impl Demo {
         };
         let source = source.with_observer(self.report.observer("flash"));
         device.get::<dyn Flasher>("qemu.flasher")?.flash(source, None).await?;
-        let name =
-            Path::new(&name).file_name().map_or(name.clone(), |name| name.to_string_lossy().into_owned());
+        let name = Path::new(&name)
+            .file_name()
+            .map_or(name.clone(), |name| name.to_string_lossy().into_owned());
         let size = length.map(|length| ByteSize::bytes(length).to_string()).unwrap_or_default();
         self.report.done(&format!("{size}  {name}"));
         Ok(())
@@ -156,7 +166,9 @@ impl Demo {
         // The guest asks for its address while one logs in: it may not have it yet.
         let body = while_up(vm, page::fetch(&*web, "/", PAGE)).await?;
         if !body.contains(&host) {
-            return Err(Error::data_loss(format!("the page does not name the host `{host}`: {body}")));
+            return Err(Error::data_loss(format!(
+                "the page does not name the host `{host}`: {body}"
+            )));
         }
         let words = body.lines().last().unwrap_or_default().trim_start_matches("<p>");
         self.report.done(&format!("through {}: {words}", web.address().await?));
@@ -214,8 +226,11 @@ impl Demo {
 fn machine(config: &ExporterConfig) -> Result<QemuConfig> {
     let entry = config.export.iter().find(|(name, _)| name == "qemu");
     match entry {
-        Some((_, Node::Driver { config, .. })) => serde_json::from_value(config.clone())
-            .map_err(|error| Error::internal("reading the machine's configuration again").with_source(error)),
+        Some((_, Node::Driver { config, .. })) => {
+            serde_json::from_value(config.clone()).map_err(|error| {
+                Error::internal("reading the machine's configuration again").with_source(error)
+            })
+        }
         _ => Err(Error::not_found(format!("{}: no machine `qemu` in `export`", config.origin))),
     }
 }

@@ -17,16 +17,22 @@ fn setup(target: Architecture) -> String {
 /// The emulator of an architecture, its accelerator and its firmware.
 pub(crate) async fn examine(target: Architecture, needed: bool) -> Vec<Finding> {
     let name = format!("qemu-system-{}", target.name());
-    let facts = match HostFacts::probe(&QemuConfig { arch: Some(target), ..QemuConfig::default() }).await {
-        Ok(facts) => facts,
-        Err(error) => {
-            let remedy = match error.hint() {
-                Some(hint) => format!("{}; or {hint}", setup(target)),
-                None => setup(target),
-            };
-            return vec![Finding::bad(name, Verdict::missing(needed), format!("{error:#}"), remedy)];
-        }
-    };
+    let facts =
+        match HostFacts::probe(&QemuConfig { arch: Some(target), ..QemuConfig::default() }).await {
+            Ok(facts) => facts,
+            Err(error) => {
+                let remedy = match error.hint() {
+                    Some(hint) => format!("{}; or {hint}", setup(target)),
+                    None => setup(target),
+                };
+                return vec![Finding::bad(
+                    name,
+                    Verdict::missing(needed),
+                    format!("{error:#}"),
+                    remedy,
+                )];
+            }
+        };
     let emulator = Finding::good(name, format!("{} at {}", facts.version, facts.binary.display()));
     vec![emulator, accelerator(&facts), firmware(target, needed)]
 }
@@ -36,7 +42,9 @@ fn accelerator(facts: &HostFacts) -> Finding {
     match facts.accelerator.kind {
         AcceleratorKind::Kvm | AcceleratorKind::Hvf => Finding::good(what, &facts.accelerator),
         // Nothing can be done about another architecture than the host's.
-        AcceleratorKind::Tcg if facts.host != Some(facts.target) => Finding::good(what, &facts.accelerator),
+        AcceleratorKind::Tcg if facts.host != Some(facts.target) => {
+            Finding::good(what, &facts.accelerator)
+        }
         AcceleratorKind::Tcg => {
             let remedy = "emulation works, ten times slower; for KVM switch virtualisation on in the firmware, or nested \
                           virtualisation for this virtual machine";
@@ -51,7 +59,12 @@ fn firmware(target: Architecture, needed: bool) -> Finding {
     let needed = needed && target == Architecture::Aarch64;
     match Firmware::find(target) {
         Some(firmware) => Finding::good(what, format!("UEFI, {}", firmware.code.display())),
-        None => Finding::bad(what, Verdict::missing(needed), "no UEFI firmware is installed", setup(target)),
+        None => Finding::bad(
+            what,
+            Verdict::missing(needed),
+            "no UEFI firmware is installed",
+            setup(target),
+        ),
     }
 }
 
@@ -88,7 +101,9 @@ pub(crate) fn examine_kvm() -> Finding {
 /// Whether machines can have the child `ssh`.
 pub(crate) fn examine_vsock() -> Finding {
     match Vsock::probe() {
-        Vsock::Usable => Finding::good("vsock", "/dev/vhost-vsock opens: machines have the child `ssh`"),
+        Vsock::Usable => {
+            Finding::good("vsock", "/dev/vhost-vsock opens: machines have the child `ssh`")
+        }
         Vsock::Unusable(why) => Finding::bad(
             "vsock",
             Verdict::Note,
@@ -104,11 +119,13 @@ pub(crate) async fn examine_images() -> Finding {
     match output {
         Ok(output) => {
             let text = output.stdout_text();
-            let version = text.lines().next().unwrap_or_default().trim_start_matches("qemu-img version ");
+            let version =
+                text.lines().next().unwrap_or_default().trim_start_matches("qemu-img version ");
             Finding::good("qemu-img", version)
         }
         Err(error) => {
-            let remedy = Architecture::of_host().map_or_else(|| "install QEMU's tools".to_owned(), setup);
+            let remedy =
+                Architecture::of_host().map_or_else(|| "install QEMU's tools".to_owned(), setup);
             let mut why = error.to_string();
             if Path::new("/usr/bin/qemu-img").exists() {
                 why.push_str(" (it is in /usr/bin: is that in PATH?)");

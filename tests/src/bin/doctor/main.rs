@@ -1,5 +1,5 @@
-//! The doctor: what this host can do for virtual machines, what is missing, and what to do. `cargo xtask doctor`
-//! runs it.
+//! The doctor: what this host can do for virtual machines, what is missing, and what to do. `cargo
+//! xtask doctor` runs it.
 
 use std::process::ExitCode;
 
@@ -72,8 +72,7 @@ async fn main() -> ExitCode {
 fn print(findings: &[Finding], format: Format) {
     let faults = findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count();
     if format == Format::Json {
-        let report =
-            json!({"ok": faults == 0, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>()});
+        let report = json!({"ok": faults == 0, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>()});
         println!("{report:#}");
         return;
     }

@@ -36,7 +36,13 @@ fn temporary() -> Finding {
         let why = format!("{}: no folder can be made: {error}", folder.display());
         return Finding::bad(what, Verdict::Fault, why, "set TMPDIR to a folder of yours");
     }
-    room(what, &folder, TEMPORARY, Verdict::Fault, "free some, or set TMPDIR to a larger file system")
+    room(
+        what,
+        &folder,
+        TEMPORARY,
+        Verdict::Fault,
+        "free some, or set TMPDIR to a larger file system",
+    )
 }
 
 fn cache() -> Finding {
@@ -50,9 +56,12 @@ fn cache() -> Finding {
             Verdict::Note,
             "free some, or set XDG_CACHE_HOME; guests are built there",
         ),
-        None => {
-            Finding::bad("cache", Verdict::Note, "neither XDG_CACHE_HOME nor HOME is set", "set one of them")
-        }
+        None => Finding::bad(
+            "cache",
+            Verdict::Note,
+            "neither XDG_CACHE_HOME nor HOME is set",
+            "set one of them",
+        ),
     }
 }
 
@@ -65,7 +74,9 @@ fn room(what: &str, folder: &Path, least: ByteSize, verdict: Verdict, remedy: &s
             let detail = format!("{}: {free} free", folder.display());
             match free >= least {
                 true => Finding::good(what, detail),
-                false => Finding::bad(what, verdict, format!("{detail}, less than {least}"), remedy),
+                false => {
+                    Finding::bad(what, verdict, format!("{detail}, less than {least}"), remedy)
+                }
             }
         }
         Err(error) => Finding::bad(what, verdict, format!("{}: {error}", there.display()), remedy),

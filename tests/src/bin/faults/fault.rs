@@ -41,7 +41,8 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// Those of `asked`, of all if none is, that can be made here. Those that cannot are named, and why.
+    /// Those of `asked`, of all if none is, that can be made here. Those that cannot are named, and
+    /// why.
     ///
     /// # Errors
     /// FailedPrecondition: none is possible.
@@ -85,7 +86,8 @@ impl Fault {
 
     /// Whether the machine may end by it.
     pub(crate) fn ends_machine(self) -> bool {
-        self.ends_exporter() || matches!(self, Self::KillQemu | Self::KillGuardian | Self::RemoveFolders)
+        self.ends_exporter()
+            || matches!(self, Self::KillQemu | Self::KillGuardian | Self::RemoveFolders)
     }
 }
 

@@ -39,8 +39,9 @@ impl Hanging {
         command.arg("-f").arg(of).arg(at).stdin(Stdio::null()).stdout(Stdio::null());
         let daemon = command.spawn().context("starting bindfs")?;
         let mounted = Self { daemon, at: at.to_owned() };
-        let device =
-            |path: &Path| fs::metadata(path).map(|data| std::os::unix::fs::MetadataExt::dev(&data)).ok();
+        let device = |path: &Path| {
+            fs::metadata(path).map(|data| std::os::unix::fs::MetadataExt::dev(&data)).ok()
+        };
         let parent = device(of);
         match await_condition(Duration::from_secs(20), || device(&mounted.at) != parent) {
             true => Ok(mounted),

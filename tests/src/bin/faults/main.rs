@@ -1,9 +1,9 @@
-//! The fault campaign: random faults while an exporter flashes, boots, runs, stops and dumps. `cargo xtask faults`
-//! prepares and runs it.
+//! The fault campaign: random faults while an exporter flashes, boots, runs, stops and dumps.
+//! `cargo xtask faults` prepares and runs it.
 //!
-//! In each round one action runs on a fresh exporter and one fault strikes at a random moment. Then the promises are
-//! checked: no process outlives its owner, no success is false, no image is lost, nothing hangs, and the device works
-//! again.
+//! In each round one action runs on a fresh exporter and one fault strikes at a random moment. Then
+//! the promises are checked: no process outlives its owner, no success is false, no image is lost,
+//! nothing hangs, and the device works again.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -62,7 +62,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    // The programs under test are this one, called `faults jmp …`, so that there is one thing to build.
+    // The programs under test are this one, called `faults jmp …`, so that there is one thing to
+    // build.
     if words.next().is_some_and(|word| word == "jmp") {
         let words = std::iter::once(OsString::from("jmp")).chain(words);
         return ExitCode::from(jumpstarter_cli::run(words, &mut io::stdout(), &mut io::stderr()));
@@ -97,7 +98,11 @@ fn campaign(arguments: &Arguments) -> Result<bool> {
         let start = Instant::now();
         let broken = Round::new(chance, action, fault)?.run()?;
         if arguments.verbose || !broken.is_empty() {
-            println!("{} seed {seed}: {action} and {fault}, {:.1?}", verdict(&broken), start.elapsed());
+            println!(
+                "{} seed {seed}: {action} and {fault}, {:.1?}",
+                verdict(&broken),
+                start.elapsed()
+            );
         }
         for promise in &broken {
             println!("  {promise}");

@@ -22,7 +22,8 @@ pub(crate) struct MemoryDisk(PathBuf);
 impl MemoryDisk {
     /// Mounts one at the folder `at`.
     pub(crate) fn mount(at: &Path) -> Result<Self> {
-        let options = std::ffi::CString::new(SIZE).map_err(|_| Error::internal("options with a NUL"))?;
+        let options =
+            std::ffi::CString::new(SIZE).map_err(|_| Error::internal("options with a NUL"))?;
         mount("tmpfs", at, "tmpfs", MountFlags::empty(), options.as_c_str())
             .map_err(std::io::Error::from)
             .context("mounting a tmpfs")?;
@@ -36,7 +37,9 @@ impl MemoryDisk {
         while !piece.is_empty() {
             match filler.write(&piece) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => piece.truncate(piece.len() / 2),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    piece.truncate(piece.len() / 2)
+                }
                 Err(error) => return Err(error).context("filling the disk"),
             }
         }

@@ -46,8 +46,8 @@ pub(crate) fn descendants(root: u32) -> Vec<Process> {
     found
 }
 
-/// Whether a process has exited, as far as that is its own doing: a thread that waits for an answer of a file system
-/// stays in the kernel until that comes.
+/// Whether a process has exited, as far as that is its own doing: a thread that waits for an answer
+/// of a file system stays in the kernel until that comes.
 pub(crate) fn has_exited(id: u32) -> bool {
     stat(id).is_none_or(|(_, process)| process.is_zombie)
 }

@@ -37,7 +37,15 @@ pub(crate) struct Round {
 impl Round {
     pub(crate) fn new(chance: fastrand::Rng, action: Action, fault: Fault) -> Result<Self> {
         let station = Station::new(memory_disk::obstacle().is_none(), fault.hangs())?;
-        Ok(Self { chance, action, fault, station, medium: Vec::new(), root: Vec::new(), broken: Vec::new() })
+        Ok(Self {
+            chance,
+            action,
+            fault,
+            station,
+            medium: Vec::new(),
+            root: Vec::new(),
+            broken: Vec::new(),
+        })
     }
 
     /// Plays it; the promises that were broken.
@@ -109,8 +117,9 @@ impl Round {
     /// Starts the action's client.
     fn begin(&mut self) -> Result<Client> {
         let dump = self.station.dump();
-        let j =
-            |words: &str, file: Option<&Path>| self.station.j(words.split(' ').map(Path::new).chain(file));
+        let j = |words: &str, file: Option<&Path>| {
+            self.station.j(words.split(' ').map(Path::new).chain(file))
+        };
         match self.action {
             Action::FlashMedium => {
                 let image = self.medium_image();
@@ -123,7 +132,8 @@ impl Round {
                 let image = self.root_image();
                 let file = self.station.image("new.img", &image)?;
                 self.root.push(image);
-                self.station.j(["qemu", "flasher", "flash"].map(Path::new).into_iter().chain([&*file]))
+                self.station
+                    .j(["qemu", "flasher", "flash"].map(Path::new).into_iter().chain([&*file]))
             }
             Action::Boot => j("qemu power on", None),
             Action::Run => j("qemu console pipe --no-input", None),
@@ -187,7 +197,10 @@ impl Round {
                 pause(frozen / 4);
                 self.station.signal_exporter(Signal::TERM);
                 if !await_condition(PATIENCE, || self.station.has_exited()) {
-                    self.break_promise(Kind::Hang, "the exporter does not end while a file system hangs");
+                    self.break_promise(
+                        Kind::Hang,
+                        "the exporter does not end while a file system hangs",
+                    );
                 }
                 self.thaw_files();
             }
@@ -219,7 +232,10 @@ impl Round {
     /// Another client's call to another driver is answered at once, and then the time is let pass.
     fn others_are_served(&mut self, passing: Duration) {
         if let Err(error) = self.station.must(&["relay", "on"]) {
-            self.break_promise(Kind::Hang, format!("another driver is held up: {}", error.report()));
+            self.break_promise(
+                Kind::Hang,
+                format!("another driver is held up: {}", error.report()),
+            );
         }
         pause(passing);
     }
@@ -254,10 +270,14 @@ impl Round {
             Action::FlashRoot if succeeded => drop(self.root.remove(0)),
             Action::DumpMedium | Action::DumpRoot => {
                 let dump = fs::read(self.station.dump()).unwrap_or_default();
-                let expected = if self.action == Action::DumpRoot { &self.root[0] } else { &self.medium[0] };
+                let expected =
+                    if self.action == Action::DumpRoot { &self.root[0] } else { &self.medium[0] };
                 let is_whole = dump == *expected;
                 if succeeded && !is_whole {
-                    self.break_promise(Kind::FalseSuccess, format!("the dump is something else ({said})"));
+                    self.break_promise(
+                        Kind::FalseSuccess,
+                        format!("the dump is something else ({said})"),
+                    );
                 } else if !is_whole && dump != b"an older dump" {
                     self.break_promise(
                         Kind::LostImage,

@@ -33,7 +33,8 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    /// Makes the folders: on a small disk, and the medium on a file system that can hang, where that is asked for.
+    /// Makes the folders: on a small disk, and the medium on a file system that can hang, where
+    /// that is asked for.
     pub(crate) fn new(on_small_disk: bool, can_hang: bool) -> Result<Self> {
         // A short name: a Unix socket's path has 107 bytes at most.
         let folder = tempfile::Builder::new().prefix("jf").tempdir()?;
@@ -43,7 +44,8 @@ impl Station {
         for name in ["disk/t", "disk/medium", "disk/dumps", "shown", "client"] {
             fs::create_dir(at(name))?;
         }
-        let hanging = can_hang.then(|| Hanging::mount(&at("disk/medium"), &at("shown"))).transpose()?;
+        let hanging =
+            can_hang.then(|| Hanging::mount(&at("disk/medium"), &at("shown"))).transpose()?;
         let medium = if can_hang { at("shown") } else { at("disk/medium") }.join("medium.img");
         let config = format!(
             "apiVersion: jumpstarter.dev/v1alpha1
@@ -82,13 +84,19 @@ export:
     }
 
     /// Starts the exporter, and waits until it accepts connections.
-    #[expect(clippy::disallowed_methods, reason = "a supervised child would be killed by us, not by itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a supervised child would be killed by us, not by itself"
+    )]
     pub(crate) fn start(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.at("log"))?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["jmp", "run", "--exporter-config"]).arg(self.at("exporter.yaml"));
         command.arg("--listen-unix").arg(self.socket());
-        command.env("TMPDIR", self.at("disk/t")).env_remove("XDG_RUNTIME_DIR").env("RUST_BACKTRACE", "1");
+        command
+            .env("TMPDIR", self.at("disk/t"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .env("RUST_BACKTRACE", "1");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = command.spawn().context("starting the exporter")?;
         let socket = self.socket();
@@ -100,7 +108,9 @@ export:
         self.exporter = Some(child);
         match up && !ended {
             true => Ok(()),
-            false => Err(Error::unavailable(format!("the exporter does not start: {}", self.log_end()))),
+            false => {
+                Err(Error::unavailable(format!("the exporter does not start: {}", self.log_end())))
+            }
         }
     }
 
@@ -117,10 +127,13 @@ export:
 
     /// Whether the exporter runs.
     pub(crate) fn is_up(&mut self) -> bool {
-        self.exporter.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+        self.exporter
+            .as_mut()
+            .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
     }
 
-    /// Whether the exporter has exited; the kernel may still hold threads of it that wait for a file system.
+    /// Whether the exporter has exited; the kernel may still hold threads of it that wait for a
+    /// file system.
     pub(crate) fn has_exited(&self) -> bool {
         self.exporter.as_ref().is_none_or(|child| processes::has_exited(child.id()))
     }
@@ -162,11 +175,14 @@ export:
         left
     }
 
-    /// What stays of temporary files once no exporter runs: its folders, and files beside the medium.
+    /// What stays of temporary files once no exporter runs: its folders, and files beside the
+    /// medium.
     pub(crate) fn left_files(&self) -> Vec<String> {
         let names = |folder: &str| {
             let entries = fs::read_dir(self.at(folder)).into_iter().flatten().flatten();
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+            entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
         };
         let folders = names("disk/t").into_iter().filter(|name| name.starts_with("jmp-"));
         let beside = names("disk/medium").into_iter().filter(|name| name != "medium.img");
@@ -181,7 +197,10 @@ export:
     }
 
     /// Starts `j` with these words.
-    #[expect(clippy::disallowed_methods, reason = "a supervised child would be killed by us, not by itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a supervised child would be killed by us, not by itself"
+    )]
     pub(crate) fn j<'a>(&self, words: impl IntoIterator<Item = &'a Path>) -> Result<Client> {
         let report = self.at("client").join(format!("report-{}", fastrand::u64(..)));
         let output = File::create(&report)?;
@@ -199,7 +218,9 @@ export:
         let doing = || format!("`j {}`", words.join(" "));
         match client.await_end(PATIENCE) {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(Error::internal(format!("{}: {status}: {}", doing(), client.said()))),
+            Some(status) => {
+                Err(Error::internal(format!("{}: {status}: {}", doing(), client.said())))
+            }
             None => Err(Error::deadline_exceeded(format!("{} does not end", doing()))),
         }
     }

@@ -29,8 +29,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Orphan, Self::FalseSuccess, Self::LostImage, Self::Hang, Self::Unusable, Self::LeftFile];
+    const ALL: [Self; 6] = [
+        Self::Orphan,
+        Self::FalseSuccess,
+        Self::LostImage,
+        Self::Hang,
+        Self::Unusable,
+        Self::LeftFile,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -66,7 +72,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn add(&mut self, action: Action, fault: Fault, broken: Vec<Broken>, took: Duration) {
+    pub(crate) fn add(
+        &mut self,
+        action: Action,
+        fault: Fault,
+        broken: Vec<Broken>,
+        took: Duration,
+    ) {
         *self.rounds.entry((fault, action)).or_default() += 1;
         self.longest = self.longest.max(took);
         for promise in broken {
@@ -93,14 +105,17 @@ impl Tally {
             .iter()
             .map(|((fault, action), rounds)| json!({"fault": value_name(*fault), "action": value_name(*action), "rounds": rounds}))
             .collect();
-        let broken: serde_json::Map<_, _> =
-            Kind::ALL.iter().map(|kind| (kind.name().to_owned(), self.count(*kind).into())).collect();
+        let broken: serde_json::Map<_, _> = Kind::ALL
+            .iter()
+            .map(|kind| (kind.name().to_owned(), self.count(*kind).into()))
+            .collect();
         let figures = json!({
             "seconds": took.as_secs(), "rounds": self.rounds(), "longest_round_seconds": self.longest.as_secs_f64(),
             "broken": broken, "by_fault": by_fault,
         });
         std::fs::create_dir_all("target")?;
-        std::fs::write("target/faults.json", format!("{figures:#}\n")).context("writing target/faults.json")
+        std::fs::write("target/faults.json", format!("{figures:#}\n"))
+            .context("writing target/faults.json")
     }
 }
 
@@ -119,7 +134,13 @@ impl fmt::Display for Tally {
             writeln!(f)?;
         }
         let counts = Kind::ALL.map(|kind| format!("{} {}", self.count(kind), kind.name()));
-        writeln!(f, "{} rounds: {}; longest round {:.1?}", self.rounds(), counts.join(", "), self.longest)
+        writeln!(
+            f,
+            "{} rounds: {}; longest round {:.1?}",
+            self.rounds(),
+            counts.join(", "),
+            self.longest
+        )
     }
 }
 

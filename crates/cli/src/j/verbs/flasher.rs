@@ -18,8 +18,16 @@ use crate::j::image::{self, STANDARD_STREAM};
 use crate::j::progress::Transfer;
 
 pub(super) static VERBS: &[Verb] = &[
-    Verb { name: "flash", command: flash_command, run: |context, matches| Box::pin(flash(context, matches)) },
-    Verb { name: "dump", command: dump_command, run: |context, matches| Box::pin(dump(context, matches)) },
+    Verb {
+        name: "flash",
+        command: flash_command,
+        run: |context, matches| Box::pin(flash(context, matches)),
+    },
+    Verb {
+        name: "dump",
+        command: dump_command,
+        run: |context, matches| Box::pin(dump(context, matches)),
+    },
 ];
 
 fn flash_command(command: Command) -> Command {
@@ -132,7 +140,10 @@ fn images(matches: &ArgMatches) -> Result<Vec<(OsString, Option<String>)>> {
                     }
                     _ => {
                         let spec = spec.display();
-                        Err(Fault::usage(format!("`{spec}` is no target with its image"), "write NAME:FILE"))
+                        Err(Fault::usage(
+                            format!("`{spec}` is no target with its image"),
+                            "write NAME:FILE",
+                        ))
                     }
                 }
             };
@@ -177,8 +188,10 @@ async fn dump(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let flasher = context.get::<dyn Flasher>()?;
     let label = image::sink_label(&file);
     let sink = image::open_sink(&file, context.output).await?;
-    let transfer =
-        Transfer::start(format!("{} → {label}", target.as_deref().unwrap_or("image")), context.output);
+    let transfer = Transfer::start(
+        format!("{} → {label}", target.as_deref().unwrap_or("image")),
+        context.output,
+    );
     let mut sink = sink.with_observer(transfer.observer());
     if let Some(encoding) = encoding(matches)? {
         sink = sink.with_encoding(encoding);
@@ -192,10 +205,17 @@ async fn dump(context: &Context, matches: &ArgMatches) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-fn report(context: &Context, transfer: Transfer, file: &OsStr, target: Option<String>) -> Result<()> {
+fn report(
+    context: &Context,
+    transfer: Transfer,
+    file: &OsStr,
+    target: Option<String>,
+) -> Result<()> {
     let summary = transfer.finish();
     if context.output.is_json() {
-        context.output.value(&summary.of(json!({"file": file.to_string_lossy(), "target": target}))?)?;
+        context
+            .output
+            .value(&summary.of(json!({"file": file.to_string_lossy(), "target": target}))?)?;
     }
     Ok(())
 }

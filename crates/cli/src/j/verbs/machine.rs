@@ -1,4 +1,5 @@
-//! Verbs of virtual machines that show more than what the call answers. The others are its methods as they are.
+//! Verbs of virtual machines that show more than what the call answers. The others are its methods
+//! as they are.
 
 use std::io::{self, IsTerminal};
 
@@ -38,7 +39,11 @@ pub(super) static VERBS: &[Verb] = &[
         },
         run: |context, _| Box::pin(stop(context)),
     },
-    Verb { name: "wait", command: wait_command, run: |context, matches| Box::pin(wait(context, matches)) },
+    Verb {
+        name: "wait",
+        command: wait_command,
+        run: |context, matches| Box::pin(wait(context, matches)),
+    },
     Verb {
         name: "events",
         command: events_command,
@@ -105,7 +110,9 @@ fn events_command(command: Command) -> Command {
                 .value_parser(value_parser!(u64))
                 .help("How many; 0 goes on until Ctrl-C"),
         )
-        .after_help("Example:\n  {path} events\n\nJSON: {\"name\", \"state\", \"data\"} for each event")
+        .after_help(
+            "Example:\n  {path} events\n\nJSON: {\"name\", \"state\", \"data\"} for each event",
+        )
 }
 
 async fn destroy(context: &Context, matches: &ArgMatches) -> Result<u8> {
@@ -121,8 +128,9 @@ async fn destroy(context: &Context, matches: &ArgMatches) -> Result<u8> {
 /// Asks on the terminal.
 async fn confirmed(path: &str) -> Result<bool> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        let message =
-            format!("destroying `{path}` takes it from everybody until the exporter is started anew");
+        let message = format!(
+            "destroying `{path}` takes it from everybody until the exporter is started anew"
+        );
         return Err(Fault::usage(message, "add --yes if that is meant"));
     }
     let question = format!(
@@ -153,7 +161,8 @@ async fn stop(context: &Context) -> Result<u8> {
 async fn wait(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let wanted = matches.get_one::<String>("state").map_or("running", String::as_str);
     let phase = Phase::ALL.into_iter().find(|phase| phase.to_string() == wanted);
-    let phase = phase.ok_or_else(|| Fault::usage(format!("`{wanted}` is no state"), "try --help"))?;
+    let phase =
+        phase.ok_or_else(|| Fault::usage(format!("`{wanted}` is no state"), "try --help"))?;
     let timeout = matches.get_one::<Span>("timeout").copied();
     let state = context.get::<dyn Machine>()?.wait_for(phase, timeout).await?;
     context.output.answer(&state, &state)?;

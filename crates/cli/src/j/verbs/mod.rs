@@ -17,11 +17,14 @@ mod storage;
 /// Something that is said to a driver: `on`, `flash`, `forward-tcp`.
 #[derive(Debug)]
 pub(crate) struct Verb {
-    /// Its name; where a method of the interface has the same name, that one's documentation is the help.
+    /// Its name; where a method of the interface has the same name, that one's documentation is
+    /// the help.
     pub(crate) name: &'static str,
-    /// Adds what it takes and examples, which say `{path}` for what is said before the verb (`j qemu power`).
+    /// Adds what it takes and examples, which say `{path}` for what is said before the verb (`j
+    /// qemu power`).
     pub(crate) command: fn(clap::Command) -> clap::Command,
-    /// Does it and answers the exit code. Ctrl-C drops the future, unless it awaits [`Context::interrupted`].
+    /// Does it and answers the exit code. Ctrl-C drops the future, unless it awaits
+    /// [`Context::interrupted`].
     pub(crate) run: for<'a> fn(&'a Context, &'a ArgMatches) -> BoxFuture<'a, Result<u8>>,
 }
 

@@ -13,7 +13,8 @@ use super::Verb;
 use crate::j::context::Context;
 use crate::j::fault::SUCCESS;
 
-/// An answer that has all the readings that were wanted has so long to end: a meter that goes on by itself does not.
+/// An answer that has all the readings that were wanted has so long to end: a meter that goes on by
+/// itself does not.
 const MORE: Duration = Duration::from_millis(500);
 
 pub(super) static VERBS: &[Verb] = &[
@@ -142,7 +143,8 @@ async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let most = is_given.then_some(count).filter(|count| *count > 0);
     let mut asked = 0_u64;
     loop {
-        if pass(power.read().await?, most, |reading| show(context, reading)).await? == Pass::GoesOn {
+        if pass(power.read().await?, most, |reading| show(context, reading)).await? == Pass::GoesOn
+        {
             return Ok(SUCCESS);
         }
         asked = asked.saturating_add(1);
@@ -187,7 +189,9 @@ fn show(context: &Context, reading: &PowerReading) -> Result<()> {
     let PowerReading { voltage, current } = *reading;
     let apparent_power = voltage * current;
     let value = json!({"voltage": voltage, "current": current, "apparent_power": apparent_power});
-    let text = format!("voltage={voltage:?} V  current={current:?} A  apparent_power={apparent_power:?} VA");
+    let text = format!(
+        "voltage={voltage:?} V  current={current:?} A  apparent_power={apparent_power:?} VA"
+    );
     Ok(context.output.answer(&value, text)?)
 }
 
@@ -214,7 +218,8 @@ mod tests {
             shown += 1;
             Ok(())
         });
-        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends").unwrap();
+        let ended =
+            tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends").unwrap();
         assert_eq!((shown, ended), expected, "{readings} {ends} {most:?}");
     }
 

@@ -29,7 +29,10 @@ pub(super) static VERBS: &[Verb] = &[Verb {
 
 fn sized(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).arg(
-        Arg::new("size").value_name("SIZE").required(true).help("A size with its unit, such as 512M or 20G"),
+        Arg::new("size")
+            .value_name("SIZE")
+            .required(true)
+            .help("A size with its unit, such as 512M or 20G"),
     )
 }
 

@@ -1,6 +1,7 @@
 //! Verbs of storage multiplexers: a medium that either the exporter's machine or the device has.
 //!
-//! Only exporters in Python have such drivers; they are told by their client class and called by name.
+//! Only exporters in Python have such drivers; they are told by their client class and called by
+//! name.
 
 use std::ffi::{OsStr, OsString};
 

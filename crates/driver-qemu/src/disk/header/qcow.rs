@@ -8,8 +8,8 @@ use jumpstarter_driver_core::prelude::*;
 use super::{BackingName, Header, field, has, unusable};
 use crate::disk::DiskFormat;
 
-/// Bits of `incompatible_features` that every QEMU from 5.1 on knows: dirty, corrupt, data file, compression
-/// type. The last, extended L2 entries, came with 5.2.
+/// Bits of `incompatible_features` that every QEMU from 5.1 on knows: dirty, corrupt, data file,
+/// compression type. The last, extended L2 entries, came with 5.2.
 const KNOWN_FEATURES: u64 = 0b1_1111;
 const CORRUPT: u64 = 1 << 1;
 const DATA_FILE: u64 = 1 << 2;
@@ -30,7 +30,10 @@ pub(super) fn read(start: &[u8]) -> Option<Result<Header>> {
     Some(number(start, 4).and_then(|version| match version {
         1 => first(start),
         2 | 3 => second(start, version),
-        _ => Err(unusable("qcow2", format_args!("is of version {version}, which QEMU does not know"))),
+        _ => Err(unusable(
+            "qcow2",
+            format_args!("is of version {version}, which QEMU does not know"),
+        )),
     }))
 }
 
@@ -82,9 +85,8 @@ fn second(start: &[u8], version: u32) -> Result<Header> {
         ));
     }
     Ok(match backing_file(start)? {
-        Some(backing) => {
-            header.over(BackingName { format: backing_format(start, version).ok().flatten(), ..backing })
-        }
+        Some(backing) => header
+            .over(BackingName { format: backing_format(start, version).ok().flatten(), ..backing }),
         None if features & DATA_FILE != 0 => header.with_reference("an external data file"),
         None => header,
     })
@@ -111,7 +113,9 @@ fn backing_format(start: &[u8], version: u32) -> Result<Option<String>> {
         let (kind, length) = (number(start, at)?, number(start, at + 4)? as usize);
         let contents = start.get(at + 8..).and_then(|rest| rest.get(..length));
         match (kind, contents) {
-            (BACKING_FORMAT, Some(name)) => return Ok(Some(String::from_utf8_lossy(name).into_owned())),
+            (BACKING_FORMAT, Some(name)) => {
+                return Ok(Some(String::from_utf8_lossy(name).into_owned()));
+            }
             (0, _) | (_, None) => return Ok(None),
             _ => at += 8 + length.next_multiple_of(8),
         }
@@ -120,15 +124,18 @@ fn backing_format(start: &[u8], version: u32) -> Result<Option<String>> {
 
 impl Header {
     fn over(self, backing: BackingName) -> Self {
-        let reference = format!("the backing file `{}`", backing.name.to_string_lossy().escape_debug());
+        let reference =
+            format!("the backing file `{}`", backing.name.to_string_lossy().escape_debug());
         Self { backing: Some(backing), ..self.with_reference(reference) }
     }
 }
 
 fn encrypted(format: &str) -> Error {
-    Error::failed_precondition(format!("the {format} image is encrypted, and there is no place for its key"))
-        .with_hint(format!(
-            "decrypt it: `qemu-img convert --object secret,id=key,file=KEYFILE --image-opts \
+    Error::failed_precondition(format!(
+        "the {format} image is encrypted, and there is no place for its key"
+    ))
+    .with_hint(format!(
+        "decrypt it: `qemu-img convert --object secret,id=key,file=KEYFILE --image-opts \
              driver={format},file.filename=IMAGE,encrypt.key-secret=key -O qcow2 IMAGE.qcow2`"
-        ))
+    ))
 }

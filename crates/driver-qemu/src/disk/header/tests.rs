@@ -34,7 +34,10 @@ fn qcow2(fields: &[(usize, &[u8])]) -> Vec<u8> {
 #[test]
 fn a_qcow2_image_is_taken_as_far_as_it_is_known() {
     let plain = of(&qcow2(&[])).unwrap();
-    assert_eq!((plain.format, plain.virtual_size, plain.reference), (DiskFormat::Qcow2, Some(MIB), None));
+    assert_eq!(
+        (plain.format, plain.virtual_size, plain.reference),
+        (DiskFormat::Qcow2, Some(MIB), None)
+    );
     let refused = |fields: &[(usize, &[u8])], expected: &str| {
         refused(&qcow2(fields), ErrorKind::FailedPrecondition, expected);
     };
@@ -59,9 +62,11 @@ fn a_qcow2_image_is_taken_as_far_as_it_is_known() {
 
 #[test]
 fn every_header_may_be_cut_off() {
-    for whole in
-        [qcow2(&[]), sparse(OWN), block(512, &[(0x40, &[0x7f, 0x10, 0xda, 0xbe]), (0x44, &[1, 0, 1, 0])])]
-    {
+    for whole in [
+        qcow2(&[]),
+        sparse(OWN),
+        block(512, &[(0x40, &[0x7f, 0x10, 0xda, 0xbe]), (0x44, &[1, 0, 1, 0])]),
+    ] {
         for length in 0..whole.len() {
             drop(of(&whole[..length]));
         }
@@ -90,7 +95,10 @@ fn sparse(text: &str) -> Vec<u8> {
 #[test]
 fn a_vmdk_that_may_name_a_file_is_known_as_one() {
     let own = of(&sparse(OWN)).unwrap();
-    assert_eq!((own.format, own.virtual_size, own.reference), (DiskFormat::Vmdk, Some(5 * MIB), None));
+    assert_eq!(
+        (own.format, own.virtual_size, own.reference),
+        (DiskFormat::Vmdk, Some(5 * MIB), None)
+    );
     assert_eq!(of(&sparse(&OWN.replace('\n', "\r\n"))).unwrap().reference, None);
     let refers = |image: &[u8]| {
         let header = of(image).unwrap();
@@ -100,7 +108,10 @@ fn a_vmdk_that_may_name_a_file_is_known_as_one() {
         assert!(OWN.contains(from));
         refers(&sparse(&OWN.replace(from, to)));
     };
-    change("RW 10240 SPARSE \"a.vmdk\"", "RW 8 FLAT \"/etc/passwd\" 0\nRW 8 FLAT \"/etc/shadow\" 0");
+    change(
+        "RW 10240 SPARSE \"a.vmdk\"",
+        "RW 8 FLAT \"/etc/passwd\" 0\nRW 8 FLAT \"/etc/shadow\" 0",
+    );
     change("monolithicSparse", "monolithicFlat");
     change("monolithicSparse", "twoGbMaxExtentSparse");
     change("monolithicSparse", "custom");
@@ -152,8 +163,13 @@ fn a_vmdk_that_may_name_a_file_is_known_as_one() {
 
 /// A VHD footer with its sum.
 fn footer(kind: u8, creator: &[u8], size: u64, geometry: [u8; 4]) -> Vec<u8> {
-    let fields: [(usize, &[u8]); 5] =
-        [(0, b"conectix"), (28, creator), (48, &size.to_be_bytes()), (56, &geometry), (63, &[kind])];
+    let fields: [(usize, &[u8]); 5] = [
+        (0, b"conectix"),
+        (28, creator),
+        (48, &size.to_be_bytes()),
+        (56, &geometry),
+        (63, &[kind]),
+    ];
     let mut footer = block(512, &fields);
     let sum = footer.iter().fold(0_u32, |sum, byte| sum + u32::from(*byte));
     footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
@@ -181,7 +197,8 @@ fn the_size_of_a_fixed_vhd_is_that_of_its_footer_whoever_made_it() {
 
 #[test]
 fn a_growing_vhd_is_taken_where_qemu_shows_all_of_it() {
-    let growing = |kind, creator, size| of(&[footer(kind, creator, size, GEOMETRY), vec![0; 4096]].concat());
+    let growing =
+        |kind, creator, size| of(&[footer(kind, creator, size, GEOMETRY), vec![0; 4096]].concat());
     assert_eq!(growing(3, b"win ", ODD).unwrap().virtual_size, Some(ODD));
     assert_eq!(growing(3, b"vbox", ODD - 10_752).unwrap().fixed_size, None);
     let error = growing(3, b"vbox", ODD).unwrap_err();
@@ -219,9 +236,17 @@ fn what_qemu_would_take_for_another_format_is_named() {
         (b"Bochs Virtual HD Image", "bochs"),
         (b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0", "cloop"),
     ] {
-        refused(&block(2048, &[(0, start)]), ErrorKind::FailedPrecondition, &format!("-f {format} -O qcow2"));
+        refused(
+            &block(2048, &[(0, start)]),
+            ErrorKind::FailedPrecondition,
+            &format!("-f {format} -O qcow2"),
+        );
     }
-    refused(&block(2048, &[(1536, b"koly\0\0\0\x04")]), ErrorKind::FailedPrecondition, "-f dmg -O qcow2");
+    refused(
+        &block(2048, &[(1536, b"koly\0\0\0\x04")]),
+        ErrorKind::FailedPrecondition,
+        "-f dmg -O qcow2",
+    );
     for raw in [&b""[..], b"LUKS\xba\xbe\0\x01", &[0xeb; 512]] {
         let header = of(raw).unwrap();
         assert_eq!((header.format, header.virtual_size), (DiskFormat::Raw, Some(raw.len() as u64)));

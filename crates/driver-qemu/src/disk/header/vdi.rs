@@ -20,7 +20,10 @@ fn whole(start: &[u8]) -> Result<Header> {
     let number = |at| field(start, at).map(u32::from_le_bytes);
     let version = number(0x44)?;
     if version != VERSION {
-        return Err(unusable("vdi", format_args!("is of version {version:#x}, which QEMU does not know")));
+        return Err(unusable(
+            "vdi",
+            format_args!("is of version {version:#x}, which QEMU does not know"),
+        ));
     }
     let links = field::<{ LINKS.end - LINKS.start }>(start, LINKS.start)?;
     if !WHOLE.contains(&number(0x4c)?) || links != [0; LINKS.end - LINKS.start] {

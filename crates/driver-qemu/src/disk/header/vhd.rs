@@ -1,8 +1,8 @@
 //! Virtual PC's VHD: a footer of 512 bytes, which a growing image has at its start too.
 //!
-//! Two sizes are written there: the disk's, and a geometry, which is often smaller. QEMU goes by the geometry
-//! unless it knows the program that made the image; the disk then lacks its last part. Source: Microsoft's
-//! "Virtual Hard Disk Image Format Specification", QEMU's `block/vpc.c`.
+//! Two sizes are written there: the disk's, and a geometry, which is often smaller. QEMU goes by
+//! the geometry unless it knows the program that made the image; the disk then lacks its last part.
+//! Source: Microsoft's "Virtual Hard Disk Image Format Specification", QEMU's `block/vpc.c`.
 
 use jumpstarter_driver_core::prelude::*;
 
@@ -40,10 +40,11 @@ fn growing(start: &[u8]) -> Result<Header> {
 
 /// The disk would not be all of the image.
 pub(super) fn two_sizes() -> Error {
-    Error::failed_precondition("the VHD image names two sizes, and QEMU goes by its geometry").with_hint(
-        "convert it: `qemu-img convert --image-opts \
+    Error::failed_precondition("the VHD image names two sizes, and QEMU goes by its geometry")
+        .with_hint(
+            "convert it: `qemu-img convert --image-opts \
          driver=vpc,force_size_calc=current_size,file.filename=IMAGE -O qcow2 IMAGE.qcow2`",
-    )
+        )
 }
 
 fn fixed(footer: &[u8], length: u64) -> Result<Header> {
@@ -53,7 +54,9 @@ fn fixed(footer: &[u8], length: u64) -> Result<Header> {
     let (size, held) = (size(footer)?, length.saturating_sub(FOOTER));
     if size > held {
         let (size, held) = (ByteSize::bytes(size), ByteSize::bytes(held));
-        return Err(Error::data_loss(format!("the VHD image is cut off: it holds {held} of its {size}")));
+        return Err(Error::data_loss(format!(
+            "the VHD image is cut off: it holds {held} of its {size}"
+        )));
     }
     let shown = shown_by_qemu(footer)?;
     Ok(Header { fixed_size: Some(size), ..Header::new(DiskFormat::Vpc).with_size(shown) })

@@ -1,6 +1,6 @@
-//! VMware's VMDK. Most of its kinds are a text that names other files, any file of the host; one kind holds
-//! all of the disk itself, and that one is accepted, if nothing in it can lead QEMU's lenient reader
-//! elsewhere.
+//! VMware's VMDK. Most of its kinds are a text that names other files, any file of the host; one
+//! kind holds all of the disk itself, and that one is accepted, if nothing in it can lead QEMU's
+//! lenient reader elsewhere.
 //!
 //! Source: VMware's "Virtual Disk Format 5.0", QEMU's `block/vmdk.c`.
 
@@ -37,7 +37,8 @@ fn sparse(start: &[u8]) -> Result<Option<u64>> {
     let number = |at| field(start, at).map(u64::from_le_bytes);
     let version = u32::from_le_bytes(field(start, 4)?);
     let (sectors, text_at, text_sectors) = (number(12)?, number(28)?, number(36)?);
-    // Without a capacity QEMU reads the disk's parts from the text, whatever the rest of the header says.
+    // Without a capacity QEMU reads the disk's parts from the text, whatever the rest of the header
+    // says.
     let is_whole = (1..=3).contains(&version)
         && sectors > 0
         && text_at == 1
@@ -51,7 +52,8 @@ fn sparse(start: &[u8]) -> Result<Option<u64>> {
 
 /// Whether a sparse image's text is known line by line to name no other file.
 fn names_nothing(text: &[u8]) -> bool {
-    let (text, padding) = text.split_at(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+    let (text, padding) =
+        text.split_at(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let mut kind = None;
     let mut extents = 0;
@@ -63,7 +65,9 @@ fn names_nothing(text: &[u8]) -> bool {
             extents += 1;
             continue;
         }
-        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
+        let Some((key, value)) =
+            line.split_once('=').map(|(key, value)| (key.trim(), value.trim()))
+        else {
             return false;
         };
         match key {
@@ -81,7 +85,8 @@ fn names_nothing(text: &[u8]) -> bool {
         && !lower.contains("parentfilename")
 }
 
-/// As QEMU's `vmdk_probe`, and a little more lenient: after comments and empty lines comes `version`.
+/// As QEMU's `vmdk_probe`, and a little more lenient: after comments and empty lines comes
+/// `version`.
 fn is_text(start: &[u8]) -> bool {
     if start.trim_ascii_start().starts_with(b"# Disk DescriptorFile") {
         return true;

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::j::context::Context;
 use crate::print;
 
-/// The method that such a flasher has: it streams `[standard output, standard error, exit code]` of what it runs.
+/// The method that such a flasher has: it streams `[standard output, standard error, exit code]` of
+/// what it runs.
 const METHOD: &str = "flash_oci";
 
 /// Shows what a program on the exporter printed: its lines, and what it wrote over a line before.
@@ -21,14 +22,16 @@ fn show(output: &str) {
 /// Has the exporter fetch the image and write it.
 pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) -> Result<()> {
     let refused = |error: Error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::Unimplemented => {
-            Error::unimplemented(format!("`{}` takes no images of a registry such as {image}", context.path))
-                .with_hint("download it, and flash the file")
-        }
+        ErrorKind::NotFound | ErrorKind::Unimplemented => Error::unimplemented(format!(
+            "`{}` takes no images of a registry such as {image}",
+            context.path
+        ))
+        .with_hint("download it, and flash the file"),
         _ => error,
     };
     let arguments = vec![json!(image), json!(target)];
-    let mut said = context.device.stream(&context.path, METHOD, arguments).await.map_err(refused)?;
+    let mut said =
+        context.device.stream(&context.path, METHOD, arguments).await.map_err(refused)?;
     let mut code = None;
     while let Some(part) = said.next().await {
         let part = part.map_err(refused)?;
@@ -47,8 +50,9 @@ pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) 
             }
             Ok(())
         }
-        Some(code) => {
-            Err(Error::internal(format!("flashing {image} failed on the exporter: exit code {code}")).into())
-        }
+        Some(code) => Err(Error::internal(format!(
+            "flashing {image} failed on the exporter: exit code {code}"
+        ))
+        .into()),
     }
 }

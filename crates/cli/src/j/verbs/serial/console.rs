@@ -41,7 +41,9 @@ pub(super) async fn run(context: &Context) -> Result<u8> {
     let mut hang_up = Heeded::new(Signal::HUP)?;
     let mut quit = Heeded::new(Signal::QUIT)?;
     let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
-    context.output.note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", context.path));
+    context
+        .output
+        .note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", context.path));
     let raw = RawTerminal::enter()?;
     // Other signals end this by dropping it, which puts the terminal back as well.
     let end = tokio::select! {
@@ -65,7 +67,10 @@ pub(super) async fn run(context: &Context) -> Result<u8> {
 }
 
 /// Passes bytes both ways as they are.
-async fn converse(reader: ChannelReader, writer: ChannelWriter) -> jumpstarter_driver_core::Result<End> {
+async fn converse(
+    reader: ChannelReader,
+    writer: ChannelWriter,
+) -> jumpstarter_driver_core::Result<End> {
     let input = Input::of_stdin().context("reading the terminal")?;
     tokio::select! {
         end = to_device(input, writer) => end,
@@ -73,7 +78,10 @@ async fn converse(reader: ChannelReader, writer: ChannelWriter) -> jumpstarter_d
     }
 }
 
-async fn to_device(mut input: Input, mut writer: ChannelWriter) -> jumpstarter_driver_core::Result<End> {
+async fn to_device(
+    mut input: Input,
+    mut writer: ChannelWriter,
+) -> jumpstarter_driver_core::Result<End> {
     let mut escape = Escape::default();
     while let Some(keys) = input.next().await.context("reading the terminal")? {
         let keep = escape.before_leaving(&keys);
@@ -119,7 +127,10 @@ mod tests {
     fn three_in_a_row_leave() {
         let leaves = |chunks: &[&'static [u8]]| {
             let mut escape = Escape::default();
-            chunks.iter().map(|keys| escape.before_leaving(&Bytes::from_static(keys))).collect::<Vec<_>>()
+            chunks
+                .iter()
+                .map(|keys| escape.before_leaving(&Bytes::from_static(keys)))
+                .collect::<Vec<_>>()
         };
         assert_eq!(leaves(&[b"ls\r"]), [None]);
         assert_eq!(leaves(&[b"\x02\x02\x02"]), [Some(2)]);

@@ -17,8 +17,8 @@ use crate::terminal::{Input, output};
 
 /// What was sent last has so long to reach a port of this process before it is closed.
 const DELIVERY: Duration = Duration::from_secs(1);
-/// Bytes per second of a port at the usual 115,200 baud: how long the ports of exporters that do not tell are waited
-/// for.
+/// Bytes per second of a port at the usual 115,200 baud: how long the ports of exporters that do
+/// not tell are waited for.
 const USUAL_RATE: u64 = 11_520;
 
 pub(super) fn command(command: Command) -> Command {
@@ -75,7 +75,8 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches) -> Result<u8> {
     let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
     context.output.note(plan(send, no_output, file));
     let sending = async {
-        // The writer is kept until the end: some ports take the end of one direction for that of both.
+        // The writer is kept until the end: some ports take the end of one direction for that of
+        // both.
         let sent = if send { Some(forward(writer).await) } else { None };
         match sent {
             Some(Err(error)) => error,
@@ -125,14 +126,15 @@ async fn send_only(context: &Context) -> Result<u8> {
         return Ok(SUCCESS);
     }
     let needed = match context.exporter {
-        Some(_) => {
-            Duration::from_millis(sent.saturating_mul(1000) / USUAL_RATE).saturating_sub(began.elapsed())
-        }
+        Some(_) => Duration::from_millis(sent.saturating_mul(1000) / USUAL_RATE)
+            .saturating_sub(began.elapsed()),
         None => Duration::ZERO,
     };
     tokio::time::timeout(needed + DELIVERY, discarding).await.unwrap_or(Ok(()))?;
     if context.exporter.is_some() {
-        context.output.note("Sent; this exporter does not tell whether the port has taken all of it.");
+        context
+            .output
+            .note("Sent; this exporter does not tell whether the port has taken all of it.");
     }
     Ok(SUCCESS)
 }
@@ -149,7 +151,10 @@ fn plan(send: bool, no_output: bool, file: Option<&PathBuf>) -> String {
     }
 }
 
-async fn target(file: Option<&PathBuf>, append: bool) -> Result<Box<dyn AsyncWrite + Send + Unpin>> {
+async fn target(
+    file: Option<&PathBuf>,
+    append: bool,
+) -> Result<Box<dyn AsyncWrite + Send + Unpin>> {
     let Some(path) = file else { return Ok(Box::new(output()?)) };
     let mut options = tokio::fs::OpenOptions::new();
     options.create(true).write(true).append(append).truncate(!append);
@@ -157,7 +162,8 @@ async fn target(file: Option<&PathBuf>, append: bool) -> Result<Box<dyn AsyncWri
     Ok(Box::new(file.with_context(|| format!("opening {}", path.display()))?))
 }
 
-/// Sends standard input to its end, and then that end. Answers the writer and how many bytes there were.
+/// Sends standard input to its end, and then that end. Answers the writer and how many bytes there
+/// were.
 async fn forward(mut writer: ChannelWriter) -> Result<(ChannelWriter, u64)> {
     let mut input = Input::of_stdin()?;
     let mut sent = 0;

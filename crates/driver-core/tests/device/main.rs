@@ -1,6 +1,9 @@
-//! The tree and its handle: typed and untyped calls, proxies, errors that list what exists, the order of closing.
+//! The tree and its handle: typed and untyped calls, proxies, errors that list what exists, the
+//! order of closing.
 
 #![expect(clippy::unwrap_used, reason = "a test driver fails its test")]
+
+mod reported;
 
 use std::sync::{Arc, Mutex};
 
@@ -164,14 +167,19 @@ async fn the_tree_lists_parents_first_and_splices_proxies() {
     assert_eq!(device.node("first.b").unwrap().description(), Some("the second"));
     device.get::<dyn Power>("alias").unwrap().on().await.unwrap();
     let mut readings = device.get::<dyn Power>("rack.a").unwrap().read().await.unwrap();
-    assert_eq!(readings.next().await.unwrap().unwrap(), PowerReading { voltage: 5.0, current: 0.5 });
+    assert_eq!(
+        readings.next().await.unwrap().unwrap(),
+        PowerReading { voltage: 5.0, current: 0.5 }
+    );
 }
 
 #[tokio::test]
 async fn nodes_know_their_type() {
     let device = open(RACK).await.unwrap();
-    let types: Vec<_> = device.nodes().iter().map(|node| (node.path(), node.driver_type())).collect();
-    let (group, switch) = (Some("jumpstarter_driver_composite.driver.Composite"), Some("acme.driver.Switch"));
+    let types: Vec<_> =
+        device.nodes().iter().map(|node| (node.path(), node.driver_type())).collect();
+    let (group, switch) =
+        (Some("jumpstarter_driver_composite.driver.Composite"), Some("acme.driver.Switch"));
     for expected in [
         ("", None),
         ("rack", group),
@@ -188,14 +196,20 @@ async fn nodes_know_their_type() {
 #[tokio::test]
 async fn an_unopened_device_has_the_same_tree() {
     let config =
-        ExporterConfig::parse(&RACK.replace("b: {", "b: {config: {broken: true}, "), "rack.yaml").unwrap();
+        ExporterConfig::parse(&RACK.replace("b: {", "b: {config: {broken: true}, "), "rack.yaml")
+            .unwrap();
     Device::open(&config).await.unwrap_err();
     let unopened = Device::unopened(&config).unwrap();
     let tree = |device: &Device| {
         let shown = |node: &Node| {
             let mut interfaces = node.interface_names().unwrap();
             interfaces.sort_unstable();
-            format!("{} {interfaces:?} {:?} {:?}", node.path(), node.description(), node.driver_type())
+            format!(
+                "{} {interfaces:?} {:?} {:?}",
+                node.path(),
+                node.description(),
+                node.driver_type()
+            )
         };
         device.nodes().iter().map(shown).collect::<Vec<_>>()
     };
@@ -207,7 +221,8 @@ async fn an_unopened_device_has_the_same_tree() {
 #[tokio::test]
 async fn references_that_lead_nowhere() {
     let head = "apiVersion: jumpstarter.dev/v1alpha1\nkind: ExporterConfig\nmetadata: {name: x}\nexport:\n";
-    let dangling = open(&format!("{head}  a: {{ref: b.c}}\n  b: {{type: test-switch}}\n")).await.unwrap_err();
+    let dangling =
+        open(&format!("{head}  a: {{ref: b.c}}\n  b: {{type: test-switch}}\n")).await.unwrap_err();
     assert!(dangling.report().contains("b.c"), "{dangling:?}");
     let cycle = open(&format!("{head}  a: {{ref: b}}\n  b: {{ref: a}}\n")).await.unwrap_err();
     assert!(cycle.report().contains("circle") || cycle.report().contains("cycle"), "{cycle:?}");
@@ -242,15 +257,17 @@ async fn every_kind_of_method_over_the_proxy_and_directly() {
     let proxy = device.get::<dyn Everything>("").unwrap();
     for everything in [&*switch as &dyn Everything, &*proxy] {
         assert_eq!(everything.add(1, None).await.unwrap(), 101);
-        let counted: Vec<u32> = everything.count(3).await.unwrap().map(Result::unwrap).collect().await;
+        let counted: Vec<u32> =
+            everything.count(3).await.unwrap().map(Result::unwrap).collect().await;
         assert_eq!(counted, [0, 1, 2]);
         let mut channel = everything.echo().await.unwrap();
         channel.send(vec![1, 2]).await.unwrap();
         channel.send(vec![3]).await.unwrap();
         assert_eq!(&channel.receive().await.unwrap().unwrap()[..], [1, 2]);
         assert_eq!(&channel.receive().await.unwrap().unwrap()[..], [3]);
-        let copied =
-            everything.copy(ImageSource::bytes(vec![7; 9]), ImageSink::writer(tokio::io::sink())).await;
+        let copied = everything
+            .copy(ImageSource::bytes(vec![7; 9]), ImageSink::writer(tokio::io::sink()))
+            .await;
         assert_eq!(copied.unwrap(), 9);
     }
 }
@@ -264,7 +281,9 @@ async fn numbers_that_are_not_finite_are_refused_on_both_ways() {
     assert_eq!(argument.kind(), ErrorKind::InvalidArgument);
     assert!(argument.report().contains("it is NaN, and only finite numbers"), "{argument:?}");
     let mut stream = proxy.quotient(1.0, 0.0).await.unwrap();
-    for result in [proxy.divide(1.0, 0.0).await.unwrap_err(), stream.next().await.unwrap().unwrap_err()] {
+    for result in
+        [proxy.divide(1.0, 0.0).await.unwrap_err(), stream.next().await.unwrap().unwrap_err()]
+    {
         assert_eq!(result.kind(), ErrorKind::Internal);
         assert!(result.report().contains("it is inf, and only finite numbers"), "{result:?}");
     }
@@ -306,17 +325,29 @@ async fn untyped_calls_convert_and_refuse() {
         InvalidArgument,
         "argument 1 (`first`)",
     );
-    refused(device.call("", "add", vec![]).await.unwrap_err(), InvalidArgument, "add(first, second?)");
+    refused(
+        device.call("", "add", vec![]).await.unwrap_err(),
+        InvalidArgument,
+        "add(first, second?)",
+    );
     refused(
         device.call("", "add", vec![json!(1), json!(2), json!(3)]).await.unwrap_err(),
         InvalidArgument,
         "2 argument",
     );
     refused(device.call("", "onn", vec![]).await.unwrap_err(), NotFound, "did you mean `on`?");
-    refused(device.call("", "copy", vec![json!("x")]).await.unwrap_err(), InvalidArgument, "image to read");
+    refused(
+        device.call("", "copy", vec![json!("x")]).await.unwrap_err(),
+        InvalidArgument,
+        "image to read",
+    );
     refused(device.call("", "read", vec![]).await.unwrap_err(), Unimplemented, "stream");
     refused(device.call("pwoer", "on", vec![]).await.unwrap_err(), NotFound, "no `pwoer`");
-    refused(device.get::<dyn Serial>("").map(drop).unwrap_err(), Unimplemented, "`power` and `everything`");
+    refused(
+        device.get::<dyn Serial>("").map(drop).unwrap_err(),
+        Unimplemented,
+        "`power` and `everything`",
+    );
 }
 
 #[test]
@@ -324,7 +355,9 @@ fn the_registry_tells_interfaces_without_an_instance() {
     let entry = registry::find("acme.driver.Switch").unwrap();
     let names: Vec<&str> = (entry.interfaces)().iter().map(|interface| interface.name).collect();
     assert_eq!(names, ["everything", "power"]);
-    assert!(registry::find("test-swich").unwrap_err().report().contains("did you mean `test-switch`?"));
+    assert!(
+        registry::find("test-swich").unwrap_err().report().contains("did you mean `test-switch`?")
+    );
     let add = <dyn Everything>::DESCRIPTOR.method("add").unwrap();
     assert_eq!(
         (add.signature().as_str(), add.documentation),
@@ -372,15 +405,19 @@ async fn proxies_of_proxies_and_below_proxies() {
     );
     let id = |path: &str| device.node(path).unwrap().id();
     assert!(
-        id("a") == id("c.inner") && id("b.up") == id("d") && id("b.inner") == id("a") && id("a") != id("d")
+        id("a") == id("c.inner")
+            && id("b.up") == id("d")
+            && id("b.inner") == id("a")
+            && id("a") != id("d")
     );
 }
 
 #[tokio::test]
 async fn a_file_of_thousands_of_drivers_and_proxies_opens_at_once() {
     let begin = std::time::Instant::now();
-    let text =
-        many(4_900, |index| format!("  d{index}: {{type: test-switch}}\n  p{index}: {{ref: d{index}}}\n"));
+    let text = many(4_900, |index| {
+        format!("  d{index}: {{type: test-switch}}\n  p{index}: {{ref: d{index}}}\n")
+    });
     let device = open(&text).await.unwrap();
     assert_eq!(device.nodes().len(), 9_801);
     device.close().await.unwrap();
@@ -392,7 +429,10 @@ async fn a_file_of_thousands_of_drivers_and_proxies_opens_at_once() {
 async fn a_device_that_is_too_large_is_refused_with_its_bound() {
     let too_many = many(10_000, |index| format!("  d{index}: {{type: test-switch}}\n"));
     let error = open(&too_many).await.unwrap_err();
-    assert!(error.report().ends_with("export: the device has more than 10000 drivers"), "{error:?}");
+    assert!(
+        error.report().ends_with("export: the device has more than 10000 drivers"),
+        "{error:?}"
+    );
     let long = many(1, |_| format!("  {}: {{type: test-switch}}\n", "n".repeat(256)));
     let error = open(&long).await.unwrap_err().report();
     assert!(error.contains("has 256 bytes; 255 are the most"), "{error}");
@@ -403,8 +443,9 @@ async fn a_device_that_is_too_large_is_refused_with_its_bound() {
     }) + "  g40: {type: test-switch}\n";
     let error = open(&doubling).await.unwrap_err().report();
     assert!(error.contains("larger than 10000 drivers"), "{error}");
-    let deep = many(200, |level| format!("  g{level}: {{children: {{x: {{ref: g{}}}}}}}\n", level + 1))
-        + "  g200: {type: test-switch}\n";
+    let deep =
+        many(200, |level| format!("  g{level}: {{children: {{x: {{ref: g{}}}}}}}\n", level + 1))
+            + "  g200: {type: test-switch}\n";
     let error = open(&deep).await.unwrap_err().report();
     assert!(error.contains("too deep"), "{error}");
 }
@@ -416,61 +457,4 @@ fn a_fault_stays_on_its_line() {
     let shown = faults.to_string();
     assert_eq!(shown.lines().count(), faults.iter().count(), "{shown}");
     assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
-}
-
-/// The nodes of a device elsewhere.
-fn remote(
-    count: usize,
-    parent: impl Fn(usize) -> Option<usize>,
-    name: impl Fn(usize) -> String,
-) -> Result<Device> {
-    let node = |id| jumpstarter_driver_core::device::RemoteNode {
-        id,
-        name: name(id),
-        parent: parent(id),
-        description: None,
-        methods_description: Vec::new(),
-        client: String::new(),
-        labels: Vec::new(),
-        interfaces: None,
-        unknown_interfaces: Vec::new(),
-        caller: Device::of_driver(Switch { path: String::new(), on: Mutex::new(false) }).nodes()[0]
-            .caller()
-            .clone(),
-    };
-    #[derive(Debug)]
-    struct Nowhere;
-    #[async_trait]
-    impl jumpstarter_driver_core::device::Remote for Nowhere {
-        async fn reset(&self) -> Result<()> {
-            Ok(())
-        }
-        async fn close(&self) -> Result<()> {
-            Ok(())
-        }
-    }
-    Device::remote((0..count).map(node).collect(), Arc::new(Nowhere))
-}
-
-#[test]
-fn what_an_exporter_reports_is_bounded() {
-    let numbered = |id: usize| format!("n{id}");
-    let flat = |id: usize| (id > 0).then_some(0);
-    let chain = |id: usize| id.checked_sub(1);
-    let begin = std::time::Instant::now();
-    assert_eq!(remote(10_000, flat, numbered).unwrap().nodes().len(), 10_000);
-    assert_eq!(remote(61, chain, numbered).unwrap().nodes()[60].path().matches('.').count(), 59);
-    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
-    for (device, expected) in [
-        (remote(100_000, flat, numbered), "the device has more than 10000 drivers"),
-        (remote(2_000, chain, numbered), "the device's tree is deeper than 60 levels"),
-        (remote(2, flat, |_| "é".repeat(35_000)), "has 70000 bytes; 255 are the most"),
-        (remote(2, |_| None, numbered), "`n1` is a second root"),
-        (remote(2, |id| (id > 0).then_some(1), numbered), "the parent of `n1` does not come before it"),
-        (remote(3, flat, |_| "same".to_owned()), "there are two drivers at `same`"),
-        (remote(0, flat, numbered), "the tree has no root"),
-    ] {
-        let error = device.unwrap_err().report();
-        assert!(error.contains(expected) && error.len() < 200, "{error}");
-    }
 }
