@@ -125,7 +125,10 @@ fn expand(options: Options, mut definition: ItemTrait) -> syn::Result<proc_macro
                 }
             }
 
-            __p::inventory::submit! { __p::LinkedInterface(<dyn #ident as __p::Interface>::DESCRIPTOR) }
+            __p::inventory::submit! { __p::LinkedInterface(__DESCRIPTOR) }
+
+            const __DESCRIPTOR: &__p::InterfaceDescriptor =
+                <dyn #ident as __p::Interface>::DESCRIPTOR;
 
             struct __Remote(::std::sync::Arc<dyn __p::Caller>);
 
@@ -272,7 +275,10 @@ impl<'a> Method<'a> {
                 #[allow(unused_mut, reason = "a method may have no parameters")]
                 let mut __arguments = __p::Arguments::new();
                 #(#pushes)*
-                let __reply = self.0.invoke(#name, __p::MethodKind::#kind, __arguments).await?;
+                let __reply = self
+                    .0
+                    .invoke_interface(__DESCRIPTOR, #name, __p::MethodKind::#kind, __arguments)
+                    .await?;
                 #finish
             }
         }

@@ -6,6 +6,11 @@
 //! owned; one of type [`ImageSource`](crate::ImageSource) or [`ImageSink`](crate::ImageSink)
 //! travels as a resource, any other as JSON. Trailing `Option`s may be left out.
 //!
+//! On the wire a call names the driver and the method, not the interface. Two interfaces of one
+//! driver must not have a method of the same name: opening such a driver from an exporter file
+//! fails with `AlreadyExists`, and a call of that method by name with `Unimplemented`. In the same
+//! process `device.get::<dyn Meter>(path)?.off()` always calls the `off` of `Meter`.
+//!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
 //!
@@ -45,9 +50,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::ambiguity::Ambiguity;
 use crate::arguments::Arguments;
 use crate::channel::Channel;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::finite;
 use crate::interfaces::{Flasher, Network, Power, Serial};
 use crate::suggest;
@@ -298,6 +304,22 @@ pub trait Caller: Send + Sync {
     /// `NotFound` for a method that the driver lacks, `InvalidArgument` for wrong arguments, else
     /// the driver's own.
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply>;
+
+    /// Calls a method of `interface`: what a proxy does. The wire names the method only, so by
+    /// default this is [`Caller::invoke`].
+    ///
+    /// # Errors
+    /// As [`Caller::invoke`].
+    fn invoke_interface<'a>(
+        &'a self,
+        interface: &'static InterfaceDescriptor,
+        method: &'a str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        let _ = interface;
+        self.invoke(method, kind, arguments)
+    }
 }
 
 /// Implemented for `dyn Trait` by [`macro@crate::interface`]; never by hand.
@@ -401,21 +423,27 @@ impl<'a> Interfaces<'a> {
         self.0.iter().map(|adapter| adapter.descriptor())
     }
 
-    /// Calls a method of whichever interface has it.
+    /// Calls a method: of `interface` where one is named, else of the only one that has it.
     ///
     /// # Errors
     /// `NotFound` when no interface has the method, with the list of those that exist;
-    /// `Unimplemented` when it is of another kind than asked for.
+    /// `Unimplemented` when several have it and none is named, or when it is of another kind than
+    /// asked for.
     pub(crate) async fn call(
         &self,
+        interface: Option<&InterfaceDescriptor>,
         method: &str,
         kind: MethodKind,
         arguments: Arguments,
     ) -> Result<Reply> {
-        let found = self.0.iter().find_map(|adapter| {
-            adapter.descriptor().method(method).map(|descriptor| (adapter, descriptor))
+        let wanted =
+            |one: &InterfaceDescriptor| interface.is_none_or(|wanted| wanted.name == one.name);
+        let mut found = self.0.iter().filter_map(|adapter| {
+            let interface = adapter.descriptor();
+            let descriptor = interface.method(method).filter(|_| wanted(interface))?;
+            Some((adapter, descriptor))
         });
-        let Some((adapter, descriptor)) = found else {
+        let Some((adapter, descriptor)) = found.next() else {
             let names: Vec<&str> = self
                 .descriptors()
                 .flat_map(|interface| interface.methods)
@@ -425,6 +453,10 @@ impl<'a> Interfaces<'a> {
                 .refused()
                 .with_hint(suggest::hint(method, names.iter().copied())));
         };
+        if let Some((other, _)) = found.next() {
+            let of = [adapter, other].map(|one| one.descriptor());
+            return Err(Ambiguity { method, of }.into_error(ErrorKind::Unimplemented));
+        }
         if descriptor.kind != kind {
             let message =
                 format!("`{method}` is a {:?} method, called as {kind:?}", descriptor.kind);

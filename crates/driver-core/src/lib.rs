@@ -39,6 +39,7 @@
 
 extern crate self as jumpstarter_driver_core;
 
+mod ambiguity;
 pub mod arguments;
 mod blocking;
 mod bounds;

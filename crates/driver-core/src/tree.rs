@@ -6,13 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+use crate::ambiguity::Ambiguity;
 use crate::arguments::Arguments;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
 use crate::config::{ExporterConfig, Node as ConfigNode};
 use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interface::{Caller, MethodKind, Reply};
+use crate::interface::{Caller, InterfaceDescriptor, MethodKind, Reply};
 use crate::{bounds, proxies};
 
 /// Calls one open driver of this process.
@@ -21,7 +22,19 @@ struct LocalCaller(Arc<dyn Driver>);
 #[async_trait]
 impl Caller for LocalCaller {
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
-        self.0.interfaces().call(method, kind, arguments).await
+        self.0.interfaces().call(None, method, kind, arguments).await
+    }
+
+    fn invoke_interface<'a>(
+        &'a self,
+        interface: &'static InterfaceDescriptor,
+        method: &'a str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        let call =
+            async move { self.0.interfaces().call(Some(interface), method, kind, arguments).await };
+        Box::pin(call)
     }
 }
 
@@ -32,7 +45,7 @@ pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
     let mut opened = Vec::new();
     let result = open_children(&config.export, "", &mut root, &mut opened).await;
     let nodes = match result {
-        Ok(()) => flatten(root),
+        Ok(()) => flatten(root).and_then(unambiguous),
         Err(error) => Err(error),
     };
     if nodes.is_err() {
@@ -43,6 +56,20 @@ pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
         }
     }
     nodes
+}
+
+/// Refuses drivers with a method that clients cannot choose: they name the driver and the method.
+fn unambiguous(nodes: Vec<Node>) -> Result<Vec<Node>> {
+    let found = nodes
+        .iter()
+        .find_map(|node| Ambiguity::find(node.interfaces()).map(|ambiguity| (node, ambiguity)));
+    match found {
+        Some((node, ambiguity)) => {
+            let error = ambiguity.into_error(ErrorKind::AlreadyExists);
+            Err(error.context(format!("opening `{}`", node.path())))
+        }
+        None => Ok(nodes),
+    }
 }
 
 /// What the file says of a child, without its driver and its children.

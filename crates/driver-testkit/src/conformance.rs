@@ -100,7 +100,8 @@ macro_rules! __cases {
             calls_after_close_end "GENERIC-9",
             concurrent_calls_end "GENERIC-10",
             cancelled_call_leaves_it_usable "GENERIC-11",
-            children_are_named_before_they_exist "GENERIC-12"
+            children_are_named_before_they_exist "GENERIC-12",
+            methods_have_different_names "GENERIC-13"
         }
     };
     ($what:ident power) => {

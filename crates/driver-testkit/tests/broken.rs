@@ -11,6 +11,7 @@ use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
+use fakes::twin::{Breaker, TwinConfig};
 use jumpstarter_driver_core::DriverConfig;
 use jumpstarter_driver_testkit::{Fixture, Mode, all, isolated, of, run_case};
 use serde_json::json;
@@ -57,6 +58,9 @@ macro_rules! broken {
     (@listed $fixture:ident, serial) => { ($fixture.serial(), &["generic", "serial", "loopback"]) };
     (@listed $fixture:ident, flasher) => { ($fixture.flasher(), &["generic", "flasher"]) };
     (@listed $fixture:ident, odd) => { ($fixture.custom::<dyn Odd>(|driver| driver), &["generic"]) };
+    (@listed $fixture:ident, twin) => {
+        ($fixture.power().custom::<dyn Breaker>(|driver| driver), &["generic"])
+    };
 }
 
 broken! {
@@ -75,6 +79,7 @@ broken! {
     concurrent_calls_hang: PowerConfig "deadlock" [power].deadline(5) => "GENERIC-10";
     unnamed_child: OddConfig "surprises" [odd] => "GENERIC-12";
     child_with_another_interface: OddConfig "plans wrongly" [odd] => "GENERIC-12";
+    two_methods_of_one_name: TwinConfig "always" [twin] => "GENERIC-13";
     stuck_after_a_dropped_call: PowerConfig "stuck after a drop" [power] => "GENERIC-11";
 
     on_when_on_fails: PowerConfig "on when on" [power] => "POWER-1";

@@ -1,6 +1,6 @@
 //! Cases of every driver, whatever its interfaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -191,6 +191,21 @@ pub(crate) async fn children_are_named_before_they_exist(instance: &Instance) ->
             "the child `{}` has the interfaces {has:?}; its configuration's `children` says {said:?}",
             child.name
         );
+    }
+    Ok(())
+}
+
+/// GENERIC-13: no two interfaces have a method of the same name, since clients name the driver and
+/// the method only.
+pub(crate) async fn methods_have_different_names(instance: &Instance) -> Outcome {
+    let mut first_with = BTreeMap::new();
+    for interface in instance.driver().interfaces().descriptors() {
+        for method in interface.methods {
+            if let Some(earlier) = first_with.insert(method.name, interface.name) {
+                let (name, later) = (method.name, interface.name);
+                return Err(format!("the interfaces `{earlier}` and `{later}` both have `{name}`"));
+            }
+        }
     }
     Ok(())
 }

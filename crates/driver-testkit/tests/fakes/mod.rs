@@ -10,6 +10,7 @@ pub(crate) mod network;
 pub(crate) mod odd;
 pub(crate) mod power;
 pub(crate) mod serial;
+pub(crate) mod twin;
 
 use bytes::Bytes;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter};
