@@ -14,12 +14,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::UnixSocket;
+use jumpstarter_protocol::tls::TlsFailure;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::rustls;
 
-use crate::{Address, tls};
+use crate::Address;
 
 /// When one address of a host has not answered for so long, the next one is tried as well.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -144,7 +144,7 @@ fn tcp_error(address: &Address, error: io::Error) -> Error {
 pub(crate) struct Traffic {
     beginning: OnceLock<Vec<u8>>,
     /// What TLS failed with after its handshake. (What passes on the error keeps only its text.)
-    tls_failure: OnceLock<rustls::Error>,
+    tls_failure: OnceLock<TlsFailure>,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     /// What had been sent when something was received last.
@@ -159,7 +159,7 @@ impl Traffic {
     }
 
     /// What the other side's TLS, or this one's, did not like after the handshake.
-    pub(crate) fn tls_failure(&self) -> Option<&rustls::Error> {
+    pub(crate) fn tls_failure(&self) -> Option<&TlsFailure> {
         self.tls_failure.get()
     }
 
@@ -231,9 +231,9 @@ impl<T: Io> AsyncRead for Noting<T> {
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
         self.traffic.received(&buffer.filled()[before..]);
         if let Poll::Ready(Err(error)) = &outcome
-            && let Some(failure) = tls::failure(error)
+            && let Some(failure) = TlsFailure::find(error)
         {
-            self.traffic.tls_failure.get_or_init(|| failure.clone());
+            self.traffic.tls_failure.get_or_init(|| failure);
         }
         outcome
     }

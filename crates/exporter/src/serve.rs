@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::{Result, Secret};
 use jumpstarter_protocol::UnixSocket;
+use jumpstarter_protocol::tls::ServerTls;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, Peer, Standing, Transport};
@@ -56,7 +56,7 @@ impl Access {
 /// An [`Access`] whose files have been read.
 #[derive(Clone, Default)]
 pub(crate) struct Door {
-    acceptor: Option<FilesWatch<TlsAcceptor>>,
+    acceptor: Option<FilesWatch<ServerTls>>,
     passphrase: Option<Passphrase>,
     /// Only this exporter's hooks know it.
     is_for_hooks: bool,

@@ -12,13 +12,12 @@
 //! ```
 
 pub mod budget;
-mod certificate;
 mod status;
+pub mod tls;
 mod unix_socket;
 mod value;
 pub mod wire;
 
-pub use certificate::is_version_1;
 pub use prost_types::{Duration, Timestamp, Value};
 pub use status::{from_status, to_status};
 pub use unix_socket::UnixSocket;

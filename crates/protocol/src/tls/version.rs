@@ -17,7 +17,7 @@ fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
 
 /// Whether a certificate in DER is of X.509's version 1, which has no extensions and which TLS
 /// libraries refuse: it says neither for which hosts it is, nor whether it is an authority's.
-pub fn is_version_1(der: &[u8]) -> bool {
+pub(super) fn is_version_1(der: &[u8]) -> bool {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
     let body = content(der, SEQUENCE).and_then(|certificate| content(certificate, SEQUENCE));

@@ -1,0 +1,173 @@
+//! Which certificates are trusted.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use jumpstarter_driver_core::{Error, Result};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use tokio_rustls::rustls::{
+    self, CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
+    SignatureScheme,
+};
+
+use super::{certificates, is_version_1, provider, setting_up};
+
+/// Certificates that are trusted: as authorities, and themselves.
+///
+/// `openssl req -x509` makes certificates that are also an authority's (`CA:TRUE`), and TLS
+/// libraries refuse those as a server's or client's. One that is itself among the trusted ones is
+/// accepted all the same.
+#[derive(Clone, Debug)]
+pub struct TrustedCertificates {
+    roots: Arc<RootCertStore>,
+    themselves: Vec<CertificateDer<'static>>,
+}
+
+impl TrustedCertificates {
+    /// Trusts those of a PEM file. Hints name these `variables` of the environment, where the file
+    /// comes from one.
+    ///
+    /// # Errors
+    /// As the file's reading; `InvalidArgument` for one without certificates, or with one that
+    /// cannot be an authority's.
+    pub fn from_file(file: &Path, variables: Option<&str>) -> Result<Self> {
+        let themselves = certificates(file, variables)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in themselves.iter().cloned() {
+            roots.add(certificate).map_err(|error| {
+                let message = format!("trusting the certificates of {}", file.display());
+                Error::invalid_argument(message).with_source(error)
+            })?;
+        }
+        Ok(Self { roots: Arc::new(roots), themselves })
+    }
+
+    /// Trusts those that this system trusts; `None` if there are none.
+    pub fn from_system() -> Option<Self> {
+        let themselves = rustls_native_certs::load_native_certs().certs;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(themselves.iter().cloned());
+        (!roots.is_empty()).then(|| Self { roots: Arc::new(roots), themselves })
+    }
+
+    pub(super) fn server_verifier(self) -> Result<Arc<dyn ServerCertVerifier>> {
+        let signed = WebPkiServerVerifier::builder_with_provider(self.roots, provider()).build();
+        let signed =
+            signed.map_err(|error| setting_up(rustls::Error::General(error.to_string())))?;
+        Ok(Arc::new(Trusting { signed, themselves: self.themselves }))
+    }
+
+    pub(super) fn client_verifier(self) -> Result<Arc<dyn ClientCertVerifier>> {
+        let signed = WebPkiClientVerifier::builder_with_provider(self.roots, provider()).build();
+        let signed = signed
+            .map_err(|error| Error::invalid_argument("setting up mutual TLS").with_source(error))?;
+        Ok(Arc::new(Trusting { signed, themselves: self.themselves }))
+    }
+}
+
+/// Whether an authority's certificate was shown as a server's or client's own; its time has been
+/// judged by then.
+pub(super) fn is_authority(error: &CertificateError) -> bool {
+    let CertificateError::Other(OtherError(other)) = error else { return false };
+    matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// Asks `signed`, and then whether a certificate is itself trusted.
+#[derive(Debug)]
+struct Trusting<V: ?Sized> {
+    themselves: Vec<CertificateDer<'static>>,
+    signed: Arc<V>,
+}
+
+impl<V: ?Sized> Trusting<V> {
+    fn trusts(&self, certificate: &CertificateDer<'_>, error: &rustls::Error) -> bool {
+        matches!(error, rustls::Error::InvalidCertificate(error) if is_authority(error))
+            && self.themselves.contains(certificate)
+    }
+}
+
+/// The checks that are the same for servers and clients.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.signed.verify_tls12_signature(message, certificate, signed)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.signed.verify_tls13_signature(message, certificate, signed)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.signed.supported_verify_schemes()
+        }
+    };
+}
+
+impl ServerCertVerifier for Trusting<WebPkiServerVerifier> {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged = self.signed.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match judged {
+            Err(error) if self.trusts(end_entity, &error) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(_) if is_version_1(end_entity) => Err(CertificateError::Other(OtherError(
+                Arc::new(io::Error::other("it is of X.509's version 1, and names no host")),
+            ))
+            .into()),
+            judged => judged,
+        }
+    }
+
+    signatures!();
+}
+
+impl ClientCertVerifier for Trusting<dyn ClientCertVerifier> {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.signed.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self.signed.verify_client_cert(end_entity, intermediates, now) {
+            Err(error) if self.trusts(end_entity, &error) => Ok(ClientCertVerified::assertion()),
+            judged => judged,
+        }
+    }
+
+    signatures!();
+}
