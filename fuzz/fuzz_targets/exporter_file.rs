@@ -1,7 +1,7 @@
 //! Exporter files of any text: problems are told, with their places in the text, and nothing panics.
 #![no_main]
 
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

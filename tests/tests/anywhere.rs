@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_client::DeviceExt;
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{Conversation, PortForward};
 use jumpstarter_driver_qemu as _;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_cli as _;
-use jumpstarter_driver_core::config;
+use jumpstarter_config as config;
 use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Command, Input, run_unchecked};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The exporter files in `examples/` are right.
 
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{Conversation, PortForward};
 use jumpstarter_driver_qemu::{Machine, MachineState, StopOutcome};
@@ -44,7 +44,7 @@ async fn page(mut conversation: Conversation) -> Result<String> {
 
 async fn whole_job(arch: &str, image: std::path::PathBuf) {
     let config = ExporterConfig::parse(&exporter_file(arch), "tiny.yaml").unwrap();
-    let device = Device::open(&config).await.unwrap();
+    let device = config.open().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
 
     let flasher = device.get::<dyn Flasher>("qemu.flasher").unwrap();

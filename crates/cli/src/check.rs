@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use jumpstarter_driver_core::ExporterConfig;
-use jumpstarter_driver_core::config::{ConfigFaults, Fault};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;

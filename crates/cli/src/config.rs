@@ -8,7 +8,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use jumpstarter_driver_core::{Error, ExporterConfig};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::Error;
 
 use crate::print;
 

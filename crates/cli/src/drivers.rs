@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Result;
+use jumpstarter_config::{ConfigField, fields, of_driver};
 use jumpstarter_driver_core::PlannedChild;
-use jumpstarter_driver_core::config::{ConfigField, fields, of_driver};
 use jumpstarter_driver_core::interface::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
 };

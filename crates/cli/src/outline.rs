@@ -1,8 +1,8 @@
 //! The tree of drivers that an exporter file describes, as it is before anything is opened.
 
 use jumpstarter_driver_core::PlannedChild;
-use jumpstarter_driver_core::config::Node;
 use jumpstarter_driver_core::interface::InterfaceDescriptor;
+use jumpstarter_driver_core::plan::Node;
 use serde_json::{Map, Value, json};
 
 use crate::table;

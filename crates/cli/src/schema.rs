@@ -19,7 +19,7 @@ An editor with the YAML language server takes it from a file's first line:
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(_: &Arguments, out: &mut dyn Write) -> Result<u8> {
-    let schema = jumpstarter_driver_core::config::schema()?;
+    let schema = jumpstarter_config::schema()?;
     writeln!(out, "{}", print::pretty_json(&schema)?)?;
     Ok(SUCCESS)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use jumpstarter_driver_core::{ExporterConfig, suggest};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::suggest;
 use jumpstarter_exporter::{LogFormat, LogHub, logs};
 
 use crate::j::fault::Fault;

@@ -5,7 +5,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use jumpstarter_client::{ConnectOptions, Exporter};
-use jumpstarter_driver_core::{Device, Error, ExporterConfig};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::{Device, Error};
 
 use crate::j::fault::Fault;
 use crate::remote::Remote;

@@ -1,6 +1,7 @@
 //! A device, wherever it is.
 
-use jumpstarter_driver_core::{Device, Error, ExporterConfig, Result};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::{Device, Error, Result};
 
 use crate::{ConnectOptions, connect};
 

@@ -93,7 +93,7 @@ async fn on_this_host() {
 }
 
 async fn on_tcp(access: Access) -> Served {
-    let config = jumpstarter_driver_core::ExporterConfig::parse(FILE, "test.yaml").unwrap();
+    let config = jumpstarter_config::ExporterConfig::parse(FILE, "test.yaml").unwrap();
     Served::at(config.open().await.unwrap(), Some("127.0.0.1"), access).await
 }
 

@@ -4,18 +4,18 @@
 use std::fmt;
 
 /// The most drivers, proxies followed.
-pub(crate) const MAX_DRIVERS: usize = 10_000;
+pub const MAX_DRIVERS: usize = 10_000;
 /// The most levels below the root, proxies followed. The JSON of a tree has twice as many, and many
 /// readers of JSON stop at 128.
-pub(crate) const MAX_DEPTH: usize = 60;
+pub const MAX_DEPTH: usize = 60;
 /// The longest name in bytes: as of a file.
-pub(crate) const MAX_NAME_BYTES: usize = 255;
+pub const MAX_NAME_BYTES: usize = 255;
 /// How much of a name that is too long is shown.
 const SHOWN: usize = 40;
 
 /// What a device has too much of.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Excess {
+pub enum Excess {
     Drivers,
     Depth,
     /// The beginning of the name, and its length.
@@ -24,7 +24,7 @@ pub(crate) enum Excess {
 
 /// Whether a device that has `count` drivers may have one more of that name, so many levels below
 /// its root.
-pub(crate) fn admit(name: &str, depth: usize, count: usize) -> Result<(), Excess> {
+pub fn admit(name: &str, depth: usize, count: usize) -> Result<(), Excess> {
     if count >= MAX_DRIVERS {
         return Err(Excess::Drivers);
     }

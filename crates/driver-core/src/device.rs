@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::bounds;
 use crate::channel::Channel;
-use crate::config::ExporterConfig;
 use crate::driver::{Child, Driver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Interface, MethodKind, ValueStream};
 use crate::outline;
+use crate::plan;
 use crate::suggest;
 use crate::tree::{self, shown};
 
@@ -63,8 +63,8 @@ impl Device {
     ///
     /// # Errors
     /// The first driver's that fails, with its path; those that are open already are closed again.
-    pub async fn open(config: &ExporterConfig) -> Result<Self> {
-        tree::open(config).await.map(Self::of_nodes)
+    pub async fn open(entries: &[(String, plan::Node)]) -> Result<Self> {
+        tree::open(entries).await.map(Self::of_nodes)
     }
 
     /// The device of an exporter file before it is opened, as far as the file tells: its tree, its
@@ -74,8 +74,8 @@ impl Device {
     ///
     /// None where only opening tells which drivers there are
     /// ([`DriverConfig::children`](crate::DriverConfig::children)).
-    pub fn unopened(config: &ExporterConfig) -> Option<Self> {
-        outline::nodes(config).map(Self::of_nodes)
+    pub fn unopened(entries: &[(String, plan::Node)]) -> Option<Self> {
+        outline::nodes(entries).map(Self::of_nodes)
     }
 
     /// A device of one open driver, at the root (path `""`), and the children that it has itself.

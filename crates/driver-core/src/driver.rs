@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::config::ConfigProblem;
 use crate::error::Result;
 use crate::interface::{Interface, InterfaceDescriptor, Interfaces};
+use crate::problem::ConfigProblem;
 
 /// A driver: one node of a device's tree.
 ///

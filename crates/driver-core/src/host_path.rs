@@ -38,13 +38,42 @@ pub struct HostPath {
     places: Vec<PathBuf>,
 }
 
-/// The name of the format in JSON schemas.
-pub(crate) const FORMAT: &str = "path";
-/// Text that is a path, or something else by its form: its type reads a `HostPath` first, and looks
-/// at what is [written](HostPath::written).
-pub(crate) const FORMAT_OR_URL: &str = "path-or-url";
-
 impl HostPath {
+    /// The `format` of its JSON schema.
+    pub const FORMAT: &str = "path";
+    /// The `format` of text that is a path, or something else by its form: its type reads a
+    /// `HostPath` first, and looks at what is [written](HostPath::written).
+    pub const FORMAT_OR_URL: &str = "path-or-url";
+
+    /// The path that an exporter file means by `text`: a relative one is looked for in `folders`,
+    /// in that order. It looks at the file system, and so may block.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for text that is no path.
+    pub fn in_folders(text: &str, folders: &[PathBuf]) -> Result<Self> {
+        let mut path: HostPath = text.parse()?;
+        if path.path.is_relative() {
+            // By components: without `./`.
+            let place = |folder: &PathBuf| folder.join(&path.path).components().collect();
+            path.places = folders.iter().map(place).collect();
+            let found = path.places.iter().find(|place| std::fs::symlink_metadata(place).is_ok());
+            if let Some(place) = found.or(path.places.first()) {
+                path.path = place.clone();
+            }
+        }
+        Ok(path)
+    }
+
+    /// The value from which `Deserialize` reads the same path: text where nothing was decided.
+    pub fn to_value(&self) -> Json {
+        let bytes = |path: &Path| json!(path.as_os_str().as_encoded_bytes());
+        if self.places.is_empty() {
+            return self.written.as_str().into();
+        }
+        let places: Vec<Json> = self.places.iter().map(|place| bytes(place)).collect();
+        json!({"written": self.written, "path": bytes(&self.path), "places": places})
+    }
+
     /// As the exporter file writes it.
     pub fn written(&self) -> &str {
         &self.written
@@ -90,52 +119,6 @@ impl HostPath {
         let places = places.chain(self.places.is_empty().then_some(self.as_path()));
         let places: Vec<String> = places.map(|place| place.display().to_string()).collect();
         format!("looked for {}", suggest::list(places.iter().map(String::as_str)))
-    }
-}
-
-/// Where relative paths of an exporter file are looked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bases(Vec<PathBuf>);
-
-impl Bases {
-    /// Of a file in `folder`; of a text that is not a file, without one.
-    pub(crate) fn new(folder: Option<&Path>) -> Self {
-        let folder = folder.and_then(|folder| std::path::absolute(folder).ok());
-        let mut bases: Vec<PathBuf> = folder.into_iter().collect();
-        // The working directory may have been removed.
-        bases.extend(std::env::current_dir().ok().filter(|current| !bases.contains(current)));
-        Self(bases)
-    }
-
-    /// The path that `text` means here.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for text that is no path.
-    pub(crate) fn path(&self, text: &str) -> Result<HostPath> {
-        let mut path: HostPath = text.parse()?;
-        if path.path.is_relative() {
-            // By components: without `./`.
-            let place = |base: &PathBuf| base.join(&path.path).components().collect();
-            path.places = self.0.iter().map(place).collect();
-            let found = path.places.iter().find(|place| std::fs::symlink_metadata(place).is_ok());
-            if let Some(place) = found.or(path.places.first()) {
-                path.path = place.clone();
-            }
-        }
-        Ok(path)
-    }
-
-    /// The same as the value of a configuration: text where nothing needs to be decided, else what
-    /// [`HostPath`]'s `Deserialize` reads as well. Text that is no path stays, for it to refuse.
-    pub(crate) fn value(&self, text: &str) -> Json {
-        let bytes = |path: &Path| json!(path.as_os_str().as_encoded_bytes());
-        match self.path(text) {
-            Ok(path) if !path.places.is_empty() => {
-                let places: Vec<Json> = path.places.iter().map(|place| bytes(place)).collect();
-                json!({"written": path.written, "path": bytes(&path.path), "places": places})
-            }
-            _ => text.into(),
-        }
     }
 }
 
@@ -261,7 +244,7 @@ impl JsonSchema for HostPath {
             "description": "A path of the exporter's machine. A relative one is looked for in the folder of the exporter \
                             file, then in the working directory; `~/` is the home.",
             "type": "string",
-            "format": FORMAT,
+            "format": Self::FORMAT,
         })
     }
 }
@@ -271,17 +254,18 @@ mod tests {
     use super::*;
 
     /// A folder for the exporter file and one for the working directory.
-    fn folders() -> (tempfile::TempDir, Bases, PathBuf, PathBuf) {
+    fn folders() -> (tempfile::TempDir, Vec<PathBuf>, PathBuf, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let [file, work] = ["file", "work"].map(|name| root.path().join(name));
         for folder in [&file, &work] {
             std::fs::create_dir(folder).unwrap();
         }
-        (root, Bases(vec![file.clone(), work.clone()]), file, work)
+        (root, vec![file.clone(), work.clone()], file, work)
     }
 
-    fn read(bases: &Bases, text: &str) -> HostPath {
-        serde_json::from_value(bases.value(text)).unwrap()
+    fn read(bases: &[PathBuf], text: &str) -> HostPath {
+        let value = HostPath::in_folders(text, bases).unwrap().to_value();
+        serde_json::from_value(value).unwrap()
     }
 
     #[test]
@@ -316,14 +300,14 @@ mod tests {
     fn folders_that_are_not_text() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join(OsString::from_vec(b"fol\xffder".to_vec()));
-        let path = read(&Bases(vec![folder.clone()]), "x");
+        let path = read(std::slice::from_ref(&folder), "x");
         assert_eq!(path.as_path(), folder.join("x"));
     }
 
     #[test]
     fn absolute_paths_and_homes() {
         let (_root, bases, ..) = folders();
-        assert_eq!(bases.value("/dev/null"), "/dev/null");
+        assert_eq!(HostPath::in_folders("/dev/null", &bases).unwrap().to_value(), "/dev/null");
         assert_eq!(read(&bases, "/dev/null").find().unwrap(), Path::new("/dev/null"));
         let home = PathBuf::from(std::env::var_os("HOME").unwrap());
         assert_eq!(read(&bases, "~/a/b").as_path(), home.join("a/b"));
@@ -335,8 +319,7 @@ mod tests {
         for (wrong, why) in
             [("~root/x", "`root`"), ("~x", "`./~NAME`"), ("", "empty"), ("a\0b", "NUL")]
         {
-            let error =
-                serde_json::from_value::<HostPath>(bases.value(wrong)).unwrap_err().to_string();
+            let error = HostPath::in_folders(wrong, &bases).unwrap_err().report();
             assert!(error.contains(why), "{wrong}: {error}");
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`],
 //! [`Serial`], [`Flasher`], or one of its own made with [`macro@interface`]). The [`registry`]
-//! knows every linked driver and an [exporter file](config) says which of them make up a device. A
-//! [`Device`] is the handle to the tree: typed with [`Device::get`], untyped with [`Device::call`].
+//! knows every linked driver and a [plan] says which of them make up a device. A [`Device`] is the
+//! handle to the tree: typed with [`Device::get`], untyped with [`Device::call`]. Exporter files,
+//! from which plans are read, are in the crate `jumpstarter-config`.
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
@@ -42,10 +43,10 @@ extern crate self as jumpstarter_driver_core;
 mod ambiguity;
 pub mod arguments;
 mod blocking;
-mod bounds;
+#[doc(hidden)]
+pub mod bounds;
 pub mod builtin;
 pub mod channel;
-pub mod config;
 pub mod device;
 pub mod driver;
 pub mod error;
@@ -55,6 +56,8 @@ pub mod image;
 pub mod interface;
 pub mod interfaces;
 mod outline;
+pub mod plan;
+mod problem;
 mod proxies;
 pub mod registry;
 pub mod secret;
@@ -64,7 +67,6 @@ pub mod units;
 
 pub use blocking::blocking;
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
-pub use config::ExporterConfig;
 pub use device::Device;
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
@@ -75,15 +77,16 @@ pub use interfaces::{Flasher, Network, Power, PowerReading, Serial};
 #[doc(hidden)]
 pub use inventory;
 pub use jumpstarter_driver_core_macros::interface;
+pub use problem::ConfigProblem;
 pub use secret::Secret;
 pub use units::{ByteSize, Span};
 
 /// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        ByteSize, Channel, Child, Device, Driver, DriverConfig, Error, ErrorKind, Flasher,
-        HostPath, ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild, Power,
-        PowerReading, Result, ResultExt, Secret, Serial, Span, ValueStream, interface,
+        ByteSize, Channel, Child, ConfigProblem, Device, Driver, DriverConfig, Error, ErrorKind,
+        Flasher, HostPath, ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild,
+        Power, PowerReading, Result, ResultExt, Secret, Serial, Span, ValueStream, interface,
         register_driver,
     };
     pub use async_trait::async_trait;

@@ -1,13 +1,13 @@
-//! The device of an exporter file as it is before anything is opened: what it is made of and what
+//! A device as it is before anything is opened: what it is made of and what
 //! can be said to it.
 
 use std::sync::Arc;
 
 use crate::builtin::Composite;
-use crate::config::{ExporterConfig, Node as ConfigNode};
 use crate::device::Node;
 use crate::driver::{Child, Driver, PlannedChild};
 use crate::interface::{InterfaceDescriptor, Interfaces};
+use crate::plan::Node as ConfigNode;
 use crate::tree;
 
 /// Stands for a driver that is not open.
@@ -31,9 +31,9 @@ impl Driver for Unopened {
 }
 
 /// The nodes; none where only opening tells which they are.
-pub(crate) fn nodes(config: &ExporterConfig) -> Option<Vec<Node>> {
+pub(crate) fn nodes(entries: &[(String, ConfigNode)]) -> Option<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
-    root.configured = children(&config.export)?;
+    root.configured = children(entries)?;
     tree::flatten(root).ok()
 }
 

@@ -12,11 +12,11 @@ use futures_util::future::BoxFuture;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::config::ConfigProblem;
 use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Interface, InterfaceDescriptor};
 use crate::interfaces::{Flasher, Network, Power, Serial};
+use crate::problem::ConfigProblem;
 use crate::suggest;
 
 /// A configuration value that does not fit its type: where (dotted path under `config`) and why.

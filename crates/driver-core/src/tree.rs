@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 use crate::ambiguity::Ambiguity;
 use crate::arguments::Arguments;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
-use crate::config::{ExporterConfig, Node as ConfigNode};
 use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::{Caller, InterfaceDescriptor, MethodKind, Reply};
+use crate::plan::Node as ConfigNode;
 use crate::{bounds, proxies};
 
 /// Calls one open driver of this process.
@@ -38,12 +38,12 @@ impl Caller for LocalCaller {
     }
 }
 
-/// Opens the drivers of `config`. On failure those that are open already are closed; on
+/// Opens the drivers of `entries`. On failure those that are open already are closed; on
 /// cancellation dropped.
-pub(crate) async fn open(config: &ExporterConfig) -> Result<Vec<Node>> {
+pub(crate) async fn open(entries: &[(String, ConfigNode)]) -> Result<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     let mut opened = Vec::new();
-    let result = open_children(&config.export, "", &mut root, &mut opened).await;
+    let result = open_children(entries, "", &mut root, &mut opened).await;
     let nodes = match result {
         Ok(()) => flatten(root).and_then(unambiguous),
         Err(error) => Err(error),
@@ -191,7 +191,8 @@ fn visit(
     Ok(())
 }
 
-pub(crate) fn join(parent: &str, name: &str) -> String {
+#[doc(hidden)]
+pub fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 

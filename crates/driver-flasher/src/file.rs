@@ -1,13 +1,15 @@
 //! Images that are files or block devices of this machine: of an emulator, a file server, a card in
 //! a reader.
 
-use crate::read::read_image;
-use crate::write::{WriteOptions, write_image};
+use std::collections::BTreeMap;
+
 use jumpstarter_codec::Compression;
-use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
-use std::collections::BTreeMap;
+
+use crate::read::read_image;
+use crate::write::{WriteOptions, write_image};
 
 /// Configuration of `file-flasher`: writes images to files or block devices of the exporter's
 /// machine.

@@ -6,7 +6,7 @@ mod memory;
 mod paths;
 mod synonyms;
 
-use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::disk::DiskFormat;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::Gauge;
-use jumpstarter_driver_core::config::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{TcpNetwork, UnixNetwork};
 

@@ -1,6 +1,6 @@
 //! Configuration of the driver `serial`.
 
-use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::address::SerialAddress;

@@ -13,14 +13,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::Secret;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{ExporterConfig, Secret};
-use jumpstarter_exporter::{Address, Limits, LogFormat, RunOptions, logs, run};
-
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_serial as _;
+use jumpstarter_exporter::{Address, Limits, LogFormat, RunOptions, logs, run};
 
 /// A driver that writes down its resets.
 #[derive(Debug, Deserialize, JsonSchema)]

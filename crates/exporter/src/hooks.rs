@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jumpstarter_driver_core::config::{Hook, OnFailure};
+use jumpstarter_config::{Hook, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_supervise::{Command, Sink, StopPlan};
 use jumpstarter_text::truncated;

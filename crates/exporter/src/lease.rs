@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jumpstarter_driver_core::config::{Hook, Hooks, OnFailure};
+use jumpstarter_config::{Hook, Hooks, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio_util::sync::CancellationToken;

@@ -1,6 +1,6 @@
 //! Reading the exporter file anew, on SIGHUP.
 
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_protocol::v1::ExporterStatus;
 
 use crate::Session;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jumpstarter_driver_core::config::Hooks;
-use jumpstarter_driver_core::{Device, Error, ErrorKind, ExporterConfig, Result, Secret, suggest};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_config::Hooks;
+use jumpstarter_driver_core::{Device, Error, ErrorKind, Result, Secret, suggest};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig, Result};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::v1::ExporterStatus;
 
 use crate::lease::Lease;

@@ -7,6 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use jumpstarter_driver_core::Secret;
+use jumpstarter_driver_power as _;
 use jumpstarter_exporter::Access;
 use jumpstarter_protocol::v1::exporter_service_client::ExporterServiceClient;
 use jumpstarter_protocol::v1::router_service_client::RouterServiceClient;
@@ -16,8 +17,6 @@ use jumpstarter_protocol::v1::{
 };
 use support::{DEADLINE, serve_guarded, transport};
 use tonic::{Code, Request, Status};
-
-use jumpstarter_driver_power as _;
 
 const KINDS: [&str; 8] = [
     "GetReport",
@@ -66,7 +65,7 @@ async fn call(
 #[tokio::test]
 async fn every_kind_of_call_asks_for_it() {
     let file = "export: {power: {type: jumpstarter_driver_power.driver.MockPower}}";
-    let config = jumpstarter_driver_core::ExporterConfig::parse(file, "test.yaml").unwrap();
+    let config = jumpstarter_config::ExporterConfig::parse(file, "test.yaml").unwrap();
     let access = Access { passphrase: Some(Secret::new("right")), ..Access::default() };
     let served = serve_guarded(config.open().await.unwrap(), access).await;
     let socket = served.folder.path().join("socket");
@@ -91,7 +90,7 @@ async fn every_kind_of_call_asks_for_it() {
 #[tokio::test]
 async fn a_guesser_keeps_out_nobody_and_is_answered_late() {
     let file = "export: {power: {type: jumpstarter_driver_power.driver.MockPower}}";
-    let config = jumpstarter_driver_core::ExporterConfig::parse(file, "test.yaml").unwrap();
+    let config = jumpstarter_config::ExporterConfig::parse(file, "test.yaml").unwrap();
     let access = Access { passphrase: Some(Secret::new("right")), ..Access::default() };
     let served = serve_guarded(config.open().await.unwrap(), access).await;
     let socket = served.folder.path().join("socket");

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_exporter::{Address, Limits, LogHub, RunOptions, TlsOptions, run};
 

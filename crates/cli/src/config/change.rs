@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::{Error, ErrorKind};
 use jumpstarter_supervise::{Command, Input, Sink};
 
 use super::{Alias, FileFormat, file_of_user};

@@ -7,7 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use jumpstarter_driver_core::{Error, ErrorKind, ExporterConfig};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::{Error, ErrorKind};
 use jumpstarter_files::save_new;
 use serde_json::Value;
 

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use jumpstarter_driver_core::ExporterConfig;
-use jumpstarter_driver_core::config::{Hook, Settings};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_config::{Hook, Settings};
 use serde_json::{Value, json};
 
 use super::Alias;

@@ -9,7 +9,6 @@ use std::pin::pin;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use jumpstarter_driver_core::Device;
 
 mod action;
 mod arguments;
@@ -109,7 +108,7 @@ fn help_unopened(arguments: &[OsString], early: &arguments::Early) -> Option<u8>
     if !arguments.iter().any(|word| word == "--help" || word == "-h") {
         return None;
     }
-    let device = Device::unopened(&open::file(early)?.ok()?)?;
+    let device = open::file(early)?.ok()?.unopened()?;
     let usage = tree::command(&device, arguments).try_get_matches_from(arguments).err()?;
     (usage.kind() == ErrorKind::DisplayHelp).then(|| fault::usage(&usage, Format::Text))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jumpstarter_client::{ConnectOptions, Exporter, connect};
-use jumpstarter_driver_core::{Device, Error, ExporterConfig};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::{Device, Error};
 use jumpstarter_exporter::{LogFormat, logs};
 
 use super::arguments::Early;
@@ -57,7 +58,7 @@ fn path(early: &Early) -> Option<PathBuf> {
 /// The exporter file of the device, where it would be opened in this process.
 pub(crate) fn file(early: &Early) -> Option<Result<ExporterConfig>> {
     let file = path(early)?;
-    let faults = |faults: jumpstarter_driver_core::config::ConfigFaults| {
+    let faults = |faults: jumpstarter_config::ConfigFaults| {
         let message = format!("the exporter file is not right\n{faults}");
         Fault::Unreachable(Error::invalid_argument(message)).into()
     };
@@ -80,6 +81,6 @@ async fn of_exporter() -> Result<Opened> {
 }
 
 async fn in_process(config: &ExporterConfig) -> Result<Opened> {
-    let device = Device::open(config).await.map_err(Fault::Unreachable)?;
+    let device = config.open().await.map_err(Fault::Unreachable)?;
     Ok(Opened { device, exporter: None })
 }

@@ -83,7 +83,7 @@ export:
 
 /// Its exporter, in this process.
 async fn served() -> Served {
-    let config = jumpstarter_driver_core::ExporterConfig::parse(FILE, "acme.yaml").unwrap();
+    let config = jumpstarter_config::ExporterConfig::parse(FILE, "acme.yaml").unwrap();
     Served::device(config.open().await.unwrap()).await
 }
 

@@ -9,17 +9,17 @@ pub mod stub;
 use std::time::Duration;
 
 use jumpstarter_client::{ConnectOptions, Exporter, connect};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{Device, ExporterConfig};
-use jumpstarter_exporter::{
-    Access, Listener, LogHub, LogRecord, LogSource, Session, SessionOptions, serve,
-};
-use tokio_util::sync::CancellationToken;
-
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_serial as _;
+use jumpstarter_exporter::{
+    Access, Listener, LogHub, LogRecord, LogSource, Session, SessionOptions, serve,
+};
+use tokio_util::sync::CancellationToken;
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use schemars::{Schema, SchemaGenerator};
 use serde::Deserializer;

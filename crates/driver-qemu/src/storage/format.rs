@@ -11,7 +11,7 @@ use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use jumpstarter_driver_core::config::ConfigProblem;
+use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{Compression, FOREIGN_SIGNATURE, foreign};
 use rustix::fs::{XattrFlags, getxattr, setxattr};

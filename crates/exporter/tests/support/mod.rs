@@ -33,7 +33,7 @@ pub struct Served {
 }
 
 pub async fn serve_file(text: &str) -> Served {
-    let config = jumpstarter_driver_core::ExporterConfig::parse(text, "test.yaml").unwrap();
+    let config = jumpstarter_config::ExporterConfig::parse(text, "test.yaml").unwrap();
     serve_device(config.open().await.unwrap()).await
 }
 

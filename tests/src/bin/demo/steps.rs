@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jumpstarter_driver_core::ExporterConfig;
-use jumpstarter_driver_core::config::Node;
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::plan::Node;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{HostFacts, Machine, MachineState, Phase, QemuConfig, QemuSettings};
 use jumpstarter_driver_serial::{Console, SerialExt};

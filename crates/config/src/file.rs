@@ -3,16 +3,18 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use jumpstarter_driver_core::device::Device;
+use jumpstarter_driver_core::error::{Error, Result};
+use jumpstarter_driver_core::plan::Node;
+
 use super::check::{At, Checker};
 use super::entries::Loader;
 use super::fault::{ConfigFaults, ConfigWarnings, Fault, Place, join};
+use super::paths::Bases;
 use super::settings::Settings;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
-use super::{Node, hooks, schema};
-use crate::device::Device;
-use crate::error::{Error, Result};
-use crate::host_path::Bases;
+use super::{hooks, schema};
 
 /// The largest file that is read: far more than any device needs.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -24,7 +26,7 @@ const MAX_LENGTH: u64 = 1 << 20;
 /// have them; elsewhere they are faults.
 ///
 /// ```
-/// use jumpstarter_driver_core::ExporterConfig;
+/// use jumpstarter_config::ExporterConfig;
 ///
 /// let config = ExporterConfig::parse("export: {lab: {children: {}}}", "lab.yaml").unwrap();
 /// assert_eq!(config.export[0].0, "lab");
@@ -140,7 +142,14 @@ impl ExporterConfig {
     /// # Errors
     /// The first driver's that fails; those that are open already are closed again.
     pub async fn open(&self) -> Result<Device> {
-        Device::open(self).await
+        Device::open(&self.export).await
+    }
+
+    /// The device as it is before it is opened, as far as the file tells: for help.
+    ///
+    /// As [`Device::unopened`].
+    pub fn unopened(&self) -> Option<Device> {
+        Device::unopened(&self.export)
     }
 
     /// Where the file of the exporter called `alias` is: in the first of the

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use jumpstarter_driver_core::ExporterConfig;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
 
 /// A meter that can be switched off.
@@ -99,7 +99,7 @@ export:
   supply: {type: test-metered}
 ";
     let config = ExporterConfig::parse(text, "supply.yaml").unwrap();
-    let error = Device::open(&config).await.unwrap_err();
+    let error = config.open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     let (message, hint) = (format!("{error:#}"), error.hint().unwrap_or_default());
     assert_eq!(message, "opening `supply`: the interfaces `power` and `meter` both have `off`");

@@ -1,12 +1,12 @@
 //! A driver's configuration as a table: what `jmp drivers NAME` and the book show.
 
+use jumpstarter_driver_core::registry::DriverEntry;
+use jumpstarter_driver_core::units::{ByteSize, Span};
 use serde_json::{Map, Value as Json};
 
 use super::check::Checker;
 use super::schema;
 use super::words;
-use crate::registry::DriverEntry;
-use crate::units::{ByteSize, Span};
 
 /// How deep fields in fields are listed.
 const MAX_DEPTH: usize = 4;

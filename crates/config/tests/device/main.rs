@@ -8,9 +8,10 @@ mod reported;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
+use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{ExporterConfig, Framing, Interface, registry};
+use jumpstarter_driver_core::{Framing, Interface, registry};
 use serde_json::json;
 
 static CLOSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -135,7 +136,7 @@ export:
 async fn open(text: &str) -> Result<Device> {
     let config = ExporterConfig::parse(text, "rack.yaml")
         .map_err(|faults| Error::invalid_argument(faults.to_string()))?;
-    Device::open(&config).await
+    config.open().await
 }
 
 #[tokio::test]
@@ -198,8 +199,8 @@ async fn an_unopened_device_has_the_same_tree() {
     let config =
         ExporterConfig::parse(&RACK.replace("b: {", "b: {config: {broken: true}, "), "rack.yaml")
             .unwrap();
-    Device::open(&config).await.unwrap_err();
-    let unopened = Device::unopened(&config).unwrap();
+    config.open().await.unwrap_err();
+    let unopened = config.unopened().unwrap();
     let tree = |device: &Device| {
         let shown = |node: &Node| {
             let mut interfaces = node.interface_names().unwrap();

@@ -1,17 +1,18 @@
 //! The entries of `export:`: drivers, groups and proxies.
 
+use jumpstarter_driver_core::plan::Node;
+use jumpstarter_driver_core::registry::{self, DriverEntry};
+use jumpstarter_driver_core::suggest;
+use jumpstarter_driver_core::{ConfigProblem, bounds};
 use serde_json::{Map, Value as Json};
 
 use super::check::{At, Checker};
 use super::fault::{Fault, Place, join};
+use super::paths::{self, Bases};
 use super::refs::{Kind, Reference, References};
+use super::schema;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
-use super::{ConfigProblem, Node, paths, schema};
-use crate::bounds;
-use crate::host_path::Bases;
-use crate::registry::{self, DriverEntry};
-use crate::suggest;
 
 /// What may be given to any driver's `config` because every Python driver takes it.
 const LOG_LEVEL: &str = "log_level";

@@ -1,16 +1,16 @@
 //! What was found and what was expected, in words.
 
+use jumpstarter_driver_core::HostPath;
+use jumpstarter_driver_core::error::Error;
+use jumpstarter_driver_core::suggest;
+use jumpstarter_driver_core::units::{ByteSize, Span};
 use serde_json::{Map, Value as Json};
 
 use super::check::At;
 use super::fault::{Fault, Place};
 use super::yaml::{Node, Value};
-use crate::error::Error;
-use crate::host_path::{self, HostPath};
-use crate::suggest;
-use crate::units::{ByteSize, Span};
 
-/// `synonyms` are those of [`DriverConfig::SYNONYMS`](crate::DriverConfig::SYNONYMS).
+/// `synonyms` are those of [`DriverConfig::SYNONYMS`](jumpstarter_driver_core::DriverConfig::SYNONYMS).
 pub(super) fn unknown_field(
     key: &str,
     place: Place,
@@ -91,7 +91,7 @@ pub(super) fn misread(schema: &Map<String, Json>, text: &str) -> Option<Error> {
     match format(schema) {
         "byte-size" => text.parse::<ByteSize>().err(),
         "time-span" => text.parse::<Span>().err(),
-        host_path::FORMAT => text.parse::<HostPath>().err(),
+        HostPath::FORMAT => text.parse::<HostPath>().err(),
         _ => None,
     }
 }

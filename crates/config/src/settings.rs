@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jumpstarter_driver_core::secret::Secret;
+use jumpstarter_driver_core::units::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::secret::Secret;
-use crate::units::Span;
 
 /// Everything in an exporter file but `export`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

@@ -4,6 +4,7 @@
 //! const, ranges, lengths, alternatives and references. What it does not know (`pattern`, `format`)
 //! it leaves to deserialising.
 
+use jumpstarter_driver_core::{HostPath, suggest};
 use serde_json::{Map, Value as Json};
 
 use super::fault::{Fault, Place, join};
@@ -12,7 +13,6 @@ use super::words::{
     not_allowed, one_of, type_hint, types, unknown_field,
 };
 use super::yaml::{Node, Value};
-use crate::{host_path, suggest};
 
 /// How many references and alternatives may lead into one another without a value between them.
 const MAX_HOPS: usize = 32;
@@ -391,7 +391,7 @@ impl Checker {
         match format(schema) {
             "byte-size" => return "a size such as 512M or 20G, or a number of bytes".to_owned(),
             "time-span" => return "a time such as 30s or 2min, or a number of seconds".to_owned(),
-            host_path::FORMAT => return "a path".to_owned(),
+            HostPath::FORMAT => return "a path".to_owned(),
             _ => {}
         }
         let values: Vec<&Json> = array(schema, "enum").iter().chain(schema.get("const")).collect();

@@ -1,9 +1,11 @@
 //! The files that hooks name: looked for where every path of an exporter file is.
 
+use jumpstarter_driver_core::HostPath;
+
 use super::fault::Fault;
+use super::paths::Bases;
 use super::settings::{Hook, Hooks};
 use super::yaml::Node;
-use crate::host_path::{Bases, HostPath};
 
 /// Puts the place of the file where a script is a file's name, and where an interpreter is a
 /// relative path. Warns of scripts that look like a file's name, and are none.

@@ -1,12 +1,12 @@
 //! The JSON schemas of exporter files: of the entries, of a driver's configuration, of the whole
 //! file.
 
+use jumpstarter_driver_core::error::Result;
+use jumpstarter_driver_core::registry::{self, DriverEntry};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use super::settings::Settings;
-use crate::error::Result;
-use crate::registry::{self, DriverEntry};
 
 /// The JSON schema (draft 2020-12) of exporter files for the drivers that are linked into this
 /// program.
@@ -92,7 +92,7 @@ fn without_null_defaults(schema: &mut Json) {
 ///
 /// ```
 /// let entry = jumpstarter_driver_core::registry::find("composite")?;
-/// let (schema, _definitions) = jumpstarter_driver_core::config::of_driver(entry);
+/// let (schema, _definitions) = jumpstarter_config::of_driver(entry);
 /// assert_eq!(schema["type"], "object");
 /// # Ok::<(), jumpstarter_driver_core::Error>(())
 /// ```

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use jumpstarter_driver_core::config::{ConfigProblem, Node};
-use jumpstarter_driver_core::{ExporterConfig, prelude::*};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::ConfigProblem;
+use jumpstarter_driver_core::plan::Node;
+use jumpstarter_driver_core::prelude::*;
 
 struct Nothing;
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
-use jumpstarter_driver_core::config::{ConfigProblem, Node, OnFailure, schema};
-use jumpstarter_driver_core::{ExporterConfig, prelude::*};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_config::{OnFailure, schema};
+use jumpstarter_driver_core::ConfigProblem;
+use jumpstarter_driver_core::plan::Node;
+use jumpstarter_driver_core::prelude::*;
 
 /// A board with everything that a configuration may have.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -119,9 +122,9 @@ fn of_board(config: &str) -> String {
 #[test]
 fn a_device_of_which_only_opening_tells() {
     let parse = |text| ExporterConfig::parse(text, "lab.yaml").unwrap();
-    assert!(Device::unopened(&parse("export: {g: {children: {c: {type: composite}}}}")).is_some());
+    assert!(parse("export: {g: {children: {c: {type: composite}}}}").unopened().is_some());
     let board = "export: {g: {children: {b: {type: test-board, config: {port: 1}}}}}";
-    assert!(Device::unopened(&parse(board)).is_none());
+    assert!(parse(board).unopened().is_none());
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! configuration names them; where it cannot, a reference below the driver is left to opening the
 //! device, as far as the file says nothing about it.
 
+use jumpstarter_driver_core::bounds::{MAX_DEPTH, MAX_DRIVERS};
+use jumpstarter_driver_core::suggest;
+
 use super::fault::{Fault, Place};
-use crate::bounds::{MAX_DEPTH, MAX_DRIVERS};
-use crate::suggest;
 
 /// How many proxies may lead to one another.
 const MAX_HOPS: usize = 32;
@@ -65,7 +66,7 @@ impl References {
         let index = self.nodes.len();
         let above = &mut self.nodes[parent];
         above.children.push((name.to_owned(), index));
-        let path = crate::tree::join(&above.path, name);
+        let path = jumpstarter_driver_core::tree::join(&above.path, name);
         self.nodes.push(Node { path, kind, children: Vec::new() });
         index
     }

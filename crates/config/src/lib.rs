@@ -1,0 +1,39 @@
+//! Exporter files: the YAML that says which drivers make up a device.
+//!
+//! ```yaml
+//! apiVersion: jumpstarter.dev/v1alpha1
+//! kind: ExporterConfig
+//! metadata: {namespace: default, name: demo}
+//! export:
+//!   qemu:                                # a driver, by its short name or its Python import path
+//!     type: jumpstarter_driver_qemu.driver.Qemu
+//!     config: {mem: 1G}
+//!   power: {ref: qemu.power}             # a proxy: another name for a driver of the tree
+//!   rack: {children: {a: {type: …}}}     # a group
+//! ```
+//!
+//! Everything that is wrong with a file is reported at once ([`ConfigFaults`]), each fault with its
+//! place: the text becomes a tree that knows its places, each part is checked against its JSON
+//! schema, what passes is deserialised, and the drivers check what remains ([`ConfigProblem`](jumpstarter_driver_core::ConfigProblem)).
+
+mod check;
+mod entries;
+mod fault;
+mod fields;
+mod file;
+mod hooks;
+mod paths;
+mod refs;
+mod scalar;
+mod schema;
+mod settings;
+mod words;
+mod yaml;
+
+pub use fault::{ConfigFaults, ConfigWarnings, Fault, Place};
+pub use fields::{ConfigField, fields};
+pub use file::ExporterConfig;
+pub use schema::{of_driver, schema};
+pub use settings::{
+    ApiVersion, FailureDetection, GrpcOption, Hook, Hooks, Kind, Metadata, OnFailure, Settings, Tls,
+};
