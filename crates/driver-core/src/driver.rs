@@ -199,9 +199,8 @@ impl OpenContext {
 
 /// The configuration of a driver: names it, checks itself and opens it.
 ///
-/// Derive `Deserialize` and `JsonSchema` with `#[serde(deny_unknown_fields)]` and a doc comment on
-/// every field: they make the checks of exporter files, the schema and the tables of `jmp drivers`.
-/// Register it with [`register_driver!`](crate::register_driver).
+/// Put [`#[config]`](macro@crate::config) on it: the derives and the doc comments of the fields make
+/// the checks of exporter files, the schema and the tables of `jmp drivers`. Register it with [`register_driver!`](crate::register_driver).
 #[async_trait]
 pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// The short name in exporter files.

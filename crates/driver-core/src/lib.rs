@@ -36,6 +36,27 @@
 //! device.call("", "off", vec![]).await?;
 //! # device.close().await }
 //! ```
+//!
+//! # One dependency
+//!
+//! A driver's crate needs no other dependency: `#[async_trait]`, [`#[config]`](macro@config) for its
+//! configuration and [`#[data]`](macro@data) for arguments and results come from here. Where you
+//! write derives by hand, say where serde and schemars are found:
+//!
+//! ```
+//! use jumpstarter_driver_core::prelude::*;
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(crate = "jumpstarter_driver_core::serde")]
+//! #[schemars(crate = "jumpstarter_driver_core::schemars")]
+//! struct Limits {
+//!     volts: f64,
+//! }
+//! ```
+//!
+//! A crate that depends on another one that re-exports this one names it to each attribute:
+//! `#[interface(name = "relay", client = "…", crate = jumpstarter::driver_core)]`,
+//! `#[config(crate = jumpstarter::driver_core)]`.
 #![doc = ""]
 
 extern crate self as jumpstarter_driver_core;
@@ -65,6 +86,7 @@ pub mod suggest;
 pub mod tree;
 pub mod units;
 
+pub use async_trait::async_trait;
 pub use blocking::blocking;
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
 pub use device::Device;
@@ -76,20 +98,20 @@ pub use interface::{Interface, Interfaces, ValueStream};
 pub use interfaces::{Flasher, Network, Power, PowerReading, Serial};
 #[doc(hidden)]
 pub use inventory;
-pub use jumpstarter_driver_core_macros::interface;
+pub use jumpstarter_driver_core_macros::{config, data, interface};
 pub use problem::ConfigProblem;
 pub use secret::Secret;
 pub use units::{ByteSize, Span};
+pub use {schemars, serde, serde_json};
 
 /// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         ByteSize, Channel, Child, ConfigProblem, Device, Driver, DriverConfig, Error, ErrorKind,
         Flasher, HostPath, ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild,
-        Power, PowerReading, Result, ResultExt, Secret, Serial, Span, ValueStream, interface,
-        register_driver,
+        Power, PowerReading, Result, ResultExt, Secret, Serial, Span, ValueStream, async_trait,
+        config, data, interface, register_driver,
     };
-    pub use async_trait::async_trait;
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
 }

@@ -8,8 +8,8 @@ use jumpstarter_driver_core::prelude::*;
 mod board;
 
 /// A relay of an Acme board that switches the device's supply.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[config]
+#[derive(Debug)]
 pub struct RelayConfig {
     /// Serial device of the board.
     port: PathBuf,
