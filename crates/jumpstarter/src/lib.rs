@@ -1,0 +1,136 @@
+//! Drive real and virtual devices, and write drivers for them: Jumpstarter in one dependency.
+//!
+//! The root is the driver model: [`Device`], the interfaces [`Power`],
+//! [`Network`], [`Serial`] and [`Flasher`], and what drivers are made of. Each feature adds a
+//! module of the same name:
+//!
+//! | feature | module | for |
+//! |---|---|---|
+//! | `client` (default) | `client` | devices of exporters elsewhere: `Device::from_env()` |
+//! | `config` (in `client`, `exporter`, `cli`) | `config` | exporter files |
+//! | `power`, `network`, `serial`, `flasher` | `power`, … | the generic drivers, and forwards, logins, images |
+//! | `qemu` | `qemu` | virtual machines; has the four above |
+//! | `exporter` | `exporter` | a program that serves a device |
+//! | `cli` | `cli` | a `jmp` and `j` with drivers of one's own; has every driver |
+//! | `testkit` | `testkit` | tests of drivers: the conformance suite |
+//! | `supervise` | `supervise` | drivers that run programs: owned child processes |
+//!
+//! # A test of a device
+//!
+//! ```no_run
+//! # #[cfg(feature = "client")]
+//! use jumpstarter::prelude::*;
+//!
+//! # #[cfg(feature = "client")]
+//! # async fn test() -> Result<()> {
+//! let device = Device::from_env().await?;
+//! device.get::<dyn Power>("power")?.on().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A driver
+//!
+//! ```
+//! use jumpstarter::prelude::*;
+//!
+//! /// A relay.
+//! #[derive(Debug, Deserialize, JsonSchema)]
+//! #[serde(crate = "jumpstarter::serde", deny_unknown_fields)]
+//! #[schemars(crate = "jumpstarter::schemars")]
+//! pub struct RelayConfig {
+//!     /// Channel on the board, from 1.
+//!     channel: u8,
+//! }
+//!
+//! /// One relay.
+//! #[derive(Debug)]
+//! pub struct Relay(u8);
+//!
+//! #[async_trait]
+//! impl DriverConfig for RelayConfig {
+//!     const NAME: &'static str = "example-relay";
+//!     type Driver = Relay;
+//!     async fn open(self, _: OpenContext) -> Result<Relay> {
+//!         Ok(Relay(self.channel))
+//!     }
+//! }
+//! jumpstarter::register_driver!(RelayConfig);
+//!
+//! impl Driver for Relay {
+//!     fn interfaces(&self) -> Interfaces<'_> {
+//!         Interfaces::new().power(self)
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl Power for Relay {
+//!     async fn on(&self) -> Result<()> {
+//!         Ok(()) // Switches the relay `self.0`.
+//!     }
+//!     async fn off(&self) -> Result<()> {
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! `jmp new driver NAME` writes such a crate, with its tests and a `jmp` that has the driver.
+
+#[doc(inline)]
+pub use jumpstarter_driver_core::*;
+
+#[cfg(feature = "cli")]
+#[doc(inline)]
+pub use jumpstarter_cli as cli;
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use jumpstarter_client as client;
+#[cfg(feature = "config")]
+#[doc(inline)]
+pub use jumpstarter_config as config;
+#[cfg(feature = "flasher")]
+#[doc(inline)]
+pub use jumpstarter_driver_flasher as flasher;
+#[cfg(feature = "network")]
+#[doc(inline)]
+pub use jumpstarter_driver_network as network;
+#[cfg(feature = "power")]
+#[doc(inline)]
+pub use jumpstarter_driver_power as power;
+#[cfg(feature = "qemu")]
+#[doc(inline)]
+pub use jumpstarter_driver_qemu as qemu;
+#[cfg(feature = "serial")]
+#[doc(inline)]
+pub use jumpstarter_driver_serial as serial;
+#[cfg(feature = "testkit")]
+#[doc(inline)]
+pub use jumpstarter_driver_testkit as testkit;
+#[cfg(feature = "exporter")]
+#[doc(inline)]
+pub use jumpstarter_exporter as exporter;
+#[cfg(feature = "supervise")]
+#[doc(inline)]
+pub use jumpstarter_supervise as supervise;
+
+// For derives: `#[serde(crate = "jumpstarter::serde")]`, and the same for schemars.
+#[doc(no_inline)]
+pub use {async_trait, schemars, serde, serde_json};
+
+/// What drivers and tests of devices use all the time.
+pub mod prelude {
+    #[cfg(feature = "client")]
+    #[doc(no_inline)]
+    pub use jumpstarter_client::DeviceExt;
+    #[cfg(feature = "config")]
+    #[doc(no_inline)]
+    pub use jumpstarter_config::ExporterConfig;
+    #[doc(no_inline)]
+    pub use jumpstarter_driver_core::prelude::*;
+    #[cfg(feature = "qemu")]
+    #[doc(no_inline)]
+    pub use jumpstarter_driver_qemu::Machine;
+    #[cfg(feature = "serial")]
+    #[doc(no_inline)]
+    pub use jumpstarter_driver_serial::SerialExt;
+}
