@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use jumpstarter_driver_testkit::{image, pico};
+use jumpstarter_driver_testkit::{eventually, eventually_some, image, pico};
 use jumpstarter_supervise::{Child, Command, Input, Output, Sink, StopPlan, run_unchecked};
 use jumpstarter_tests::python_exporter::{PythonExporter, emulating_qemu, python_environment};
 use tempfile::TempDir;
@@ -81,15 +81,8 @@ impl Lab {
 
 /// Waits for a line on the command's standard output.
 async fn first_line(child: &Child) -> String {
-    let line = async {
-        loop {
-            if let Some((line, _)) = child.stdout_tail().split_once('\n') {
-                return line.to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, line).await.unwrap()
+    let line = || Some(child.stdout_tail().split_once('\n')?.0.to_owned());
+    eventually_some("a line", async || line()).await
 }
 
 #[tokio::test]
@@ -206,14 +199,7 @@ async fn python_exporter_and_j_a_machine() {
         .spawn()
         .await
         .unwrap();
-    let login = async {
-        while !console.stdout_tail().contains("login: ") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, login)
-        .await
-        .unwrap_or_else(|_| panic!("{}", console.stdout_tail()));
+    eventually("a login", || console.stdout_tail().contains("login: ")).await;
     console.kill();
     lab.j(&["qemu", "power", "off"]).await;
     lab.stop().await;

@@ -4,6 +4,7 @@
 #[path = "support/terminal.rs"]
 mod terminal;
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Child, Command, Input, Signal, Sink, run_unchecked};
 use terminal::{DEADLINE, J, JMP, Lab, Terminal, code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -218,12 +219,7 @@ async fn without_input_nothing_is_sent_and_ctrl_c_ends_it() {
     let (mut board, _) = listener.accept().await.unwrap();
     board.write_all(b"booting").await.unwrap();
     let log = lab.path("serial.log");
-    let written = async {
-        while std::fs::read(&log).unwrap_or_default() != b"booting" {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    assert!(tokio::time::timeout(DEADLINE, written).await.is_ok(), "{}", child.stderr_tail());
+    eventually("the log", || std::fs::read(&log).unwrap_or_default() == b"booting").await;
     child.signal(Signal::INT);
     assert_eq!(code(&child).await, Some(0));
     assert!(child.stderr_tail().ends_with("Stopped.\n"), "{}", child.stderr_tail());

@@ -301,12 +301,8 @@ async fn a_dump_that_breaks_off_is_no_success_whatever_the_call_answers() {
     hint: dump it again; the exporter's log may say why
     ");
     // What was staged is removed on a thread of its own.
-    in_time(async {
-        while std::fs::read_dir(folder.path()).unwrap().count() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let is_empty = || std::fs::read_dir(folder.path()).unwrap().count() == 0;
+    jumpstarter_driver_testkit::eventually("an empty folder", is_empty).await;
     served.shut_down().await;
 }
 

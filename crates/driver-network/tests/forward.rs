@@ -9,6 +9,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{
     EchoNetwork, ForwardStats, PortForward, TcpNetwork, UnixNetwork, check,
 };
+use jumpstarter_driver_testkit::eventually_some;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -20,16 +21,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// Waits until the statistics are as wanted: they follow the connections' ends.
 async fn eventually(forward: &PortForward, wanted: impl Fn(&ForwardStats) -> bool) -> ForwardStats {
-    within(async {
-        loop {
-            let stats = forward.stats();
-            if wanted(&stats) {
-                return stats;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
+    eventually_some("the statistics", async || Some(forward.stats()).filter(&wanted)).await
 }
 
 async fn listener() -> (TcpListener, Arc<TcpNetwork>) {

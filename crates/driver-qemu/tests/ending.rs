@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::{Fixture, SOON, ask, can_run, is_alive, log_in, pico_machine, program};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{Machine, MachineState, Phase, QemuConfig, StopOutcome, Vm};
-use jumpstarter_driver_testkit::{pico, skip};
+use jumpstarter_driver_testkit::{eventually, pico, skip};
 use jumpstarter_supervise::{Command, Sink, StopPlan};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -362,12 +362,8 @@ async fn off_has_a_deadline_when_the_process_is_not_reaped() {
         Ok(debugger) => debugger,
         Err(error) => return skip(&format!("nothing holds the guardian: {error}")),
     };
-    let attached = async {
-        while debugger.is_running() && !debugger.stdout_tail().contains("attached") {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    soon(attached).await;
+    let attached = || !debugger.is_running() || debugger.stdout_tail().contains("attached");
+    eventually("a debugger", attached).await;
     if !debugger.is_running() {
         return skip(&format!("nothing holds the guardian: {}", debugger.stderr_tail()));
     }

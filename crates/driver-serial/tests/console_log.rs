@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::{ByteSize, Channel, ErrorKind, Framing, Serial};
 use jumpstarter_driver_serial::{Console, ConsoleLog, ReadFrom, SerialPort};
-use support::{LONG, Pty, ended, receive, timely, until};
+use jumpstarter_driver_testkit::eventually;
+use support::{LONG, Pty, ended, receive, timely};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, mpsc};
@@ -46,7 +47,7 @@ async fn a_slow_reader_is_told_what_it_lost_and_delays_nobody() {
         writer_is_never_blocked += 50;
     }
     device.send("end").await.unwrap();
-    until("all was read", || log.total_bytes() == writer_is_never_blocked + 3).await;
+    eventually("all was read", || log.total_bytes() == writer_is_never_blocked + 3).await;
     let chunk = slow.next().await.unwrap().unwrap();
     assert_eq!((chunk.offset, chunk.skipped, chunk.bytes.len()), (49_903, 49_903, 100));
     assert!(chunk.bytes.ends_with(b".end"));
@@ -65,7 +66,7 @@ async fn a_device_that_is_not_read_from_does_not_block_writers_and_the_other_way
     for _ in 0..64 {
         timely(client.send(vec![b'x'; 16 * 1024])).await.unwrap();
     }
-    until("all came back", || log.total_bytes() == 1 << 20).await;
+    eventually("all came back", || log.total_bytes() == 1 << 20).await;
 }
 
 #[tokio::test]
@@ -205,7 +206,7 @@ async fn a_terminal_is_not_asked_again_what_the_device_asked_before() {
     let log = ConsoleLog::new(ours);
     let said = b"\x1b[1mU-Boot\x1b[0m\x1b[6n\r\n\x1b]11;?\x07\x1bP$qm\x1b\\\x1b[c=> \x1b[3";
     device.send(&said[..]).await.unwrap();
-    until("all was read", || log.total_bytes() == said.len() as u64).await;
+    eventually("all was read", || log.total_bytes() == said.len() as u64).await;
     let mut late = log.attach_from(ReadFrom::Start);
     let mut past = b"\x1b[1mU-Boot\x1b[0m\r\n=> \x1b[3".to_vec();
     assert_eq!(

@@ -4,10 +4,11 @@ mod support;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_serial::{SerialConfig, SerialPort};
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Command, Input, Sink};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::termios::{ControlModes, LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use support::{Pty, ended, receive, timely, until};
+use support::{Pty, ended, receive, timely};
 use tokio::time::timeout;
 
 fn config(value: serde_json::Value) -> SerialConfig {
@@ -260,7 +261,7 @@ async fn dropping_a_channel_closes_the_device() {
     };
     assert_eq!(open_here(), 1);
     drop(channel);
-    until("the device is closed", || open_here() == 0).await;
+    eventually("the device is closed", || open_here() == 0).await;
 }
 
 /// Set for the process that is to be killed: the device that it opens.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::isolated::MARK;
+use crate::processes;
 
 /// What there was at one moment.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl fmt::Display for Leftovers {
 
 impl Snapshot {
     pub(crate) fn take() -> Self {
-        Self { open: open_files(), processes: processes(), files: files() }
+        Self { open: open_files(), processes: descendants(), files: files() }
     }
 
     /// Waits until nothing is there that was not there before.
@@ -115,7 +116,7 @@ fn open_files() -> BTreeMap<String, Vec<String>> {
 
 /// Descendants, and processes that carry this case's mark; zombies too, since somebody must reap
 /// them.
-fn processes() -> BTreeSet<u32> {
+fn descendants() -> BTreeSet<u32> {
     let own = std::process::id();
     let mark = std::env::var_os(MARK).map(|mark| {
         let mut line = OsString::from(MARK);
@@ -123,26 +124,15 @@ fn processes() -> BTreeSet<u32> {
         line.push(mark);
         line
     });
-    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids: Vec<u32> = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    let parents: BTreeMap<u32, u32> =
-        ids.iter().filter_map(|id| Some((*id, parent(*id)?))).collect();
-    let descends = |id: u32| {
-        std::iter::successors(Some(id), |id| parents.get(id).copied()).skip(1).any(|id| id == own)
-    };
     let marked = |id: u32| {
         let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
         mark.as_ref().is_some_and(|mark| {
             environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
         })
     };
-    ids.into_iter().filter(|id| *id != own && (descends(*id) || marked(*id))).collect()
-}
-
-fn parent(id: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The command's name is in brackets and may hold anything.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    let descendants = processes::descendants(own).into_iter().map(|process| process.id);
+    let ids = processes::all().into_iter().map(|process| process.id);
+    descendants.chain(ids.filter(|id| marked(*id))).filter(|id| *id != own).collect()
 }
 
 /// Everything in the temporary folder, where that is this process's own.

@@ -16,7 +16,10 @@ extern crate self as jumpstarter_driver_testkit;
 mod case;
 mod cases;
 mod conformance;
+pub mod damage;
 mod fixture;
+#[cfg(feature = "fuse")]
+mod fuse;
 pub mod guest;
 pub mod image;
 mod instance;
@@ -24,16 +27,21 @@ mod isolated;
 mod leftovers;
 pub mod peer;
 pub mod pico;
+pub mod processes;
 mod run;
 mod skip;
+mod wait;
 
 pub use case::{Case, Outcome};
 pub use cases::{all, of};
 pub use fixture::Fixture;
+#[cfg(feature = "fuse")]
+pub use fuse::FuseMount;
 pub use instance::{Instance, Mode};
 pub use isolated::isolated;
 pub use run::{Failure, run_case};
 pub use skip::skip;
+pub use wait::{blocking_eventually, eventually, eventually_some};
 
 /// What the macros' expansions name. Not part of the API.
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use jumpstarter_driver_testkit::skip;
+use jumpstarter_driver_testkit::{FuseMount, skip};
 use jumpstarter_files::{Opened, StagedFile, Target, Turn};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
@@ -396,37 +396,15 @@ fn a_file_system_without_modes_is_written_to() {
     let (behind, mounted) = (folder.path().join("behind"), folder.path().join("mounted"));
     fs::create_dir(&behind).unwrap();
     fs::create_dir(&mounted).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let command = jumpstarter_supervise::Command::new("bindfs");
-    let command = command.args(["-f", "--chmod-deny", "--chown-deny"]).arg(&behind).arg(&mounted);
-    let program = match runtime.block_on(command.spawn()) {
-        Ok(program) => program,
-        Err(error) => return skip(&error.to_string()),
+    let mount = FuseMount::new(&behind, &mounted, &["--chmod-deny", "--chown-deny"]);
+    let _mount = match mount {
+        Ok(mount) => mount,
+        Err(obstacle) => return skip(&obstacle),
     };
-    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-    let unmounted = device(&behind);
-    let is_mounted = runtime.block_on(async {
-        loop {
-            tokio::select! {
-                _ = program.wait() => return false,
-                () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
-            }
-            if device(&mounted) != unmounted {
-                return true;
-            }
-        }
-    });
-    if !is_mounted {
-        return skip(&format!("nothing can be mounted here: {}", program.stderr_tail()));
-    }
     let path = mounted.join("image");
-    let outcome = replace(&path, b"first")
-        .and_then(|()| replace(&path, b"second"))
-        .and_then(|()| dump(&path, b"third").map(drop));
-    // Its end unmounts the folder.
-    program.signal(jumpstarter_supervise::Signal::TERM);
-    runtime.block_on(program.wait());
-    outcome.unwrap();
+    replace(&path, b"first").unwrap();
+    replace(&path, b"second").unwrap();
+    dump(&path, b"third").unwrap();
     assert_eq!(fs::read(behind.join("image")).unwrap(), b"third");
     assert_eq!(siblings(&behind.join("image")), [""; 0]);
 }

@@ -1,8 +1,8 @@
 //! An exporter in a process of its own, and what `j` says about its device.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-use std::time::Duration;
-
+/// Waits until something holds.
+pub use jumpstarter_driver_testkit::eventually_some as eventually;
 use jumpstarter_supervise::{Child, Command, Input, Output, Sink, run_unchecked};
 
 use super::terminal::{DEADLINE, J, JMP, Lab};
@@ -174,17 +174,4 @@ fn without_rates(line: &str) -> String {
         }
         _ => line.to_owned(),
     }
-}
-
-/// Waits until something holds.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            if let Some(value) = attempt().await {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"))
 }

@@ -90,16 +90,7 @@ impl Terminal {
 
     /// Waits for the program to take the terminal over.
     pub async fn raw(&self) {
-        let raw = async {
-            while !self.is_raw() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        assert!(
-            tokio::time::timeout(DEADLINE, raw).await.is_ok(),
-            "not raw; the screen: {}",
-            self.text()
-        );
+        jumpstarter_driver_testkit::eventually("a raw terminal", || self.is_raw()).await;
     }
 
     /// Waits for text on the screen.

@@ -1,9 +1,10 @@
 //! The old image or the new one, never anything between, whatever interrupts.
 
-use crate::support::{Bench, DEADLINE, eventually, image, stuck, tool};
+use crate::support::{Bench, DEADLINE, image, stuck, tool};
 use futures_util::FutureExt;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{WriteOptions, write_image};
+use jumpstarter_driver_testkit::{eventually, skip};
 use jumpstarter_supervise::{Command, run_blocking};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
@@ -19,11 +20,11 @@ async fn cancelled_while_the_source_hangs() {
         let disk = bench.disk();
         async move { write_image(stuck(image(2 << 20)), &disk, WriteOptions::default()).await }
     });
-    eventually(|| bench.partial()).await;
+    eventually("a staged file", || bench.partial()).await;
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"old");
     flashing.abort();
     assert!(flashing.await.unwrap_err().is_cancelled());
-    eventually(|| !bench.partial()).await;
+    eventually("no staged file", || !bench.partial()).await;
     bench.assert_untouched();
     flash(&bench, ImageSource::bytes("new")).await.unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
@@ -53,7 +54,7 @@ async fn cancelled_at_any_moment() {
             }
         }
         // A flash that was given up replaces nothing afterwards, however far it was.
-        eventually(|| !bench.partial()).await;
+        eventually("no staged file", || !bench.partial()).await;
         assert!(
             std::fs::read(bench.disk()).unwrap() == now,
             "step {step}: replaced after it was cancelled"
@@ -69,7 +70,7 @@ async fn dropped_before_it_was_polled_and_after_once() {
     let bench = Bench::new();
     drop(flash(&bench, ImageSource::bytes("new")));
     assert!(flash(&bench, stuck(b"never whole".to_vec())).now_or_never().is_none());
-    eventually(|| !bench.partial()).await;
+    eventually("no staged file", || !bench.partial()).await;
     bench.assert_untouched();
 }
 
@@ -88,7 +89,7 @@ async fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
         .args(["--exact", "atomic::hanging_helper", "--nocapture"])
         .env("FLASHER_TEST_HANG", bench.disk());
     let helper = helper.spawn().await.unwrap();
-    eventually(|| bench.partial()).await;
+    eventually("a staged file", || bench.partial()).await;
     flash(&bench, ImageSource::bytes("while it lives")).await.unwrap();
     assert!(bench.partial(), "the living process lost its file");
     helper.kill();
@@ -198,12 +199,12 @@ async fn what_holds_no_image_is_refused() {
     bench.assert_untouched();
 }
 
-/// A tool that only root may use; says so when it cannot run.
+/// Runs a tool that only root may use; `None` comes after a skip.
 fn as_root(program: &str, arguments: &[&str]) -> Option<String> {
     match run_blocking(Command::new(program).args(arguments), DEADLINE) {
         Ok(output) => Some(output.stdout_text().trim().to_owned()),
         Err(error) => {
-            eprintln!("skipped: {program} does not work here: {error}");
+            skip(&format!("{program} does not work here: {error}"));
             None
         }
     }

@@ -79,19 +79,6 @@ impl Bench {
     }
 }
 
-/// Waits until `condition` holds.
-#[track_caller]
-pub(crate) fn eventually(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
-    let caller = std::panic::Location::caller();
-    async move {
-        let started = std::time::Instant::now();
-        while !condition() {
-            assert!(started.elapsed() < DEADLINE, "still not so: {caller}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
 /// What the real tool makes of a file: `gzip -c image`.
 pub(crate) fn tool(program: &str, arguments: &[&str], file: &Path) -> Vec<u8> {
     let output = file.with_extension("tool");

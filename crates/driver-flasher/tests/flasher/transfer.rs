@@ -1,10 +1,11 @@
 //! On the way: lengths, digests, progress, holes, stalls and failing sources.
 
-use crate::support::{Bench, eventually, image, stuck, tool};
+use crate::support::{Bench, image, stuck, tool};
 use bytes::Bytes;
 use futures_util::stream;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{WriteOptions, read_image, write_image};
+use jumpstarter_driver_testkit::eventually;
 use proptest::prelude::{Strategy, proptest};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex};
@@ -215,7 +216,7 @@ async fn an_unfinished_sink_leaves_the_old_file() {
     sink.write("half").await.unwrap();
     assert!(bench.partial());
     drop(sink);
-    eventually(|| !bench.partial()).await;
+    eventually("no staged file", || !bench.partial()).await;
     bench.assert_untouched();
     ImageSink::path(bench.disk()).finish().await.unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"");

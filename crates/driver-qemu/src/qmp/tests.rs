@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_supervise::{Child, Command, StopPlan};
 use serde_json::json;
@@ -133,13 +134,9 @@ async fn when_the_process_dies_every_call_ends_at_once() {
     let (child, qmp) = real().await;
     // Stopped, it answers nothing.
     child.signal(jumpstarter_supervise::Signal::STOP);
-    let stopped = async {
-        let stat = format!("/proc/{}/stat", child.pid());
-        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(LONG, stopped).await.unwrap();
+    let stat = format!("/proc/{}/stat", child.pid());
+    let stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
+    eventually("a stopped process", stopped).await;
     let calls: Vec<_> = (0..10).map(|_| ask(&qmp, "query-status")).collect();
     child.stop(StopPlan::new()).await.unwrap();
     for call in calls {

@@ -90,16 +90,6 @@ pub(crate) async fn ended(channel: &mut Channel) {
     }
 }
 
-/// Waits until `condition` holds.
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(timeout(LONG, waiting).await.is_ok(), "{what}: not in time");
-}
-
 /// The output of what has to end by itself, well before [`LONG`]: a mere timeout would also poll it
 /// a last time.
 pub(crate) async fn timely<F: Future>(future: F) -> F::Output {

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Command, Input, Signal, Sink};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::processes::{eventually, new_mark, ready, shell};
+use crate::processes::{new_mark, ready, shell};
 
 #[tokio::test]
 async fn the_tail_is_complete_when_wait_returns() {

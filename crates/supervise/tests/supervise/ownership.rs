@@ -4,11 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Command, ExitStatus};
 
-use crate::processes::{
-    MARK, TREE_SIZE, eventually, guardian, marked, new_mark, ready, shell, stat, tree,
-};
+use crate::processes::{MARK, TREE_SIZE, guardian, marked, new_mark, ready, shell, stat, tree};
 
 /// Says to the test below what to do as the owner that is to die.
 const ROLE: &str = "SUPERVISE_TEST_ROLE";
@@ -127,7 +126,7 @@ async fn an_owner_whose_programs_have_ended_leaves_no_guardian() {
     assert!(owner.wait().unwrap().success());
     read_to_end(output).await;
     // The owner waited until all was gone: there is nothing to wait for here.
-    assert_eq!(marked(&mark), []);
+    assert_eq!(marked(&mark), [0; 0]);
 }
 
 #[tokio::test]
@@ -211,7 +210,7 @@ async fn a_program_in_our_group_is_killed_without_us() {
     assert_eq!(stat(child.pid()).unwrap().2, stat(std::process::id()).unwrap().2);
     child.kill();
     child.wait_gone().await;
-    assert_eq!(marked(&mark), []);
+    assert_eq!(marked(&mark), [0; 0]);
 }
 
 #[tokio::test]

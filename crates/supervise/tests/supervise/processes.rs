@@ -1,8 +1,8 @@
-//! Finding processes in /proc, and waiting for what must become true.
+//! Finding processes in /proc.
 
 use std::fs;
-use std::time::Duration;
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Child, Command, Sink};
 
 /// The environment variable by which a test recognises its processes.
@@ -40,22 +40,6 @@ pub(crate) fn stat(pid: u32) -> Option<(char, u32, u32, u32)> {
 /// The guardian of a program that is running.
 pub(crate) fn guardian(child: &Child) -> u32 {
     stat(child.pid()).unwrap().1
-}
-
-/// Returns when the condition holds; panics when it does not in a minute.
-#[track_caller]
-pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    let place = std::panic::Location::caller();
-    let mut condition = condition;
-    async move {
-        for _ in 0..6000 {
-            if condition() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{place}: not in a minute: {what}");
-    }
 }
 
 /// A shell that runs this script, with the mark, and whose stdout is kept.

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Command, Input, run};
 
-use crate::processes::{eventually, guardian, stat};
+use crate::processes::{guardian, stat};
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{
     Command, Input, Sink, SuperviseError, run, run_blocking, run_unchecked,
 };
 
-use crate::processes::{eventually, marked, new_mark, shell};
+use crate::processes::{marked, new_mark, shell};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -80,7 +81,7 @@ async fn a_deadline_kills_all_of_it() {
         error.to_string().starts_with("`sh` did not end within 300ms and was killed: "),
         "{error}"
     );
-    assert_eq!(marked(&mark), []);
+    assert_eq!(marked(&mark), [0; 0]);
 }
 
 #[tokio::test]
@@ -99,7 +100,7 @@ async fn cancelling_kills_all_of_it() {
 async fn what_a_tool_leaves_running_is_killed() {
     let mark = new_mark("left");
     run(shell("setsid sleep 1000 & echo done", &mark), LONG).await.unwrap();
-    assert_eq!(marked(&mark), []);
+    assert_eq!(marked(&mark), [0; 0]);
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{ExitStatus, Signal, StopPlan};
 
-use crate::processes::{eventually, guardian, marked, new_mark, ready, stat, tree};
+use crate::processes::{guardian, marked, new_mark, ready, stat, tree};
 
 /// More than any test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -38,7 +39,7 @@ async fn steps_come_in_order_and_sigkill_last() {
         "stopped by SIGKILL (killed by SIGKILL); in vain: powerdown (no such device), quit (not within 100ms), \
          hangs (not within 100ms), SIGTERM (not within 100ms), SIGTERM to the group (not within 100ms)"
     );
-    assert_eq!(marked(&mark), []);
+    assert_eq!(marked(&mark), [0; 0]);
 }
 
 #[tokio::test]
@@ -71,7 +72,7 @@ async fn a_stop_takes_the_whole_tree() {
     let child = tree(&mark).await;
     let stopped = child.stop(StopPlan::terminate(LONG)).await.unwrap();
     assert_eq!(stopped.by.as_deref(), Some("SIGTERM"));
-    assert_eq!(marked(&mark), [], "the grandchildren are gone when the stop returns");
+    assert_eq!(marked(&mark), [0; 0], "the grandchildren are gone when the stop returns");
 }
 
 #[tokio::test]
@@ -173,7 +174,7 @@ async fn a_guardian_that_was_suspended_is_no_obstacle() {
     suspend_guardian(&child).await;
     let stopped = child.stop(StopPlan::terminate(LONG)).await.unwrap();
     assert_eq!(stopped.by.as_deref(), Some("SIGTERM"));
-    assert_eq!(marked(&mark), []);
+    assert_eq!(marked(&mark), [0; 0]);
 
     let child = tree(&mark).await;
     let guardian = suspend_guardian(&child).await;

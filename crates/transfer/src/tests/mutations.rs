@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::fuzzing::{Outcome, answered};
+use jumpstarter_driver_testkit::damage::{damaged, random};
 
 const URL: &str = "https://images.example/dir/os.img?sig=s3cret";
 const TIME: Duration = Duration::from_secs(1);
@@ -21,44 +22,22 @@ const ANSWERS: &[&str] = &[
     "HTTP/1.1 206 Partial\r\ncontent-range: bytes 0-4/9\r\ncontent-length: 5\r\n\r\nhello",
 ];
 
-/// Numbers that are the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end.max(1)
+/// One with a few things wrong; some go on as another.
+fn answer(random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut any = || random.choice(ANSWERS).map_or(&b""[..], |answer| answer.as_bytes());
+    let (mut answer, other) = (any().to_vec(), any());
+    if random.u8(..4) == 0 {
+        answer.truncate(random.usize(..answer.len()));
+        answer.extend_from_slice(&other[random.usize(..other.len())..]);
     }
-
-    fn answer(&mut self) -> Vec<u8> {
-        let mut answer = ANSWERS[self.below(ANSWERS.len())].as_bytes().to_vec();
-        for _ in 0..=self.below(3) {
-            let (at, other) = (self.below(answer.len()), self.below(answer.len()));
-            let (from, to) = (at.min(other), at.max(other));
-            match self.below(6) {
-                0 if !answer.is_empty() => answer[at] ^= 1 << self.below(8),
-                1 if !answer.is_empty() => answer[at] = b"\r\n :0\0\xff"[self.below(7)],
-                2 => answer.insert(at.min(answer.len()), b"\r\n ;,9"[self.below(6)]),
-                3 => drop(answer.drain(from..to.min(from + 12))),
-                4 => answer.extend_from_within(from..to),
-                _ => {
-                    let other = ANSWERS[self.below(ANSWERS.len())].as_bytes();
-                    answer.truncate(at);
-                    answer.extend_from_slice(&other[self.below(other.len())..]);
-                }
-            }
-        }
-        answer
-    }
+    damaged(&answer, b"\r\n :;,09\0\xff", random)
 }
 
 #[tokio::test]
 async fn no_beginning_of_a_wrong_answer_is_an_image() {
-    let (mut random, started) = (Random(0x9e37_79b9_7f4a_7c15), Instant::now());
+    let (mut random, started) = (random(), Instant::now());
     while started.elapsed() < TIME {
-        let (answer, piece) = (random.answer(), 1 + random.below(40));
+        let (answer, piece) = (answer(&mut random), random.usize(1..=40));
         let text = || String::from_utf8_lossy(&answer).into_owned();
         let ask = async |answer: &[u8]| {
             let asked = tokio::time::timeout(DEADLINE, answered(URL, answer, piece, LIMIT));
@@ -68,7 +47,7 @@ async fn no_beginning_of_a_wrong_answer_is_an_image() {
             Err(error) => assert!(!error.report().contains("s3cret"), "{}", text()),
             Ok(Outcome::Redirect(_)) => {}
             Ok(Outcome::Image(whole)) => {
-                let cut = random.below(answer.len());
+                let cut = random.usize(..answer.len().max(1));
                 if let Ok(Outcome::Image(part)) = ask(&answer[..cut]).await {
                     assert_eq!(part, whole, "{cut} bytes of {}", text());
                 }

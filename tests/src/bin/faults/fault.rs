@@ -4,8 +4,9 @@ use std::fmt;
 
 use clap::ValueEnum;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_testkit::FuseMount;
 
-use crate::{hanging, memory_disk};
+use crate::memory_disk;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -64,7 +65,7 @@ impl Fault {
     fn obstacle(self) -> Option<String> {
         match self {
             Self::FullDisk => memory_disk::obstacle(),
-            Self::HangingFiles | Self::HangingEnd => hanging::obstacle(),
+            Self::HangingFiles | Self::HangingEnd => FuseMount::obstacle(),
             _ => None,
         }
     }

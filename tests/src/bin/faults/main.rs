@@ -10,16 +10,14 @@
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
 use jumpstarter_driver_core::prelude::*;
 
 mod action;
 mod fault;
-mod hanging;
 mod memory_disk;
-mod processes;
 mod round;
 mod station;
 mod tally;
@@ -117,22 +115,4 @@ fn campaign(arguments: &Arguments) -> Result<bool> {
 
 fn verdict(broken: &[tally::Broken]) -> &'static str {
     if broken.is_empty() { "✓" } else { "✗" }
-}
-
-/// Polls `done` until it is true or `limit` is over; whether it became true.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "nothing announces what other processes do; every caller has a deadline"
-)]
-fn await_condition(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
-    loop {
-        if done() {
-            return true;
-        }
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(3));
-    }
 }

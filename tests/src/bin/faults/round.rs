@@ -6,14 +6,14 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_testkit::pico;
+use jumpstarter_driver_testkit::{blocking_eventually, pico};
 use rustix::process::Signal;
 
 use crate::action::Action;
 use crate::fault::Fault;
-use crate::station::{Client, PATIENCE, Station};
+use crate::memory_disk;
+use crate::station::{Client, PATIENCE, Station, signal};
 use crate::tally::{Broken, Kind};
-use crate::{await_condition, memory_disk};
 
 /// Within this time the fault strikes.
 const WITHIN_MS: u64 = 900;
@@ -153,13 +153,13 @@ impl Round {
             Fault::KillClient => client.signal(Signal::KILL),
             Fault::InterruptClient => client.signal(Signal::INT),
             Fault::KillQemu => {
-                station.below_exporter("qemu").iter().for_each(|qemu| qemu.signal(Signal::KILL))
+                station.below_exporter("qemu").iter().for_each(|qemu| signal(qemu, Signal::KILL))
             }
             Fault::KillGuardian => {
                 station
                     .below_exporter("js-guardian")
                     .iter()
-                    .for_each(|guardian| guardian.signal(Signal::KILL));
+                    .for_each(|guardian| signal(guardian, Signal::KILL));
             }
             Fault::FreezeExporter => {
                 station.signal_exporter(Signal::STOP);
@@ -174,9 +174,9 @@ impl Round {
             Fault::FreezeQemu | Fault::FreezeGuardian => {
                 let name = if self.fault == Fault::FreezeQemu { "qemu" } else { "js-guardian" };
                 let targets = station.below_exporter(name);
-                targets.iter().for_each(|target| target.signal(Signal::STOP));
+                targets.iter().for_each(|target| signal(target, Signal::STOP));
                 self.others_are_served(frozen);
-                targets.iter().for_each(|target| target.signal(Signal::CONT));
+                targets.iter().for_each(|target| signal(target, Signal::CONT));
             }
             Fault::FullDisk => {
                 let filled = station.disk.as_ref().map(|disk| disk.fill());
@@ -196,7 +196,7 @@ impl Round {
                 self.freeze_files();
                 pause(frozen / 4);
                 self.station.signal_exporter(Signal::TERM);
-                if !await_condition(PATIENCE, || self.station.has_exited()) {
+                if !blocking_eventually(PATIENCE, || self.station.has_exited()) {
                     self.break_promise(
                         Kind::Hang,
                         "the exporter does not end while a file system hangs",
@@ -367,5 +367,5 @@ impl Round {
 }
 
 fn pause(time: Duration) {
-    await_condition(time, || false);
+    blocking_eventually(time, || false);
 }

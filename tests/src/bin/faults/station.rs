@@ -9,14 +9,12 @@ use std::time::Duration;
 use jumpstarter_client::{ConnectOptions, blocking};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_serial::SerialExt;
-use jumpstarter_driver_testkit::pico;
-use rustix::process::{Pid, Signal, kill_process};
+use jumpstarter_driver_testkit::processes::{self, Process};
+use jumpstarter_driver_testkit::{FuseMount, blocking_eventually, pico};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tempfile::TempDir;
 
-use crate::await_condition;
-use crate::hanging::Hanging;
 use crate::memory_disk::MemoryDisk;
-use crate::processes::{self, Process};
 
 /// Until a call that meets no fault has to be answered, however busy the machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +25,7 @@ const BURIAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Station {
     exporter: Option<Child>,
-    pub(crate) hanging: Option<Hanging>,
+    pub(crate) hanging: Option<FuseMount>,
     pub(crate) disk: Option<MemoryDisk>,
     folder: TempDir,
 }
@@ -44,8 +42,8 @@ impl Station {
         for name in ["disk/t", "disk/medium", "disk/dumps", "shown", "client"] {
             fs::create_dir(at(name))?;
         }
-        let hanging =
-            can_hang.then(|| Hanging::mount(&at("disk/medium"), &at("shown"))).transpose()?;
+        let mount = || FuseMount::new(&at("disk/medium"), &at("shown"), &[]);
+        let hanging = can_hang.then(mount).transpose().map_err(Error::unavailable)?;
         let medium = if can_hang { at("shown") } else { at("disk/medium") }.join("medium.img");
         let config = format!(
             "apiVersion: jumpstarter.dev/v1alpha1
@@ -101,7 +99,7 @@ export:
         let mut child = command.spawn().context("starting the exporter")?;
         let socket = self.socket();
         let mut ended = false;
-        let up = await_condition(PATIENCE, || {
+        let up = blocking_eventually(PATIENCE, || {
             ended = child.try_wait().is_ok_and(|status| status.is_some());
             ended || UnixStream::connect(&socket).is_ok()
         });
@@ -135,7 +133,10 @@ export:
     /// Whether the exporter has exited; the kernel may still hold threads of it that wait for a
     /// file system.
     pub(crate) fn has_exited(&self) -> bool {
-        self.exporter.as_ref().is_none_or(|child| processes::has_exited(child.id()))
+        self.exporter.as_ref().is_none_or(|child| {
+            // A thread that waits for a file system's answer stays in the kernel until that comes.
+            processes::find(child.id()).is_none_or(|process| process.is_zombie)
+        })
     }
 
     /// Signals the exporter.
@@ -148,8 +149,8 @@ export:
     /// The processes below the exporter that the kernel calls so.
     pub(crate) fn below_exporter(&self, name: &str) -> Vec<Process> {
         let Some(child) = &self.exporter else { return Vec::new() };
-        let below = processes::descendants(child.id());
-        below.into_iter().filter(|process| process.name.starts_with(name)).collect()
+        let below = living(child.id()).into_iter();
+        below.filter(|process| process.name.starts_with(name)).collect()
     }
 
     /// Waits for the exporter's end; `None` if it does not end, and is killed instead.
@@ -165,10 +166,10 @@ export:
 
     /// Waits until nothing runs any more but this process and its file system; what still runs.
     pub(crate) fn orphans(&self) -> Vec<Process> {
-        let own = self.hanging.as_ref().map(Hanging::id);
+        let own = self.hanging.as_ref().map(FuseMount::id);
         let mut left = Vec::new();
-        await_condition(BURIAL, || {
-            left = processes::descendants(std::process::id());
+        blocking_eventually(BURIAL, || {
+            left = living(std::process::id());
             left.retain(|process| Some(process.id) != own);
             left.is_empty()
         });
@@ -245,11 +246,26 @@ impl Drop for Station {
             child.wait().ok();
         }
         for process in self.orphans() {
-            process.signal(Signal::KILL);
+            signal(&process, Signal::KILL);
         }
         self.hanging = None;
         self.disk = None;
-        processes::reap_adopted();
+        // Children of this process that lost their owner; no `Child` of this round is held.
+        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+    }
+}
+
+/// The living descendants of a process.
+fn living(root: u32) -> Vec<Process> {
+    let mut found = processes::descendants(root);
+    found.retain(|process| !process.is_zombie);
+    found
+}
+
+/// Signals a process, which may have ended.
+pub(crate) fn signal(process: &Process, signal: Signal) {
+    if let Some(pid) = i32::try_from(process.id).ok().and_then(Pid::from_raw) {
+        kill_process(pid, signal).ok();
     }
 }
 
@@ -291,7 +307,7 @@ impl Drop for Client {
 
 fn end_of(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let mut status = None;
-    await_condition(limit, || {
+    blocking_eventually(limit, || {
         status = child.try_wait().ok().flatten();
         status.is_some()
     });
