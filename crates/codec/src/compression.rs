@@ -1,14 +1,8 @@
-//! The compressions of images: signatures, and decoders that accept whole files only.
+//! The compressions of images, and the signatures by which they are detected.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
 
 use jumpstarter_driver_core::image::Encoding;
-
-use crate::Memory;
-use crate::members::Members;
-use crate::xz::Xz;
-use crate::zstandard::Zstandard;
 
 /// How an image is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,25 +31,6 @@ impl Compression {
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Encoding::of_signature(start).map_or(Self::Raw, Self::from),
         }
-    }
-
-    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and
-    /// so is a file that needs more than `memory`: it is refused before the memory is taken.
-    ///
-    /// # Errors
-    /// `OutOfMemory` where the decoder cannot be made. What is wrong with the data, reading says.
-    pub fn decoder<'a>(
-        self,
-        input: impl BufRead + 'a,
-        memory: Memory,
-    ) -> io::Result<Box<dyn Read + 'a>> {
-        Ok(match self {
-            Self::Raw => Box::new(input),
-            Self::Gzip => Box::new(Members::new(flate2::bufread::GzDecoder::new(input))),
-            Self::Xz => Box::new(Xz::new(input, memory.share(self))?),
-            Self::Bzip2 => Box::new(Members::new(bzip2::bufread::BzDecoder::new(input))),
-            Self::Zstd => Box::new(Zstandard::new(input, memory.share(self))?),
-        })
     }
 }
 

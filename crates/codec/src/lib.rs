@@ -11,6 +11,7 @@
 //! ```
 
 mod compression;
+mod decoder;
 mod decompress;
 mod foreign;
 mod members;

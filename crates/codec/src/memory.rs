@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jumpstarter_driver_core::units::ByteSize;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 
-use crate::Compression;
+use crate::compression::Compression;
 
 /// The variable with the memory that a decoder may take.
 const VARIABLE: &str = "JMP_DECODER_MEMORY";

@@ -2,7 +2,7 @@
 //! caller's future.
 
 use crate::item::Item;
-use crate::write::check;
+use crate::thread::check;
 use bytes::Bytes;
 use jumpstarter_codec::{BUFFER, Pool, fill};
 use jumpstarter_driver_core::image::Meter;

@@ -32,6 +32,7 @@ mod mock;
 mod output;
 mod read;
 mod room;
+mod thread;
 mod write;
 
 pub use file::{FileFlasher, FileFlasherConfig};

@@ -1,7 +1,8 @@
 //! A flasher without a device, for trying things out: it remembers what was flashed.
 
 use crate::read::read_image;
-use crate::write::{WriteOptions, on_thread, write_image};
+use crate::thread::on_thread;
+use crate::write::{WriteOptions, write_image};
 use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;

@@ -3,7 +3,7 @@
 
 use crate::item::Item;
 use crate::room::{Room, too_large};
-use crate::write::gone;
+use crate::thread::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use jumpstarter_files::{StagedFile, Turn, write_sparse};
 use rustix::fs::{Advice, fadvise};

@@ -1,6 +1,6 @@
 //! Reading an image back: a file or block device, as it is, into a sink.
 
-use crate::write::spawn;
+use crate::thread::spawn;
 use bytes::Bytes;
 use jumpstarter_codec::{BUFFER, Pool, fill};
 use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};

@@ -7,15 +7,16 @@ use crate::foreign;
 use crate::item::ItemReader;
 use crate::output::Output;
 use crate::room::too_large;
+use crate::thread::{check, on_thread, spawn};
 use jumpstarter_codec::{Compression, SIGNATURE};
 use jumpstarter_driver_core::image::{Meter, Wishes};
-use jumpstarter_driver_core::{Error, ErrorKind, ImageSource, Result, ResultExt};
+use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -288,34 +289,4 @@ impl WriteStage {
         }
         Ok(())
     }
-}
-
-/// Does what may block on a thread of its own; waits for it without blocking.
-pub(crate) async fn on_thread<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let (done, is_done) = oneshot::channel();
-    // The caller may be gone, then nobody wants to know.
-    spawn(name, move || drop(done.send(work())))?;
-    is_done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
-}
-
-/// Fails once the caller is gone.
-pub(crate) fn check(turn: &Turn) -> Result<()> {
-    if turn.is_wanted() { Ok(()) } else { Err(gone()) }
-}
-
-pub(crate) fn gone() -> Error {
-    Error::new(ErrorKind::Cancelled, "the caller went away")
-}
-
-pub(crate) fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>> {
-    Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
-        Error::new(ErrorKind::ResourceExhausted, format!("starting the thread {name}"))
-            .with_source(error)
-    })
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::vm::{Vm, lock};
+use crate::lock::lock;
 
 /// How long the last words of a run may take to be in the log.
 const SETTLES_WITHIN: Duration = Duration::from_secs(2);
@@ -150,27 +150,5 @@ impl Sink<Bytes> for UntilHungUp {
     }
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writer()?.poll_close(context)
-    }
-}
-
-/// The child `console`.
-#[derive(Debug)]
-pub(crate) struct QemuConsole(pub(crate) Vm);
-
-impl Driver for QemuConsole {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().serial(self)
-    }
-}
-
-#[async_trait]
-impl Serial for QemuConsole {
-    async fn connect(&self) -> Result<Channel> {
-        self.0.open_console()
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.0.0.console.hang_up();
-        Ok(())
     }
 }

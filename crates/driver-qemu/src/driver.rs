@@ -8,13 +8,15 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{TcpNetwork, UnixNetwork};
 
 use crate::config::{MemorySize, QemuConfig};
-use crate::console::QemuConsole;
 use crate::flasher::QemuFlasher;
 use crate::interface::{Machine, QemuSettings};
+use crate::lock::lock;
 use crate::power::QemuPower;
+use crate::serial::QemuConsole;
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 use crate::storage::compressed_defaults;
-use crate::vm::{Vm, lock};
+use crate::vm::Vm;
+use crate::vsock::VsockNetwork;
 
 /// QEMU listened before it answered: somebody has removed its socket since.
 const SCREEN_REMEDY: &str =
@@ -48,7 +50,7 @@ impl Qemu {
             .describe("the machine's screen, VNC over a Unix socket"),
         ];
         let forwards_ssh = vm.forwards().any(|(name, ..)| name == QemuConfig::SSH);
-        if let (Some(ssh), false) = (crate::vsock::ssh(&vm), forwards_ssh) {
+        if let (Some(ssh), false) = (vm.0.vsock_cid.map(VsockNetwork::ssh), forwards_ssh) {
             children.push(
                 Child::new(QemuConfig::SSH, Arc::new(Endpoint::new(&vm, ssh)))
                     .describe("SSH over vsock"),

@@ -8,8 +8,8 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::RuntimeDir;
 use tokio::time::timeout;
 
+use crate::lock::lock;
 use crate::off_runtime::off_runtime;
-use crate::vm::lock;
 
 /// The kind in the folders' names.
 const KIND: &str = "qemu";

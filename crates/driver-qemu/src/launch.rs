@@ -11,18 +11,19 @@ use crate::arguments::{Forward, Paths, SocketEnd, command_line};
 use crate::config::QemuConfig;
 use crate::disk::{Access, Disk, DiskFormat, QemuImage};
 use crate::host::ENVIRONMENT;
+use crate::lock::lock;
 use crate::off_runtime::off_runtime;
+use crate::parts::Parts;
 use crate::run::{Launch, Run, Started};
 use crate::seed::Seed;
 use crate::status::RunNumber;
 use crate::storage::Disks;
-use crate::vm::{Inner, lock};
 
 /// The VNC socket's name in the machine's folder.
 pub(crate) const VNC_SOCKET: &str = "vnc.sock";
 
 /// Starts QEMU for the machine.
-pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
+pub(crate) async fn start(machine: &Parts, run: RunNumber) -> Result<Started> {
     let config = lock(&machine.config).clone();
     machine.forwards.check_free()?;
     let within = config.timeouts.start;
@@ -67,7 +68,7 @@ pub(crate) async fn start(machine: &Inner, run: RunNumber) -> Result<Started> {
 }
 
 /// Makes the disks ready, and the one of cloud-init.
-async fn prepare(machine: &Inner, config: &QemuConfig) -> Result<(Disks, Disk)> {
+async fn prepare(machine: &Parts, config: &QemuConfig) -> Result<(Disks, Disk)> {
     machine.folders.ensure().await?;
     let mut disks = machine.storage.prepare(config, &machine.facts).await?;
     let (seed, path) = (Seed::from(config), machine.folders.sockets().join("seed.img"));

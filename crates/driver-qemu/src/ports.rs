@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::config::QemuConfig;
-use crate::vm::lock;
+use crate::lock::lock;
 
 /// Below the range from which systems take ports for outgoing connections (Linux: 32768 on), which
 /// would otherwise get in between the choice and QEMU's listening.

@@ -8,7 +8,8 @@ use jumpstarter_driver_core::prelude::*;
 use tokio::time::Instant;
 
 use crate::interface::Machine;
-use crate::vm::{Vm, lock};
+use crate::lock::lock;
+use crate::vm::Vm;
 
 /// What a reading is the average of takes at least so long, unless the machine was powered on
 /// later.

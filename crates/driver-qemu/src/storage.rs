@@ -26,8 +26,8 @@ use crate::arguments::Boot;
 use crate::config::{Architecture, QemuConfig};
 use crate::disk::{Access, Disk, DiskFormat, Header, QemuImage, References, Save};
 use crate::host::HostFacts;
+use crate::lock::lock;
 use crate::off_runtime::off_runtime;
-use crate::vm::lock;
 
 pub(crate) use format::compressed_defaults;
 

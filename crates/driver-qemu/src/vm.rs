@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::StreamExt;
@@ -13,13 +13,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::builder::NameGuard;
 use crate::config::{OffMode, QemuConfig};
 use crate::console::Console;
 use crate::folders::Folders;
 use crate::host::HostFacts;
 use crate::interface::Machine;
 use crate::launch;
+use crate::lock::lock;
+use crate::names::NameGuard;
+use crate::parts::Parts;
 use crate::ports::Forwards;
 use crate::run::{KILL_WITHIN, QUOTED_LINES, Run, STALLED_HINT, with_console};
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
@@ -55,31 +57,7 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(20);
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Vm(pub(crate) Arc<Inner>);
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) name: String,
-    pub(crate) config: Mutex<QemuConfig>,
-    pub(crate) facts: HostFacts,
-    pub(crate) vsock_cid: Option<u32>,
-    pub(crate) folders: Folders,
-    pub(crate) storage: Storage,
-    pub(crate) forwards: Forwards,
-    pub(crate) console: Console,
-    pub(crate) status: Status,
-    /// The run that is under way; one that is over is let go when it is next looked at.
-    run: Mutex<Option<Arc<Run>>>,
-    /// Held by what may not happen at once: starting, flashing, dumping, destroying.
-    pub(crate) turn: tokio::sync::Mutex<()>,
-    /// Cancelled when the machine is destroyed, and with it what is under way.
-    pub(crate) destroyed: CancellationToken,
-    taken_name: Mutex<Option<NameGuard>>,
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub struct Vm(pub(crate) Arc<Parts>);
 
 impl Vm {
     /// Makes a machine that is off: finds QEMU and the accelerator, chooses free ports, makes its
@@ -113,7 +91,7 @@ impl Vm {
         let folders = Folders::make().await.with_context(doing)?;
         let storage = Storage::new(folders.images());
         storage.inspect_defaults(&config).await?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Parts {
             config: Mutex::new(config),
             vsock_cid: vsock::choose_cid(&facts),
             facts,
@@ -359,15 +337,6 @@ impl Vm {
             }
         };
         Err(with_console(error, &self.0.console.last_lines(QUOTED_LINES)))
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The monitor task holds QEMU alive: it has to be told. The folder goes with the field.
-        if let Some(run) = lock(&self.run).take() {
-            run.kill();
-        }
     }
 }
 

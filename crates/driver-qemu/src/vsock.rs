@@ -6,7 +6,6 @@ use jumpstarter_driver_core::prelude::*;
 use tokio_vsock::{VsockAddr, VsockStream};
 
 use crate::host::HostFacts;
-use crate::vm::Vm;
 
 /// Addresses below are the hypervisor's and the host's (vsock(7)).
 const FIRST_GUEST_CID: u32 = 3;
@@ -28,9 +27,11 @@ pub(crate) struct VsockNetwork {
     port: u32,
 }
 
-/// The guest's SSH server, where vsock is usable.
-pub(crate) fn ssh(vm: &Vm) -> Option<VsockNetwork> {
-    vm.0.vsock_cid.map(|cid| VsockNetwork { cid, port: 22 })
+impl VsockNetwork {
+    /// The guest's SSH server.
+    pub(crate) fn ssh(cid: u32) -> Self {
+        Self { cid, port: 22 }
+    }
 }
 
 #[async_trait]

@@ -2,17 +2,16 @@
 //! many readers.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::{
-    ByteSize, Channel, ChannelReader, ChannelWriter, Error, Framing, Result,
-};
+use jumpstarter_driver_core::{ByteSize, Channel, ChannelReader, ChannelWriter, Framing, Result};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::console_reader::{ConsoleReader, ConsoleWriter, ReadFrom};
+use crate::console_state::{End, Shared, State};
 use crate::scrollback::Scrollback;
 use crate::visible::visible;
 
@@ -56,40 +55,6 @@ pub struct ConsoleLog {
     shared: Arc<Shared>,
     writes: mpsc::Sender<Bytes>,
     _task: Arc<AbortOnDropHandle<()>>,
-}
-
-/// What the task and the readers share.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    /// Counts the changes of `state`.
-    pub(crate) changed: watch::Sender<u64>,
-}
-
-pub(crate) struct State {
-    pub(crate) scrollback: Scrollback,
-    /// Why writes fail for now, if they do.
-    pub(crate) write_failure: Option<String>,
-    pub(crate) end: Option<End>,
-}
-
-/// How the log came to its end.
-#[derive(Clone, Debug)]
-pub(crate) enum End {
-    /// The source ended, or the log was dropped.
-    Closed,
-    /// The source broke.
-    Broken(String),
-}
-
-impl Shared {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.send_modify(|count| *count += 1);
-    }
 }
 
 impl ConsoleLog {
@@ -275,9 +240,4 @@ async fn keep_writing(
         }
     }
     std::future::pending().await
-}
-
-/// The error of a writer whose console cannot be written.
-pub(crate) fn not_writable(why: &str) -> Error {
-    Error::unavailable(format!("the console takes no input: {why}"))
 }

@@ -12,7 +12,7 @@ use futures_util::{Sink, Stream, stream};
 use jumpstarter_driver_core::{Error, Result};
 use tokio::sync::{mpsc, watch};
 
-use crate::console_log::{End, Shared, not_writable};
+use crate::console_state::{End, Shared, not_writable};
 use crate::replay::Replay;
 
 /// The most bytes of one [`ConsoleChunk`].
@@ -118,7 +118,7 @@ impl ConsoleReader {
                                 "a client of the console is too slow"
                             );
                         }
-                        let bytes = replay.pass(&chunk);
+                        let bytes = replay.pass(chunk.offset, &chunk.bytes);
                         if !bytes.is_empty() {
                             return Some((Ok(bytes), Some((reader, replay))));
                         }

@@ -26,6 +26,8 @@ mod config;
 mod connection;
 mod console_log;
 mod console_reader;
+mod console_state;
+mod driver;
 mod expect;
 mod login;
 mod paced;

@@ -7,8 +7,6 @@
 
 use bytes::Bytes;
 
-use crate::console_reader::ConsoleChunk;
-
 /// The longest sequence that passes.
 const LONGEST: usize = 4 * 1024;
 /// Operating system commands that pass: titles, the working folder, links, marks of shells and of
@@ -54,17 +52,17 @@ impl Replay {
         Self { present, ..Self::default() }
     }
 
-    /// The bytes of `chunk`: those before the present without what would be answered, the others as
+    /// The bytes of `piece`, the first of which has this offset: those before the present without what would be answered, the others as
     /// they are.
-    pub(crate) fn pass(&mut self, chunk: &ConsoleChunk) -> Bytes {
-        let past = self.present.saturating_sub(chunk.offset).min(chunk.bytes.len() as u64) as usize;
+    pub(crate) fn pass(&mut self, offset: u64, piece: &Bytes) -> Bytes {
+        let past = self.present.saturating_sub(offset).min(piece.len() as u64) as usize;
         if past == 0 && self.held.is_empty() {
-            return chunk.bytes.clone();
+            return piece.clone();
         }
-        let (past, now) = chunk.bytes.split_at(past);
-        let mut bytes = Vec::with_capacity(chunk.bytes.len());
+        let (past, now) = piece.split_at(past);
+        let mut bytes = Vec::with_capacity(piece.len());
         self.filter(past, &mut bytes);
-        if chunk.offset + past.len() as u64 >= self.present {
+        if offset + past.len() as u64 >= self.present {
             self.finish(&mut bytes);
         }
         bytes.extend_from_slice(now);

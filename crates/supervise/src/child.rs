@@ -13,7 +13,7 @@ use crate::command::{Command, Input, Sink};
 use crate::control::{Control, KILL_ALL, SIGNAL_GROUP, SIGNAL_PROGRAM};
 use crate::launch::launch;
 use crate::output::{Pump, Tail};
-use crate::stop::StopResult;
+use crate::stopped::StopResult;
 use crate::supervisor::{Life, Supervisor};
 use crate::{ExitStatus, Signal, SuperviseError};
 

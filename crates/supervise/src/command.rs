@@ -7,7 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use crate::environment;
-use crate::output::DEFAULT_TAIL;
+
+/// How much of a stream is kept unless asked otherwise, in bytes.
+pub(crate) const DEFAULT_TAIL: usize = 16 * 1024;
 
 /// Where a child's stdin comes from.
 #[derive(Default)]

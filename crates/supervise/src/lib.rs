@@ -58,6 +58,7 @@ mod run;
 mod standard;
 mod status;
 mod stop;
+mod stopped;
 mod supervisor;
 
 pub use child::Child;
@@ -71,4 +72,5 @@ pub use run::{Output, run, run_blocking, run_unchecked};
 pub use rustix::process::Signal;
 pub use standard::{StandardStream, was_closed};
 pub use status::ExitStatus;
-pub use stop::{StopPlan, Stopped};
+pub use stop::StopPlan;
+pub use stopped::Stopped;

@@ -9,10 +9,8 @@ use rustix::io::Errno;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 
-use crate::command::{EachLine, Sink};
+use crate::command::{DEFAULT_TAIL, EachLine, Sink};
 
-/// How much of a stream is kept unless asked otherwise, in bytes.
-pub(crate) const DEFAULT_TAIL: usize = 16 * 1024;
 /// The most that a line callback gets at once, in bytes.
 const LONGEST_LINE: usize = 8 * 1024;
 /// The most that a pipe holds, unless root raised it: what was written before the exit is no more

@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::child::{Child, Shared};
 use crate::status::signal_name;
-use crate::{ExitStatus, Signal, SuperviseError};
+use crate::stopped::{StopResult, Stopped};
+use crate::{Signal, SuperviseError};
 
 /// How long what was killed may take to disappear, unless asked otherwise.
 const KILL_WITHIN: Duration = Duration::from_secs(10);
@@ -124,35 +125,6 @@ impl fmt::Debug for StopPlan {
         write!(f, "StopPlan({self})")
     }
 }
-
-/// How a program was stopped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stopped {
-    /// The name of the step that ended it (`SIGTERM`; the name of an `ask`; `SIGKILL`), or nothing
-    /// if it had ended before.
-    pub by: Option<String>,
-    /// How the program ended.
-    pub status: ExitStatus,
-    /// The steps before, which did not end it, each with the reason.
-    pub in_vain: Vec<String>,
-}
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.by {
-            Some(step) => write!(f, "stopped by {step} ({})", self.status)?,
-            None => write!(f, "had already ended ({})", self.status)?,
-        }
-        match self.in_vain.as_slice() {
-            [] => Ok(()),
-            reasons => write!(f, "; in vain: {}", reasons.join(", ")),
-        }
-    }
-}
-
-/// Nothing while a stop is under way, then its result.
-pub(crate) type StopResult = Option<Result<Stopped, SuperviseError>>;
 
 impl Child {
     /// Stops the program by the steps of `plan`, kills what is left of its descendants, and returns

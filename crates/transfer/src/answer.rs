@@ -3,7 +3,6 @@
 use std::io;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::BodyStream;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
@@ -11,12 +10,10 @@ use jumpstarter_codec::{FOREIGN_SIGNATURE, foreign};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Error, Result};
 
-use crate::decode::decode;
+use crate::decode::{Chunks, decode};
 use crate::exchange::Answer;
 use crate::proof::proved;
 use crate::url::Url;
-
-pub(crate) type Chunks = BoxStream<'static, io::Result<Bytes>>;
 
 /// An image that begins to arrive.
 pub(crate) struct Image {

@@ -10,10 +10,9 @@ use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::exchange::{Driving, broken, nothing};
+use crate::exchange::{Driving, Io, broken, nothing};
 use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::tls::secure;
@@ -21,10 +20,6 @@ use crate::url::Url;
 
 /// An address has so long to answer before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
-
-/// A connection.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// Connects to the first of these addresses that answers.
 pub(crate) async fn to_any(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)> {

@@ -22,6 +22,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Decoded pieces that wait: enough to even out the pace.
 const DECODED: usize = 4;
 
+/// The pieces of an image, as they come.
+pub(crate) type Chunks = BoxStream<'static, io::Result<Bytes>>;
+
 /// Pieces that arrived together; an error is the last.
 type Batch = Vec<io::Result<Bytes>>;
 

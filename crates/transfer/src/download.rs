@@ -9,7 +9,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 use jumpstarter_driver_core::image::{ImageRequest, Progress};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 
-use crate::answer::{Chunks, Image};
+use crate::answer::Image;
+use crate::decode::Chunks;
 use crate::get::get;
 use crate::pace::Pace;
 use crate::settings::Settings;

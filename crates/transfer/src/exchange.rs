@@ -11,14 +11,17 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use jumpstarter_driver_core::{Error, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-
-use crate::connect::Io;
 
 /// So many interim answers (1xx) may come before the answer.
 const MAX_INTERIM: usize = 16;
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// A connection.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 

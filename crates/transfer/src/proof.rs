@@ -9,8 +9,7 @@ use jumpstarter_driver_core::{Error, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::answer::Chunks;
-use crate::decode::decode;
+use crate::decode::{Chunks, decode};
 
 /// Passes `chunks` on as they are, and decodes a copy: only if that comes to its end, the chunks
 /// do.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Method;
@@ -14,12 +15,18 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::{Body, exchange};
-use crate::upload::Piece;
 use crate::way::{MAX_REDIRECTS, Way, redirects};
 
 /// A server that is asked whether it wants an upload has so long to redirect it; then the upload
 /// begins.
 const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
+
+/// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken
+/// for a whole one.
+pub(crate) enum Piece {
+    Data(Bytes),
+    End,
+}
 
 /// Sends the pieces, up to the one that says that it was the last; `length` bytes, where that is
 /// given.

@@ -7,7 +7,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::connect::Io;
+use crate::exchange::Io;
 use crate::settings::Settings;
 
 /// Secures a connection to `host`.

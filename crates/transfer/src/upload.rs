@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::PollSender;
 
 use crate::download::way;
-use crate::put::put;
+use crate::put::{Piece, put};
 use crate::settings::Settings;
 
 /// A server may think for so long about what it was sent.
@@ -59,13 +59,6 @@ fn content_length(request: &ImageRequest) -> Result<Option<u64>> {
     length.transpose().map_err(|_| {
         Error::invalid_argument("the content-length of the presigned request is no number")
     })
-}
-
-/// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken
-/// for a whole one.
-pub(crate) enum Piece {
-    Data(Bytes),
-    End,
 }
 
 /// A task that ends with its handle.

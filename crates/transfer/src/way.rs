@@ -11,8 +11,9 @@ use hyper::{Method, Request, StatusCode};
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::address::{Reach, literal};
-use crate::connect::{self, Io};
+use crate::connect;
 use crate::exchange::Body;
+use crate::exchange::Io;
 use crate::proxy::Proxy;
 use crate::settings::{NETWORKS, Settings};
 use crate::tls::secure;

@@ -14,7 +14,7 @@ use crate::arguments::Boot;
 use crate::config::{Architecture, QemuConfig};
 use crate::disk::{Access, DiskFormat, QemuImage, References};
 use crate::host::{Firmware, HostFacts};
-use crate::vm::lock;
+use crate::lock::lock;
 
 /// Sizes of flash on x86_64, in bytes: a block of it, and the most that both chips hold together.
 const BLOCK: u64 = 4 << 10;

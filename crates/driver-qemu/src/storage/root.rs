@@ -5,7 +5,7 @@ use jumpstarter_driver_core::prelude::*;
 use super::{Partition, Storage, deleted, fingerprint, format, remove};
 use crate::config::{QemuConfig, RootWrites};
 use crate::disk::{QemuImage, Shrink};
-use crate::vm::lock;
+use crate::lock::lock;
 
 impl Storage {
     /// The root image: what was flashed, else the configured one. A configured one is looked at

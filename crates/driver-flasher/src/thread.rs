@@ -1,0 +1,37 @@
+//! Threads for what may block, and the word to them that nobody waits any more.
+
+use std::thread::{Builder, JoinHandle};
+
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_files::Turn;
+use tokio::sync::oneshot;
+
+/// Does what may block on a thread of its own; waits for it without blocking.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (done, is_done) = oneshot::channel();
+    // The caller may be gone, then nobody wants to know.
+    spawn(name, move || drop(done.send(work())))?;
+    is_done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
+}
+
+/// Fails once the caller is gone.
+pub(crate) fn check(turn: &Turn) -> Result<()> {
+    if turn.is_wanted() { Ok(()) } else { Err(gone()) }
+}
+
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorKind::Cancelled, "the caller went away")
+}
+
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        Error::new(ErrorKind::ResourceExhausted, format!("starting the thread {name}"))
+            .with_source(error)
+    })
+}
