@@ -109,13 +109,13 @@ impl<'a> Method<'a> {
         let item = &self.item;
         let returns = quote!(#item).to_string().replace(' ', "");
         let parameters = self.parameters.iter().map(Parameter::descriptor);
-        let typed = match self.kind {
-            Kind::Channel => quote!(::core::convert::identity),
-            Kind::Unary | Kind::Stream => quote!(__p::typed::<#item>),
+        let result = match self.kind {
+            Kind::Channel => quote!(::core::option::Option::None),
+            Kind::Unary | Kind::Stream => value_type(item),
         };
         quote!(__p::MethodDescriptor {
             name: #name, documentation: #doc, kind: __p::MethodKind::#kind, returns: #returns,
-            parameters: &[#(#parameters),*], typed: #typed,
+            parameters: &[#(#parameters),*], result: #result,
         })
     }
 
@@ -226,15 +226,24 @@ impl Parameter {
     fn descriptor(&self) -> TokenStream {
         let (name, optional, ty) = (self.ident.unraw().to_string(), self.optional, &self.ty);
         let type_name = quote!(#ty).to_string().replace(' ', "");
-        let carrier = match self.carrier {
-            Carrier::Value => quote!(Value),
-            Carrier::Source => quote!(Source),
-            Carrier::Sink => quote!(Sink),
+        let none = quote!(::core::option::Option::None);
+        let (carrier, value) = match self.carrier {
+            Carrier::Value => {
+                let given = argument_of(ty, "Option").unwrap_or_else(|| ty.clone());
+                (quote!(Value), value_type(&given))
+            }
+            Carrier::Source => (quote!(Source), none),
+            Carrier::Sink => (quote!(Sink), none),
         };
         quote!(__p::ParameterDescriptor {
-            name: #name, type_name: #type_name, kind: __p::ParameterKind::#carrier, optional: #optional,
+            name: #name, type_name: #type_name, kind: __p::ParameterKind::#carrier,
+            optional: #optional, value: #value,
         })
     }
+}
+
+fn value_type(ty: &Type) -> TokenStream {
+    quote!(::core::option::Option::Some(__p::ValueType::of::<#ty>()))
 }
 
 fn is_named(ty: &Type, name: &str) -> bool {

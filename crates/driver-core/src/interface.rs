@@ -57,6 +57,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::finite;
 use crate::interfaces::{Flasher, Network, Power, Serial};
 use crate::suggest;
+use crate::value_type::ValueType;
 
 /// What a streaming method yields. Dropping it ends the stream.
 pub type ValueStream<T> = BoxStream<'static, Result<T>>;
@@ -99,6 +100,8 @@ pub struct ParameterDescriptor {
     pub kind: ParameterKind,
     /// Whether it may be left out.
     pub optional: bool,
+    /// The type of its value, where one is given; none for an image.
+    pub value: Option<ValueType>,
 }
 
 /// A method of an interface.
@@ -114,36 +117,8 @@ pub struct MethodDescriptor {
     pub returns: &'static str,
     /// Its parameters in order.
     pub parameters: &'static [ParameterDescriptor],
-    /// Gives what it yields the numbers of its type: on the wire whole numbers have no fraction,
-    /// of whatever type they are. What does not fit the type stays as it is.
-    #[serde(skip)]
-    pub typed: fn(Value) -> Value,
-}
-
-/// What [`MethodDescriptor::typed`] is for values of `T`.
-#[doc(hidden)]
-pub fn typed<T: Serialize + DeserializeOwned>(mut value: Value) -> Value {
-    if let Ok(Ok(typed)) = T::deserialize(&value).map(serde_json::to_value) {
-        take_fractions(&mut value, &typed);
-    }
-    value
-}
-
-fn take_fractions(value: &mut Value, typed: &Value) {
-    match (value, typed) {
-        (Value::Number(number), Value::Number(typed)) if typed.is_f64() => number.clone_from(typed),
-        (Value::Array(items), Value::Array(typed)) => {
-            items.iter_mut().zip(typed).for_each(|(item, typed)| take_fractions(item, typed));
-        }
-        (Value::Object(fields), Value::Object(typed)) => {
-            for (name, field) in fields {
-                if let Some(typed) = typed.get(name) {
-                    take_fractions(field, typed);
-                }
-            }
-        }
-        _ => {}
-    }
+    /// The type of what it yields; none for a channel.
+    pub result: Option<ValueType>,
 }
 
 impl MethodDescriptor {

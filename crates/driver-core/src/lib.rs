@@ -85,6 +85,7 @@ pub mod secret;
 pub mod suggest;
 pub mod tree;
 pub mod units;
+mod value_type;
 
 pub use async_trait::async_trait;
 pub use blocking::blocking;
@@ -102,6 +103,7 @@ pub use jumpstarter_driver_core_macros::{config, data, interface};
 pub use problem::ConfigProblem;
 pub use secret::Secret;
 pub use units::{ByteSize, Span};
+pub use value_type::{CallValue, JsonType, ValueType};
 pub use {schemars, serde, serde_json};
 
 /// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
@@ -123,9 +125,10 @@ pub mod __private {
     pub use crate::error::Result;
     pub use crate::interface::{
         Caller, Interface, InterfaceDescriptor, LinkedInterface, MethodDescriptor, MethodKind,
-        ParameterDescriptor, ParameterKind, Reply, typed, unknown_method,
+        ParameterDescriptor, ParameterKind, Reply, unknown_method,
     };
     pub use crate::registry::{DriverEntry, InterfaceProbe, ProbeFallback};
+    pub use crate::value_type::ValueType;
     pub use async_trait::async_trait;
     pub use futures_util::future::BoxFuture;
     pub use inventory;

@@ -160,7 +160,7 @@ impl fmt::Display for StopOutcome {
 }
 
 /// Something that happened to a machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct MachineEvent {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
 use futures_util::StreamExt;
+use jumpstarter_driver_core::JsonType;
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::interface::{
@@ -75,7 +76,9 @@ pub(crate) fn arguments<'a>(
 }
 
 fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argument> {
-    let text = parameter.is_some_and(|parameter| parameter.type_name.contains("String"));
+    let text = parameter.and_then(|parameter| parameter.value).is_some_and(|value| {
+        value.json_types().iter().all(|one| matches!(one, JsonType::Text | JsonType::Null))
+    });
     Ok(match parameter.map(|parameter| parameter.kind) {
         Some(ParameterKind::Source) => Argument::Source(image::source(word.as_ref())?),
         Some(ParameterKind::Sink) => Argument::Sink(image::sink(word.as_ref())?),
@@ -91,7 +94,11 @@ pub(crate) async fn answer(
     method: Option<&MethodDescriptor>,
     reply: Reply,
 ) -> Result<u8> {
-    let typed = method.map_or(std::convert::identity as fn(Value) -> Value, |method| method.typed);
+    let result = method.and_then(|method| method.result);
+    let typed = |value| match result {
+        Some(result) => result.typed(value),
+        None => value,
+    };
     match reply {
         Reply::Value(value) => context.output.value(&typed(value))?,
         Reply::Stream(mut values) => {

@@ -291,24 +291,17 @@ async fn numbers_that_are_not_finite_are_refused_on_both_ways() {
 }
 
 #[test]
-fn answers_take_the_numbers_of_their_type() {
-    #[derive(Serialize, Deserialize)]
-    struct Odd {
-        ratio: f64,
-        count: u32,
-        many: Vec<(f32, i8)>,
-        left_out: Option<f64>,
-    }
-    let typed = jumpstarter_driver_core::__private::typed::<Odd>;
-    let sent = json!({"ratio": 2, "count": 3, "many": [[0, 1], [1.5, 2]], "further": [1]});
-    let expected = json!({"ratio": 2.0, "count": 3, "many": [[0.0, 1], [1.5, 2]], "further": [1]});
-    assert_eq!(typed(sent).to_string(), expected.to_string());
-    let strange = json!({"ratio": "high", "count": 3});
-    assert_eq!(typed(strange.clone()), strange, "what does not fit stays as it is");
+fn descriptors_have_the_types_of_arguments_and_results() {
     let method = |name: &str| <dyn Everything>::DESCRIPTOR.method(name).unwrap();
-    assert_eq!((method("divide").typed)(json!(1)).to_string(), "1.0");
-    assert_eq!((method("quotient").typed)(json!(1)).to_string(), "1.0");
-    assert_eq!((method("count").typed)(json!(1)).to_string(), "1");
+    let typed = |name: &str, value| method(name).result.unwrap().typed(value).to_string();
+    assert_eq!(typed("divide", json!(1)), "1.0");
+    assert_eq!(typed("quotient", json!(1)), "1.0", "that of the items");
+    assert_eq!(typed("count", json!(1)), "1");
+    assert!(method("echo").result.is_none(), "a channel");
+    let [first, second] = [0, 1].map(|at| method("add").parameters[at].value.unwrap().schema());
+    assert_eq!(first.get("maximum"), Some(&json!(255)));
+    assert_eq!(second.get("type"), Some(&json!("integer")), "where one is given");
+    assert!(method("copy").parameters.iter().all(|image| image.value.is_none()));
 }
 
 #[tokio::test]

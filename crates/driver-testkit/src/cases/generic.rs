@@ -9,7 +9,7 @@ use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::interface::{
     InterfaceDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
 };
-use jumpstarter_driver_core::{ErrorKind, ImageSink, ImageSource, Result};
+use jumpstarter_driver_core::{ErrorKind, ImageSink, ImageSource, JsonType, Result, ValueType};
 use serde_json::{Value, json};
 
 use crate::case::{MustSucceed, Outcome, ensure};
@@ -92,7 +92,8 @@ pub(crate) async fn argument_of_wrong_type_is_refused(instance: &Instance) -> Ou
     for method in instance.methods() {
         for (position, parameter) in method.descriptor.parameters.iter().enumerate() {
             // A parameter that takes any value has no wrong type.
-            if parameter.type_name.ends_with("Value") || parameter.type_name.ends_with("Value>") {
+            if parameter.value.is_some_and(|value| value.json_types().len() == JsonType::ALL.len())
+            {
                 continue;
             }
             let mut arguments = plausible(&method);
@@ -219,11 +220,11 @@ fn ending(outcome: &Result<Reply>) -> String {
 
 /// Whether the suite can call it without knowing what its arguments mean.
 fn is_callable(method: &Method) -> bool {
-    method
-        .descriptor
-        .parameters
-        .iter()
-        .all(|parameter| parameter.optional || parameter.type_name == "bool")
+    method.descriptor.parameters.iter().all(|parameter| parameter.optional || is_flag(parameter))
+}
+
+fn is_flag(parameter: &ParameterDescriptor) -> bool {
+    parameter.value.is_some_and(|value| value.json_types() == [JsonType::Boolean].into())
 }
 
 fn call(
@@ -265,12 +266,22 @@ fn plausible_argument(parameter: &ParameterDescriptor) -> Argument {
         ParameterKind::Source => Argument::Source(ImageSource::bytes("conformance")),
         ParameterKind::Sink => Argument::Sink(ImageSink::writer(tokio::io::sink())),
         _ if parameter.optional => Argument::Value(Value::Null),
-        _ => Argument::Value(match parameter.type_name {
-            "bool" => json!(false),
-            "String" => json!("conformance"),
-            "f32" | "f64" => json!(1.0),
-            name if name.starts_with(['u', 'i']) => json!(1),
-            _ => Value::Null,
-        }),
+        _ => Argument::Value(parameter.value.map_or(Value::Null, |value| plausible_value(&value))),
     }
+}
+
+fn plausible_value(value: &ValueType) -> Value {
+    if let Some(first) = value.choices().and_then(|choices| choices.into_iter().next()) {
+        return first;
+    }
+    let types = value.json_types();
+    let of_type = [
+        (JsonType::Boolean, json!(false)),
+        (JsonType::Text, json!("conformance")),
+        (JsonType::Number, json!(1.0)),
+        (JsonType::Integer, json!(1)),
+        (JsonType::Array, json!([])),
+    ];
+    let fitting = of_type.into_iter().find(|(one, _)| types.contains(one));
+    fitting.map_or(Value::Null, |(_, value)| value)
 }

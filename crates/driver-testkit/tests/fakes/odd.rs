@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::Interface;
 use jumpstarter_driver_core::arguments::{Argument, Arguments};
 use jumpstarter_driver_core::interface::{
     Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
     Reply,
 };
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Interface, ValueType};
 use serde_json::Value;
 
 /// Which fault it has; `none` for none.
@@ -86,8 +86,9 @@ impl Interface for dyn Odd {
                 type_name: "bool",
                 kind: ParameterKind::Value,
                 optional: false,
+                value: Some(ValueType::of::<bool>()),
             }],
-            typed: std::convert::identity,
+            result: Some(ValueType::of::<()>()),
         }],
     };
 
