@@ -2,7 +2,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::guest::Arch;
 use crate::interop::{self, Grpcio};
@@ -34,14 +34,20 @@ pub(crate) struct Arguments {
     /// Only see that everything works: one turn each, of 64 MiB
     #[arg(long)]
     quick: bool,
+    /// Measure this build beside another `jmp`, such as that of the last release; nothing else
+    /// unless it is named
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     policy: Policy,
 }
 
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let wanted =
-        |what: &str| arguments.what.is_empty() || arguments.what.iter().any(|one| one == what);
+    let all = arguments.what.is_empty() && arguments.against.is_none();
+    let wanted = |what: &str| all || arguments.what.iter().any(|one| one == what);
+    let against = arguments.against.as_ref().map(std::fs::canonicalize).transpose();
+    let against = against.context("finding the other `jmp`")?;
     if wanted("power-on") {
         setup::ensure_qemu(&[Arch::X86_64], arguments.policy).await?;
     }
@@ -62,6 +68,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     if let Some(turns) = arguments.turns {
         words.extend(["--turns".into(), turns.to_string().into()]);
+    }
+    if let Some(other) = against {
+        words.extend(["--against".into(), other.into()]);
     }
     if arguments.quick {
         words.push("--quick".into());

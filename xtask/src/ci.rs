@@ -8,7 +8,7 @@ use crate::interop::{self, Grpcio};
 use crate::process::{Interrupted, Run};
 use crate::progress::{note, seconds};
 use crate::setup::{self, Policy};
-use crate::{test, tidy};
+use crate::{api, book, test, tidy};
 
 /// How many tests may be skipped on the machine that runs CI. Raise it with a reason in the commit.
 const MAX_SKIPPED: usize = 12;
@@ -36,6 +36,10 @@ enum Step {
     Clippy,
     /// Documentation
     Docs,
+    /// The book
+    Book,
+    /// The listings of each library's public API
+    Api,
     /// Every test, with virtual machines of both architectures
     Test,
     /// The real Python client on our exporter, and our client on the real Python exporter
@@ -57,6 +61,8 @@ impl Step {
                 let doc = Run::cargo().args(["doc", "--workspace", "--no-deps"]);
                 doc.env("RUSTDOCFLAGS", "-D warnings").show().await
             }
+            Step::Book => book::run(book::Arguments { policy: arguments.policy }).await,
+            Step::Api => api::run(api::Arguments { packages: Vec::new(), check: true }).await,
             Step::Test => {
                 let max_skipped = Some(arguments.max_skipped);
                 let policy = arguments.policy;

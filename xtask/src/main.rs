@@ -4,9 +4,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod api;
 mod bench;
+mod book;
 mod ci;
 mod demo;
+mod dist;
 mod doctor;
 mod faults;
 mod guest;
@@ -44,8 +47,14 @@ enum Task {
     Interop(interop::Arguments),
     /// Check the source against the house rules that no lint knows
     Tidy(tidy::Arguments),
+    /// List the public API of each library in its `api.txt`, or check the listings
+    Api(api::Arguments),
+    /// Build the book of docs/ with mdBook
+    Book(book::Arguments),
     /// Everything that has to pass: formatting, lints, docs, licences, tidy, tests
     Ci(ci::Arguments),
+    /// Build what a release offers: a static program, a Debian package, an archive, digests
+    Dist(dist::Arguments),
     /// Break things at random while a device is used: kills, freezes, a full disk, a hanging file
     /// system
     Faults(faults::Arguments),
@@ -76,7 +85,10 @@ async fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo(arguments) => demo::run(arguments).await,
         Task::Doctor(arguments) => doctor::run(arguments).await,
+        Task::Api(arguments) => api::run(arguments).await,
+        Task::Book(arguments) => book::run(arguments).await,
         Task::Bench(arguments) => bench::run(arguments).await,
+        Task::Dist(arguments) => dist::run(arguments).await,
         Task::Faults(arguments) => faults::run(arguments).await,
         Task::Setup(arguments) => setup::run(arguments).await,
         Task::Guest(arguments) => guest::run(arguments).await,

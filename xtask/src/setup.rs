@@ -152,11 +152,24 @@ fn needs(arches: &[Arch]) -> Vec<Need> {
 /// Makes sure that the cargo subcommand `name` is installed, building it (which takes minutes) if
 /// it is not.
 pub(crate) async fn ensure_cargo_tool(name: &str, policy: Policy) -> Result<()> {
-    let package = format!("cargo-{name}");
-    if Run::cargo().args([name, "--version"]).output().await.is_ok() {
+    let is_there = Run::cargo().args([name, "--version"]).output().await.is_ok();
+    install(&format!("cargo-{name}"), &[], is_there, policy).await
+}
+
+/// The same for a program of its own name; `options` are for `cargo install`.
+pub(crate) async fn ensure_cargo_program(
+    name: &str,
+    options: &[&str],
+    policy: Policy,
+) -> Result<()> {
+    install(name, options, find_program(name).is_some(), policy).await
+}
+
+async fn install(package: &str, options: &[&str], is_there: bool, policy: Policy) -> Result<()> {
+    if is_there {
         return Ok(());
     }
-    let install = Run::cargo().args(["install", &package, "--locked"]);
+    let install = Run::cargo().args(["install", package, "--locked"]).args(options);
     if policy.no_install {
         bail!("missing: {package}; to install: {}", install.command_line());
     }

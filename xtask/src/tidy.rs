@@ -8,6 +8,7 @@ use crate::process::Run;
 use crate::progress::note;
 use crate::workspace;
 
+mod book;
 mod drivers;
 mod rules;
 
@@ -28,6 +29,7 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
         }
     }
     complaints.extend(drivers::check(&root)?);
+    complaints.extend(book::check(&root, &names)?);
     for complaint in &complaints {
         note(complaint);
     }

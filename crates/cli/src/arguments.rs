@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jumpstarter_driver_core::Error;
 
 use crate::serving::Log;
-use crate::{check, config, controller, drivers, forward, j, run, schema, shell};
+use crate::{check, config, controller, drivers, forward, j, packaging, run, schema, shell};
 
 /// Test on real and virtual devices.
 ///
@@ -52,6 +52,8 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Check(check::Arguments),
+    #[command(alias = "completion")]
+    Completions(packaging::Completions),
     Config(config::Arguments),
     Drivers(drivers::Arguments),
     Forward(Box<forward::Arguments>),
@@ -62,6 +64,8 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
         arguments: Vec<OsString>,
     },
+    #[command(hide = true)]
+    Manual(packaging::Manual),
     Run(Box<run::Arguments>),
     Schema(schema::Arguments),
     Shell(Box<shell::Arguments>),
@@ -108,6 +112,8 @@ impl Arguments {
         let log = &self.log;
         match &self.command {
             Command::Check(arguments) => check::run(arguments, out, err),
+            Command::Completions(arguments) => packaging::completions(arguments, out),
+            Command::Manual(arguments) => packaging::manual(arguments),
             Command::Config(arguments) => config::run(arguments, out, err),
             Command::Drivers(arguments) => drivers::run(arguments, out),
             Command::Forward(arguments) => forward::run(arguments, log, out, err),

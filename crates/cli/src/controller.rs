@@ -78,7 +78,6 @@ fn unsupported(what: &str) -> Error {
 pub(crate) fn command(name: &str) -> Option<Error> {
     let instead = match name {
         "version" => "run `jmp --version`",
-        "completion" => "`j completions SHELL` completes a device's paths and verbs",
         "driver" => "run `jmp drivers`",
         "exporter" | "exporters" => {
             "`jmp config exporter` manages exporter files, `jmp run` serves the device of one"

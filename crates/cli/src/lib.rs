@@ -34,6 +34,7 @@ mod drivers;
 mod forward;
 mod j;
 mod outline;
+mod packaging;
 mod print;
 mod remote;
 mod run;

@@ -35,6 +35,11 @@ use context::Context;
 use interrupt::{Interrupts, Signals};
 use open::Opened;
 
+/// `j` with the commands that every device has.
+pub(crate) fn command() -> clap::Command {
+    arguments::deviceless()
+}
+
 /// Runs `j` with these arguments, the first of which is the program's name, and answers the exit
 /// code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {

@@ -105,7 +105,7 @@ async fn start_up_and_memory(
     ])
 }
 
-fn load<const N: usize>(address: &str, words: [&str; N]) -> Command {
+pub(crate) fn load<const N: usize>(address: &str, words: [&str; N]) -> Command {
     Command::new(LOAD).arg(address).args(words)
 }
 

@@ -9,6 +9,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_tests::interrupt::Interrupts;
 use serde_json::json;
 
+mod against;
 mod client;
 mod data;
 mod effort;
@@ -45,6 +46,9 @@ struct Arguments {
     /// Only see that everything works: one turn each, of 64 MiB
     #[arg(long)]
     quick: bool,
+    /// Measure this build beside another `jmp`, and nothing else unless it is named
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     /// Where the figures go, from the workspace's root
     #[arg(long, default_value = "target/bench.json")]
     output: PathBuf,
@@ -90,7 +94,8 @@ fn failed(error: &Error) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the tables are what the program is for")]
 async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
-    let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    let all = arguments.what.is_empty() && arguments.against.is_none();
+    let wanted = |what| all || arguments.what.contains(&what);
     let usual = ByteSize::mebibytes(if arguments.quick { 64 } else { 1024 });
     let (turns, quick) = (arguments.turns, arguments.quick);
     let effort = Effort { turns, size: arguments.size.unwrap_or(usual), quick };
@@ -102,6 +107,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         println!("{}", table::show(title, &notes, &found));
         rows.extend(found);
     };
+    if let Some(other) = &arguments.against {
+        show(against::TITLE, against::NOTES, against::measure(effort, other).await?);
+    }
     if wanted(What::PowerOn) {
         show(power_on::TITLE, power_on::NOTES, power_on::measure(effort.turns(15)).await?);
     }

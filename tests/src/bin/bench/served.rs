@@ -45,14 +45,19 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// Starts it; its images go below `images`.
+    /// Starts this build's; its images go below `images`.
     pub(crate) async fn start(config: &str, images: &Path) -> Result<Self> {
         built(JMP)?;
+        Self::start_program(Path::new(JMP), config, images).await
+    }
+
+    /// Starts that of another `jmp`.
+    pub(crate) async fn start_program(jmp: &Path, config: &str, images: &Path) -> Result<Self> {
         // The path of a socket must be short.
         let folder = tempfile::tempdir()?;
         let (file, socket) = (folder.path().join("exporter.yaml"), folder.path().join("socket"));
         fs::write(&file, config)?;
-        let command = Command::new(JMP)
+        let command = Command::new(jmp)
             .args(["run", "--exporter-config"])
             .arg(&file)
             .args(["--tls-grpc-listener", "127.0.0.1:0", "--tls-grpc-insecure", "--listen-unix"])
