@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use jumpstarter_daemon::RunOptions;
 use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
-use jumpstarter_exporter::{Address, Limits, RunOptions, TlsOptions};
+use jumpstarter_exporter::{Address, Limits, TlsOptions};
 
 use crate::j::fault::Fault;
 use crate::serving::{Log, Which, runtime};
@@ -168,13 +169,13 @@ pub(crate) fn run(
         logs: Default::default(),
     };
     options.check().map_err(wrong_usage)?;
-    options.logs = arguments.log.install(log)?;
+    options.logs = arguments.log.install(log)?.hub().clone();
     let ready = |addresses: &[Address]| {
         let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
         writeln!(out, "ready {}", addresses.join(" "))
             .and_then(|()| out.flush())
             .context("telling standard output that the exporter is ready")
     };
-    runtime()?.block_on(jumpstarter_exporter::run(options, ready))?;
+    runtime()?.block_on(jumpstarter_daemon::run(options, ready))?;
     Ok(SUCCESS)
 }

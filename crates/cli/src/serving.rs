@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_daemon::{Log as DaemonLog, LogFormat};
 use jumpstarter_driver_core::suggest;
-use jumpstarter_exporter::{LogFormat, LogHub, logs};
 
 use crate::j::fault::Fault;
 
@@ -121,16 +121,16 @@ enum Format {
 
 impl Log {
     /// Installs the log of this process; what is not said here, `outer` says.
-    pub(crate) fn install(&self, outer: &Self) -> Result<LogHub> {
+    pub(crate) fn install(&self, outer: &Self) -> Result<DaemonLog> {
         self.install_with(outer, Level::Info)
     }
 
     /// The same for a command whose user wants no more than what goes wrong.
-    pub(crate) fn install_quietly(&self, outer: &Self) -> Result<LogHub> {
+    pub(crate) fn install_quietly(&self, outer: &Self) -> Result<DaemonLog> {
         self.install_with(outer, Level::Warning)
     }
 
-    fn install_with(&self, outer: &Self, default: Level) -> Result<LogHub> {
+    fn install_with(&self, outer: &Self, default: Level) -> Result<DaemonLog> {
         let level = match self.log_level.or(outer.log_level).unwrap_or(default) {
             Level::Debug => tracing::Level::DEBUG,
             Level::Info => tracing::Level::INFO,
@@ -143,7 +143,7 @@ impl Log {
             Format::Auto if std::io::stderr().is_terminal() => LogFormat::Text,
             Format::Auto => LogFormat::Json,
         };
-        Ok(logs::install(level, format)?)
+        Ok(DaemonLog::install(level, format)?)
     }
 
     /// The level as `j` takes it.
@@ -166,7 +166,7 @@ impl Runtime {
         let outcome = self.0.block_on(command);
         self.0.shutdown_timeout(THREADS_LIMIT);
         // What is printed next comes after the log.
-        logs::flush();
+        DaemonLog::flush();
         outcome
     }
 }

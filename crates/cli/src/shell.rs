@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use jumpstarter_exporter::Served;
+use jumpstarter_daemon::Served;
 
 use crate::FAILURE;
 use crate::controller::Controller;
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Resu
         surroundings.exporter = served.name;
         async move { surroundings.run(words).await }
     };
-    Ok(runtime()?.block_on(jumpstarter_exporter::shell(&config, &logs, command))?)
+    Ok(runtime()?.block_on(jumpstarter_daemon::shell(&config, &logs, command))?)
 }
 
 /// Whether a word that stands where the command should is an exporter file.

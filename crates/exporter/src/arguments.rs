@@ -50,8 +50,8 @@ impl Session {
             }
             Reference::PresignedRequest(request) => {
                 let request = request.prepare("GET")?;
-                let metrics = self.0.metrics.clone();
-                let count = move |bytes| metrics.received(bytes);
+                let counters = self.0.counters.clone();
+                let count = move |bytes| counters.received(bytes);
                 let watch = Watch::new(self, node, method, ("downloading", &request), count);
                 let watch = move |progress, is_done| watch.tell(progress, is_done);
                 jumpstarter_transfer::watched_download(request, self.0.options.stall_limit, watch)
@@ -67,8 +67,8 @@ impl Session {
             }
             Reference::PresignedRequest(request) => {
                 let request = request.prepare("PUT")?;
-                let metrics = self.0.metrics.clone();
-                let count = move |bytes| metrics.sent(bytes);
+                let counters = self.0.counters.clone();
+                let count = move |bytes| counters.sent(bytes);
                 let watch = Watch::new(self, node, method, ("uploading", &request), count);
                 let upload = jumpstarter_transfer::upload(request, self.0.options.stall_limit)?;
                 Ok(Argument::Sink(ImageSink::writer(upload).with_observer(

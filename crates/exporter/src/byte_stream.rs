@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use http::HeaderMap;
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result};
+use jumpstarter_protocol::to_status;
 use jumpstarter_protocol::v1::FrameType;
 use jumpstarter_protocol::wire::Encoded;
 use serde::Deserialize;
@@ -16,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 use tonic::Status;
 
+use crate::Session;
 use crate::driver_stream::DriverStream;
 use crate::grpc::Messages;
 use crate::resource::{Incoming, Outgoing, Registered};
-use crate::{Session, to_status};
 
 /// The metadata key in which a client says what it connects to, and in which a resource is told.
 const REQUEST: &str = "request";
@@ -82,8 +83,8 @@ fn until_shutdown(
     stream: impl Stream<Item = Result<Frame, Status>> + Send + 'static,
     session: &Session,
 ) -> Messages {
-    let metrics = session.0.metrics.clone();
-    let open = metrics.opened();
+    let counters = session.0.counters.clone();
+    let open = counters.opened();
     let shutdown = session.0.shutdown.clone();
     let mut stream = Box::pin(stream);
     let mut cancelled = Some(Box::pin(shutdown.cancelled_owned()));
@@ -96,7 +97,7 @@ fn until_shutdown(
         let _counted = &open;
         stream.as_mut().poll_next(cx).map_ok(|frame| match frame {
             Frame::Data(payload) => {
-                metrics.sent(payload.len());
+                counters.sent(payload.len());
                 Encoded::frame(FrameType::Data, payload)
             }
             Frame::End => Encoded::frame(FrameType::Goaway, Bytes::new()),

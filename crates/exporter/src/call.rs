@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use jumpstarter_driver_core::arguments::Arguments;
 use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::interface::{MethodKind, Reply};
-use jumpstarter_driver_core::{Channel, Error, Result, ResultExt, ValueStream};
+use jumpstarter_driver_core::{Channel, Error, Result, ValueStream};
 use jumpstarter_protocol::{Value as Wire, decode_arguments, encode_value};
 use serde_json::Value;
 
@@ -130,22 +130,18 @@ impl Session {
         self.operation(uuid, method).run(call).await
     }
 
-    /// Resets every driver.
-    pub(crate) async fn reset(&self) -> Result<()> {
-        Operation::start(self, None, "reset").run(self.guarded(self.device().reset())).await
+    /// Resets every driver, as a client's call.
+    pub(crate) async fn reset_called(&self) -> Result<()> {
+        Operation::start(self, None, "reset").run(self.reset()).await
     }
 
-    /// Resets every driver before anybody may call one.
-    pub(crate) async fn prepare(&self) -> Result<()> {
-        self.guarded(self.device().reset())
-            .await
-            .context("resetting the device before it is served")
-    }
-
-    /// Closes every driver. One that panics does not take the exporter along.
-    pub(crate) async fn close(&self) -> Result<()> {
-        let closed = AssertUnwindSafe(self.device().close()).catch_unwind().await;
-        closed.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    /// Resets every driver, before anybody may call one.
+    ///
+    /// # Errors
+    /// A driver's own, `Internal` for one that panics, `Unavailable` after
+    /// [`shut_down`](Self::shut_down).
+    pub async fn reset(&self) -> Result<()> {
+        self.guarded(self.device().reset()).await
     }
 }
 

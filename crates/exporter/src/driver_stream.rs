@@ -14,14 +14,15 @@ use jumpstarter_driver_core::{
     Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt,
 };
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
+use jumpstarter_protocol::{from_status, to_status};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::Session;
 use crate::byte_stream::Frame;
 use crate::call::panicked;
 use crate::resource::Incoming;
-use crate::{Session, from_status, to_status};
 
 /// The driver's direction. The task of the other one holds it too, and drops it on shutdown: a
 /// client that does not read keeps nothing of the driver open.

@@ -1,8 +1,22 @@
 //! Serves a device in Jumpstarter's protocol, so that existing clients drive it unmodified.
 //!
 //! A [`Session`] is a device with its ids, its resources (images on their way) and its log.
-//! [`serve`] offers it on a listener. [`run`] and [`shell`] are the commands `jmp run` and `jmp
-//! shell`: they read an exporter file, open the device, serve it and close it again.
+//! [`serve()`] offers it on a listener, [`Server`] on several that end together. A program that only
+//! serves a device needs no more:
+//!
+//! ```no_run
+//! use jumpstarter_driver_core::{Device, Result};
+//! use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example(device: Device, stop: CancellationToken) -> Result<()> {
+//! let session = Session::new(device, SessionOptions::default())?;
+//! let listener = Listener::bind(&Address::Unix("/run/lab.sock".into())).await?;
+//! serve(session, listener, Access::default(), stop).await
+//! # }
+//! ```
+//!
+//! Hooks, leases, signals, metrics and the log's files are the work of `jumpstarter-daemon`.
 //!
 //! ```text
 //! listener ─ TLS ─ authority adapter ─ HTTP/2 ─ passphrase ─ Session ─ Caller ─ driver
@@ -17,50 +31,42 @@ mod byte_stream;
 mod call;
 mod clients;
 mod connection;
+mod counters;
 mod crowd;
 mod driver_stream;
 mod files_watch;
 mod gate;
 mod grpc;
 mod guesses;
-mod hooks;
 mod id;
-mod lease;
+mod kept_socket;
 mod limits;
 mod listener;
-pub mod logs;
-mod metrics;
-mod notify;
+mod logs;
 mod operation;
 mod passphrase;
 mod presigned;
-mod private_socket;
-mod programs;
 mod progress;
-mod reload;
 mod report;
 mod resource;
-mod run;
 mod seldom;
 mod serve;
+mod server;
 mod service;
 mod session;
-mod shell;
-mod signals;
 mod state;
 mod tls;
 mod visits;
 mod watched;
 mod windows;
 
-pub use jumpstarter_protocol::{from_status, to_status};
+pub use counters::Counts;
+pub use kept_socket::SocketKeeper;
 pub use limits::Limits;
 pub use listener::{Address, Listener};
-pub use logs::{LogFormat, LogHub, Record as LogRecord, Source as LogSource};
-pub use programs::search_path;
-pub use run::{RunOptions, run};
-pub use serve::{Access, serve};
+pub use logs::{LogHub, LogLayer, LogRecord, LogSource, LogTopic, Subscription};
+pub use serve::{Access, Door, serve};
+pub use server::Server;
 pub use session::{Session, SessionOptions};
-pub use shell::{Served, shell};
 pub use state::{State, Stateful};
 pub use tls::TlsOptions;

@@ -8,11 +8,12 @@ use std::str::FromStr;
 use std::task::Poll;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, blocking};
-use jumpstarter_files::{SocketFile, SocketPlace};
+use jumpstarter_driver_core::{Error, Result, ResultExt};
 use jumpstarter_protocol::UnixSocket;
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::kept_socket::{KeptListener, SocketKeeper};
 
 /// A connection on which nothing came for so long is probed, in such intervals, and closed after so
 /// many without answer.
@@ -64,14 +65,13 @@ impl fmt::Display for Address {
 /// A bound address. Dropping it closes it and removes its socket file.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) socket: Socket,
+    socket: Socket,
     address: Address,
-    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Socket {
-    Unix(UnixListener),
+enum Socket {
+    Unix(KeptListener),
     /// One for each address of a name.
     Tcp(Vec<TcpListener>),
 }
@@ -100,31 +100,11 @@ impl Listener {
                     (2.., Some((host, _))) => format!("{host}:{}", bound.port()),
                     _ => bound.to_string(),
                 };
-                Ok(Self {
-                    socket: Socket::Tcp(listeners),
-                    address: Address::Tcp(address),
-                    file: None,
-                })
+                Ok(Self { socket: Socket::Tcp(listeners), address: Address::Tcp(address) })
             }
             Address::Unix(path) => {
-                let at = path.clone();
-                let listening =
-                    blocking(move || Ok(SocketFile::listen(&at)?)).await.map_err(|error| {
-                        let is_taken = error.kind() == ErrorKind::AlreadyExists;
-                        let error = error.context(doing());
-                        if is_taken {
-                            error.with_hint("stop that program, or choose another path")
-                        } else {
-                            error
-                        }
-                    });
-                let (listener, file) = listening?;
-                let listener = UnixListener::from_std(listener).with_context(doing)?;
-                Ok(Self {
-                    socket: Socket::Unix(listener),
-                    address: address.clone(),
-                    file: Some(file),
-                })
+                let socket = Socket::Unix(KeptListener::bind(path).await?);
+                Ok(Self { socket, address: address.clone() })
             }
         }
     }
@@ -134,17 +114,18 @@ impl Listener {
         &self.address
     }
 
-    /// Where its socket is, for a Unix socket.
-    pub(crate) fn place(&self) -> Option<&SocketPlace> {
-        self.file.as_ref().map(SocketFile::place)
+    /// What looks after its socket, for a Unix socket. [`serve`](crate::serve()) does so each
+    /// second.
+    pub fn keeper(&self) -> Option<SocketKeeper> {
+        match &self.socket {
+            Socket::Unix(listener) => Some(listener.keeper()),
+            Socket::Tcp(_) => None,
+        }
     }
 
-    pub(crate) async fn accept(&self) -> std::io::Result<Accepted> {
-        match &self.socket {
-            Socket::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                UnixSocket::new(stream).map(Accepted::Unix)
-            }
+    pub(crate) async fn accept(&mut self) -> std::io::Result<Accepted> {
+        match &mut self.socket {
+            Socket::Unix(listener) => UnixSocket::new(listener.accept().await?).map(Accepted::Unix),
             Socket::Tcp(listeners) => {
                 let accepted = poll_fn(|cx| {
                     let ready =
@@ -222,6 +203,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jumpstarter_driver_core::ErrorKind;
     use std::os::unix::fs::MetadataExt;
     use tokio::net::UnixStream;
 
@@ -253,8 +235,10 @@ mod tests {
 
     #[tokio::test]
     async fn vanished_peers_are_noticed() {
-        let listener = Listener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).await.unwrap();
-        let Address::Tcp(address) = listener.address() else { unreachable!("it was bound to TCP") };
+        let mut listener = Listener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).await.unwrap();
+        let Address::Tcp(address) = listener.address().clone() else {
+            unreachable!("it was bound to TCP")
+        };
         let (accepted, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
         let (Ok(Accepted::Tcp(stream, peer)), Ok(_client)) = (accepted, client) else {
             panic!("not connected")
@@ -272,10 +256,9 @@ mod tests {
         let listeners = bind_all(both.clone()).await.unwrap();
         let port = listeners[1].local_addr().unwrap().port();
         assert_eq!(listeners[0].local_addr().unwrap().port(), port);
-        let listener = Listener {
+        let mut listener = Listener {
             socket: Socket::Tcp(listeners),
             address: Address::Tcp(format!("localhost:{port}")),
-            file: None,
         };
         for host in ["[::1]", "127.0.0.1", "[::1]"] {
             let connecting = TcpStream::connect(format!("{host}:{port}"));

@@ -9,9 +9,8 @@ use jumpstarter_text::truncated;
 use tracing::{Instrument, Span};
 
 use crate::Session;
+use crate::logs::CALLS;
 
-/// The target by which the log knows these records.
-pub(crate) const TARGET: &str = "jumpstarter_exporter::operation";
 /// Of a method's name, which its client chooses.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -28,13 +27,13 @@ pub(crate) struct Operation {
 impl Operation {
     /// A call of a method; the driver is the one that the client named, if there is such a one.
     pub(crate) fn start(session: &Session, node: Option<&Node>, method: &str) -> Self {
-        session.0.metrics.called();
+        session.0.counters.called();
         let (driver, driver_type) =
             (node.map_or("", Node::path), node.map(|node| session.category_of(node)));
         let operation = &*truncated(method, MAX_NAME_BYTES);
         // Of the severest level, so that a driver's warnings have it whatever is logged.
         let span = tracing::error_span!("call", driver, driver_type, operation);
-        span.in_scope(|| tracing::info!(target: TARGET, "Operation started"));
+        span.in_scope(|| tracing::info!(target: CALLS, "Operation started"));
         Self { session: session.clone(), span, started: Instant::now(), ended: false }
     }
 
@@ -74,14 +73,14 @@ impl Operation {
         }
         let duration = self.duration();
         self.span.in_scope(
-            || tracing::info!(target: TARGET, result = "success", duration, "Operation completed"),
+            || tracing::info!(target: CALLS, result = "success", duration, "Operation completed"),
         );
     }
 
     pub(crate) fn failed(&mut self, error: &Error) {
         self.ended = true;
         let kind = error.kind();
-        self.session.0.metrics.failed(kind);
+        self.session.0.counters.failed(kind);
         if self.session.0.shutdown.is_cancelled() {
             return;
         }
@@ -90,9 +89,9 @@ impl Operation {
             let (result, report) = ("failure", error.report());
             // A client may ask whether a driver can do something: `j tree` asks endpoints for their addresses.
             if kind == ErrorKind::Unimplemented {
-                tracing::info!(target: TARGET, result, error_type, ?kind, duration, "Operation failed: {report}");
+                tracing::info!(target: CALLS, result, error_type, ?kind, duration, "Operation failed: {report}");
             } else {
-                tracing::warn!(target: TARGET, result, error_type, ?kind, duration, "Operation failed: {report}");
+                tracing::warn!(target: CALLS, result, error_type, ?kind, duration, "Operation failed: {report}");
             }
         });
     }
@@ -107,7 +106,7 @@ impl Drop for Operation {
         if !self.ended {
             let duration = self.duration();
             self.span.in_scope(
-                || tracing::info!(target: TARGET, result = "cancelled", duration, "Operation cancelled"),
+                || tracing::info!(target: CALLS, result = "cancelled", duration, "Operation cancelled"),
             );
         }
     }

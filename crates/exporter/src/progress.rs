@@ -10,7 +10,7 @@ use jumpstarter_protocol::fields;
 use tracing::Level;
 
 use crate::Session;
-use crate::logs::{LogHub, Record, Source, Topic};
+use crate::logs::{LogHub, LogRecord, LogSource, LogTopic};
 
 /// Between two records of a transfer.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Counts the bytes of one transfer for the metrics, and reports them to clients now and then.
 pub(crate) struct Watch<C> {
     hub: LogHub,
-    record: Record,
+    record: LogRecord,
     count: C,
     state: Mutex<State>,
 }
@@ -38,8 +38,9 @@ impl<C: Fn(usize)> Watch<C> {
         (doing, request): (&str, &ImageRequest),
         count: C,
     ) -> Self {
-        let mut record = Record::new(Level::INFO, Source::Driver, format!("{doing} {request}"));
-        record.topic = Topic::Progress;
+        let mut record =
+            LogRecord::new(Level::INFO, LogSource::Driver, format!("{doing} {request}"));
+        record.topic = LogTopic::Progress;
         record.driver = Some(node.path().to_owned());
         record.driver_type = Some(session.category_of(node).to_owned());
         record.operation = Some(method.to_owned());
@@ -65,7 +66,7 @@ impl<C: Fn(usize)> Watch<C> {
         }
     }
 
-    fn record(&self, progress: Progress, is_done: bool) -> Record {
+    fn record(&self, progress: Progress, is_done: bool) -> LogRecord {
         let mut record = self.record.clone();
         record.time = std::time::SystemTime::now();
         let size = |bytes| ByteSize::bytes(bytes).to_string();

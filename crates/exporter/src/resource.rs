@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSink, ImageSource, Result};
+use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use jumpstarter_transfer::Pace;
 use serde::Deserialize;
@@ -25,8 +26,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use crate::connection::Standing;
+use crate::id;
 use crate::presigned::Presigned;
-use crate::{from_status, id};
 
 /// Streams that were opened and not used yet: of one connection, which has one or two at a time,
 /// and of all.

@@ -1,5 +1,6 @@
 //! Serving a session on a listener.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +36,11 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads the TLS files.
+    /// Reads the files.
     ///
     /// # Errors
     /// `InvalidArgument` and the like for files that cannot be used.
-    pub(crate) fn prepare(&self) -> Result<Door> {
+    pub fn prepare(&self) -> Result<Door> {
         let acceptor = self.tls.clone().map(|tls| {
             let files = tls.files();
             FilesWatch::new("the TLS certificate, key or authority", files, move || tls.acceptor())
@@ -53,9 +54,10 @@ impl Access {
     }
 }
 
-/// An [`Access`] whose files have been read.
-#[derive(Clone, Default)]
-pub(crate) struct Door {
+/// An [`Access`] whose files have been read, and are read again when they change. The default lets
+/// everybody in.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
     acceptor: Option<FilesWatch<ServerTls>>,
     passphrase: Option<Passphrase>,
     /// Only this exporter's hooks know it.
@@ -97,7 +99,7 @@ pub async fn serve(
 /// As [`serve`], with files that have been read, and an end in two steps.
 pub(crate) async fn serve_behind(
     session: Session,
-    listener: Listener,
+    mut listener: Listener,
     door: Door,
     stop: Stop,
 ) -> Result<()> {
@@ -105,9 +107,12 @@ pub(crate) async fn serve_behind(
     // Dropping this cuts the connections off.
     let mut connections = JoinSet::new();
     let failures = Seldom::new(3, Duration::from_secs(10));
+    let keeping = keep(&listener);
+    tokio::pin!(keeping);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            never = &mut keeping => match never {},
             () = stop.accepting.cancelled() => break,
         };
         while connections.try_join_next().is_some() {}
@@ -164,6 +169,17 @@ pub(crate) async fn serve_behind(
     stop.serving.cancelled().await;
     while connections.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Looks after the listener's socket, if it has one in a file system.
+fn keep(listener: &Listener) -> impl Future<Output = Infallible> + use<> {
+    let keeper = listener.keeper();
+    async move {
+        match keeper {
+            Some(keeper) => keeper.keep().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// A socket that was accepted.

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use jumpstarter_driver_core::{Error, Framing};
 use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
+use jumpstarter_protocol::to_status;
 use jumpstarter_protocol::v1::{
     DriverCallRequest, DriverCallResponse, EndSessionRequest, EndSessionResponse, GetStatusRequest,
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
@@ -21,7 +22,7 @@ use tonic::Status;
 use crate::byte_stream::{self, ACCEPT_ENCODING, RESOURCE};
 use crate::connection::{Peer, STREAM};
 use crate::grpc::{Answer, message};
-use crate::{Session, gate, to_status};
+use crate::{Session, gate};
 
 /// Frames of byte streams may be so large.
 const MAX_FRAME: usize = 16 << 20;
@@ -55,7 +56,7 @@ impl Session {
             }
             "/jumpstarter.v1.ExporterService/Reset" => {
                 let ResetRequest {} = message(head, body, peer).await?;
-                self.reset().await.map_err(|error| to_status(&error))?;
+                self.reset_called().await.map_err(|error| to_status(&error))?;
                 Answer::one(&ResetResponse {})
             }
             "/jumpstarter.v1.ExporterService/GetStatus" => {
@@ -160,9 +161,9 @@ impl Session {
         let mut incoming =
             Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME)
                 .within(peer.standing.budget.clone());
-        let metrics = self.0.metrics.clone();
+        let counters = self.0.counters.clone();
         let incoming = stream::poll_fn(move |cx| incoming.poll_message(cx))
-            .inspect_ok(move |frame| metrics.received(frame.payload.len()))
+            .inspect_ok(move |frame| counters.received(frame.payload.len()))
             .boxed();
         let mut metadata = HeaderMap::new();
         let frames = match wanted {

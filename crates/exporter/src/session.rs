@@ -1,7 +1,7 @@
 //! A session: a device with its ids, its resources, its state and its log.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clients::Clients;
+use crate::counters::{Counters, Counts};
 use crate::crowd::Crowd;
 use crate::limits::{Limits, Promises};
 use crate::logs::LogHub;
-use crate::metrics::Metrics;
 use crate::operation::category;
 use crate::resource::Resources;
 use crate::{Stateful, id};
@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     categories: Vec<&'static str>,
     pub(crate) resources: Arc<Resources>,
     pub(crate) state: Stateful,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) ended: tokio::sync::Notify,
     /// The end of a session is waited for, and the next one begins then.
     pub(crate) leased: AtomicBool,
@@ -112,7 +112,7 @@ impl Session {
             categories,
             resources: Arc::new(Resources::default()),
             options,
-            metrics: Arc::default(),
+            counters: Arc::default(),
             state: Stateful::ready(),
             ended: tokio::sync::Notify::new(),
             leased: AtomicBool::new(false),
@@ -141,6 +141,16 @@ impl Session {
         &self.0.options.logs
     }
 
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.0.counters.counts()
+    }
+
+    /// Waits until no client is connected. Hooks do not count.
+    pub async fn clients_left(&self) {
+        self.0.clients.all_left().await;
+    }
+
     /// Ends every call with `Unavailable`, and refuses new ones. The device stays open.
     pub fn shut_down(&self) {
         self.0.shutdown.cancel();
@@ -151,20 +161,27 @@ impl Session {
         self.0.ended.notified().await;
     }
 
+    /// From now on clients may end the session, which [`ended`](Self::ended) reports. Without, they
+    /// hear that there is none to end.
+    pub fn let_clients_end_it(&self) {
+        self.0.leased.store(true, Ordering::Relaxed);
+    }
+
     /// Forgets that a client ended the session: it was the one before.
-    pub(crate) fn forget_end(&self) {
+    pub fn forget_end(&self) {
         // The permit that is kept for who waits next.
         let _consumed = self.0.ended.notified().now_or_never();
     }
 
-    /// The text for who enters a shell: the file's, and what the beforeLease hook added.
-    pub(crate) fn motd(&self) -> String {
+    /// The text for people who enter a shell: that of the options, and what was added.
+    pub fn motd(&self) -> String {
         let added = self.0.added_motd.lock().unwrap_or_else(PoisonError::into_inner);
         let texts = [self.0.options.motd.as_str(), added.as_str()];
         texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
-    pub(crate) fn add_to_motd(&self, text: String) {
+    /// Adds to the text for people who enter a shell, in place of what was added before.
+    pub fn add_to_motd(&self, text: String) {
         *self.0.added_motd.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 

@@ -3,11 +3,9 @@
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio::sync::watch;
 
-/// The message of an exporter that takes calls, as clients of the Python packages know it.
-pub(crate) const READY: &str = "Ready for commands";
-
 /// A state with what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct State {
     /// What the exporter is doing.
     pub status: ExporterStatus,
@@ -20,6 +18,9 @@ pub struct State {
 }
 
 impl State {
+    /// The message of an exporter that takes calls, as clients of the Python packages know it.
+    pub const READY: &str = "Ready for commands";
+
     fn change(&mut self, status: ExporterStatus, message: String) {
         self.previous = Some(self.status);
         self.status = status;
@@ -44,7 +45,7 @@ pub struct Stateful(watch::Sender<State>);
 impl Stateful {
     pub(crate) fn ready() -> Self {
         let status = ExporterStatus::LeaseReady;
-        let message = READY.to_owned();
+        let message = State::READY.to_owned();
         Self(watch::Sender::new(State { status, message, version: 0, previous: None }))
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, ErrorKind};
-use jumpstarter_exporter::from_status;
+use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{
     DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest,
 };

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use jumpstarter_driver_core::ErrorKind;
-use jumpstarter_exporter::from_status;
+use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use support::{end, frame, serve_file};
 

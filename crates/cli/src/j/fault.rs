@@ -65,7 +65,7 @@ pub(crate) fn tell(error: &anyhow::Error, format: Format) -> u8 {
         return SUCCESS;
     }
     // The log comes before what it led to.
-    jumpstarter_exporter::logs::flush();
+    jumpstarter_daemon::Log::flush();
     let (code, error) = match error.downcast_ref::<Fault>() {
         Some(Fault::Usage(error)) => (USAGE, Ok(error)),
         Some(Fault::Unreachable(error)) => (UNREACHABLE, Ok(error)),

@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
             let code = runtime.block_on(session(&arguments));
             // Not waited for: a read of standard input may never end.
             runtime.shutdown_background();
-            jumpstarter_exporter::logs::flush();
+            jumpstarter_daemon::Log::flush();
             code
         }
         Err(error) => fault::tell(&error.into(), Format::Text),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use jumpstarter_client::{ConnectOptions, Exporter, connect};
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_daemon::{Log, LogFormat};
 use jumpstarter_driver_core::{Device, Error};
-use jumpstarter_exporter::{LogFormat, logs};
 
 use super::arguments::Early;
 use super::fault::Fault;
@@ -30,7 +30,7 @@ pub(crate) struct Opened {
 
 /// Opens the device that the command line or the environment names.
 pub(crate) async fn open(early: &Early) -> Result<Opened> {
-    logs::install(early.log_level, LogFormat::Text)?;
+    Log::install(early.log_level, LogFormat::Text)?;
     match file(early) {
         Some(config) => in_process(&config?).await,
         None if variable(HOST).is_some() => of_exporter().await,

@@ -118,7 +118,7 @@ impl Surroundings {
         if let Some((certificate, key)) = &self.certificate {
             command = command.env("JMP_GRPC_CERT", certificate).env("JMP_GRPC_KEY", key);
         }
-        match jumpstarter_exporter::search_path() {
+        match jumpstarter_daemon::search_path() {
             Some(path) => command.env("PATH", path),
             None => command,
         }

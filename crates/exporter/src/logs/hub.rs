@@ -2,13 +2,12 @@
 //! later.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 use tracing::Level;
 
-use super::record::{Record, Source, Topic};
+use super::record::{LogRecord, LogSource, LogTopic};
 
 /// Records that one client may be behind.
 const QUEUE: usize = 1024;
@@ -22,17 +21,13 @@ pub struct LogHub(Arc<Hub>);
 #[derive(Debug, Default)]
 struct Hub {
     listeners: Mutex<Listeners>,
-    /// Somebody else has the terminal: standard error gets warnings and errors only.
-    quiet: AtomicBool,
-    /// Standard error gets everything all the same.
-    show_all: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Listeners {
     queues: Vec<Weak<Queue>>,
     /// The last records of this lease.
-    backlog: VecDeque<Arc<Record>>,
+    backlog: VecDeque<Arc<LogRecord>>,
 }
 
 #[derive(Debug, Default)]
@@ -43,31 +38,11 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Pending {
-    records: VecDeque<Arc<Record>>,
+    records: VecDeque<Arc<LogRecord>>,
     lost: u64,
 }
 
 impl LogHub {
-    /// Has standard error get every record also while a [`shell`](crate::shell()) runs its command.
-    pub fn show_all(&self) {
-        self.0.show_all.store(true, Ordering::Relaxed);
-    }
-
-    /// Spares standard error what is less severe than a warning, unless a hook said it, and what
-    /// reports a call; or no longer.
-    pub(crate) fn set_quiet(&self, quiet: bool) {
-        self.0.quiet.store(quiet, Ordering::Relaxed);
-    }
-
-    /// Whether standard error gets a record.
-    pub(super) fn is_shown(&self, record: &Record) -> bool {
-        let quiet =
-            self.0.quiet.load(Ordering::Relaxed) && !self.0.show_all.load(Ordering::Relaxed);
-        let of_hook = matches!(record.source, Source::BeforeLeaseHook | Source::AfterLeaseHook);
-        // The caller at the same terminal says itself why a call failed.
-        !quiet || of_hook || (record.level <= Level::WARN && record.topic != Topic::Call)
-    }
-
     /// The last records of this lease, and every one from now on.
     pub fn subscribe(&self) -> Subscription {
         let mut listeners = self.listeners();
@@ -81,16 +56,16 @@ impl LogHub {
         Subscription(queue)
     }
 
-    /// Keeps nothing that was published so far for clients that come later: it was another lease's.
-    pub(crate) fn begin_lease(&self) {
+    /// Forgets what was published so far: clients of the next lease do not see it.
+    pub fn begin_lease(&self) {
         self.listeners().backlog.clear();
     }
 
     /// Hands a record out. Never waits: a slow listener loses the oldest of its own records.
-    pub fn publish(&self, record: Record) {
+    pub fn publish(&self, record: LogRecord) {
         let mut listeners = self.listeners();
         let record = Arc::new(record);
-        if record.topic != Topic::Progress {
+        if record.topic != LogTopic::Progress {
             if listeners.backlog.len() >= BACKLOG {
                 listeners.backlog.pop_front();
             }
@@ -120,7 +95,7 @@ pub struct Subscription(Arc<Queue>);
 impl Subscription {
     /// The next record. Cancelling loses nothing. Where records were lost, one that says how many
     /// comes first.
-    pub async fn next(&mut self) -> Arc<Record> {
+    pub async fn next(&mut self) -> Arc<LogRecord> {
         loop {
             {
                 let mut pending = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +105,7 @@ impl Subscription {
                         pending.lost
                     );
                     pending.lost = 0;
-                    return Arc::new(Record::new(Level::WARN, Source::System, message));
+                    return Arc::new(LogRecord::new(Level::WARN, LogSource::System, message));
                 }
                 if let Some(record) = pending.records.pop_front() {
                     return record;
@@ -145,8 +120,8 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn record(text: impl Into<String>) -> Record {
-        Record::new(Level::INFO, Source::System, text)
+    fn record(text: impl Into<String>) -> LogRecord {
+        LogRecord::new(Level::INFO, LogSource::System, text)
     }
 
     #[tokio::test]
@@ -182,20 +157,5 @@ mod tests {
         let mut next = hub.subscribe();
         hub.publish(record("next"));
         assert_eq!(next.next().await.message, "next");
-    }
-
-    #[test]
-    fn a_quiet_hub_shows_warnings_and_errors_that_are_not_of_calls() {
-        let hub = LogHub::default();
-        let shown = |level, topic| hub.is_shown(&Record { level, topic, ..record("") });
-        assert!(shown(Level::DEBUG, Topic::Other));
-        hub.set_quiet(true);
-        assert!(shown(Level::ERROR, Topic::Other) && shown(Level::WARN, Topic::Other));
-        assert!(!shown(Level::INFO, Topic::Other));
-        let of_hook = Record { level: Level::INFO, source: Source::AfterLeaseHook, ..record("") };
-        assert!(hub.is_shown(&of_hook));
-        assert!(!shown(Level::WARN, Topic::Call), "the caller says it itself");
-        hub.show_all();
-        assert!(shown(Level::INFO, Topic::Other) && shown(Level::WARN, Topic::Call));
     }
 }

@@ -6,12 +6,18 @@ use std::time::SystemTime;
 
 use jumpstarter_protocol::Timestamp;
 use jumpstarter_protocol::fields;
-use jumpstarter_protocol::v1::{LogSource, LogStreamResponse};
+use jumpstarter_protocol::v1::{LogSource as WireSource, LogStreamResponse};
 use tracing::Level;
+
+/// The target of records about calls.
+pub(crate) const CALLS: &str = "jumpstarter_exporter::operation";
+/// The target of records about clients that come and go.
+pub(crate) const VISITS: &str = "jumpstarter_exporter::visits";
 
 /// Who wrote a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+#[non_exhaustive]
+pub enum LogSource {
     /// A driver.
     Driver,
     /// The hook before a lease.
@@ -24,7 +30,8 @@ pub enum Source {
 
 /// What a record reports, where that decides to which places it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Topic {
+#[non_exhaustive]
+pub enum LogTopic {
     /// A call: that it started, or how it ended. Clients know these records by their text.
     Call,
     /// A client that comes or goes, which is the operator's business alone.
@@ -37,13 +44,14 @@ pub(crate) enum Topic {
 
 /// One record.
 #[derive(Clone, Debug)]
-pub struct Record {
+#[non_exhaustive]
+pub struct LogRecord {
     /// When it was written.
     pub time: SystemTime,
     /// How severe it is.
     pub level: Level,
     /// Who wrote it.
-    pub source: Source,
+    pub source: LogSource,
     /// What it says.
     pub message: String,
     /// The driver that was called, by its path.
@@ -56,12 +64,31 @@ pub struct Record {
     /// Everything else, by name.
     pub fields: BTreeMap<String, String>,
     /// What it reports.
-    pub(crate) topic: Topic,
+    pub topic: LogTopic,
 }
 
-impl Record {
+impl LogSource {
+    /// The target of `tracing` by which [`LogLayer`](crate::LogLayer) recognises what the hook
+    /// before a lease prints.
+    pub const BEFORE_LEASE_HOOK: &str = "jumpstarter_exporter::hook::before";
+    /// The same for the hook after a lease.
+    pub const AFTER_LEASE_HOOK: &str = "jumpstarter_exporter::hook::after";
+
+    /// Who writes with a target; the span may say that it is a driver.
+    pub(super) fn from_target(target: &str) -> Self {
+        match target {
+            Self::BEFORE_LEASE_HOOK => Self::BeforeLeaseHook,
+            Self::AFTER_LEASE_HOOK => Self::AfterLeaseHook,
+            CALLS => Self::Driver,
+            _ if target.starts_with("jumpstarter_driver_") => Self::Driver,
+            _ => Self::System,
+        }
+    }
+}
+
+impl LogRecord {
     /// A record of now.
-    pub fn new(level: Level, source: Source, message: impl Into<String>) -> Self {
+    pub fn new(level: Level, source: LogSource, message: impl Into<String>) -> Self {
         Self {
             time: SystemTime::now(),
             level,
@@ -71,7 +98,7 @@ impl Record {
             driver_type: None,
             operation: None,
             fields: BTreeMap::new(),
-            topic: Topic::Other,
+            topic: LogTopic::Other,
         }
     }
 
@@ -88,15 +115,17 @@ impl Record {
     pub(crate) fn to_wire(&self, uuid: &str) -> LogStreamResponse {
         let since = self.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let source = match self.source {
-            Source::Driver => LogSource::Driver,
-            Source::BeforeLeaseHook => LogSource::BeforeLeaseHook,
-            Source::AfterLeaseHook => LogSource::AfterLeaseHook,
-            Source::System => LogSource::System,
+            LogSource::Driver => WireSource::Driver,
+            LogSource::BeforeLeaseHook => WireSource::BeforeLeaseHook,
+            LogSource::AfterLeaseHook => WireSource::AfterLeaseHook,
+            LogSource::System => WireSource::System,
         };
         let mut message = self.message.clone();
         // Clients show the message alone.
-        for (name, value) in
-            self.fields.iter().filter(|_| !matches!(self.topic, Topic::Call | Topic::Progress))
+        for (name, value) in self
+            .fields
+            .iter()
+            .filter(|_| !matches!(self.topic, LogTopic::Call | LogTopic::Progress))
         {
             let _infallible = write!(message, " {name}={value}");
         }

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
 pub mod http2;
-pub mod process;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use jumpstarter_exporter::{LogRecord, LogSource};
 use tracing::Level;
 
 use super::format::{self, LogFormat};
-use super::record::{Record, Source};
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 4096;
@@ -42,7 +42,7 @@ enum Order {
 static INSTALLED: OnceLock<SyncSender<Order>> = OnceLock::new();
 
 /// Waits until what was logged is written, for a moment at most.
-pub fn flush() {
+pub(super) fn flush() {
     let Some(thread) = INSTALLED.get() else { return };
     let (done, written) = sync_channel(1);
     if thread.try_send(Order::Flush(done)).is_ok() {
@@ -74,14 +74,14 @@ impl Output {
         thread.as_ref()
     }
 
-    pub(super) fn write(&self, record: &Record) {
+    pub(super) fn write(&self, record: &LogRecord) {
         let line = format::write(record, self.format, self.to_journal);
         let Some(thread) = self.thread() else { return write(&line) };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let message =
                 format!("{lost} lines of the log were lost: standard error is read too slowly");
-            let record = Record::new(Level::WARN, Source::System, message);
+            let record = LogRecord::new(Level::WARN, LogSource::System, message);
             let told =
                 thread.try_send(Order::Line(format::write(&record, self.format, self.to_journal)));
             if told.is_err() {

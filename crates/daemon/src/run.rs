@@ -3,24 +3,21 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jumpstarter_config::ExporterConfig;
-use jumpstarter_config::Hooks;
-use jumpstarter_driver_core::{Device, Error, ErrorKind, Result, Secret, suggest};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use jumpstarter_config::{ExporterConfig, Hooks};
+use jumpstarter_driver_core::{Device, Error, ErrorKind, Result, ResultExt, Secret, suggest};
+use jumpstarter_exporter::{
+    Access, Address, Door, Limits, Listener, LogHub, Server, Session, SessionOptions, TlsOptions,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::{self, Lease};
 use crate::metrics::MetricsListener;
 use crate::notify::notify;
 use crate::private_socket::PrivateSocket;
-use crate::reload;
-use crate::serve::{Door, Stop, serve_behind};
 use crate::signals::Signals;
-use crate::{Access, Address, Limits, Listener, LogHub, Session, SessionOptions, TlsOptions, logs};
+use crate::{Log, reload};
 
 /// Calls that run have so long to end after they were told to.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
@@ -149,7 +146,7 @@ impl RunOptions {
 /// other signal an end in order is `Ok`.
 pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
     let outcome = run_until_signal(options, ready).await;
-    logs::flush();
+    Log::flush();
     outcome
 }
 
@@ -211,9 +208,10 @@ pub(crate) async fn open(
     let options = SessionOptions { name, motd, logs, limits, ..SessionOptions::default() };
     let device = config.open().await?;
     let session = Session::new(device, options)?;
-    if let Err(error) = session.prepare().await {
+    let reset = session.reset().await.context("resetting the device before it is served");
+    if let Err(error) = reset {
         // What is wrong comes first.
-        drop(within(CLOSE_LIMIT, session.close()).await);
+        drop(within(CLOSE_LIMIT, session.device().close()).await);
         return Err(error);
     }
     Ok(session)
@@ -260,28 +258,27 @@ async fn serve_until_signal(
 ) -> Result<Option<Next>> {
     let hooks = &options.config.settings.hooks;
     PrivateSocket::sweep().await?;
-    let (private, listeners) = for_hooks(hooks).await?.unzip();
+    let (private, for_hooks) = for_hooks(hooks).await?.unzip();
     // Before anybody can ask: the state says that a hook comes first.
     let mut lease = Lease::new(session, hooks, private.as_ref());
-    session.0.leased.store(true, Ordering::Relaxed);
-    let mut servers = Servers::new(session);
+    session.let_clients_end_it();
+    let mut server = Server::new(session);
     for address in &options.listen {
         let door = match address {
             // The socket's mode protects it; clients send no passphrase there.
             Address::Unix(_) => Door::default(),
             Address::Tcp(_) => door.clone(),
         };
-        servers.start(Listener::bind(address).await?, door);
+        server.start(Listener::bind(address).await?, door);
     }
-    if let (Some(private), Some(listeners)) = (&private, listeners) {
-        servers.start_for_hooks(listeners);
-        private.ensure().await?;
+    if let Some(listener) = for_hooks {
+        server.start_for_hooks(listener);
     }
-    if let Some(address) = options.metrics {
-        let listener = MetricsListener::bind(address).await?;
-        servers.show(listener);
-    }
-    let addresses = servers.addresses.clone();
+    let _metrics = match options.metrics {
+        Some(address) => Some(MetricsListener::bind(address).await?.serve(session)),
+        None => None,
+    };
+    let addresses = server.addresses().to_vec();
     ready(&addresses)?;
     notify("READY=1");
     let closing = CancellationToken::new();
@@ -290,7 +287,7 @@ async fn serve_until_signal(
     let end = tokio::select! {
         ended = &mut leases => End::Lease(ended),
         end = ending(options, session, signals) => end,
-        error = servers.failed() => {
+        error = server.failed() => {
             tracing::error!(error = error.report(), "shutting down: a listener failed");
             End::ListenerFailed(error)
         }
@@ -301,7 +298,7 @@ async fn serve_until_signal(
             notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", options.end_limit().as_micros()))
         }
     }
-    servers.stop_accepting();
+    server.stop_accepting();
     let (ended, next) = match end {
         End::Lease(ended) => (Some(ended), Ok(None)),
         End::Signal => (None, Ok(None)),
@@ -318,122 +315,35 @@ async fn serve_until_signal(
             }
         }
     };
-    servers.stop(signals).await;
+    stop(server, signals).await;
     next.and_then(|next| ended.map(|()| next))
 }
 
-/// The listeners of a session, each served by a task.
-pub(crate) struct Servers {
-    session: Session,
-    pub(crate) addresses: Vec<Address>,
-    stop: Stop,
-    tasks: JoinSet<Result<()>>,
-}
-
-impl Servers {
-    pub(crate) fn new(session: &Session) -> Self {
-        let (addresses, tasks) = (Vec::new(), JoinSet::new());
-        Self { session: session.clone(), addresses, stop: Stop::default(), tasks }
-    }
-
-    pub(crate) fn start(&mut self, listener: Listener, door: Door) {
-        self.addresses.push(listener.address().clone());
-        self.tasks.spawn(serve_behind(self.session.clone(), listener, door, self.stop.clone()));
-    }
-
-    /// For hooks, which connect until everything is over.
-    pub(crate) fn start_for_hooks(&mut self, mut listeners: mpsc::UnboundedReceiver<Listener>) {
-        let stop = Stop { accepting: self.stop.serving.clone(), ..self.stop.clone() };
-        let session = self.session.clone();
-        self.tasks.spawn(async move {
-            let mut served = JoinSet::new();
-            loop {
-                tokio::select! {
-                    Some(listener) = listeners.recv() => {
-                        served.spawn(serve_behind(session.clone(), listener, Door::for_hooks(), stop.clone()));
-                    }
-                    Some(ended) = served.join_next() => flatten(ended)?,
-                    () = stop.serving.cancelled(), if served.is_empty() => return Ok(()),
-                }
-            }
-        });
-    }
-
-    /// Shows metrics, until the others stop.
-    fn show(&mut self, listener: MetricsListener) {
-        let (session, stop) = (self.session.clone(), self.stop.serving.clone());
-        self.tasks.spawn(async move {
-            let shown = listener.serve(session.0.metrics.clone(), session.device().clone());
-            tokio::select! {
-                () = shown => {}
-                () = stop.cancelled() => {}
-            }
-            Ok(())
-        });
-    }
-
-    /// Waits until one of them fails.
-    pub(crate) async fn failed(&mut self) -> Error {
-        match self.tasks.join_next().await {
-            Some(ended) => flatten(ended)
-                .err()
-                .unwrap_or_else(|| Error::internal("a listener ended by itself")),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Takes no new clients; those that are connected are served on.
-    pub(crate) fn stop_accepting(&self) {
-        self.stop.accepting.cancel();
-    }
-
-    /// Takes no new calls, ends those that run, and waits for their ends; a signal that hurries,
-    /// now or before, cuts them off. Afterwards no connection is left.
-    pub(crate) async fn stop(mut self, signals: &mut Signals) {
-        self.stop_accepting();
-        self.stop.serving.cancel();
-        self.session.shut_down();
-        if !signals.hurried {
-            tokio::select! {
-                () = all_ended(&mut self.tasks) => {}
-                () = tokio::time::sleep(CALLS_GRACE) => {
-                    tracing::warn!("some calls did not end in time: their connections are cut off");
-                }
-                () = signals.hurry("calls are cut off") => {}
-            }
-        }
-        self.tasks.shutdown().await;
-        let connections = &self.session.0.connections;
-        connections.close();
-        if within(CUT_LIMIT, connections.wait()).await.is_none() {
-            tracing::warn!(connections = connections.len(), "some connections are still open");
-        }
-    }
-}
-
 /// Where hooks reach the exporter, if there are hooks.
-pub(crate) async fn for_hooks(
-    hooks: &Hooks,
-) -> Result<Option<(PrivateSocket, mpsc::UnboundedReceiver<Listener>)>> {
+pub(crate) async fn for_hooks(hooks: &Hooks) -> Result<Option<(PrivateSocket, Listener)>> {
     if lease::has_hooks(hooks) { PrivateSocket::new().await.map(Some) } else { Ok(None) }
 }
 
-async fn all_ended(tasks: &mut JoinSet<Result<()>>) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = flatten(ended) {
-            tracing::warn!(error = error.report(), "a listener failed");
+/// Takes no new calls, and gives those that run a while to end; a signal that hurries, now or
+/// before, cuts them off.
+pub(crate) async fn stop(server: Server, signals: &mut Signals) {
+    let grace = async {
+        if signals.hurried {
+            return;
         }
-    }
-}
-
-fn flatten(outcome: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    outcome
-        .unwrap_or_else(|error| Err(Error::internal("a listener's task ended").with_source(error)))
+        tokio::select! {
+            () = tokio::time::sleep(CALLS_GRACE) => {
+                tracing::warn!("some calls did not end in time: their connections are cut off");
+            }
+            () = signals.hurry("calls are cut off") => {}
+        }
+    };
+    server.stop(grace).await;
 }
 
 /// Closes the device, in time.
 pub(crate) async fn close(session: &Session, signals: &mut Signals) -> Result<()> {
-    let closing = session.close();
+    let closing = session.device().close();
     tokio::pin!(closing);
     let late = |limit: Duration| {
         Error::deadline_exceeded(format!("the device did not close within {} s", limit.as_secs()))

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_daemon::{RunOptions, run};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_exporter::{Address, Limits, LogHub, RunOptions, TlsOptions, run};
+use jumpstarter_exporter::{Address, Limits, LogHub, TlsOptions};
 
 static OPENED: AtomicUsize = AtomicUsize::new(0);
 static CLOSED: AtomicUsize = AtomicUsize::new(0);

@@ -3,7 +3,7 @@
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_protocol::v1::ExporterStatus;
 
-use crate::Session;
+use jumpstarter_exporter::Session;
 
 /// Waits until a session's device is free: no hook is running, and no client is connected or a
 /// client has ended its session.
@@ -13,7 +13,7 @@ pub(crate) async fn wait_free(session: &Session) {
         // Waiting fails only when the state can never change again.
         drop(state.wait_for(|state| state.hook().is_none()).await);
         tokio::select! {
-            () = session.0.clients.all_left() => {}
+            () = session.clients_left() => {}
             _ = state.wait_for(|state| state.status == ExporterStatus::Available) => {}
         }
         if session.state().get().hook().is_none() {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use jumpstarter_config::{Hook, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_exporter::LogSource;
 use jumpstarter_supervise::{Command, Sink, StopPlan};
 use jumpstarter_text::truncated;
 
-use crate::search_path;
+use crate::programs::search_path;
 
 /// How the lease of an exporter without a controller is called.
 const LEASE: &str = "standalone";
@@ -21,8 +22,8 @@ const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 /// Of that file.
 const MAX_MOTD_BYTES: u64 = 64 * 1024;
 /// The targets by which the log knows whose output a record is.
-pub(crate) const BEFORE: &str = "jumpstarter_exporter::hook::before";
-pub(crate) const AFTER: &str = "jumpstarter_exporter::hook::after";
+const BEFORE: &str = LogSource::BEFORE_LEASE_HOOK;
+const AFTER: &str = LogSource::AFTER_LEASE_HOOK;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

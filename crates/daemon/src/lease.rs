@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use jumpstarter_config::{Hook, Hooks, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_exporter::{Session, State};
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::Session;
 use crate::hooks::{self, When};
 use crate::private_socket::PrivateSocket;
-use crate::state::READY;
 
 /// What clients of the Python packages know a warning in a state by.
 const WARNING: &str = "[HOOK_WARNING] ";
@@ -90,7 +89,7 @@ impl<'a> Lease<'a> {
             _ => None,
         };
         let message = match outcome {
-            None => READY.to_owned(),
+            None => State::READY.to_owned(),
             Some((OnFailure::Warn, error)) => {
                 format!("{WARNING}beforeLease hook warning: {error:#}")
             }

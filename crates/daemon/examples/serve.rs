@@ -14,13 +14,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_daemon::{Log, LogFormat, RunOptions, run};
 use jumpstarter_driver_core::Secret;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_exporter::{Address, Limits};
+
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_serial as _;
-use jumpstarter_exporter::{Address, Limits, LogFormat, RunOptions, logs, run};
 
 /// A driver that writes down its resets.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
     if !passphrase.is_empty() {
         listen.push(Address::Tcp("127.0.0.1:0".to_owned()));
     }
+    let log = Log::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log");
     let options = RunOptions {
         config: ExporterConfig::load(file).expect("the exporter file is right"),
         listen,
@@ -72,7 +75,7 @@ async fn main() -> ExitCode {
         passphrase_file: None,
         limits: Limits::default(),
         metrics: None,
-        logs: logs::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log"),
+        logs: log.hub().clone(),
     };
     let ready = |addresses: &[Address]| {
         match addresses.get(1) {

@@ -7,12 +7,13 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::v1::ExporterStatus;
 
+use jumpstarter_exporter::{Door, Limits, Server, Session};
+
+use crate::Log;
 use crate::lease::Lease;
 use crate::private_socket::PrivateSocket;
-use crate::run::{Servers, close, for_hooks, open};
-use crate::serve::Door;
+use crate::run::{close, for_hooks, open, stop};
 use crate::signals::Signals;
-use crate::{Limits, LogHub, Session};
 
 /// A device that is served, as the command finds it.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub struct Served {
 ///
 /// Until `command` is called and after it has answered, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel
 /// what is under way; while it runs they are its own business. From then on, of this process's log
-/// only warnings and errors go to standard error, unless `logs` says [otherwise](LogHub::show_all).
+/// only warnings and errors go to standard error, unless `log` says [otherwise](Log::show_all).
 /// Should the device cease to be served meanwhile, that is logged at once, and the command goes on.
 ///
 /// # Errors
@@ -38,7 +39,7 @@ pub struct Served {
 /// command's own.
 pub async fn shell<F>(
     config: &ExporterConfig,
-    logs: &LogHub,
+    log: &Log,
     command: impl FnOnce(Served) -> F,
 ) -> Result<u8>
 where
@@ -46,12 +47,12 @@ where
 {
     let mut signals = Signals::new()?;
     let session = tokio::select! {
-        session = open(config, logs, Limits::default()) => session?,
+        session = open(config, log.hub(), Limits::default()) => session?,
         name = signals.next() => {
             return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
         }
     };
-    let outcome = serve(config, logs, &session, command).await;
+    let outcome = serve(config, log, &session, command).await;
     // Those that came while the command ran were the command's.
     let mut signals = Signals::new()?;
     let closed = close(&session, &mut signals).await;
@@ -60,7 +61,7 @@ where
 
 async fn serve<F>(
     config: &ExporterConfig,
-    logs: &LogHub,
+    log: &Log,
     session: &Session,
     command: impl FnOnce(Served) -> F,
 ) -> Result<u8>
@@ -68,19 +69,15 @@ where
     F: Future<Output = Result<u8>>,
 {
     let mut signals = Signals::new()?;
-    let (private, mut listeners) = PrivateSocket::new().await?;
+    let (private, listener) = PrivateSocket::new().await?;
     let hooks = &config.settings.hooks;
     // The command must not reach the device while a hook runs.
-    let (hook_socket, hook_listeners) = for_hooks(hooks).await?.unzip();
+    let (hook_socket, hook_listener) = for_hooks(hooks).await?.unzip();
     let mut lease = Lease::new(session, hooks, hook_socket.as_ref());
-    let mut servers = Servers::new(session);
-    private.ensure().await?;
-    if let Some(listener) = listeners.recv().await {
-        servers.start(listener, Door::default());
-    }
-    if let (Some(socket), Some(listeners)) = (&hook_socket, hook_listeners) {
-        servers.start_for_hooks(listeners);
-        socket.ensure().await?;
+    let mut server = Server::new(session);
+    server.start(listener, Door::default());
+    if let Some(listener) = hook_listener {
+        server.start_for_hooks(listener);
     }
     let begun = tokio::select! {
         begun = lease.begin() => begun,
@@ -92,9 +89,9 @@ where
             let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
             let motd = Some(session.motd()).filter(|motd| !motd.is_empty());
             let served = Served { socket: private.path().to_owned(), name, motd };
-            logs.set_quiet(true);
+            log.set_quiet(true);
             // Still quiet when the command has ended: its user has the terminal back.
-            attend(command(served), &mut servers).await
+            attend(command(served), &mut server).await
         }
         Ok(()) => Err(Error::failed_precondition(session.state().get().message)),
         Err(error) => Err(error),
@@ -107,16 +104,16 @@ where
     if let Err(error) = finished {
         outcome = outcome.and(Err(error));
     }
-    servers.stop(&mut signals).await;
+    stop(server, &mut signals).await;
     outcome
 }
 
 /// Waits for the command, and tells when the device is not served any more.
-async fn attend(command: impl Future<Output = Result<u8>>, servers: &mut Servers) -> Result<u8> {
+async fn attend(command: impl Future<Output = Result<u8>>, server: &mut Server) -> Result<u8> {
     tokio::pin!(command);
     let failed = tokio::select! {
         code = &mut command => return code,
-        failed = servers.failed() => failed,
+        failed = server.failed() => failed,
     };
     tracing::error!(error = %failed.report(), "the device is not served any more: the command no longer reaches it");
     command.await

@@ -260,3 +260,17 @@ async fn slow_readers_cost_no_memory() {
     exporter.signal(Signal::TERM);
     assert_eq!(exporter.code().await.0, Some(0));
 }
+
+#[tokio::test]
+async fn a_socket_that_was_removed_is_made_again() {
+    let exporter = Exporter::start(|_| EXPORT.to_owned());
+    let mut before = connect(&exporter.socket()).await;
+    std::fs::remove_file(exporter.socket()).unwrap();
+    until(|| exporter.socket().exists().then_some(()), || "the socket".to_owned()).await;
+    connect(&exporter.socket()).await.call("power", "on", &[]).await.unwrap();
+    before.call("power", "off", &[]).await.unwrap();
+    exporter.until_logged("another program removed a socket; it was made again").await;
+    drop(before);
+    exporter.signal(Signal::TERM);
+    assert_eq!(exporter.code().await.0, Some(0));
+}

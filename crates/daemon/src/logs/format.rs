@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
+use jumpstarter_exporter::{LogRecord, LogSource, LogTopic};
 use jumpstarter_text::{json, line};
 use tracing::Level;
 
-use super::record::{Record, Source, Topic};
-
 /// How records are written to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -21,7 +21,7 @@ pub enum LogFormat {
 
 /// A record as one line: whatever its texts hold, they neither end the line nor reach a terminal
 /// raw.
-pub(super) fn write(record: &Record, format: LogFormat, to_journal: bool) -> String {
+pub(super) fn write(record: &LogRecord, format: LogFormat, to_journal: bool) -> String {
     let written = match format {
         LogFormat::Text => text(record),
         LogFormat::Json => object(record),
@@ -32,10 +32,10 @@ pub(super) fn write(record: &Record, format: LogFormat, to_journal: bool) -> Str
     }
 }
 
-fn text(record: &Record) -> String {
+fn text(record: &LogRecord) -> String {
     let mut written = format!("{} {:<7} ", time(record.time), record.severity());
     let driver = record.driver.as_deref().filter(|driver| !driver.is_empty());
-    let operation = record.operation.as_deref().filter(|_| record.topic == Topic::Call);
+    let operation = record.operation.as_deref().filter(|_| record.topic == LogTopic::Call);
     let of: Vec<&str> = driver.into_iter().chain(operation).collect();
     if !of.is_empty() {
         let _infallible = write!(written, "{}: ", line(&of.join(" ")));
@@ -47,13 +47,13 @@ fn text(record: &Record) -> String {
     written
 }
 
-fn object(record: &Record) -> String {
+fn object(record: &LogRecord) -> String {
     let since = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let source = match record.source {
-        Source::Driver => "Driver",
-        Source::BeforeLeaseHook => "BeforeLeaseHook",
-        Source::AfterLeaseHook => "AfterLeaseHook",
-        Source::System => "System",
+        LogSource::Driver => "Driver",
+        LogSource::BeforeLeaseHook => "BeforeLeaseHook",
+        LogSource::AfterLeaseHook => "AfterLeaseHook",
+        _ => "System",
     };
     let object = serde_json::json!({
         "time": since.as_secs_f64(),
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    fn record(message: &str) -> Record {
-        let mut record = Record::new(Level::WARN, Source::Driver, message);
+    fn record(message: &str) -> LogRecord {
+        let mut record = LogRecord::new(Level::WARN, LogSource::Driver, message);
         record.time = UNIX_EPOCH + Duration::from_millis(1_709_210_096_007);
         record.driver = Some("rack.power".to_owned());
         record.operation = Some("on".to_owned());
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_call_is_named_with_its_method() {
         let mut call = record("Operation started");
-        call.topic = Topic::Call;
+        call.topic = LogTopic::Call;
         call.operation = Some("on\nERROR forged".to_owned());
         let written = write(&call, LogFormat::Text, false);
         assert!(
@@ -175,7 +175,8 @@ mod tests {
             (Level::DEBUG, "<7>"),
         ] {
             for format in [LogFormat::Text, LogFormat::Json] {
-                let record = Record { level, ..record("") };
+                let mut record = record("");
+                record.level = level;
                 assert!(write(&record, format, true).starts_with(prefix));
                 assert!(!write(&record, format, false).starts_with('<'));
             }

@@ -1,0 +1,22 @@
+//! The life of an exporter around what `jumpstarter-exporter` serves: hooks and leases, signals, the
+//! log, metrics, and systemd.
+//!
+//! [`run`] and [`shell()`] are the commands `jmp run` and `jmp shell`: they read an exporter file,
+//! open the device, serve it and close it again. [`Log`] is what they write to standard error.
+
+mod hooks;
+mod lease;
+mod logs;
+mod metrics;
+mod notify;
+mod private_socket;
+mod programs;
+mod reload;
+mod run;
+mod shell;
+mod signals;
+
+pub use logs::{Log, LogFormat};
+pub use programs::search_path;
+pub use run::{RunOptions, run};
+pub use shell::{Served, shell};

@@ -1,0 +1,212 @@
+//! Metrics in Prometheus' text format, over HTTP.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, StatusCode};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use jumpstarter_driver_core::{Device, Gauge, Result, ResultExt};
+use jumpstarter_exporter::Session;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A request and its answer may take so long.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// Of a request, in bytes.
+const MAX_REQUEST: usize = 8192;
+/// Connections at a time; more wait.
+const MAX_CONNECTIONS: usize = 16;
+/// When no connection can be accepted, the next is tried after that time.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// The metrics of a session and of its drivers.
+fn text(session: &Session) -> String {
+    let counts = session.counts();
+    let mut out = String::new();
+    let mut one = |name: &str, kind: &str, help: &str, samples: Samples| {
+        let _infallible =
+            writeln!(out, "# HELP jumpstarter_{name} {help}\n# TYPE jumpstarter_{name} {kind}");
+        for (labels, value) in samples {
+            let _infallible = writeln!(out, "jumpstarter_{name}{labels} {value}");
+        }
+    };
+    let plain = |value: u64| vec![(String::new(), value.to_string())];
+    one("calls_total", "counter", "Calls of drivers.", plain(counts.calls));
+    let errors = counts.errors.into_iter();
+    let errors = errors.map(|(kind, count)| (format!("{{kind=\"{kind}\"}}"), count.to_string()));
+    one("errors_total", "counter", "Calls that failed.", errors.collect());
+    one("open_streams", "gauge", "Byte streams that are open.", plain(counts.open_streams));
+    let help = "Bytes from clients on byte streams.";
+    one("received_bytes_total", "counter", help, plain(counts.received_bytes));
+    let help = "Bytes to clients on byte streams.";
+    one("sent_bytes_total", "counter", help, plain(counts.sent_bytes));
+    for (name, (help, samples)) in gauges(session.device()) {
+        one(name, "gauge", help, samples);
+    }
+    out
+}
+
+/// The samples of one name: their labels in braces, and their values.
+type Samples = Vec<(String, String)>;
+
+/// What the drivers tell of themselves, by name.
+fn gauges(device: &Device) -> BTreeMap<&'static str, (&'static str, Samples)> {
+    let mut families = BTreeMap::<_, (_, Samples)>::new();
+    for node in device.nodes() {
+        for Gauge { name, help, labels, value } in node.gauges() {
+            let path = std::iter::once(("path", node.path().to_owned()));
+            let labels =
+                path.chain(labels).map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
+            let labels = format!("{{{}}}", labels.collect::<Vec<_>>().join(","));
+            families.entry(name).or_insert((help, Vec::new())).1.push((labels, value.to_string()));
+        }
+    }
+    families
+}
+
+/// The value of a label, as the format wants it between quotes.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
+/// Where metrics are shown.
+#[derive(Debug)]
+pub(crate) struct MetricsListener(TcpListener);
+
+impl MetricsListener {
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self> {
+        let doing = || format!("listening for metrics at {address}");
+        let listener = TcpListener::bind(address).await.with_context(doing)?;
+        let bound = listener.local_addr().with_context(doing)?;
+        tracing::info!(address = %bound, "metrics are served");
+        Ok(Self(listener))
+    }
+
+    /// Answers every request with the metrics, until the answer is dropped.
+    pub(crate) fn serve(self, session: &Session) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(self.accept(session.clone())))
+    }
+
+    async fn accept(self, session: Session) {
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            if connections.len() >= MAX_CONNECTIONS {
+                connections.join_next().await;
+            }
+            match self.0.accept().await {
+                Ok((stream, _)) => drop(connections.spawn(answer(stream, session.clone()))),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection for metrics could not be accepted");
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers the one request of a connection.
+async fn answer(stream: TcpStream, session: Session) {
+    let service = service_fn(|request| ready(respond(&request, &session)));
+    let answered = http1::Builder::new()
+        .keep_alive(false)
+        // A client may end its direction after its request.
+        .half_close(true)
+        .auto_date_header(false)
+        .max_buf_size(MAX_REQUEST)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(REQUEST_LIMIT, answered).await {
+        tracing::debug!(%error, "metrics were not read");
+    }
+}
+
+fn respond<B>(request: &Request<B>, session: &Session) -> http::Result<Response<String>> {
+    let response = Response::builder().header(CONTENT_TYPE, "text/plain; version=0.0.4");
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics" | "/") => response.body(text(session)),
+        _ => {
+            let response = response.status(StatusCode::NOT_FOUND);
+            response.body("the metrics are at /metrics\n".to_owned())
+        }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jumpstarter_driver_core::Driver;
+    use jumpstarter_exporter::SessionOptions;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    struct Oven;
+
+    impl Driver for Oven {
+        fn gauges(&self) -> Vec<Gauge> {
+            let heat = |place: &str, value| {
+                Gauge::new("heat_celsius", "How hot.", value).label("place", place)
+            };
+            vec![heat("to\\p \"1\"\n", 20.5), heat("bottom", 300.0)]
+        }
+    }
+
+    /// Metrics that are served, where, and what serves them.
+    async fn served() -> (SocketAddr, AbortOnDropHandle<()>) {
+        let session = Session::new(Device::of_driver(Oven), SessionOptions::default()).unwrap();
+        let listener = MetricsListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        (listener.0.local_addr().unwrap(), listener.serve(&session))
+    }
+
+    async fn ask(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn metrics_are_read_over_http() {
+        let (address, _server) = served().await;
+        let text = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        for line in [
+            "HTTP/1.1 200 OK",
+            "content-type: text/plain; version=0.0.4",
+            "connection: close",
+            "jumpstarter_calls_total 0",
+            "jumpstarter_open_streams 0",
+            "# TYPE jumpstarter_heat_celsius gauge",
+            r#"jumpstarter_heat_celsius{path="",place="to\\p \"1\"\n"} 20.5"#,
+            r#"jumpstarter_heat_celsius{path="",place="bottom"} 300"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        let text = ask(address, b"GET /else HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(text.starts_with("HTTP/1.1 404 Not Found"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn requests_are_bounded_in_size_time_and_number() {
+        let (address, _server) = served().await;
+        let mut endless = TcpStream::connect(address).await.unwrap();
+        let long = [b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'x'; 2 * MAX_REQUEST]].concat();
+        endless.write_all(&long).await.unwrap();
+        let mut answer = Vec::new();
+        // It is refused, or reset with what it still sends.
+        drop(endless.read_to_end(&mut answer).await);
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let began = std::time::Instant::now();
+        let text = ask(address, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+        assert!(began.elapsed() >= REQUEST_LIMIT / 2, "it waited for those who say nothing");
+    }
+}

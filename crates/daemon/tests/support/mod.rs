@@ -1,0 +1,9 @@
+//! An exporter in a process of its own, and a client for it.
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part")]
+#![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
+
+#[path = "../../../exporter/tests/support/mod.rs"]
+mod client;
+pub mod process;
+
+pub use client::{Client, DEADLINE, connect, frame, http2, transport};

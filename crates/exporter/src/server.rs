@@ -1,0 +1,97 @@
+//! Several listeners of one session: started one by one, ended together.
+
+use std::time::Duration;
+
+use jumpstarter_driver_core::{Error, Result};
+use tokio::task::{JoinError, JoinSet};
+
+use crate::serve::{Door, Stop, serve_behind};
+use crate::{Address, Listener, Session};
+
+/// Connections that are cut off end in far less.
+const CUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Serves a session on listeners. Dropping it cuts every connection off, with the calls on it.
+#[derive(Debug)]
+pub struct Server {
+    session: Session,
+    addresses: Vec<Address>,
+    stop: Stop,
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Server {
+    /// Serves a session, nowhere yet.
+    pub fn new(session: &Session) -> Self {
+        let (addresses, tasks) = (Vec::new(), JoinSet::new());
+        Self { session: session.clone(), addresses, stop: Stop::default(), tasks }
+    }
+
+    /// Serves on one more listener.
+    pub fn start(&mut self, listener: Listener, door: Door) {
+        self.addresses.push(listener.address().clone());
+        self.spawn(listener, door, self.stop.clone());
+    }
+
+    /// Serves on a listener that only this exporter's hooks know: their calls pass while a hook
+    /// runs, and new connections are accepted until [`stop`](Self::stop).
+    pub fn start_for_hooks(&mut self, listener: Listener) {
+        let stop = Stop { accepting: self.stop.serving.clone(), ..self.stop.clone() };
+        self.spawn(listener, Door::for_hooks(), stop);
+    }
+
+    fn spawn(&mut self, listener: Listener, door: Door, stop: Stop) {
+        self.tasks.spawn(serve_behind(self.session.clone(), listener, door, stop));
+    }
+
+    /// Where it is served, without the hooks' listener, in the order of their starts.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Waits until a listener fails; for ever without listeners.
+    pub async fn failed(&mut self) -> Error {
+        match self.tasks.join_next().await {
+            Some(ended) => flatten(ended)
+                .err()
+                .unwrap_or_else(|| Error::internal("a listener ended by itself")),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no new clients; those that are connected are served on.
+    pub fn stop_accepting(&self) {
+        self.stop.accepting.cancel();
+    }
+
+    /// Takes no new calls, ends those that run as [`Session::shut_down`] does, and waits for their
+    /// ends; those that run on after `grace` are cut off. Afterwards no connection is left.
+    pub async fn stop(mut self, grace: impl Future<Output = ()>) {
+        self.stop_accepting();
+        self.stop.serving.cancel();
+        self.session.shut_down();
+        tokio::select! {
+            () = all_ended(&mut self.tasks) => {}
+            () = grace => {}
+        }
+        self.tasks.shutdown().await;
+        let connections = &self.session.0.connections;
+        connections.close();
+        if tokio::time::timeout(CUT_LIMIT, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "some connections are still open");
+        }
+    }
+}
+
+async fn all_ended(tasks: &mut JoinSet<Result<()>>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = flatten(ended) {
+            tracing::warn!(error = error.report(), "a listener failed");
+        }
+    }
+}
+
+fn flatten(outcome: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+    outcome
+        .unwrap_or_else(|error| Err(Error::internal("a listener's task ended").with_source(error)))
+}
