@@ -5,11 +5,10 @@ use std::io::Write;
 
 use anyhow::Result;
 use jumpstarter_config::{ConfigField, fields, of_driver};
-use jumpstarter_driver_core::PlannedChild;
-use jumpstarter_driver_core::interface::{
-    InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
-};
 use jumpstarter_driver_core::registry::{self, DriverEntry};
+use jumpstarter_driver_core::{
+    InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, PlannedChild,
+};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;

@@ -1,8 +1,7 @@
 //! The tree of drivers that an exporter file describes, as it is before anything is opened.
 
-use jumpstarter_driver_core::PlannedChild;
-use jumpstarter_driver_core::interface::InterfaceDescriptor;
 use jumpstarter_driver_core::plan::Node;
+use jumpstarter_driver_core::{InterfaceDescriptor, PlannedChild};
 use serde_json::{Map, Value, json};
 
 use crate::table;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use jumpstarter_driver_core::arguments::{Argument, Arguments, whole_numbers};
-use jumpstarter_driver_core::interface::{Caller, InterfaceDescriptor, MethodKind, Reply};
-use jumpstarter_driver_core::{Error, Framing, Result, ValueStream};
+use jumpstarter_driver_core::{
+    Argument, Arguments, Caller, Error, Framing, InterfaceDescriptor, MethodKind, Reply, Result,
+    ValueStream, whole_numbers,
+};
 use jumpstarter_protocol::v1::{
     DriverCallRequest, DriverCallResponse, StreamingDriverCallRequest, StreamingDriverCallResponse,
 };

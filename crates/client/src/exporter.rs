@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use jumpstarter_driver_core::device::Remote;
-use jumpstarter_driver_core::{Channel, Device, Error, Result, ResultExt};
+use jumpstarter_driver_core::{Channel, Device, Error, Remote, Result, ResultExt};
 use jumpstarter_protocol::fields;
 use jumpstarter_protocol::labels::{INTERFACES, NAME};
 use jumpstarter_protocol::v1::{

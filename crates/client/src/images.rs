@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::arguments::Argument;
 use jumpstarter_driver_core::image::{Encoding, ImageRequest};
-use jumpstarter_driver_core::{Error, ErrorKind, ImageSink, Result};
+use jumpstarter_driver_core::{Argument, Error, ErrorKind, ImageSink, Result};
 use jumpstarter_protocol::v1::{DriverCallResponse, StreamResponse};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jumpstarter_driver_core::device::RemoteNode;
-use jumpstarter_driver_core::interface::{self, Caller, InterfaceDescriptor};
-use jumpstarter_driver_core::{Device, Error, ErrorKind, Flasher, Interface, Result};
+use jumpstarter_driver_core::{
+    Caller, Device, Error, ErrorKind, Flasher, Interface, InterfaceDescriptor, RemoteNode, Result,
+};
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::v1::DriverInstanceReport;
 
@@ -77,11 +77,11 @@ fn interfaces(
     let Some(label) = label else {
         let known = match client {
             storage_mux::CLIENT => vec![<dyn Flasher>::DESCRIPTOR],
-            client => interface::of_client(client),
+            client => InterfaceDescriptor::of_client(client),
         };
         return ((!known.is_empty() || client == COMPOSITE).then_some(known), Vec::new());
     };
-    let linked = interface::linked();
+    let linked = InterfaceDescriptor::linked();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for name in label.split(',').filter(|name| !name.is_empty()) {
         match linked.iter().find(|interface| interface.name == name) {

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::interface::{Caller, MethodKind, Reply};
-use jumpstarter_driver_core::{Error, Result, ResultExt};
+use jumpstarter_driver_core::{
+    Argument, Arguments, Caller, Error, MethodKind, Reply, Result, ResultExt,
+};
 use serde_json::Value;
 
 /// The client class of storage multiplexers that can flash.

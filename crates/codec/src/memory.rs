@@ -4,8 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jumpstarter_driver_core::units::ByteSize;
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, Result};
 
 use crate::compression::Compression;
 

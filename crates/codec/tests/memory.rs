@@ -5,8 +5,7 @@
 use std::io::{BufReader, Read};
 
 use jumpstarter_codec::{Compression, Memory, decompress};
-use jumpstarter_driver_core::units::ByteSize;
-use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_core::{ByteSize, Error, ErrorKind};
 
 const PLAIN: &[u8] = &[7; 100_000];
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use jumpstarter_driver_core::error::Error;
+use jumpstarter_driver_core::Error;
 use serde::Serialize;
 use serde_json::Value;
 

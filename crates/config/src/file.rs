@@ -3,9 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use jumpstarter_driver_core::device::Device;
-use jumpstarter_driver_core::error::{Error, Result};
 use jumpstarter_driver_core::plan::Node;
+use jumpstarter_driver_core::{Device, Error, Result};
 
 use super::check::{At, Checker};
 use super::entries::Loader;

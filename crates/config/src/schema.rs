@@ -1,7 +1,7 @@
 //! The JSON schemas of exporter files: of the entries, of a driver's configuration, of the whole
 //! file.
 
-use jumpstarter_driver_core::error::Result;
+use jumpstarter_driver_core::Result;
 use jumpstarter_driver_core::registry::{self, DriverEntry};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jumpstarter_driver_core::secret::Secret;
-use jumpstarter_driver_core::units::Span;
+use jumpstarter_driver_core::{Secret, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,9 +1,6 @@
 //! What was found and what was expected, in words.
 
-use jumpstarter_driver_core::HostPath;
-use jumpstarter_driver_core::error::Error;
-use jumpstarter_driver_core::suggest;
-use jumpstarter_driver_core::units::{ByteSize, Span};
+use jumpstarter_driver_core::{ByteSize, Error, HostPath, Span, suggest};
 use serde_json::{Map, Value as Json};
 
 use super::check::At;

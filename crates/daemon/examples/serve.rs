@@ -17,12 +17,11 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_daemon::{Log, LogFormat, RunOptions, run};
 use jumpstarter_driver_core::Secret;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_exporter::{Address, Limits};
-
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_serial as _;
+use jumpstarter_exporter::{Address, Limits};
 
 /// A driver that writes down its resets.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,9 +1,8 @@
 //! Reading the exporter file anew, on SIGHUP.
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_protocol::v1::ExporterStatus;
-
 use jumpstarter_exporter::Session;
+use jumpstarter_protocol::v1::ExporterStatus;
 
 /// Waits until a session's device is free: no hook is running, and no client is connected or a
 /// client has ended its session.

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::v1::ExporterStatus;
-
 use jumpstarter_exporter::{Door, Limits, Server, Session};
+use jumpstarter_protocol::v1::ExporterStatus;
 
 use crate::Log;
 use crate::lease::Lease;

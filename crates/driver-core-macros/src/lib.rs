@@ -12,7 +12,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-/// Turns an async trait into a Jumpstarter interface; see `jumpstarter_driver_core::interface`.
+/// Turns an async trait into a Jumpstarter interface; see `jumpstarter_driver_core::Interface`.
 ///
 /// Arguments: `name = "power"` (how people and reports name the interface), `client =
 /// "python.import.path"` (the Python client class that drives it), `also = ["…"]` (further such

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::descriptor::InterfaceDescriptor;
 use crate::error::{Error, ErrorKind};
-use crate::interface::InterfaceDescriptor;
 
 /// Two interfaces of one driver that have a method of the same name. Clients name the driver and
 /// the method only, so such a method cannot be called by name.

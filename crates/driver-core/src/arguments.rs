@@ -4,10 +4,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
+use crate::descriptor::{InterfaceDescriptor, MethodDescriptor};
 use crate::error::{Error, Result};
 use crate::finite;
 use crate::image::{ImageSink, ImageSource};
-use crate::interface::{InterfaceDescriptor, MethodDescriptor};
 
 /// One argument.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Arguments {
     ) -> Result<Decoder> {
         let method = interface
             .method(method)
-            .ok_or_else(|| crate::interface::unknown_method(interface, method))?;
+            .ok_or_else(|| crate::descriptor::unknown_method(interface, method))?;
         let given = self.0.len();
         if self
             .0

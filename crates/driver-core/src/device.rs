@@ -8,10 +8,12 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::bounds;
+use crate::call::ValueStream;
 use crate::channel::Channel;
+use crate::descriptor::MethodKind;
 use crate::driver::{Child, Driver};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interface::{Interface, MethodKind, ValueStream};
+use crate::interface::Interface;
 use crate::outline;
 use crate::plan;
 use crate::suggest;

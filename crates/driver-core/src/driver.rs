@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::descriptor::InterfaceDescriptor;
 use crate::error::Result;
-use crate::interface::{Interface, InterfaceDescriptor, Interfaces};
+use crate::interface::{Interface, Interfaces};
 use crate::problem::ConfigProblem;
 
 /// A driver: one node of a device's tree.

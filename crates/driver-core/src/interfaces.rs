@@ -4,11 +4,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::call::ValueStream;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
 use crate::image::{ImageSink, ImageSource};
 use crate::interface;
-use crate::interface::ValueStream;
+use crate::interface::Interfaces;
 
 /// One reading of a power meter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -111,4 +112,30 @@ pub trait Flasher {
     /// Reads the image of `partition` into `target`. Cancelling leaves an unfinished target, which
     /// is removed where it is a file.
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()>;
+}
+
+impl<'a> Interfaces<'a> {
+    /// Adds [`Power`].
+    #[must_use]
+    pub fn power(self, power: &'a (dyn Power + 'static)) -> Self {
+        self.with::<dyn Power>(power)
+    }
+
+    /// Adds [`Network`].
+    #[must_use]
+    pub fn network(self, network: &'a (dyn Network + 'static)) -> Self {
+        self.with::<dyn Network>(network)
+    }
+
+    /// Adds [`Serial`].
+    #[must_use]
+    pub fn serial(self, serial: &'a (dyn Serial + 'static)) -> Self {
+        self.with::<dyn Serial>(serial)
+    }
+
+    /// Adds [`Flasher`].
+    #[must_use]
+    pub fn flasher(self, flasher: &'a (dyn Flasher + 'static)) -> Self {
+        self.with::<dyn Flasher>(flasher)
+    }
 }

@@ -62,47 +62,55 @@
 extern crate self as jumpstarter_driver_core;
 
 mod ambiguity;
-pub mod arguments;
+mod arguments;
 mod blocking;
 #[doc(hidden)]
 pub mod bounds;
-pub mod builtin;
+mod builtin;
+mod call;
 pub mod channel;
-pub mod device;
-pub mod driver;
-pub mod error;
+mod descriptor;
+mod device;
+mod driver;
+mod error;
 mod finite;
 mod host_path;
 pub mod image;
-pub mod interface;
-pub mod interfaces;
+mod interface;
+mod interfaces;
 mod outline;
 pub mod plan;
 mod problem;
 mod proxies;
 pub mod registry;
-pub mod secret;
+mod secret;
 pub mod suggest;
 pub mod tree;
-pub mod units;
+mod units;
 mod value_type;
 
+pub use arguments::{Argument, Arguments, whole_numbers};
 pub use async_trait::async_trait;
 pub use blocking::blocking;
+pub use builtin::{COMPOSITE_CLIENT, Composite, CompositeConfig};
+pub use call::{Caller, Reply, ValueStream};
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
-pub use device::Device;
+pub use descriptor::{
+    InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
+};
+pub use device::{Device, Node, Remote, RemoteNode};
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use host_path::HostPath;
 pub use image::{ImageSink, ImageSource, Progress};
-pub use interface::{Interface, Interfaces, ValueStream};
+pub use interface::{Interface, Interfaces};
 pub use interfaces::{Flasher, Network, Power, PowerReading, Serial};
 #[doc(hidden)]
 pub use inventory;
 pub use jumpstarter_driver_core_macros::{config, data, interface};
 pub use problem::ConfigProblem;
 pub use secret::Secret;
-pub use units::{ByteSize, Span};
+pub use units::{ByteSize, Span, deadline_after};
 pub use value_type::{CallValue, JsonType, ValueType};
 pub use {schemars, serde, serde_json};
 
@@ -122,11 +130,13 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::arguments::{Argument, Arguments};
-    pub use crate::error::Result;
-    pub use crate::interface::{
-        Caller, Interface, InterfaceDescriptor, LinkedInterface, MethodDescriptor, MethodKind,
-        ParameterDescriptor, ParameterKind, Reply, unknown_method,
+    pub use crate::call::{Caller, Reply};
+    pub use crate::descriptor::{
+        InterfaceDescriptor, LinkedInterface, MethodDescriptor, MethodKind, ParameterDescriptor,
+        ParameterKind, unknown_method,
     };
+    pub use crate::error::Result;
+    pub use crate::interface::Interface;
     pub use crate::registry::{DriverEntry, InterfaceProbe, ProbeFallback};
     pub use crate::value_type::ValueType;
     pub use async_trait::async_trait;

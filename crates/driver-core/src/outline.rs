@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::builtin::Composite;
+use crate::descriptor::InterfaceDescriptor;
 use crate::device::Node;
 use crate::driver::{Child, Driver, PlannedChild};
-use crate::interface::{InterfaceDescriptor, Interfaces};
+use crate::interface::Interfaces;
 use crate::plan::Node as ConfigNode;
 use crate::tree;
 

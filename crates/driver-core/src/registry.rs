@@ -12,9 +12,10 @@ use futures_util::future::BoxFuture;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::descriptor::InterfaceDescriptor;
 use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interface::{Interface, InterfaceDescriptor};
+use crate::interface::Interface;
 use crate::interfaces::{Flasher, Network, Power, Serial};
 use crate::problem::ConfigProblem;
 use crate::suggest;
@@ -173,7 +174,7 @@ macro_rules! register_driver {
                 type Probe = $crate::__private::InterfaceProbe<<$config as $crate::DriverConfig>::Driver>;
                 // `Probe::POWER` is the inherent constant where the driver implements Power, else the fallback's.
                 #[allow(unused_mut, reason = "only a driver with interfaces of its own pushes")]
-                let mut found: ::std::vec::Vec<&'static $crate::interface::InterfaceDescriptor> = ::std::vec::Vec::new();
+                let mut found: ::std::vec::Vec<&'static $crate::InterfaceDescriptor> = ::std::vec::Vec::new();
                 $($(found.push(<dyn $interface as $crate::__private::Interface>::DESCRIPTOR);)*)?
                 found.extend([Probe::POWER, Probe::NETWORK, Probe::SERIAL, Probe::FLASHER].into_iter().flatten());
                 found

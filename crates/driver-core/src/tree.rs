@@ -9,10 +9,11 @@ use futures_util::future::BoxFuture;
 use crate::ambiguity::Ambiguity;
 use crate::arguments::Arguments;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
+use crate::call::{Caller, Reply};
+use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interface::{Caller, InterfaceDescriptor, MethodKind, Reply};
 use crate::plan::Node as ConfigNode;
 use crate::{bounds, proxies};
 

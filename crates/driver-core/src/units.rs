@@ -134,7 +134,7 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 ///
 /// # Panics
 /// Never.
-pub fn deadline(within: Duration) -> tokio::time::Instant {
+pub fn deadline_after(within: Duration) -> tokio::time::Instant {
     let now = tokio::time::Instant::now();
     now.checked_add(within).unwrap_or_else(|| now + LONGEST)
 }
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn a_deadline_may_be_beyond_what_a_clock_shows() {
         let now = tokio::time::Instant::now();
-        assert!(deadline(Duration::MAX) > now + Duration::from_secs(1 << 30));
-        assert!(deadline(Duration::ZERO) < now + Duration::from_secs(1 << 30));
+        assert!(deadline_after(Duration::MAX) > now + Duration::from_secs(1 << 30));
+        assert!(deadline_after(Duration::ZERO) < now + Duration::from_secs(1 << 30));
     }
 }

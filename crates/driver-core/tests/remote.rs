@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use jumpstarter_driver_core::arguments::Arguments;
-use jumpstarter_driver_core::device::{Remote, RemoteNode};
-use jumpstarter_driver_core::interface::{Caller, MethodKind, Reply, of_client};
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{
+    Arguments, Caller, InterfaceDescriptor, MethodKind, Remote, RemoteNode, Reply,
+};
 
 #[derive(Debug, Default)]
 struct Elsewhere {
@@ -40,7 +40,7 @@ impl Caller for Wire {
 }
 
 fn node(name: &str, parent: Option<usize>, client: &str) -> RemoteNode {
-    let interfaces = Some(of_client(client)).filter(|known| !known.is_empty());
+    let interfaces = Some(InterfaceDescriptor::of_client(client)).filter(|known| !known.is_empty());
     RemoteNode {
         id: parent.map_or(0, |parent| parent + 1),
         name: name.to_owned(),
@@ -129,8 +129,12 @@ fn nodes_that_form_no_tree_are_refused() {
 
 #[test]
 fn a_client_class_tells_the_interfaces() {
-    let names =
-        |client| of_client(client).into_iter().map(|interface| interface.name).collect::<Vec<_>>();
+    let names = |client| {
+        InterfaceDescriptor::of_client(client)
+            .into_iter()
+            .map(|interface| interface.name)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(POWER), ["power"]);
     assert_eq!(names("jumpstarter_driver_qemu.client.QemuFlasherClient"), ["flasher"]);
     assert!(names("acme.client.Board").is_empty());

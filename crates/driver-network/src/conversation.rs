@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::units::deadline;
 use tokio::time::{Instant, timeout_at};
 
 /// The most that is received while waiting for a pattern, or for the end.
@@ -72,7 +72,7 @@ impl Conversation {
         if pattern.is_empty() {
             return Err(Error::invalid_argument("an empty pattern is everywhere"));
         }
-        let deadline = deadline(within);
+        let deadline = deadline_after(within);
         let mut searched = 0;
         loop {
             let found = self.received[searched..]
@@ -94,7 +94,7 @@ impl Conversation {
     /// # Errors
     /// `DeadlineExceeded` after `within`; `DataLoss` when the connection ends first.
     pub async fn receive_exact(&mut self, length: usize, within: Duration) -> Result<Vec<u8>> {
-        let deadline = deadline(within);
+        let deadline = deadline_after(within);
         while self.received.len() < length {
             let wanted = || format!("waiting {within:?} for {length} bytes");
             if !self.more(deadline).await.with_context(wanted)? {
@@ -110,7 +110,7 @@ impl Conversation {
     /// `DeadlineExceeded` after `within`; `ResourceExhausted` after 64 MiB; `Unavailable` when the
     /// connection broke.
     pub async fn receive_to_end(&mut self, within: Duration) -> Result<Vec<u8>> {
-        let deadline = deadline(within);
+        let deadline = deadline_after(within);
         while self
             .more(deadline)
             .await

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::units;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -118,7 +118,7 @@ impl TcpNetwork {
 
     /// Tries the addresses in turn; one that does not answer may use up its share of the time only.
     async fn open_stream(&self) -> Result<TcpStream> {
-        let deadline = units::deadline(self.connect_timeout);
+        let deadline = deadline_after(self.connect_timeout);
         let addresses = self.resolve().await?;
         let mut failures = Vec::new();
         for (index, address) in addresses.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jumpstarter_driver_core::{
-    Channel, ChannelReader, ChannelWriter, Error, Framing, Result, Secret, Serial, units,
+    Channel, ChannelReader, ChannelWriter, Error, Framing, Result, Secret, Serial, deadline_after,
 };
 use tokio::time::timeout_at;
 
@@ -140,7 +140,7 @@ impl Console {
         deadline: Duration,
     ) -> Result<Match> {
         let patterns: Vec<Pattern> = patterns.into_iter().map(Into::into).collect();
-        let until = units::deadline(deadline);
+        let until = deadline_after(deadline);
         let mut searched = 0;
         loop {
             if let Some(found) = self.take_match(&patterns, searched) {
@@ -172,7 +172,7 @@ impl Console {
     /// it in time.
     pub async fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
         let sending = self.writer.send(Bytes::copy_from_slice(text.as_ref()));
-        let sending = timeout_at(units::deadline(self.send_deadline), sending);
+        let sending = timeout_at(deadline_after(self.send_deadline), sending);
         tokio::pin!(sending);
         loop {
             tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, Secret, units};
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, Secret, deadline_after};
 use tokio::time::Instant;
 
 use crate::expect::Console;
@@ -39,9 +39,7 @@ impl Console {
         deadline: Duration,
     ) -> Result<()> {
         let doing = || format!("logging in as `{user}`");
-        self.login_until(user, password, prompt, units::deadline(deadline))
-            .await
-            .with_context(doing)
+        self.login_until(user, password, prompt, deadline_after(deadline)).await.with_context(doing)
     }
 
     async fn login_until(

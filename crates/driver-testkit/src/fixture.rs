@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::interface::InterfaceDescriptor;
 use jumpstarter_driver_core::{
-    Driver, DriverConfig, Flasher, Interface, Network, OpenContext, Power, Serial, registry,
+    Driver, DriverConfig, Flasher, Interface, InterfaceDescriptor, Network, OpenContext, Power,
+    Serial, registry,
 };
 use serde_json::Value;
 

@@ -6,12 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::interface::{
-    Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, Reply,
-};
 use jumpstarter_driver_core::{
-    Driver, Error, Flasher, Interface, Network, PlannedChild, Power, Result, Serial,
+    Argument, Arguments, Caller, Driver, Error, Flasher, Interface, InterfaceDescriptor,
+    MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial,
 };
 use serde_json::Value;
 

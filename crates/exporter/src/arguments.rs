@@ -1,11 +1,10 @@
 //! Arguments as they arrive: values, and where a method takes an image, the resource that a value
 //! describes.
 
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::image::Progress;
-use jumpstarter_driver_core::interface::{MethodDescriptor, ParameterKind};
-use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
+use jumpstarter_driver_core::{
+    Argument, Arguments, Error, ImageSink, MethodDescriptor, Node, ParameterKind, Result, ResultExt,
+};
 use serde_json::Value;
 
 use crate::Session;

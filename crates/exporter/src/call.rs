@@ -7,10 +7,9 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::stream::poll_fn;
 use futures_util::{FutureExt, StreamExt};
-use jumpstarter_driver_core::arguments::Arguments;
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::interface::{MethodKind, Reply};
-use jumpstarter_driver_core::{Channel, Error, Result, ValueStream};
+use jumpstarter_driver_core::{
+    Arguments, Channel, Error, MethodKind, Node, Reply, Result, ValueStream,
+};
 use jumpstarter_protocol::{Value as Wire, decode_arguments, encode_value};
 use serde_json::Value;
 

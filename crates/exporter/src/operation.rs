@@ -3,8 +3,7 @@
 
 use std::time::Instant;
 
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, ErrorKind, Node, Result};
 use jumpstarter_text::truncated;
 use tracing::{Instrument, Span};
 

@@ -3,9 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jumpstarter_driver_core::ByteSize;
-use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::image::{ImageRequest, Progress};
+use jumpstarter_driver_core::{ByteSize, Node};
 use jumpstarter_protocol::fields;
 use tracing::Level;
 

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::{Device, Error, Result};
+use jumpstarter_driver_core::{Device, Error, Node, Result};
 use jumpstarter_protocol::budget::Memory;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

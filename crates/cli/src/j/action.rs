@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use clap::ArgMatches;
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::interface::MethodDescriptor;
+use jumpstarter_driver_core::{MethodDescriptor, Node};
 
 use super::context::Context;
 use super::verbs::{self, Verb};

@@ -2,10 +2,7 @@
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use jumpstarter_driver_core::ErrorKind;
-use jumpstarter_driver_core::arguments::Arguments;
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::interface::{MethodKind, Reply};
+use jumpstarter_driver_core::{Arguments, ErrorKind, MethodKind, Node, Reply};
 
 use super::context::Context;
 use super::fault::Fault;

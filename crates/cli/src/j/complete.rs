@@ -9,8 +9,7 @@ use clap::{ArgMatches, Command};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use jumpstarter_client::{ConnectOptions, connect};
-use jumpstarter_driver_core::Device;
-use jumpstarter_driver_core::device::Node;
+use jumpstarter_driver_core::{Device, Node};
 
 use super::fault::SUCCESS;
 use super::{arguments, method, tree};

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ArgMatches;
 use jumpstarter_client::Exporter;
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::{Device, Error, ErrorKind, Interface};
+use jumpstarter_driver_core::{Device, Error, ErrorKind, Interface, Node};
 
 use super::arguments;
 use super::fault::Fault;

@@ -3,11 +3,9 @@
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
 use futures_util::StreamExt;
-use jumpstarter_driver_core::JsonType;
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::device::Node;
-use jumpstarter_driver_core::interface::{
-    MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
+use jumpstarter_driver_core::{
+    Argument, Arguments, JsonType, MethodDescriptor, MethodKind, Node, ParameterDescriptor,
+    ParameterKind, Reply,
 };
 use serde_json::Value;
 

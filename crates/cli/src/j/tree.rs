@@ -6,8 +6,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{ArgMatches, Command};
-use jumpstarter_driver_core::Device;
-use jumpstarter_driver_core::device::Node;
+use jumpstarter_driver_core::{Device, Node};
 
 use super::action::{self, Action};
 use super::fault::Fault;

@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::device::Node;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{Framing, Interface, registry};
+use jumpstarter_driver_core::{Framing, Interface, Node, registry};
 use serde_json::json;
 
 static CLOSED: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -12,7 +12,7 @@ fn remote(
     parent: impl Fn(usize) -> Option<usize>,
     name: impl Fn(usize) -> String,
 ) -> Result<Device> {
-    let node = |id| jumpstarter_driver_core::device::RemoteNode {
+    let node = |id| jumpstarter_driver_core::RemoteNode {
         id,
         name: name(id),
         parent: parent(id),
@@ -29,7 +29,7 @@ fn remote(
     #[derive(Debug)]
     struct Nowhere;
     #[async_trait]
-    impl jumpstarter_driver_core::device::Remote for Nowhere {
+    impl jumpstarter_driver_core::Remote for Nowhere {
         async fn reset(&self) -> Result<()> {
             Ok(())
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::arguments::Arguments;
+use crate::call::{Caller, Reply};
+use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::driver::{Driver, Gauge};
 use crate::error::Result;
-use crate::interface::{Caller, InterfaceDescriptor, MethodKind, Reply};
 use crate::tree::shown;
 
 /// A node of the tree as reports show it.

@@ -5,11 +5,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{join_all, poll_fn};
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::interface::{
-    InterfaceDescriptor, MethodKind, ParameterDescriptor, ParameterKind, Reply,
+use jumpstarter_driver_core::{
+    Argument, Arguments, ErrorKind, ImageSink, ImageSource, InterfaceDescriptor, JsonType,
+    MethodKind, ParameterDescriptor, ParameterKind, Reply, Result, ValueType,
 };
-use jumpstarter_driver_core::{ErrorKind, ImageSink, ImageSource, JsonType, Result, ValueType};
 use serde_json::{Value, json};
 
 use crate::case::{MustSucceed, Outcome, ensure};

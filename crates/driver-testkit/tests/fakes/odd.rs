@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::interface::{
-    Caller, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
-    Reply,
-};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{Interface, ValueType};
+use jumpstarter_driver_core::{
+    Argument, Arguments, Caller, Interface, InterfaceDescriptor, MethodDescriptor, MethodKind,
+    ParameterDescriptor, ParameterKind, Reply, ValueType,
+};
 use serde_json::Value;
 
 /// Which fault it has; `none` for none.

@@ -6,9 +6,7 @@ use std::io::{self, IsTerminal};
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use futures_util::StreamExt;
-use jumpstarter_driver_core::arguments::Arguments;
-use jumpstarter_driver_core::interface::MethodKind;
-use jumpstarter_driver_core::{Error, ErrorKind, Span};
+use jumpstarter_driver_core::{Arguments, Error, ErrorKind, MethodKind, Span};
 use jumpstarter_driver_qemu::{Machine, Phase};
 use serde_json::Value;
 

@@ -7,8 +7,7 @@ use std::ffi::{OsStr, OsString};
 
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
-use jumpstarter_driver_core::arguments::{Argument, Arguments};
-use jumpstarter_driver_core::interface::MethodKind;
+use jumpstarter_driver_core::{Argument, Arguments, MethodKind};
 use serde_json::json;
 
 use super::Verb;

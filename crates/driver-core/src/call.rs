@@ -1,0 +1,131 @@
+//! Calls: the way to a driver, and what a call answers.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::arguments::Arguments;
+use crate::channel::Channel;
+use crate::descriptor::{InterfaceDescriptor, MethodKind};
+use crate::error::{Error, Result};
+use crate::finite;
+
+/// What a streaming method yields. Dropping it ends the stream.
+pub type ValueStream<T> = BoxStream<'static, Result<T>>;
+
+/// What a call answers.
+#[non_exhaustive]
+pub enum Reply {
+    /// One value; null for "no result".
+    Value(Value),
+    /// A stream of values.
+    Stream(ValueStream<Value>),
+    /// A byte channel.
+    Channel(Channel),
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => f.debug_tuple("Value").field(value).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::Channel(_) => f.write_str("Channel"),
+        }
+    }
+}
+
+fn encode(value: &impl Serialize) -> Result<Value> {
+    finite::to_json(value)
+        .map_err(|error| Error::internal("the result cannot be sent").with_source(error))
+}
+
+fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| {
+        Error::internal("the answer is not of the expected form").with_source(error)
+    })
+}
+
+impl Reply {
+    /// Encodes a value.
+    ///
+    /// # Errors
+    /// `Internal` when it has no JSON form (NaN, infinities, keys that are not text).
+    pub fn value(value: impl Serialize) -> Result<Self> {
+        encode(&value).map(Self::Value)
+    }
+
+    /// Encodes a stream, item by item; one that has no JSON form is an error in the stream.
+    pub fn stream<T: Serialize + Send + 'static>(stream: ValueStream<T>) -> Self {
+        Self::Stream(stream.map(|item| item.and_then(|item| encode(&item))).boxed())
+    }
+
+    /// Decodes a value.
+    ///
+    /// # Errors
+    /// `Internal` when the answer is of another kind or form.
+    pub fn into_value<T: DeserializeOwned>(self) -> Result<T> {
+        match self {
+            Self::Value(value) => decode(value),
+            other => Err(other.unexpected("a value")),
+        }
+    }
+
+    /// Decodes a stream.
+    ///
+    /// # Errors
+    /// `Internal` when the answer is of another kind; an item of another form is an error in the
+    /// stream.
+    pub fn into_stream<T: DeserializeOwned + 'static>(self) -> Result<ValueStream<T>> {
+        match self {
+            Self::Stream(stream) => Ok(stream.map(|item| item.and_then(decode)).boxed()),
+            other => Err(other.unexpected("a stream")),
+        }
+    }
+
+    /// The channel.
+    ///
+    /// # Errors
+    /// `Internal` when the answer is of another kind.
+    pub fn into_channel(self) -> Result<Channel> {
+        match self {
+            Self::Channel(channel) => Ok(channel),
+            other => Err(other.unexpected("a channel")),
+        }
+    }
+
+    fn unexpected(&self, wanted: &str) -> Error {
+        Error::internal(format!("expected {wanted}, the answer is {self:?}"))
+    }
+}
+
+/// The way to one driver, local or remote: what a proxy calls through.
+#[async_trait]
+pub trait Caller: Send + Sync {
+    /// Calls a method. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// `NotFound` for a method that the driver lacks, `InvalidArgument` for wrong arguments, else
+    /// the driver's own.
+    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply>;
+
+    /// Calls a method of `interface`: what a proxy does. The wire names the method only, so by
+    /// default this is [`Caller::invoke`].
+    ///
+    /// # Errors
+    /// As [`Caller::invoke`].
+    fn invoke_interface<'a>(
+        &'a self,
+        interface: &'static InterfaceDescriptor,
+        method: &'a str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        let _ = interface;
+        self.invoke(method, kind, arguments)
+    }
+}

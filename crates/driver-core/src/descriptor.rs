@@ -1,0 +1,139 @@
+//! Descriptors: what is known of an interface without a driver, its names and its method table.
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::suggest;
+use crate::value_type::ValueType;
+
+/// How a method answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum MethodKind {
+    /// Once.
+    Unary,
+    /// With a stream of values.
+    Stream,
+    /// With a byte channel.
+    Channel,
+}
+
+/// How an argument travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ParameterKind {
+    /// As a JSON-like value.
+    Value,
+    /// As an image that the driver reads.
+    Source,
+    /// As an image that the driver writes.
+    Sink,
+}
+
+/// A parameter of a method.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ParameterDescriptor {
+    /// Its name.
+    pub name: &'static str,
+    /// Its Rust type, for people.
+    #[serde(rename = "type")]
+    pub type_name: &'static str,
+    /// How it travels.
+    pub kind: ParameterKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// The type of its value, where one is given; none for an image.
+    pub value: Option<ValueType>,
+}
+
+/// A method of an interface.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MethodDescriptor {
+    /// Its name, also on the wire.
+    pub name: &'static str,
+    /// Its doc comment.
+    pub documentation: &'static str,
+    /// How it answers.
+    pub kind: MethodKind,
+    /// The Rust type of what it yields, for people.
+    pub returns: &'static str,
+    /// Its parameters in order.
+    pub parameters: &'static [ParameterDescriptor],
+    /// The type of what it yields; none for a channel.
+    pub result: Option<ValueType>,
+}
+
+impl MethodDescriptor {
+    /// `flash(source, target?)`: for help and errors.
+    pub fn signature(&self) -> String {
+        let parameters: Vec<String> = self
+            .parameters
+            .iter()
+            .map(|parameter| {
+                format!("{}{}", parameter.name, if parameter.optional { "?" } else { "" })
+            })
+            .collect();
+        format!("{}({})", self.name, parameters.join(", "))
+    }
+}
+
+/// An interface: its names and its method table.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct InterfaceDescriptor {
+    /// Its short name, such as `power`.
+    pub name: &'static str,
+    /// The import path of the Python client class that drives it.
+    pub client: &'static str,
+    /// Further Python client classes whose drivers have all its methods.
+    #[serde(skip)]
+    pub further_clients: &'static [&'static str],
+    /// Whether exporters in Python never have it, whatever client class they name.
+    #[serde(skip)]
+    pub native: bool,
+    /// Its doc comment.
+    pub documentation: &'static str,
+    /// Its methods in the order of their definition.
+    pub methods: &'static [MethodDescriptor],
+}
+
+impl InterfaceDescriptor {
+    /// The method of that name.
+    pub fn method(&self, name: &str) -> Option<&'static MethodDescriptor> {
+        self.methods.iter().find(|method| method.name == name)
+    }
+
+    /// Every interface that is linked into this program, sorted by name.
+    pub fn linked() -> Vec<&'static InterfaceDescriptor> {
+        let mut all: Vec<_> = inventory::iter::<LinkedInterface>().map(|linked| linked.0).collect();
+        all.sort_by_key(|interface| (interface.name, interface.client));
+        all
+    }
+
+    /// The linked interfaces that a driver of an exporter in Python has, told from the import path of
+    /// its client class.
+    pub fn of_client(client: &str) -> Vec<&'static InterfaceDescriptor> {
+        let drives = |interface: &&InterfaceDescriptor| {
+            !interface.native
+                && (interface.client == client || interface.further_clients.contains(&client))
+        };
+        Self::linked().into_iter().filter(drives).collect()
+    }
+}
+
+/// An interface that is linked into this program; made by [`macro@crate::interface`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct LinkedInterface(pub &'static InterfaceDescriptor);
+
+inventory::collect!(LinkedInterface);
+
+/// The error for a method that an interface lacks.
+#[doc(hidden)]
+pub fn unknown_method(interface: &InterfaceDescriptor, method: &str) -> Error {
+    let names = interface.methods.iter().map(|method| method.name);
+    Error::not_found(format!("interface `{}` has no method `{method}`", interface.name))
+        .refused()
+        .with_hint(suggest::hint(method, names))
+}
