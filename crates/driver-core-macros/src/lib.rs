@@ -18,7 +18,7 @@ mod tests;
 /// "python.import.path"` (the Python client class that drives it), `also = ["…"]` (further such
 /// classes, whose drivers have all its methods), `native` (Python exporters never have it,
 /// whatever client class they name) and `crate = path` (where `jumpstarter_driver_core` is found,
-/// such as `jumpstarter::driver_core`, for a crate that does not depend on it directly).
+/// such as `jumpstarter`, for a crate that does not depend on it directly).
 #[proc_macro_attribute]
 pub fn interface(
     attribute: proc_macro::TokenStream,

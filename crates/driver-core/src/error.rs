@@ -4,6 +4,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use jumpstarter_supervise::SuperviseError;
+
 /// The result of a driver call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -90,24 +92,19 @@ impl Error {
         }))
     }
 
+    /// [`ErrorKind::Cancelled`].
+    pub fn cancelled(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Cancelled, message)
+    }
+
+    /// [`ErrorKind::Unknown`].
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unknown, message)
+    }
+
     /// [`ErrorKind::InvalidArgument`].
     pub fn invalid_argument(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)
-    }
-
-    /// [`ErrorKind::NotFound`].
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::NotFound, message)
-    }
-
-    /// [`ErrorKind::FailedPrecondition`].
-    pub fn failed_precondition(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::FailedPrecondition, message)
-    }
-
-    /// [`ErrorKind::Unimplemented`].
-    pub fn unimplemented(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unimplemented, message)
     }
 
     /// [`ErrorKind::DeadlineExceeded`].
@@ -115,9 +112,39 @@ impl Error {
         Self::new(ErrorKind::DeadlineExceeded, message)
     }
 
-    /// [`ErrorKind::Unavailable`].
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unavailable, message)
+    /// [`ErrorKind::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// [`ErrorKind::AlreadyExists`].
+    pub fn already_exists(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::AlreadyExists, message)
+    }
+
+    /// [`ErrorKind::PermissionDenied`].
+    pub fn permission_denied(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::PermissionDenied, message)
+    }
+
+    /// [`ErrorKind::ResourceExhausted`].
+    pub fn resource_exhausted(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::ResourceExhausted, message)
+    }
+
+    /// [`ErrorKind::FailedPrecondition`].
+    pub fn failed_precondition(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::FailedPrecondition, message)
+    }
+
+    /// [`ErrorKind::Aborted`].
+    pub fn aborted(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Aborted, message)
+    }
+
+    /// [`ErrorKind::Unimplemented`].
+    pub fn unimplemented(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unimplemented, message)
     }
 
     /// [`ErrorKind::Internal`].
@@ -125,9 +152,19 @@ impl Error {
         Self::new(ErrorKind::Internal, message)
     }
 
+    /// [`ErrorKind::Unavailable`].
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
     /// [`ErrorKind::DataLoss`].
     pub fn data_loss(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::DataLoss, message)
+    }
+
+    /// [`ErrorKind::Unauthenticated`].
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unauthenticated, message)
     }
 
     /// Adds the cause.
@@ -228,34 +265,56 @@ impl From<std::io::Error> for Error {
             return inner
                 .map_or_else(|| Error::internal("unknown input/output error"), |inner| *inner);
         }
-        use std::io::ErrorKind as Io;
-        let kind = match error.kind() {
-            Io::NotFound => ErrorKind::NotFound,
-            Io::PermissionDenied => ErrorKind::PermissionDenied,
-            Io::AlreadyExists => ErrorKind::AlreadyExists,
-            Io::InvalidInput => ErrorKind::InvalidArgument,
-            Io::InvalidData | Io::UnexpectedEof => ErrorKind::DataLoss,
-            Io::TimedOut => ErrorKind::DeadlineExceeded,
-            Io::StorageFull | Io::OutOfMemory | Io::QuotaExceeded | Io::FileTooLarge => {
-                ErrorKind::ResourceExhausted
+        Self::new(from_io(error.kind()), error.to_string())
+    }
+}
+
+fn from_io(kind: std::io::ErrorKind) -> ErrorKind {
+    use std::io::ErrorKind as Io;
+    match kind {
+        Io::NotFound => ErrorKind::NotFound,
+        Io::PermissionDenied => ErrorKind::PermissionDenied,
+        Io::AlreadyExists => ErrorKind::AlreadyExists,
+        Io::InvalidInput => ErrorKind::InvalidArgument,
+        Io::InvalidData | Io::UnexpectedEof => ErrorKind::DataLoss,
+        Io::TimedOut => ErrorKind::DeadlineExceeded,
+        Io::StorageFull | Io::OutOfMemory | Io::QuotaExceeded | Io::FileTooLarge => {
+            ErrorKind::ResourceExhausted
+        }
+        Io::ResourceBusy | Io::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
+        Io::InvalidFilename | Io::IsADirectory | Io::NotADirectory => ErrorKind::InvalidArgument,
+        Io::Unsupported => ErrorKind::Unimplemented,
+        Io::ConnectionRefused
+        | Io::ConnectionReset
+        | Io::ConnectionAborted
+        | Io::NotConnected
+        | Io::BrokenPipe
+        | Io::HostUnreachable
+        | Io::NetworkUnreachable
+        | Io::AddrNotAvailable
+        | Io::AddrInUse => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+impl From<SuperviseError> for Error {
+    fn from(error: SuperviseError) -> Self {
+        let kind = match &error {
+            SuperviseError::NotFound { .. } => ErrorKind::NotFound,
+            SuperviseError::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+            SuperviseError::Folder { source, .. } | SuperviseError::Start { source, .. } => {
+                from_io(source.kind())
             }
-            Io::ResourceBusy | Io::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
-            Io::InvalidFilename | Io::IsADirectory | Io::NotADirectory => {
-                ErrorKind::InvalidArgument
-            }
-            Io::Unsupported => ErrorKind::Unimplemented,
-            Io::ConnectionRefused
-            | Io::ConnectionReset
-            | Io::ConnectionAborted
-            | Io::NotConnected
-            | Io::BrokenPipe
-            | Io::HostUnreachable
-            | Io::NetworkUnreachable
-            | Io::AddrNotAvailable
-            | Io::AddrInUse => ErrorKind::Unavailable,
+            SuperviseError::Deadline { .. } => ErrorKind::DeadlineExceeded,
+            SuperviseError::OutputTooLarge { .. } => ErrorKind::ResourceExhausted,
             _ => ErrorKind::Internal,
         };
-        Self::new(kind, error.to_string())
+        let hint = error.hint();
+        let error = Self::new(kind, error.to_string());
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 }
 
@@ -305,6 +364,19 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(format!("{error}"), "flashing root");
         assert_eq!(error.report(), "flashing root: opening disk: no such file\nhint: create it");
+    }
+
+    #[test]
+    fn an_error_of_a_program_keeps_its_hint() {
+        let missing = SuperviseError::NotFound {
+            program: "qemu".to_owned(),
+            what: "there is no such program in PATH".to_owned(),
+            hint: "install it".to_owned(),
+        };
+        let error = Error::from(missing).context("starting the machine");
+        assert_eq!((error.kind(), error.hint()), (ErrorKind::NotFound, Some("install it")));
+        let text = "starting the machine: cannot run `qemu`: there is no such program in PATH";
+        assert_eq!(format!("{error:#}"), text);
     }
 
     #[test]

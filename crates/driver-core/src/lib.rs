@@ -55,8 +55,7 @@
 //! ```
 //!
 //! A crate that depends on another one that re-exports this one names it to each attribute:
-//! `#[interface(name = "relay", client = "…", crate = jumpstarter::driver_core)]`,
-//! `#[config(crate = jumpstarter::driver_core)]`.
+//! `#[interface(name = "relay", client = "…", crate = jumpstarter)]`, `#[config(crate = jumpstarter)]`.
 #![doc = ""]
 
 extern crate self as jumpstarter_driver_core;
@@ -117,10 +116,11 @@ pub use {schemars, serde, serde_json};
 /// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        ByteSize, Channel, Child, ConfigProblem, Device, Driver, DriverConfig, Error, ErrorKind,
-        Flasher, HostPath, ImageSink, ImageSource, Interfaces, Network, OpenContext, PlannedChild,
-        Power, PowerReading, Result, ResultExt, Secret, Serial, Span, ValueStream, async_trait,
-        config, data, interface, register_driver,
+        ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
+        DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
+        Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Progress,
+        Result, ResultExt, Secret, Serial, Span, ValueStream, async_trait, blocking, config, data,
+        interface, register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -49,13 +49,3 @@ pub use interface::{Machine, QemuSettings};
 pub use seed::Seed;
 pub use state::{MachineEvent, MachineState, Phase, StopOutcome};
 pub use vm::{DEFAULT_WAIT, Vm};
-
-/// An error of a child process as one of ours.
-fn from_supervise(error: jumpstarter_supervise::SuperviseError) -> jumpstarter_driver_core::Error {
-    let hint = error.hint();
-    let ours = jumpstarter_driver_core::Error::internal("running QEMU").with_source(error);
-    match hint {
-        Some(hint) => ours.with_hint(hint),
-        None => ours,
-    }
-}

@@ -112,7 +112,7 @@ impl Run {
                 timeouts.start
             ))
         });
-        let child = spawned?.map_err(crate::from_supervise)?;
+        let child = spawned?.context("running QEMU")?;
 
         let connect = async {
             let qmp = Qmp::start(launch.qmp, timeouts.start.as_duration()).await?;

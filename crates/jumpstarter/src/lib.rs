@@ -35,12 +35,17 @@
 //! use jumpstarter::prelude::*;
 //!
 //! /// A relay.
-//! #[derive(Debug, Deserialize, JsonSchema)]
-//! #[serde(crate = "jumpstarter::serde", deny_unknown_fields)]
-//! #[schemars(crate = "jumpstarter::schemars")]
+//! #[config(crate = jumpstarter)]
 //! pub struct RelayConfig {
 //!     /// Channel on the board, from 1.
 //!     channel: u8,
+//! }
+//!
+//! /// Counts what a relay does.
+//! #[interface(name = "clicks", client = "acme.client.ClicksClient", crate = jumpstarter)]
+//! pub trait Clicks {
+//!     /// The clicks so far.
+//!     async fn clicks(&self) -> Result<u32>;
 //! }
 //!
 //! /// One relay.

@@ -38,7 +38,7 @@ impl Run {
             .kill_within(KILL_WITHIN);
         match self.child.stop(plan).await {
             Err(SuperviseError::StillRunning { .. }) => return Err(self.still_there()),
-            stopped => stopped.map_err(crate::from_supervise)?,
+            stopped => stopped.context("running QEMU")?,
         };
         self.ended().await?;
         Ok(self.outcome())
