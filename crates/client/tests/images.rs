@@ -149,7 +149,7 @@ async fn progress_is_told() {
     let source = ImageSource::bytes(image()).with_observer(observer(&told));
     in_time(flasher.flash(source, None)).await.unwrap();
     let length = image().len() as u64;
-    let whole = Progress { transferred_bytes: length, total_bytes: Some(length) };
+    let whole = Progress::new(length, Some(length));
     assert_eq!(std::mem::take(&mut *told.lock().unwrap()).last(), Some(&whole));
     let sink = ImageSink::writer(tokio::io::sink()).with_observer(observer(&told));
     in_time(flasher.dump(sink, None)).await.unwrap();
@@ -211,7 +211,7 @@ async fn images_at_urls() {
     let source = ImageSource::url(&url).unwrap().with_observer(observer(&told));
     in_time(flasher.flash(source, None)).await.unwrap();
     let last = std::mem::take(&mut *told.lock().unwrap()).pop();
-    assert_eq!(last, Some(Progress { transferred_bytes: whole, total_bytes: Some(whole) }));
+    assert_eq!(last, Some(Progress::new(whole, Some(whole))));
     assert!(dumped(&*flasher, None).await == image());
     let sink = ImageSink::url(&url).unwrap().with_observer(observer(&told));
     in_time(flasher.dump(sink, None)).await.unwrap();
@@ -262,7 +262,7 @@ async fn an_exporter_that_fetches_says_how_far_it_is() {
     let ((), flashed) = tokio::join!(in_time(serving), in_time(flasher.flash(source, None)));
     flashed.unwrap();
     let last = telling.borrow().unwrap();
-    assert_eq!(last, Progress { transferred_bytes: 1 << 20, total_bytes: Some(1 << 20) });
+    assert_eq!(last, Progress::new(1 << 20, Some(1 << 20)));
     served.shut_down().await;
 }
 

@@ -299,7 +299,8 @@ fn beyond_schema(
         };
         let field = field.trim_start_matches('.').to_owned();
         let culprit = rest.iter().position(|entry| is_within(&field, &entry.key));
-        let problem = ConfigProblem { field, message, hint };
+        let mut problem = ConfigProblem::new(field, message);
+        problem.hint = hint;
         let Some(culprit) = culprit.filter(|index| !is_required(&rest[*index].key)) else {
             // Without a field to leave out, what is said of the rest may only follow from what was
             // left out.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 /// A place in a text, both counted from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct Place {
     /// The line, from 1.
     pub line: usize,
@@ -17,6 +18,7 @@ pub struct Place {
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Fault {
     /// The line, from 1; 0 when the file could not be read at all.
     pub line: usize,

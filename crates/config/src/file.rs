@@ -34,6 +34,7 @@ const MAX_LENGTH: u64 = 1 << 20;
 /// assert_eq!(faults.to_string(), "lab.yaml:1:16: export.lab.chidren: unknown field; did you mean `children`?");
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ExporterConfig {
     /// What the file is called in messages: its path.
     pub origin: String,

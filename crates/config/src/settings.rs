@@ -9,6 +9,7 @@ use serde::Deserialize;
 /// Everything in an exporter file but `export`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Settings {
     /// The version of the format.
     pub api_version: ApiVersion,
@@ -63,6 +64,7 @@ pub enum Kind {
 /// Who the exporter is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Metadata {
     /// The namespace on the controller.
     pub namespace: Option<String>,
@@ -73,6 +75,7 @@ pub struct Metadata {
 /// How the controller proves who it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Tls {
     /// A certificate authority in PEM, base64; empty for those of the system.
     pub ca: String,
@@ -83,6 +86,7 @@ pub struct Tls {
 /// A channel argument of gRPC.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum GrpcOption {
     /// A number.
     Number(i64),
@@ -93,6 +97,7 @@ pub enum GrpcOption {
 /// Scripts around a lease.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Hooks {
     /// Runs before the device is handed out.
     pub before_lease: Option<Hook>,
@@ -103,6 +108,7 @@ pub struct Hooks {
 /// One script.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Hook {
     /// What to run: the script's text, or the path of a file.
     pub script: String,
@@ -137,6 +143,7 @@ pub enum OnFailure {
 /// When an exporter that keeps failing gives up, so that what watches over it starts it anew.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct FailureDetection {
     /// How many rapid failures in a row are too many.
     pub max_rapid_failures: u32,

@@ -60,7 +60,7 @@ type Samples = Vec<(String, String)>;
 fn gauges(device: &Device) -> BTreeMap<&'static str, (&'static str, Samples)> {
     let mut families = BTreeMap::<_, (_, Samples)>::new();
     for node in device.nodes() {
-        for Gauge { name, help, labels, value } in node.gauges() {
+        for Gauge { name, help, labels, value, .. } in node.gauges() {
             let path = std::iter::once(("path", node.path().to_owned()));
             let labels =
                 path.chain(labels).map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));

@@ -56,15 +56,18 @@ pub(crate) fn expand(options: Interface, mut definition: ItemTrait) -> syn::Resu
         const _: () = {
             use #root::__private as __p;
 
+            impl __p::Sealed for dyn #ident {}
+
             impl __p::Interface for dyn #ident {
-                const DESCRIPTOR: &'static __p::InterfaceDescriptor = &__p::InterfaceDescriptor {
-                    name: #name,
-                    client: #client,
-                    further_clients: &[#(#also),*],
-                    native: #native,
-                    documentation: #trait_doc,
-                    methods: &[#(#descriptors),*],
-                };
+                const DESCRIPTOR: &'static __p::InterfaceDescriptor =
+                    &__p::InterfaceDescriptor::new(
+                        #name,
+                        #client,
+                        #trait_doc,
+                        &[#(#descriptors),*],
+                    )
+                    .also(&[#(#also),*])
+                    .native(#native);
 
                 fn call<'a>(
                     &'a self,

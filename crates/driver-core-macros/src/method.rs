@@ -113,10 +113,14 @@ impl<'a> Method<'a> {
             Kind::Channel => quote!(::core::option::Option::None),
             Kind::Unary | Kind::Stream => value_type(item),
         };
-        quote!(__p::MethodDescriptor {
-            name: #name, documentation: #doc, kind: __p::MethodKind::#kind, returns: #returns,
-            parameters: &[#(#parameters),*], result: #result,
-        })
+        quote!(__p::MethodDescriptor::new(
+            #name,
+            #doc,
+            __p::MethodKind::#kind,
+            #returns,
+            &[#(#parameters),*],
+            #result,
+        ))
     }
 
     /// The adapter's arm: decode the positional arguments, call, encode the answer.
@@ -235,10 +239,13 @@ impl Parameter {
             Carrier::Source => (quote!(Source), none),
             Carrier::Sink => (quote!(Sink), none),
         };
-        quote!(__p::ParameterDescriptor {
-            name: #name, type_name: #type_name, kind: __p::ParameterKind::#carrier,
-            optional: #optional, value: #value,
-        })
+        quote!(__p::ParameterDescriptor::new(
+            #name,
+            #type_name,
+            __p::ParameterKind::#carrier,
+            #optional,
+            #value,
+        ))
     }
 }
 

@@ -34,6 +34,7 @@ pub enum ParameterKind {
 
 /// A parameter of a method.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ParameterDescriptor {
     /// Its name.
     pub name: &'static str,
@@ -48,8 +49,23 @@ pub struct ParameterDescriptor {
     pub value: Option<ValueType>,
 }
 
+impl ParameterDescriptor {
+    /// For [`macro@crate::interface`].
+    #[doc(hidden)]
+    pub const fn new(
+        name: &'static str,
+        type_name: &'static str,
+        kind: ParameterKind,
+        optional: bool,
+        value: Option<ValueType>,
+    ) -> Self {
+        Self { name, type_name, kind, optional, value }
+    }
+}
+
 /// A method of an interface.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
 pub struct MethodDescriptor {
     /// Its name, also on the wire.
     pub name: &'static str,
@@ -66,6 +82,19 @@ pub struct MethodDescriptor {
 }
 
 impl MethodDescriptor {
+    /// For [`macro@crate::interface`].
+    #[doc(hidden)]
+    pub const fn new(
+        name: &'static str,
+        documentation: &'static str,
+        kind: MethodKind,
+        returns: &'static str,
+        parameters: &'static [ParameterDescriptor],
+        result: Option<ValueType>,
+    ) -> Self {
+        Self { name, documentation, kind, returns, parameters, result }
+    }
+
     /// `flash(source, target?)`: for help and errors.
     pub fn signature(&self) -> String {
         let parameters: Vec<String> = self
@@ -81,6 +110,7 @@ impl MethodDescriptor {
 
 /// An interface: its names and its method table.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
 pub struct InterfaceDescriptor {
     /// Its short name, such as `power`.
     pub name: &'static str,
@@ -99,6 +129,32 @@ pub struct InterfaceDescriptor {
 }
 
 impl InterfaceDescriptor {
+    /// For [`macro@crate::interface`].
+    #[doc(hidden)]
+    pub const fn new(
+        name: &'static str,
+        client: &'static str,
+        documentation: &'static str,
+        methods: &'static [MethodDescriptor],
+    ) -> Self {
+        let further_clients = &[];
+        Self { name, client, further_clients, native: false, documentation, methods }
+    }
+
+    /// For `also = […]` of [`macro@crate::interface`].
+    #[doc(hidden)]
+    pub const fn also(mut self, further_clients: &'static [&'static str]) -> Self {
+        self.further_clients = further_clients;
+        self
+    }
+
+    /// For `native` of [`macro@crate::interface`].
+    #[doc(hidden)]
+    pub const fn native(mut self, native: bool) -> Self {
+        self.native = native;
+        self
+    }
+
     /// The method of that name.
     pub fn method(&self, name: &str) -> Option<&'static MethodDescriptor> {
         self.methods.iter().find(|method| method.name == name)

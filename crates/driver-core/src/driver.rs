@@ -75,6 +75,7 @@ pub trait Driver: Send + Sync + 'static {
 
 /// A driver under another one.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Child {
     /// Its key under its parent.
     pub name: String,
@@ -122,6 +123,7 @@ impl fmt::Debug for Child {
 
 /// A child that a driver will make, as its configuration tells before the driver is opened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PlannedChild {
     /// Its key under its parent.
     pub name: String,
@@ -145,6 +147,7 @@ impl PlannedChild {
 
 /// A figure of a driver for monitoring: its state, a temperature.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Gauge {
     /// Its name in lower case, words joined by `_`, the unit last. Metrics show it as
     /// `jumpstarter_NAME`.
@@ -174,6 +177,7 @@ impl Gauge {
 
 /// What a driver is told when it is opened.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct OpenContext {
     /// Its dotted path from the root, such as `rack.qemu`.
     pub path: String,

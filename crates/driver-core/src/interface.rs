@@ -58,7 +58,7 @@ use crate::suggest;
     message = "`{Self}` is not an interface",
     note = "write `dyn Power`, or define your own trait with `#[interface(name = …, client = …)]`"
 )]
-pub trait Interface: Send + Sync + 'static {
+pub trait Interface: sealed::Sealed + Send + Sync + 'static {
     /// Names and method table.
     const DESCRIPTOR: &'static InterfaceDescriptor;
 
@@ -67,6 +67,12 @@ pub trait Interface: Send + Sync + 'static {
 
     /// The proxy: the same trait over a [`Caller`].
     fn remote(caller: Arc<dyn Caller>) -> Arc<Self>;
+}
+
+/// Keeps [`Interface`] to those that [`macro@crate::interface`] makes.
+pub(crate) mod sealed {
+    /// An interface that the attribute made.
+    pub trait Sealed {}
 }
 
 trait Adapter: Send + Sync {

@@ -137,6 +137,7 @@ pub mod __private {
     };
     pub use crate::error::Result;
     pub use crate::interface::Interface;
+    pub use crate::interface::sealed::Sealed;
     pub use crate::registry::{DriverEntry, InterfaceProbe, ProbeFallback};
     pub use crate::value_type::ValueType;
     pub use async_trait::async_trait;

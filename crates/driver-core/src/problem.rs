@@ -1,8 +1,11 @@
 //! What a driver finds wrong with its own configuration.
 
+use crate::error::Error;
+
 /// What a driver finds wrong with its own configuration beyond its types: two keys that exclude
 /// each other, a port used twice. Returned by [`DriverConfig::check`](crate::DriverConfig::check).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigProblem {
     /// The dotted path under `config`, as `hostfwd.web.hostport`; empty for the configuration as a
     /// whole.
@@ -17,6 +20,12 @@ impl ConfigProblem {
     /// A problem with `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into(), hint: None }
+    }
+
+    /// The problem that `error` says, with its hint.
+    pub fn from_error(field: impl Into<String>, error: &Error) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self { field: field.into(), message: error.to_string(), hint }
     }
 
     /// Adds what to write instead.

@@ -274,22 +274,13 @@ impl QemuConfig {
         for (name, path) in partitions {
             if let Some(Err(error)) = path.as_ref().map(HostPath::find) {
                 let field = format!("default_partitions.{name}");
-                found.push(ConfigProblem {
-                    field,
-                    message: error.to_string(),
-                    hint: error.hint().map(str::to_owned),
-                });
+                found.push(ConfigProblem::from_error(field, &error));
             }
         }
         // A bare name is looked for in PATH.
         let is_path = |binary: &&HostPath| binary.written().contains('/');
         if let Some(Err(error)) = self.binary.as_ref().filter(is_path).map(HostPath::find) {
-            let hint = error.hint().map(str::to_owned);
-            found.push(ConfigProblem {
-                field: "binary".to_owned(),
-                message: error.to_string(),
-                hint,
-            });
+            found.push(ConfigProblem::from_error("binary", &error));
         }
         if self.launcher_socket.is_some() {
             let message = "has no effect: QEMU is run by the exporter itself, not by a launcher";
@@ -304,9 +295,8 @@ impl QemuConfig {
     /// What is wrong beyond the types. Touches nothing outside.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
-        let mut problem = |field: &str, message: String| {
-            found.push(ConfigProblem { field: field.to_owned(), message, hint: None })
-        };
+        let mut problem =
+            |field: &str, message: String| found.push(ConfigProblem::new(field, message));
         if !(1..=255).contains(&self.smp) {
             problem("smp", format!("{} CPUs: a machine has 1 to 255", self.smp));
         }
@@ -372,7 +362,7 @@ fn refused(argument: &str) -> Option<ConfigProblem> {
         _ => return None,
     };
     let message = format!("`{argument}` cannot be used: {why}");
-    Some(ConfigProblem { field: "extra_args".to_owned(), message, hint: Some(hint.to_owned()) })
+    Some(ConfigProblem::new("extra_args", message).with_hint(hint))
 }
 
 /// What to do instead of keeping QEMU after the guest's shutdown.

@@ -58,7 +58,7 @@ pub(crate) fn download_with(
         pace: Pace::new(stall_limit),
         stall_limit,
         doing,
-        progress: Progress { transferred_bytes: 0, total_bytes: None },
+        progress: Progress::new(0, None),
         watch,
     };
     Ok(ImageSource::stream(stream::unfold(Some(download), Download::next), None).with_name(name))

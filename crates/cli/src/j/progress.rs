@@ -66,7 +66,7 @@ impl Transfer {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        let progress = Progress { transferred_bytes: 0, total_bytes: None };
+        let progress = Progress::new(0, None);
         let state = Mutex::new(State { progress, told: started });
         Self(Arc::new(Shared { label, started, output, bar, state }))
     }
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_summary_of_what_was_seen() {
         let transfer = Transfer::start("x", Output::new(Format::Json));
-        transfer.observer()(Progress { transferred_bytes: 7, total_bytes: Some(7) });
+        transfer.observer()(Progress::new(7, Some(7)));
         assert_eq!(transfer.finish().bytes, Some(7));
         assert_eq!(Transfer::start("x", Output::new(Format::Json)).finish().bytes, None);
     }

@@ -83,8 +83,7 @@ impl Following {
             }
             let number = |name| field(name).and_then(|value| value.parse().ok());
             if let Some(transferred_bytes) = number(fields::TRANSFER_BYTES) {
-                let progress =
-                    Progress { transferred_bytes, total_bytes: number(fields::TRANSFER_TOTAL) };
+                let progress = Progress::new(transferred_bytes, number(fields::TRANSFER_TOTAL));
                 self.observers.iter().for_each(|observer| observer(progress));
             }
             if field(fields::TRANSFER_DONE).is_some() {

@@ -26,6 +26,7 @@ impl Counters {
 
 /// Bytes that a [`copy_both`] passed on until both directions ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// From the first channel to the second.
     pub first_to_second_bytes: u64,

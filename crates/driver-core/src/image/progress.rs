@@ -6,11 +6,19 @@ use std::time::{Duration, Instant};
 
 /// How much of an image went through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes so far, as the source delivers them (compressed, if the image is).
     pub transferred_bytes: u64,
     /// How many it will be, if that is known.
     pub total_bytes: Option<u64>,
+}
+
+impl Progress {
+    /// So many bytes of so many, where the whole is known.
+    pub fn new(transferred_bytes: u64, total_bytes: Option<u64>) -> Self {
+        Self { transferred_bytes, total_bytes }
+    }
 }
 
 /// Who is told: called from any thread, and must not block.

@@ -84,11 +84,7 @@ impl HostForwards {
         let mut found = Vec::new();
         for (index, (name, forward)) in self.0.iter().enumerate() {
             let mut problem = |field: &str, message: String| {
-                found.push(ConfigProblem {
-                    field: format!("hostfwd.{name}{field}"),
-                    message,
-                    hint: None,
-                });
+                found.push(ConfigProblem::new(format!("hostfwd.{name}{field}"), message));
             };
             if QemuConfig::OWN_CHILDREN.contains(&name.as_str()) {
                 problem(

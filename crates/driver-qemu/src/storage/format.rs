@@ -105,9 +105,9 @@ pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
     let found = partitions.filter_map(|partition| {
         let path = partition.configured(config)?;
         // What a guest wrote to its raw disk is its own affair.
-        let problem = compressed(path).filter(|_| recall(path).is_none())?;
-        let field = format!("default_partitions.{}", partition.name());
-        Some(ConfigProblem { field, ..problem })
+        let mut problem = compressed(path).filter(|_| recall(path).is_none())?;
+        problem.field = format!("default_partitions.{}", partition.name());
+        Some(problem)
     });
     found.collect()
 }
@@ -131,7 +131,7 @@ fn compressed(path: &Path) -> Option<ConfigProblem> {
         ),
     };
     let message = format!("{} is {what}: a machine would be given it as it is", path.display());
-    Some(ConfigProblem { field: String::new(), message, hint: Some(hint) })
+    Some(ConfigProblem::new("", message).with_hint(hint))
 }
 
 #[cfg(test)]

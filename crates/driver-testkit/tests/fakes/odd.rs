@@ -67,28 +67,28 @@ impl Odd for Remote {
     }
 }
 
+impl jumpstarter_driver_core::__private::Sealed for dyn Odd {}
+
 impl Interface for dyn Odd {
-    const DESCRIPTOR: &'static InterfaceDescriptor = &InterfaceDescriptor {
-        name: "odd",
-        client: "fake.client.Odd",
-        further_clients: &[],
-        native: false,
-        documentation: "Keeps a flag.",
-        methods: &[MethodDescriptor {
-            name: "keep",
-            documentation: "Keeps it.",
-            kind: MethodKind::Unary,
-            returns: "()",
-            parameters: &[ParameterDescriptor {
-                name: "flag",
-                type_name: "bool",
-                kind: ParameterKind::Value,
-                optional: false,
-                value: Some(ValueType::of::<bool>()),
-            }],
-            result: Some(ValueType::of::<()>()),
-        }],
-    };
+    const DESCRIPTOR: &'static InterfaceDescriptor = &InterfaceDescriptor::new(
+        "odd",
+        "fake.client.Odd",
+        "Keeps a flag.",
+        &[MethodDescriptor::new(
+            "keep",
+            "Keeps it.",
+            MethodKind::Unary,
+            "()",
+            &[ParameterDescriptor::new(
+                "flag",
+                "bool",
+                ParameterKind::Value,
+                false,
+                Some(ValueType::of::<bool>()),
+            )],
+            Some(ValueType::of::<()>()),
+        )],
+    );
 
     fn call<'a>(&'a self, method: &'a str, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
         Box::pin(async move {
