@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "FILE", conflicts_with_all = ["exporter_config", "exporter"])]
     file: Option<PathBuf>,
     /// Listen for TCP connections; port 0 takes a free one
-    #[arg(long, value_name = "[HOST:]PORT")]
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = Address::to_listen_at)]
     tls_grpc_listener: Option<Address>,
     /// Serve TCP without TLS
     #[arg(long, requires = "tls_grpc_listener", conflicts_with_all = ["tls_cert", "tls_key"])]
@@ -171,7 +171,8 @@ pub(crate) fn run(
     options.check().map_err(wrong_usage)?;
     options.logs = arguments.log.install(log)?.hub().clone();
     let ready = |addresses: &[Address]| {
-        let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
+        let addresses: Vec<String> =
+            addresses.iter().map(|address| address.url().to_string()).collect();
         writeln!(out, "ready {}", addresses.join(" "))
             .and_then(|()| out.flush())
             .context("telling standard output that the exporter is ready")

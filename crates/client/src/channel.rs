@@ -8,57 +8,54 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use http::HeaderValue;
 use jumpstarter_driver_core::{Channel, Error, Framing, Result};
-use jumpstarter_protocol::metadata::{DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
+use jumpstarter_protocol::metadata::{DATAGRAMS, ENDS_WHEN_SENT, FRAMING, REQUEST};
+use jumpstarter_protocol::python::is_stream_end;
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
-use serde_json::json;
+use jumpstarter_protocol::{CallError, StreamTarget, rpc};
 
-use crate::caller::RemoteCaller;
 use crate::connection::Connection;
+use crate::remote_driver::RemoteDriver;
 use crate::wire::{Frames, Messages};
 
-const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
-
-/// Opens a byte stream; `request` says to what.
+/// Opens a byte stream to `target`.
 pub(crate) async fn open(
     connection: &Connection,
-    request: &serde_json::Value,
+    target: &StreamTarget,
     doing: &str,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
-    open_with(connection, request, doing, None).await
+    open_with(connection, target, doing, None).await
 }
 
 async fn open_with(
     connection: &Connection,
-    request: &serde_json::Value,
+    target: &StreamTarget,
     doing: &str,
     further: Option<&'static str>,
 ) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
-    let request = HeaderValue::from_str(&request.to_string()).map_err(|_| {
-        Error::invalid_argument("the method's name has characters that cannot be sent")
-    })?;
+    let target = target.to_header()?;
     let opening = async {
         let asked = || HeaderValue::from_static("?");
-        let mut metadata = vec![("request", request), (FRAMING, asked())];
+        let mut metadata = vec![(REQUEST, target), (FRAMING, asked())];
         metadata.extend(further.map(|further| (further, asked())));
-        match connection.open(PATH, metadata, None).await {
+        match connection.open::<rpc::Stream>(metadata, None).await {
             Ok(opened) => Ok(opened),
-            Err(status) => Err(connection.explain(status, doing).await),
+            Err(error) => Err(connection.explain(error, doing).await),
         }
     };
     connection.in_time(opening, doing).await
 }
 
 /// Connects to a driver.
-pub(crate) async fn connect(caller: &RemoteCaller, method: &str) -> Result<Channel> {
-    let request = json!({"kind": "driver", "uuid": caller.uuid, "method": method});
+pub(crate) async fn connect(driver: &RemoteDriver, method: &str) -> Result<Channel> {
+    let target = StreamTarget::Driver { uuid: driver.uuid.clone(), method: method.to_owned() };
     let (sending, messages) =
-        open(&caller.connection, &request, &format!("opening `{method}`")).await?;
+        open(&driver.connection, &target, &format!("opening `{method}`")).await?;
     let framing = match messages.headers.get(FRAMING).map(HeaderValue::as_bytes) {
         Some(framing) if framing == DATAGRAMS.as_bytes() => Framing::Datagrams,
         Some(_) => Framing::Bytes,
-        None => caller.framing().await,
+        None => driver.framing().await,
     };
-    Ok(channel(caller.connection.clone(), sending, messages, framing))
+    Ok(channel(driver.connection.clone(), sending, messages, framing))
 }
 
 /// Connects to the driver `uuid` only to send bytes, and says whether the exporter ends its side
@@ -68,9 +65,9 @@ pub(crate) async fn connect_to_send(
     uuid: &str,
     method: &str,
 ) -> Result<(Channel, bool)> {
-    let request = json!({"kind": "driver", "uuid": uuid, "method": method});
+    let target = StreamTarget::Driver { uuid: uuid.to_owned(), method: method.to_owned() };
     let (sending, messages) =
-        open_with(connection, &request, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT))
+        open_with(connection, &target, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT))
             .await?;
     let ends = messages.headers.contains_key(ENDS_WHEN_SENT);
     Ok((channel(connection.clone(), sending, messages, Framing::Bytes), ends))
@@ -94,9 +91,9 @@ fn channel(
                         FrameType::RstStream => return Some((Err(reset().into()), None)),
                         FrameType::Ping => {}
                     },
-                    Err(status) if is_python_end(&status) => return None,
-                    Err(status) => {
-                        return Some((Err(connection.reason(status).await.into()), None));
+                    Err(CallError::Answer(error)) if is_stream_end(&error) => return None,
+                    Err(error) => {
+                        return Some((Err(connection.reason(error).await.into()), None));
                     }
                 }
             }
@@ -107,9 +104,4 @@ fn channel(
 
 fn reset() -> Error {
     Error::new(jumpstarter_driver_core::ErrorKind::Aborted, "the exporter reset the stream")
-}
-
-/// An exporter in Python ends its streams so.
-pub(crate) fn is_python_end(status: &tonic::Status) -> bool {
-    status.code() == tonic::Code::Aborted && status.message().starts_with("RouterStream: aclose")
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::from_status;
-use jumpstarter_protocol::v1::GetReportResponse;
-use tonic::{Code, Status};
+use jumpstarter_protocol::CallError;
 
 use crate::connection::Connection;
 use crate::socket::{self, Io, Noting, Traffic};
@@ -47,12 +45,12 @@ async fn greet<T: Io + 'static>(options: &ConnectOptions, io: T) -> Result<Expor
     let traffic = io.traffic().clone();
     let connection = Connection::start(options, io).await?;
     let closing = connection.close_on_drop();
-    match connection.first::<GetReportResponse>("/jumpstarter.v1.ExporterService/GetReport").await {
+    match connection.first().await {
         Ok(report) => {
             closing.disarm();
             Exporter::new(Arc::new(connection), report, options)
         }
-        Err(status) => Err(first_failure(&connection, options, status, &traffic).await),
+        Err(error) => Err(first_failure(&connection, options, error, &traffic).await),
     }
 }
 
@@ -60,14 +58,14 @@ async fn greet<T: Io + 'static>(options: &ConnectOptions, io: T) -> Result<Expor
 async fn first_failure(
     connection: &Connection,
     options: &ConnectOptions,
-    status: Status,
+    error: CallError,
     traffic: &Traffic,
 ) -> Error {
     let address = &options.address;
-    if std::error::Error::source(&status).is_none() {
-        return refused(options, &status);
-    }
-    let error = connection.reason(status).await.context(format!("connecting to {address}"));
+    let error = match error {
+        CallError::Answer(error) => return refused(options, error),
+        error => connection.reason(error).await.context(format!("connecting to {address}")),
+    };
     // After a TLS handshake the server may still say that it does not want this client.
     if let Some(failure) = traffic.tls_failure()
         && let Some(explained) = tls::explain(failure, address, options)
@@ -91,10 +89,10 @@ async fn first_failure(
 }
 
 /// What the exporter itself says to the first call.
-fn refused(options: &ConnectOptions, status: &Status) -> Error {
+fn refused(options: &ConnectOptions, error: Error) -> Error {
     let address = &options.address;
-    match status.code() {
-        Code::Unauthenticated => {
+    match error.kind() {
+        ErrorKind::Unauthenticated => {
             let (message, hint) = match options.passphrase {
                 Some(_) => (
                     format!("{address} does not accept the passphrase"),
@@ -107,10 +105,10 @@ fn refused(options: &ConnectOptions, status: &Status) -> Error {
             };
             Error::new(ErrorKind::Unauthenticated, message).with_hint(hint)
         }
-        Code::Unimplemented => {
-            Error::unavailable(format!("{address} is not an exporter: {}", status.message()))
+        ErrorKind::Unimplemented => {
+            Error::unavailable(format!("{address} is not an exporter: {error}"))
                 .with_hint("something else listens there: check the port")
         }
-        _ => from_status(status).context(format!("connecting to {address}")),
+        _ => error.context(format!("connecting to {address}")),
     }
 }

@@ -9,23 +9,21 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use h2::SendStream;
 use h2::client::SendRequest;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::from_status;
-use jumpstarter_protocol::v1::{GetStatusRequest, GetStatusResponse};
-use jumpstarter_protocol::wire::{encode, transport};
-use prost::Message;
+use http::{HeaderName, HeaderValue};
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_protocol::metadata::PASSPHRASE;
+use jumpstarter_protocol::rpc::{GetReport, GetStatus};
+use jumpstarter_protocol::v1::GetStatusRequest;
+use jumpstarter_protocol::wire::encode;
+use jumpstarter_protocol::{CallError, Method, Rpc, grpc};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::Status;
 
 use crate::socket::{Io, Noting, Traffic};
-use crate::wire::{MAX_MESSAGE, Messages, Unreadable, unreadable};
+use crate::wire::{MAX_MESSAGE, Messages};
 use crate::{Address, ConnectOptions};
 
-pub(crate) const GET_STATUS: &str = "/jumpstarter.v1.ExporterService/GetStatus";
-const PASSPHRASE: HeaderName = HeaderName::from_static("x-jumpstarter-passphrase");
 /// What an exporter may send of one stream before it is read.
 const STREAM_WINDOW: u32 = 8 << 20;
 /// And of all together: the most that there can be. Were it less, streams that nobody reads could
@@ -144,6 +142,8 @@ impl Connection {
             Address::Unix(_) => "localhost".to_owned(),
             tcp @ Address::Tcp { .. } => tcp.to_string(),
         };
+        // What cannot be sent with each call is found out now.
+        grpc::request(&authority, Method::GetReport.path())?;
         Ok(Self {
             address: options.address.clone(),
             call_timeout: options.call_timeout,
@@ -164,8 +164,7 @@ impl Connection {
     /// lost when still nothing comes for as long. Any byte is a sign of life; and what is under
     /// way to it has the time that a slow link needs.
     ///
-    /// (HTTP/2's own pings would do, but exporters in Python end a connection on which they come
-    /// often.)
+    /// (HTTP/2's own pings are not used: [`jumpstarter_protocol::python`] says why.)
     pub(crate) fn keep_alive(self: &Arc<Self>, interval: Duration) {
         let (weak, traffic) = (Arc::downgrade(self), self.traffic.clone());
         let task = tokio::spawn(async move {
@@ -178,11 +177,8 @@ impl Connection {
                 let limit =
                     interval + Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
                 let Some(connection) = weak.upgrade() else { return };
-                let asking = connection.answer::<GetStatusResponse>(
-                    GET_STATUS,
-                    &GetStatusRequest {},
-                    MAX_MESSAGE,
-                );
+                let Ok(request) = encode(&GetStatusRequest {}) else { return };
+                let asking = connection.answer::<GetStatus>(request, MAX_MESSAGE);
                 // Any answer will do, an error too.
                 if tokio::time::timeout(limit, asking).await.is_err()
                     && traffic.received_bytes() == before
@@ -236,26 +232,29 @@ impl Connection {
         }
     }
 
-    /// The error for the status of a call: the exporter's own, or that the connection is gone while
+    /// The error for a call that failed: the exporter's own, or that the connection is gone while
     /// `doing`.
-    pub(crate) async fn explain(&self, status: Status, doing: &str) -> Error {
-        let is_ours = std::error::Error::source(&status).is_some();
-        let error = self.reason(status).await;
-        if is_ours { error.context(doing) } else { error }
+    pub(crate) async fn explain(&self, error: CallError, doing: &str) -> Error {
+        match error {
+            CallError::Answer(error) => error,
+            error => self.reason(error).await.context(doing),
+        }
     }
 
     /// As [`explain`](Self::explain), for errors to which others add what was being done.
-    pub(crate) async fn reason(&self, status: Status) -> Error {
-        let Some(source) = std::error::Error::source(&status) else { return from_status(&status) };
-        if source.is::<Unreadable>() {
-            let message = format!("the exporter at {} answered what cannot be read", self.address);
-            return Error::new(from_status(&status).kind(), message)
-                .with_source(from_status(&status));
-        }
-        match tokio::time::timeout(GRACE, self.ended()).await {
-            Ok(end) => self.error_of(&end),
-            Err(_) => from_status(&status)
-                .context(format!("the exporter at {} broke off the call", self.address)),
+    pub(crate) async fn reason(&self, error: CallError) -> Error {
+        match error {
+            CallError::Answer(error) => error,
+            CallError::Unreadable(error) => {
+                let message =
+                    format!("the exporter at {} answered what cannot be read", self.address);
+                error.context(message)
+            }
+            error => match tokio::time::timeout(GRACE, self.ended()).await {
+                Ok(end) => self.error_of(&end),
+                Err(_) => Error::from(error)
+                    .context(format!("the exporter at {} broke off the call", self.address)),
+            },
         }
     }
 
@@ -271,119 +270,93 @@ impl Connection {
     }
 
     /// Begins a call; what is sent goes to the first half.
-    pub(crate) async fn open<T: Message + Default>(
+    pub(crate) async fn open<R: Rpc>(
         &self,
-        path: &'static str,
         metadata: Vec<(&'static str, HeaderValue)>,
         body: Option<Bytes>,
-    ) -> Result<(SendStream<Bytes>, Messages<T>), Status> {
-        self.open_for(path, metadata, body, MAX_MESSAGE).await
+    ) -> Result<(SendStream<Bytes>, Messages<R::Answer>), CallError> {
+        self.open_for::<R>(metadata, body, MAX_MESSAGE).await
     }
 
     /// As [`open`](Self::open), where no message of the answer may be longer than that.
-    async fn open_for<T: Message + Default>(
+    async fn open_for<R: Rpc>(
         &self,
-        path: &'static str,
         metadata: Vec<(&'static str, HeaderValue)>,
         body: Option<Bytes>,
         max_message_bytes: usize,
-    ) -> Result<(SendStream<Bytes>, Messages<T>), Status> {
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(self.authority.as_str())
-            .path_and_query(path)
-            .build();
-        let uri = uri.map_err(|error| {
-            Status::internal(format!("the exporter's address is no URI: {error}"))
-        })?;
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
+    ) -> Result<(SendStream<Bytes>, Messages<R::Answer>), CallError> {
+        let request = grpc::request(&self.authority, R::METHOD.path());
+        let mut request = request.map_err(CallError::Broken)?;
         let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static("jumpstarter-rs"));
-        if let Some(passphrase) = &self.passphrase {
-            headers.insert(PASSPHRASE, passphrase.clone());
-        }
+        let passphrase = self.passphrase.iter().map(|value| (PASSPHRASE, value.clone()));
         headers.extend(
-            metadata.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)),
+            passphrase.chain(metadata).map(|(name, value)| (HeaderName::from_static(name), value)),
         );
-        let mut requests = self.requests.clone().ready().await.map_err(transport)?;
-        let (answer, mut sending) = requests.send_request(request, false).map_err(transport)?;
+        let mut requests = self.requests.clone().ready().await?;
+        let (answer, mut sending) = requests.send_request(request, false)?;
         drop(requests);
         if let Some(body) = body {
             // Who refuses a call may have ended it by now: the answer tells.
             drop(sending.send_data(body, true));
         }
-        let messages = Messages::new(answer.await.map_err(transport)?, max_message_bytes)?;
+        let messages = Messages::new(answer.await?, max_message_bytes)?;
         Ok((sending, messages))
     }
 
     /// A call with one answer, which may take as long as calls may. Dropping the future cancels it.
     /// `doing` is for its errors: what is asked of whom.
-    pub(crate) async fn unary<T: Message + Default>(
+    pub(crate) async fn unary<R: Rpc>(
         &self,
-        path: &'static str,
-        request: &impl Message,
+        request: &R::Request,
         doing: &str,
-    ) -> Result<T> {
-        self.in_time(self.unlimited(path, request, doing), doing).await
+    ) -> Result<R::Answer> {
+        self.in_time(self.unlimited::<R>(request, doing), doing).await
     }
 
     /// As [`unary`](Self::unary), for as long as it takes.
-    pub(crate) async fn unlimited<T: Message + Default>(
+    pub(crate) async fn unlimited<R: Rpc>(
         &self,
-        path: &'static str,
-        request: &impl Message,
+        request: &R::Request,
         doing: &str,
-    ) -> Result<T> {
-        match self.answer(path, request, MAX_MESSAGE).await {
+    ) -> Result<R::Answer> {
+        let request = encode(request).context(doing)?;
+        match self.answer::<R>(request, MAX_MESSAGE).await {
             Ok(answer) => Ok(answer),
-            Err(status) => Err(self.explain(status, doing).await),
+            Err(error) => Err(self.explain(error, doing).await),
         }
     }
 
     /// The first call, for the report: its failure needs the caller's explanation.
-    pub(crate) async fn first<T: Message + Default>(
-        &self,
-        path: &'static str,
-    ) -> Result<T, Status> {
-        self.answer(path, &(), MAX_REPORT).await
+    pub(crate) async fn first(&self) -> Result<<GetReport as Rpc>::Answer, CallError> {
+        let request = encode(&()).map_err(CallError::Broken)?;
+        self.answer::<GetReport>(request, MAX_REPORT).await
     }
 
-    async fn answer<T: Message + Default>(
+    async fn answer<R: Rpc>(
         &self,
-        path: &'static str,
-        request: &impl Message,
+        request: Bytes,
         max_message_bytes: usize,
-    ) -> Result<T, Status> {
-        let body = Some(encode(request)?);
+    ) -> Result<R::Answer, CallError> {
         let (_, mut messages) =
-            self.open_for::<T>(path, Vec::new(), body, max_message_bytes).await?;
+            self.open_for::<R>(Vec::new(), Some(request), max_message_bytes).await?;
         let answer = messages.next().await.transpose()?;
-        if let Some(Err(status)) = messages.next().await {
-            return Err(status);
+        if let Some(Err(error)) = messages.next().await {
+            return Err(error);
         }
-        answer.ok_or_else(|| unreadable(Status::internal("it answered nothing")))
+        answer.ok_or_else(|| CallError::Unreadable(Error::internal("it answered nothing")))
     }
 
     /// A call with many answers; opening may take as long as calls may.
-    pub(crate) async fn streaming<T: Message + Default>(
+    pub(crate) async fn streaming<R: Rpc>(
         &self,
-        path: &'static str,
-        request: &impl Message,
+        request: &R::Request,
         doing: &str,
-    ) -> Result<Messages<T>> {
+    ) -> Result<Messages<R::Answer>> {
+        let request = encode(request).context(doing)?;
         let opening = async {
-            let body = encode(request);
-            let opened = match body {
-                Ok(body) => self.open::<T>(path, Vec::new(), Some(body)).await,
-                Err(status) => Err(status),
-            };
-            match opened {
+            match self.open::<R>(Vec::new(), Some(request)).await {
                 Ok((_, messages)) => Ok(messages),
-                Err(status) => Err(self.explain(status, doing).await),
+                Err(error) => Err(self.explain(error, doing).await),
             }
         };
         self.in_time(opening, doing).await

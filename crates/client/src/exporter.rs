@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::{Channel, Device, Error, Remote, Result, ResultExt};
-use jumpstarter_protocol::fields;
-use jumpstarter_protocol::labels::{INTERFACES, NAME};
+use jumpstarter_protocol::labels::NAME;
+use jumpstarter_protocol::python::Implementation;
 use jumpstarter_protocol::v1::{
-    ExporterStatus, GetReportResponse, GetStatusRequest, GetStatusResponse, LogSource,
-    LogStreamResponse, ResetRequest, ResetResponse,
+    ExporterStatus, GetReportResponse, GetStatusRequest, LogSource, LogStreamResponse, ResetRequest,
 };
+use jumpstarter_protocol::{fields, rpc};
 
-use crate::connection::{Connection, GET_STATUS};
+use crate::connection::Connection;
 use crate::{Address, ConnectOptions, channel, report};
 
 /// How often the state is asked for while it is waited for.
@@ -108,8 +108,8 @@ impl Exporter {
         report: GetReportResponse,
         options: &ConnectOptions,
     ) -> Result<Self> {
-        let native = report.reports.iter().any(|node| node.labels.contains_key(INTERFACES));
-        if native {
+        let nodes = || report.reports.iter().map(Implementation::of_node);
+        if nodes().any(Implementation::answers_heartbeats) {
             connection.keep_alive(options.keepalive);
         }
         let name = report.labels.get(NAME).filter(|name| !name.is_empty()).cloned();
@@ -168,9 +168,9 @@ impl Exporter {
     /// # Errors
     /// `Unavailable` when it went away.
     pub async fn status(&self) -> Result<Status> {
-        let answer: GetStatusResponse = self
+        let answer = self
             .connection
-            .unary(GET_STATUS, &GetStatusRequest {}, "asking for the exporter's state")
+            .unary::<rpc::GetStatus>(&GetStatusRequest {}, "asking for the exporter's state")
             .await?;
         Ok(Status { state: answer.status().into(), message: answer.message.unwrap_or_default() })
     }
@@ -215,9 +215,8 @@ impl Exporter {
     /// As [`status`](Self::status). The log has no end of its own: the stream's last item is an
     /// error, `Unavailable` when the exporter goes away, also in order.
     pub async fn logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
-        let path = "/jumpstarter.v1.ExporterService/LogStream";
         let doing = "following the exporter's log";
-        let records = self.connection.streaming::<LogStreamResponse>(path, &(), doing).await?;
+        let records = self.connection.streaming::<rpc::LogStream>(&(), doing).await?;
         let connection = self.connection.clone();
         let records = futures_util::stream::unfold(Some(records), move |records| {
             let connection = connection.clone();
@@ -225,7 +224,7 @@ impl Exporter {
                 let mut records = records?;
                 match records.next().await {
                     Some(Ok(record)) => Some((Ok(record.into()), Some(records))),
-                    Some(Err(status)) => Some((Err(connection.explain(status, doing).await), None)),
+                    Some(Err(error)) => Some((Err(connection.explain(error, doing).await), None)),
                     None => Some((Err(connection.explain_end(doing).await), None)),
                 }
             }
@@ -270,11 +269,7 @@ struct End(Arc<Connection>);
 #[async_trait]
 impl Remote for End {
     async fn reset(&self) -> Result<()> {
-        let path = "/jumpstarter.v1.ExporterService/Reset";
-        self.0
-            .unary::<ResetResponse>(path, &ResetRequest {}, "resetting the device")
-            .await
-            .map(drop)
+        self.0.unary::<rpc::Reset>(&ResetRequest {}, "resetting the device").await.map(drop)
     }
 
     async fn close(&self) -> Result<()> {

@@ -14,14 +14,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use jumpstarter_driver_core::image::{Encoding, ImageRequest};
+use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Argument, Error, ErrorKind, ImageSink, Result};
-use jumpstarter_protocol::v1::{DriverCallResponse, StreamResponse};
-use serde_json::{Map, Value, json};
+use jumpstarter_protocol::metadata::ACCEPT_ENCODING;
+use jumpstarter_protocol::v1::StreamResponse;
+use jumpstarter_protocol::{StreamTarget, resource, rpc};
+use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::caller::{RemoteCaller, calling, decode};
 use crate::channel;
+use crate::remote_driver::{RemoteDriver, calling};
 use crate::wire::{Frames, Messages};
 
 /// After an image broke off, the exporter may take so long to end the call.
@@ -44,11 +46,11 @@ enum Moved {
 
 /// Calls a method that takes images. Dropping the future breaks them off and cancels the call.
 pub(crate) async fn call(
-    caller: &RemoteCaller,
+    driver: &RemoteDriver,
     method: &str,
     arguments: Vec<Argument>,
 ) -> Result<Value> {
-    let connection = &caller.connection;
+    let connection = &driver.connection;
     let doing = calling(method);
     let mut values = Vec::with_capacity(arguments.len());
     let mut transfers: Vec<Transfer> = Vec::new();
@@ -57,19 +59,18 @@ pub(crate) async fn call(
         let (value, transfer) = match argument {
             Argument::Value(value) => (value, None),
             Argument::Source(source) => {
-                send::prepare(caller, source, is_answered.clone(), &doing).await?
+                send::prepare(driver, source, is_answered.clone(), &doing).await?
             }
             Argument::Sink(sink) => {
-                receive::prepare(caller, sink, is_answered.clone(), &doing).await?
+                receive::prepare(driver, sink, is_answered.clone(), &doing).await?
             }
             _ => return Err(Error::unimplemented("this client cannot send such an argument")),
         };
         values.push(value);
         transfers.extend(transfer);
     }
-    let request = caller.request(method, &values)?;
-    let path = "/jumpstarter.v1.ExporterService/DriverCall";
-    let answering = connection.unlimited::<DriverCallResponse>(path, &request, &doing);
+    let request = driver.request(method, &values)?;
+    let answering = connection.unlimited::<rpc::DriverCall>(&request, &doing);
     let transferring = futures_util::future::try_join_all(transfers);
     tokio::pin!(answering, transferring);
     let (answer, moved) = tokio::select! {
@@ -107,7 +108,7 @@ pub(crate) async fn call(
     for sink in sinks {
         sink.finish().await?;
     }
-    decode(&caller.connection, answer.result)
+    driver.decode(answer.result)
 }
 
 /// The stream of an image, and how the call names it.
@@ -121,45 +122,30 @@ struct Resource {
 
 /// Opens the stream of an image that is encoded. An exporter that does not know the encoding gets
 /// it as it is.
-async fn open(caller: &RemoteCaller, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
-    let resource = open_once(caller, encoding, doing).await?;
+async fn open(driver: &RemoteDriver, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
+    let resource = open_once(driver, encoding, doing).await?;
     match encoding.is_some() && !resource.encoded {
-        true => open_once(caller, None, doing).await,
+        true => open_once(driver, None, doing).await,
         false => Ok(resource),
     }
 }
 
 async fn open_once(
-    caller: &RemoteCaller,
+    driver: &RemoteDriver,
     encoding: Option<Encoding>,
     doing: &str,
 ) -> Result<Resource> {
-    let request =
-        json!({"kind": "resource", "uuid": caller.uuid, "x_jmp_content_encoding": encoding});
-    let (sending, messages) = channel::open(&caller.connection, &request, doing).await?;
-    let value = messages
-        .headers
-        .get("resource")
-        .and_then(|text| serde_json::from_slice(text.as_bytes()).ok());
-    let value = value.ok_or_else(|| {
+    let uuid = driver.uuid.clone();
+    let target = StreamTarget::Resource { uuid, x_jmp_content_encoding: encoding };
+    let (sending, messages) = channel::open(&driver.connection, &target, doing).await?;
+    let value = resource(&messages.headers).ok_or_else(|| {
         Error::data_loss("the exporter opened a stream for an image without naming it")
     })?;
-    let accepted =
-        messages.headers.get("x_jmp_accept_encoding").and_then(|value| value.to_str().ok());
+    let accepted = messages.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let encoded = encoding.is_some_and(|encoding| {
         accepted.is_some_and(|name| name.trim_matches('"') == encoding.name())
     });
     Ok(Resource { value, frames: Frames::whole_or_nothing(sending), messages, encoded })
-}
-
-/// How a call names an image that the exporter itself reads from, or writes to, a URL.
-fn presigned(request: &ImageRequest, method: &str) -> Value {
-    let headers: Map<String, Value> = request
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
-        .collect();
-    json!({"kind": "presigned_request", "headers": headers, "url": request.url(), "method": method})
 }
 
 /// For `call`.

@@ -143,7 +143,6 @@
 //! device.get::<dyn Power>("qemu.power") ─ proxy ─ Caller ─ Connection ─ HTTP/2 ─ TLS ─ exporter
 //! ```
 
-mod address;
 pub mod blocking;
 mod caller;
 mod channel;
@@ -153,14 +152,15 @@ mod device;
 mod exporter;
 mod images;
 mod options;
+mod remote_driver;
 mod report;
 mod socket;
 mod storage_mux;
 mod tls;
 mod wire;
 
-pub use address::Address;
 pub use connect::connect;
 pub use device::DeviceExt;
 pub use exporter::{Exporter, ExporterState, LogRecord, Status};
+pub use jumpstarter_protocol::Address;
 pub use options::ConnectOptions;

@@ -7,14 +7,13 @@ use jumpstarter_driver_core::{
     Caller, Device, Error, ErrorKind, Flasher, Interface, InterfaceDescriptor, RemoteNode, Result,
 };
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
+use jumpstarter_protocol::python::{COMPOSITE_CLIENT, Implementation, STORAGE_MUX_CLIENT};
 use jumpstarter_protocol::v1::DriverInstanceReport;
 
 use crate::caller::RemoteCaller;
 use crate::connection::Connection;
+use crate::remote_driver::RemoteDriver;
 use crate::storage_mux;
-
-/// The client class of a node that only holds others.
-const COMPOSITE: &str = "jumpstarter_driver_composite.client.CompositeClient";
 
 /// The nodes in the report's order: depth first, so that a node's parent is the last one before it
 /// with the parent's uuid. (Proxies repeat their target's nodes, uuids included, in another place.)
@@ -38,6 +37,7 @@ pub(crate) fn nodes(
                 ))
             })
         });
+        let implementation = Implementation::of_node(&report);
         let client = report.labels.remove(CLIENT).unwrap_or_default();
         let name = report.labels.remove(NAME).unwrap_or_default();
         let label = report.labels.remove(INTERFACES);
@@ -45,13 +45,13 @@ pub(crate) fn nodes(
         let next = ids.len();
         let id = *ids.entry(report.uuid.clone()).or_insert(next);
         last_with.insert(report.uuid.clone(), nodes.len());
-        let caller: Arc<dyn Caller> = Arc::new(RemoteCaller::new(
+        let caller: Arc<dyn Caller> = Arc::new(RemoteCaller(RemoteDriver::new(
             connection.clone(),
             report.uuid,
             interfaces.clone().unwrap_or_default(),
-            label.is_some(),
-        ));
-        let is_mux = label.is_none() && client == storage_mux::CLIENT;
+            implementation,
+        )));
+        let is_mux = label.is_none() && client == STORAGE_MUX_CLIENT;
         nodes.push(RemoteNode {
             id,
             name: if report.parent_uuid.is_some() { name } else { String::new() },
@@ -76,10 +76,10 @@ fn interfaces(
 ) -> (Option<Vec<&'static InterfaceDescriptor>>, Vec<String>) {
     let Some(label) = label else {
         let known = match client {
-            storage_mux::CLIENT => vec![<dyn Flasher>::DESCRIPTOR],
+            STORAGE_MUX_CLIENT => vec![<dyn Flasher>::DESCRIPTOR],
             client => InterfaceDescriptor::of_client(client),
         };
-        return ((!known.is_empty() || client == COMPOSITE).then_some(known), Vec::new());
+        return ((!known.is_empty() || client == COMPOSITE_CLIENT).then_some(known), Vec::new());
     };
     let linked = InterfaceDescriptor::linked();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -124,10 +124,10 @@ mod tests {
         check(Some("power"), power, Some(&["power"]), &[]);
         check(Some("relay,power"), "acme.client.Relay", Some(&["power"]), &["relay"]);
         check(Some("relay"), "acme.client.Relay", Some(&[]), &["relay"]);
-        check(Some(""), COMPOSITE, Some(&[]), &[]);
+        check(Some(""), COMPOSITE_CLIENT, Some(&[]), &[]);
         check(None, power, Some(&["power"]), &[]);
-        check(None, COMPOSITE, Some(&[]), &[]);
+        check(None, COMPOSITE_CLIENT, Some(&[]), &[]);
         check(None, "acme.client.Relay", None, &[]);
-        check(None, storage_mux::CLIENT, Some(&["flasher"]), &[]);
+        check(None, STORAGE_MUX_CLIENT, Some(&["flasher"]), &[]);
     }
 }

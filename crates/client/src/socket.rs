@@ -13,9 +13,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::UnixSocket;
 use jumpstarter_protocol::tls::TlsFailure;
-use socket2::{SockRef, TcpKeepalive};
+use jumpstarter_protocol::{TcpKeepalive, UnixSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -51,8 +50,7 @@ pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<d
             let found = tokio::net::lookup_host((host.as_str(), *port)).await;
             let addresses: Vec<_> = found.map_err(|error| unknown_host(host, error))?.collect();
             let stream = connect_any(addresses).await.map_err(|error| tcp_error(address, error))?;
-            stream.set_nodelay(true)?;
-            watch(&stream, keepalive)?;
+            TcpKeepalive::within(keepalive).apply(&stream)?;
             Ok(Box::new(stream))
         }
     }
@@ -88,19 +86,6 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             }
         }
     }
-}
-
-/// Has the system end the connection when the other machine acknowledges nothing for `limit`:
-/// neither data, nor the probes that it sends while there is none.
-fn watch(stream: &TcpStream, limit: Duration) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    // Whole seconds, of which there must be one.
-    let part = |parts: u32| (limit / parts).max(Duration::from_secs(1));
-    let probes = TcpKeepalive::new().with_time(part(2)).with_interval(part(4)).with_retries(2);
-    socket.set_tcp_keepalive(&probes)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(limit.max(Duration::from_secs(1))))?;
-    Ok(())
 }
 
 fn unix_error(address: &Address, error: &io::Error) -> Error {
@@ -314,21 +299,5 @@ mod tests {
         let connecting =
             tokio::time::timeout(Duration::from_secs(5), connect_any(vec![silent, open]));
         assert_eq!(connecting.await.unwrap().unwrap().peer_addr().unwrap(), open);
-    }
-
-    #[tokio::test]
-    async fn the_system_watches_every_tcp_connection() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        watch(&stream, Duration::from_secs(20)).unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap());
-        #[cfg(target_os = "linux")]
-        {
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(20)));
-        }
     }
 }

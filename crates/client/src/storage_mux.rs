@@ -13,9 +13,6 @@ use jumpstarter_driver_core::{
 };
 use serde_json::Value;
 
-/// The client class of storage multiplexers that can flash.
-pub(crate) const CLIENT: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
-
 /// Calls such a driver.
 pub(crate) struct MuxCaller(pub(crate) Arc<dyn Caller>);
 

@@ -2,53 +2,23 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, Response, StatusCode};
-use jumpstarter_driver_core::Framing;
+use http::{HeaderMap, Response};
+use jumpstarter_driver_core::{Error, Framing};
 use jumpstarter_protocol::v1::FrameType;
 use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing};
+use jumpstarter_protocol::{CallError, grpc, read_status};
 use prost::Message;
-use tonic::{Code, Status};
 
 /// The largest message that is accepted.
 pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 /// The most bytes that one frame carries; datagrams are never split.
 pub(crate) const MAX_FRAME: usize = 256 * 1024;
-
-/// Tells the status of an answer that cannot be read from one that the exporter has sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unreadable;
-
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the answer cannot be read")
-    }
-}
-
-impl std::error::Error for Unreadable {}
-
-/// The status of what this side found wrong with an answer; those of the connection have their own
-/// source.
-pub(crate) fn unreadable(status: Status) -> Status {
-    if std::error::Error::source(&status).is_some() {
-        return status;
-    }
-    // The decoder names each of the levels that it went down.
-    let parts: Vec<&str> = status.message().split(": ").collect();
-    let message = match parts.as_slice() {
-        [first, second, .., last] if parts.len() > 6 => format!("{first}: {second}: …: {last}"),
-        _ => status.message().to_owned(),
-    };
-    let mut status = Status::new(status.code(), message);
-    status.set_source(Arc::new(Unreadable));
-    status
-}
 
 /// The messages of an answer. Dropping it before its end cancels the call on the exporter.
 pub(crate) struct Messages<T> {
@@ -64,34 +34,24 @@ impl<T: Message + Default> Messages<T> {
     /// No message may be longer than that.
     ///
     /// # Errors
-    /// The status of a call that failed at once, and what stands for an answer that is not gRPC.
+    /// That of a call that failed at once, and `Unimplemented` for an answer that is not gRPC.
     pub(crate) fn new(
         response: Response<RecvStream>,
         max_message_bytes: usize,
-    ) -> Result<Self, Status> {
+    ) -> Result<Self, CallError> {
         let (head, body) = response.into_parts();
-        if let Some(status) = Status::from_header_map(&head.headers)
-            && status.code() != Code::Ok
-        {
-            return Err(status);
+        if let Some(Err(error)) = read_status(&head.headers) {
+            return Err(CallError::Answer(error));
         }
-        let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-        if head.status != StatusCode::OK
-            || !head.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc)
-        {
-            return Err(Status::unimplemented(format!(
-                "it answers HTTP {} instead of gRPC",
-                head.status
-            )));
-        }
-        let incoming =
-            Some(Incoming::new(body, MessageEncoding::of(&head.headers)?, max_message_bytes));
+        grpc::check_response(head.status, &head.headers).map_err(CallError::Answer)?;
+        let encoding = MessageEncoding::of(&head.headers).map_err(CallError::Answer)?;
+        let incoming = Some(Incoming::new(body, encoding, max_message_bytes));
         Ok(Self { headers: head.headers, incoming, at_trailers: false })
     }
 }
 
 impl<T: Message + Default> Stream for Messages<T> {
-    type Item = Result<T, Status>;
+    type Item = Result<T, CallError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -99,24 +59,26 @@ impl<T: Message + Default> Stream for Messages<T> {
         if !this.at_trailers {
             match ready!(incoming.poll_message(cx)) {
                 Some(Ok(message)) => return Poll::Ready(Some(Ok(message))),
-                Some(Err(status)) => {
+                Some(Err(error)) => {
                     this.incoming = None;
-                    return Poll::Ready(Some(Err(unreadable(status))));
+                    return Poll::Ready(Some(Err(error)));
                 }
                 None => this.at_trailers = true,
             }
         }
         let trailers = ready!(incoming.poll_trailers(cx));
         this.incoming = None;
-        let status = match trailers {
-            Err(status) => status,
-            Ok(trailers) => trailers
-                .as_ref()
-                .or(Some(&this.headers))
-                .and_then(Status::from_header_map)
-                .unwrap_or_else(|| unreadable(Status::internal("it ended without a status"))),
-        };
-        Poll::Ready((status.code() != Code::Ok).then_some(Err(status)))
+        Poll::Ready(match trailers {
+            Err(error) => Some(Err(error)),
+            Ok(trailers) => match read_status(trailers.as_ref().unwrap_or(&this.headers)) {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(Err(CallError::Answer(error))),
+                None => {
+                    let error = Error::internal("it ended without a status");
+                    Some(Err(CallError::Unreadable(error)))
+                }
+            },
+        })
     }
 }
 
@@ -148,7 +110,7 @@ impl Frames {
     }
 }
 
-fn broken(error: h2::Error) -> io::Error {
+fn broken(error: CallError) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, error)
 }
 

@@ -14,7 +14,6 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::Value;
 use jumpstarter_protocol::v1::{DriverCallResponse, GetReportResponse, GetStatusResponse};
 use prost::Message;
-use tonic::Status;
 
 async fn connected(exporter: &Hostile) -> Result<Exporter> {
     let options = ConnectOptions::to(&exporter.socket().to_string_lossy()).expect("an address");
@@ -60,7 +59,7 @@ async fn reports_that_are_no_device_are_refused_at_once() {
     );
     // Cheap to send, and dear to hold: drivers of which nothing is told, in two bytes each.
     let hollow = Bytes::from([0x1a, 0].repeat(2_500_000));
-    let exporter = Hostile::serve(move |_| Answer::Messages(vec![hollow.clone()], Status::ok("")));
+    let exporter = Hostile::serve(move |_| Answer::Messages(vec![hollow.clone()], Ok(())));
     let text = named(&exporter, &connected(&exporter).await.expect_err("this is no device"));
     assert!(text.contains("more than the 4194304 bytes that are accepted"), "{text}");
     let long = report(vec![driver(0, None, "", ""), driver(1, Some(0), &"n".repeat(70_000), "")]);
@@ -123,19 +122,17 @@ fn nested(levels: usize) -> Bytes {
 #[tokio::test]
 async fn answers_that_cannot_be_read_name_their_exporter() {
     let lamp = || report(vec![driver(0, None, "", "")]);
-    let ok = || Status::ok("");
     // DriverCallResponse { result: Value { number_value: NaN } }
     let nan = [&[0x12, 9, 0x11][..], &f64::NAN.to_le_bytes()].concat();
-    for (what, messages, status, expected) in [
-        ("10,000 levels", vec![nested(10_000)], ok(), "recursion limit"),
-        ("60 levels", vec![nested(60)], ok(), "recursion limit"),
-        ("no message", vec![Bytes::from_static(b"\xff\xff\xff")], ok(), "cannot be read"),
-        ("not a number", vec![Bytes::from(nan)], ok(), "NaN"),
-        ("nothing", Vec::new(), ok(), "answered nothing"),
-        ("33 MiB", vec![Bytes::from(vec![0; 33 << 20])], ok(), "bytes that are accepted"),
+    for (what, messages, expected) in [
+        ("10,000 levels", vec![nested(10_000)], "recursion limit"),
+        ("60 levels", vec![nested(60)], "recursion limit"),
+        ("no message", vec![Bytes::from_static(b"\xff\xff\xff")], "cannot be read"),
+        ("not a number", vec![Bytes::from(nan)], "NaN"),
+        ("nothing", Vec::new(), "answered nothing"),
+        ("33 MiB", vec![Bytes::from(vec![0; 33 << 20])], "bytes that are accepted"),
     ] {
-        let exporter =
-            Hostile::device(lamp(), move |_| Answer::Messages(messages.clone(), status.clone()));
+        let exporter = Hostile::device(lamp(), move |_| Answer::Messages(messages.clone(), Ok(())));
         let connected = connected(&exporter).await.unwrap();
         let begin = Instant::now();
         let error = connected.device().call("", "blink", vec![]).await.unwrap_err();
@@ -143,7 +140,7 @@ async fn answers_that_cannot_be_read_name_their_exporter() {
         assert!(text.contains(expected) && begin.elapsed().as_secs() < 5, "{what}: {text}");
     }
     // As deep as arguments may be.
-    let exporter = Hostile::device(lamp(), |_| Answer::Messages(vec![nested(30)], Status::ok("")));
+    let exporter = Hostile::device(lamp(), |_| Answer::Messages(vec![nested(30)], Ok(())));
     assert!(connected(&exporter).await.unwrap().device().call("", "blink", vec![]).await.is_ok());
 }
 

@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
     };
     let mut listen = vec![Address::Unix(socket.into())];
     if !passphrase.is_empty() {
-        listen.push(Address::Tcp("127.0.0.1:0".to_owned()));
+        listen.push(Address::to_listen_at("127.0.0.1:0").expect("it is an address"));
     }
     let log = Log::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log");
     let options = RunOptions {
@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
     };
     let ready = |addresses: &[Address]| {
         match addresses.get(1) {
-            Some(tcp) => println!("ready {tcp}"),
+            Some(tcp) => println!("ready {}", tcp.url()),
             None => println!("ready"),
         }
         Ok(())

@@ -69,7 +69,7 @@ impl RunOptions {
             return Err(Error::invalid_argument("there is nowhere to listen")
                 .with_hint("add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH"));
         }
-        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp(_)));
+        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
         match (&self.tls, self.insecure) {
             (Some(_), true) => Err(Error::invalid_argument("TLS and --tls-grpc-insecure exclude each other")
                 .with_hint("leave out --tls-grpc-insecure, or --tls-cert and --tls-key")),
@@ -89,13 +89,13 @@ impl RunOptions {
     /// Whether everybody who reaches the port may do everything.
     fn is_open_to_strangers(&self) -> bool {
         let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some());
-        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp(_)));
+        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
         tcp && !certificates && self.passphrase.is_none()
     }
 
     /// Says so when everybody who reaches the port may do everything.
     fn warn_of_strangers(&self) {
-        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp(_)));
+        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
         if self.is_open_to_strangers() {
             tracing::warn!(
                 "whoever reaches the TCP port may use the device: there is neither --passphrase nor --tls-client-ca"
@@ -267,7 +267,7 @@ async fn serve_until_signal(
         let door = match address {
             // The socket's mode protects it; clients send no passphrase there.
             Address::Unix(_) => Door::default(),
-            Address::Tcp(_) => door.clone(),
+            Address::Tcp { .. } => door.clone(),
         };
         server.start(Listener::bind(address).await?, door);
     }

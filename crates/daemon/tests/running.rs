@@ -72,7 +72,7 @@ async fn tls_files_are_read_before_the_device_opens() {
         key: key.to_owned(),
         client_authority: None,
     };
-    let free_port = || Address::Tcp("127.0.0.1:0".to_owned());
+    let free_port = || Address::to_listen_at("127.0.0.1:0").unwrap();
     for (certificate, key, kind) in [
         (&text, &missing, ErrorKind::NotFound),
         (&missing, &text, ErrorKind::InvalidArgument),

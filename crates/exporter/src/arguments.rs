@@ -5,11 +5,11 @@ use jumpstarter_driver_core::image::Progress;
 use jumpstarter_driver_core::{
     Argument, Arguments, Error, ImageSink, MethodDescriptor, Node, ParameterKind, Result, ResultExt,
 };
+use jumpstarter_protocol::ImageReference;
 use serde_json::Value;
 
 use crate::Session;
 use crate::progress::Watch;
-use crate::resource::Reference;
 
 impl Session {
     pub(crate) fn arguments(
@@ -43,11 +43,11 @@ impl Session {
 
     fn source(&self, node: &Node, method: &str, value: Value) -> Result<Argument> {
         match reference(value)? {
-            Reference::ClientStream { uuid } => {
+            ImageReference::ClientStream { uuid, .. } => {
                 let waiting = self.0.resources.take(&uuid, node.id())?;
                 Ok(Argument::Source(waiting.into_source(self.0.options.stall_limit)))
             }
-            Reference::PresignedRequest(request) => {
+            ImageReference::PresignedRequest(request) => {
                 let request = request.prepare("GET")?;
                 let counters = self.0.counters.clone();
                 let count = move |bytes| counters.received(bytes);
@@ -56,15 +56,16 @@ impl Session {
                 jumpstarter_transfer::watched_download(request, self.0.options.stall_limit, watch)
                     .map(Argument::Source)
             }
+            _ => Err(unknown_reference()),
         }
     }
 
     fn sink(&self, node: &Node, method: &str, value: Value) -> Result<Argument> {
         match reference(value)? {
-            Reference::ClientStream { uuid } => {
+            ImageReference::ClientStream { uuid, .. } => {
                 Ok(Argument::Sink(self.0.resources.take(&uuid, node.id())?.into_sink()))
             }
-            Reference::PresignedRequest(request) => {
+            ImageReference::PresignedRequest(request) => {
                 let request = request.prepare("PUT")?;
                 let counters = self.0.counters.clone();
                 let count = move |bytes| counters.sent(bytes);
@@ -77,11 +78,16 @@ impl Session {
                     },
                 )))
             }
+            _ => Err(unknown_reference()),
         }
     }
 }
 
-fn reference(value: Value) -> Result<Reference> {
+fn unknown_reference() -> Error {
+    Error::unimplemented("this exporter does not know such an image")
+}
+
+fn reference(value: Value) -> Result<ImageReference> {
     if let Value::String(text) = &value {
         let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
         return Err(match scheme {
@@ -90,10 +96,5 @@ fn reference(value: Value) -> Result<Reference> {
             _ => Error::invalid_argument("expected an image, not text"),
         });
     }
-    serde_json::from_value(value).map_err(|error| {
-        Error::invalid_argument(
-            "expected an image: the resource of a stream, or a presigned request",
-        )
-        .with_source(error)
-    })
+    ImageReference::from_argument(value)
 }

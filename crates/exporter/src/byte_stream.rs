@@ -6,55 +6,16 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
-use http::HeaderMap;
-use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result};
-use jumpstarter_protocol::to_status;
 use jumpstarter_protocol::v1::FrameType;
 use jumpstarter_protocol::wire::Encoded;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
-use tonic::Status;
 
 use crate::Session;
 use crate::driver_stream::DriverStream;
 use crate::grpc::Messages;
 use crate::resource::{Incoming, Outgoing, Registered};
-
-/// The metadata key in which a client says what it connects to, and in which a resource is told.
-const REQUEST: &str = "request";
-pub(crate) const RESOURCE: &str = "resource";
-pub(crate) const ACCEPT_ENCODING: &str = "x_jmp_accept_encoding";
-
-/// What a client connects to.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Request {
-    Driver {
-        uuid: String,
-        method: String,
-    },
-    Resource {
-        uuid: String,
-        #[serde(default)]
-        x_jmp_content_encoding: Option<Encoding>,
-    },
-}
-
-impl Request {
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
-        let text = headers.get(REQUEST).ok_or_else(|| {
-            Error::invalid_argument(format!("the stream has no metadata `{REQUEST}`")).with_hint(
-                r#"it is JSON such as {"kind": "driver", "uuid": "…", "method": "connect"}"#,
-            )
-        })?;
-        serde_json::from_slice(text.as_bytes()).map_err(|error| {
-            Error::invalid_argument(format!("the stream's metadata `{REQUEST}` cannot be read"))
-                .with_source(error)
-        })
-    }
-}
 
 /// A frame for the client.
 #[derive(Debug)]
@@ -80,7 +41,7 @@ pub(crate) fn driver(
 
 /// Counts a stream, and ends it with `Unavailable` on shutdown.
 fn until_shutdown(
-    stream: impl Stream<Item = Result<Frame, Status>> + Send + 'static,
+    stream: impl Stream<Item = Result<Frame>> + Send + 'static,
     session: &Session,
 ) -> Messages {
     let counters = session.0.counters.clone();
@@ -92,7 +53,7 @@ fn until_shutdown(
         let Some(wait) = &mut cancelled else { return Poll::Ready(None) };
         if wait.as_mut().poll(cx).is_ready() {
             cancelled = None;
-            return Poll::Ready(Some(Err(to_status(&Session::shutting_down()))));
+            return Poll::Ready(Some(Err(Session::shutting_down())));
         }
         let _counted = &open;
         stream.as_mut().poll_next(cx).map_ok(|frame| match frame {
@@ -138,7 +99,7 @@ pub(crate) fn resource(
                     let message =
                         format!("no call named the resource within {} s", limit.as_secs());
                     let error = Error::new(ErrorKind::DeadlineExceeded, message);
-                    return Some((Err(to_status(&error)), Resource::Ended));
+                    return Some((Err(error), Resource::Ended));
                 }
                 (outgoing, registered)
             }
@@ -168,14 +129,15 @@ fn after(
     written: Option<Outgoing>,
     outgoing: mpsc::Receiver<Outgoing>,
     registered: Registered,
-) -> Option<(Result<Frame, Status>, Resource)> {
+) -> Option<(Result<Frame>, Resource)> {
     match written {
         Some(Outgoing::Data(payload)) => {
             Some((Ok(Frame::Data(payload)), Resource::Open(outgoing, registered)))
         }
         Some(Outgoing::End(incoming)) => Some((Ok(Frame::End), Resource::Ending(incoming))),
         None if registered.dumping.load(Ordering::Relaxed) => {
-            Some((Err(Status::aborted("the image was not dumped to its end")), Resource::Ended))
+            let message = "the image was not dumped to its end";
+            Some((Err(Error::new(ErrorKind::Aborted, message)), Resource::Ended))
         }
         None => None,
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
+use jumpstarter_protocol::Method;
 use jumpstarter_protocol::budget::Budget;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -22,8 +23,6 @@ use crate::watched::Watched;
 use crate::windows::{MAX_STREAMS, MIN_CONNECTION, Windows};
 use crate::{Session, grpc};
 
-/// The one method whose request is read as somebody wants it.
-pub(crate) const STREAM: &str = "/jumpstarter.v1.RouterService/Stream";
 /// A connection on which no call was admitted by then is closed.
 const STRANGER_LIMIT: Duration = Duration::from_secs(30);
 /// What says why a connection ends may take so long to leave.
@@ -270,7 +269,8 @@ pub(crate) async fn serve(
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     // Requests of other calls are read at once.
-                    let running = (request.uri().path() == STREAM).then(|| Running::new(&standing));
+                    let is_stream = request.uri().path() == Method::Stream.path();
+                    let running = is_stream.then(|| Running::new(&standing));
                     if running.is_some() {
                         windows.adapt(&mut connection, streams());
                     }

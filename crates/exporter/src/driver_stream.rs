@@ -14,10 +14,8 @@ use jumpstarter_driver_core::{
     Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt,
 };
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
-use jumpstarter_protocol::{from_status, to_status};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use crate::Session;
 use crate::byte_stream::Frame;
@@ -124,20 +122,20 @@ impl DriverStream {
     }
 
     /// The driver's direction is over.
-    fn end(&mut self) -> Poll<Option<Result<Frame, Status>>> {
+    fn end(&mut self) -> Poll<Option<Result<Frame>>> {
         if let State::Receiving(reader) = std::mem::replace(&mut self.state, State::Ended) {
             take(&reader);
         }
         Poll::Ready(Some(Ok(Frame::End)))
     }
 
-    fn fail(&mut self, error: &Error) -> Poll<Option<Result<Frame, Status>>> {
+    fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame>>> {
         if let State::Receiving(reader) = std::mem::replace(&mut self.state, State::Ended) {
             take(&reader);
         }
         self.sending = None;
         self.gone.cancel();
-        Poll::Ready(Some(Err(to_status(error))))
+        Poll::Ready(Some(Err(error)))
     }
 }
 
@@ -183,7 +181,7 @@ fn poll_reader(reader: &Reader, cx: &mut Context<'_>) -> Poll<Result<Option<Byte
 }
 
 impl Stream for DriverStream {
-    type Item = Result<Frame, Status>;
+    type Item = Result<Frame>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -191,7 +189,7 @@ impl Stream for DriverStream {
             let channel = ready!(connect.as_mut().poll(cx));
             match (channel, std::mem::replace(&mut this.state, State::Ended)) {
                 (Ok(channel), State::Connecting(_, incoming)) => this.open(channel, incoming),
-                (Err(error), _) => return this.fail(&error),
+                (Err(error), _) => return this.fail(error),
                 (Ok(_), _) => return Poll::Ready(None),
             }
         }
@@ -201,7 +199,7 @@ impl Stream for DriverStream {
             this.sending = None;
             // A task that was ended says nothing.
             if let Ok(Err(error)) = outcome {
-                return this.fail(&error);
+                return this.fail(error);
             }
             if this.ends_when_sent && matches!(this.state, State::Receiving(_) | State::Silent) {
                 return this.end();
@@ -218,7 +216,7 @@ impl Stream for DriverStream {
                     Poll::Pending
                 }
                 Ok(None) => this.end(),
-                Err(error) => this.fail(&error),
+                Err(error) => this.fail(error),
             };
         }
         match (&this.state, &this.sending) {
@@ -232,8 +230,7 @@ impl Stream for DriverStream {
 /// this direction only, unless `all` of it must arrive.
 async fn pump(mut incoming: Incoming, mut writer: ChannelWriter, all: bool) -> Result<()> {
     while let Some(frame) = incoming.next().await {
-        let frame: StreamRequest =
-            frame.map_err(|status| from_status(&status)).context("receiving from the client")?;
+        let frame: StreamRequest = frame.context("receiving from the client")?;
         match frame.frame_type() {
             FrameType::Data => {
                 if let Err(error) = writer.send(frame.payload).await {

@@ -1,19 +1,16 @@
 //! Which calls are let through in which state: while a hook runs, only those that come through the
 //! hooks' own socket.
 
+use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_protocol::Method;
 use jumpstarter_protocol::v1::ExporterStatus;
-use tonic::Status;
 
 use crate::connection::Peer;
 use crate::state::State;
 
 /// The methods that are answered in every state.
-const ALWAYS: [&str; 4] = [
-    "/jumpstarter.v1.ExporterService/GetReport",
-    "/jumpstarter.v1.ExporterService/GetStatus",
-    "/jumpstarter.v1.ExporterService/LogStream",
-    "/jumpstarter.v1.ExporterService/EndSession",
-];
+const ALWAYS: [Method; 4] =
+    [Method::GetReport, Method::GetStatus, Method::LogStream, Method::EndSession];
 
 /// Lets a call of a method through.
 ///
@@ -21,29 +18,32 @@ const ALWAYS: [&str; 4] = [
 ///
 /// # Errors
 /// `FailedPrecondition`, by which clients know that they may try again later.
-pub(crate) fn pass(method: &str, peer: &Peer, state: &State) -> Result<(), Status> {
-    if ALWAYS.contains(&method) {
+pub(crate) fn pass(method: Option<Method>, peer: &Peer, state: &State) -> Result<()> {
+    if method.is_some_and(|method| ALWAYS.contains(&method)) {
         return Ok(());
     }
     match (state.status, state.hook()) {
         // Without a controller nobody else can have the device when a session has ended.
         (ExporterStatus::LeaseReady | ExporterStatus::Available, _) => Ok(()),
         (_, Some(_)) if peer.is_hook => Ok(()),
-        (_, Some(hook)) => Err(Status::failed_precondition(format!(
-            "the {hook} hook is running: until it ends, only the hook itself may use the device\n\
-             hint: follow it with `j status` and `j log`, and try again"
-        ))),
-        (status, None) => Err(Status::failed_precondition(format!(
+        (_, Some(hook)) => Err(Error::failed_precondition(format!(
+            "the {hook} hook is running: until it ends, only the hook itself may use the device"
+        ))
+        .with_hint("follow it with `j status` and `j log`, and try again")
+        .refused()),
+        (status, None) => Err(Error::failed_precondition(format!(
             "the exporter takes no calls in its state {}: {}",
             status.as_str_name(),
             state.message
-        ))),
+        ))
+        .refused()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jumpstarter_driver_core::ErrorKind;
 
     fn state(status: ExporterStatus) -> State {
         State { status, message: "why".to_owned(), version: 0, previous: None }
@@ -58,11 +58,12 @@ mod tests {
         let client = Peer::default();
         let hook = Peer { is_hook: true, ..Peer::default() };
         let calls = [
-            "/jumpstarter.v1.ExporterService/DriverCall",
-            "/jumpstarter.v1.ExporterService/StreamingDriverCall",
-            "/jumpstarter.v1.ExporterService/Reset",
-            "/jumpstarter.v1.RouterService/Stream",
-            "/jumpstarter.v1.ExporterService/OfALaterVersion",
+            Some(Method::DriverCall),
+            Some(Method::StreamingDriverCall),
+            Some(Method::Reset),
+            Some(Method::Stream),
+            // One of a later version.
+            None,
         ];
         for (status, of_client, of_hook) in [
             (LeaseReady, true, true),
@@ -77,14 +78,15 @@ mod tests {
             for call in calls {
                 for (peer, allowed) in [(&client, of_client), (&hook, of_hook)] {
                     let passed = pass(call, peer, &state);
-                    assert_eq!(passed.is_ok(), allowed, "{status:?} {call}: {passed:?}");
+                    assert_eq!(passed.is_ok(), allowed, "{status:?} {call:?}: {passed:?}");
                     if let Err(refused) = passed {
-                        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+                        assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
+                        assert!(refused.is_refusal());
                     }
                 }
             }
             for question in ALWAYS {
-                assert!(pass(question, &client, &state).is_ok(), "{status:?} {question}");
+                assert!(pass(Some(question), &client, &state).is_ok(), "{status:?} {question:?}");
             }
         }
     }

@@ -9,13 +9,13 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
+use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing};
+use jumpstarter_protocol::{CallError, grpc, write_status};
 use prost::Message;
 use tokio::time::Instant;
-use tonic::Status;
 
 use crate::Session;
 use crate::connection::Peer;
@@ -25,7 +25,6 @@ use crate::passphrase::Passphrase;
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// The longest message of a call: its arguments.
 const MAX_REQUEST: usize = 4 << 20;
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// What a method answers.
 pub(crate) enum Answer {
@@ -36,10 +35,10 @@ pub(crate) enum Answer {
 }
 
 /// The messages of an answer, until its end or its failure.
-pub(crate) type Messages = BoxStream<'static, Result<Encoded, Status>>;
+pub(crate) type Messages = BoxStream<'static, Result<Encoded>>;
 
 impl Answer {
-    pub(crate) fn one(message: &impl Message) -> Result<Self, Status> {
+    pub(crate) fn one(message: &impl Message) -> Result<Self> {
         Encoded::message(message).map(Self::One)
     }
 }
@@ -54,13 +53,13 @@ pub(crate) async fn answer(
     mut respond: SendResponse<Bytes>,
 ) {
     let (head, body) = request.into_parts();
-    if !is_grpc(&head) {
+    if !grpc::is_call(&head.method, &head.headers) {
         let response = Response::builder().status(StatusCode::UNSUPPORTED_MEDIA_TYPE).body(());
         // It fails only where nobody waits for it any more.
         drop(response.map(|response| respond.send_response(response, true)));
         return;
     }
-    let deadline = limit_of(&head.headers).map(|limit| Instant::now() + limit);
+    let deadline = grpc::timeout(&head.headers).map(|limit| Instant::now() + limit);
     let called = async {
         if let Some(passphrase) = &passphrase {
             passphrase.admit(&head, &peer).await?;
@@ -71,10 +70,10 @@ pub(crate) async fn answer(
     let answer = tokio::select! {
         answer = called => answer,
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-        status = late(deadline) => Err(status),
+        error = late(deadline) => Err(error),
     };
     let sent = match answer {
-        Err(status) => refuse(&mut respond, &status),
+        Err(error) => refuse(&mut respond, &error),
         Ok(Answer::One(message)) => send_one(respond, message).await,
         Ok(Answer::Many(metadata, messages)) => {
             send_many(respond, metadata, messages, late(deadline)).await
@@ -85,99 +84,65 @@ pub(crate) async fn answer(
     }
 }
 
-fn is_grpc(head: &Parts) -> bool {
-    let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    head.method == Method::POST && kind.is_some_and(|kind| kind.starts_with(GRPC.as_bytes()))
-}
-
-/// How long the client gives the call: at most eight digits and a unit.
-fn limit_of(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count =
-        Some(digits).filter(|digits| (1..=8).contains(&digits.len()))?.parse::<u64>().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
 /// Ends when the client's time is over.
-async fn late(deadline: Option<Instant>) -> Status {
+async fn late(deadline: Option<Instant>) -> Error {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
     }
-    Status::deadline_exceeded("the client's time for the call is over")
+    Error::deadline_exceeded("the client's time for the call is over")
 }
 
-fn accepted() -> Response<()> {
-    let mut response = Response::new(());
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    response
-}
-
-fn trailers(status: &Status) -> HeaderMap {
+fn trailers(outcome: Result<(), &Error>) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    if status.add_header(&mut trailers).is_err() {
-        // Its message cannot be sent: the code can.
-        trailers =
-            HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32))]);
-    }
+    write_status(&mut trailers, outcome);
     trailers
 }
 
-fn refuse(respond: &mut SendResponse<Bytes>, status: &Status) -> Result<(), h2::Error> {
-    let mut response = accepted();
-    response.headers_mut().extend(trailers(status));
-    // For clients whose messages were compressed in another way.
-    let accepted = HeaderValue::from_static(MessageEncoding::ACCEPTED);
-    response.headers_mut().insert("grpc-accept-encoding", accepted);
-    respond.send_response(response, true).map(drop)
+fn refuse(respond: &mut SendResponse<Bytes>, error: &Error) -> Result<(), CallError> {
+    let mut response = grpc::response();
+    write_status(response.headers_mut(), Err(error));
+    grpc::say_encodings(response.headers_mut());
+    Ok(respond.send_response(response, true).map(drop)?)
 }
 
-async fn send_one(mut respond: SendResponse<Bytes>, message: Encoded) -> Result<(), h2::Error> {
-    let mut outgoing = Outgoing::new(respond.send_response(accepted(), false)?);
+async fn send_one(mut respond: SendResponse<Bytes>, message: Encoded) -> Result<(), CallError> {
+    let mut outgoing = Outgoing::new(respond.send_response(grpc::response(), false)?);
     outgoing.push(message);
     poll_fn(|cx| outgoing.poll_drained(cx)).await?;
-    outgoing.end_with(trailers(&Status::ok("")))
+    outgoing.end_with(trailers(Ok(())))
 }
 
 async fn send_many(
     mut respond: SendResponse<Bytes>,
     metadata: HeaderMap,
     mut messages: Messages,
-    late: impl Future<Output = Status>,
-) -> Result<(), h2::Error> {
-    let mut response = accepted();
+    late: impl Future<Output = Error>,
+) -> Result<(), CallError> {
+    let mut response = grpc::response();
     response.headers_mut().extend(metadata);
     let mut outgoing = Outgoing::new(respond.send_response(response, false)?);
     let sending = poll_fn(|cx| {
         loop {
             if outgoing.poll_reset(cx).is_ready() {
-                return Poll::Ready(Ok::<_, h2::Error>(None));
+                return Poll::Ready(Ok::<_, CallError>(None));
             }
             ready!(outgoing.poll_drained(cx))?;
             match ready!(messages.poll_next_unpin(cx)) {
                 Some(Ok(message)) => outgoing.push(message),
-                Some(Err(status)) => return Poll::Ready(Ok(Some(status))),
-                None => return Poll::Ready(Ok(Some(Status::ok("")))),
+                Some(Err(error)) => return Poll::Ready(Ok(Some(Err(error)))),
+                None => return Poll::Ready(Ok(Some(Ok(())))),
             }
         }
     });
-    let status = tokio::select! {
-        status = sending => status?,
-        status = late => Some(status),
+    let outcome = tokio::select! {
+        outcome = sending => outcome?,
+        error = late => Some(Err(error)),
     };
     // What the call holds is free before its client hears of the end.
     drop(messages);
-    match status {
-        Some(status) => outgoing.end_with(trailers(&status)),
+    match outcome {
+        Some(outcome) => outgoing.end_with(trailers(outcome.as_ref().copied())),
         None => Ok(()),
     }
 }
@@ -188,43 +153,21 @@ pub(crate) async fn message<T: Message + Default>(
     head: &Parts,
     body: RecvStream,
     peer: &Peer,
-) -> Result<T, Status> {
+) -> Result<T> {
     let mut incoming = Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_REQUEST)
         .within(peer.standing.budget.clone());
     let request = async {
         let message = poll_fn(|cx| incoming.poll_message(cx)).await;
-        let message =
-            message.unwrap_or_else(|| Err(Status::internal("the request has no message")))?;
+        let message = message.ok_or_else(|| Error::internal("the request has no message"))??;
         match poll_fn(|cx| incoming.poll_message(cx)).await {
             None => Ok(message),
-            Some(Ok(_)) => Err(Status::internal("the request has several messages")),
-            Some(Err(status)) => Err(status),
+            Some(Ok(_)) => Err(Error::internal("the request has several messages")),
+            Some(Err(error)) => Err(error.into()),
         }
     };
     tokio::time::timeout(REQUEST_LIMIT, request).await.unwrap_or_else(|_| {
         let message =
             format!("the request did not arrive whole within {} s", REQUEST_LIMIT.as_secs());
-        Err(Status::deadline_exceeded(message))
+        Err(Error::deadline_exceeded(message))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits() {
-        let limit = |text: &'static str| {
-            limit_of(&HeaderMap::from_iter([(
-                http::HeaderName::from_static("grpc-timeout"),
-                HeaderValue::from_static(text),
-            )]))
-        };
-        assert_eq!(limit("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(limit("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        assert_eq!(limit("250m"), Some(Duration::from_millis(250)));
-        for wrong in ["", "S", "5", "5s", "123456789n", "-1S", "1 S"] {
-            assert_eq!(limit(wrong), None, "{wrong}");
-        }
-    }
 }

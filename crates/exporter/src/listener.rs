@@ -1,66 +1,17 @@
 //! Where clients connect: Unix sockets that only their owner may use, and TCP.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::task::Poll;
-use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, Result, ResultExt};
-use jumpstarter_protocol::UnixSocket;
-use rustix::net::sockopt;
+use jumpstarter_driver_core::{Result, ResultExt};
+use jumpstarter_protocol::{Address, TcpKeepalive, UnixSocket};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::kept_socket::{KeptListener, SocketKeeper};
 
-/// A connection on which nothing came for so long is probed, in such intervals, and closed after so
-/// many without answer.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_PROBES: u32 = 6;
-/// One on which something was sent is closed when it was not acknowledged for so long.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_LIMIT_MILLISECONDS: u32 = 90_000;
-
 /// Ports that are tried where one has to be free at several addresses.
 const PORTS_TRIED: usize = 20;
-
-/// A place to listen at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-    /// `HOST:PORT`, an IPv6 host in brackets; port 0 takes a free one.
-    Tcp(String),
-}
-
-impl FromStr for Address {
-    type Err = Error;
-
-    /// Reads `[HOST:]PORT`; without a host every interface is listened at.
-    fn from_str(text: &str) -> Result<Self> {
-        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        let host = if host.is_empty() { "0.0.0.0" } else { host };
-        match port.parse::<u16>() {
-            Ok(port) if !host.contains(':') || host.starts_with('[') => {
-                Ok(Self::Tcp(format!("{host}:{port}")))
-            }
-            _ => Err(Error::invalid_argument(format!("`{text}` is not [HOST:]PORT"))
-                .with_hint("as 1234, localhost:1234 or [::1]:1234")),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp://{address}"),
-        }
-    }
-}
 
 /// A bound address. Dropping it closes it and removes its socket file.
 #[derive(Debug)]
@@ -90,17 +41,19 @@ impl Listener {
     /// `AlreadyExists` where something else is: another exporter, or another file. As the system's
     /// otherwise.
     pub async fn bind(address: &Address) -> Result<Self> {
-        let doing = || format!("listening at {address}");
+        let doing = || format!("listening at {}", address.url());
         match address {
-            Address::Tcp(text) => {
-                let addresses = tokio::net::lookup_host(text).await.with_context(doing)?.collect();
+            Address::Tcp { host, port } => {
+                let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+                let addresses = found.with_context(doing)?.collect();
                 let listeners = bind_all(addresses).await.with_context(doing)?;
                 let bound = listeners[0].local_addr().with_context(doing)?;
-                let address = match (listeners.len(), text.rsplit_once(':')) {
-                    (2.., Some((host, _))) => format!("{host}:{}", bound.port()),
-                    _ => bound.to_string(),
+                let host = match listeners.len() {
+                    2.. => host.clone(),
+                    _ => bound.ip().to_string(),
                 };
-                Ok(Self { socket: Socket::Tcp(listeners), address: Address::Tcp(address) })
+                let address = Address::Tcp { host, port: bound.port() };
+                Ok(Self { socket: Socket::Tcp(listeners), address })
             }
             Address::Unix(path) => {
                 let socket = Socket::Unix(KeptListener::bind(path).await?);
@@ -136,7 +89,7 @@ impl Listener {
                     ready.map_or(Poll::Pending, Poll::Ready)
                 });
                 let (stream, address) = accepted.await?;
-                if let Err(error) = prepare(&stream) {
+                if let Err(error) = TcpKeepalive::EXPORTER.apply(&stream) {
                     // It has been reset already: reading from it will tell.
                     tracing::debug!(%error, "a connection's options could not be set");
                 }
@@ -187,19 +140,6 @@ async fn bind_once(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>
     }
 }
 
-/// Small answers leave at once, and a peer that has vanished (its power, its network) is noticed
-/// within a minute or two.
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_LIMIT_MILLISECONDS)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,19 +175,17 @@ mod tests {
 
     #[tokio::test]
     async fn vanished_peers_are_noticed() {
-        let mut listener = Listener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).await.unwrap();
-        let Address::Tcp(address) = listener.address().clone() else {
-            unreachable!("it was bound to TCP")
-        };
+        let mut listener =
+            Listener::bind(&Address::to_listen_at("127.0.0.1:0").unwrap()).await.unwrap();
+        let address = listener.address().to_string();
         let (accepted, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
         let (Ok(Accepted::Tcp(stream, peer)), Ok(_client)) = (accepted, client) else {
             panic!("not connected")
         };
         assert!(peer.is_loopback() && stream.nodelay().unwrap());
-        assert!(sockopt::socket_keepalive(&stream).unwrap());
-        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_IDLE);
-        #[cfg(target_os = "linux")]
-        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNACKNOWLEDGED_LIMIT_MILLISECONDS);
+        assert!(rustix::net::sockopt::socket_keepalive(&stream).unwrap());
+        let idle = rustix::net::sockopt::tcp_keepidle(&stream).unwrap();
+        assert_eq!(idle, TcpKeepalive::EXPORTER.idle);
     }
 
     #[tokio::test]
@@ -258,7 +196,7 @@ mod tests {
         assert_eq!(listeners[0].local_addr().unwrap().port(), port);
         let mut listener = Listener {
             socket: Socket::Tcp(listeners),
-            address: Address::Tcp(format!("localhost:{port}")),
+            address: Address::Tcp { host: "localhost".to_owned(), port },
         };
         for host in ["[::1]", "127.0.0.1", "[::1]"] {
             let connecting = TcpStream::connect(format!("{host}:{port}"));
@@ -274,16 +212,5 @@ mod tests {
         let lacking =
             ["[2001:db8::1]:0", "127.0.0.1:0"].map(|address| address.parse().unwrap()).to_vec();
         assert_eq!(bind_all(lacking).await.unwrap().len(), 1);
-    }
-
-    #[test]
-    fn addresses() {
-        let read = |text: &str| text.parse::<Address>().map(|address| address.to_string());
-        assert_eq!(read("1234").unwrap(), "tcp://0.0.0.0:1234");
-        assert_eq!(read("[::1]:0").unwrap(), "tcp://[::1]:0");
-        assert_eq!(read("lab:99").unwrap(), "tcp://lab:99");
-        for wrong in ["", "lab", "lab:", "::1:80", "lab:99999"] {
-            assert_eq!(read(wrong).unwrap_err().kind(), ErrorKind::InvalidArgument, "{wrong}");
-        }
     }
 }

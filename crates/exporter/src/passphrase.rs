@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
-use jumpstarter_driver_core::{Error, Result, ResultExt, Secret};
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, Secret};
+use jumpstarter_protocol::metadata::PASSPHRASE;
 use jumpstarter_text::{line, truncated};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
-use tonic::Status;
 
 use crate::connection::Peer;
 use crate::files_watch::FilesWatch;
 use crate::guesses::Guesses;
 use crate::seldom::Seldom;
 
-const HEADER: &str = "x-jumpstarter-passphrase";
 const TOO_MANY: &str = "too many wrong passphrases come from this address";
 /// Failures that are logged in a row; after these, one for each interval.
 const LOGGED_AT_ONCE: u32 = 10;
@@ -84,7 +83,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// `Unauthenticated`: at once without a passphrase, after a while with a wrong one.
-    pub(crate) async fn admit(&self, head: &Parts, peer: &Peer) -> Result<(), Status> {
+    pub(crate) async fn admit(&self, head: &Parts, peer: &Peer) -> Result<()> {
         self.0.admit(&head.headers, head.uri.path(), peer).await
     }
 }
@@ -118,11 +117,11 @@ impl Guard {
     }
 
     /// Cancelling frees the place of a wrong answer that is due.
-    async fn admit(&self, headers: &HeaderMap, method: &str, peer: &Peer) -> Result<(), Status> {
+    async fn admit(&self, headers: &HeaderMap, method: &str, peer: &Peer) -> Result<()> {
         // Nothing was guessed, so nothing is held against the peer.
-        let Some(given) = headers.get(HEADER) else {
+        let Some(given) = headers.get(PASSPHRASE) else {
             self.note(method, peer);
-            return Err(Status::unauthenticated("the passphrase is missing"));
+            return Err(unauthenticated("the passphrase is missing"));
         };
         if self.matches(given.as_bytes()).await {
             if peer.standing.membership.is_stranger() {
@@ -132,11 +131,11 @@ impl Guard {
         }
         self.note(method, peer);
         let Some(due) = self.guesses().failed(peer.address, Instant::now()) else {
-            return Err(Status::unauthenticated(TOO_MANY));
+            return Err(unauthenticated(TOO_MANY));
         };
         let _due = Due { guard: self, peer };
         tokio::time::sleep_until(due).await;
-        Err(Status::unauthenticated("wrong passphrase"))
+        Err(unauthenticated("wrong passphrase"))
     }
 
     /// Logs a refusal, in words that operators of either implementation look for.
@@ -152,6 +151,10 @@ impl Guard {
             "authentication failed: invalid or missing passphrase for method {method}"
         );
     }
+}
+
+fn unauthenticated(message: &str) -> Error {
+    Error::new(ErrorKind::Unauthenticated, message)
 }
 
 /// A wrong answer that has not been given yet.
@@ -184,12 +187,11 @@ mod tests {
         async fn answer(&self, given: &str, peer: &Peer) -> (String, u128) {
             let start = Instant::now();
             let headers = HeaderMap::from_iter([(
-                http::HeaderName::from_static(HEADER),
+                http::HeaderName::from_static(PASSPHRASE),
                 http::HeaderValue::from_str(given).unwrap(),
             )]);
             let judged = self.admit(&headers, "/service/Method", peer).await;
-            let said = judged
-                .map_or_else(|status| status.message().to_owned(), |()| "admitted".to_owned());
+            let said = judged.map_or_else(|error| error.to_string(), |()| "admitted".to_owned());
             (said, start.elapsed().as_millis())
         }
     }

@@ -17,17 +17,14 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Error, ErrorKind, ImageSink, ImageSource, Result};
-use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use jumpstarter_transfer::Pace;
-use serde::Deserialize;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use crate::connection::Standing;
 use crate::id;
-use crate::presigned::Presigned;
 
 /// Streams that were opened and not used yet: of one connection, which has one or two at a time,
 /// and of all.
@@ -35,14 +32,6 @@ const MAX_WAITING_OF_ONE: usize = 32;
 const MAX_WAITING: usize = 4096;
 /// The largest frame that is sent: well below what clients accept.
 const MAX_FRAME: usize = 256 * 1024;
-
-/// What a call names as its image.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Reference {
-    ClientStream { uuid: String },
-    PresignedRequest(Presigned),
-}
 
 /// What goes to the client on a resource's stream.
 pub(crate) enum Outgoing {
@@ -52,7 +41,7 @@ pub(crate) enum Outgoing {
 }
 
 /// The frames that a client sends.
-pub(crate) type Incoming = BoxStream<'static, Result<StreamRequest, tonic::Status>>;
+pub(crate) type Incoming = BoxStream<'static, Result<StreamRequest>>;
 
 /// A client's stream that waits for its call.
 pub(crate) struct Waiting {
@@ -237,9 +226,9 @@ fn incoming_bytes(
                         Error::data_loss("the client gave up sending its image")
                     }
                 },
-                Ok(Some(Err(status))) => {
+                Ok(Some(Err(error))) => {
                     Error::data_loss("the client went away while it sent its image")
-                        .with_source(from_status(&status))
+                        .with_source(error)
                 }
                 Ok(None) => {
                     Error::data_loss("the client's stream ended before the end of its image")

@@ -7,20 +7,20 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use h2::RecvStream;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
-use jumpstarter_driver_core::{Error, Framing};
-use jumpstarter_protocol::metadata::{BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING};
-use jumpstarter_protocol::to_status;
+use jumpstarter_driver_core::{Error, Framing, Result};
+use jumpstarter_protocol::metadata::{
+    ACCEPT_ENCODING, BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING, RESOURCE,
+};
 use jumpstarter_protocol::v1::{
     DriverCallRequest, DriverCallResponse, EndSessionRequest, EndSessionResponse, GetStatusRequest,
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
     StreamingDriverCallResponse,
 };
 use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding};
-use serde_json::json;
-use tonic::Status;
+use jumpstarter_protocol::{ImageReference, Method, StreamTarget};
 
-use crate::byte_stream::{self, ACCEPT_ENCODING, RESOURCE};
-use crate::connection::{Peer, STREAM};
+use crate::byte_stream;
+use crate::connection::Peer;
 use crate::grpc::{Answer, message};
 use crate::{Session, gate};
 
@@ -34,59 +34,54 @@ impl Session {
         head: &Parts,
         body: RecvStream,
         peer: &Peer,
-    ) -> Result<Answer, Status> {
-        let method = head.uri.path();
-        gate::pass(method, peer, &self.state().get()).inspect_err(|status| {
-            tracing::debug!(method, error = status.message(), "a call was refused")
+    ) -> Result<Answer> {
+        let path = head.uri.path();
+        let method = Method::from_path(path);
+        gate::pass(method, peer, &self.state().get()).inspect_err(|error| {
+            tracing::debug!(method = path, error = error.report(), "a call was refused")
         })?;
-        match head.uri.path() {
-            "/jumpstarter.v1.ExporterService/GetReport" => {
+        match method {
+            Some(Method::GetReport) => {
                 let () = message(head, body, peer).await?;
                 Answer::one(&self.report())
             }
-            "/jumpstarter.v1.ExporterService/DriverCall" => {
-                self.driver_call(message(head, body, peer).await?).await
-            }
-            "/jumpstarter.v1.ExporterService/StreamingDriverCall" => {
+            Some(Method::DriverCall) => self.driver_call(message(head, body, peer).await?).await,
+            Some(Method::StreamingDriverCall) => {
                 self.streaming_driver_call(message(head, body, peer).await?).await
             }
-            "/jumpstarter.v1.ExporterService/LogStream" => {
+            Some(Method::LogStream) => {
                 let () = message(head, body, peer).await?;
                 Ok(self.log_stream())
             }
-            "/jumpstarter.v1.ExporterService/Reset" => {
+            Some(Method::Reset) => {
                 let ResetRequest {} = message(head, body, peer).await?;
-                self.reset_called().await.map_err(|error| to_status(&error))?;
+                self.reset_called().await?;
                 Answer::one(&ResetResponse {})
             }
-            "/jumpstarter.v1.ExporterService/GetStatus" => {
+            Some(Method::GetStatus) => {
                 let GetStatusRequest {} = message(head, body, peer).await?;
                 Answer::one(&self.status())
             }
-            "/jumpstarter.v1.ExporterService/EndSession" => {
+            Some(Method::EndSession) => {
                 let EndSessionRequest {} = message(head, body, peer).await?;
                 Answer::one(&self.end_session(peer).await)
             }
-            STREAM => self.byte_stream(&head.headers, body, peer).await,
-            path => Err(Status::unimplemented(format!("this exporter has no method {path}"))),
+            Some(Method::Stream) => self.byte_stream(&head.headers, body, peer).await,
+            _ => Err(Error::unimplemented(format!("this exporter has no method {path}"))),
         }
     }
 
-    async fn driver_call(&self, request: DriverCallRequest) -> Result<Answer, Status> {
+    async fn driver_call(&self, request: DriverCallRequest) -> Result<Answer> {
         let DriverCallRequest { uuid, method, args } = request;
-        let result = self.call(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
+        let result = self.call(&uuid, &method, args).await?;
         Answer::one(&DriverCallResponse { uuid, result })
     }
 
-    async fn streaming_driver_call(
-        &self,
-        request: StreamingDriverCallRequest,
-    ) -> Result<Answer, Status> {
+    async fn streaming_driver_call(&self, request: StreamingDriverCallRequest) -> Result<Answer> {
         let StreamingDriverCallRequest { uuid, method, args } = request;
-        let values = self.stream(&uuid, &method, args).await.map_err(|error| to_status(&error))?;
+        let values = self.stream(&uuid, &method, args).await?;
         let answers = values.map(move |value| {
-            let result = value.map_err(|error| to_status(&error))?;
-            Encoded::message(&StreamingDriverCallResponse { uuid: uuid.clone(), result })
+            Encoded::message(&StreamingDriverCallResponse { uuid: uuid.clone(), result: value? })
         });
         Ok(Answer::Many(HeaderMap::new(), answers.boxed()))
     }
@@ -150,12 +145,9 @@ impl Session {
         headers: &HeaderMap,
         body: RecvStream,
         peer: &Peer,
-    ) -> Result<Answer, Status> {
-        let refused = |error: &Error| {
-            self.refused("stream", error);
-            to_status(error)
-        };
-        let wanted = byte_stream::Request::of(headers).map_err(|error| refused(&error))?;
+    ) -> Result<Answer> {
+        let note = |error: &Error| self.refused("stream", error);
+        let target = StreamTarget::from_headers(headers).inspect_err(note)?;
         let asks_framing = headers.contains_key(FRAMING);
         let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
         let mut incoming =
@@ -163,13 +155,13 @@ impl Session {
                 .within(peer.standing.budget.clone());
         let counters = self.0.counters.clone();
         let incoming = stream::poll_fn(move |cx| incoming.poll_message(cx))
+            .map_err(Error::from)
             .inspect_ok(move |frame| counters.received(frame.payload.len()))
             .boxed();
         let mut metadata = HeaderMap::new();
-        let frames = match wanted {
-            byte_stream::Request::Driver { uuid, method } if asks_framing => {
-                let channel =
-                    self.connect(&uuid, &method).await.map_err(|error| to_status(&error))?;
+        let frames = match target {
+            StreamTarget::Driver { uuid, method } if asks_framing => {
+                let channel = self.connect(&uuid, &method).await?;
                 let framing = match channel.framing() {
                     Framing::Bytes => BYTES,
                     Framing::Datagrams => DATAGRAMS,
@@ -180,12 +172,12 @@ impl Session {
                 }
                 byte_stream::driver(self, ready(Ok(channel)), incoming, ends_when_sent)
             }
-            byte_stream::Request::Driver { uuid, method } => {
+            StreamTarget::Driver { uuid, method } => {
                 let session = self.clone();
                 let connecting = async move { session.connect(&uuid, &method).await };
                 byte_stream::driver(self, connecting, incoming, false)
             }
-            byte_stream::Request::Resource { uuid, x_jmp_content_encoding: encoding } => {
+            StreamTarget::Resource { uuid, x_jmp_content_encoding: encoding } => {
                 let open = || {
                     self.0.resources.register(
                         self.node(&uuid)?.id(),
@@ -194,21 +186,18 @@ impl Session {
                         &peer.standing,
                     )
                 };
-                let (registered, outgoing) = open().map_err(|error| refused(&error))?;
-                let resource = json!({
-                    "kind": "client_stream",
-                    "uuid": registered.id,
-                    "x_jmp_content_encoding": encoding,
-                });
-                let resource = HeaderValue::from_str(&resource.to_string());
-                let resource =
-                    resource.map_err(|_| Status::internal("the resource cannot be told"))?;
-                metadata.insert(RESOURCE, resource);
+                let (registered, outgoing) = open().inspect_err(note)?;
+                let resource = ImageReference::ClientStream {
+                    uuid: registered.id.clone(),
+                    x_jmp_content_encoding: encoding,
+                };
+                metadata.insert(RESOURCE, resource.to_header()?);
                 if let Some(encoding) = encoding {
                     metadata.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding.name()));
                 }
                 byte_stream::resource(self, registered, outgoing)
             }
+            _ => return Err(Error::unimplemented("this exporter has no such stream")),
         };
         Ok(Answer::Many(metadata, frames))
     }

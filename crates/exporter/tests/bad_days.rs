@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, ErrorKind};
-use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{
     DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest,
 };
 use serde_json::json;
-use support::{DEADLINE, Served, end, frame, serve_device, serve_file};
+use support::{DEADLINE, Served, end, error_of, frame, serve_device, serve_file};
 use tonic::{Code, Status};
 
 use jumpstarter_driver_flasher as _;
@@ -30,7 +29,7 @@ export:
 
 /// The code of a status, and the kind of the error that our client makes of it.
 fn kind(status: &Status) -> (Code, ErrorKind) {
-    (status.code(), from_status(status).kind())
+    (status.code(), error_of(status).kind())
 }
 
 /// A driver whose errors have the kinds that clients in Python take for something else.

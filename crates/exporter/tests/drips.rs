@@ -6,9 +6,8 @@ mod support;
 use std::time::Duration;
 
 use jumpstarter_driver_core::ErrorKind;
-use jumpstarter_protocol::from_status;
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
-use support::{end, frame, serve_file};
+use support::{end, error_of, frame, serve_file};
 
 use jumpstarter_driver_flasher as _;
 
@@ -37,7 +36,7 @@ async fn a_client_that_drips_is_given_up() {
             flashed = client.call("flasher", "flash", &arguments) => flashed.unwrap_err(),
             () = dripping => unreachable!(),
         };
-        let error = from_status(&status);
+        let error = error_of(&status);
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{what}: {status:?}");
         assert!(status.message().contains("bytes came in 2 s"), "{what}: {status:?}");
     }
@@ -54,7 +53,7 @@ async fn an_encoding_that_takes_too_much_memory_is_refused() {
     stream.sender.send(frame(&b"\x28\xb5\x2f\xfd\x00\xa8\x09\x00\x00x"[..])).await.unwrap();
     stream.sender.send(end()).await.unwrap();
     let status = client.call("flasher", "flash", &[resource]).await.unwrap_err();
-    assert_eq!(from_status(&status).kind(), ErrorKind::ResourceExhausted, "{status:?}");
+    assert_eq!(error_of(&status).kind(), ErrorKind::ResourceExhausted, "{status:?}");
     assert!(status.message().contains("JMP_DECODER_MEMORY=2048MiB"), "{status:?}");
     served.shut_down().await;
 }

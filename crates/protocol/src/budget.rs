@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use jumpstarter_driver_core::{Error, ErrorKind};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
-use tonic::Status;
 
 /// The shares of all streams of a connection together.
 const SHARES: usize = 64 << 20;
@@ -212,7 +212,7 @@ impl Share {
     ///
     /// # Errors
     /// `ResourceExhausted` where others hold it.
-    pub fn take(&self, bytes: usize) -> Result<Hold, Status> {
+    pub fn take(&self, bytes: usize) -> Result<Hold, Error> {
         self.take_with(bytes, None).ok_or_else(|| exhausted(&self.0.purse))
     }
 
@@ -222,7 +222,7 @@ impl Share {
         cx: &mut Context<'_>,
         bytes: usize,
         patience: &mut Option<Pin<Box<Sleep>>>,
-    ) -> Poll<Result<Hold, Status>> {
+    ) -> Poll<Result<Hold, Error>> {
         if let Some(hold) = self.take_with(bytes, Some(cx.waker())) {
             *patience = None;
             return Poll::Ready(Ok(hold));
@@ -235,11 +235,12 @@ impl Share {
     }
 }
 
-fn exhausted(purse: &Purse) -> Status {
+fn exhausted(purse: &Purse) -> Error {
     let held = purse.held.load(Ordering::Relaxed);
-    Status::resource_exhausted(format!(
+    let message = format!(
         "there is no memory for the message: messages of this connection that nobody has read hold {held} bytes"
-    ))
+    );
+    Error::new(ErrorKind::ResourceExhausted, message)
 }
 
 /// Memory that is held until this is dropped.
@@ -352,7 +353,7 @@ mod tests {
         let mut patience = None;
         let refused =
             std::future::poll_fn(|cx| one.poll_take(cx, 4 * MIB, &mut patience)).await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(refused.kind(), ErrorKind::ResourceExhausted);
         drop(held);
     }
 }

@@ -11,15 +11,28 @@
 //! # Ok(()) }
 //! ```
 
+mod address;
 pub mod budget;
+mod error;
+pub mod grpc;
+mod keepalive;
+pub mod metadata;
+pub mod python;
+pub mod rpc;
 mod status;
+mod stream;
 pub mod tls;
 mod unix_socket;
 mod value;
 pub mod wire;
 
+pub use address::Address;
+pub use error::CallError;
+pub use keepalive::TcpKeepalive;
 pub use prost_types::{Duration, Timestamp, Value};
-pub use status::{from_status, to_status};
+pub use rpc::{Method, Rpc};
+pub use status::{read_status, write_status};
+pub use stream::{ImageReference, PresignedRequest, StreamTarget, resource};
 pub use unix_socket::UnixSocket;
 pub use value::{ValueError, decode_arguments, decode_value, encode_value};
 
@@ -52,20 +65,6 @@ pub mod fields {
     pub const TRANSFER_DONE: &str = "transfer_done";
 }
 
-/// Metadata of byte streams that only this project's exporter and client have; others pass over it.
-pub mod metadata {
-    /// Asked for with any value by a client: connect to the driver before answering, and say
-    /// whether frames are [`BYTES`] or [`DATAGRAMS`]. An error is then the call's own status.
-    pub const FRAMING: &str = "x_jmp_framing";
-    /// Frames may be merged and split.
-    pub const BYTES: &str = "bytes";
-    /// Each frame is one message.
-    pub const DATAGRAMS: &str = "datagrams";
-    /// Asked for with any value by a client that only sends: end the stream once the driver has
-    /// taken everything, or with the error that kept it from that. Who does so says it back.
-    pub const ENDS_WHEN_SENT: &str = "x_jmp_ends_when_sent";
-}
-
 /// The messages and services of package `jumpstarter.v1`; what they mean stands in `proto/`.
 #[allow(
     missing_docs,
@@ -75,5 +74,5 @@ pub mod metadata {
     reason = "generated from the .proto files, which hold the documentation"
 )]
 pub mod v1 {
-    tonic::include_proto!("jumpstarter.v1");
+    include!(concat!(env!("OUT_DIR"), "/jumpstarter.v1.rs"));
 }

@@ -1,11 +1,29 @@
 //! The one mapping between errors and gRPC's statuses, in both directions.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jumpstarter_driver_core::{Error, ErrorKind};
-use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Code, Status};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
+const STATUS: &str = "grpc-status";
+const MESSAGE: &str = "grpc-message";
+const MESSAGE_NAME: HeaderName = HeaderName::from_static(MESSAGE);
 /// The trailer that holds the kind of a driver's error whose code says something else.
 const KIND: &str = "jumpstarter-error-kind";
+const KIND_NAME: HeaderName = HeaderName::from_static(KIND);
+
+/// What is percent-encoded in a message, beside all that is not ASCII; the standard asks for `%`
+/// and control characters only.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'?')
+    .add(b'{')
+    .add(b'}');
 
 /// What separates the hint in a status' message.
 const HINT: &str = "\nhint: ";
@@ -15,15 +33,61 @@ const MAX_ENCODED: usize = 6 * 1024;
 /// Of which a hint may take so much.
 const MAX_HINT: usize = 2 * 1024;
 
-/// The status for an error: its kind as the code, its chain and hint as the message, cut where it
-/// is too long.
+/// Writes the status of an answer into its trailers: the error's kind as the code, its chain and
+/// hint as the message, cut where it is too long.
 ///
-/// A driver's own `NotFound` and `FailedPrecondition` go as `Unknown`, with the kind in a trailer:
-/// clients in Python take these two codes for a method that is not implemented, and for an exporter
-/// that is not ready. Only [refusals](Error::is_refusal) have them.
-pub fn to_status(error: &Error) -> Status {
+/// A driver's own `NotFound` and `FailedPrecondition` go as `UNKNOWN`, with the kind beside it:
+/// [clients in Python](crate::python) give these two codes another meaning. Only
+/// [refusals](Error::is_refusal) have them.
+pub fn write_status(headers: &mut HeaderMap, outcome: Result<(), &Error>) {
+    let Err(error) = outcome else {
+        headers.insert(STATUS, HeaderValue::from(0));
+        return;
+    };
+    let code = to_code(error.kind());
+    let own_kind = match error.kind() {
+        _ if error.is_refusal() => None,
+        ErrorKind::NotFound => Some("not_found"),
+        ErrorKind::FailedPrecondition => Some("failed_precondition"),
+        _ => None,
+    };
+    headers.insert(STATUS, HeaderValue::from(own_kind.map_or(code, |_| UNKNOWN)));
+    headers.extend(own_kind.map(|kind| (KIND_NAME, HeaderValue::from_static(kind))));
+    let message = message(error);
+    if !message.is_empty() {
+        let encoded = utf8_percent_encode(&message, ENCODED).to_string();
+        // It is ASCII without control characters.
+        headers.extend(HeaderValue::try_from(encoded).ok().map(|message| (MESSAGE_NAME, message)));
+    }
+}
+
+/// Reads the status of an answer from its trailers, with the error's hint apart; `None` where there
+/// is no status.
+pub fn read_status(headers: &HeaderMap) -> Option<Result<(), Error>> {
+    let code = headers.get(STATUS)?.to_str().ok().and_then(|code| code.parse().ok());
+    let code = code.unwrap_or(UNKNOWN);
+    if code == 0 {
+        return Some(Ok(()));
+    }
+    let kind = match (code, headers.get(KIND).map(HeaderValue::as_bytes)) {
+        (UNKNOWN, Some(b"not_found")) => ErrorKind::NotFound,
+        (UNKNOWN, Some(b"failed_precondition")) => ErrorKind::FailedPrecondition,
+        (code, _) => from_code(code),
+    };
+    let message = headers.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
+    let message = percent_decode(message).decode_utf8_lossy();
+    let error = match message.split_once(HINT) {
+        Some((message, hint)) => Error::new(kind, message).with_hint(hint),
+        None => Error::new(kind, message),
+    };
+    let is_refusal =
+        code != UNKNOWN && matches!(kind, ErrorKind::NotFound | ErrorKind::FailedPrecondition);
+    Some(Err(if is_refusal { error.refused() } else { error }))
+}
+
+fn message(error: &Error) -> String {
     let report = error.report();
-    let message = match report.split_once(HINT) {
+    match report.split_once(HINT) {
         _ if encoded_length(&report) <= MAX_ENCODED => report,
         Some((message, hint)) => {
             let hint = cut(hint, MAX_HINT);
@@ -33,25 +97,6 @@ pub fn to_status(error: &Error) -> Status {
             )
         }
         None => cut(&report, MAX_ENCODED),
-    };
-    let code = to_code(error.kind());
-    match code {
-        Code::NotFound | Code::FailedPrecondition if !error.is_refusal() => {
-            let kind = if code == Code::NotFound { "not_found" } else { "failed_precondition" };
-            let mut metadata = MetadataMap::new();
-            metadata.insert(KIND, MetadataValue::from_static(kind));
-            Status::with_metadata(Code::Unknown, message, metadata)
-        }
-        code => Status::new(code, message),
-    }
-}
-
-/// The kind of an error that a status stands for.
-fn kind_of(status: &Status) -> ErrorKind {
-    match (status.code(), status.metadata().get(KIND).map(MetadataValue::as_bytes)) {
-        (Code::Unknown, Some(b"not_found")) => ErrorKind::NotFound,
-        (Code::Unknown, Some(b"failed_precondition")) => ErrorKind::FailedPrecondition,
-        (code, _) => from_code(code),
     }
 }
 
@@ -86,56 +131,35 @@ fn cut(text: &str, limit: usize) -> String {
     kept
 }
 
-/// The error for a status, with its hint apart.
-pub fn from_status(status: &Status) -> Error {
-    let kind = kind_of(status);
-    let error = match status.message().split_once(HINT) {
-        Some((message, hint)) => Error::new(kind, message).with_hint(hint),
-        None => Error::new(kind, status.message()),
-    };
-    match status.code() {
-        Code::NotFound | Code::FailedPrecondition => error.refused(),
-        _ => error,
-    }
+/// gRPC's codes (<https://grpc.io/docs/guides/status-codes/>).
+const CODES: [(ErrorKind, u16); 14] = [
+    (ErrorKind::Cancelled, 1),
+    (ErrorKind::InvalidArgument, 3),
+    (ErrorKind::DeadlineExceeded, 4),
+    (ErrorKind::NotFound, 5),
+    (ErrorKind::AlreadyExists, 6),
+    (ErrorKind::PermissionDenied, 7),
+    (ErrorKind::ResourceExhausted, 8),
+    (ErrorKind::FailedPrecondition, 9),
+    (ErrorKind::Aborted, 10),
+    (ErrorKind::Unimplemented, 12),
+    (ErrorKind::Internal, 13),
+    (ErrorKind::Unavailable, 14),
+    (ErrorKind::DataLoss, 15),
+    (ErrorKind::Unauthenticated, 16),
+];
+const UNKNOWN: u16 = 2;
+const OUT_OF_RANGE: u16 = 11;
+
+fn to_code(kind: ErrorKind) -> u16 {
+    CODES.iter().find(|(known, _)| *known == kind).map_or(UNKNOWN, |(_, code)| *code)
 }
 
-fn to_code(kind: ErrorKind) -> Code {
-    match kind {
-        ErrorKind::Cancelled => Code::Cancelled,
-        ErrorKind::InvalidArgument => Code::InvalidArgument,
-        ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
-        ErrorKind::NotFound => Code::NotFound,
-        ErrorKind::AlreadyExists => Code::AlreadyExists,
-        ErrorKind::PermissionDenied => Code::PermissionDenied,
-        ErrorKind::ResourceExhausted => Code::ResourceExhausted,
-        ErrorKind::FailedPrecondition => Code::FailedPrecondition,
-        ErrorKind::Aborted => Code::Aborted,
-        ErrorKind::Unimplemented => Code::Unimplemented,
-        ErrorKind::Internal => Code::Internal,
-        ErrorKind::Unavailable => Code::Unavailable,
-        ErrorKind::DataLoss => Code::DataLoss,
-        ErrorKind::Unauthenticated => Code::Unauthenticated,
-        _ => Code::Unknown,
-    }
-}
-
-fn from_code(code: Code) -> ErrorKind {
-    match code {
-        Code::Cancelled => ErrorKind::Cancelled,
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidArgument,
-        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
-        Code::NotFound => ErrorKind::NotFound,
-        Code::AlreadyExists => ErrorKind::AlreadyExists,
-        Code::PermissionDenied => ErrorKind::PermissionDenied,
-        Code::ResourceExhausted => ErrorKind::ResourceExhausted,
-        Code::FailedPrecondition => ErrorKind::FailedPrecondition,
-        Code::Aborted => ErrorKind::Aborted,
-        Code::Unimplemented => ErrorKind::Unimplemented,
-        Code::Internal => ErrorKind::Internal,
-        Code::Unavailable => ErrorKind::Unavailable,
-        Code::DataLoss => ErrorKind::DataLoss,
-        Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::Ok | Code::Unknown => ErrorKind::Unknown,
+fn from_code(code: u16) -> ErrorKind {
+    match CODES.iter().find(|(_, known)| *known == code) {
+        Some((kind, _)) => *kind,
+        None if code == OUT_OF_RANGE => ErrorKind::InvalidArgument,
+        None => ErrorKind::Unknown,
     }
 }
 
@@ -143,36 +167,46 @@ fn from_code(code: Code) -> ErrorKind {
 mod tests {
     use super::*;
 
+    fn written(error: &Error) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        write_status(&mut headers, Err(error));
+        headers
+    }
+
+    fn read(headers: &HeaderMap) -> Error {
+        read_status(headers).unwrap().unwrap_err()
+    }
+
     #[test]
     fn every_kind_survives_the_wire() {
         for kind in ErrorKind::ALL {
             let error = Error::new(*kind, "no such file")
                 .with_hint("create it")
                 .context("opening the disk");
-            let back = from_status(&to_status(&error));
+            let back = read(&written(&error));
             assert_eq!(back.kind(), *kind);
             assert_eq!(back.report(), "opening the disk: no such file\nhint: create it");
+        }
+        let mut headers = HeaderMap::new();
+        assert!(read_status(&headers).is_none());
+        write_status(&mut headers, Ok(()));
+        assert!(read_status(&headers).unwrap().is_ok());
+        for (code, kind) in [("11", ErrorKind::InvalidArgument), ("99", ErrorKind::Unknown)] {
+            headers.insert(STATUS, HeaderValue::from_static(code));
+            assert_eq!(read(&headers).kind(), kind);
         }
     }
 
     #[test]
     fn only_refusals_have_the_codes_that_clients_in_python_give_a_meaning() {
-        for (kind, code) in [
-            (ErrorKind::NotFound, Code::NotFound),
-            (ErrorKind::FailedPrecondition, Code::FailedPrecondition),
-        ] {
-            let sent = |error: &Error| {
-                let mut headers = http::HeaderMap::new();
-                to_status(error).add_header(&mut headers).unwrap();
-                Status::from_header_map(&headers).unwrap()
-            };
-            let drivers = sent(&Error::new(kind, "nothing was flashed").context("dumping"));
-            assert_eq!(drivers.code(), Code::Unknown);
-            let back = from_status(&drivers);
+        for (kind, code) in [(ErrorKind::NotFound, "5"), (ErrorKind::FailedPrecondition, "9")] {
+            let drivers = written(&Error::new(kind, "nothing was flashed").context("dumping"));
+            assert_eq!(drivers[STATUS], "2");
+            let back = read(&drivers);
             assert_eq!((back.kind(), back.is_refusal()), (kind, false));
-            let refusal = sent(&Error::new(kind, "no such method").refused().context("calling"));
-            assert_eq!(refusal.code(), code);
-            let back = from_status(&refusal);
+            let refusal = written(&Error::new(kind, "no such method").refused().context("calling"));
+            assert_eq!(refusal[STATUS], code);
+            let back = read(&refusal);
             assert_eq!((back.kind(), back.is_refusal()), (kind, true));
         }
     }
@@ -185,19 +219,16 @@ mod tests {
                 if !hint.is_empty() {
                     error = error.with_hint(hint);
                 }
-                let status = to_status(&error);
-                let mut headers = tonic::metadata::MetadataMap::new().into_headers();
-                status.add_header(&mut headers).unwrap();
-                let length = headers["grpc-message"].len();
+                let headers = written(&error);
+                let length = headers[MESSAGE].len();
                 assert!(length <= MAX_ENCODED, "{length} bytes of {text:?}");
                 assert!(length > MAX_ENCODED / 4, "{length} bytes of {text:?} are few");
-                assert!(
-                    status.message().contains('…') && from_status(&status).report().contains('…')
-                );
-                assert!(hint.len() > 100 || status.message().ends_with(hint), "the hint is whole");
+                let report = read(&headers).report();
+                assert!(report.contains('…'), "{text:?}");
+                assert!(hint.len() > 100 || report.ends_with(hint), "the hint is whole");
             }
         }
         let short = "ü".repeat(100);
-        assert_eq!(to_status(&Error::internal(short.clone())).message(), short);
+        assert_eq!(read(&written(&Error::internal(short.clone()))).report(), short);
     }
 }

@@ -16,11 +16,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue};
+use jumpstarter_driver_core::{Error, ErrorKind};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len};
 use tokio::time::Sleep;
-use tonic::Status;
 
+use crate::CallError;
 use crate::budget::{Budget, Hold, Share};
 use crate::v1::FrameType;
 
@@ -34,24 +35,18 @@ const UNCOUNTED: usize = 1 << 10;
 /// A large message of which nothing more comes for so long is given up.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a failure of the connection, or of one call on it, is as a status. Its source tells it from
-/// a status that the other side has sent.
-pub fn transport(error: h2::Error) -> Status {
-    Status::from_error(Box::new(error))
-}
-
 /// A message with its prefix, as it is sent.
 ///
 /// # Errors
 /// `InvalidArgument` for 4 GiB and more.
-pub fn encode(message: &impl Message) -> Result<Bytes, Status> {
+pub fn encode(message: &impl Message) -> Result<Bytes, Error> {
     let length = message.encoded_len();
     let told =
-        u32::try_from(length).map_err(|_| Status::invalid_argument("the message is too long"))?;
+        u32::try_from(length).map_err(|_| Error::invalid_argument("the message is too long"))?;
     let mut buffer = BytesMut::with_capacity(PREFIX + length);
     buffer.put_u8(0);
     buffer.put_u32(told);
-    message.encode(&mut buffer).map_err(|_| Status::internal("a buffer was too small"))?;
+    message.encode(&mut buffer).map_err(|_| Error::internal("a buffer was too small"))?;
     Ok(buffer.freeze())
 }
 
@@ -68,7 +63,7 @@ impl Encoded {
     ///
     /// # Errors
     /// As [`encode`].
-    pub fn message(message: &impl Message) -> Result<Self, Status> {
+    pub fn message(message: &impl Message) -> Result<Self, Error> {
         Ok(Self { head: encode(message)?, payload: Bytes::new() })
     }
 
@@ -111,19 +106,19 @@ impl MessageEncoding {
     ///
     /// # Errors
     /// `Unimplemented` for any other encoding.
-    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Status> {
+    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Error> {
         match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
             None | Some(b"identity") => Ok(None),
             Some(b"gzip") => Ok(Some(Self::Gzip)),
             Some(b"deflate") => Ok(Some(Self::Deflate)),
             Some(_) => {
-                Err(Status::unimplemented("messages are compressed in a way that is not supported"))
+                Err(Error::unimplemented("messages are compressed in a way that is not supported"))
             }
         }
     }
 
     /// The message, unless it is longer than that.
-    fn decompress(self, message: &[u8], max_bytes: usize) -> Result<Bytes, Status> {
+    fn decompress(self, message: &[u8], max_bytes: usize) -> Result<Bytes, Error> {
         let limit = max_bytes as u64 + 1;
         let mut out = Vec::new();
         let read = match self {
@@ -134,16 +129,30 @@ impl MessageEncoding {
             Ok(length) if length > max_bytes => Err(too_long(max_bytes)),
             Ok(_) => Ok(out.into()),
             Err(error) => {
-                Err(Status::internal(format!("a message cannot be decompressed: {error}")))
+                Err(Error::internal("a message cannot be decompressed").with_source(error))
             }
         }
     }
 }
 
-fn too_long(max_bytes: usize) -> Status {
-    Status::resource_exhausted(format!(
-        "a message has more than the {max_bytes} bytes that are accepted"
-    ))
+/// The decoder names each of the levels that it went down.
+fn undecodable(error: &prost::DecodeError) -> Error {
+    let text = error.to_string();
+    let parts: Vec<&str> = text.split(": ").collect();
+    let why = match parts.as_slice() {
+        [first, .., last] if parts.len() > 5 => format!("{first}: …: {last}"),
+        _ => text.clone(),
+    };
+    Error::internal(format!("a message cannot be read: {why}"))
+}
+
+fn unreadable<T>(error: Error) -> Poll<Option<Result<T, CallError>>> {
+    Poll::Ready(Some(Err(CallError::Unreadable(error))))
+}
+
+fn too_long(max_bytes: usize) -> Error {
+    let message = format!("a message has more than the {max_bytes} bytes that are accepted");
+    Error::new(ErrorKind::ResourceExhausted, message)
 }
 
 /// The messages of a body, one after the other. What was received makes room for as much again once
@@ -183,7 +192,7 @@ impl Reserved {
         Some(self.share.get_or_insert_with(|| budget.stream()))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), Status>> {
+    fn poll(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), Error>> {
         if self.hold.is_none() {
             let mut patience = self.patience.take();
             let taken = self.share(bytes).map(|share| share.poll_take(cx, bytes, &mut patience));
@@ -196,7 +205,7 @@ impl Reserved {
     }
 
     /// Holds that much instead, at once.
-    fn exchange(&mut self, bytes: usize) -> Result<(), Status> {
+    fn exchange(&mut self, bytes: usize) -> Result<(), Error> {
         self.hold = None;
         self.hold = self.share(bytes).map(|share| share.take(bytes)).transpose()?;
         Ok(())
@@ -250,7 +259,7 @@ impl<T: Message + Default> Incoming<T> {
     /// `DeadlineExceeded` for a large one that does not go on, `Internal` for one that cannot
     /// be read or is cut off, and what the connection failed with. Nothing comes after an
     /// error.
-    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
+    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, CallError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -269,16 +278,16 @@ impl<T: Message + Default> Incoming<T> {
     pub fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<HeaderMap>, Status>> {
-        self.body.poll_trailers(cx).map_err(transport)
+    ) -> Poll<Result<Option<HeaderMap>, CallError>> {
+        self.body.poll_trailers(cx).map_err(CallError::from)
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, CallError>>> {
         loop {
-            if let Some((encoding, length)) = self.next_length()? {
-                ready!(self.memory.poll(cx, length))?;
+            if let Some((encoding, length)) = self.next_length().map_err(CallError::Unreadable)? {
+                ready!(self.memory.poll(cx, length)).map_err(CallError::Unreadable)?;
                 if let Some(message) = self.take(encoding, length).transpose() {
-                    return Poll::Ready(Some(message));
+                    return Poll::Ready(Some(message.map_err(CallError::Unreadable)));
                 }
             }
             match self.body.poll_data(cx) {
@@ -288,19 +297,19 @@ impl<T: Message + Default> Incoming<T> {
                     self.stall = None;
                     self.push(data);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(transport(error)))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) if self.whole.is_empty() && self.partial.is_empty() => {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(None) => {
-                    return Poll::Ready(Some(Err(Status::internal("a message was cut off"))));
+                    return unreadable(Error::internal("a message was cut off"));
                 }
                 Poll::Pending => {
                     ready!(self.poll_stall(cx));
-                    return Poll::Ready(Some(Err(Status::deadline_exceeded(format!(
+                    return unreadable(Error::deadline_exceeded(format!(
                         "nothing more of a message came for {} s",
                         STALL_LIMIT.as_secs()
-                    )))));
+                    )));
                 }
             }
         }
@@ -320,13 +329,13 @@ impl<T: Message + Default> Incoming<T> {
     }
 
     /// How the next message is compressed, and how long it is on its way, once that is known.
-    fn next_length(&self) -> Result<Option<(Option<MessageEncoding>, usize)>, Status> {
+    fn next_length(&self) -> Result<Option<(Option<MessageEncoding>, usize)>, Error> {
         let Some((prefix, _)) = self.held().split_at_checked(PREFIX) else { return Ok(None) };
         let length = (&prefix[1..]).get_u32() as usize;
         let encoding = match (prefix[0], self.encoding) {
             (0, _) => None,
             (1, Some(encoding)) => Some(encoding),
-            _ => return Err(Status::internal("a message is compressed, but not said how")),
+            _ => return Err(Error::internal("a message is compressed, but not said how")),
         };
         match length > self.max_message_bytes {
             true => Err(too_long(self.max_message_bytes)),
@@ -339,7 +348,7 @@ impl<T: Message + Default> Incoming<T> {
         &mut self,
         encoding: Option<MessageEncoding>,
         length: usize,
-    ) -> Result<Option<T>, Status> {
+    ) -> Result<Option<T>, Error> {
         if self.held().len() < PREFIX + length {
             return Ok(None);
         }
@@ -363,9 +372,7 @@ impl<T: Message + Default> Incoming<T> {
             Some(hold) => Bytes::from_owner(Held { bytes, _hold: hold }),
             None => bytes,
         };
-        T::decode(message)
-            .map(Some)
-            .map_err(|error| Status::internal(format!("a message cannot be read: {error}")))
+        T::decode(message).map(Some).map_err(|error| undecodable(&error))
     }
 
     fn push(&mut self, data: Bytes) {
@@ -415,14 +422,14 @@ impl Outgoing {
     ///
     /// # Errors
     /// What the stream failed with; it has ended then.
-    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         while let Some(front) = self.queue.front_mut() {
             let mut room = self.stream.capacity();
             if room == 0 {
                 self.stream.reserve_capacity(front.len());
                 room = match ready!(self.stream.poll_capacity(cx)) {
                     Some(room) => room?,
-                    None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+                    None => return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into())),
                 };
             }
             let piece = front.split_to(room.min(front.len()));
@@ -443,16 +450,16 @@ impl Outgoing {
     ///
     /// # Errors
     /// For a stream that has ended.
-    pub fn end(&mut self) -> Result<(), h2::Error> {
-        self.stream.send_data(Bytes::new(), true)
+    pub fn end(&mut self) -> Result<(), CallError> {
+        Ok(self.stream.send_data(Bytes::new(), true)?)
     }
 
     /// Ends the direction with trailers: everything was sent.
     ///
     /// # Errors
     /// For a stream that has ended.
-    pub fn end_with(&mut self, trailers: HeaderMap) -> Result<(), h2::Error> {
-        self.stream.send_trailers(trailers)
+    pub fn end_with(&mut self, trailers: HeaderMap) -> Result<(), CallError> {
+        Ok(self.stream.send_trailers(trailers)?)
     }
 
     /// Breaks the stream off.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use exporter::{Answer, Hostile, driver, report};
+use jumpstarter_driver_core::Error;
 use jumpstarter_protocol::labels::NAME;
 use jumpstarter_protocol::v1::{
     DriverCallResponse, DriverInstanceReport, GetReportResponse, GetStatusResponse,
@@ -17,7 +18,6 @@ use jumpstarter_protocol::{Value as Wire, encode_value};
 use jumpstarter_supervise::{Command, Output, run_unchecked};
 use prost::Message;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
 
 use crate::lab::{clean, jmp};
 use crate::terminal::{DEADLINE, J, JMP, Terminal, code};
@@ -72,7 +72,7 @@ fn values() -> Vec<Value> {
 
 /// What it says to a call, which fails or not.
 fn answer(method: &str, fails: bool) -> Answer {
-    let error = Status::new(Code::Internal, format!("{EVIL}\nhint: {EVIL}"));
+    let error = Error::internal(EVIL).with_hint(EVIL);
     match method {
         "GetStatus" => Answer::one(&GetStatusResponse {
             status: 4,
@@ -99,7 +99,7 @@ fn answer(method: &str, fails: bool) -> Answer {
                 |value| StreamingDriverCallResponse { uuid: String::new(), result: wire(value) };
             let messages =
                 values().iter().map(|value| message(value).encode_to_vec().into()).collect();
-            Answer::Messages(messages, error)
+            Answer::Messages(messages, Err(error))
         }
         _ => Answer::one(&DriverCallResponse {
             uuid: String::new(),

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
+use jumpstarter_protocol::CallError;
+use jumpstarter_protocol::python::is_stream_end;
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Moved, Transfer, open, remote, transfer};
-use crate::caller::RemoteCaller;
-use crate::channel::is_python_end;
+use crate::remote_driver::RemoteDriver;
 use crate::wire::{Frames, Messages};
 
 /// How the call names the sink, and what fills it. A URL is left to the exporter, unless what is
 /// sent there is to be compressed: that exporters do only on their way to a client.
 pub(super) async fn prepare(
-    caller: &RemoteCaller,
+    driver: &RemoteDriver,
     mut sink: ImageSink,
     answered: watch::Receiver<bool>,
     doing: &str,
@@ -25,16 +26,14 @@ pub(super) async fn prepare(
     if let Some(request) = sink.as_request()
         && encoding.is_none()
     {
-        return Ok(remote::prepare(caller, request, "PUT", sink.observers(), answered).await);
+        return remote::prepare(driver, request, "PUT", sink.observers(), answered).await;
     }
     // What cannot be written to is refused before the exporter reads anything.
     sink.open().await.context(doing)?;
-    // The exporter in Python (0.9.0) never ends what it compresses: the file would lack its last
-    // part, and nobody be told.
-    let asked = encoding.filter(|_| caller.native);
-    let resource = open(caller, asked, doing).await?;
+    let asked = encoding.filter(|_| driver.implementation.ends_compressed_dumps());
+    let resource = open(driver, asked, doing).await?;
     let sink = if resource.encoded { sink.without_encoding() } else { sink };
-    let connection = &caller.connection;
+    let connection = &driver.connection;
     let patience = Patience {
         doing: format!("{doing}: receiving the image from the exporter at {}", connection.address),
         answered,
@@ -69,7 +68,7 @@ async fn receive(
                 FrameType::RstStream => return Ok(patience.broken(received_bytes)),
                 FrameType::Data | FrameType::Ping => {}
             },
-            Some(Err(status)) if is_python_end(&status) => break,
+            Some(Err(CallError::Answer(error))) if is_stream_end(&error) => break,
             Some(Err(_)) | None => return Ok(patience.broken(received_bytes)),
         }
     }

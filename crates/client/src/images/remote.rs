@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use jumpstarter_driver_core::Result;
 use jumpstarter_driver_core::image::{ImageRequest, Observer, Progress};
-use jumpstarter_protocol::fields;
 use jumpstarter_protocol::v1::LogStreamResponse;
+use jumpstarter_protocol::{ImageReference, PresignedRequest, fields, rpc};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Moved, Transfer, presigned, transfer};
-use crate::caller::RemoteCaller;
+use super::{Moved, Transfer, transfer};
+use crate::remote_driver::RemoteDriver;
 use crate::wire::Messages;
 
 /// After the call's answer the last record of the transfer may take so long.
@@ -21,30 +21,28 @@ const LAST_RECORD: Duration = Duration::from_secs(1);
 /// How the call names the image, and what tells `observers` of it. An exporter in Python does not
 /// say how far it is.
 pub(super) async fn prepare(
-    caller: &RemoteCaller,
+    driver: &RemoteDriver,
     request: &ImageRequest,
     method: &str,
     observers: Vec<Observer>,
     answered: watch::Receiver<bool>,
-) -> (Value, Option<Transfer>) {
-    let value = presigned(request, method);
-    if observers.is_empty() || !caller.native {
-        return (value, None);
+) -> Result<(Value, Option<Transfer>)> {
+    let image = ImageReference::PresignedRequest(PresignedRequest::new(method, request));
+    let value = image.to_argument()?;
+    if observers.is_empty() || !driver.implementation.logs_transfers() {
+        return Ok((value, None));
     }
-    let path = "/jumpstarter.v1.ExporterService/LogStream";
-    let log = caller
-        .connection
-        .streaming::<LogStreamResponse>(path, &(), "following the exporter's log")
-        .await;
-    let Ok(log) = log else { return (value, None) };
+    let doing = "following the exporter's log";
+    let log = driver.connection.streaming::<rpc::LogStream>(&(), doing).await;
+    let Ok(log) = log else { return Ok((value, None)) };
     let following = Following {
         log,
-        driver: caller.uuid.clone(),
+        driver: driver.uuid.clone(),
         url: request.to_string(),
         observers,
-        image_timeout: caller.connection.image_timeout,
+        image_timeout: driver.connection.image_timeout,
     };
-    transfer(value, following.run(answered))
+    Ok(transfer(value, following.run(answered)))
 }
 
 struct Following {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{END_LIMIT, Moved, Transfer, open, remote, transfer};
-use crate::caller::RemoteCaller;
+use crate::remote_driver::RemoteDriver;
 use crate::wire::{Frames, MAX_FRAME};
 
 /// Bytes that tell an encoding.
@@ -31,7 +31,7 @@ const SIGNATURE: usize = 10;
 /// how they are encoded. A driver in Python decompresses only what it is told about; others look
 /// for themselves.
 pub(super) async fn prepare(
-    caller: &RemoteCaller,
+    driver: &RemoteDriver,
     mut source: ImageSource,
     mut answered: watch::Receiver<bool>,
     doing: &str,
@@ -42,21 +42,21 @@ pub(super) async fn prepare(
     {
         let request = request.clone();
         let observers = source.take_wishes().observers();
-        return Ok(remote::prepare(caller, &request, "GET", observers, answered).await);
+        return remote::prepare(driver, &request, "GET", observers, answered).await;
     }
     let (name, said, wishes) = (source.name(), source.encoding(), source.take_wishes());
     let delivered = Delivered::new(source.open().await?, wishes);
     let settled = delivered.settled.clone();
     let (encoding, image) = match said {
-        None if !caller.native => detect(delivered).await?,
+        None if !driver.implementation.detects_compression() => detect(delivered).await?,
         said => (said, delivered.boxed()),
     };
-    let resource = open(caller, encoding, doing).await?;
+    let resource = open(driver, encoding, doing).await?;
     let image = match encoding {
         Some(encoding) if !resource.encoded => jumpstarter_transfer::decode(encoding, image),
         _ => image,
     };
-    let connection = &caller.connection;
+    let connection = &driver.connection;
     let mut sending = Sending {
         doing: format!("{doing}: sending {name} to the exporter at {}", connection.address),
         image,

@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Response};
+use jumpstarter_driver_core::Error;
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::v1::{DriverInstanceReport, GetReportResponse};
+use jumpstarter_protocol::write_status;
 use prost::Message;
 use tokio::net::UnixListener;
-use tonic::Status;
 
 /// What is answered to a call.
 pub enum Answer {
-    /// These bodies of messages, and this status.
-    Messages(Vec<Bytes>, Status),
+    /// These bodies of messages, and this outcome.
+    Messages(Vec<Bytes>, Result<(), Error>),
     /// These, and never an end.
     Open(Vec<Bytes>),
     /// Nothing, ever.
@@ -28,12 +29,12 @@ pub enum Answer {
 impl Answer {
     /// One message.
     pub fn one(message: &impl Message) -> Self {
-        Self::Messages(vec![message.encode_to_vec().into()], Status::ok(""))
+        Self::Messages(vec![message.encode_to_vec().into()], Ok(()))
     }
 
     /// An error.
-    pub fn error(status: Status) -> Self {
-        Self::Messages(Vec::new(), status)
+    pub fn error(error: Error) -> Self {
+        Self::Messages(Vec::new(), Err(error))
     }
 }
 
@@ -109,7 +110,7 @@ async fn connection(
             }
             let Some(status) = status else { return std::future::pending().await };
             let mut trailers = HeaderMap::new();
-            status.add_header(&mut trailers).unwrap();
+            write_status(&mut trailers, status.as_ref().copied());
             drop(body.send_trailers(trailers));
         });
     }

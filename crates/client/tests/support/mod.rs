@@ -63,7 +63,9 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let address = match tcp {
             None => jumpstarter_exporter::Address::Unix(folder.path().join("socket")),
-            Some(host) => jumpstarter_exporter::Address::Tcp(format!("{host}:0")),
+            Some(host) => {
+                jumpstarter_exporter::Address::to_listen_at(&format!("{host}:0")).unwrap()
+            }
         };
         let logs = LogHub::default();
         let options = SessionOptions {
@@ -76,7 +78,6 @@ impl Served {
         let session = Session::new(device, options).unwrap();
         let listener = Listener::bind(&address).await.unwrap();
         let address = listener.address().to_string();
-        let address = address.split_once("://").unwrap().1.to_owned();
         let stop = CancellationToken::new();
         let server = tokio::spawn(serve(session.clone(), listener, access, stop.clone()));
         Self { session, address, logs, folder, stop, server }

@@ -22,13 +22,12 @@ pub async fn serve_if_asked() {
     let Ok(address) = std::env::var(ADDRESS) else { return };
     let address = match address.starts_with('/') {
         true => Address::Unix(address.into()),
-        false => Address::Tcp(address),
+        false => Address::to_listen_at(&address).unwrap(),
     };
     let session =
         Session::new(Device::of_driver(Stub::default()), SessionOptions::default()).unwrap();
     let listener = Listener::bind(&address).await.unwrap();
-    let bound = listener.address().to_string();
-    println!("\n{READY}{}", bound.split_once("://").unwrap().1);
+    println!("\n{READY}{}", listener.address());
     serve(session, listener, Access::default(), CancellationToken::new()).await.unwrap();
 }
 

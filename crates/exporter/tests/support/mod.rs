@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Device, Error};
 use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
 use jumpstarter_protocol::v1::exporter_service_client::ExporterServiceClient;
 use jumpstarter_protocol::v1::router_service_client::RouterServiceClient;
@@ -64,6 +64,13 @@ impl Served {
         tokio::time::timeout(DEADLINE, self.server).await.unwrap().unwrap().unwrap();
         self.session.device().close().await.unwrap();
     }
+}
+
+/// The error that our client makes of a status.
+pub fn error_of(status: &Status) -> Error {
+    let mut headers = http::HeaderMap::new();
+    status.add_header(&mut headers).unwrap();
+    jumpstarter_protocol::read_status(&headers).unwrap().unwrap_err()
 }
 
 /// A connection without a call yet.

@@ -1,4 +1,4 @@
-//! Where an exporter is.
+//! Where an exporter is, and where it listens.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,13 +6,17 @@ use std::str::FromStr;
 
 use jumpstarter_driver_core::Error;
 
-/// The address of an exporter, as `JUMPSTARTER_HOST` holds it.
+/// The address of an exporter.
+///
+/// It is read as `JUMPSTARTER_HOST` holds it, and shown so; [`url`](Self::url) shows it as `jmp run`
+/// prints it.
 ///
 /// ```
-/// use jumpstarter_client::Address;
+/// use jumpstarter_protocol::Address;
 /// # fn main() -> jumpstarter_driver_core::Result<()> {
 /// assert_eq!("/run/lab.sock".parse::<Address>()?, Address::Unix("/run/lab.sock".into()));
 /// assert_eq!("[::1]:8082".parse::<Address>()?, Address::Tcp { host: "::1".to_owned(), port: 8082 });
+/// assert_eq!(Address::to_listen_at("8082")?.url().to_string(), "tcp://0.0.0.0:8082");
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,9 +27,45 @@ pub enum Address {
     Tcp {
         /// A name or an IP address, IPv6 without brackets.
         host: String,
-        /// The port.
+        /// The port. To listen at, 0 takes a free one.
         port: u16,
     },
+}
+
+impl Address {
+    /// Reads `[HOST:]PORT`, where to listen: without a host, at every IPv4 address of this machine.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for anything else.
+    pub fn to_listen_at(text: &str) -> Result<Self, Error> {
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let host = if host.is_empty() { "0.0.0.0" } else { host };
+        host_without_brackets(host).zip(port.parse().ok()).map_or_else(
+            || {
+                Err(Error::invalid_argument(format!("`{text}` is not [HOST:]PORT"))
+                    .with_hint("as 1234, localhost:1234 or [::1]:1234"))
+            },
+            |(host, port)| Ok(Self::Tcp { host: host.to_owned(), port }),
+        )
+    }
+
+    /// Shows it with its scheme: `unix:///run/lab.sock`, `tcp://lab:8082`.
+    pub fn url(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(move |f| {
+            let scheme = match self {
+                Self::Unix(_) => "unix",
+                Self::Tcp { .. } => "tcp",
+            };
+            write!(f, "{scheme}://{self}")
+        })
+    }
+}
+
+/// The host of `HOST:PORT`: an IPv6 address has to be in brackets.
+fn host_without_brackets(host: &str) -> Option<&str> {
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_bare = !host.is_empty() && !host.contains(':');
+    bracketed.filter(|host| !host.is_empty()).or(is_bare.then_some(host))
 }
 
 impl FromStr for Address {
@@ -51,13 +91,9 @@ impl FromStr for Address {
             };
         }
         let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = bracketed.unwrap_or(host);
+        let host = host_without_brackets(host).ok_or_else(wrong)?.to_owned();
         let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        match host.is_empty() || (host.contains(':') && bracketed.is_none()) {
-            true => Err(wrong()),
-            false => Ok(Self::Tcp { host: host.to_owned(), port }),
-        }
+        Ok(Self::Tcp { host, port })
     }
 }
 
@@ -74,6 +110,7 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jumpstarter_driver_core::ErrorKind;
 
     #[test]
     fn what_is_read_is_shown_again() {
@@ -101,6 +138,19 @@ mod tests {
             "http://lab:80",
         ] {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn where_to_listen() {
+        let read = |text| Address::to_listen_at(text).map(|address| address.url().to_string());
+        assert_eq!(read("1234").unwrap(), "tcp://0.0.0.0:1234");
+        assert_eq!(read("[::1]:0").unwrap(), "tcp://[::1]:0");
+        assert_eq!(read("lab:99").unwrap(), "tcp://lab:99");
+        assert_eq!(Address::Unix("/run/s".into()).url().to_string(), "unix:///run/s");
+        for wrong in ["", "lab", "lab:", "::1:80", "lab:99999"] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{wrong}");
         }
     }
 }

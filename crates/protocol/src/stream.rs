@@ -1,0 +1,204 @@
+//! What a byte stream leads to, and how a call names an image: JSON within metadata and arguments.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue};
+use jumpstarter_driver_core::image::{Encoding, ImageRequest};
+use jumpstarter_driver_core::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::metadata::{REQUEST, RESOURCE};
+
+/// What a byte stream leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StreamTarget {
+    /// A driver's channel.
+    Driver {
+        /// The driver's id.
+        uuid: String,
+        /// The method that opens the channel.
+        method: String,
+    },
+    /// An image for a call that follows.
+    Resource {
+        /// The id of the driver that will be called.
+        uuid: String,
+        /// How the client would like to encode it on its way.
+        #[serde(default)]
+        x_jmp_content_encoding: Option<Encoding>,
+    },
+}
+
+impl StreamTarget {
+    /// Returns the value of the metadata [`REQUEST`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a method whose name has characters that cannot be sent.
+    pub fn to_header(&self) -> Result<HeaderValue> {
+        json_header(self).ok_or_else(|| {
+            Error::invalid_argument("the method's name has characters that cannot be sent")
+        })
+    }
+
+    /// Reads the metadata [`REQUEST`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is missing, or something else.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self> {
+        let text = headers.get(REQUEST).ok_or_else(|| {
+            Error::invalid_argument(format!("the stream has no metadata `{REQUEST}`")).with_hint(
+                r#"it is JSON such as {"kind": "driver", "uuid": "…", "method": "connect"}"#,
+            )
+        })?;
+        serde_json::from_slice(text.as_bytes()).map_err(|error| {
+            Error::invalid_argument(format!("the stream's metadata `{REQUEST}` cannot be read"))
+                .with_source(error)
+        })
+    }
+}
+
+/// How a call names its image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ImageReference {
+    /// The stream that the client has opened for it.
+    ClientStream {
+        /// The id that the exporter gave it.
+        uuid: String,
+        /// How it is encoded on its way.
+        #[serde(default)]
+        x_jmp_content_encoding: Option<Encoding>,
+    },
+    /// A request that the exporter makes.
+    PresignedRequest(PresignedRequest),
+}
+
+impl ImageReference {
+    /// Returns the value of the metadata [`RESOURCE`].
+    ///
+    /// # Errors
+    /// `Internal` for an id that cannot be sent.
+    pub fn to_header(&self) -> Result<HeaderValue> {
+        json_header(self).ok_or_else(|| Error::internal("the image's id cannot be sent"))
+    }
+
+    /// Returns the argument of a call.
+    ///
+    /// # Errors
+    /// None that are known.
+    pub fn to_argument(&self) -> Result<Value> {
+        serde_json::to_value(self)
+            .map_err(|error| Error::internal("naming the image").with_source(error))
+    }
+
+    /// Reads an argument of a call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for anything else.
+    pub fn from_argument(argument: Value) -> Result<Self> {
+        serde_json::from_value(argument).map_err(|error| {
+            Error::invalid_argument(
+                "expected an image: the resource of a stream, or a presigned request",
+            )
+            .with_source(error)
+        })
+    }
+}
+
+/// Reads the metadata [`RESOURCE`]: what the call that follows passes on as its argument, whatever
+/// the exporter wrote there.
+pub fn resource(headers: &HeaderMap) -> Option<Value> {
+    json(headers, RESOURCE)
+}
+
+/// A request for an image that the exporter makes by itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresignedRequest {
+    headers: BTreeMap<String, String>,
+    url: String,
+    method: String,
+}
+
+/// Shows neither address nor headers: both may hold secrets.
+impl fmt::Debug for PresignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PresignedRequest").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+impl PresignedRequest {
+    /// A request with this HTTP method, `GET` or `PUT`.
+    pub fn new(method: &str, request: &ImageRequest) -> Self {
+        Self {
+            headers: request.headers().iter().cloned().collect(),
+            url: request.url().to_owned(),
+            method: method.to_owned(),
+        }
+    }
+
+    /// Returns the request, if it has this HTTP method.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another method, or an address that is not one.
+    pub fn prepare(self, method: &str) -> Result<ImageRequest> {
+        if self.method != method {
+            let message =
+                format!("this presigned request is a {}, where a {method} is needed", self.method);
+            return Err(Error::invalid_argument(message));
+        }
+        let request = ImageRequest::new(self.url)?;
+        Ok(self
+            .headers
+            .into_iter()
+            .fold(request, |request, (name, value)| request.with_header(name, value)))
+    }
+}
+
+fn json_header(value: &impl Serialize) -> Option<HeaderValue> {
+    HeaderValue::from_str(&serde_json::to_string(value).ok()?).ok()
+}
+
+fn json<T: DeserializeOwned>(headers: &HeaderMap, key: &str) -> Option<T> {
+    serde_json::from_slice(headers.get(key)?.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_sent_is_what_peers_know() {
+        let target = StreamTarget::Driver { uuid: "7".to_owned(), method: "connect".to_owned() };
+        let text = r#"{"kind":"driver","uuid":"7","method":"connect"}"#;
+        assert_eq!(target.to_header().unwrap(), text);
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static(REQUEST),
+            HeaderValue::from_static(r#"{"kind":"resource","uuid":"7"}"#),
+        )]);
+        let target = StreamTarget::Resource { uuid: "7".to_owned(), x_jmp_content_encoding: None };
+        assert_eq!(StreamTarget::from_headers(&headers).unwrap(), target);
+        let wrong = StreamTarget::Driver { uuid: String::new(), method: "\u{7f}".to_owned() };
+        wrong.to_header().unwrap_err();
+
+        let request = ImageRequest::new("https://lab/os.img").unwrap().with_header("a", "b");
+        let named = ImageReference::PresignedRequest(PresignedRequest::new("GET", &request));
+        let value = json!({
+            "kind": "presigned_request",
+            "headers": {"a": "b"},
+            "url": "https://lab/os.img",
+            "method": "GET",
+        });
+        assert_eq!(serde_json::to_value(&named).unwrap(), value);
+        assert_eq!(ImageReference::from_argument(value).unwrap(), named);
+        let ImageReference::PresignedRequest(request) = named else { unreachable!() };
+        assert!(!format!("{request:?}").contains("lab"));
+        request.prepare("PUT").unwrap_err();
+    }
+}
