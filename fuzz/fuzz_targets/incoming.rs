@@ -4,9 +4,8 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
-use jumpstarter_protocol::budget::Memory;
 use jumpstarter_protocol::v1::StreamRequest;
-use jumpstarter_protocol::wire::{Incoming, MessageEncoding};
+use jumpstarter_protocol::{Incoming, Memory, MessageEncoding};
 use libfuzzer_sys::fuzz_target;
 
 const MAX_MESSAGE: usize = 64 << 10;

@@ -43,7 +43,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::channel::ChannelIo;
 use jumpstarter_driver_core::{
-    Error, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream,
+    Error, ErrorKind, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +54,8 @@ use crate::{Address, ConnectOptions, DeviceExt, LogRecord, Status};
 /// Connects to an exporter, as [`connect`](crate::connect()).
 ///
 /// # Errors
-/// As there; `FailedPrecondition` inside async code.
+/// As there; `FailedPrecondition` inside async code; `ResourceExhausted` if the system has no
+/// thread left.
 pub fn connect(options: &ConnectOptions) -> Result<Exporter> {
     let runtime = Runtime::new()?;
     let exporter = runtime.wait(crate::connect(options))?;
@@ -81,13 +82,23 @@ impl Runtime {
             )
             .with_hint("use jumpstarter_driver_core::Device there, and await its calls"));
         }
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        // tokio panics if the system gives it no thread, so it begins on one that is there.
+        let build = || Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let building = std::thread::Builder::new().name("jumpstarter".to_owned()).spawn(build);
+        let built = building.map_err(no_thread)?.join();
+        let runtime = built.map_err(|_| no_thread(io::ErrorKind::WouldBlock.into()))??;
         Ok(Self(Arc::new(Owned { handle: runtime.handle().clone(), runtime: Some(runtime) })))
     }
 
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.0.handle.block_on(work)
     }
+}
+
+fn no_thread(error: io::Error) -> Error {
+    Error::new(ErrorKind::ResourceExhausted, "making a thread for a blocking device")
+        .with_source(error)
+        .with_hint("raise the limits of threads and memory: see `ulimit -u` and `ulimit -v`")
 }
 
 impl Drop for Owned {
@@ -197,7 +208,8 @@ impl Device {
     /// As [`DeviceExt::from_env`].
     ///
     /// # Errors
-    /// As there; `FailedPrecondition` inside async code.
+    /// As there; `FailedPrecondition` inside async code; `ResourceExhausted` if the system has no
+    /// thread left.
     pub fn from_env() -> Result<Self> {
         let runtime = Runtime::new()?;
         let device = runtime.wait(<jumpstarter_driver_core::Device as DeviceExt>::from_env())?;

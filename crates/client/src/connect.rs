@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::CallError;
+use jumpstarter_protocol::{CallError, Transport};
 
 use crate::connection::Connection;
-use crate::socket::{self, Io, Noting, Traffic};
+use crate::socket::{self, Noting, Traffic};
 use crate::{Address, ConnectOptions, Exporter, tls};
 
 /// The first bytes of a TLS record of type alert.
@@ -40,7 +40,7 @@ async fn establish(options: &ConnectOptions) -> Result<Exporter> {
 }
 
 /// Asks for the report: the first answer that there is.
-async fn greet<T: Io + 'static>(options: &ConnectOptions, io: T) -> Result<Exporter> {
+async fn greet<T: Transport + 'static>(options: &ConnectOptions, io: T) -> Result<Exporter> {
     let io = Noting::new(io);
     let traffic = io.traffic().clone();
     let connection = Connection::start(options, io).await?;

@@ -1,4 +1,8 @@
 //! One connection to an exporter: calls on it, and how it ends.
+//!
+//! It speaks HTTP/2 through h2 itself. tonic's client and hyper's hide what is needed here: a stream
+//! that is broken off with a reset instead of an end, the wait for HTTP/2's acknowledgement before a
+//! connection is closed, and payloads that are handed on without copies.
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
@@ -14,13 +18,12 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use jumpstarter_protocol::metadata::PASSPHRASE;
 use jumpstarter_protocol::rpc::{GetReport, GetStatus};
 use jumpstarter_protocol::v1::GetStatusRequest;
-use jumpstarter_protocol::wire::encode;
-use jumpstarter_protocol::{CallError, Method, Rpc, grpc};
+use jumpstarter_protocol::{CallError, Method, Rpc, Transport, encode, grpc};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::socket::{Io, Noting, Traffic};
+use crate::socket::{Noting, Traffic};
 use crate::wire::{MAX_MESSAGE, Messages};
 use crate::{Address, ConnectOptions};
 
@@ -91,7 +94,7 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Speaks HTTP/2 on an open socket. That the other side does too shows with the first call.
-    pub(crate) async fn start<T: Io + 'static>(
+    pub(crate) async fn start<T: Transport + 'static>(
         options: &ConnectOptions,
         io: Noting<T>,
     ) -> Result<Self> {
@@ -389,7 +392,10 @@ impl Connection {
 }
 
 /// Has what was handed over sent, and waits until the other side has read it.
-async fn flush<T: Io>(connection: &mut h2::client::Connection<Noting<T>>, traffic: &Traffic) {
+async fn flush<T: Transport>(
+    connection: &mut h2::client::Connection<Noting<T>>,
+    traffic: &Traffic,
+) {
     let sending = poll_fn(|cx| match connection.poll_unpin(cx) {
         Poll::Ready(_) => Poll::Ready(false),
         // It waits for the other side: it has sent everything, unless the system had no room.

@@ -73,6 +73,7 @@ impl From<ExporterStatus> for ExporterState {
 
 /// The state of an exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// What it is doing.
     pub state: ExporterState,
@@ -82,6 +83,7 @@ pub struct Status {
 
 /// A line of an exporter's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogRecord {
     /// `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.
     pub severity: String,

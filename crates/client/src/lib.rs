@@ -156,6 +156,7 @@ mod remote_driver;
 mod report;
 mod socket;
 mod storage_mux;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod wire;
 

@@ -13,25 +13,22 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::tls::TlsFailure;
-use jumpstarter_protocol::{TcpKeepalive, UnixSocket};
+use jumpstarter_protocol::{TcpKeepalive, Transport, UnixSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::Address;
+use crate::tls::TlsFailure;
 
 /// When one address of a host has not answered for so long, the next one is tried as well.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Opens the socket. On TCP the system then finds out within about `keepalive` that the other
 /// machine is gone.
 ///
 /// # Errors
 /// As the system's, with what to do about it.
-pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<dyn Io>> {
+pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<dyn Transport>> {
     match address {
         Address::Unix(path) => {
             // A file that is no socket refuses connections as a dead exporter's socket does.
@@ -206,7 +203,7 @@ impl<T> Noting<T> {
     }
 }
 
-impl<T: Io> AsyncRead for Noting<T> {
+impl<T: Transport> AsyncRead for Noting<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -224,7 +221,7 @@ impl<T: Io> AsyncRead for Noting<T> {
     }
 }
 
-impl<T: Io> AsyncWrite for Noting<T> {
+impl<T: Transport> AsyncWrite for Noting<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -3,11 +3,11 @@
 use std::io;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use jumpstarter_protocol::tls::{
-    CertificateFault, ClientTls, Identity, TlsFailure, TlsFault, TrustedCertificates,
+pub(crate) use jumpstarter_protocol::TlsFailure;
+use jumpstarter_protocol::{
+    CertificateFault, ClientTls, Identity, TlsFault, Transport, TrustedCertificates,
 };
 
-use crate::socket::Io;
 use crate::{Address, ConnectOptions};
 
 /// The variables that name an authority's file, and those of a client's certificate.
@@ -22,8 +22,8 @@ const CLIENT: &str = "JMP_GRPC_CERT and JMP_GRPC_KEY";
 pub(crate) async fn handshake(
     options: &ConnectOptions,
     host: &str,
-    socket: Box<dyn Io>,
-) -> Result<impl Io + 'static + use<>> {
+    socket: Box<dyn Transport>,
+) -> Result<impl Transport + 'static + use<>> {
     let address = &options.address;
     settings(options)?.connect(host, socket).await.map_err(|error| {
         let explained =

@@ -11,8 +11,9 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use jumpstarter_driver_core::{Error, Framing};
 use jumpstarter_protocol::v1::FrameType;
-use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing};
-use jumpstarter_protocol::{CallError, grpc, read_status};
+use jumpstarter_protocol::{
+    CallError, Encoded, Incoming, MessageEncoding, Outgoing, grpc, read_status,
+};
 use prost::Message;
 
 /// The largest message that is accepted.

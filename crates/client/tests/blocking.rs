@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 
 use jumpstarter_client::{ExporterState, blocking};
 use jumpstarter_driver_core::prelude::*;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use support::{DEADLINE, FILE, Served};
 
@@ -86,6 +87,20 @@ fn an_exporter_without_async() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         exporter.close().unwrap();
     });
+}
+
+/// tokio's runtimes panic then.
+#[test]
+fn where_no_thread_can_be_made_there_is_an_error() {
+    let options = jumpstarter_client::ConnectOptions::new("/nowhere".parse().unwrap());
+    let before = getrlimit(Resource::As);
+    // The stack of a thread is mapped, which fails from now on.
+    setrlimit(Resource::As, Rlimit { current: Some(1), ..before.clone() }).unwrap();
+    let connected = blocking::connect(&options);
+    setrlimit(Resource::As, before).unwrap();
+    let error = connected.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert!(error.report().contains("making a thread for a blocking device"), "{error:?}");
 }
 
 #[tokio::test]

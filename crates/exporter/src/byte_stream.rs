@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result};
+use jumpstarter_protocol::Encoded;
 use jumpstarter_protocol::v1::FrameType;
-use jumpstarter_protocol::wire::Encoded;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 

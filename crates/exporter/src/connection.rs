@@ -1,5 +1,9 @@
 //! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and the
 //! calls on it.
+//!
+//! It speaks HTTP/2 through h2 itself. hyper's server reports a request body that its client has
+//! reset as one that ended: an image that broke off would look whole. Nor does hyper, or tonic on
+//! top of it, let the windows of streams and connection follow the memory that is there.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -9,9 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use jumpstarter_protocol::Method;
-use jumpstarter_protocol::budget::Budget;
-use tokio::io::{AsyncRead, AsyncWrite};
+use jumpstarter_protocol::{Budget, Method, Transport};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,10 +46,6 @@ const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
 const MAX_STRAYS: usize = 64 * 1024;
 /// Of all headers of one call.
 const MAX_HEADERS: u32 = 16 * 1024;
-
-/// What carries a connection: a socket, or TLS over one.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 /// Who is at the other end.
 #[derive(Clone, Debug, Default)]

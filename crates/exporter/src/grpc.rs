@@ -12,8 +12,9 @@ use h2::server::SendResponse;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::{Error, Result};
-use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding, Outgoing};
-use jumpstarter_protocol::{CallError, grpc, write_status};
+use jumpstarter_protocol::{
+    CallError, Encoded, Incoming, MessageEncoding, Outgoing, grpc, write_status,
+};
 use prost::Message;
 use tokio::time::Instant;
 

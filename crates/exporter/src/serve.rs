@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Result, Secret};
-use jumpstarter_protocol::UnixSocket;
-use jumpstarter_protocol::tls::ServerTls;
+use jumpstarter_protocol::{ServerTls, Transport, UnixSocket};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, Peer, Standing, Transport};
+use crate::connection::{self, Peer, Standing};
 use crate::crowd::Origin;
 use crate::files_watch::FilesWatch;
 use crate::listener::Accepted;

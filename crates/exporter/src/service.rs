@@ -16,8 +16,9 @@ use jumpstarter_protocol::v1::{
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
     StreamingDriverCallResponse,
 };
-use jumpstarter_protocol::wire::{Encoded, Incoming, MessageEncoding};
-use jumpstarter_protocol::{ImageReference, Method, StreamTarget};
+use jumpstarter_protocol::{
+    Encoded, ImageReference, Incoming, MessageEncoding, Method, StreamTarget,
+};
 
 use crate::byte_stream;
 use crate::connection::Peer;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jumpstarter_driver_core::{Device, Error, Node, Result};
-use jumpstarter_protocol::budget::Memory;
+use jumpstarter_protocol::Memory;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jumpstarter_driver_core::Result;
-use jumpstarter_protocol::tls::{Identity, ServerTls, TrustedCertificates};
+use jumpstarter_protocol::{Identity, ServerTls, TrustedCertificates};
 
 /// The files of a TLS listener, all PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]

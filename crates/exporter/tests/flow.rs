@@ -223,7 +223,7 @@ async fn what_a_client_sent_before_it_left_reaches_the_driver_however_early_it_l
         field("request", &request.to_string()),
     ]
     .concat();
-    let data = |payload| jumpstarter_protocol::wire::encode(&payload).unwrap();
+    let data = |payload| jumpstarter_protocol::encode(&payload).unwrap();
     for round in 0..ROUNDS {
         let stream = 2 * round + 1;
         connection.send(&http2::frame(HEADERS, END_HEADERS, stream, &head)).await;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_protocol::encode;
 use jumpstarter_protocol::v1::DriverCallRequest;
-use jumpstarter_protocol::wire;
 use support::http2::{
     Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame,
 };
@@ -126,7 +126,7 @@ async fn compressed_messages_are_understood_within_the_same_bounds() {
     let path = "/jumpstarter.v1.ExporterService/DriverCall";
     let compressed = |encoding: &str, method: String| {
         let call = DriverCallRequest { uuid: client.uuid("power"), method, args: Vec::new() };
-        let message = wire::encode(&call).unwrap().slice(5..);
+        let message = encode(&call).unwrap().slice(5..);
         let level = flate2::Compression::default();
         let mut out = Vec::new();
         let read = match encoding {
@@ -198,7 +198,7 @@ async fn a_call_ends_at_its_clients_deadline_or_with_its_clients_connection() {
     let served = serve_device(Device::of_driver(Slow(running.clone()))).await;
     let client = served.client().await;
     let call = DriverCallRequest { uuid: client.uuid(""), method: "on".into(), args: Vec::new() };
-    let body = wire::encode(&call).unwrap();
+    let body = encode(&call).unwrap();
     let path = "/jumpstarter.v1.ExporterService/DriverCall";
     let mut raw = Raw::connect(&served).await;
     let mut hurried = request(path, GRPC);

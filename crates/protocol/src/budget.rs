@@ -94,7 +94,7 @@ impl Default for Budget {
 
 impl Budget {
     /// A further stream of the connection.
-    pub fn stream(&self) -> Share {
+    pub(crate) fn stream(&self) -> Share {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         Share(Arc::new(Stream { purse: self.0.clone(), own: Mutex::default() }))
     }
@@ -162,7 +162,7 @@ impl Purse {
 
 /// What one stream may hold. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Share(Arc<Stream>);
+pub(crate) struct Share(Arc<Stream>);
 
 #[derive(Debug)]
 struct Stream {
@@ -212,7 +212,7 @@ impl Share {
     ///
     /// # Errors
     /// `ResourceExhausted` where others hold it.
-    pub fn take(&self, bytes: usize) -> Result<Hold, Error> {
+    pub(crate) fn take(&self, bytes: usize) -> Result<Hold, Error> {
         self.take_with(bytes, None).ok_or_else(|| exhausted(&self.0.purse))
     }
 
@@ -245,7 +245,7 @@ fn exhausted(purse: &Purse) -> Error {
 
 /// Memory that is held until this is dropped.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     stream: Arc<Stream>,
     bytes: usize,
     is_own: bool,
@@ -253,7 +253,7 @@ pub struct Hold {
 
 impl Hold {
     /// Whether it is of the connection's budget, and not of the stream's own share.
-    pub fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         !self.is_own
     }
 }

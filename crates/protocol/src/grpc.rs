@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use jumpstarter_driver_core::{Error, Result};
 
-use crate::wire::MessageEncoding;
+use crate::MessageEncoding;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 

@@ -1,5 +1,17 @@
-//! Jumpstarter's wire protocol: the messages and services of `jumpstarter.v1`, the codec of call
-//! arguments, and the mapping between errors and statuses.
+//! Jumpstarter's wire protocol, for both ends: nothing else in this project has a string of it.
+//!
+//! - [`rpc`]: the calls with their paths, requests and answers, which [`v1`] defines; [`metadata`],
+//!   [`labels`] and [`fields`] beside them.
+//! - [`StreamTarget`] and [`ImageReference`]: what a byte stream leads to, how a call names an
+//!   image.
+//! - [`encode_value`] and [`decode_value`]: the arguments of calls.
+//! - [`Incoming`] and [`Outgoing`]: messages on HTTP/2, within the memory that a [`Budget`] has;
+//!   [`grpc`]: the headers around them.
+//! - [`write_status`] and [`read_status`]: errors as statuses, and back. [`CallError`] says which
+//!   end failed a call.
+//! - [`Address`], [`TcpKeepalive`], [`UnixSocket`], [`ClientTls`] and [`ServerTls`]: what it runs
+//!   on.
+//! - [`python`]: what peers in Python do otherwise.
 //!
 //! ```
 //! use jumpstarter_protocol::{decode_value, encode_value};
@@ -12,7 +24,7 @@
 //! ```
 
 mod address;
-pub mod budget;
+mod budget;
 mod error;
 pub mod grpc;
 mod keepalive;
@@ -21,20 +33,29 @@ pub mod python;
 pub mod rpc;
 mod status;
 mod stream;
-pub mod tls;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 mod unix_socket;
 mod value;
-pub mod wire;
+mod wire;
 
 pub use address::Address;
+pub use budget::{Budget, Memory};
 pub use error::CallError;
 pub use keepalive::TcpKeepalive;
 pub use prost_types::{Duration, Timestamp, Value};
 pub use rpc::{Method, Rpc};
 pub use status::{read_status, write_status};
 pub use stream::{ImageReference, PresignedRequest, StreamTarget, resource};
+#[cfg(feature = "tls")]
+pub use tls::{
+    CertificateFault, ClientTls, Identity, ServerTls, TlsFailure, TlsFault, TrustedCertificates,
+};
+pub use transport::Transport;
 pub use unix_socket::UnixSocket;
 pub use value::{ValueError, decode_arguments, decode_value, encode_value};
+pub use wire::{Encoded, Incoming, MessageEncoding, Outgoing, encode};
 
 /// The labels of reports.
 pub mod labels {

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -20,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 pub use self::failure::{CertificateFault, TlsFailure, TlsFault};
 pub use self::trust::TrustedCertificates;
 use self::version::is_version_1;
+use crate::Transport;
 
 /// The one protocol that is spoken inside TLS (ALPN): HTTP/2.
 const HTTP_2: &[u8] = b"h2";
@@ -127,11 +127,11 @@ impl ClientTls {
     /// # Errors
     /// `InvalidInput` for a host that no certificate can name; the connection's own otherwise:
     /// [`TlsFailure::find`] finds what TLS failed with.
-    pub async fn connect<T: AsyncRead + AsyncWrite + Unpin>(
+    pub async fn connect<T: Transport>(
         &self,
         host: &str,
         socket: T,
-    ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + use<T>> {
+    ) -> io::Result<impl Transport + use<T>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.0.connect(name, socket).await
@@ -172,10 +172,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// The connection's own, and what TLS refuses.
-    pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        socket: T,
-    ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + use<T>> {
+    pub async fn accept<T: Transport>(&self, socket: T) -> io::Result<impl Transport + use<T>> {
         self.0.accept(socket).await
     }
 }
