@@ -2,6 +2,7 @@
 #![doc = ""]
 #![doc = include_str!("../../README.md")]
 
+mod book;
 pub mod interrupt;
 pub mod page;
 pub mod python_exporter;
