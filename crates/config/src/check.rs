@@ -4,7 +4,7 @@
 //! const, ranges, lengths, alternatives and references. What it does not know (`pattern`, `format`)
 //! it leaves to deserialising.
 
-use jumpstarter_driver_core::{HostPath, suggest};
+use jumpstarter_driver_core::{HostPath, Secret, suggest};
 use serde_json::{Map, Value as Json};
 
 use super::fault::{Fault, Place, join};
@@ -392,6 +392,7 @@ impl Checker {
             "byte-size" => return "a size such as 512M or 20G, or a number of bytes".to_owned(),
             "time-span" => return "a time such as 30s or 2min, or a number of seconds".to_owned(),
             HostPath::FORMAT => return "a path".to_owned(),
+            Secret::FORMAT => return "text, `{env: NAME}` or `{file: PATH}`".to_owned(),
             _ => {}
         }
         let values: Vec<&Json> = array(schema, "enum").iter().chain(schema.get("const")).collect();

@@ -11,6 +11,7 @@ use super::fault::{Fault, Place, join};
 use super::paths::{self, Bases};
 use super::refs::{Kind, Reference, References};
 use super::schema;
+use super::secrets;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
 
@@ -24,17 +25,19 @@ pub(super) struct Loader {
     references: References,
     shapes: Checker,
     bases: Bases,
+    origin: String,
 }
 
 impl Loader {
-    /// Relative paths are looked for at `bases`.
-    pub(super) fn new(bases: Bases) -> Self {
+    /// Relative paths are looked for at `bases`. Messages call the file `origin`.
+    pub(super) fn new(bases: Bases, origin: &str) -> Self {
         Self {
             faults: Vec::new(),
             warnings: Vec::new(),
             references: References::new(),
             shapes: Checker::new(Map::new()),
             bases,
+            origin: origin.to_owned(),
         }
     }
 
@@ -182,16 +185,20 @@ impl Loader {
         }
         let checker = Checker::new(definitions).with_synonyms(entry.synonyms);
         checker.check(&schema, &config, &at, &mut self.faults);
-        let read = |node: &Value| {
+        let decided = |node: &Value| {
             let mut value = node.to_json();
             paths::decide(&checker, &schema, &mut value, &self.bases);
-            value
+            let place = (&config, &at);
+            let warnings = secrets::place(&checker, &schema, &mut value, place, &self.origin);
+            (value, warnings)
         };
-        let value = read(&config.value);
+        let (value, unreadable) = decided(&config.value);
+        let read = |node: &Value| decided(node).0;
         let beyond = beyond_schema(entry, &schema, &config, &at, &self.faults[before..], &read);
         self.faults.extend(beyond);
         if self.faults.len() == before {
             let warnings = (entry.warnings)(value.clone());
+            self.warnings.extend(unreadable);
             self.warnings
                 .extend(warnings.into_iter().map(|problem| located(&config, &at, problem)));
         }

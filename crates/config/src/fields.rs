@@ -77,7 +77,9 @@ fn below(checker: &Checker, schema: &Json, path: &str, depth: usize, found: &mut
                 values: values(checker, of_field),
                 path: path.clone(),
             });
-            below(checker, of_field, &path, depth - 1, found);
+            if !secret {
+                below(checker, of_field, &path, depth - 1, found);
+            }
         }
         for (key, step) in [("additionalProperties", ".NAME"), ("items", "[]")] {
             if let Some(inner) = part.get(key).filter(|inner| inner.is_object()) {

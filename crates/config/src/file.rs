@@ -70,7 +70,7 @@ impl ExporterConfig {
         let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
         let (of_settings, definitions) = schema::of_settings();
         let bases = Bases::new(folder);
-        let mut loader = Loader::new(bases.clone());
+        let mut loader = Loader::new(bases.clone(), origin);
         loader.warnings = unknown_at_the_top(&of_settings, &mut root);
         Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
         let export = root

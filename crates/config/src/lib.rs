@@ -26,6 +26,7 @@ mod paths;
 mod refs;
 mod scalar;
 mod schema;
+mod secrets;
 mod settings;
 mod words;
 mod yaml;

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::{HostPath, Result};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::check::Checker;
+use super::fault::join;
 use super::words::{array, format};
 
 /// How deep values may be nested, as in a file.
@@ -43,28 +44,43 @@ impl Bases {
 /// Puts what [`HostPath`](jumpstarter_driver_core::HostPath) reads in the place of each text that is a path by its
 /// schema.
 pub(super) fn decide(checker: &Checker, schema: &Json, value: &mut Json, bases: &Bases) {
-    below(checker, schema, value, bases, 0);
+    visit(checker, schema, value, "", 0, &mut |part, _, value| {
+        let is_path = [HostPath::FORMAT, HostPath::FORMAT_OR_URL].contains(&format(part));
+        match value.as_str().filter(|_| is_path) {
+            Some(text) => *value = bases.value(text),
+            None => return false,
+        }
+        true
+    });
 }
 
-fn below(checker: &Checker, schema: &Json, value: &mut Json, bases: &Bases, depth: usize) {
+/// What is done with a value by one of its schemas, which its path leads to; whether that is all.
+pub(super) type Act<'a> = dyn FnMut(&Map<String, Json>, &str, &mut Json) -> bool + 'a;
+
+/// Acts on `value` and on everything in it that its schema knows.
+pub(super) fn visit(
+    checker: &Checker,
+    schema: &Json,
+    value: &mut Json,
+    path: &str,
+    depth: usize,
+    act: &mut Act<'_>,
+) {
     if depth > MAX_DEPTH {
         return;
     }
     for part in checker.parts(schema) {
+        if act(part, path, value) {
+            return;
+        }
         match value {
-            Json::String(text)
-                if [HostPath::FORMAT, HostPath::FORMAT_OR_URL].contains(&format(part)) =>
-            {
-                *value = bases.value(text);
-                return;
-            }
             Json::Object(fields) => {
                 let own = part.get("properties").and_then(Json::as_object);
                 for (name, value) in fields {
                     let of_field =
                         own.and_then(|own| own.get(name)).or(part.get("additionalProperties"));
                     if let Some(of_field) = of_field {
-                        below(checker, of_field, value, bases, depth + 1);
+                        visit(checker, of_field, value, &join(path, name), depth + 1, act);
                     }
                 }
             }
@@ -72,7 +88,7 @@ fn below(checker: &Checker, schema: &Json, value: &mut Json, bases: &Bases, dept
                 let first = array(part, "prefixItems");
                 for (index, item) in items.iter_mut().enumerate() {
                     if let Some(of_item) = first.get(index).or(part.get("items")) {
-                        below(checker, of_item, item, bases, depth + 1);
+                        visit(checker, of_item, item, &format!("{path}[{index}]"), depth + 1, act);
                     }
                 }
             }

@@ -220,7 +220,7 @@ fn fields() {
     "#);
     assert_snapshot!(of_board("port: 65536\npassword: 1234\nargs: [a, 5]"), @r#"
     lab.yaml:5:13: export.b.config.port: found the number 65536, expected a whole number from 0 to 65535
-    lab.yaml:6:17: export.b.config.password: found a number, expected text; put it in quotes
+    lab.yaml:6:17: export.b.config.password: found a number, expected text, `{env: NAME}` or `{file: PATH}`; put it in quotes
     lab.yaml:7:17: export.b.config.args[1]: found the number 5, expected text; put it in quotes
     "#);
     assert_snapshot!(of_board("port: 1.5\nmem: -1\nboot: dsik"), @r#"
@@ -355,7 +355,7 @@ fn settings() {
     "#);
     assert_snapshot!(faults("tls: {insecure: on}\ntoken: 12345\nexport: [a]\n"), @r#"
     lab.yaml:1:17: tls.insecure: found the text "on", expected `true` or `false`; write `true`
-    lab.yaml:2:8: token: found a number, expected text; put it in quotes
+    lab.yaml:2:8: token: found a number, expected text, `{env: NAME}` or `{file: PATH}`; put it in quotes
     lab.yaml:3:9: export: found a list, expected a mapping
     "#);
     assert_snapshot!(faults("hooks:\n  beforeLease: {script: x, onFailure: endlease, timeout: soon}\n  after: {}\n  afterLease: {timeout: 5}\n"), @r#"

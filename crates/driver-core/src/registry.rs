@@ -12,12 +12,14 @@ use futures_util::future::BoxFuture;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::blocking;
 use crate::descriptor::InterfaceDescriptor;
 use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::interface::Interface;
 use crate::interfaces::{Flasher, Network, Power, Serial};
 use crate::problem::ConfigProblem;
+use crate::secret;
 use crate::suggest;
 
 /// A configuration value that does not fit its type: where (dotted path under `config`) and why.
@@ -85,7 +87,10 @@ impl DriverEntry {
             children: |value| read::<C>(value).ok().and_then(|config| config.children()),
             open: |value, context| {
                 Box::pin(async move {
-                    let config = read::<C>(value).map_err(|(at, why)| {
+                    let path = context.path.clone();
+                    let opening = || format!("opening `{path}` (driver {})", C::NAME);
+                    let read = blocking(|| secret::resolving(|| read::<C>(value)));
+                    let config = read.await.with_context(opening)?.map_err(|(at, why)| {
                         Error::invalid_argument(format!(
                             "configuration of driver `{}`: {at}: {why}",
                             C::NAME
@@ -95,11 +100,8 @@ impl DriverEntry {
                         let message = format!("{}: {}", problem.field, problem.message);
                         return Err(Error::invalid_argument(message));
                     }
-                    let path = context.path.clone();
-                    let opened = config.open(context).await;
-                    opened.map(|driver| Arc::new(driver) as Arc<dyn Driver>).map_err(|error| {
-                        error.context(format!("opening `{path}` (driver {})", C::NAME))
-                    })
+                    let opened = config.open(context).await.with_context(opening)?;
+                    Ok(Arc::new(opened) as Arc<dyn Driver>)
                 })
             },
         }

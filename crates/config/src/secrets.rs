@@ -1,0 +1,46 @@
+//! The secrets of a driver's configuration that are elsewhere: in an environment variable or a
+//! file. They are found by their schema, and read when the driver is opened.
+
+use jumpstarter_driver_core::Secret;
+use serde_json::Value as Json;
+
+use super::check::{At, Checker};
+use super::fault::Fault;
+use super::paths::visit;
+use super::words;
+use super::yaml::Node;
+
+/// Notes in each such secret of `value` where the file called `origin` has it, for the error of
+/// reading it. Returns a warning for each that cannot be read as things are.
+pub(super) fn place(
+    checker: &Checker,
+    schema: &Json,
+    value: &mut Json,
+    config: (&Node, &At),
+    origin: &str,
+) -> Vec<Fault> {
+    let (node, at) = config;
+    let mut warnings = Vec::new();
+    visit(checker, schema, value, "", 0, &mut |part, path, value| {
+        if words::format(part) != Secret::FORMAT {
+            return false;
+        }
+        let unreadable = serde_json::from_value::<Secret>(value.clone())
+            .ok()
+            .and_then(|secret| secret.resolve().err());
+        if let Some(fields) = value.as_object_mut() {
+            let (place, path) = (node.locate(path), format!("{}.{path}", at.path));
+            let written = format!("{origin}:{}:{}: {path}", place.line, place.column);
+            fields.insert("place".to_owned(), written.into());
+            warnings.extend(unreadable.map(|error| {
+                let warning = Fault::new(place, path, format!("{error:#}"));
+                match error.hint() {
+                    Some(hint) => warning.hint(hint),
+                    None => warning,
+                }
+            }));
+        }
+        true
+    });
+    warnings
+}
