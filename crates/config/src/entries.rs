@@ -12,6 +12,7 @@ use super::paths::{self, Bases};
 use super::refs::{Kind, Reference, References};
 use super::schema;
 use super::secrets;
+use super::wanted;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
 
@@ -143,6 +144,10 @@ impl Loader {
             Some(children) => self.children(&children.value, &join(&at.path, "children"), index),
             None => Vec::new(),
         };
+        if let Some(entry) = entry {
+            let wanted = (entry.wanted_children)(config.clone());
+            self.faults.extend(wanted::faults(entry, &wanted, node, &children, at));
+        }
         for child in own.unwrap_or_default() {
             // Of what is below such a child nothing is known.
             self.references.add(index, &child.name, Kind::Driver);

@@ -28,6 +28,7 @@ mod scalar;
 mod schema;
 mod secrets;
 mod settings;
+mod wanted;
 mod words;
 mod yaml;
 

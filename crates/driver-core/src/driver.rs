@@ -4,13 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::descriptor::InterfaceDescriptor;
-use crate::error::Result;
+use crate::arguments::Arguments;
+use crate::call::{Caller, Reply};
+use crate::descriptor::{InterfaceDescriptor, MethodKind};
+use crate::error::{Error, Result};
 use crate::interface::{Interface, Interfaces};
 use crate::problem::ConfigProblem;
+use crate::suggest;
 
 /// A driver: one node of a device's tree.
 ///
@@ -113,6 +117,68 @@ impl Child {
         self.description = Some(description.into());
         self
     }
+
+    /// Its driver by one of its interfaces: `context.child("power")?.get::<dyn Power>()?`.
+    ///
+    /// # Errors
+    /// `Unimplemented` for an interface that the driver lacks, with those that it has;
+    /// `FailedPrecondition` for a proxy (`ref`), whose target may not be open yet.
+    pub fn get<I: Interface + ?Sized>(&self) -> Result<Arc<I>> {
+        let name = &self.name;
+        if let Some(target) = &self.reference {
+            let message = format!("the child `{name}` is a proxy of `{target}`");
+            return Err(Error::failed_precondition(message)
+                .with_hint("write the driver itself here, and the proxy where it was"));
+        }
+        let wanted = I::DESCRIPTOR.name;
+        let interfaces = self.driver.interfaces();
+        if interfaces.descriptors().any(|interface| interface.name == wanted) {
+            return Ok(I::remote(Arc::new(LocalCaller(self.driver.clone()))));
+        }
+        let names = suggest::list(interfaces.descriptors().map(|interface| interface.name));
+        let message = format!("the child `{name}` has no interface `{wanted}`");
+        Err(Error::unimplemented(message).with_hint(format!("its interfaces: {names}")))
+    }
+
+    /// A child of this one, made by its driver or configured in the exporter file.
+    ///
+    /// # Errors
+    /// `NotFound`, with the names of those that exist.
+    pub fn child(&self, name: &str) -> Result<Child> {
+        let children: Vec<Child> =
+            self.driver.children().into_iter().chain(self.configured.iter().cloned()).collect();
+        find(&children, name).cloned()
+    }
+}
+
+fn find<'a>(children: &'a [Child], name: &str) -> Result<&'a Child> {
+    children.iter().find(|child| child.name == name).ok_or_else(|| {
+        let names = children.iter().map(|child| child.name.as_str());
+        Error::not_found(format!("there is no child `{name}`"))
+            .with_hint(suggest::hint(name, names))
+    })
+}
+
+/// Calls one open driver of this process.
+pub(crate) struct LocalCaller(pub(crate) Arc<dyn Driver>);
+
+#[async_trait]
+impl Caller for LocalCaller {
+    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
+        self.0.interfaces().call(None, method, kind, arguments).await
+    }
+
+    fn invoke_interface<'a>(
+        &'a self,
+        interface: &'static InterfaceDescriptor,
+        method: &'a str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        let call =
+            async move { self.0.interfaces().call(Some(interface), method, kind, arguments).await };
+        Box::pin(call)
+    }
 }
 
 impl fmt::Debug for Child {
@@ -138,6 +204,37 @@ impl PlannedChild {
     }
 
     /// Adds an interface: `PlannedChild::new("power").with::<dyn Power>()`.
+    #[must_use]
+    pub fn with<I: Interface + ?Sized>(mut self) -> Self {
+        self.interfaces.push(I::DESCRIPTOR);
+        self
+    }
+}
+
+/// A child that a driver uses, and that the exporter file has to name under its `children:`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WantedChild {
+    /// Its key under the driver.
+    pub name: String,
+    /// The interfaces that the driver uses.
+    pub interfaces: Vec<&'static InterfaceDescriptor>,
+    /// Whether the driver needs it.
+    pub is_required: bool,
+}
+
+impl WantedChild {
+    /// A child without which the driver does not open.
+    pub fn required(name: impl Into<String>) -> Self {
+        Self { name: name.into(), interfaces: Vec::new(), is_required: true }
+    }
+
+    /// A child that may be left out.
+    pub fn optional(name: impl Into<String>) -> Self {
+        Self { is_required: false, ..Self::required(name) }
+    }
+
+    /// Adds an interface: `WantedChild::required("power").with::<dyn Power>()`.
     #[must_use]
     pub fn with<I: Interface + ?Sized>(mut self) -> Self {
         self.interfaces.push(I::DESCRIPTOR);
@@ -191,6 +288,20 @@ impl OpenContext {
         Self { path: path.into(), children: Vec::new() }
     }
 
+    /// One of its `children:`, for [`Child::get`]. Name it in [`DriverConfig::wanted_children`]
+    /// too, so that `jmp check` finds out what is missing.
+    ///
+    /// # Errors
+    /// `NotFound`, with the names of those that exist.
+    pub fn child(&self, name: &str) -> Result<&Child> {
+        find(&self.children, name)
+    }
+
+    /// Whether the exporter file has a child of that name: for one that is optional.
+    pub fn has_child(&self, name: &str) -> bool {
+        self.children.iter().any(|child| child.name == name)
+    }
+
     /// Its key under its parent.
     pub fn name(&self) -> &str {
         self.path.rsplit('.').next().unwrap_or_default()
@@ -237,6 +348,13 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// do. None when only opening tells; by default it makes none.
     fn children(&self) -> Option<Vec<PlannedChild>> {
         Some(Vec::new())
+    }
+
+    /// The children that the driver uses, which the exporter file names under its `children:`. What
+    /// is missing, or lacks an interface, is a fault before anything is opened. Other children
+    /// are welcome.
+    fn wanted_children(&self) -> Vec<WantedChild> {
+        Vec::new()
     }
 
     /// Opens the driver. Cancelling, or failing, leaves nothing behind.

@@ -98,7 +98,7 @@ pub use descriptor::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
 };
 pub use device::{Device, Node, Remote, RemoteNode};
-pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild};
+pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use host_path::HostPath;
 pub use image::{ImageSink, ImageSource, Progress};
@@ -119,8 +119,8 @@ pub mod prelude {
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
         DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
         Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Progress,
-        Result, ResultExt, Secret, Serial, Span, ValueStream, async_trait, blocking, config, data,
-        interface, register_driver, suggest,
+        Result, ResultExt, Secret, Serial, Span, ValueStream, WantedChild, async_trait, blocking,
+        config, data, interface, register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

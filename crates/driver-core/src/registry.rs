@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::blocking;
 use crate::descriptor::InterfaceDescriptor;
-use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild};
+use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild, WantedChild};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::interface::Interface;
 use crate::interfaces::{Flasher, Network, Power, Serial};
@@ -48,6 +48,9 @@ pub struct DriverEntry {
     /// The children that it makes itself with a configuration, as
     /// [`DriverConfig::children`] tells; none for a configuration that is wrong.
     pub children: fn(Value) -> Option<Vec<PlannedChild>>,
+    /// The children that it uses with a configuration, as [`DriverConfig::wanted_children`] tells;
+    /// none for a configuration that is wrong.
+    pub wanted_children: fn(Value) -> Vec<WantedChild>,
     /// Opens it.
     pub open: OpenDriver,
 }
@@ -85,6 +88,9 @@ impl DriverEntry {
             check: |value| read::<C>(value).map(|config| config.check()),
             warnings: |value| read::<C>(value).map(|config| config.warnings()).unwrap_or_default(),
             children: |value| read::<C>(value).ok().and_then(|config| config.children()),
+            wanted_children: |value| {
+                read::<C>(value).map(|config| config.wanted_children()).unwrap_or_default()
+            },
             open: |value, context| {
                 Box::pin(async move {
                     let path = context.path.clone();

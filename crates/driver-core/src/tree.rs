@@ -3,41 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use crate::ambiguity::Ambiguity;
-use crate::arguments::Arguments;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
-use crate::call::{Caller, Reply};
-use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::device::{Node, close_driver};
-use crate::driver::{Child, Driver, OpenContext};
+use crate::driver::{Child, Driver, LocalCaller, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Node as ConfigNode;
 use crate::{bounds, proxies};
-
-/// Calls one open driver of this process.
-struct LocalCaller(Arc<dyn Driver>);
-
-#[async_trait]
-impl Caller for LocalCaller {
-    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
-        self.0.interfaces().call(None, method, kind, arguments).await
-    }
-
-    fn invoke_interface<'a>(
-        &'a self,
-        interface: &'static InterfaceDescriptor,
-        method: &'a str,
-        kind: MethodKind,
-        arguments: Arguments,
-    ) -> BoxFuture<'a, Result<Reply>> {
-        let call =
-            async move { self.0.interfaces().call(Some(interface), method, kind, arguments).await };
-        Box::pin(call)
-    }
-}
 
 /// Opens the drivers of `entries`. On failure those that are open already are closed; on
 /// cancellation dropped.

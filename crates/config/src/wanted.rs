@@ -1,0 +1,52 @@
+//! Whether a driver's entry has the children that the driver uses.
+
+use jumpstarter_driver_core::plan::Node;
+use jumpstarter_driver_core::registry::DriverEntry;
+use jumpstarter_driver_core::{WantedChild, suggest};
+
+use super::check::At;
+use super::fault::{Fault, join};
+use super::yaml;
+
+/// What is missing under the entry `node` of the driver `entry`, whose children were read as
+/// `read`. A child that is wrong itself was not read, and is reported apart.
+pub(super) fn faults(
+    entry: &DriverEntry,
+    wanted: &[WantedChild],
+    node: &yaml::Node,
+    read: &[(String, Node)],
+    at: &At,
+) -> Vec<Fault> {
+    let children = node.get("children");
+    let written = |name: &str| {
+        children.and_then(|children| children.value.entries().iter().find(|one| one.key == name))
+    };
+    let fault = |wanted: &WantedChild| {
+        let at_child = join(&join(&at.path, "children"), &wanted.name);
+        let names = suggest::list(wanted.interfaces.iter().map(|interface| interface.name));
+        let expected = match wanted.interfaces.as_slice() {
+            [] => "a driver".to_owned(),
+            _ => format!("a driver with {names}"),
+        };
+        let Some(child) = written(&wanted.name) else {
+            let place = children.map_or(at.owner, |children| children.place);
+            let missing = Fault::new(place, at_child, "missing required child");
+            return wanted.is_required.then(|| missing.hint(format!("expected {expected}")));
+        };
+        let found = match &read.iter().find(|(name, _)| *name == wanted.name)?.1 {
+            Node::Driver { entry, .. } => {
+                let has: Vec<&str> = (entry.interfaces)().iter().map(|one| one.name).collect();
+                if wanted.interfaces.iter().all(|one| has.contains(&one.name)) {
+                    return None;
+                }
+                let has = suggest::list(has);
+                format!("`{}`, whose interfaces are {has}", entry.name)
+            }
+            Node::Composite { .. } => "a group".to_owned(),
+            Node::Proxy { .. } => "a proxy".to_owned(),
+        };
+        let message = format!("found {found}; `{}` uses this child as {expected}", entry.name);
+        Some(Fault::new(child.place, at_child, message))
+    };
+    wanted.iter().filter_map(fault).collect()
+}
