@@ -130,7 +130,7 @@ const TAR: Foreign = Foreign {
     hint: "unpack it first: `tar -xf FILE`, and flash the image in it",
 };
 const PAGE: Foreign = Foreign {
-    name: "a web page or XML text",
+    name: "a web page, or XML or JSON text",
     hint: "open it in a browser: servers send a page of a login or an error in place of a file",
 };
 
@@ -175,12 +175,38 @@ fn is_tar(start: &[u8]) -> bool {
     written == counted(i64::from) || written == counted(|byte| i64::from(byte.cast_signed()))
 }
 
-/// HTML or XML, after a byte order mark and blanks.
+/// HTML, XML or JSON, after a byte order mark and blanks.
 fn is_page(start: &[u8]) -> bool {
-    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    let narrow: Vec<u8>;
+    let text = match start {
+        [0xef, 0xbb, 0xbf, text @ ..] => text,
+        // UTF-16: of letters as these one byte of each two is 0.
+        [0xff, 0xfe, wide @ ..] | [0xfe, 0xff, wide @ ..] => {
+            narrow = wide.iter().copied().filter(|byte| *byte != 0).collect();
+            &narrow
+        }
+        text => text,
+    };
+    let text = text.trim_ascii_start();
+    if is_json(text) {
+        return true;
+    }
     let begins =
         |word: &&[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     [&b"<!doctype"[..], b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<error>", b"<script"]
         .iter()
         .any(begins)
+}
+
+/// An object with a first key or none, or a list with a first value that is no number; printable all
+/// through.
+fn is_json(text: &[u8]) -> bool {
+    let Some((opening, rest)) = text.split_first() else { return false };
+    let first = rest.trim_ascii_start().first();
+    let is_start = match opening {
+        b'{' => matches!(first, Some(b'"' | b'}')),
+        b'[' => matches!(first, Some(b'"' | b'{' | b'[' | b']')),
+        _ => false,
+    };
+    is_start && text.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..))
 }

@@ -43,6 +43,11 @@ fn what_has_only_a_signature_is_named() {
         (b"<!DOCTYPE html><title>Sign in</title>", "page"),
         (b"\xef\xbb\xbf\r\n  <HTML lang=en>", "page"),
         (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied", "page"),
+        (b"\xff\xfe<\0h\0t\0m\0l\0>\0", "page"),
+        (b"\xfe\xff\0<\0h\0t\0m\0l\0>", "page"),
+        (b"{\"error\": \"no such image\"}", "JSON"),
+        (b"\xef\xbb\xbf\n[\n {\"name\": \"os.img\"}]", "JSON"),
+        (b"{}", "JSON"),
     ] {
         let found = foreign(start).unwrap_or_else(|| panic!("{start:?} is not known"));
         assert!(found.to_string().contains(expected), "{start:?}: {found}");
@@ -75,6 +80,9 @@ fn beginnings_of_disks_are_not_named() {
         ),
         ("qcow2", b"QFI\xfb\x00\x00\x00\x03".to_vec()),
         ("text", b"hello".to_vec()),
+        ("a list of numbers", b"[1, 2]".to_vec()),
+        ("what begins as JSON does", b"{\"\x00\x01".to_vec()),
+        ("what begins as UTF-16 does", b"\xff\xfe\x00\x01".to_vec()),
         ("nothing", Vec::new()),
     ] {
         assert_eq!(foreign(&start), None, "{what}");
