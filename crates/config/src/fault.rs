@@ -102,6 +102,15 @@ impl fmt::Write for OneLine<'_, '_> {
     }
 }
 
+/// A file's name, on its line too.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        OneLine(f).write_str(self.0)
+    }
+}
+
 /// What an exporter file has that is no fault, but may not be meant: `{}` of each is as of a fault.
 ///
 /// Values of secrets are never part of it.
@@ -130,7 +139,7 @@ impl ConfigWarnings {
     pub fn to_text(&self, origin: &str) -> String {
         let line = |warning: &Fault| {
             let Fault { line, column, .. } = warning;
-            format!("{origin}:{line}:{column}: warning: {}\n", What(warning))
+            format!("{}:{line}:{column}: warning: {}\n", Name(origin), What(warning))
         };
         self.iter().map(line).collect()
     }
@@ -190,7 +199,7 @@ impl fmt::Display for ConfigFaults {
         for (index, fault) in self.faults.iter().enumerate() {
             let (newline, colon) =
                 (if index > 0 { "\n" } else { "" }, if fault.line > 0 { ":" } else { ": " });
-            write!(f, "{newline}{}{colon}{fault}", self.origin)?;
+            write!(f, "{newline}{}{colon}{fault}", Name(&self.origin))?;
         }
         Ok(())
     }

@@ -165,6 +165,9 @@ struct Builder {
     faults: Vec<Fault>,
 }
 
+/// Where the keys of a mapping are.
+type Lines = HashMap<String, usize>;
+
 /// A list or mapping that is still open.
 struct Frame {
     anchor: usize,
@@ -174,7 +177,7 @@ struct Frame {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, merged: Vec<Entry>, key: Option<(String, Place)> },
+    Map { entries: Vec<Entry>, lines: Lines, merged: Vec<Entry>, key: Option<(String, Place)> },
 }
 
 impl Builder {
@@ -197,14 +200,21 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 self.known_tag(tag.as_deref(), "map", place)?;
-                let content = Content::Map { entries: Vec::new(), merged: Vec::new(), key: None };
+                let content = Content::Map {
+                    entries: Vec::new(),
+                    lines: Lines::new(),
+                    merged: Vec::new(),
+                    key: None,
+                };
                 self.open(Frame { anchor, place, content })?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(Frame { anchor, place, content }) = self.stack.pop() {
                     let value = match content {
                         Content::List(items) => Value::List(items),
-                        Content::Map { entries, merged, .. } => Value::Map(merge(entries, merged)),
+                        Content::Map { entries, lines, merged, .. } => {
+                            Value::Map(merge(entries, lines, merged))
+                        }
                     };
                     self.value(Node { place, value }, anchor)?;
                 }
@@ -300,11 +310,9 @@ impl Builder {
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => self.root = Some(node),
             Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, merged, key }) => {
+            Some(Content::Map { entries, lines, merged, key }) => {
                 let Some((key, place)) = key.take() else { return Ok(()) };
-                let earlier =
-                    entries.iter().find(|entry| entry.key == key).map(|entry| entry.place.line);
-                match (key.as_str(), earlier) {
+                match (key.as_str(), lines.get(&key)) {
                     ("<<", _) => match merge_sources(node) {
                         Some(sources) => merged.extend(sources),
                         None => self.faults.push(
@@ -316,7 +324,10 @@ impl Builder {
                         let message = format!("duplicate key; the first is in line {line}");
                         self.faults.push(Fault::new(place, path, message));
                     }
-                    _ => entries.push(Entry { key, place, value: node }),
+                    _ => {
+                        lines.insert(key.clone(), place.line);
+                        entries.push(Entry { key, place, value: node });
+                    }
                 }
             }
         }
@@ -372,9 +383,9 @@ fn merge_sources(node: Node) -> Option<Vec<Entry>> {
 }
 
 /// Own entries first; of the merged ones the earliest of a key, where there is no own.
-fn merge(mut entries: Vec<Entry>, merged: Vec<Entry>) -> Vec<Entry> {
+fn merge(mut entries: Vec<Entry>, mut lines: Lines, merged: Vec<Entry>) -> Vec<Entry> {
     for entry in merged {
-        if entries.iter().all(|own| own.key != entry.key) {
+        if lines.insert(entry.key.clone(), entry.place.line).is_none() {
             entries.push(entry);
         }
     }

@@ -465,3 +465,22 @@ fn input_without_end_is_refused_and_not_cut() {
     assert_snapshot!(faults.to_string(), @"standard input: cannot be read: line 2 is not UTF-8 text");
     assert!(ExporterConfig::read(&b"export: {}"[..], "standard input").unwrap().export.is_empty());
 }
+
+#[test]
+fn a_file_name_stays_on_its_line() {
+    let name = "lab\n2026-01-01 forged";
+    let faults = ExporterConfig::parse("export: 1\n", name).unwrap_err().to_string();
+    assert!(faults.starts_with("lab\\n2026-01-01 forged:1:9: "), "{faults}");
+    let config = ExporterConfig::parse("exprot: 1\nexport: {}\n", name).unwrap();
+    let warnings = config.warnings.to_text(name);
+    assert!(warnings.starts_with("lab\\n2026-01-01 forged:1:1: "), "{warnings}");
+}
+
+#[test]
+fn many_keys_are_read_in_a_moment() {
+    let keys: String = (0..50_000).map(|key| format!("  k{key}: 1\n")).collect();
+    let text = format!("x: &x\n{keys}y: {{<<: *x, l: 1}}\nexport: {{}}\n");
+    let start = std::time::Instant::now();
+    ExporterConfig::parse(&text, "lab.yaml").unwrap();
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
