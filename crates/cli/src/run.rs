@@ -108,26 +108,17 @@ impl Arguments {
         }
     }
 
-    /// The passphrase of TCP listeners: from the command line, the file, or the environment.
-    fn passphrase(&self) -> Result<Option<Secret>> {
+    /// The passphrase of TCP listeners: from the command line or the environment. A file is read by
+    /// the exporter, once: it may be a pipe.
+    fn passphrase(&self) -> Option<Secret> {
         if let Some(Passphrase(secret)) = &self.passphrase {
-            return Ok(Some(secret.clone()));
+            return Some(secret.clone());
         }
-        let text = match &self.passphrase_file {
-            Some(file) => {
-                let text = std::fs::read_to_string(file);
-                let text =
-                    text.with_context(|| format!("reading the passphrase of {}", file.display()))?;
-                text.lines().next().unwrap_or_default().to_owned()
-            }
-            None if self.tls_grpc_listener.is_none() => return Ok(None),
-            None => match std::env::var("JMP_GRPC_PASSPHRASE") {
-                Ok(text) if !text.is_empty() => text,
-                _ => return Ok(None),
-            },
-        };
-        let Passphrase(secret) = text.parse()?;
-        Ok(Some(secret))
+        if self.passphrase_file.is_some() || self.tls_grpc_listener.is_none() {
+            return None;
+        }
+        let text = std::env::var("JMP_GRPC_PASSPHRASE").ok();
+        text.filter(|text| !text.is_empty()).map(Secret::new)
     }
 }
 
@@ -148,7 +139,7 @@ pub(crate) fn run(
     if arguments.exit_on_lease_end {
         writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
     }
-    let passphrase = arguments.passphrase()?;
+    let passphrase = arguments.passphrase();
     let Some(config) = arguments.which.load(arguments.file.as_deref(), err)? else {
         return Ok(FAILURE);
     };

@@ -168,6 +168,22 @@ async fn the_right_passphrase_connects() {
     assert!(!log.contains("my-s3cret") && !log.contains("authentication failed"), "{log}");
 }
 
+/// As a shell's `--passphrase-file <(pass show lab)`.
+#[tokio::test]
+async fn a_passphrase_from_a_pipe_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let file = pipe.to_str().unwrap().to_owned();
+    let writer = tokio::task::spawn_blocking(move || std::fs::write(pipe, "my-s3cret\n"));
+    let direct = Direct::start(DEVICE, &["--passphrase-file", &file]).await;
+    writer.await.unwrap().unwrap();
+    direct.must(&["--passphrase", "my-s3cret"], &["power", "on"]).await;
+    let (text, _) = direct.refuses(&["--passphrase", "my-gu3ss"]).await;
+    assert!(text.contains("does not accept the passphrase"), "{text}");
+}
+
 #[tokio::test]
 async fn a_wrong_passphrase_is_refused_and_logged() {
     let direct = Direct::start(DEVICE, &["--passphrase", "my-s3cret"]).await;

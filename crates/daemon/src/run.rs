@@ -43,7 +43,7 @@ pub struct RunOptions {
     pub insecure: bool,
     /// What TCP clients must say.
     pub passphrase: Option<Secret>,
-    /// Where that is read again from when it changes: the first line of this file.
+    /// Where that stands instead: in the first line of this file, and again when it changes.
     pub passphrase_file: Option<PathBuf>,
     /// What connections may take of the memory.
     pub limits: Limits,
@@ -90,7 +90,11 @@ impl RunOptions {
     fn is_open_to_strangers(&self) -> bool {
         let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some());
         let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
-        tcp && !certificates && self.passphrase.is_none()
+        tcp && !certificates && !self.asks_for_passphrase()
+    }
+
+    fn asks_for_passphrase(&self) -> bool {
+        self.passphrase.is_some() || self.passphrase_file.is_some()
     }
 
     /// Says so when everybody who reaches the port may do everything.
@@ -101,7 +105,7 @@ impl RunOptions {
                 "whoever reaches the TCP port may use the device: there is neither --passphrase nor --tls-client-ca"
             );
         }
-        if tcp && self.insecure && self.passphrase.is_some() {
+        if tcp && self.insecure && self.asks_for_passphrase() {
             tracing::warn!("without TLS the passphrase can be read on its way");
         }
     }

@@ -1,12 +1,13 @@
 //! What is made of files, and made again when they change: certificates, keys, the passphrase.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jumpstarter_driver_core::Result;
+use jumpstarter_driver_core::{Error, Result};
 use tokio::time::Instant;
 
 /// The files are looked at this often, and only when somebody asks.
@@ -53,9 +54,11 @@ impl<T> fmt::Debug for FilesWatch<T> {
     }
 }
 
+/// None for what is not a regular file: it may be read once, as a pipe from a password manager, and
+/// opening it may wait for ever.
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
     let stamp = |file: &PathBuf| {
-        let metadata = std::fs::metadata(file).ok()?;
+        let metadata = std::fs::metadata(file).ok().filter(Metadata::is_file)?;
         Some(Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -67,8 +70,13 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
     files.iter().map(stamp).collect()
 }
 
+fn not_a_file(path: &Path) -> Error {
+    Error::failed_precondition(format!("{} is no regular file, or is not there", path.display()))
+}
+
 impl<T: Clone + Send + 'static> FilesWatch<T> {
-    /// Makes the value, of these files. Blocks for as long as that takes.
+    /// Makes the value, of these files. Blocks for as long as that takes. What is not a regular file
+    /// is read only now.
     ///
     /// # Errors
     /// That of `make`.
@@ -109,7 +117,12 @@ impl<T: Clone> Shared<T> {
     /// Makes the value again if a file has changed. Files that cannot be used change nothing.
     fn look(&self) {
         let found = stamps(&self.files);
-        let made = (found != self.state().stamps).then(|| (self.make)());
+        // No lock is held while files are read.
+        let is_changed = found != self.state().stamps;
+        let made = is_changed.then(|| match found.iter().position(Option::is_none) {
+            None => (self.make)(),
+            Some(place) => Err(not_a_file(&self.files[place])),
+        });
         let mut state = self.state();
         state.is_looking = false;
         state.stamps = found;
@@ -136,7 +149,7 @@ impl<T: Clone> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jumpstarter_driver_core::Error;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     #[tokio::test]
     async fn a_changed_file_counts_and_a_broken_one_does_not() {
@@ -171,5 +184,44 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         later();
         assert_eq!(watch.current().await, 4);
+        // Opening it would wait for a writer.
+        mknodat(CWD, &file, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        later();
+        assert_eq!(watch.current().await, 4);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "5").unwrap();
+        later();
+        assert_eq!(watch.current().await, 5);
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "1").unwrap();
+        let (going, hanging) = std::sync::mpsc::channel::<()>();
+        let (hanging, is_first) = (Mutex::new(hanging), std::sync::atomic::AtomicBool::new(true));
+        let read = move || {
+            if !is_first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                hanging.lock().unwrap().recv().ok();
+            }
+            Ok(1)
+        };
+        let watch = FilesWatch::new("the number", vec![file.clone()], read).unwrap();
+        std::fs::write(&file, "22").unwrap();
+        watch.0.state().looked -= INTERVAL;
+        let looking = tokio::spawn({
+            let watch = watch.clone();
+            async move { watch.current().await }
+        });
+        while !watch.0.state().is_looking {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            let at_once = tokio::time::timeout(LOOK_LIMIT / 2, watch.current());
+            assert_eq!(at_once.await, Ok(1));
+        }
+        drop(going);
+        assert_eq!(looking.await.unwrap(), 1);
     }
 }

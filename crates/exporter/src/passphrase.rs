@@ -1,5 +1,7 @@
 //! The passphrase of a TCP listener: asked for on every call of every kind.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +23,8 @@ const TOO_MANY: &str = "too many wrong passphrases come from this address";
 /// Failures that are logged in a row; after these, one for each interval.
 const LOGGED_AT_ONCE: u32 = 10;
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// As much of a passphrase's file is read: its first line is meant.
+const MAX_FILE: u64 = 64 << 10;
 /// The most of a method's name that is logged, in bytes.
 const MAX_METHOD: usize = 120;
 
@@ -60,7 +64,9 @@ impl Passphrase {
             let file = file.clone();
             move || {
                 let doing = || format!("reading the passphrase of {}", file.display());
-                let text = std::fs::read_to_string(&file).with_context(doing)?;
+                let mut text = String::new();
+                let opened = File::open(&file).with_context(doing)?;
+                opened.take(MAX_FILE).read_to_string(&mut text).with_context(doing)?;
                 match text.lines().next().filter(|line| !line.is_empty()) {
                     Some(passphrase) => Ok(sha256(passphrase.as_bytes())),
                     None => Err(Error::invalid_argument("an empty passphrase protects nothing")
