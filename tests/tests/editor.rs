@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jumpstarter_cli as _;
 use jumpstarter_config as config;
+use jumpstarter_driver_core::Registry;
 use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Command, Input, run_unchecked};
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ async fn server() -> Option<PathBuf> {
 async fn completed(server: &Path, texts: &[&str]) -> Vec<Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     let schema = folder.path().join("exporter.json");
-    std::fs::write(&schema, config::schema().unwrap().to_string()).unwrap();
+    std::fs::write(&schema, config::schema(Registry::linked()).unwrap().to_string()).unwrap();
     let cases: Value = texts.iter().map(|text| json!({"text": text})).collect();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("editor/complete.mjs");
     let ask = Command::new("node")
@@ -61,7 +62,7 @@ async fn completed(server: &Path, texts: &[&str]) -> Vec<Vec<String>> {
 
 /// The fields of a driver's configuration.
 fn fields(driver: &str) -> Vec<String> {
-    let schema = config::schema().unwrap();
+    let schema = config::schema(Registry::linked()).unwrap();
     schema["$defs"][format!("driver:{driver}")]["properties"]
         .as_object()
         .unwrap()

@@ -5,9 +5,9 @@ use std::io::Write;
 
 use anyhow::Result;
 use jumpstarter_config::{ConfigField, fields, of_driver};
-use jumpstarter_driver_core::registry::{self, DriverEntry};
 use jumpstarter_driver_core::{
-    InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, PlannedChild,
+    DriverEntry, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
+    PlannedChild, Registry,
 };
 use serde_json::{Value, json};
 
@@ -32,12 +32,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
     let text = match (&arguments.name, arguments.output) {
-        (None, Format::Text) => list(registry::drivers()?),
+        (None, Format::Text) => list(Registry::linked().drivers()?),
         (None, Format::Json) => {
-            pretty(&registry::drivers()?.iter().map(|entry| as_json(entry)).collect())?
+            pretty(&Registry::linked().drivers()?.iter().map(|entry| as_json(entry)).collect())?
         }
-        (Some(name), Format::Text) => page(registry::find(name)?),
-        (Some(name), Format::Json) => pretty(&as_json(registry::find(name)?))?,
+        (Some(name), Format::Text) => page(Registry::linked().find(name)?),
+        (Some(name), Format::Json) => pretty(&as_json(Registry::linked().find(name)?))?,
     };
     out.write_all(text.as_bytes())?;
     Ok(SUCCESS)

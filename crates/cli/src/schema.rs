@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use jumpstarter_driver_core::Registry;
 
 use crate::{SUCCESS, print};
 
@@ -19,7 +20,7 @@ An editor with the YAML language server takes it from a file's first line:
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(_: &Arguments, out: &mut dyn Write) -> Result<u8> {
-    let schema = jumpstarter_config::schema()?;
+    let schema = jumpstarter_config::schema(Registry::linked())?;
     writeln!(out, "{}", print::pretty_json(&schema)?)?;
     Ok(SUCCESS)
 }

@@ -1,9 +1,7 @@
 //! The entries of `export:`: drivers, groups and proxies.
 
 use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::registry::{self, DriverEntry};
-use jumpstarter_driver_core::suggest;
-use jumpstarter_driver_core::{ConfigProblem, bounds};
+use jumpstarter_driver_core::{ConfigProblem, DriverEntry, Registry, bounds, suggest};
 use serde_json::{Map, Value as Json};
 
 use super::check::{At, Checker};
@@ -20,7 +18,8 @@ use super::yaml::{self, Value};
 const LOG_LEVEL: &str = "log_level";
 
 /// Reads entries, collecting what is wrong.
-pub(super) struct Loader {
+pub(super) struct Entries<'a> {
+    registry: &'a Registry,
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
     references: References,
@@ -29,10 +28,11 @@ pub(super) struct Loader {
     origin: String,
 }
 
-impl Loader {
+impl<'a> Entries<'a> {
     /// Relative paths are looked for at `bases`. Messages call the file `origin`.
-    pub(super) fn new(bases: Bases, origin: &str) -> Self {
+    pub(super) fn new(registry: &'a Registry, bases: Bases, origin: &str) -> Self {
         Self {
+            registry,
             faults: Vec::new(),
             warnings: Vec::new(),
             references: References::new(),
@@ -222,15 +222,14 @@ impl Loader {
 
     fn find(&mut self, name: &str, place: Place, at: &At) -> Option<&'static DriverEntry> {
         let path = join(&at.path, "type");
-        let drivers = match registry::drivers() {
+        let drivers = match self.registry.drivers() {
             Ok(drivers) => drivers,
             Err(error) => {
                 self.faults.push(Fault::new(place, path, error.report()));
                 return None;
             }
         };
-        let found =
-            drivers.iter().find(|entry| entry.name == name || entry.python_names.contains(&name));
+        let found = drivers.iter().find(|entry| entry.names().any(|other| other == name));
         if found.is_none() {
             let fault =
                 Fault::new(place, path, format!("there is no driver `{name}` in this program"));
@@ -376,9 +375,7 @@ fn text(node: &yaml::Node, key: &str) -> Option<String> {
 /// The nearest names, else all of them.
 fn near_drivers(name: &str, drivers: &[&'static DriverEntry]) -> String {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    let all = drivers
-        .iter()
-        .flat_map(|entry| std::iter::once(entry.name).chain(entry.python_names.iter().copied()));
+    let all = drivers.iter().flat_map(|entry| entry.names());
     let mut near: Vec<&str> = Vec::new();
     near.extend(suggest::nearest(name, all.clone()));
     // The class alone, as written or as the end of an import path.

@@ -1,7 +1,6 @@
 //! A driver's configuration as a table: what `jmp drivers NAME` and the book show.
 
-use jumpstarter_driver_core::registry::DriverEntry;
-use jumpstarter_driver_core::{ByteSize, Span};
+use jumpstarter_driver_core::{ByteSize, DriverEntry, Span};
 use serde_json::{Map, Value as Json};
 
 use super::check::Checker;

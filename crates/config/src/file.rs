@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::{Device, Error, Result};
+use jumpstarter_driver_core::{Device, Error, Registry, Result};
 
 use super::check::{At, Checker};
-use super::entries::Loader;
+use super::entries::Entries;
 use super::fault::{ConfigFaults, ConfigWarnings, Fault, Place, join};
 use super::paths::Bases;
 use super::settings::Settings;
@@ -47,94 +47,30 @@ pub struct ExporterConfig {
 }
 
 impl ExporterConfig {
-    /// Reads the text of a file that messages call `origin`. Relative paths in it are looked for in
-    /// the working directory.
+    /// Reads the text of a file that messages call `origin`, with the [drivers that are
+    /// linked](Registry::linked). As [`Reader::parse`].
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and
-    /// what is below an unknown driver's `config` is not looked at.
+    /// Everything that is wrong with it, at once.
     pub fn parse(text: &str, origin: &str) -> std::result::Result<Self, ConfigFaults> {
-        Self::parse_in(text, origin, None)
+        Reader::new(Registry::linked()).parse(text, origin)
     }
 
-    /// The same for a file in `folder`.
-    fn parse_in(
-        text: &str,
-        origin: &str,
-        folder: Option<&Path>,
-    ) -> std::result::Result<Self, ConfigFaults> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
-        accept_python_names(&mut root);
-
-        let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
-        let (of_settings, definitions) = schema::of_settings();
-        let bases = Bases::new(folder);
-        let mut loader = Loader::new(bases.clone(), origin);
-        loader.warnings = unknown_at_the_top(&of_settings, &mut root);
-        Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
-        let export = root
-            .get("export")
-            .map(|entry| loader.export(&entry.value, entry.place))
-            .unwrap_or_default();
-
-        let (mut faults, mut warnings) = (loader.faults, loader.warnings);
-        let mut settings = Settings::default();
-        if faults.is_empty() {
-            let mut value = root.value.to_json();
-            if let Some(fields) = value.as_object_mut() {
-                fields.shift_remove("export");
-            }
-            match serde_path_to_error::deserialize(value) {
-                Ok(read) => {
-                    settings = read;
-                    warnings.extend(hooks::decide(&mut settings.hooks, &root, &bases));
-                }
-                Err(error) => faults.push(misfit(&root, &error)),
-            }
-        }
-        match faults.is_empty() {
-            true => {
-                let warnings = ConfigWarnings::new(warnings);
-                Ok(Self { origin: origin.to_owned(), settings, export, warnings })
-            }
-            false => Err(ConfigFaults::new(origin, faults)),
-        }
-    }
-
-    /// Reads a file. Relative paths in it are looked for in its folder, then in the working
-    /// directory.
+    /// Reads a file, with the [drivers that are linked](Registry::linked). As [`Reader::load`].
     ///
     /// # Errors
     /// As [`ExporterConfig::parse`]; a file that cannot be read is one fault without a place.
     pub fn load(path: impl AsRef<Path>) -> std::result::Result<Self, ConfigFaults> {
-        let path = path.as_ref();
-        let origin = path.display().to_string();
-        let file = std::fs::File::open(path).map_err(|error| unreadable(&origin, &error))?;
-        Self::read_in(file, &origin, Some(path.parent().unwrap_or(Path::new("/"))))
+        Reader::new(Registry::linked()).load(path)
     }
 
-    /// Reads everything from `input`, such as standard input, which messages call `origin`.
+    /// Reads everything from `input`, with the [drivers that are linked](Registry::linked). As
+    /// [`Reader::read`].
     ///
     /// # Errors
     /// As [`ExporterConfig::load`].
     pub fn read(input: impl Read, origin: &str) -> std::result::Result<Self, ConfigFaults> {
-        Self::read_in(input, origin, None)
-    }
-
-    fn read_in(
-        input: impl Read,
-        origin: &str,
-        folder: Option<&Path>,
-    ) -> std::result::Result<Self, ConfigFaults> {
-        let bytes = read_bounded(input).map_err(|error| unreadable(origin, &error))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-                .split(|byte| *byte == b'\n')
-                .count();
-            unreadable(origin, &format!("line {line} is not UTF-8 text"))
-        })?;
-        Self::parse_in(&text, origin, folder)
+        Reader::new(Registry::linked()).read(input, origin)
     }
 
     /// Opens the drivers of the file.
@@ -198,6 +134,133 @@ impl ExporterConfig {
             ));
         }
         Ok(format!("{alias}.yaml"))
+    }
+}
+
+/// Reads exporter files whose drivers are those of a registry.
+///
+/// ```
+/// use jumpstarter_config::Reader;
+/// use jumpstarter_driver_core::{CompositeConfig, Registry};
+///
+/// let registry = Registry::new().with::<CompositeConfig>();
+/// let config = Reader::new(&registry).parse("export: {rack: {type: composite}}", "lab.yaml");
+/// assert!(config.is_ok());
+/// let faults = Reader::new(&Registry::new()).parse("export: {rack: {type: composite}}", "lab.yaml");
+/// assert!(faults.is_err());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    registry: &'a Registry,
+}
+
+impl<'a> Reader<'a> {
+    /// For files that name drivers of `registry`.
+    pub fn new(registry: &'a Registry) -> Self {
+        Self { registry }
+    }
+
+    /// Reads the text of a file that messages call `origin`. Relative paths in it are looked for in
+    /// the working directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and
+    /// what is below an unknown driver's `config` is not looked at.
+    pub fn parse(
+        &self,
+        text: &str,
+        origin: &str,
+    ) -> std::result::Result<ExporterConfig, ConfigFaults> {
+        self.parse_in(text, origin, None)
+    }
+
+    /// The same for a file in `folder`.
+    fn parse_in(
+        &self,
+        text: &str,
+        origin: &str,
+        folder: Option<&Path>,
+    ) -> std::result::Result<ExporterConfig, ConfigFaults> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
+        accept_python_names(&mut root);
+
+        let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
+        let (of_settings, definitions) = schema::of_settings();
+        let bases = Bases::new(folder);
+        let mut loader = Entries::new(self.registry, bases.clone(), origin);
+        loader.warnings = unknown_at_the_top(&of_settings, &mut root);
+        Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
+        let export = root
+            .get("export")
+            .map(|entry| loader.export(&entry.value, entry.place))
+            .unwrap_or_default();
+
+        let (mut faults, mut warnings) = (loader.faults, loader.warnings);
+        let mut settings = Settings::default();
+        if faults.is_empty() {
+            let mut value = root.value.to_json();
+            if let Some(fields) = value.as_object_mut() {
+                fields.shift_remove("export");
+            }
+            match serde_path_to_error::deserialize(value) {
+                Ok(read) => {
+                    settings = read;
+                    warnings.extend(hooks::decide(&mut settings.hooks, &root, &bases));
+                }
+                Err(error) => faults.push(misfit(&root, &error)),
+            }
+        }
+        match faults.is_empty() {
+            true => {
+                let warnings = ConfigWarnings::new(warnings);
+                Ok(ExporterConfig { origin: origin.to_owned(), settings, export, warnings })
+            }
+            false => Err(ConfigFaults::new(origin, faults)),
+        }
+    }
+
+    /// Reads a file. Relative paths in it are looked for in its folder, then in the working
+    /// directory.
+    ///
+    /// # Errors
+    /// As [`Reader::parse`]; a file that cannot be read is one fault without a place.
+    pub fn load(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> std::result::Result<ExporterConfig, ConfigFaults> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let file = std::fs::File::open(path).map_err(|error| unreadable(&origin, &error))?;
+        self.read_in(file, &origin, Some(path.parent().unwrap_or(Path::new("/"))))
+    }
+
+    /// Reads everything from `input`, such as standard input, which messages call `origin`.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn read(
+        &self,
+        input: impl Read,
+        origin: &str,
+    ) -> std::result::Result<ExporterConfig, ConfigFaults> {
+        self.read_in(input, origin, None)
+    }
+
+    fn read_in(
+        &self,
+        input: impl Read,
+        origin: &str,
+        folder: Option<&Path>,
+    ) -> std::result::Result<ExporterConfig, ConfigFaults> {
+        let bytes = read_bounded(input).map_err(|error| unreadable(origin, &error))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .split(|byte| *byte == b'\n')
+                .count();
+            unreadable(origin, &format!("line {line} is not UTF-8 text"))
+        })?;
+        self.parse_in(&text, origin, folder)
     }
 }
 

@@ -34,7 +34,7 @@ mod yaml;
 
 pub use fault::{ConfigFaults, ConfigWarnings, Fault, Place};
 pub use fields::{ConfigField, fields};
-pub use file::ExporterConfig;
+pub use file::{ExporterConfig, Reader};
 pub use schema::{of_driver, schema};
 pub use settings::{
     ApiVersion, FailureDetection, GrpcOption, Hook, Hooks, Kind, Metadata, OnFailure, Settings, Tls,

@@ -1,28 +1,26 @@
 //! The JSON schemas of exporter files: of the entries, of a driver's configuration, of the whole
 //! file.
 
-use jumpstarter_driver_core::Result;
-use jumpstarter_driver_core::registry::{self, DriverEntry};
+use jumpstarter_driver_core::{DriverEntry, Registry, Result};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use super::settings::Settings;
 
-/// The JSON schema (draft 2020-12) of exporter files for the drivers that are linked into this
-/// program.
+/// The JSON schema (draft 2020-12) of exporter files for the drivers of a registry.
 ///
 /// Editors check and complete with it. `config` follows `type`; a driver's Python import paths are
 /// as good as its name.
 ///
 /// # Errors
-/// `AlreadyExists` when two linked drivers share a name.
-pub fn schema() -> Result<Json> {
+/// `AlreadyExists` when two drivers share a name.
+pub fn schema(registry: &Registry) -> Result<Json> {
     let mut generator = SchemaGenerator::default();
     let mut root = Settings::json_schema(&mut generator).to_value();
     let mut choices = Vec::new();
     let mut names = Vec::new();
     let mut configs = Map::new();
-    for entry in registry::drivers()? {
+    for entry in registry.drivers()? {
         let mut config = (entry.schema)(&mut generator).to_value();
         let required = config.get("required").is_some();
         if let Some(config) = config.as_object_mut() {
@@ -33,8 +31,7 @@ pub fn schema() -> Result<Json> {
             // Editors show it where they offer to fill in what is required.
             config.insert("title".to_owned(), format!("configuration of {}", entry.name).into());
         }
-        let own: Vec<&str> =
-            std::iter::once(entry.name).chain(entry.python_names.iter().copied()).collect();
+        let own: Vec<&str> = entry.names().collect();
         let mut then =
             json!({"properties": {"config": {"$ref": format!("#/$defs/driver:{}", entry.name)}}});
         if required {
@@ -91,7 +88,7 @@ fn without_null_defaults(schema: &mut Json) {
 /// The schema of one driver's `config` and the definitions that it refers to.
 ///
 /// ```
-/// let entry = jumpstarter_driver_core::registry::find("composite")?;
+/// let entry = jumpstarter_driver_core::Registry::linked().find("composite")?;
 /// let (schema, _definitions) = jumpstarter_config::of_driver(entry);
 /// assert_eq!(schema["type"], "object");
 /// # Ok::<(), jumpstarter_driver_core::Error>(())

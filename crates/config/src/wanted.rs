@@ -1,8 +1,7 @@
 //! Whether a driver's entry has the children that the driver uses.
 
 use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::registry::DriverEntry;
-use jumpstarter_driver_core::{WantedChild, suggest};
+use jumpstarter_driver_core::{DriverEntry, WantedChild, suggest};
 
 use super::check::At;
 use super::fault::{Fault, join};

@@ -28,9 +28,7 @@ impl Metered {
 }
 
 impl Driver for Metered {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).with::<dyn Meter>(self)
-    }
+    interfaces!(Power, Meter);
 }
 
 #[async_trait]
@@ -66,7 +64,7 @@ impl DriverConfig for MeteredConfig {
         Ok(Metered::default())
     }
 }
-register_driver!(MeteredConfig, interfaces: [Meter]);
+register_driver!(MeteredConfig);
 
 #[tokio::test]
 async fn a_typed_call_reaches_the_method_of_its_interface() {

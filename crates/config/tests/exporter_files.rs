@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
-use jumpstarter_config::ExporterConfig;
-use jumpstarter_config::{OnFailure, schema};
-use jumpstarter_driver_core::ConfigProblem;
+use jumpstarter_config::{ExporterConfig, OnFailure, schema};
 use jumpstarter_driver_core::plan::Node;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{ConfigProblem, Registry};
 
 /// A board with everything that a configuration may have.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -441,7 +440,7 @@ fn damaged_files() {
 
 #[test]
 fn schema_names_every_driver() {
-    let schema = schema().unwrap();
+    let schema = schema(Registry::linked()).unwrap();
     let driver = &schema["$defs"]["entry"]["oneOf"][0];
     let names = driver["properties"]["type"]["enum"].as_array().unwrap();
     assert!(

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test driver fails its test")]
 
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_driver_core::ValueStream;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{Interfaces, ValueStream};
 
 /// What a vault holds.
 #[config]
@@ -49,9 +49,7 @@ impl Reads for Vault {
 }
 
 impl Driver for Vault {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().with::<dyn Reads>(self)
-    }
+    interfaces!(Reads);
 }
 
 #[async_trait]
@@ -62,7 +60,7 @@ impl DriverConfig for VaultConfig {
         Ok(Vault(self))
     }
 }
-register_driver!(VaultConfig, interfaces: [Reads]);
+register_driver!(VaultConfig);
 
 struct Lab(tempfile::TempDir);
 

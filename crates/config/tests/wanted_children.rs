@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::Interfaces;
 use jumpstarter_driver_core::prelude::*;
 
 /// A rack whose outlets switch it.
@@ -21,9 +20,7 @@ struct RackConfig {
 struct Rack(Vec<Arc<dyn Power>>);
 
 impl Driver for Rack {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self)
-    }
+    interfaces!(Power);
 }
 
 #[async_trait]
@@ -76,9 +73,7 @@ struct OutletConfig {}
 struct Outlet(std::sync::atomic::AtomicBool);
 
 impl Driver for Outlet {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self)
-    }
+    interfaces!(Power);
 }
 
 #[async_trait]

@@ -44,10 +44,6 @@ register_driver!(ResetProbe);
 
 #[async_trait]
 impl Driver for ResetProbe {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new()
-    }
-
     async fn reset(&self) -> Result<()> {
         let mut file = File::options().create(true).append(true).open(&self.file)?;
         writeln!(file, "reset").context("writing the reset down")

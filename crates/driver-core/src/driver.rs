@@ -26,8 +26,20 @@ use crate::suggest;
 )]
 pub trait Driver: Send + Sync + 'static {
     /// The interfaces that it offers; the first one names its Python client.
+    ///
+    /// [`interfaces!`](crate::interfaces) writes this method and
+    /// [`declared_interfaces`](Driver::declared_interfaces) from one list.
     fn interfaces(&self) -> Interfaces<'_> {
         Interfaces::new()
+    }
+
+    /// The interfaces that every driver of this type offers: what the registry reports without an
+    /// instance.
+    fn declared_interfaces() -> Vec<&'static InterfaceDescriptor>
+    where
+        Self: Sized,
+    {
+        Vec::new()
     }
 
     /// The drivers that it made itself, in the order in which they are shown. The tree adds those

@@ -44,9 +44,7 @@ use crate::suggest;
 ///     }
 /// }
 /// impl Driver for Board {
-///     fn interfaces(&self) -> Interfaces<'_> {
-///         Interfaces::new().with::<dyn Relay>(self)
-///     }
+///     interfaces!(Relay);
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {

@@ -1,8 +1,8 @@
 //! The driver model of Jumpstarter.
 //!
 //! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`],
-//! [`Serial`], [`Flasher`], or one of its own made with [`macro@interface`]). The [`registry`]
-//! knows every linked driver and a [plan] says which of them make up a device. A [`Device`] is the
+//! [`Serial`], [`Flasher`], or one of its own made with [`macro@interface`]). A [`Registry`]
+//! knows drivers and a [plan] says which of them make up a device. A [`Device`] is the
 //! handle to the tree: typed with [`Device::get`], untyped with [`Device::call`]. Exporter files,
 //! from which plans are read, are in the crate `jumpstarter-config`.
 //!
@@ -13,9 +13,7 @@
 //! struct Switch(std::sync::atomic::AtomicBool);
 //!
 //! impl Driver for Switch {
-//!     fn interfaces(&self) -> Interfaces<'_> {
-//!         Interfaces::new().power(self)
-//!     }
+//!     interfaces!(Power);
 //! }
 //!
 //! #[async_trait]
@@ -73,15 +71,15 @@ mod device;
 mod driver;
 mod error;
 mod finite;
+mod generic;
 mod host_path;
 pub mod image;
 mod interface;
-mod interfaces;
 mod outline;
 pub mod plan;
 mod problem;
 mod proxies;
-pub mod registry;
+mod registry;
 mod secret;
 pub mod suggest;
 pub mod tree;
@@ -100,14 +98,15 @@ pub use descriptor::{
 pub use device::{Device, Node, Remote, RemoteNode};
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use generic::{Flasher, Network, Power, PowerReading, Serial};
 pub use host_path::HostPath;
 pub use image::{ImageSink, ImageSource, Progress};
 pub use interface::{Interface, Interfaces};
-pub use interfaces::{Flasher, Network, Power, PowerReading, Serial};
 #[doc(hidden)]
 pub use inventory;
 pub use jumpstarter_driver_core_macros::{config, data, interface};
 pub use problem::ConfigProblem;
+pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};
 pub use secret::Secret;
 pub use units::{ByteSize, Span, deadline_after};
 pub use value_type::{CallValue, JsonType, ValueType};
@@ -120,7 +119,7 @@ pub mod prelude {
         DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
         Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Progress,
         Result, ResultExt, Secret, Serial, Span, ValueStream, WantedChild, async_trait, blocking,
-        config, data, interface, register_driver, suggest,
+        config, data, interface, interfaces, register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
@@ -138,7 +137,7 @@ pub mod __private {
     pub use crate::error::Result;
     pub use crate::interface::Interface;
     pub use crate::interface::sealed::Sealed;
-    pub use crate::registry::{DriverEntry, InterfaceProbe, ProbeFallback};
+    pub use crate::registry::DriverEntry;
     pub use crate::value_type::ValueType;
     pub use async_trait::async_trait;
     pub use futures_util::future::BoxFuture;

@@ -1,4 +1,4 @@
-//! The drivers that are linked into this program.
+//! The registry: the drivers that exporter files can name.
 //!
 //! [`register_driver!`](crate::register_driver) adds one at link time (crate `inventory`). A crate
 //! that is listed in `Cargo.toml` but never named in code is left out by the linker: name it with
@@ -16,8 +16,6 @@ use crate::blocking;
 use crate::descriptor::InterfaceDescriptor;
 use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild, WantedChild};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::interface::Interface;
-use crate::interfaces::{Flasher, Network, Power, Serial};
 use crate::problem::ConfigProblem;
 use crate::secret;
 use crate::suggest;
@@ -25,7 +23,8 @@ use crate::suggest;
 /// A configuration value that does not fit its type: where (dotted path under `config`) and why.
 pub type Misfit = (String, String);
 
-/// A linked driver.
+/// A driver of a registry.
+#[non_exhaustive]
 pub struct DriverEntry {
     /// Its short name.
     pub name: &'static str,
@@ -67,23 +66,24 @@ pub type OpenDriver = fn(Value, OpenContext) -> BoxFuture<'static, Result<Arc<dy
 inventory::collect!(DriverEntry);
 
 impl DriverEntry {
+    /// Its short name and its Python import paths.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        std::iter::once(self.name).chain(self.python_names.iter().copied())
+    }
+
     /// What it is called in logs: its Python import path, where it has one, else its short name.
     pub fn type_name(&self) -> &'static str {
         self.python_names.first().copied().unwrap_or(self.name)
     }
 
-    /// For [`register_driver!`](crate::register_driver).
-    #[doc(hidden)]
-    pub const fn of<C: DriverConfig>(
-        package: &'static str,
-        interfaces: fn() -> Vec<&'static InterfaceDescriptor>,
-    ) -> Self {
+    /// The driver that `C` configures. `package` is the crate that defines it.
+    pub const fn of<C: DriverConfig>(package: &'static str) -> Self {
         Self {
             name: C::NAME,
             python_names: C::PYTHON_NAMES,
             synonyms: C::SYNONYMS,
             package,
-            interfaces,
+            interfaces: C::Driver::declared_interfaces,
             schema: |generator| C::json_schema(generator),
             check: |value| read::<C>(value).map(|config| config.check()),
             warnings: |value| read::<C>(value).map(|config| config.warnings()).unwrap_or_default(),
@@ -106,8 +106,7 @@ impl DriverEntry {
                         let message = format!("{}: {}", problem.field, problem.message);
                         return Err(Error::invalid_argument(message));
                     }
-                    let opened = config.open(context).await.with_context(opening)?;
-                    Ok(Arc::new(opened) as Arc<dyn Driver>)
+                    config.open(context).await.and_then(as_declared).with_context(opening)
                 })
             },
         }
@@ -119,103 +118,148 @@ fn read<C: DriverConfig>(value: Value) -> std::result::Result<C, Misfit> {
         .map_err(|error| (error.path().to_string(), error.inner().to_string()))
 }
 
-/// Every linked driver, sorted by name.
+/// The driver, if it offers what its type declares.
+fn as_declared<D: Driver>(driver: D) -> Result<Arc<dyn Driver>> {
+    let names = |interface: &'static InterfaceDescriptor| interface.name;
+    let declared: Vec<&str> = D::declared_interfaces().into_iter().map(names).collect();
+    let offered: Vec<&str> = driver.interfaces().descriptors().map(names).collect();
+    if declared == offered {
+        return Ok(Arc::new(driver));
+    }
+    let [declared, offered] = [declared, offered].map(suggest::list);
+    Err(Error::internal(format!("it offers the interfaces {offered} and declares {declared}"))
+        .with_hint("write `interfaces!(…);` in `impl Driver`, which writes both"))
+}
+
+/// The drivers that exporter files can name.
 ///
-/// # Errors
-/// `AlreadyExists` when two drivers share a name; it names both.
-pub fn drivers() -> Result<&'static [&'static DriverEntry]> {
-    static SORTED: OnceLock<std::result::Result<Vec<&'static DriverEntry>, String>> =
-        OnceLock::new();
-    let sorted = SORTED.get_or_init(|| {
-        let mut all: Vec<&'static DriverEntry> = inventory::iter::<DriverEntry>().collect();
-        all.sort_by_key(|entry| (entry.name, entry.package));
-        let mut names: Vec<(&str, &DriverEntry)> = all
-            .iter()
-            .flat_map(|entry| {
-                entry.python_names.iter().chain([&entry.name]).map(|name| (*name, *entry))
-            })
-            .collect();
+/// ```
+/// use jumpstarter_driver_core::{CompositeConfig, Registry};
+///
+/// let registry = Registry::new().with::<CompositeConfig>();
+/// assert_eq!(registry.find("composite")?.name, "composite");
+/// assert!(registry.find("qemu").is_err());
+/// # Ok::<(), jumpstarter_driver_core::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    /// Sorted by name.
+    drivers: Vec<&'static DriverEntry>,
+    /// Why names are not unique.
+    conflict: Option<String>,
+}
+
+impl Registry {
+    /// A registry without drivers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The drivers that are linked into this program and registered with
+    /// [`register_driver!`](crate::register_driver).
+    pub fn linked() -> &'static Self {
+        static LINKED: OnceLock<Registry> = OnceLock::new();
+        LINKED.get_or_init(|| inventory::iter::<DriverEntry>().collect())
+    }
+
+    /// Adds the driver that `C` configures.
+    #[must_use]
+    pub fn with<C: DriverConfig>(self) -> Self {
+        /// Makes the entry a constant, which lives for ever.
+        struct Entry<C>(PhantomData<C>);
+        impl<C: DriverConfig> Entry<C> {
+            const ENTRY: DriverEntry = DriverEntry::of::<C>("this program");
+        }
+        self.drivers.into_iter().chain([&Entry::<C>::ENTRY]).collect()
+    }
+
+    /// The drivers, sorted by name.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when two drivers share a name; it names both.
+    pub fn drivers(&self) -> Result<&[&'static DriverEntry]> {
+        match &self.conflict {
+            Some(conflict) => Err(Error::new(ErrorKind::AlreadyExists, conflict.clone())),
+            None => Ok(&self.drivers),
+        }
+    }
+
+    /// The driver of that short name or Python import path.
+    ///
+    /// # Errors
+    /// `NotFound`, with the nearest name or the list of all; as [`Registry::drivers`].
+    pub fn find(&self, name: &str) -> Result<&'static DriverEntry> {
+        let all = self.drivers()?;
+        let found = all.iter().find(|entry| entry.names().any(|other| other == name));
+        found.copied().ok_or_else(|| {
+            let near = suggest::nearest(name, all.iter().flat_map(|entry| entry.names()));
+            let hint = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "the drivers here are {}",
+                    suggest::list(all.iter().map(|entry| entry.name))
+                ),
+            };
+            Error::not_found(format!("there is no driver `{name}`")).with_hint(hint)
+        })
+    }
+}
+
+impl FromIterator<&'static DriverEntry> for Registry {
+    fn from_iter<T: IntoIterator<Item = &'static DriverEntry>>(entries: T) -> Self {
+        let mut drivers: Vec<&'static DriverEntry> = entries.into_iter().collect();
+        drivers.sort_by_key(|entry| (entry.name, entry.package));
+        let mut names: Vec<(&str, &DriverEntry)> =
+            drivers.iter().flat_map(|entry| entry.names().map(|name| (name, *entry))).collect();
         names.sort_by_key(|(name, _)| *name);
-        match names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(format!(
+        let conflict = names.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| {
+            format!(
                 "two drivers are named `{}`: one of {}, one of {}",
                 pair[0].0, pair[0].1.package, pair[1].1.package
-            )),
-            None => Ok(all),
-        }
-    });
-    sorted.as_deref().map_err(|message| Error::new(ErrorKind::AlreadyExists, message.clone()))
+            )
+        });
+        Self { drivers, conflict }
+    }
 }
 
-/// The driver of that short name or Python import path.
-///
-/// # Errors
-/// `NotFound`, with the nearest name or the list of all.
-pub fn find(name: &str) -> Result<&'static DriverEntry> {
-    let all = drivers()?;
-    let found = all.iter().find(|entry| entry.name == name || entry.python_names.contains(&name));
-    found.copied().ok_or_else(|| {
-        let names =
-            all.iter().flat_map(|entry| std::iter::once(&entry.name).chain(entry.python_names));
-        let near = suggest::nearest(name, names.copied());
-        let hint = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!(
-                "the drivers here are {}",
-                suggest::list(all.iter().map(|entry| entry.name))
-            ),
-        };
-        Error::not_found(format!("there is no driver `{name}`")).with_hint(hint)
-    })
-}
-
-/// Adds a driver, named by its configuration, to the registry. Interfaces of driver-core that the
-/// driver's type implements are found by themselves; list others: `register_driver!(QemuConfig,
-/// interfaces: [Machine]);`.
+/// Adds a driver, named by its configuration, to [the registry of linked
+/// drivers](Registry::linked).
 #[macro_export]
 macro_rules! register_driver {
-    ($config:ty $(, interfaces: [$($interface:path),* $(,)?])? $(,)?) => {
+    ($config:ty $(,)?) => {
         $crate::__private::inventory::submit! {
-            $crate::__private::DriverEntry::of::<$config>(env!("CARGO_PKG_NAME"), || {
-                #[allow(unused_imports, reason = "not needed where the type has every interface")]
-                use $crate::__private::ProbeFallback as _;
-                type Probe = $crate::__private::InterfaceProbe<<$config as $crate::DriverConfig>::Driver>;
-                // `Probe::POWER` is the inherent constant where the driver implements Power, else the fallback's.
-                #[allow(unused_mut, reason = "only a driver with interfaces of its own pushes")]
-                let mut found: ::std::vec::Vec<&'static $crate::InterfaceDescriptor> = ::std::vec::Vec::new();
-                $($(found.push(<dyn $interface as $crate::__private::Interface>::DESCRIPTOR);)*)?
-                found.extend([Probe::POWER, Probe::NETWORK, Probe::SERIAL, Probe::FLASHER].into_iter().flatten());
-                found
-            })
+            $crate::__private::DriverEntry::of::<$config>(env!("CARGO_PKG_NAME"))
         }
     };
 }
 
-/// Tells which interfaces a type implements, at compile time.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct InterfaceProbe<T>(PhantomData<T>);
-
-type Found = Option<&'static InterfaceDescriptor>;
-
-/// What [`InterfaceProbe`] says of an interface that the type lacks.
-#[doc(hidden)]
-#[allow(missing_docs, reason = "not part of the API")]
-pub trait ProbeFallback {
-    const POWER: Found = None;
-    const NETWORK: Found = None;
-    const SERIAL: Found = None;
-    const FLASHER: Found = None;
-}
-
-impl<T> ProbeFallback for InterfaceProbe<T> {}
-
-macro_rules! probe {
-    ($($constant:ident: $interface:ident),*) => {$(
-        #[allow(missing_docs, reason = "not part of the API")]
-        impl<T: $interface> InterfaceProbe<T> {
-            pub const $constant: Found = Some(<dyn $interface as Interface>::DESCRIPTOR);
+/// Lists a driver's interfaces, once: stands in its `impl Driver` for the methods
+/// [`Driver::interfaces`] and [`Driver::declared_interfaces`].
+///
+/// ```
+/// use jumpstarter_driver_core::prelude::*;
+///
+/// struct Lamp;
+///
+/// impl Driver for Lamp {
+///     interfaces!(Power);
+/// }
+/// # #[async_trait]
+/// # impl Power for Lamp {
+/// #     async fn on(&self) -> Result<()> { Ok(()) }
+/// #     async fn off(&self) -> Result<()> { Ok(()) }
+/// # }
+/// assert_eq!(Lamp::declared_interfaces()[0].name, "power");
+/// ```
+#[macro_export]
+macro_rules! interfaces {
+    ($($interface:path),* $(,)?) => {
+        fn interfaces(&self) -> $crate::Interfaces<'_> {
+            $crate::Interfaces::new()$(.with::<dyn $interface>(self))*
         }
-    )*};
+
+        fn declared_interfaces() -> ::std::vec::Vec<&'static $crate::InterfaceDescriptor> {
+            ::std::vec![$(<dyn $interface as $crate::Interface>::DESCRIPTOR),*]
+        }
+    };
 }
-probe!(POWER: Power, NETWORK: Network, SERIAL: Serial, FLASHER: Flasher);

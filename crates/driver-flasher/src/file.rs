@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use jumpstarter_codec::Compression;
-use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::suggest;
+use jumpstarter_driver_core::{ConfigProblem, suggest};
 
 use crate::read::read_image;
 use crate::write::{WriteOptions, write_image};
@@ -93,9 +92,7 @@ impl FileFlasher {
 }
 
 impl Driver for FileFlasher {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().flasher(self)
-    }
+    interfaces!(Flasher);
 }
 
 #[async_trait]

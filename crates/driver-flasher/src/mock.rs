@@ -1,15 +1,17 @@
 //! A flasher without a device, for trying things out: it remembers what was flashed.
 
-use crate::read::read_image;
-use crate::thread::on_thread;
-use crate::write::{WriteOptions, write_image};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use jumpstarter_files::RuntimeDir;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::read::read_image;
+use crate::thread::on_thread;
+use crate::write::{WriteOptions, write_image};
 
 /// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed;
 /// any target name goes.
@@ -90,9 +92,7 @@ fn remove(file: &Path) -> Result<()> {
 
 #[async_trait]
 impl Driver for MockFlasher {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().flasher(self)
-    }
+    interfaces!(Flasher);
 
     async fn reset(&self) -> Result<()> {
         let images = std::mem::take(&mut self.state().images);

@@ -35,9 +35,7 @@ impl EchoNetwork {
 }
 
 impl Driver for EchoNetwork {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 }
 
 #[async_trait]

@@ -143,9 +143,7 @@ impl fmt::Display for TcpNetwork {
 }
 
 impl Driver for TcpNetwork {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 }
 
 #[async_trait]

@@ -86,9 +86,7 @@ impl UnixNetwork {
 }
 
 impl Driver for UnixNetwork {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 }
 
 #[async_trait]

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use jumpstarter_driver_core::Registry;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::registry;
 use jumpstarter_driver_network::{
     Conversation, EchoNetwork, TcpNetwork, UnixNetwork, check, check_within,
 };
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 const LONG: Duration = Duration::from_secs(30);
 
 async fn open(name: &str, config: serde_json::Value) -> Result<Device> {
-    let entry = registry::find(name)?;
+    let entry = Registry::linked().find(name)?;
     (entry.open)(config, OpenContext::at("net")).await.map(Device::of_shared_driver)
 }
 

@@ -52,9 +52,7 @@ register_driver!(MockPowerConfig);
 
 #[async_trait]
 impl Driver for MockPower {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self)
-    }
+    interfaces!(Power);
 
     async fn reset(&self) -> Result<()> {
         if self.is_on() {
@@ -86,7 +84,7 @@ impl Power for MockPower {
 #[cfg(test)]
 mod tests {
     use futures_util::TryStreamExt;
-    use jumpstarter_driver_core::registry;
+    use jumpstarter_driver_core::Registry;
 
     use super::*;
 
@@ -112,7 +110,7 @@ mod tests {
             "jumpstarter_driver_power.driver.MockPower",
             "jumpstarter_driver_power.driver.SyncMockPower",
         ] {
-            let entry = registry::find(name).unwrap();
+            let entry = Registry::linked().find(name).unwrap();
             let driver =
                 (entry.open)(serde_json::json!({}), OpenContext::at("power")).await.unwrap();
             let device = Device::of_shared_driver(driver);
@@ -133,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_configuration_that_it_does_not_know() {
-        let entry = registry::find("mock-power").unwrap();
+        let entry = Registry::linked().find("mock-power").unwrap();
         let opened =
             (entry.open)(serde_json::json!({"voltage": 5}), OpenContext::at("power")).await;
         let error = opened.err().expect("an unknown field");

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use jumpstarter_driver_core::ConfigProblem;
-use jumpstarter_driver_core::Gauge;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{ConfigProblem, Gauge};
 use jumpstarter_driver_network::{TcpNetwork, UnixNetwork};
 
 use crate::config::{MemorySize, QemuConfig};
@@ -104,13 +103,11 @@ impl DriverConfig for QemuConfig {
     }
 }
 
-register_driver!(QemuConfig, interfaces: [Machine, QemuSettings]);
+register_driver!(QemuConfig);
 
 #[async_trait]
 impl Driver for Qemu {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().with::<dyn Machine>(self).with::<dyn QemuSettings>(self)
-    }
+    interfaces!(Machine, QemuSettings);
 
     fn children(&self) -> Vec<Child> {
         self.children.clone()
@@ -245,9 +242,7 @@ impl<N> Endpoint<N> {
 }
 
 impl<N: Network + 'static> Driver for Endpoint<N> {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 
     fn labels(&self) -> Vec<(String, String)> {
         let label = |port: u16| (GUEST_PORT.to_owned(), port.to_string());

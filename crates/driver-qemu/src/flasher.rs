@@ -13,9 +13,7 @@ use crate::vm::Vm;
 pub(crate) struct QemuFlasher(pub(crate) Vm);
 
 impl Driver for QemuFlasher {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().flasher(self)
-    }
+    interfaces!(Flasher);
 
     fn client(&self) -> Option<&str> {
         Some("jumpstarter_driver_qemu.client.QemuFlasherClient")

@@ -63,9 +63,7 @@ impl QemuPower {
 }
 
 impl Driver for QemuPower {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self)
-    }
+    interfaces!(Power);
 }
 
 #[async_trait]

@@ -9,9 +9,7 @@ use crate::vm::Vm;
 pub(crate) struct QemuConsole(pub(crate) Vm);
 
 impl Driver for QemuConsole {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().serial(self)
-    }
+    interfaces!(Serial);
 }
 
 #[async_trait]

@@ -36,9 +36,7 @@ macro_rules! part {
 
         #[async_trait]
         impl Driver for $part {
-            fn interfaces(&self) -> Interfaces<'_> {
-                Interfaces::new().with::<dyn $interface>(self)
-            }
+            interfaces!($interface);
             async fn reset(&self) -> Result<()> {
                 Driver::reset(&self.qemu).await
             }

@@ -223,9 +223,7 @@ impl Serial for SerialPort {
 
 #[async_trait]
 impl Driver for SerialPort {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().serial(self)
-    }
+    interfaces!(Serial);
 
     /// Forgets the levels that lines were set to. Connections stay.
     async fn reset(&self) -> Result<()> {

@@ -324,9 +324,9 @@ fn configurations_are_checked() {
     {
         assert!(serde_json::from_value::<SerialConfig>(unknown).is_err());
     }
-    let entry =
-        jumpstarter_driver_core::registry::find("jumpstarter_driver_pyserial.driver.PySerial")
-            .unwrap();
+    let entry = jumpstarter_driver_core::Registry::linked()
+        .find("jumpstarter_driver_pyserial.driver.PySerial")
+        .unwrap();
     assert_eq!(entry.name, "serial");
     assert_eq!((entry.interfaces)()[0].name, "serial");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     Driver, DriverConfig, Flasher, Interface, InterfaceDescriptor, Network, OpenContext, Power,
-    Serial, registry,
+    Registry, Serial,
 };
 use serde_json::Value;
 
@@ -208,7 +208,8 @@ impl<C: DriverConfig> Fixture<C> {
             add(&driver, &mut handles);
         }
         let driver: Arc<dyn Driver> = driver;
-        let registered = registry::find(C::NAME)
+        let registered = Registry::linked()
+            .find(C::NAME)
             .map(|entry| (entry.interfaces)())
             .map_err(|error| error.report());
         let (options, listed) = (self.options.clone(), self.listed.clone());

@@ -36,9 +36,7 @@ fn kind(status: &Status) -> (Code, ErrorKind) {
 struct Unlucky;
 
 impl Driver for Unlucky {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).network(self)
-    }
+    interfaces!(Power, Network);
 }
 
 #[async_trait]
@@ -262,9 +260,7 @@ async fn broken_sources_are_errors_and_the_old_image_stays() {
 struct Panics;
 
 impl Driver for Panics {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).network(self)
-    }
+    interfaces!(Power, Network);
 }
 
 #[async_trait]
@@ -319,9 +315,7 @@ struct PanickingConnection {
 }
 
 impl Driver for PanickingConnection {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 }
 
 #[async_trait]

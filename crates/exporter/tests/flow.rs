@@ -28,9 +28,7 @@ struct Board {
 }
 
 impl Driver for Board {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).network(self)
-    }
+    interfaces!(Power, Network);
 }
 
 #[async_trait]

@@ -174,9 +174,7 @@ impl Drop for Running {
 }
 
 impl Driver for Slow {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self)
-    }
+    interfaces!(Power);
 }
 
 #[async_trait]

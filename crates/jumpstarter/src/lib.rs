@@ -63,9 +63,7 @@
 //! jumpstarter::register_driver!(RelayConfig);
 //!
 //! impl Driver for Relay {
-//!     fn interfaces(&self) -> Interfaces<'_> {
-//!         Interfaces::new().power(self)
-//!     }
+//!     interfaces!(Power);
 //! }
 //!
 //! #[async_trait]

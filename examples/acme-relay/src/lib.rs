@@ -37,9 +37,7 @@ register_driver!(RelayConfig);
 
 #[async_trait]
 impl Driver for Relay {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self)
-    }
+    interfaces!(Power);
 
     async fn close(&self) -> Result<()> {
         self.board.close().await;

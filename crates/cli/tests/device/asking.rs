@@ -15,9 +15,7 @@ use crate::terminal::DEADLINE;
 struct Shared(ConsoleLog);
 
 impl Driver for Shared {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().serial(self)
-    }
+    interfaces!(Serial);
 }
 
 #[async_trait]

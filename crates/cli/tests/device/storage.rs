@@ -39,9 +39,7 @@ impl Card {
 }
 
 impl Driver for Card {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().with::<dyn Storage>(self)
-    }
+    interfaces!(Storage);
 }
 
 #[async_trait]

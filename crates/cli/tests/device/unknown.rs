@@ -40,9 +40,7 @@ impl DriverConfig for AcmeConfig {
 register_driver!(AcmeConfig);
 
 impl Driver for Acme {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().with::<dyn Lamp>(self)
-    }
+    interfaces!(Lamp);
 }
 
 #[async_trait]

@@ -41,9 +41,7 @@ impl Drop for Running {
 
 #[async_trait]
 impl Driver for Stub {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).flasher(self).network(self)
-    }
+    interfaces!(Power, Flasher, Network);
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{Framing, Interface, Node, registry};
+use jumpstarter_driver_core::{Framing, Interface, Node, Registry};
 use serde_json::json;
 
 static CLOSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -96,9 +96,7 @@ impl Power for Switch {
 
 #[async_trait]
 impl Driver for Switch {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).with::<dyn Everything>(self)
-    }
+    interfaces!(Power, Everything);
     async fn close(&self) -> Result<()> {
         CLOSED.lock().unwrap().push(self.path.clone());
         Ok(())
@@ -117,7 +115,7 @@ impl DriverConfig for SwitchConfig {
         Ok(Switch { path: context.path, on: Mutex::new(false) })
     }
 }
-register_driver!(SwitchConfig, interfaces: [Everything]);
+register_driver!(SwitchConfig);
 
 const RACK: &str = "\
 apiVersion: jumpstarter.dev/v1alpha1
@@ -345,11 +343,15 @@ async fn untyped_calls_convert_and_refuse() {
 
 #[test]
 fn the_registry_tells_interfaces_without_an_instance() {
-    let entry = registry::find("acme.driver.Switch").unwrap();
+    let entry = Registry::linked().find("acme.driver.Switch").unwrap();
     let names: Vec<&str> = (entry.interfaces)().iter().map(|interface| interface.name).collect();
-    assert_eq!(names, ["everything", "power"]);
+    assert_eq!(names, ["power", "everything"]);
     assert!(
-        registry::find("test-swich").unwrap_err().report().contains("did you mean `test-switch`?")
+        Registry::linked()
+            .find("test-swich")
+            .unwrap_err()
+            .report()
+            .contains("did you mean `test-switch`?")
     );
     let add = <dyn Everything>::DESCRIPTOR.method("add").unwrap();
     assert_eq!(

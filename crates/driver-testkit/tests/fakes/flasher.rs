@@ -104,9 +104,7 @@ impl FlasherFake {
 }
 
 impl Driver for FlasherFake {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().flasher(self)
-    }
+    interfaces!(Flasher);
 }
 
 #[async_trait]

@@ -30,9 +30,7 @@ impl NetworkFake {
 
 #[async_trait]
 impl Driver for NetworkFake {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 
     async fn close(&self) -> Result<()> {
         self.files.lock().unwrap().clear();

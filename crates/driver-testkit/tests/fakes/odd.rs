@@ -30,14 +30,12 @@ impl DriverConfig for OddConfig {
         Ok(OddFake(self.fault))
     }
 }
-register_driver!(OddConfig, interfaces: [Odd]);
+register_driver!(OddConfig);
 
 pub(crate) struct OddFake(String);
 
 impl Driver for OddFake {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().with::<dyn Odd>(self)
-    }
+    interfaces!(Odd);
     fn children(&self) -> Vec<Child> {
         let surprise = || Child::new("surprise", Arc::new(OddFake("none".to_owned())));
         ["surprises", "plans wrongly"]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Interface, InterfaceDescriptor};
 use jumpstarter_supervise::{Child as Process, Command};
 
 super::fake!(PowerConfig, "fake-power", PowerFake);
@@ -109,6 +110,9 @@ impl PowerFake {
 impl Driver for PowerFake {
     fn interfaces(&self) -> Interfaces<'_> {
         if self.is("unlisted") { Interfaces::new() } else { Interfaces::new().power(self) }
+    }
+    fn declared_interfaces() -> Vec<&'static InterfaceDescriptor> {
+        vec![<dyn Power>::DESCRIPTOR]
     }
 
     async fn reset(&self) -> Result<()> {

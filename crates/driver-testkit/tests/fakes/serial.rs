@@ -32,9 +32,7 @@ impl SerialFake {
 
 #[async_trait]
 impl Driver for SerialFake {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().serial(self)
-    }
+    interfaces!(Serial);
 
     async fn close(&self) -> Result<()> {
         self.files.lock().unwrap().clear();

@@ -19,7 +19,7 @@ impl DriverConfig for TwinConfig {
         Ok(Twin)
     }
 }
-register_driver!(TwinConfig, interfaces: [Breaker]);
+register_driver!(TwinConfig);
 
 /// A circuit breaker.
 #[interface(name = "breaker", client = "fake.client.Breaker")]
@@ -31,9 +31,7 @@ pub(crate) trait Breaker {
 pub(crate) struct Twin;
 
 impl Driver for Twin {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().power(self).with::<dyn Breaker>(self)
-    }
+    interfaces!(Power, Breaker);
 }
 
 #[async_trait]
