@@ -1,7 +1,8 @@
 //! Flashing: sources, codecs, digests, sparse and atomic writes.
 //!
 //! [`write_image`] takes an image from wherever it comes, decompresses it, checks it, and puts it
-//! in the place of a file, whole or not at all. [`read_image`] is the way back. Two drivers are
+//! in the place of a file, whole or not at all. [`read_image`] is the way back. [`write_image_to`]
+//! does the same for a driver's own [`ImageMedium`], and [`CopyImage::copy_to`] for what takes bytes. Two drivers are
 //! made of them: [`FileFlasherConfig`] (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
 //!
 //! ```
@@ -28,6 +29,7 @@ mod feed;
 mod file;
 mod foreign;
 mod item;
+mod medium;
 mod mock;
 mod output;
 mod read;
@@ -37,6 +39,8 @@ mod write;
 
 pub use file::{FileFlasher, FileFlasherConfig};
 pub use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
+pub use jumpstarter_files::Turn;
+pub use medium::{CopyImage, ImageMedium};
 pub use mock::{MockFlasher, MockFlasherConfig};
 pub use read::read_image;
-pub use write::{Inspect, WriteOptions, WriteReport, write_image};
+pub use write::{Inspect, WriteOptions, WriteReport, write_image, write_image_to};

@@ -1,25 +1,26 @@
 //! The end of the pipeline: a new file that takes the old one's place, with holes for zeros; or a
 //! block device.
 
-use crate::item::Item;
-use crate::room::{Room, too_large};
+use crate::medium::ImageMedium;
+use crate::room::Room;
 use crate::thread::gone;
+use crate::write::Inspect;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use jumpstarter_files::{StagedFile, Turn, write_sparse};
 use rustix::fs::{Advice, fadvise};
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How much is written before the disk is told to begin with it.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
 
-/// The image being written.
+/// Replaces a file when the image is whole, or writes a block device in place.
 pub(crate) struct Output {
-    target: Target,
-    length: u64,
-    limit: Option<u64>,
+    destination: PathBuf,
+    inspect: Option<Inspect>,
+    target: Option<Target>,
     room: Room,
 }
 
@@ -31,88 +32,77 @@ enum Target {
 }
 
 impl Output {
-    /// Opens what will be `destination`: a block device in place, anything else as a temporary
-    /// sibling.
-    pub(crate) fn open(destination: &Path, limit: Option<u64>) -> Result<Self> {
-        let is_device = std::fs::metadata(destination)
+    /// What will be `destination`, of which `inspect` sees a new file before it takes its place.
+    pub(crate) fn new(destination: &Path, inspect: Option<Inspect>) -> Self {
+        let destination = destination.to_owned();
+        Self { destination, inspect, target: None, room: Room::default() }
+    }
+
+    fn target(&mut self) -> Result<&mut Target> {
+        self.target.as_mut().ok_or_else(|| Error::internal("nothing is open"))
+    }
+}
+
+impl ImageMedium for Output {
+    /// Opens a block device in place, anything else as a temporary sibling.
+    fn begin(&mut self) -> Result<()> {
+        let is_device = std::fs::metadata(&self.destination)
             .is_ok_and(|metadata| metadata.file_type().is_block_device());
-        let target = if is_device {
+        self.target = Some(if is_device {
             // O_EXCL on a block device: refused while it is mounted.
             let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
-            let device = OpenOptions::new().write(true).custom_flags(exclusive).open(destination);
+            let device =
+                OpenOptions::new().write(true).custom_flags(exclusive).open(&self.destination);
             Target::Device(device.map_err(|error| {
                 let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
                 let error = Error::from(error).context("opening the block device");
                 if busy { error.with_hint("it is in use; unmount it first") } else { error }
             })?)
         } else {
-            Target::File(StagedFile::create(destination)?)
-        };
-        Ok(Self { target, length: 0, limit, room: Room::default() })
-    }
-
-    /// Bytes of the image so far, holes included.
-    pub(crate) fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// Appends a piece of the image.
-    pub(crate) fn append(&mut self, item: &Item) -> Result<()> {
-        let count = match item {
-            Item::Data(bytes) => bytes.len() as u64,
-            Item::Zeros(count) => *count,
-            Item::End | Item::Failed(_) => 0,
-        };
-        if let Some(limit) = self.limit.filter(|limit| self.length.saturating_add(count) > *limit) {
-            return Err(too_large(limit));
-        }
-        if let (Target::File(staged), Item::Data(bytes)) = (&mut self.target, item) {
-            self.room.take(staged.file(), bytes.len() as u64).map_err(no_space)?;
-        }
-        let written = match (&mut self.target, item) {
-            (Target::File(staged), Item::Data(bytes)) => {
-                write_sparse(staged.file(), bytes, self.length)
-            }
-            (Target::Device(device), Item::Data(bytes)) => device.write_all_at(bytes, self.length),
-            (Target::Device(device), Item::Zeros(count)) => {
-                write_zeros(device, *count, self.length)
-            }
-            (Target::File(_), Item::Zeros(_)) | (_, Item::End | Item::Failed(_)) => Ok(()),
-        };
-        written.map_err(disk_error)?;
-        let window = self.length / WRITEBACK;
-        self.length += count;
-        if let Target::File(staged) = &mut self.target
-            && self.length / WRITEBACK > window
-        {
-            start_writeback(staged.file(), window * WRITEBACK);
-        }
+            Target::File(StagedFile::create(&self.destination)?)
+        });
         Ok(())
     }
 
-    /// Gives up: the old file stays, and nothing else.
-    pub(crate) fn discard(self) {
-        if let Target::File(staged) = self.target {
-            staged.discard();
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let count = bytes.len() as u64;
+        if let Some(Target::File(staged)) = &mut self.target {
+            self.room.take(staged.file(), count).map_err(no_space)?;
         }
+        match self.target()? {
+            Target::Device(device) => device.write_all_at(bytes, offset).map_err(disk_error),
+            Target::File(staged) => {
+                write_sparse(staged.file(), bytes, offset).map_err(disk_error)?;
+                start_writeback(staged.file(), offset, count);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_zeros(&mut self, offset: u64, count: u64) -> Result<()> {
+        match self.target()? {
+            Target::Device(device) => write_zeros(device, count, offset).map_err(disk_error),
+            Target::File(staged) => {
+                start_writeback(staged.file(), offset, count);
+                Ok(())
+            }
+        }
+    }
+
+    fn inspect(&mut self, length: u64) -> Result<()> {
+        let inspect = self.inspect.take();
+        let Target::File(staged) = self.target()? else { return Ok(()) };
+        staged.file().set_len(length).map_err(disk_error)?;
+        inspect.map_or(Ok(()), |inspect| inspect.look(staged.file()))
     }
 
     /// Puts everything on the disk and the new file in the old one's place, unless the caller is
     /// gone by then.
-    ///
-    /// `inspect` has a look at a new file before; its error leaves the old one.
-    pub(crate) fn commit(
-        self,
-        turn: &Turn,
-        inspect: impl FnOnce(&File) -> Result<()>,
-    ) -> Result<()> {
-        match self.target {
-            Target::Device(device) => device.sync_all().context("writing to the device"),
-            Target::File(mut staged) => {
-                let length = self.length;
+    fn commit(mut self, _: u64, turn: &Turn) -> Result<()> {
+        match self.target.take() {
+            Some(Target::Device(device)) => device.sync_all().context("writing to the device"),
+            Some(Target::File(mut staged)) => {
                 let prepare = |staged: &mut StagedFile| {
-                    staged.file().set_len(length).map_err(disk_error)?;
-                    inspect(staged.file())?;
                     staged.sync().map_err(disk_error)?;
                     if staged.rename(turn)? { Ok(()) } else { Err(gone()) }
                 };
@@ -123,6 +113,14 @@ impl Output {
                 staged.sync_folder();
                 Ok(())
             }
+            None => Err(Error::internal("nothing is open")),
+        }
+    }
+
+    /// The old file stays, and nothing else.
+    fn discard(self) {
+        if let Some(Target::File(staged)) = self.target {
+            staged.discard();
         }
     }
 }
@@ -132,7 +130,12 @@ impl Output {
 ///
 /// The advice also forgets pages that are on the disk already; these are not yet, so they stay
 /// cached.
-fn start_writeback(file: &File, offset: u64) {
+fn start_writeback(file: &File, offset: u64, count: u64) {
+    let window = offset / WRITEBACK;
+    if (offset + count) / WRITEBACK == window {
+        return;
+    }
+    let offset = window * WRITEBACK;
     // Only advice: a file system that does not take it writes at the end.
     if let Err(error) = fadvise(file, offset, NonZeroU64::new(WRITEBACK), Advice::DontNeed) {
         tracing::debug!(%error, "no early writing");

@@ -4,7 +4,8 @@ use crate::decode::decode;
 use crate::digest::sha256;
 use crate::feed::{Feed, open_local};
 use crate::foreign;
-use crate::item::ItemReader;
+use crate::item::{Item, ItemReader};
+use crate::medium::ImageMedium;
 use crate::output::Output;
 use crate::room::too_large;
 use crate::thread::{check, on_thread, spawn};
@@ -14,7 +15,7 @@ use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -44,6 +45,12 @@ pub struct WriteOptions {
 /// A function that has a look at a new file.
 #[derive(Clone)]
 pub struct Inspect(Arc<Look>);
+
+impl Inspect {
+    pub(crate) fn look(&self, file: &File) -> Result<()> {
+        (self.0)(file)
+    }
+}
 
 type Look = dyn Fn(&File) -> Result<()> + Send + Sync;
 
@@ -129,12 +136,30 @@ pub async fn write_image(
     options: WriteOptions,
 ) -> Result<WriteReport> {
     let doing = format!("writing the image {} to {}", source.name(), destination.display());
-    run(source, destination.to_owned(), options).await.context(doing)
+    let medium = Output::new(destination, options.inspect.clone());
+    run(source, medium, options).await.context(doing)
+}
+
+/// Writes the image of `source` to a driver's own medium, decompressed, as [`write_image`] does it
+/// to files: with the same bounds, digests, progress and cancelling.
+///
+/// The look of [`WriteOptions::inspect`] is for files; a medium has
+/// [one of its own](ImageMedium::inspect).
+///
+/// # Errors
+/// As [`write_image`], and what the medium fails with.
+pub async fn write_image_to(
+    source: ImageSource,
+    medium: impl ImageMedium,
+    options: WriteOptions,
+) -> Result<WriteReport> {
+    let doing = format!("writing the image {}", source.name());
+    run(source, medium, options).await.context(doing)
 }
 
 async fn run(
     mut source: ImageSource,
-    destination: PathBuf,
+    medium: impl ImageMedium,
     options: WriteOptions,
 ) -> Result<WriteReport> {
     let started = Instant::now();
@@ -165,8 +190,8 @@ async fn run(
     let stage = WriteStage {
         name,
         length,
-        destination,
         options: options.clone(),
+        written: 0,
         turn: turn.clone(),
         wishes,
         digest_thread,
@@ -175,7 +200,7 @@ async fn run(
     let (outcome, done) = oneshot::channel();
     spawn("flash-write", move || {
         // The caller may be gone, then nobody wants to know.
-        drop(outcome.send(stage.run(ItemReader::new(queue))));
+        drop(outcome.send(stage.run(medium, ItemReader::new(queue))));
     })?;
     let reading = async {
         match local {
@@ -203,8 +228,9 @@ struct WriteStage {
     name: String,
     /// How long it will be, compressed if it is, where that is known.
     length: Option<u64>,
-    destination: PathBuf,
     options: WriteOptions,
+    /// Bytes of the image so far, holes included.
+    written: u64,
     turn: Turn,
     wishes: Wishes,
     digest_thread: Option<JoinHandle<Option<String>>>,
@@ -212,7 +238,7 @@ struct WriteStage {
 }
 
 impl WriteStage {
-    fn run(mut self, mut input: ItemReader) -> Result<WriteReport> {
+    fn run(mut self, mut medium: impl ImageMedium, mut input: ItemReader) -> Result<WriteReport> {
         let start = input.peek(SIGNATURE)?;
         if start.is_empty() {
             return Err(Error::data_loss("the source is empty"));
@@ -227,14 +253,17 @@ impl WriteStage {
         // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is
         // left of it, not what comes.
         check(&self.turn)?;
-        let mut output = Output::open(&self.destination, self.options.limit_bytes)?;
-        let filled = self.fill(input, compression, &mut output);
+        medium.begin()?;
+        let filled = self.fill(input, compression, &mut medium).and_then(|report| {
+            medium.inspect(self.written)?;
+            check(&self.turn)?;
+            Ok(report)
+        });
         if filled.is_err() {
-            output.discard();
+            medium.discard();
             return filled;
         }
-        let inspect = self.options.inspect.take();
-        output.commit(&self.turn, |file| inspect.map_or(Ok(()), |Inspect(look)| look(file)))?;
+        medium.commit(self.written, &self.turn)?;
         filled.map(|report| WriteReport { elapsed: self.started.elapsed(), ..report })
     }
 
@@ -243,13 +272,13 @@ impl WriteStage {
         &mut self,
         mut input: ItemReader,
         compression: Compression,
-        output: &mut Output,
+        medium: &mut impl ImageMedium,
     ) -> Result<WriteReport> {
         let bytes_read = if compression == Compression::Raw {
             if self.options.compression.is_none() {
                 foreign::warn(&self.name, input.peek(foreign::LOOKED_AT)?, compression);
             }
-            self.copy(&mut input, output)?;
+            self.copy(&mut input, medium)?;
             None
         } else {
             let (sender, receiver) = mpsc::channel(QUEUE);
@@ -257,10 +286,10 @@ impl WriteStage {
             spawn("flash-decode", move || decode(input, compression, &sender))?;
             let mut plain = ItemReader::new(receiver);
             foreign::warn(&self.name, plain.peek(foreign::LOOKED_AT)?, compression);
-            self.copy(&mut plain, output)?;
+            self.copy(&mut plain, medium)?;
             Some(counter.get())
         };
-        let bytes_written = output.length();
+        let bytes_written = self.written;
         if bytes_written == 0 {
             return Err(Error::data_loss(format!("the {compression} file holds nothing")));
         }
@@ -282,10 +311,24 @@ impl WriteStage {
         })
     }
 
-    fn copy(&self, input: &mut ItemReader, output: &mut Output) -> Result<()> {
+    fn copy(&mut self, input: &mut ItemReader, medium: &mut impl ImageMedium) -> Result<()> {
         while let Some(item) = input.piece()? {
             check(&self.turn)?;
-            output.append(&item)?;
+            let count = match &item {
+                Item::Data(bytes) => bytes.len() as u64,
+                Item::Zeros(count) => *count,
+                Item::End | Item::Failed(_) => 0,
+            };
+            let length = self.written.saturating_add(count);
+            if let Some(limit) = self.options.limit_bytes.filter(|limit| length > *limit) {
+                return Err(too_large(limit));
+            }
+            match item {
+                Item::Data(bytes) => medium.write(self.written, &bytes)?,
+                Item::Zeros(count) => medium.write_zeros(self.written, count)?,
+                Item::End | Item::Failed(_) => {}
+            }
+            self.written = length;
         }
         Ok(())
     }
