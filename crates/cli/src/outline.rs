@@ -1,114 +1,91 @@
 //! The tree of drivers that an exporter file describes, as it is before anything is opened.
 
-use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::{InterfaceDescriptor, PlannedChild};
+use jumpstarter_driver_core::{InterfaceDescriptor, Planned, PlannedChild};
 use serde_json::{Map, Value, json};
 
 use crate::table;
 
 /// One line an entry: its name, its driver, its interfaces, its description.
-pub(crate) fn text(entries: &[(String, Node)]) -> String {
+pub(crate) fn text(entries: &[Planned]) -> String {
     let mut rows = Vec::new();
     add_rows(&entries.iter().collect::<Vec<_>>(), "", true, &mut rows);
     table::aligned(&rows)
 }
 
-fn add_rows(entries: &[&(String, Node)], indent: &str, top: bool, rows: &mut Vec<Vec<String>>) {
-    for (index, (name, node)) in entries.iter().enumerate() {
+fn add_rows(entries: &[&Planned], indent: &str, top: bool, rows: &mut Vec<Vec<String>>) {
+    for (index, planned) in entries.iter().enumerate() {
         let last = index + 1 == entries.len();
         let (branch, below) = match (top, last) {
             (true, _) => ("", ""),
             (false, true) => ("└─ ", "   "),
             (false, false) => ("├─ ", "│  "),
         };
-        let (kind, interfaces, description) = match node {
-            Node::Driver { entry, description, .. } => {
-                (entry.name.to_owned(), names(&(entry.interfaces)()), description)
-            }
-            Node::Composite { description, .. } => (String::new(), String::new(), description),
-            Node::Proxy { target, description } => {
-                (format!("→ {target}"), String::new(), description)
-            }
+        let kind = match (planned.entry(), planned.target()) {
+            (Some(entry), _) => entry.name.to_owned(),
+            (None, Some(target)) => format!("→ {target}"),
+            (None, None) => String::new(),
         };
-        let description =
-            description.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+        let description = planned.description().unwrap_or_default().lines().next();
         rows.push(vec![
-            format!("{indent}{branch}{name}"),
+            format!("{indent}{branch}{}", planned.name()),
             kind,
-            interfaces,
-            description.to_owned(),
+            names(&interfaces(planned)).join(", "),
+            description.unwrap_or_default().to_owned(),
         ]);
         let indent = format!("{indent}{below}");
-        let made = made(node);
-        let named = named(node, &made);
+        let made = planned.own_children().unwrap_or_default();
+        let named = named(planned, &made);
         for (index, child) in made.iter().enumerate() {
             let last = index + 1 == made.len() && named.is_empty();
             let branch = if last { "└─ " } else { "├─ " };
             rows.push(vec![
                 format!("{indent}{branch}{}", child.name),
                 String::new(),
-                names(&child.interfaces),
+                names(&child.interfaces).join(", "),
             ]);
         }
         add_rows(&named, &indent, false, rows);
     }
 }
 
-/// The children that a driver makes itself, as far as its configuration tells.
-fn made(node: &Node) -> Vec<PlannedChild> {
-    match node {
-        Node::Driver { entry, config, .. } => (entry.children)(config.clone()).unwrap_or_default(),
-        _ => Vec::new(),
-    }
+fn interfaces(planned: &Planned) -> Vec<&'static InterfaceDescriptor> {
+    planned.entry().map(|entry| (entry.interfaces)()).unwrap_or_default()
 }
 
-fn names(interfaces: &[&InterfaceDescriptor]) -> String {
-    interfaces.iter().map(|interface| interface.name).collect::<Vec<_>>().join(", ")
+fn names(interfaces: &[&'static InterfaceDescriptor]) -> Vec<&'static str> {
+    interfaces.iter().map(|interface| interface.name).collect()
 }
 
 /// The same as an object by name; every entry has every field. Configurations are left out: they
 /// may hold secrets.
-pub(crate) fn json(entries: &[(String, Node)]) -> Value {
+pub(crate) fn json(entries: &[Planned]) -> Value {
     json_of(entries).into()
 }
 
-fn json_of<'a>(entries: impl IntoIterator<Item = &'a (String, Node)>) -> Map<String, Value> {
-    let entry = |(name, node): &(String, Node)| {
-        let (kind, target, interfaces, description) = match node {
-            Node::Driver { entry, description, .. } => {
-                (Some(entry.name), None, (entry.interfaces)(), description)
-            }
-            Node::Composite { description, .. } => (None, None, Vec::new(), description),
-            Node::Proxy { target, description } => (None, Some(target), Vec::new(), description),
-        };
-        let made = made(node);
+fn json_of<'a>(entries: impl IntoIterator<Item = &'a Planned>) -> Map<String, Value> {
+    let entry = |planned: &Planned| {
+        let made = planned.own_children().unwrap_or_default();
         let mut below: Map<String, Value> = Map::new();
         for child in &made {
             let value = json!({
-                "type": null, "ref": null, "interfaces": plain(&child.interfaces), "description": null,
-                "children": {},
+                "type": null, "ref": null, "interfaces": names(&child.interfaces),
+                "description": null, "children": {},
             });
             below.insert(child.name.clone(), value);
         }
-        below.extend(json_of(named(node, &made)));
+        below.extend(json_of(named(planned, &made)));
         let value = json!({
-            "type": kind, "ref": target, "interfaces": plain(&interfaces), "description": description,
+            "type": planned.entry().map(|entry| entry.name), "ref": planned.target(),
+            "interfaces": names(&interfaces(planned)), "description": planned.description(),
             "children": below,
         });
-        (name.clone(), value)
+        (planned.name().to_owned(), value)
     };
     entries.into_iter().map(entry).collect()
 }
 
-fn plain(interfaces: &[&'static InterfaceDescriptor]) -> Vec<&'static str> {
-    interfaces.iter().map(|interface| interface.name).collect()
-}
-
 /// The children that the file names, but for those in whose place the driver makes one.
-fn named<'a>(node: &'a Node, made: &[PlannedChild]) -> Vec<&'a (String, Node)> {
-    let children: &[(String, Node)] = match node {
-        Node::Driver { children, .. } | Node::Composite { children, .. } => children,
-        Node::Proxy { .. } => &[],
-    };
-    children.iter().filter(|(name, _)| made.iter().all(|child| child.name != *name)).collect()
+fn named<'a>(planned: &'a Planned, made: &[PlannedChild]) -> Vec<&'a Planned> {
+    let is_named = |child: &&Planned| made.iter().all(|made| made.name != child.name());
+    planned.children().iter().filter(is_named).collect()
 }

@@ -159,7 +159,7 @@ export:
       power: {type: mock-power}
   alias: {ref: rack.pwoer}
 "), @r#"
-lab.yaml:6:16: export.alias.ref: nothing in this file is at `rack.pwoer`; did you mean `rack.power`? There are `rack` and `rack.power`
+lab.yaml:6:16: export.alias.ref: nothing is at `rack.pwoer`; did you mean `rack.power`? There are `rack` and `rack.power`
 exit code 1
 "#);
 }
@@ -174,8 +174,8 @@ export:
   web: {ref: vm.web}
   plug: {ref: mains.plug}
 "), @r#"
-lab.yaml:5:16: export.power.ref: nothing in this file is at `vm.pwoer`; did you mean `vm.power`? There are `vm`, `vm.power`, `vm.flasher`, `vm.console`, `vm.vnc`, `vm.ssh`, `vm.web`, `mains`, `web` and `plug`
-lab.yaml:7:15: export.plug.ref: nothing in this file is at `mains.plug`; there are `vm`, `vm.power`, `vm.flasher`, `vm.console`, `vm.vnc`, `vm.ssh`, `vm.web`, `mains`, `power` and `web`
+lab.yaml:5:16: export.power.ref: nothing is at `vm.pwoer`; did you mean `vm.power`? There are `vm`, `vm.power`, `vm.flasher`, `vm.console`, `vm.vnc`, `vm.ssh`, `vm.web`, `mains`, `web` and `plug`
+lab.yaml:7:15: export.plug.ref: nothing is at `mains.plug`; there are `vm`, `vm.power`, `vm.flasher`, `vm.console`, `vm.vnc`, `vm.ssh`, `vm.web`, `mains`, `power` and `web`
 exit code 1
 "#);
 }
@@ -329,7 +329,7 @@ lab.yaml:6:29: export.web.config.hots: unknown field; did you mean `host`?
 lab.yaml:6:52: export.web.config.port: found the number 80800, expected a whole number from 1 to 65535
 lab.yaml:7:34: export.vm.config.smp: found the text "two", expected a whole number (not negative)
 lab.yaml:7:44: export.vm.config.mem: `1Q` is not a size: unknown unit `q`; expected a size such as 512M, 20G or 1.5GiB
-lab.yaml:8:16: export.alias.ref: nothing in this file is at `nowhere`; there are `web` and `vm`
+lab.yaml:8:16: export.alias.ref: nothing is at `nowhere`; there are `web` and `vm`
 lab.yaml:9:9: hooks.beforeLease.script: missing required field; expected text: What to run: the script's text, or the path of a file
 exit code 1
 "#);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use jumpstarter_driver_core::{Channel, Device, Error, Remote, Result, ResultExt};
+use jumpstarter_driver_core::{Backend, Channel, Device, Error, Result, ResultExt};
 use jumpstarter_protocol::labels::NAME;
 use jumpstarter_protocol::python::Implementation;
 use jumpstarter_protocol::v1::{
@@ -269,7 +269,7 @@ impl From<LogStreamResponse> for LogRecord {
 struct End(Arc<Connection>);
 
 #[async_trait]
-impl Remote for End {
+impl Backend for End {
     async fn reset(&self) -> Result<()> {
         self.0.unary::<rpc::Reset>(&ResetRequest {}, "resetting the device").await.map(drop)
     }

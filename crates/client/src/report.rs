@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{
-    Caller, Device, Error, ErrorKind, Flasher, Interface, InterfaceDescriptor, RemoteNode, Result,
+    Caller, Device, Error, ErrorKind, Flasher, Interface, InterfaceDescriptor, Node, Result,
 };
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::python::{COMPOSITE_CLIENT, Implementation, STORAGE_MUX_CLIENT};
@@ -20,7 +20,7 @@ use crate::storage_mux;
 pub(crate) fn nodes(
     connection: &Arc<Connection>,
     reports: Vec<DriverInstanceReport>,
-) -> Result<Vec<RemoteNode>> {
+) -> Result<Vec<Node>> {
     if reports.len() > Device::MAX_DRIVERS {
         let message =
             format!("it has {} drivers; {} are the most", reports.len(), Device::MAX_DRIVERS);
@@ -52,17 +52,15 @@ pub(crate) fn nodes(
             implementation,
         )));
         let is_mux = label.is_none() && client == STORAGE_MUX_CLIENT;
-        nodes.push(RemoteNode {
-            id,
-            name: if report.parent_uuid.is_some() { name } else { String::new() },
-            parent: parent.transpose()?,
-            description: report.description,
-            methods_description: sorted(report.methods_description),
-            client,
-            labels: sorted(report.labels),
-            interfaces,
-            unknown_interfaces,
-            caller: if is_mux { Arc::new(storage_mux::MuxCaller(caller)) } else { caller },
+        let name = if report.parent_uuid.is_some() { name } else { String::new() };
+        let caller = if is_mux { Arc::new(storage_mux::MuxCaller(caller)) } else { caller };
+        let node = Node::remote(id, name, parent.transpose()?, caller)
+            .with_descriptions(report.description, sorted(report.methods_description))
+            .with_client(client)
+            .with_labels(sorted(report.labels));
+        nodes.push(match interfaces {
+            Some(known) => node.with_interfaces(known, unknown_interfaces),
+            None => node,
         });
     }
     Ok(nodes)

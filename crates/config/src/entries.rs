@@ -1,13 +1,14 @@
 //! The entries of `export:`: drivers, groups and proxies.
 
-use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::{ConfigProblem, DriverEntry, Registry, bounds, suggest};
+use std::collections::HashMap;
+
+use jumpstarter_driver_core::references::{PlaceKind, References};
+use jumpstarter_driver_core::{ConfigProblem, DriverEntry, Planned, Registry, bounds, suggest};
 use serde_json::{Map, Value as Json};
 
 use super::check::{At, Checker};
 use super::fault::{Fault, Place, join};
 use super::paths::{self, Bases};
-use super::refs::{Kind, Reference, References};
 use super::schema;
 use super::secrets;
 use super::wanted;
@@ -23,6 +24,8 @@ pub(super) struct Entries<'a> {
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
     references: References,
+    /// Where each reference is written, by its number: its place, and the keys that lead to it.
+    written: HashMap<usize, (Place, String)>,
     shapes: Checker,
     bases: Bases,
     origin: String,
@@ -36,6 +39,7 @@ impl<'a> Entries<'a> {
             faults: Vec::new(),
             warnings: Vec::new(),
             references: References::new(),
+            written: HashMap::new(),
             shapes: Checker::new(Map::new()),
             bases,
             origin: origin.to_owned(),
@@ -43,7 +47,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Reads `export:` and follows its references.
-    pub(super) fn export(&mut self, node: &yaml::Node, owner: Place) -> Vec<(String, Node)> {
+    pub(super) fn export(&mut self, node: &yaml::Node, owner: Place) -> Vec<Planned> {
         let at = At { path: "export".to_owned(), owner };
         let shape = serde_json::json!({"type": ["object", "null"]});
         self.shapes.check(&shape, node, &at, &mut self.faults);
@@ -54,12 +58,22 @@ impl<'a> Entries<'a> {
                 "export",
                 bounds::Excess::Drivers.to_string(),
             )),
-            false => self.faults.extend(self.references.faults()),
+            false => self.follow(),
         }
         entries
     }
 
-    fn children(&mut self, node: &yaml::Node, path: &str, parent: usize) -> Vec<(String, Node)> {
+    /// Reports references that lead nowhere.
+    fn follow(&mut self) {
+        for fault in self.references.faults() {
+            let Some((place, path)) = self.written.get(&fault.index) else { continue };
+            let mut written = Fault::new(*place, path, fault.message);
+            written.hint = fault.hint;
+            self.faults.push(written);
+        }
+    }
+
+    fn children(&mut self, node: &yaml::Node, path: &str, parent: usize) -> Vec<Planned> {
         let mut read = Vec::new();
         for entry in node.entries() {
             let at = At { path: join(path, &entry.key), owner: entry.place };
@@ -77,18 +91,16 @@ impl<'a> Entries<'a> {
                 self.faults.push(Fault::new(entry.place, path, excess.to_string()));
                 continue;
             }
-            if let Some(node) = self.entry(&entry.key, &entry.value, &at, parent) {
-                read.push((entry.key.clone(), node));
-            }
+            read.extend(self.entry(&entry.key, &entry.value, &at, parent));
         }
         read
     }
 
-    fn entry(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) -> Option<Node> {
+    fn entry(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) -> Option<Planned> {
         let field = |key: &str| node.get(key).map(|entry| &entry.value);
         match (field("type"), field("ref"), field("children")) {
             (Some(_), Some(reference), _) => {
-                self.references.add(parent, name, Kind::Driver);
+                self.references.add(parent, name, PlaceKind::Unknown);
                 let message = "an entry is a driver (`type`) or a proxy (`ref`), not both";
                 self.faults.push(Fault::new(reference.place, join(&at.path, "ref"), message));
                 None
@@ -97,23 +109,23 @@ impl<'a> Entries<'a> {
             (None, Some(reference), _) => {
                 let sound = self.shape(&schema::proxy_shape(), node, at);
                 let target = reference.text().unwrap_or_default().to_owned();
-                let written = Reference {
-                    target: target.clone(),
-                    place: reference.place,
-                    at: join(&at.path, "ref"),
+                let kind = match sound {
+                    true => PlaceKind::Reference(target.clone()),
+                    false => PlaceKind::Unknown,
                 };
-                let kind = if sound { Kind::Proxy(written) } else { Kind::Driver };
-                self.references.add(parent, name, kind);
-                Some(Node::Proxy { target, description: text(node, "description") })
+                let index = self.references.add(parent, name, kind);
+                self.written.insert(index, (reference.place, join(&at.path, "ref")));
+                Some(Planned::reference(name, target).with_description(text(node, "description")))
             }
             (None, None, Some(children)) => {
                 self.shape(&schema::group_shape(), node, at);
-                let index = self.references.add(parent, name, Kind::Group);
+                let index = self.references.add(parent, name, PlaceKind::Known);
                 let children = self.children(children, &join(&at.path, "children"), index);
-                Some(Node::Composite { description: text(node, "description"), children })
+                let group = Planned::group(name).with_description(text(node, "description"));
+                Some(group.with_children(children))
             }
             (None, None, None) => {
-                self.references.add(parent, name, Kind::Driver);
+                self.references.add(parent, name, PlaceKind::Unknown);
                 self.unclear(node, at);
                 None
             }
@@ -127,7 +139,7 @@ impl<'a> Entries<'a> {
         kind: &yaml::Node,
         at: &At,
         parent: usize,
-    ) -> Option<Node> {
+    ) -> Option<Planned> {
         self.shape(&schema::driver_shape(), node, at);
         let entry = kind
             .text()
@@ -138,8 +150,11 @@ impl<'a> Entries<'a> {
             None => Json::Object(Map::new()),
         };
         let own = entry.and_then(|entry| (entry.children)(config.clone()));
-        let index =
-            self.references.add(parent, name, own.as_ref().map_or(Kind::Driver, |_| Kind::Group));
+        let index = self.references.add(
+            parent,
+            name,
+            own.as_ref().map_or(PlaceKind::Unknown, |_| PlaceKind::Known),
+        );
         let children = match node.get("children") {
             Some(children) => self.children(&children.value, &join(&at.path, "children"), index),
             None => Vec::new(),
@@ -150,7 +165,7 @@ impl<'a> Entries<'a> {
         }
         for child in own.unwrap_or_default() {
             // Of what is below such a child nothing is known.
-            self.references.add(index, &child.name, Kind::Driver);
+            self.references.add(index, &child.name, PlaceKind::Unknown);
         }
         let described =
             node.get("methods_description").map_or(&[][..], |entry| entry.value.entries());
@@ -160,14 +175,12 @@ impl<'a> Entries<'a> {
             .collect();
         let log_level = node.get("config").and_then(|config| text(&config.value, LOG_LEVEL));
         let description = text(node, "description");
-        Some(Node::Driver {
-            entry: entry?,
-            description,
-            methods_description,
-            config,
-            log_level,
-            children,
-        })
+        let driver = Planned::driver(name, entry?, config)
+            .with_description(description)
+            .with_methods_description(methods_description)
+            .with_log_level(log_level)
+            .with_children(children);
+        Some(driver)
     }
 
     /// Checks `config` in three steps, each only where the one before found nothing: the schema,

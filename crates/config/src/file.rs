@@ -3,8 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::{Device, Error, Registry, Result};
+use jumpstarter_driver_core::{Device, Error, Planned, Registry, Result};
 
 use super::check::{At, Checker};
 use super::entries::Entries;
@@ -28,7 +27,7 @@ const MAX_LENGTH: u64 = 1 << 20;
 /// use jumpstarter_config::ExporterConfig;
 ///
 /// let config = ExporterConfig::parse("export: {lab: {children: {}}}", "lab.yaml").unwrap();
-/// assert_eq!(config.export[0].0, "lab");
+/// assert_eq!(config.export[0].name(), "lab");
 ///
 /// let faults = ExporterConfig::parse("export: {lab: {chidren: {}}}", "lab.yaml").unwrap_err();
 /// assert_eq!(faults.to_string(), "lab.yaml:1:16: export.lab.chidren: unknown field; did you mean `children`?");
@@ -40,8 +39,8 @@ pub struct ExporterConfig {
     pub origin: String,
     /// Everything but the drivers.
     pub settings: Settings,
-    /// The drivers of the device by name, in the order of the file.
-    pub export: Vec<(String, Node)>,
+    /// The drivers of the device, in the order of the file.
+    pub export: Vec<Planned>,
     /// What is no fault, but may not be meant.
     pub warnings: ConfigWarnings,
 }

@@ -23,7 +23,6 @@ mod fields;
 mod file;
 mod hooks;
 mod paths;
-mod refs;
 mod scalar;
 mod schema;
 mod secrets;

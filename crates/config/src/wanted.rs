@@ -1,7 +1,6 @@
 //! Whether a driver's entry has the children that the driver uses.
 
-use jumpstarter_driver_core::plan::Node;
-use jumpstarter_driver_core::{DriverEntry, WantedChild, suggest};
+use jumpstarter_driver_core::{DriverEntry, Planned, WantedChild, suggest};
 
 use super::check::At;
 use super::fault::{Fault, join};
@@ -13,7 +12,7 @@ pub(super) fn faults(
     entry: &DriverEntry,
     wanted: &[WantedChild],
     node: &yaml::Node,
-    read: &[(String, Node)],
+    read: &[Planned],
     at: &At,
 ) -> Vec<Fault> {
     let children = node.get("children");
@@ -32,8 +31,9 @@ pub(super) fn faults(
             let missing = Fault::new(place, at_child, "missing required child");
             return wanted.is_required.then(|| missing.hint(format!("expected {expected}")));
         };
-        let found = match &read.iter().find(|(name, _)| *name == wanted.name)?.1 {
-            Node::Driver { entry, .. } => {
+        let found = read.iter().find(|planned| planned.name() == wanted.name)?;
+        let found = match (found.entry(), found.target()) {
+            (Some(entry), _) => {
                 let has: Vec<&str> = (entry.interfaces)().iter().map(|one| one.name).collect();
                 if wanted.interfaces.iter().all(|one| has.contains(&one.name)) {
                     return None;
@@ -41,8 +41,8 @@ pub(super) fn faults(
                 let has = suggest::list(has);
                 format!("`{}`, whose interfaces are {has}", entry.name)
             }
-            Node::Composite { .. } => "a group".to_owned(),
-            Node::Proxy { .. } => "a proxy".to_owned(),
+            (None, None) => "a group".to_owned(),
+            (None, Some(_)) => "a proxy".to_owned(),
         };
         let message = format!("found {found}; `{}` uses this child as {expected}", entry.name);
         Some(Fault::new(child.place, at_child, message))

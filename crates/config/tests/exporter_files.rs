@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use jumpstarter_config::{ExporterConfig, OnFailure, schema};
-use jumpstarter_driver_core::plan::Node;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{ConfigProblem, Registry};
+use jumpstarter_driver_core::{ConfigProblem, Planned, Registry};
 
 /// A board with everything that a configuration may have.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -158,7 +157,7 @@ hooks:
     )
     .unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    let names: Vec<&str> = config.export.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = config.export.iter().map(Planned::name).collect();
     assert_eq!(names, ["z", "alias", "made", "group"]);
     let settings = &config.settings;
     assert_eq!(settings.metadata.name, "demo");
@@ -166,18 +165,17 @@ hooks:
     assert_eq!(settings.hooks.before_lease.as_ref().unwrap().timeout, Span::seconds(120));
     let after = settings.hooks.after_lease.as_ref().unwrap();
     assert_eq!((after.timeout, after.on_failure), (Span::seconds(120), OnFailure::EndLease));
-    let Node::Driver { entry, description, methods_description, config, log_level, children } =
-        &config.export[0].1
-    else {
-        panic!("a driver")
-    };
+    let board = &config.export[0];
     assert_eq!(
-        (entry.name, description.as_deref(), log_level.as_deref()),
+        (board.entry().unwrap().name, board.description(), board.log_level()),
         ("test-board", Some("text"), Some("DEBUG"))
     );
-    assert_eq!(methods_description, &[("on".to_owned(), "text".to_owned())]);
-    assert_eq!(config.to_string(), r#"{"port":1,"mem":"1G","disk":{"kind":"blank","size":"10M"}}"#);
-    let Node::Driver { config, .. } = &children[0].1 else { panic!("a driver") };
+    assert_eq!(board.methods_description(), &[("on".to_owned(), "text".to_owned())]);
+    assert_eq!(
+        board.config().to_string(),
+        r#"{"port":1,"mem":"1G","disk":{"kind":"blank","size":"10M"}}"#
+    );
+    let config = board.children()[0].config();
     assert_eq!(
         (&config["port"], &config["fast"], &config["mem"]),
         (&2.into(), &true.into(), &"1G".into())
@@ -299,8 +297,8 @@ fn entries() {
 #[test]
 fn references() {
     assert_snapshot!(faults("export: {a: {children: {power: {type: composite}}}, b: {ref: a.powr}, c: {ref: x.y}}"), @r#"
-    lab.yaml:1:62: export.b.ref: nothing in this file is at `a.powr`; did you mean `a.power`? There are `a`, `a.power` and `c`
-    lab.yaml:1:80: export.c.ref: nothing in this file is at `x.y`; there are `a`, `a.power` and `b`
+    lab.yaml:1:62: export.b.ref: nothing is at `a.powr`; did you mean `a.power`? There are `a`, `a.power` and `c`
+    lab.yaml:1:80: export.c.ref: nothing is at `x.y`; there are `a`, `a.power` and `b`
     "#);
     assert_snapshot!(faults("export: {a: {ref: b}, b: {ref: c}, c: {ref: a}}"), @"lab.yaml:1:19: export.a.ref: references lead in a circle: `a` → `b` → `c` → `a`");
     assert_snapshot!(faults("export: {a: {ref: a}, g: {children: {x: {ref: g}}}, h: {ref: h.x}}"), @r#"
@@ -315,7 +313,7 @@ fn references() {
     // A reference to an entry that is wrong itself is not a second fault.
     assert_eq!(faults("export: {a: {type: nope-nope}, b: {ref: a.x}}").lines().count(), 1);
     // A driver that makes no children, as most.
-    assert_snapshot!(faults("export: {a: {type: composite}, b: {ref: a.x}}"), @"lab.yaml:1:41: export.b.ref: nothing in this file is at `a.x`; there are `a`");
+    assert_snapshot!(faults("export: {a: {type: composite}, b: {ref: a.x}}"), @"lab.yaml:1:41: export.b.ref: nothing is at `a.x`; there are `a`");
     // Below a driver that cannot name its children only opening knows.
     ExporterConfig::parse(
         "export: {a: {type: test-board, config: {port: 1}}, b: {ref: a}, c: {ref: b.x.y}}",

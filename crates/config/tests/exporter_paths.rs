@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::ConfigProblem;
-use jumpstarter_driver_core::plan::Node;
 use jumpstarter_driver_core::prelude::*;
 
 struct Nothing;
@@ -24,7 +23,7 @@ fn paths() {
                 hooks:\n  beforeLease: {script: hook.sh, exec: ./image.img}\n  afterLease: {script: ./gone.sh}\n";
     std::fs::write(&file, text).unwrap();
     let config = ExporterConfig::load(&file).unwrap();
-    let Node::Driver { config: read, .. } = &config.export[0].1 else { panic!("a driver") };
+    let read = config.export[0].config();
     let read: FilesConfig = serde_json::from_value(read.clone()).unwrap();
     let here = std::env::current_dir().unwrap();
     assert_eq!(read.one.as_path(), image);

@@ -15,15 +15,18 @@ use crate::driver::{Child, Driver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::Interface;
 use crate::outline;
-use crate::plan;
+use crate::plan::Planned;
+use crate::references::join;
 use crate::suggest;
 use crate::tree::{self, shown};
 
 mod close;
+mod local;
 mod node;
 
-pub(crate) use close::close_driver;
-pub use node::{Node, RemoteNode};
+use local::Local;
+pub(crate) use local::close_driver;
+pub use node::Node;
 
 /// A device: the handle to a tree of drivers. Cheap to clone; usable from many tasks.
 ///
@@ -36,23 +39,23 @@ pub struct Device(Arc<Shared>);
 struct Shared {
     nodes: Arc<[Node]>,
     closing: OnceLock<close::Closing>,
-    remote: Option<Arc<dyn Remote>>,
+    backend: Arc<dyn Backend>,
 }
 
-/// The other end of a device that is elsewhere: what is asked of the whole device, not of one
-/// driver.
+/// What is asked of a whole device, not of one driver: of the drivers of this process, or of the
+/// other end of a connection.
 #[async_trait]
-pub trait Remote: fmt::Debug + Send + Sync {
+pub trait Backend: fmt::Debug + Send + Sync {
     /// Resets every driver.
     ///
     /// # Errors
     /// The device's own, or those of the connection.
     async fn reset(&self) -> Result<()>;
 
-    /// Ends the connection. The drivers stay as they are.
+    /// Closes every driver, or ends the connection and leaves the drivers as they are.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// The device's own, or those of the connection.
     async fn close(&self) -> Result<()>;
 }
 
@@ -60,24 +63,22 @@ impl Device {
     /// The most drivers that a device may have, proxies followed.
     pub const MAX_DRIVERS: usize = bounds::MAX_DRIVERS;
 
-    /// Opens the drivers of an exporter file, in its order, children before the parent that is
-    /// given them.
+    /// Opens the drivers of a plan, in its order, children before the parent that is given them.
     ///
     /// # Errors
     /// The first driver's that fails, with its path; those that are open already are closed again.
-    pub async fn open(entries: &[(String, plan::Node)]) -> Result<Self> {
-        tree::open(entries).await.map(Self::of_nodes)
+    pub async fn open(plan: &[Planned]) -> Result<Self> {
+        tree::open(plan).await.map(Self::of_nodes)
     }
 
-    /// The device of an exporter file before it is opened, as far as the file tells: its tree, its
-    /// interfaces and its descriptions, for help. Every call is refused with
-    /// `FailedPrecondition`. A driver's interfaces may be in another order than once it is
-    /// open, and its children have no descriptions.
+    /// The device of a plan before it is opened, as far as the plan says: its tree, its interfaces
+    /// and its descriptions, for help. Every call is refused with `FailedPrecondition`. The
+    /// children that a driver makes have no descriptions.
     ///
     /// None where only opening tells which drivers there are
     /// ([`DriverConfig::children`](crate::DriverConfig::children)).
-    pub fn unopened(entries: &[(String, plan::Node)]) -> Option<Self> {
-        outline::nodes(entries).map(Self::of_nodes)
+    pub fn unopened(plan: &[Planned]) -> Option<Self> {
+        outline::nodes(plan).map(Self::of_nodes)
     }
 
     /// A device of one open driver, at the root (path `""`), and the children that it has itself.
@@ -97,23 +98,24 @@ impl Device {
 
     /// The handle to a device that is elsewhere, from the nodes of its tree: for clients.
     ///
-    /// Its [`reset`](Device::reset) and [`close`](Device::close) are those of `remote`.
+    /// Its [`reset`](Device::reset) and [`close`](Device::close) are those of `backend`.
     ///
     /// # Errors
     /// `DataLoss` when the nodes form no tree: a parent that does not come before its child, no
     /// root or several, two children of one name. `ResourceExhausted` when there are more than
     /// 10,000, one is deeper than 60 levels, or a name is longer than 255 bytes.
-    pub fn remote(nodes: Vec<RemoteNode>, remote: Arc<dyn Remote>) -> Result<Self> {
-        let mut known: Vec<Node> = Vec::with_capacity(nodes.len().min(bounds::MAX_DRIVERS));
+    pub fn remote(mut nodes: Vec<Node>, backend: Arc<dyn Backend>) -> Result<Self> {
         let mut depths: Vec<usize> = Vec::new();
         let mut paths = HashSet::new();
-        for node in nodes {
+        for index in 0..nodes.len() {
+            let (known, rest) = nodes.split_at_mut(index);
+            let node = &mut rest[0];
             let depth =
                 node.parent.and_then(|parent| depths.get(parent)).map_or(0, |depth| depth + 1);
-            bounds::admit(&node.name, depth, known.len())
+            bounds::admit(&node.name, depth, index)
                 .map_err(|excess| Error::new(ErrorKind::ResourceExhausted, excess.to_string()))?;
-            let path = match node.parent {
-                None if known.is_empty() => String::new(),
+            node.path = match node.parent {
+                None if index == 0 => String::new(),
                 None => return Err(Error::data_loss(format!("`{}` is a second root", node.name))),
                 Some(parent) => {
                     let parent = known.get(parent).ok_or_else(|| {
@@ -122,45 +124,28 @@ impl Device {
                             node.name
                         ))
                     })?;
-                    tree::join(&parent.path, &node.name)
+                    join(&parent.path, &node.name)
                 }
             };
-            if !paths.insert(path.clone()) {
-                return Err(Error::data_loss(format!(
-                    "there are two drivers at `{}`",
-                    shown(&path)
-                )));
+            if !paths.insert(node.path.clone()) {
+                let path = shown(&node.path);
+                return Err(Error::data_loss(format!("there are two drivers at `{path}`")));
             }
             depths.push(depth);
-            known.push(Node {
-                id: node.id,
-                name: node.name,
-                path,
-                parent: node.parent,
-                description: node.description.filter(|text| !text.is_empty()),
-                methods_description: node.methods_description,
-                client: node.client,
-                driver_type: None,
-                labels: node.labels,
-                interfaces_told: node.interfaces.is_some() || !node.unknown_interfaces.is_empty(),
-                unknown_interfaces: node.unknown_interfaces,
-                interfaces: node.interfaces.unwrap_or_default(),
-                caller: node.caller,
-                driver: None,
-            });
         }
-        if known.is_empty() {
+        if nodes.is_empty() {
             return Err(Error::data_loss("the tree has no root"));
         }
-        Ok(Self(Arc::new(Shared {
-            nodes: known.into(),
-            closing: OnceLock::new(),
-            remote: Some(remote),
-        })))
+        Ok(Self::new(nodes.into(), backend))
     }
 
     fn of_nodes(nodes: Vec<Node>) -> Self {
-        Self(Arc::new(Shared { nodes: nodes.into(), closing: OnceLock::new(), remote: None }))
+        let nodes: Arc<[Node]> = nodes.into();
+        Self::new(nodes.clone(), Arc::new(Local(nodes)))
+    }
+
+    fn new(nodes: Arc<[Node]>, backend: Arc<dyn Backend>) -> Self {
+        Self(Arc::new(Shared { nodes, closing: OnceLock::new(), backend }))
     }
 
     /// The tree, depth first, a parent before its children, the root first.
@@ -248,19 +233,7 @@ impl Device {
     /// # Errors
     /// The first driver's that fails; the others are reset all the same.
     pub async fn reset(&self) -> Result<()> {
-        if let Some(remote) = &self.0.remote {
-            return remote.reset().await;
-        }
-        let mut result = Ok(());
-        for node in self.nodes() {
-            let Some(driver) = &node.driver else { continue };
-            let outcome = driver
-                .reset()
-                .await
-                .map_err(|error| error.context(format!("resetting `{}`", node.path)));
-            result = result.and(outcome);
-        }
-        result
+        self.0.backend.reset().await
     }
 
     /// Closes every driver: a parent before its children, siblings in reverse. Of a device that is
@@ -273,9 +246,7 @@ impl Device {
     /// The first driver's that fails, or panics (`Internal`); the others are closed all the same.
     pub async fn close(&self) -> Result<()> {
         let shared = &self.0;
-        let closing = shared
-            .closing
-            .get_or_init(|| close::start(shared.nodes.clone(), shared.remote.clone()));
+        let closing = shared.closing.get_or_init(|| close::start(shared.backend.clone()));
         closing.clone().await.map_err(|error| error.again())
     }
 }

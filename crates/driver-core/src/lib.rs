@@ -2,7 +2,7 @@
 //!
 //! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`],
 //! [`Serial`], [`Flasher`], or one of its own made with [`macro@interface`]). A [`Registry`]
-//! knows drivers and a [plan] says which of them make up a device. A [`Device`] is the
+//! knows drivers and [plans](Planned) say which of them make up a device. A [`Device`] is the
 //! handle to the tree: typed with [`Device::get`], untyped with [`Device::call`]. Exporter files,
 //! from which plans are read, are in the crate `jumpstarter-config`.
 //!
@@ -76,13 +76,15 @@ mod host_path;
 pub mod image;
 mod interface;
 mod outline;
-pub mod plan;
+mod plan;
 mod problem;
 mod proxies;
+#[doc(hidden)]
+pub mod references;
 mod registry;
 mod secret;
 pub mod suggest;
-pub mod tree;
+mod tree;
 mod units;
 mod value_type;
 
@@ -95,7 +97,7 @@ pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
 pub use descriptor::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
 };
-pub use device::{Device, Node, Remote, RemoteNode};
+pub use device::{Backend, Device, Node};
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use generic::{Flasher, Network, Power, PowerReading, Serial};
@@ -105,6 +107,7 @@ pub use interface::{Interface, Interfaces};
 #[doc(hidden)]
 pub use inventory;
 pub use jumpstarter_driver_core_macros::{config, data, interface};
+pub use plan::Planned;
 pub use problem::ConfigProblem;
 pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};
 pub use secret::Secret;

@@ -8,7 +8,7 @@ use crate::descriptor::InterfaceDescriptor;
 use crate::device::Node;
 use crate::driver::{Child, Driver, PlannedChild};
 use crate::interface::Interfaces;
-use crate::plan::Node as ConfigNode;
+use crate::plan::Planned;
 use crate::tree;
 
 /// Stands for a driver that is not open.
@@ -32,26 +32,22 @@ impl Driver for Unopened {
 }
 
 /// The nodes; none where only opening tells which they are.
-pub(crate) fn nodes(entries: &[(String, ConfigNode)]) -> Option<Vec<Node>> {
+pub(crate) fn nodes(entries: &[Planned]) -> Option<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     root.configured = children(entries)?;
     tree::flatten(root).ok()
 }
 
-fn children(entries: &[(String, ConfigNode)]) -> Option<Vec<Child>> {
-    entries.iter().map(|(name, entry)| child(name, entry)).collect()
+fn children(entries: &[Planned]) -> Option<Vec<Child>> {
+    entries.iter().map(child).collect()
 }
 
-fn child(name: &str, entry: &ConfigNode) -> Option<Child> {
-    let mut child = tree::planned(name, entry);
-    match entry {
-        ConfigNode::Proxy { .. } => {}
-        ConfigNode::Composite { children: below, .. } => child.configured = children(below)?,
-        ConfigNode::Driver { entry, config, children: below, .. } => {
-            let made = (entry.children)(config.clone())?;
-            child.driver = Arc::new(Unopened { interfaces: (entry.interfaces)(), children: made });
-            child.configured = children(below)?;
-        }
+fn child(entry: &Planned) -> Option<Child> {
+    let mut child = tree::planned(entry);
+    child.configured = children(entry.children())?;
+    if let Some(driver) = entry.entry() {
+        let interfaces = (driver.interfaces)();
+        child.driver = Arc::new(Unopened { interfaces, children: entry.own_children()? });
     }
     Some(child)
 }

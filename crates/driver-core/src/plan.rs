@@ -1,56 +1,172 @@
-//! What makes up a device, before anything is opened: as an exporter file says it.
+//! Plans: what makes up a device, before anything is opened.
+
+use std::fmt;
 
 use serde_json::Value;
 
+use crate::driver::PlannedChild;
 use crate::registry::DriverEntry;
 
-/// An entry of `export:` or of `children:`.
+/// One entry of a plan: a driver, a group of drivers, or another name for a driver.
+///
+/// ```
+/// use jumpstarter_driver_core::{Device, Planned, Registry};
+/// use serde_json::json;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> jumpstarter_driver_core::Result<()> {
+/// let composite = Registry::linked().find("composite")?;
+/// let rack = Planned::group("rack").with_child(Planned::driver("a", composite, json!({})));
+/// let device = Device::open(&[rack, Planned::reference("b", "rack.a")]).await?;
+/// assert_eq!(device.node("b")?.id(), device.node("rack.a")?.id());
+/// # device.close().await }
+/// ```
 #[derive(Clone)]
-pub enum Node {
-    /// A driver.
-    Driver {
-        /// The driver that `type` names.
-        entry: &'static DriverEntry,
-        /// What it is, for people.
-        description: Option<String>,
-        /// Help for its methods, by name.
-        methods_description: Vec<(String, String)>,
-        /// Its configuration, checked; it may hold secrets.
-        config: Value,
-        /// What it logs, by Python's names, where the file says so.
-        log_level: Option<String>,
-        /// The drivers under it that the file names, in order.
-        children: Vec<(String, Node)>,
-    },
-    /// A group of drivers.
-    Composite {
-        /// What it is, for people.
-        description: Option<String>,
-        /// Its drivers, in order.
-        children: Vec<(String, Node)>,
-    },
-    /// Another name for a driver of the tree.
-    Proxy {
-        /// The dotted path of that driver, from the root.
-        target: String,
-        /// What it is, for people.
-        description: Option<String>,
-    },
+pub struct Planned {
+    name: String,
+    kind: Kind,
+    description: Option<String>,
+    methods_description: Vec<(String, String)>,
+    log_level: Option<String>,
+    children: Vec<Planned>,
 }
 
-impl std::fmt::Debug for Node {
-    /// Without the configuration, which may hold secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Driver { entry, children, .. } => f
-                .debug_struct("Driver")
-                .field("type", &entry.name)
-                .field("children", children)
-                .finish_non_exhaustive(),
-            Self::Composite { children, .. } => {
-                f.debug_struct("Composite").field("children", children).finish()
-            }
-            Self::Proxy { target, .. } => write!(f, "Proxy({target})"),
+#[derive(Clone)]
+enum Kind {
+    Driver(&'static DriverEntry, Value),
+    Group,
+    Reference(String),
+}
+
+impl Planned {
+    /// A driver and its configuration.
+    pub fn driver(name: impl Into<String>, entry: &'static DriverEntry, config: Value) -> Self {
+        Self::new(name, Kind::Driver(entry, config))
+    }
+
+    /// A group of drivers.
+    pub fn group(name: impl Into<String>) -> Self {
+        Self::new(name, Kind::Group)
+    }
+
+    /// Another name for the driver at `target`, its dotted path from the root.
+    pub fn reference(name: impl Into<String>, target: impl Into<String>) -> Self {
+        Self::new(name, Kind::Reference(target.into()))
+    }
+
+    fn new(name: impl Into<String>, kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            description: None,
+            methods_description: Vec::new(),
+            log_level: None,
+            children: Vec::new(),
         }
+    }
+
+    /// Adds what it is, for people.
+    #[must_use]
+    pub fn with_description(mut self, description: Option<String>) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// Adds help for its methods, by name.
+    #[must_use]
+    pub fn with_methods_description(mut self, methods: Vec<(String, String)>) -> Self {
+        self.methods_description = methods;
+        self
+    }
+
+    /// Adds what it logs, by Python's names.
+    #[must_use]
+    pub fn with_log_level(mut self, level: Option<String>) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// Adds an entry under it.
+    #[must_use]
+    pub fn with_child(mut self, child: Planned) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// Adds entries under it.
+    #[must_use]
+    pub fn with_children(mut self, children: Vec<Planned>) -> Self {
+        self.children.extend(children);
+        self
+    }
+
+    /// Its key under its parent.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The driver that is opened; none for a group or a reference.
+    pub fn entry(&self) -> Option<&'static DriverEntry> {
+        match self.kind {
+            Kind::Driver(entry, _) => Some(entry),
+            Kind::Group | Kind::Reference(_) => None,
+        }
+    }
+
+    /// The driver's configuration, checked; it may hold secrets. Null for a group or a reference.
+    pub fn config(&self) -> &Value {
+        match &self.kind {
+            Kind::Driver(_, config) => config,
+            Kind::Group | Kind::Reference(_) => &Value::Null,
+        }
+    }
+
+    /// For a reference, the dotted path of its target from the root.
+    pub fn target(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Reference(target) => Some(target),
+            Kind::Driver(..) | Kind::Group => None,
+        }
+    }
+
+    /// What it is, for people.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// Help for its methods, by name.
+    pub fn methods_description(&self) -> &[(String, String)] {
+        &self.methods_description
+    }
+
+    /// What it logs, by Python's names, where the plan says so.
+    pub fn log_level(&self) -> Option<&str> {
+        self.log_level.as_deref()
+    }
+
+    /// The entries under it, in order.
+    pub fn children(&self) -> &[Planned] {
+        &self.children
+    }
+
+    /// The children that its driver will make itself; none when only opening tells.
+    pub fn own_children(&self) -> Option<Vec<PlannedChild>> {
+        match &self.kind {
+            Kind::Driver(entry, config) => (entry.children)(config.clone()),
+            Kind::Group | Kind::Reference(_) => Some(Vec::new()),
+        }
+    }
+}
+
+impl fmt::Debug for Planned {
+    /// Without the configuration, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Driver(entry, _) => entry.name,
+            Kind::Group => "a group",
+            Kind::Reference(target) => target,
+        };
+        let mut debug = f.debug_struct("Planned");
+        debug.field("name", &self.name).field("kind", &kind).field("children", &self.children);
+        debug.finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
-//! The tree of open drivers: opened from an exporter file in its order, proxies spliced in.
+//! The tree of open drivers: opened from a plan in its order, proxies spliced in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -10,12 +10,13 @@ use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
 use crate::device::{Node, close_driver};
 use crate::driver::{Child, Driver, LocalCaller, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Node as ConfigNode;
+use crate::plan::Planned;
+use crate::references::{PlaceKind, References, join};
 use crate::{bounds, proxies};
 
 /// Opens the drivers of `entries`. On failure those that are open already are closed; on
 /// cancellation dropped.
-pub(crate) async fn open(entries: &[(String, ConfigNode)]) -> Result<Vec<Node>> {
+pub(crate) async fn open(entries: &[Planned]) -> Result<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     let mut opened = Vec::new();
     let result = open_children(entries, "", &mut root, &mut opened).await;
@@ -47,50 +48,35 @@ fn unambiguous(nodes: Vec<Node>) -> Result<Vec<Node>> {
     }
 }
 
-/// What the file says of a child, without its driver and its children.
-pub(crate) fn planned(name: &str, entry: &ConfigNode) -> Child {
-    let mut child = Child::new(name, Arc::new(Composite));
-    let description = match entry {
-        ConfigNode::Proxy { target, description } => {
-            child.reference = Some(target.clone());
-            description
-        }
-        ConfigNode::Composite { description, .. } => {
-            child.driver_type = Some(COMPOSITE_TYPE);
-            description
-        }
-        ConfigNode::Driver { entry, description, methods_description, .. } => {
-            child.methods_description.clone_from(methods_description);
-            child.driver_type = Some(entry.type_name());
-            description
-        }
+/// What the plan says of a child, without its driver and its children.
+pub(crate) fn planned(entry: &Planned) -> Child {
+    let mut child = Child::new(entry.name(), Arc::new(Composite));
+    child.description = entry.description().map(str::to_owned);
+    child.methods_description = entry.methods_description().to_vec();
+    child.reference = entry.target().map(str::to_owned);
+    child.driver_type = match (entry.entry(), entry.target()) {
+        (Some(driver), _) => Some(driver.type_name()),
+        (None, None) => Some(COMPOSITE_TYPE),
+        (None, Some(_)) => None,
     };
-    child.description.clone_from(description);
     child
 }
 
 fn open_children<'a>(
-    entries: &'a [(String, ConfigNode)],
+    entries: &'a [Planned],
     parent: &'a str,
     into: &'a mut Child,
     opened: &'a mut Vec<Arc<dyn Driver>>,
 ) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
-        for (name, entry) in entries {
-            let path = join(parent, name);
-            let mut child = planned(name, entry);
-            match entry {
-                ConfigNode::Proxy { .. } => {}
-                ConfigNode::Composite { children, .. } => {
-                    open_children(children, &path, &mut child, opened).await?;
-                }
-                ConfigNode::Driver { entry, config, children, .. } => {
-                    open_children(children, &path, &mut child, opened).await?;
-                    let context =
-                        OpenContext { path: path.clone(), children: child.configured.clone() };
-                    child.driver = (entry.open)(config.clone(), context).await?;
-                    opened.push(child.driver.clone());
-                }
+        for entry in entries {
+            let path = join(parent, entry.name());
+            let mut child = planned(entry);
+            open_children(entry.children(), &path, &mut child, opened).await?;
+            if let Some(driver) = entry.entry() {
+                let context = OpenContext { path, children: child.configured.clone() };
+                child.driver = (driver.open)(entry.config().clone(), context).await?;
+                opened.push(child.driver.clone());
             }
             into.configured.push(child);
         }
@@ -101,12 +87,12 @@ fn open_children<'a>(
 /// Lists the tree depth first, a parent before its children, and puts each proxy's target in its
 /// place.
 pub(crate) fn flatten(root: Child) -> Result<Vec<Node>> {
-    let (mut nodes, mut targets) = (Vec::new(), HashMap::new());
-    visit(root, String::new(), None, 0, &mut nodes, &mut targets)?;
-    if targets.is_empty() {
-        return Ok(nodes);
+    let (mut nodes, mut references) = (Vec::new(), References::new());
+    visit(root, String::new(), None, 0, &mut nodes, &mut references)?;
+    match references.faults().into_iter().next() {
+        Some(fault) => Err(fault.into()),
+        None => proxies::follow(nodes, &references),
     }
-    proxies::follow(&nodes, &targets)
 }
 
 fn visit(
@@ -115,13 +101,14 @@ fn visit(
     parent: Option<usize>,
     depth: usize,
     nodes: &mut Vec<Node>,
-    targets: &mut HashMap<usize, String>,
+    references: &mut References,
 ) -> Result<()> {
     bounds::admit(&child.name, depth, nodes.len()).map_err(proxies::too_large)?;
     let index = nodes.len();
     let maker = parent.and_then(|parent| nodes.get(parent)).and_then(|node| node.driver_type);
-    if let Some(target) = child.reference {
-        targets.insert(index, target);
+    if let Some(parent) = parent {
+        let kind = child.reference.map_or(PlaceKind::Known, PlaceKind::Reference);
+        references.add(parent, &child.name, kind);
     }
     let driver = child.driver;
     let (interfaces, client) = {
@@ -161,14 +148,9 @@ fn visit(
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         let path = join(&path, &child.name);
-        visit(child, path, Some(index), depth + 1, nodes, targets)?;
+        visit(child, path, Some(index), depth + 1, nodes, references)?;
     }
     Ok(())
-}
-
-#[doc(hidden)]
-pub fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 /// A path for people: the root has none.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{
-    Arguments, Caller, InterfaceDescriptor, MethodKind, Remote, RemoteNode, Reply,
+    Arguments, Backend, Caller, InterfaceDescriptor, MethodKind, Node, Reply,
 };
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ struct Elsewhere {
 }
 
 #[async_trait]
-impl Remote for Elsewhere {
+impl Backend for Elsewhere {
     async fn reset(&self) -> Result<()> {
         self.resets.fetch_add(1, Ordering::SeqCst);
         Ok(())
@@ -39,19 +39,12 @@ impl Caller for Wire {
     }
 }
 
-fn node(name: &str, parent: Option<usize>, client: &str) -> RemoteNode {
-    let interfaces = Some(InterfaceDescriptor::of_client(client)).filter(|known| !known.is_empty());
-    RemoteNode {
-        id: parent.map_or(0, |parent| parent + 1),
-        name: name.to_owned(),
-        parent,
-        description: None,
-        methods_description: Vec::new(),
-        client: client.to_owned(),
-        labels: Vec::new(),
-        interfaces,
-        unknown_interfaces: Vec::new(),
-        caller: Arc::new(Wire),
+fn node(name: &str, parent: Option<usize>, client: &str) -> Node {
+    let id = parent.map_or(0, |parent| parent + 1);
+    let node = Node::remote(id, name, parent, Arc::new(Wire)).with_client(client);
+    match InterfaceDescriptor::of_client(client) {
+        known if known.is_empty() => node,
+        known => node.with_interfaces(known, Vec::new()),
     }
 }
 
@@ -92,10 +85,11 @@ async fn any_interface_may_be_tried_on_a_driver_that_is_not_known() {
 
 #[tokio::test]
 async fn interfaces_that_are_not_known_are_named_beside_those_that_are() {
-    let mut board = node("board", Some(0), POWER);
-    board.unknown_interfaces = vec!["relay".to_owned()];
-    let mut relay = node("relay", Some(0), "acme.client.Relay");
-    relay.unknown_interfaces = vec!["relay".to_owned()];
+    let board = node("board", Some(0), POWER);
+    let board =
+        board.with_interfaces(InterfaceDescriptor::of_client(POWER), vec!["relay".to_owned()]);
+    let relay = node("relay", Some(0), "acme.client.Relay");
+    let relay = relay.with_interfaces(Vec::new(), vec!["relay".to_owned()]);
     let nodes = vec![node("", None, "x.Root"), board, relay];
     let device = Device::remote(nodes, Arc::new(Elsewhere::default())).unwrap();
     let names = |path| device.node(path).unwrap().interface_names();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Backend, Node};
 
 use super::Switch;
 
@@ -12,24 +13,13 @@ fn remote(
     parent: impl Fn(usize) -> Option<usize>,
     name: impl Fn(usize) -> String,
 ) -> Result<Device> {
-    let node = |id| jumpstarter_driver_core::RemoteNode {
-        id,
-        name: name(id),
-        parent: parent(id),
-        description: None,
-        methods_description: Vec::new(),
-        client: String::new(),
-        labels: Vec::new(),
-        interfaces: None,
-        unknown_interfaces: Vec::new(),
-        caller: Device::of_driver(Switch { path: String::new(), on: Mutex::new(false) }).nodes()[0]
-            .caller()
-            .clone(),
-    };
+    let switch = || Switch { path: String::new(), on: Mutex::new(false) };
+    let caller = || Device::of_driver(switch()).nodes()[0].caller().clone();
+    let node = |id| Node::remote(id, name(id), parent(id), caller());
     #[derive(Debug)]
     struct Nowhere;
     #[async_trait]
-    impl jumpstarter_driver_core::Remote for Nowhere {
+    impl Backend for Nowhere {
         async fn reset(&self) -> Result<()> {
             Ok(())
         }

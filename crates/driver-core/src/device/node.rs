@@ -32,6 +32,76 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node of a device that is elsewhere, for [`Device::remote`](crate::Device::remote), which
+    /// gives it its path.
+    ///
+    /// `id` says which driver it is: proxies of one driver have the same. `name` is its key under
+    /// its parent, empty for the root; `parent` is the position of its parent, which comes before
+    /// it. `caller` is the way to its driver.
+    pub fn remote(
+        id: usize,
+        name: impl Into<String>,
+        parent: Option<usize>,
+        caller: Arc<dyn Caller>,
+    ) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            path: String::new(),
+            parent,
+            description: None,
+            methods_description: Vec::new(),
+            client: String::new(),
+            driver_type: None,
+            labels: Vec::new(),
+            interfaces: Vec::new(),
+            unknown_interfaces: Vec::new(),
+            interfaces_told: false,
+            caller,
+            driver: None,
+        }
+    }
+
+    /// Adds what it is, for people, and help for its methods by name.
+    #[must_use]
+    pub fn with_descriptions(
+        mut self,
+        description: Option<String>,
+        methods: Vec<(String, String)>,
+    ) -> Self {
+        self.description = description.filter(|text| !text.is_empty());
+        self.methods_description = methods;
+        self
+    }
+
+    /// Adds the import path of its Python client class.
+    #[must_use]
+    pub fn with_client(mut self, client: impl Into<String>) -> Self {
+        self.client = client.into();
+        self
+    }
+
+    /// Adds further labels.
+    #[must_use]
+    pub fn with_labels(mut self, labels: Vec<(String, String)>) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// Adds its interfaces: those that this program knows, and the names of the others. Without
+    /// them nothing is known of what it can do.
+    #[must_use]
+    pub fn with_interfaces(
+        mut self,
+        known: Vec<&'static InterfaceDescriptor>,
+        unknown: Vec<String>,
+    ) -> Self {
+        self.interfaces = known;
+        self.unknown_interfaces = unknown;
+        self.interfaces_told = true;
+        self
+    }
+
     /// Which driver it is: a proxy has the number of the driver that it stands for.
     pub fn id(&self) -> usize {
         self.id
@@ -133,35 +203,5 @@ impl Node {
         arguments: Vec<Value>,
     ) -> Result<Reply> {
         self.caller.invoke(method, kind, arguments.into_iter().collect::<Arguments>()).await
-    }
-}
-
-/// A node of a device that is elsewhere.
-pub struct RemoteNode {
-    /// Which driver it is: proxies of one driver have the same number.
-    pub id: usize,
-    /// Its key under its parent; empty for the root.
-    pub name: String,
-    /// The position of its parent, which comes before it; none for the root, which is the first.
-    pub parent: Option<usize>,
-    /// What it is, for people.
-    pub description: Option<String>,
-    /// Help for its methods, by name.
-    pub methods_description: Vec<(String, String)>,
-    /// The import path of its Python client class.
-    pub client: String,
-    /// Further labels.
-    pub labels: Vec<(String, String)>,
-    /// Its interfaces that this program knows; none where nothing can be told.
-    pub interfaces: Option<Vec<&'static InterfaceDescriptor>>,
-    /// The names of its further interfaces, which this program does not know.
-    pub unknown_interfaces: Vec<String>,
-    /// The way to its driver.
-    pub caller: Arc<dyn Caller>,
-}
-
-impl fmt::Debug for RemoteNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteNode({} under {:?})", self.name, self.parent)
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::plan::Node;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{HostFacts, Machine, MachineState, Phase, QemuConfig, QemuSettings};
 use jumpstarter_driver_serial::{Console, SerialExt};
@@ -224,14 +223,11 @@ impl Demo {
 
 /// The configuration of the machine, as the file has it.
 fn machine(config: &ExporterConfig) -> Result<QemuConfig> {
-    let entry = config.export.iter().find(|(name, _)| name == "qemu");
-    match entry {
-        Some((_, Node::Driver { config, .. })) => {
-            serde_json::from_value(config.clone()).map_err(|error| {
-                Error::internal("reading the machine's configuration again").with_source(error)
-            })
-        }
-        _ => Err(Error::not_found(format!("{}: no machine `qemu` in `export`", config.origin))),
+    match config.export.iter().find(|planned| planned.name() == "qemu") {
+        Some(planned) => serde_json::from_value(planned.config().clone()).map_err(|error| {
+            Error::internal("reading the machine's configuration again").with_source(error)
+        }),
+        None => Err(Error::not_found(format!("{}: no machine `qemu` in `export`", config.origin))),
     }
 }
 

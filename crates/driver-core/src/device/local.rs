@@ -1,0 +1,75 @@
+//! The drivers of this process as a whole: reset and closed in order.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::close::guarded;
+use super::{Backend, Node};
+use crate::driver::Driver;
+use crate::error::Result;
+use crate::tree::shown;
+
+/// The nodes of a device whose drivers are in this process.
+#[derive(Debug)]
+pub(super) struct Local(pub(super) Arc<[Node]>);
+
+#[async_trait]
+impl Backend for Local {
+    /// In the tree's order. The first driver's error; the others are reset all the same.
+    async fn reset(&self) -> Result<()> {
+        let mut result = Ok(());
+        for node in self.0.iter() {
+            let Some(driver) = &node.driver else { continue };
+            let outcome = driver
+                .reset()
+                .await
+                .map_err(|error| error.context(format!("resetting `{}`", node.path)));
+            result = result.and(outcome);
+        }
+        result
+    }
+
+    async fn close(&self) -> Result<()> {
+        let nodes = &self.0;
+        let mut result = Ok(());
+        for index in order(nodes) {
+            let node = &nodes[index];
+            let Some(driver) = &node.driver else { continue };
+            let outcome = close_driver(driver.as_ref())
+                .await
+                .map_err(|error| error.context(format!("closing `{}`", shown(&node.path))));
+            match (&result, outcome) {
+                (Ok(()), outcome) => result = outcome,
+                (Err(_), Err(further)) => {
+                    tracing::warn!(error = %further.report(), "closing a device")
+                }
+                (Err(_), Ok(())) => {}
+            }
+        }
+        result
+    }
+}
+
+/// Closes one driver; one that panics has failed.
+pub(crate) async fn close_driver(driver: &dyn Driver) -> Result<()> {
+    guarded(driver.close()).await
+}
+
+/// A parent before its children, siblings in reverse.
+fn order(nodes: &[Node]) -> Vec<usize> {
+    let mut children = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        if let Some(parent) = node.parent {
+            children[parent].push(index);
+        }
+    }
+    let mut order = Vec::with_capacity(nodes.len());
+    let mut open: Vec<usize> = if nodes.is_empty() { Vec::new() } else { vec![0] };
+    while let Some(index) = open.pop() {
+        order.push(index);
+        // Pushed in the file's order, so the last sibling is taken first.
+        open.append(&mut children[index]);
+    }
+    order
+}
