@@ -1,13 +1,14 @@
 //! The command line: which command, with what.
 
 use std::ffi::OsString;
-use std::io::Write;
 
-use anyhow::Result;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 use jumpstarter_driver_core::Error;
 
+use crate::environment::Environment;
+use crate::fault::{self, Fault, Result};
+use crate::format::Format;
 use crate::serving::Log;
 use crate::{check, config, controller, drivers, forward, j, packaging, run, schema, shell};
 
@@ -71,25 +72,20 @@ pub(crate) enum Command {
     Shell(Box<shell::Arguments>),
 }
 
-/// How a command prints what it found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
-}
-
-/// Reads a command line.
-pub(crate) fn parse(
-    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-) -> Result<Arguments, clap::Error> {
-    Arguments::try_parse_from(arguments)
+/// Runs `jmp` and returns the exit code.
+pub(crate) fn execute(words: &[OsString], environment: &Environment) -> u8 {
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            let fault = of_upstream(&usage).map_or_else(|| usage.into(), Fault::Failed);
+            return fault::conclude(Err(fault), Format::of_words(words), environment);
+        }
+    };
+    fault::conclude(arguments.run(environment), arguments.format(), environment)
 }
 
 /// What is said of a command of upstream's `jmp` that this one has not.
-pub(crate) fn of_upstream(usage: &clap::Error) -> Option<Error> {
+fn of_upstream(usage: &clap::Error) -> Option<Error> {
     match usage.get(ContextKind::InvalidSubcommand)? {
         ContextValue::String(name) => controller::command(name),
         _ => None,
@@ -98,32 +94,74 @@ pub(crate) fn of_upstream(usage: &clap::Error) -> Option<Error> {
 
 impl Arguments {
     /// How the command prints, its errors too.
-    pub(crate) fn format(&self) -> Format {
+    fn format(&self) -> Format {
         match &self.command {
             Command::Check(arguments) => arguments.output,
+            Command::Config(arguments) => arguments.format(),
             Command::Drivers(arguments) => arguments.output,
             Command::Forward(arguments) => arguments.output,
             _ => Format::Text,
         }
     }
 
-    /// Runs the command and answers the exit code.
-    pub(crate) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    /// Runs the command and returns the exit code.
+    fn run(&self, environment: &Environment) -> Result<u8> {
         let log = &self.log;
+        let (out, err) = (&mut environment.out(), &mut environment.err());
         match &self.command {
             Command::Check(arguments) => check::run(arguments, out, err),
-            Command::Completions(arguments) => packaging::completions(arguments, out),
-            Command::Manual(arguments) => packaging::manual(arguments),
+            Command::Completions(arguments) => {
+                packaging::completions(arguments, Self::command(), out)
+            }
+            Command::Manual(arguments) => {
+                packaging::manual(arguments, Self::command(), j::command())
+            }
             Command::Config(arguments) => config::run(arguments, out, err),
             Command::Drivers(arguments) => drivers::run(arguments, out),
-            Command::Forward(arguments) => forward::run(arguments, log, out, err),
+            Command::Forward(arguments) => forward::run(arguments, log, environment),
             Command::J { arguments } => {
-                let program = std::iter::once(OsString::from("j"));
-                Ok(j::run(program.chain(log.words()).chain(arguments.iter().cloned()).collect()))
+                let words = std::iter::once("j".into()).chain(arguments.iter().cloned());
+                Ok(j::run(&words.collect::<Vec<_>>(), Some(log), environment))
             }
             Command::Run(arguments) => run::run(arguments, log, out, err),
             Command::Schema(arguments) => schema::run(arguments, out),
-            Command::Shell(arguments) => shell::run(arguments, log, err),
+            Command::Shell(arguments) => shell::run(arguments, log, environment),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `jmp` with these words and returns its exit code and standard output.
+    fn run(words: &[&str]) -> (u8, String) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let words: Vec<OsString> =
+            std::iter::once("jmp").chain(words.iter().copied()).map(Into::into).collect();
+        let reading = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
+        let code = execute(&words, &Environment::new(writer, std::io::sink(), |_| None));
+        (code, reading.join().unwrap())
+    }
+
+    #[test]
+    fn each_command_has_a_page() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(run(&["manual", folder.path().to_str().unwrap()]).0, fault::SUCCESS);
+        for (name, text) in [("jmp", "jmp run"), ("jmp-run", "grpc"), ("j", "output")] {
+            let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+            assert!(page.starts_with(".ie") && page.replace('\\', "").contains(text), "{page}");
+        }
+        assert!(!folder.path().join("jmp-manual.1").exists());
+        let missing = folder.path().join("missing");
+        assert_eq!(run(&["manual", missing.to_str().unwrap()]).0, fault::FAILURE);
+    }
+
+    #[test]
+    fn each_shell_has_a_script() {
+        for shell in ["bash", "zsh", "fish"] {
+            let (code, script) = run(&["completions", shell]);
+            assert!(code == fault::SUCCESS && script.contains("drivers"), "{shell}");
         }
     }
 }

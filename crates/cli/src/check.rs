@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
-use crate::arguments::Format;
-use crate::{FAILURE, SUCCESS, outline, print, serving};
+use crate::fault::{FAILURE, Result, SUCCESS};
+use crate::format::Format;
+use crate::{outline, print, serving};
 
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///

@@ -7,10 +7,11 @@ mod look;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::Error;
 
+use crate::fault::Result;
+use crate::format::Format;
 use crate::print;
 
 /// Manage the exporter files that are known by an alias
@@ -87,11 +88,26 @@ impl FileFormat {
     }
 }
 
+impl Arguments {
+    /// How the command prints, its errors too.
+    pub(crate) fn format(&self) -> Format {
+        let Kind::Exporter(command) = &self.kind;
+        let is_json = match command {
+            Command::List(arguments) => arguments.is_json(),
+            Command::Show(arguments) => arguments.is_json(),
+            Command::Create(arguments) => arguments.is_json(),
+            Command::Edit(_) => false,
+            Command::Delete(arguments) => arguments.is_json(),
+        };
+        if is_json { Format::Json } else { Format::Text }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let Kind::Exporter(command) = &arguments.kind;
     match command {
         Command::List(arguments) => look::list(arguments, out, err),
-        Command::Show(arguments) => look::show(arguments, out, err),
+        Command::Show(arguments) => look::show(arguments, out),
         Command::Create(arguments) => create::create(arguments, out, err),
         Command::Edit(arguments) => change::edit(arguments, err),
         Command::Delete(arguments) => change::delete(arguments, out, err),

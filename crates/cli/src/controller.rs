@@ -4,8 +4,9 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use anyhow::Result;
 use jumpstarter_driver_core::{Error, suggest};
+
+use crate::fault::Result;
 
 /// Options of `jmp shell` that ask a controller for a device.
 #[derive(Debug, clap::Args)]

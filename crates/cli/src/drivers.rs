@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use anyhow::Result;
 use jumpstarter_config::{ConfigField, fields, of_driver};
 use jumpstarter_driver_core::{
     DriverEntry, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
@@ -11,8 +10,9 @@ use jumpstarter_driver_core::{
 };
 use serde_json::{Value, json};
 
-use crate::arguments::Format;
-use crate::{SUCCESS, print, table};
+use crate::fault::{Result, SUCCESS};
+use crate::format::Format;
+use crate::{print, table};
 
 /// List the drivers in this program, or show one: what it does, its methods, its configuration
 #[derive(Debug, clap::Args)]

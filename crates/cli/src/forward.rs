@@ -5,16 +5,17 @@ mod advice;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use jumpstarter_driver_core::{Error, ErrorKind, Network};
 use jumpstarter_driver_network::{ForwardStats, PortForward};
 use jumpstarter_supervise::{Heeded, Signal};
 use serde_json::json;
 
-use crate::arguments::Format;
+use crate::environment::Environment;
+use crate::fault::{Result, SUCCESS};
+use crate::format::Format;
+use crate::print;
 use crate::serving::{Log, runtime};
 use crate::target::{Found, Opened, Target};
-use crate::{FAILURE, SUCCESS, print};
 
 /// Make a network endpoint of a device a port of this machine, and print what to connect with
 ///
@@ -52,15 +53,10 @@ pub(crate) struct Arguments {
     log: Log,
 }
 
-pub(crate) fn run(
-    arguments: &Arguments,
-    log: &Log,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<u8> {
-    let Some(found) = arguments.target.find(err)? else { return Ok(FAILURE) };
+pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -> Result<u8> {
+    let found = arguments.target.find(environment, &mut environment.err())?;
     arguments.log.install_quietly(log)?;
-    runtime()?.block_on(forward(arguments, found, out))
+    runtime()?.block_on(forward(arguments, found, &mut environment.out()))
 }
 
 async fn forward(arguments: &Arguments, found: Found, out: &mut dyn Write) -> Result<u8> {

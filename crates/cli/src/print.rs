@@ -1,65 +1,22 @@
-//! Where text leaves this program: the one place that writes to standard output and standard error.
+//! Text for people and for programs, made safe before it is printed.
 //!
-//! Exporters, guests, files and servers choose names, descriptions, answers, errors and log
-//! records. Whatever is printed of them passes `jumpstarter_text` here, so that no command has to
-//! think of it: a control sequence is shown, not obeyed. What must not begin a line of its own,
-//! such as a name, passes [`line`] where it is put into a text. Only consoles, byte streams and
-//! images go around this, by [`crate::terminal::output`].
+//! What must not begin a line of its own, such as a name, passes [`line`] where it is put into a
+//! text; [`crate::environment`] sees to the rest.
 
-use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use jumpstarter_driver_core::Error;
-use jumpstarter_supervise::{StandardStream, was_closed};
 pub(crate) use jumpstarter_text::line;
 use jumpstarter_text::{block, truncated};
 use serde::Serialize;
+
+use crate::environment::Environment;
 
 /// How much of an error's text is shown: its end is rarely what went wrong.
 const MAX_ERROR_BYTES: usize = 32 * 1024;
 
 /// How much of a line is shown in lists.
 const MAX_LINE_BYTES: usize = 300;
-
-/// Passes text on, made safe.
-pub(crate) struct Safe<'a>(pub(crate) &'a mut dyn Write);
-
-impl Write for Safe<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(block(&String::from_utf8_lossy(bytes)).as_bytes())?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// Prints a text and a line's end on standard output, at once, so that a reader sees it when it
-/// happens.
-///
-/// # Errors
-/// When standard output is closed, or its reader is: the answer would be lost.
-pub(crate) fn out(text: &str) -> io::Result<()> {
-    if was_closed(StandardStream::Output) {
-        return Err(io::Error::new(io::ErrorKind::NotConnected, "standard output is closed"));
-    }
-    let mut out = io::stdout().lock();
-    out.write_all(format!("{}\n", block(text)).as_bytes())?;
-    out.flush()
-}
-
-/// Prints a text and a line's end on standard error.
-pub(crate) fn err(text: impl Display) {
-    err_with_end(text, "\n");
-}
-
-/// The same, with other ends of lines.
-pub(crate) fn err_with_end(text: impl Display, end: &str) {
-    let text = text.to_string();
-    // Nobody is left to be told when this fails.
-    write!(io::stderr().lock(), "{}{end}", block(&text).replace('\n', end)).ok();
-}
 
 /// A value as JSON on one line.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
@@ -74,16 +31,11 @@ pub(crate) fn pretty_json(value: &impl Serialize) -> serde_json::Result<String> 
 /// An error and its hint for people. Further lines of either are indented: they are no errors and
 /// hints of ours.
 pub(crate) fn report(error: &Error) -> String {
-    let message = failure(format_args!("{error:#}"));
+    let message = format!("error: {}", indented(&format!("{error:#}")));
     match error.hint() {
         Some(hint) => format!("{message}\nhint: {}", indented(hint)),
         None => message,
     }
-}
-
-/// The same of an error without a hint.
-pub(crate) fn failure(error: impl Display) -> String {
-    format!("error: {}", indented(&error.to_string()))
 }
 
 fn indented(text: &str) -> String {
@@ -110,25 +62,15 @@ pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
     }
 }
 
-/// Prints what the parser of command lines says, in colours where there are some.
-pub(crate) fn usage(usage: &clap::Error) {
-    let (text, is_terminal) = match usage.use_stderr() {
-        true => (usage.render(), io::stderr().is_terminal()),
-        false => (usage.render(), io::stdout().is_terminal()),
-    };
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let in_colours = is_terminal
-        && !is_set("NO_COLOR")
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    let text = match in_colours {
-        true => styled(&usage_text(usage, &text.ansi().to_string())),
-        false => block(&usage_text(usage, &text.to_string())).into_owned(),
-    };
-    // Nobody is left to be told when this fails.
-    match usage.use_stderr() {
-        true => io::stderr().lock().write_all(text.as_bytes()).ok(),
-        false => io::stdout().lock().write_all(text.as_bytes()).ok(),
-    };
+/// Prints what the parser of command lines says, in colours on a terminal.
+///
+/// # Errors
+/// Those of the stream that it goes to.
+pub(crate) fn usage(usage: &clap::Error, environment: &Environment) -> io::Result<()> {
+    let text = usage.render();
+    let styled = || styled(&usage_text(usage, &text.ansi().to_string()));
+    let plain = || usage_text(usage, &text.to_string());
+    environment.help(usage.use_stderr(), styled, plain)
 }
 
 /// Text made safe but for its colours.
@@ -163,11 +105,13 @@ pub(crate) fn panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("without a name").to_owned();
-        err(format_args!("thread `{name}` {panic}"));
+        let mut report = format!("thread `{name}` {panic}\n");
         let trace = std::backtrace::Backtrace::capture();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
-            err(trace);
+            report += &format!("{trace}\n");
         }
+        // A failure cannot be reported anywhere else.
+        io::stderr().lock().write_all(block(&report).as_bytes()).ok();
     }));
 }
 
@@ -195,14 +139,6 @@ mod tests {
         );
         let endless = report(&Error::internal("ü".repeat(1 << 20)));
         assert!(endless.len() < MAX_ERROR_BYTES + 20 && endless.ends_with('…'));
-    }
-
-    #[test]
-    fn what_is_written_through_it_is_safe() {
-        let mut written = Vec::new();
-        let (first, second) = ("a\u{9b}31m", "b\r\n\tc");
-        write!(Safe(&mut written), "{first}\n{second}").unwrap();
-        assert_eq!(String::from_utf8(written).unwrap(), "a\\u{9b}31m\nb\n\tc");
     }
 
     #[test]

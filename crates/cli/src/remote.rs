@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use jumpstarter_client::{Address, ConnectOptions};
 use jumpstarter_driver_core::Secret;
 
+use crate::environment::Environment;
+
 /// An exporter that runs elsewhere.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Remote {
@@ -42,14 +44,15 @@ impl std::str::FromStr for Passphrase {
 
 impl Remote {
     /// What the exporter asks for: as the command line says, else the environment.
-    pub(crate) fn passphrase(&self) -> Option<Secret> {
-        let from_environment = || std::env::var("JMP_GRPC_PASSPHRASE").ok().map(Secret::new);
+    pub(crate) fn passphrase(&self, environment: &Environment) -> Option<Secret> {
+        let variable = || environment.variable("JMP_GRPC_PASSPHRASE")?.into_string().ok();
+        let from_environment = || variable().map(Secret::new);
         let given = self.passphrase.clone().map(|Passphrase(secret)| secret);
         given.or_else(from_environment).filter(|secret| !secret.expose().is_empty())
     }
 
     /// How to connect to the exporter that the command line names, if it names one.
-    pub(crate) fn options(&self) -> Option<ConnectOptions> {
+    pub(crate) fn options(&self, environment: &Environment) -> Option<ConnectOptions> {
         let mut options = ConnectOptions::new(self.tls_grpc.clone()?);
         if self.tls_grpc_insecure {
             options = options.insecure();
@@ -60,7 +63,7 @@ impl Remote {
         if let Some((certificate, key)) = self.tls_cert.as_ref().zip(self.tls_key.as_ref()) {
             options = options.client_certificate(certificate, key);
         }
-        if let Some(passphrase) = self.passphrase() {
+        if let Some(passphrase) = self.passphrase(environment) {
             options = options.passphrase(passphrase);
         }
         Some(options)

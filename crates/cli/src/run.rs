@@ -4,14 +4,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use jumpstarter_daemon::RunOptions;
 use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
 use jumpstarter_exporter::{Address, Limits, TlsOptions};
 
-use crate::j::fault::Fault;
+use crate::fault::{Fault, Result, SUCCESS};
 use crate::serving::{Log, Which, runtime};
-use crate::{FAILURE, SUCCESS};
 
 /// Serve the device of an exporter file to Jumpstarter clients
 ///
@@ -123,10 +121,10 @@ impl Arguments {
 }
 
 /// Options that do not fit together are a wrong command line; what is not supported yet is none.
-fn wrong_usage(error: Error) -> anyhow::Error {
+fn wrong_usage(error: Error) -> Fault {
     match error.kind() {
-        ErrorKind::InvalidArgument => Fault::Usage(error).into(),
-        _ => error.into(),
+        ErrorKind::InvalidArgument => Fault::Usage(error),
+        _ => Fault::Failed(error),
     }
 }
 
@@ -140,9 +138,7 @@ pub(crate) fn run(
         writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
     }
     let passphrase = arguments.passphrase();
-    let Some(config) = arguments.which.load(arguments.file.as_deref(), err)? else {
-        return Ok(FAILURE);
-    };
+    let config = arguments.which.load(arguments.file.as_deref(), err)?;
     let tls =
         arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
             TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }

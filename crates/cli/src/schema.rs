@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use anyhow::Result;
 use jumpstarter_driver_core::Registry;
 
-use crate::{SUCCESS, print};
+use crate::fault::{Result, SUCCESS};
+use crate::print;
 
 /// Print the JSON schema of exporter files, with the configuration of every driver in this program
 ///

@@ -1,17 +1,15 @@
 //! What the commands that serve a device have in common: which file, and the log.
 
-use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
 use clap::ValueEnum;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_daemon::{Log as DaemonLog, LogFormat};
-use jumpstarter_driver_core::suggest;
+use jumpstarter_driver_core::{ErrorKind, suggest};
 
-use crate::j::fault::Fault;
+use crate::fault::{Fault, Result};
 
 /// Which exporter file.
 #[derive(Debug, clap::Args)]
@@ -32,12 +30,8 @@ impl Which {
         self.exporter_config.is_some() || self.exporter.is_some()
     }
 
-    /// Reads the file, or else `file`. Its faults are printed; there is no configuration then.
-    pub(crate) fn load(
-        &self,
-        file: Option<&Path>,
-        err: &mut dyn Write,
-    ) -> Result<Option<ExporterConfig>> {
+    /// Reads the file, or else `file`, and prints its warnings.
+    pub(crate) fn load(&self, file: Option<&Path>, err: &mut dyn Write) -> Result<ExporterConfig> {
         let file = match (self.exporter_config.as_deref().or(file), &self.exporter) {
             (Some(file), _) => file.to_owned(),
             (None, Some(alias)) => ExporterConfig::find(alias)?,
@@ -52,22 +46,12 @@ impl Which {
     }
 }
 
-/// Reads an exporter file. Its warnings and its faults are printed; there is no configuration with
-/// the latter.
-pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<Option<ExporterConfig>> {
-    match ExporterConfig::load(file) {
-        Ok(config) => {
-            err.write_all(config.warnings.to_text(&config.origin).as_bytes())?;
-            Ok(Some(config))
-        }
-        Err(faults) => {
-            writeln!(err, "{faults}")?;
-            if let Some(hint) = missing(file) {
-                writeln!(err, "hint: {hint}")?;
-            }
-            Ok(None)
-        }
-    }
+/// Reads an exporter file and prints its warnings.
+pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<ExporterConfig> {
+    let config =
+        ExporterConfig::load(file).map_err(|faults| Fault::File(faults.into(), missing(file)))?;
+    err.write_all(config.warnings.to_text(&config.origin).as_bytes())?;
+    Ok(config)
 }
 
 /// What was meant by the path of a file that is not there: an alias, or another file of its folder.
@@ -89,9 +73,10 @@ pub(crate) fn missing(file: &Path) -> Option<String> {
 
 /// What is logged, and how. Each may stand before the command's name as well as after it, where it
 /// counts for more.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Log {
-    /// The least severe records that are logged; without it info, and warning for `jmp forward`
+    /// The least severe records that are logged; without it info, and warning for `j` and
+    /// `jmp forward`
     #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
     log_level: Option<Level>,
     /// How the log is written to standard error; text without it
@@ -130,6 +115,14 @@ impl Log {
         self.install_with(outer, Level::Warning)
     }
 
+    /// The same for a command of `j`, whose process may belong to another program that has a log.
+    pub(crate) fn install_for_one_command(&self, outer: &Self) -> Result<()> {
+        match self.install_with(outer, Level::Warning) {
+            Err(Fault::Failed(error)) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            installed => installed.map(drop),
+        }
+    }
+
     fn install_with(&self, outer: &Self, default: Level) -> Result<DaemonLog> {
         let level = match self.log_level.or(outer.log_level).unwrap_or(default) {
             Level::Debug => tracing::Level::DEBUG,
@@ -144,12 +137,6 @@ impl Log {
             Format::Auto => LogFormat::Json,
         };
         Ok(DaemonLog::install(level, format)?)
-    }
-
-    /// The level as `j` takes it.
-    pub(crate) fn words(&self) -> impl Iterator<Item = OsString> {
-        let level = self.log_level.and_then(|level| level.to_possible_value());
-        level.map(|level| format!("--log-level={}", level.get_name()).into()).into_iter()
     }
 }
 

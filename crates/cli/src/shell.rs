@@ -5,15 +5,13 @@ mod prompt;
 mod remote;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
 use jumpstarter_daemon::Served;
 
-use crate::FAILURE;
 use crate::controller::Controller;
-use crate::j::fault::Fault;
+use crate::environment::Environment;
+use crate::fault::{Fault, Result};
 use crate::remote::Remote;
 use crate::serving::{Log, Which, runtime};
 use command::Surroundings;
@@ -50,10 +48,10 @@ pub(crate) struct Arguments {
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -> Result<u8> {
     let words = &arguments.command;
     let has_device = arguments.remote.tls_grpc.is_some() || arguments.which.is_given();
-    arguments.controller.check(has_device, err)?;
+    arguments.controller.check(has_device, &mut environment.err())?;
     if !has_device
         && let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word)))
     {
@@ -61,12 +59,13 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Resu
         let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
         return Err(Fault::usage("which device?", hint));
     }
-    if let Some(options) = arguments.remote.options() {
+    if let Some(options) = arguments.remote.options(environment) {
         arguments.log.install(log)?;
-        let shell = remote::shell(&options, &arguments.remote, arguments.exporter_logs, words);
+        let shell =
+            remote::shell(&options, &arguments.remote, arguments.exporter_logs, words, environment);
         return Ok(runtime()?.block_on(shell)?);
     }
-    let Some(config) = arguments.which.load(None, err)? else { return Ok(FAILURE) };
+    let config = arguments.which.load(None, &mut environment.err())?;
     let logs = arguments.log.install(log)?;
     if arguments.exporter_logs {
         logs.show_all();
@@ -74,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, err: &mut dyn Write) -> Resu
     let command = |served: Served| {
         let mut surroundings = Surroundings::new(served.socket, "local", served.motd);
         surroundings.exporter = served.name;
-        async move { surroundings.run(words).await }
+        async move { surroundings.run(words, environment).await }
     };
     Ok(runtime()?.block_on(jumpstarter_daemon::shell(&config, &logs, command))?)
 }

@@ -2,15 +2,24 @@
 //! environment names.
 
 use std::io::Write;
+use std::time::Duration;
 
-use anyhow::Result;
 use jumpstarter_client::{ConnectOptions, Exporter};
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::{Device, Error};
 
-use crate::j::fault::Fault;
+use crate::environment::Environment;
+use crate::fault::{Fault, Result};
 use crate::remote::Remote;
 use crate::serving::{self, Which};
+
+/// Names an exporter.
+const HOST: &str = "JUMPSTARTER_HOST";
+/// Names an exporter file.
+const FILE: &str = "JMP_EXPORTER_CONFIG";
+/// The longest that one call may take, such as the wait for a machine: the user has Ctrl-C, and
+/// the loss of an exporter is noticed long before.
+const CALL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the device is.
 #[derive(Debug, clap::Args)]
@@ -33,28 +42,37 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) device: Device,
-    exporter: Option<Exporter>,
+    /// None for a device of this process.
+    pub(crate) exporter: Option<Exporter>,
 }
 
 impl Target {
     /// Reads what the command line says, else `JUMPSTARTER_HOST` and what goes with it, else the
-    /// file `JMP_EXPORTER_CONFIG`. A file's faults are printed; there is nothing then.
-    pub(crate) fn find(&self, err: &mut dyn Write) -> Result<Option<Found>> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        if let Some(options) = self.remote.options() {
-            return Ok(Some(Found::Exporter(Box::new(options))));
+    /// file `JMP_EXPORTER_CONFIG`. The warnings about a file go to `warnings`.
+    pub(crate) fn find(
+        &self,
+        environment: &Environment,
+        warnings: &mut dyn Write,
+    ) -> Result<Found> {
+        if let Some(options) = self.remote.options(environment) {
+            return Ok(Found::Exporter(Box::new(options.call_timeout(CALL_TIMEOUT))));
         }
-        if self.which.is_given() {
-            return Ok(self.which.load(None, err)?.map(|config| Found::File(Box::new(config))));
-        }
-        if variable("JUMPSTARTER_HOST").is_some() {
-            return Ok(Some(Found::Exporter(Box::new(ConnectOptions::from_env()?))));
-        }
-        let Some(file) = variable("JMP_EXPORTER_CONFIG") else {
-            let hint = "run it in `jmp shell`, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT";
-            return Err(Fault::usage("which device?", hint));
+        let config = if self.which.is_given() {
+            self.which.load(None, warnings)?
+        } else if environment.variable(HOST).is_some() {
+            let options = ConnectOptions::from_variables(|name| environment.variable(name));
+            let options = options.map_err(Fault::Usage)?.call_timeout(CALL_TIMEOUT);
+            return Ok(Found::Exporter(Box::new(options)));
+        } else if let Some(file) = environment.variable(FILE) {
+            serving::load(file.as_ref(), warnings)?
+        } else {
+            return Err(Fault::usage(
+                "which device?",
+                "run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or \
+                 HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT",
+            ));
         };
-        Ok(serving::load(file.as_ref(), err)?.map(|config| Found::File(Box::new(config))))
+        Ok(Found::File(Box::new(config)))
     }
 }
 
@@ -72,7 +90,8 @@ impl Found {
 }
 
 impl Opened {
-    /// Returns when the exporter is gone; never for a device in this process.
+    /// Returns when the exporter is lost, with what to say about it; never for a device in this
+    /// process.
     pub(crate) async fn lost(&self) -> Error {
         match &self.exporter {
             Some(exporter) => exporter.lost().await,

@@ -16,11 +16,6 @@ pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal()
 }
 
-/// What ends a line on standard error, also while somebody holds the terminal in raw mode.
-pub(crate) fn line_end() -> &'static str {
-    if io::stderr().is_terminal() { "\r\n" } else { "\n" }
-}
-
 /// Standard output for bytes as they come, also where writing them has to wait.
 ///
 /// # Errors

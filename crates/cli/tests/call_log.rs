@@ -1,6 +1,8 @@
 //! What the operator's log says of calls, and of the clients that make them.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/inside.rs"]
+mod inside;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/terminal.rs"]

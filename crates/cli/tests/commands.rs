@@ -230,7 +230,9 @@ fn a_closed_reader_ends_it_quietly() {
             Ok(())
         }
     }
-    let mut err = Vec::new();
-    assert_eq!(jumpstarter_cli::run(["jmp", "schema"], &mut Closed, &mut err), 0);
-    assert!(err.is_empty());
+    let (mut errors, err) = io::pipe().unwrap();
+    let environment = jumpstarter_cli::Environment::new(Closed, err, |_| None);
+    assert_eq!(jumpstarter_cli::run(["jmp", "schema"], &environment), 0);
+    drop(environment);
+    assert_eq!(io::read_to_string(&mut errors).unwrap(), "");
 }

@@ -2,6 +2,8 @@
 //! project's programs at both ends: its eight behaviours, one test each.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/inside.rs"]
+mod inside;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/terminal.rs"]

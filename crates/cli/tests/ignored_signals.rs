@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/inside.rs"]
+mod inside;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/terminal.rs"]

@@ -1,6 +1,8 @@
 //! `jmp run` reads its file anew on SIGHUP: at the same port, and systemd is told.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/inside.rs"]
+mod inside;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/terminal.rs"]

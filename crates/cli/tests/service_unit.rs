@@ -1,6 +1,8 @@
 //! The example unit for systemd: what it says is right, and its command serves.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/inside.rs"]
+mod inside;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/terminal.rs"]

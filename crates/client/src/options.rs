@@ -1,5 +1,6 @@
 //! How to connect: where to, how it is secured, and how long anything may take.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,7 +69,15 @@ impl ConnectOptions {
     /// # Errors
     /// `FailedPrecondition` without `JUMPSTARTER_HOST`, `InvalidArgument` where it is no address.
     pub fn from_env() -> Result<Self> {
-        Self::from_variables(None, |name| std::env::var_os(name))
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    /// As [`from_env`](Self::from_env), from these variables.
+    ///
+    /// # Errors
+    /// Those of [`from_env`](Self::from_env).
+    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        Self::read(None, variable)
     }
 
     /// As [`from_env`](Self::from_env), for another address than that of `JUMPSTARTER_HOST`.
@@ -76,13 +85,10 @@ impl ConnectOptions {
     /// # Errors
     /// `InvalidArgument` for what is no address.
     pub fn to(address: &str) -> Result<Self> {
-        Self::from_variables(Some(address), |name| std::env::var_os(name))
+        Self::read(Some(address), |name| std::env::var_os(name))
     }
 
-    fn from_variables(
-        address: Option<&str>,
-        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
-    ) -> Result<Self> {
+    fn read(address: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| {
             let value = variable(name).map(|value| value.into_string());
@@ -200,7 +206,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<ConnectOptions> {
-        ConnectOptions::from_variables(None, |name| {
+        ConnectOptions::from_variables(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         })
     }

@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_core::{Error, ErrorKind, ResultExt};
 use jumpstarter_supervise::{Command, Input, Sink};
 
 use super::{Alias, FileFormat, file_of_user};
+use crate::fault::{Result, SUCCESS};
 use crate::serving::{self, runtime};
-use crate::{FAILURE, SUCCESS};
 
 /// Edit an exporter's file with $VISUAL or $EDITOR, then check it
 #[derive(Debug, clap::Args)]
@@ -35,14 +34,16 @@ pub(super) fn edit(arguments: &Edit, err: &mut dyn Write) -> Result<u8> {
         .stdin(Input::Inherit)
         .stdout(Sink::Inherit)
         .stderr(Sink::Inherit);
-    let status = runtime()?
-        .block_on(async { anyhow::Ok(command.spawn().await?.wait().await) })
-        .with_context(|| format!("running the editor `{editor}`"))?;
+    let running = async {
+        Ok(command.spawn().await.map_err(|error| Error::internal(error.to_string()))?.wait().await)
+    };
+    let status: jumpstarter_driver_core::Result<_> = runtime()?.block_on(running);
+    let status = status.with_context(|| format!("running the editor `{editor}`"))?;
     if !status.success() {
         let error = Error::failed_precondition(format!("the editor `{editor}` failed: {status}"));
         return Err(error.with_hint("set EDITOR to an editor that is installed").into());
     }
-    serving::load(&path, err).map(|config| config.map_or(FAILURE, |_| SUCCESS))
+    serving::load(&path, err).map(|_| SUCCESS)
 }
 
 /// Delete an exporter's file
@@ -56,6 +57,12 @@ pub(super) struct Delete {
     /// How to print what was deleted
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: FileFormat,
+}
+
+impl Delete {
+    pub(super) fn is_json(&self) -> bool {
+        self.output == FileFormat::Json
+    }
 }
 
 pub(super) fn delete(arguments: &Delete, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {

@@ -1,19 +1,18 @@
 //! `jmp config exporter create`: a new file under an alias.
 
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_core::{Error, ErrorKind, ResultExt};
 use jumpstarter_files::save_new;
 use serde_json::Value;
 
 use super::{Alias, FileFormat, file_of_user};
-use crate::{FAILURE, SUCCESS, serving};
+use crate::fault::{Fault, Result, SUCCESS};
+use crate::serving;
 
 /// The largest file that is taken: what an exporter reads.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -62,6 +61,12 @@ pub(super) struct Create {
     output: FileFormat,
 }
 
+impl Create {
+    pub(super) fn is_json(&self) -> bool {
+        self.output == FileFormat::Json
+    }
+}
+
 pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let alias = &arguments.alias.alias;
     let path = file_of_user(alias)?;
@@ -69,14 +74,11 @@ pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Writ
         Some(file) => (read(file)?, file.clone()),
         None => (new_file(arguments)?, path.display().to_string()),
     };
-    if let Err(faults) = ExporterConfig::parse(&text, &origin) {
-        writeln!(err, "{faults}")?;
-        return Ok(FAILURE);
-    }
+    ExporterConfig::parse(&text, &origin).map_err(|faults| Fault::File(faults.into(), None))?;
     save(&path, &text, alias)?;
     arguments.output.print("created", alias, &path, out)?;
     // From its new place: relative paths are looked for in its folder.
-    serving::load(&path, err).map(|config| config.map_or(FAILURE, |_| SUCCESS))
+    serving::load(&path, err).map(|_| SUCCESS)
 }
 
 fn read(file: &str) -> Result<String> {
@@ -116,13 +118,13 @@ fn new_file(arguments: &Create) -> Result<String> {
         quoted(name),
     );
     if let Some(endpoint) = &arguments.endpoint {
-        writeln!(text, "endpoint: {}", quoted(endpoint))?;
+        text += &format!("endpoint: {}\n", quoted(endpoint));
     }
     if arguments.insecure_tls {
         text += "tls: {insecure: true}\n";
     }
     if let Some(token) = token {
-        writeln!(text, "token: {}", quoted(&token))?;
+        text += &format!("token: {}\n", quoted(&token));
     }
     text += "export: {}\n";
     Ok(text)
@@ -130,7 +132,7 @@ fn new_file(arguments: &Create) -> Result<String> {
 
 /// Writes a new file that only this user may read: whole, or not at all.
 fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
-    let folder = path.parent().context("a file without a folder")?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
     let saving = || format!("saving {}", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(saving)?;
     // Other programs make it readable for everybody.
@@ -148,6 +150,6 @@ fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
                 ))
                 .into())
         }
-        Err(error) => Err(error).with_context(saving),
+        Err(error) => Ok(Err(error).with_context(saving)?),
     }
 }

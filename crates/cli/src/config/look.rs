@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use anyhow::Result;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_config::{Hook, Settings};
 use serde_json::{Value, json};
 
 use super::Alias;
-use crate::arguments::Format;
-use crate::{FAILURE, SUCCESS, outline, print, table};
+use crate::fault::{Fault, Result, SUCCESS};
+use crate::format::Format;
+use crate::{outline, print, table};
 
 /// List the exporters that have an alias
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,12 @@ enum ListFormat {
     Json,
     /// The aliases alone
     Name,
+}
+
+impl List {
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.output, ListFormat::Json)
+    }
 }
 
 pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
@@ -115,15 +121,15 @@ pub(super) struct Show {
     output: Format,
 }
 
-pub(super) fn show(arguments: &Show, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+impl Show {
+    pub(super) fn is_json(&self) -> bool {
+        self.output == Format::Json
+    }
+}
+
+pub(super) fn show(arguments: &Show, out: &mut dyn Write) -> Result<u8> {
     let path = ExporterConfig::find(&arguments.alias.alias)?;
-    let config = match ExporterConfig::load(&path) {
-        Ok(config) => config,
-        Err(faults) => {
-            writeln!(err, "{faults}")?;
-            return Ok(FAILURE);
-        }
-    };
+    let config = ExporterConfig::load(&path).map_err(|faults| Fault::File(faults.into(), None))?;
     let mut report = json!({"alias": arguments.alias.alias, "path": path});
     for (key, value) in settings(&config.settings) {
         report[key] = value;

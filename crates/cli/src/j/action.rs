@@ -1,12 +1,12 @@
 //! What can be said to a driver.
 
-use anyhow::Result;
 use clap::ArgMatches;
 use jumpstarter_driver_core::{MethodDescriptor, Node};
 
 use super::context::Context;
-use super::verbs::{self, Verb};
-use super::{call, method};
+use super::verb::Verb;
+use super::{call, method, verbs};
+use crate::fault::Result;
 use crate::print::{self, first_line, line};
 
 /// One thing that can be said to a driver, or to the whole device.

@@ -1,74 +1,78 @@
 //! `call` and `stream`: any method by its name, also of drivers that this program does not know.
 
-use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Args, FromArgMatches};
 use jumpstarter_driver_core::{Arguments, ErrorKind, MethodKind, Node, Reply};
 
 use super::context::Context;
-use super::fault::Fault;
-use super::verbs::Verb;
-use super::{method, tree};
+use super::verb::{Say, Verb};
+use super::{method, names};
+use crate::fault::{Fault, Result};
 
 /// What is opened when no method is named.
 const CONNECT: &str = "connect";
 
-/// `j call PATH …` and `j stream PATH …`.
-pub(crate) const CALL: Verb = Verb {
-    name: "call",
-    command: |command| call_command(command.arg(path()), "j call qemu.power", "j call acme"),
-    run: |context, matches| Box::pin(call(context, matches)),
-};
-/// See [`CALL`].
-pub(crate) const STREAM: Verb = Verb {
-    name: "stream",
-    command: |command| stream_command(command.arg(path()), "j stream qemu.power", "j stream web"),
-    run: |context, matches| Box::pin(stream(context, matches)),
-};
+/// The same below a driver as [`CallPath`] and [`StreamPath`] are for the whole device: `j qemu
+/// power call …`.
+pub(crate) static OF_A_DRIVER: &[Verb] = &[Verb::of::<Call>(), Verb::of::<Stream>()];
 
-/// The same below a driver: `j qemu power call …`.
-pub(crate) static OF_A_DRIVER: &[Verb] = &[
-    Verb {
-        name: "call",
-        command: |command| call_command(command, "{path} call", "{path} call"),
-        run: |context, matches| Box::pin(call(context, matches)),
-    },
-    Verb {
-        name: "stream",
-        command: |command| stream_command(command, "{path} stream", "{path} stream"),
-        run: |context, matches| Box::pin(stream(context, matches)),
-    },
-];
-
-fn path() -> Arg {
-    Arg::new("path")
-        .value_name("PATH")
-        .required(true)
-        .help("The driver, as `j tree` names it; . is the root")
+/// The arguments of a method, as words.
+#[derive(Debug, Args)]
+pub(crate) struct Words {
+    /// The arguments in order: each is JSON, or text when it is not
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    arguments: Vec<String>,
 }
 
-fn words(position: usize) -> Arg {
-    Arg::new("arguments")
-        .index(position)
-        .value_name("JSON")
-        .action(ArgAction::Append)
-        .allow_negative_numbers(true)
-        .help("The arguments in order: each is JSON, or text when it is not")
+/// Calls a method by its name and prints what it answers
+#[derive(Debug, Args)]
+#[command(after_help = call_help("{path} call", "{path} call"))]
+pub(crate) struct Call {
+    /// The method's name
+    method: String,
+    #[command(flatten)]
+    words: Words,
 }
 
-fn call_command(command: Command, known: &str, unknown: &str) -> Command {
-    let first = command.get_positionals().count() + 1;
-    command
-        .about("Calls a method by its name and prints what it answers")
-        .arg(
-            Arg::new("method")
-                .index(first)
-                .value_name("METHOD")
-                .required(true)
-                .help("The method's name"),
-        )
-        .arg(words(first + 1))
-        .after_help(format!(
-            "\
+/// Calls a method by its name and prints what it answers
+#[derive(Debug, Args)]
+#[command(after_help = call_help("j call qemu.power", "j call acme"))]
+pub(crate) struct CallPath {
+    /// The driver, as `j tree` names it; . is the root
+    path: String,
+    #[command(flatten)]
+    call: Call,
+}
+
+/// Joins standard input and output to a driver, or prints the values that a method streams
+#[derive(Debug, Args)]
+#[command(after_help = stream_help("{path} stream", "{path} stream"))]
+pub(crate) struct Stream {
+    /// The method's name
+    #[arg(default_value = CONNECT)]
+    method: String,
+    #[command(flatten)]
+    words: Words,
+    /// The method opens a byte stream
+    #[arg(long, conflicts_with = "values")]
+    bytes: bool,
+    /// The method streams values
+    #[arg(long)]
+    values: bool,
+}
+
+/// Joins standard input and output to a driver, or prints the values that a method streams
+#[derive(Debug, Args)]
+#[command(after_help = stream_help("j stream qemu.power", "j stream web"))]
+pub(crate) struct StreamPath {
+    /// The driver, as `j tree` names it; . is the root
+    path: String,
+    #[command(flatten)]
+    stream: Stream,
+}
+
+fn call_help(known: &str, unknown: &str) -> String {
+    format!(
+        "\
 An image that a known method takes is a file, a URL, or - for standard input or output.
 
 Examples:
@@ -76,50 +80,104 @@ Examples:
   {unknown} blink 3 '{{\"colour\": \"red\"}}'
 
 JSON: what the method answers; null when it answers nothing"
-        ))
+    )
 }
 
-fn stream_command(command: Command, known: &str, unknown: &str) -> Command {
-    let first = command.get_positionals().count() + 1;
-    let form = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-    };
-    command
-        .about("Joins standard input and output to a driver, or prints the values that a method streams")
-        .arg(
-            Arg::new("method")
-                .index(first)
-                .value_name("METHOD")
-                .default_value(CONNECT)
-                .help("The method's name"),
-        )
-        .arg(words(first + 1))
-        .arg(form("bytes", "The method opens a byte stream").conflicts_with("values"))
-        .arg(form("values", "The method streams values"))
-        .after_help(format!(
-            "\
-What kind of stream it is, is known or found out; --bytes and --values say it. The end of standard input ends that
-direction only; the command ends when the driver's side does, or with Ctrl-C.
+fn stream_help(known: &str, unknown: &str) -> String {
+    format!(
+        "\
+The kind of stream is detected; --bytes and --values set it. The end of standard input ends that direction only; the
+command ends when the driver's side does, or with Ctrl-C.
 
 Examples:
   {unknown} < request > answer
   {known} read
 
 JSON: one line for each value; bytes stay bytes"
-        ))
+    )
+}
+
+impl Say for Call {
+    const NAME: &'static str = "call";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        self.of(context, context.node()?).await
+    }
+}
+
+impl Say for CallPath {
+    const NAME: &'static str = Call::NAME;
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        self.call.of(context, names::find(context.device(), &self.path)?).await
+    }
+}
+
+impl Say for Stream {
+    const NAME: &'static str = "stream";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        self.of(context, context.node()?).await
+    }
+}
+
+impl Say for StreamPath {
+    const NAME: &'static str = Stream::NAME;
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        self.stream.of(context, names::find(context.device(), &self.path)?).await
+    }
+}
+
+impl Call {
+    async fn of(&self, context: &Context, node: &Node) -> Result<u8> {
+        let (name, method) = (&self.method, method::find(node, &self.method));
+        if let Some(MethodKind::Stream | MethodKind::Channel) = method.map(|method| method.kind) {
+            let message = format!("`{name}` does not answer once");
+            return Err(Fault::usage(message, format!("try `j stream {} {name}`", shown(node))));
+        }
+        let arguments = method::arguments(method, &self.words.arguments)?;
+        let reply = node.caller().invoke(name, MethodKind::Unary, arguments).await?;
+        method::answer(context, method, reply).await
+    }
+}
+
+impl Stream {
+    async fn of(&self, context: &Context, node: &Node) -> Result<u8> {
+        let (name, method) = (&self.method, method::find(node, &self.method));
+        let kind = match (self.bytes, self.values) {
+            (true, _) => Some(MethodKind::Channel),
+            (_, true) => Some(MethodKind::Stream),
+            _ => method.map(|method| method.kind),
+        };
+        if kind == Some(MethodKind::Unary) {
+            let message = format!("`{name}` answers once");
+            return Err(Fault::usage(message, format!("try `j call {} {name}`", shown(node))));
+        }
+        let arguments = || method::arguments(method, &self.words.arguments);
+        let reply = match kind {
+            Some(kind) => node.caller().invoke(name, kind, arguments()?).await?,
+            None => detected(node, name, arguments).await?,
+        };
+        method::answer(context, method, reply).await
+    }
 }
 
 /// The command of a method of which only a description is known.
-pub(crate) fn described_command(command: Command) -> Command {
-    command.arg(words(1))
+pub(crate) fn described_command(command: clap::Command) -> clap::Command {
+    Words::augment_args(command)
 }
 
 /// Calls a method of which only a description is known: whether it answers once, with a stream of
 /// values or with bytes is found out.
-pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatches) -> Result<u8> {
+pub(crate) async fn described(
+    context: &Context,
+    name: &str,
+    matches: &clap::ArgMatches,
+) -> Result<u8> {
     let node = context.node()?;
-    let given =
-        || method::arguments(None, matches.get_many::<String>("arguments").into_iter().flatten());
+    let words = Words::from_arg_matches(matches)?;
+    let given = || method::arguments(None, &words.arguments);
     let error = match node.caller().invoke(name, MethodKind::Unary, given()?).await {
         Ok(reply) => return method::answer(context, None, reply).await,
         Err(error) => error,
@@ -136,60 +194,18 @@ pub(crate) async fn described(context: &Context, name: &str, matches: &ArgMatche
     Err(error.into())
 }
 
-/// The driver that is meant: named by an argument, or by the place of the command.
-fn node<'a>(context: &'a Context, matches: &ArgMatches) -> Result<&'a Node> {
-    match matches.try_get_one::<String>("path").ok().flatten() {
-        Some(path) if path == "." => Ok(context.device.node("")?),
-        Some(path) => tree::find(&context.device, path),
-        None => context.node(),
-    }
-}
-
-fn name(matches: &ArgMatches) -> &str {
-    matches.get_one::<String>("method").map_or(CONNECT, String::as_str)
-}
-
-fn arguments(node: &Node, matches: &ArgMatches) -> Result<Arguments> {
-    let words = matches.get_many::<String>("arguments").into_iter().flatten();
-    method::arguments(method::find(node, name(matches)), words)
-}
-
-async fn call(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let (node, name) = (node(context, matches)?, name(matches));
-    if let Some(MethodKind::Stream | MethodKind::Channel) = method::kind(node, name) {
-        let message = format!("`{name}` does not answer once");
-        return Err(Fault::usage(message, format!("try `j stream {} {name}`", shown(node))));
-    }
-    let reply = node.caller().invoke(name, MethodKind::Unary, arguments(node, matches)?).await?;
-    method::answer(context, method::find(node, name), reply).await
-}
-
-async fn stream(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let (node, name) = (node(context, matches)?, name(matches));
-    let kind = match (matches.get_flag("bytes"), matches.get_flag("values")) {
-        (true, _) => Some(MethodKind::Channel),
-        (_, true) => Some(MethodKind::Stream),
-        _ => method::kind(node, name),
-    };
-    if kind == Some(MethodKind::Unary) {
-        let message = format!("`{name}` answers once");
-        return Err(Fault::usage(message, format!("try `j call {} {name}`", shown(node))));
-    }
-    let reply = match kind {
-        Some(kind) => node.caller().invoke(name, kind, arguments(node, matches)?).await?,
-        None => found_out(node, name, matches).await?,
-    };
-    method::answer(context, method::find(node, name), reply).await
-}
-
 /// Opens what may be bytes or values: `connect` is bytes, everything else is tried as values first.
-async fn found_out(node: &Node, name: &str, matches: &ArgMatches) -> Result<Reply> {
+async fn detected(
+    node: &Node,
+    name: &str,
+    arguments: impl Fn() -> Result<Arguments>,
+) -> Result<Reply> {
     let (first, second) = match name {
         CONNECT => (MethodKind::Channel, MethodKind::Stream),
         _ => (MethodKind::Stream, MethodKind::Channel),
     };
     let caller = node.caller();
-    let error = match open(caller.invoke(name, first, arguments(node, matches)?).await).await {
+    let error = match open(caller.invoke(name, first, arguments()?).await).await {
         Ok(reply) => return Ok(reply),
         Err(error) => error,
     };
@@ -198,7 +214,7 @@ async fn found_out(node: &Node, name: &str, matches: &ArgMatches) -> Result<Repl
         return Err(error.into());
     }
     // When neither works, what the first one said is about what was meant.
-    match caller.invoke(name, second, arguments(node, matches)?).await {
+    match caller.invoke(name, second, arguments()?).await {
         Ok(reply) => Ok(reply),
         Err(_) => Err(error.into()),
     }

@@ -2,13 +2,12 @@
 
 use std::ffi::OsStr;
 
-use anyhow::Result;
 use jumpstarter_driver_core::{Error, ImageSink, ImageSource};
 
 use jumpstarter_supervise::StandardStream;
 
-use super::fault::Fault;
 use super::output::Output;
+use crate::fault::{Fault, Result};
 use crate::terminal::output;
 
 /// Stands for standard input or output.
@@ -60,7 +59,7 @@ pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
 
 /// The same, opened: what cannot be written to fails before anything is transferred. Waits for the
 /// reader of a named pipe.
-pub(crate) async fn open_sink(word: &OsStr, output: Output) -> Result<ImageSink> {
+pub(crate) async fn open_sink(word: &OsStr, output: &Output) -> Result<ImageSink> {
     let mut sink = sink(word)?;
     sink.open().await?;
     if let Some(why) = sink.in_place() {

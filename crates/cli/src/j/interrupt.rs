@@ -1,10 +1,11 @@
-//! Ctrl-C and SIGTERM: they cancel what runs, unless it ends itself when it is told.
+//! Ctrl-C and SIGTERM: they cancel what runs, unless it waits for them and ends itself.
 
 use std::sync::Arc;
 
-use anyhow::Result;
 use jumpstarter_supervise::{Heeded, Signal};
 use tokio::sync::watch;
+
+use crate::fault::{INTERRUPTED, Result, TERMINATED};
 
 /// The signals that end a program, unless they were ignored at its start.
 #[derive(Debug)]
@@ -22,13 +23,13 @@ impl Signals {
     /// nothing.
     pub(crate) async fn next(&mut self) -> u8 {
         tokio::select! {
-            () = self.interrupt.recv() => super::fault::INTERRUPTED,
-            () = self.terminate.recv() => super::fault::TERMINATED,
+            () = self.interrupt.recv() => INTERRUPTED,
+            () = self.terminate.recv() => TERMINATED,
         }
     }
 }
 
-/// Tells a verb that waits for it that it is to end. Clones are the same.
+/// Asks a verb that waits for it to end. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupts(Arc<watch::Sender<bool>>);
 
@@ -39,15 +40,16 @@ impl Default for Interrupts {
 }
 
 impl Interrupts {
-    /// Tells it; false when nobody waits, or it was told before: it is to be cancelled then.
-    pub(crate) fn tell(&self) -> bool {
+    /// Asks the verb to end. False if no verb waits for it, or if it was asked before: the caller
+    /// cancels it then.
+    pub(crate) fn send(&self) -> bool {
         self.0.receiver_count() > 0 && !self.0.send_replace(true)
     }
 
     /// Returns when the user wants an end. A verb that awaits it is not cancelled by the first
     /// signal.
-    pub(crate) async fn told(&self) {
+    pub(crate) async fn received(&self) {
         // The sender is held by `self`: this cannot fail.
-        self.0.subscribe().wait_for(|told| *told).await.ok();
+        self.0.subscribe().wait_for(|sent| *sent).await.ok();
     }
 }

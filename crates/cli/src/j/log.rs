@@ -2,59 +2,37 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::ValueEnum;
 use futures_util::StreamExt;
 use jumpstarter_client::LogRecord;
 use jumpstarter_driver_core::{Error, Span};
 use serde_json::{Map, Value, json};
 
 use super::context::Context;
-use super::fault::SUCCESS;
-use super::verbs::Verb;
-
-pub(crate) const LOG: Verb =
-    Verb { name: "log", command, run: |context, matches| Box::pin(log(context, matches)) };
+use super::verb::Say;
+use crate::fault::{Result, SUCCESS};
 
 /// From the least severe on.
-const LEVELS: [&str; 5] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
 
-fn command(command: Command) -> Command {
-    command
-        .about("Follows the exporter's log")
-        .arg(
-            Arg::new("level")
-                .long("level")
-                .value_name("LEVEL")
-                .ignore_case(true)
-                .default_value("debug")
-                .value_parser(["debug", "info", "warning", "error", "critical"])
-                .help("The least severe records that are shown"),
-        )
-        .arg(
-            Arg::new("source")
-                .long("source")
-                .value_name("SOURCE")
-                .value_parser(["driver", "system", "before-lease-hook", "after-lease-hook"])
-                .help("Only records of this source"),
-        )
-        .arg(
-            Arg::new("count")
-                .short('n')
-                .long("count")
-                .value_name("NUMBER")
-                .value_parser(value_parser!(u64))
-                .help("End after so many records"),
-        )
-        .arg(
-            Arg::new("for")
-                .long("for")
-                .value_name("TIME")
-                .value_parser(value_parser!(Span))
-                .help("End after this time: seconds, or a time such as 2min"),
-        )
-        .after_help(
-            "\
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Source {
+    Driver,
+    System,
+    BeforeLeaseHook,
+    AfterLeaseHook,
+}
+
+/// Follows the exporter's log
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
 The last 256 records of this lease (of an exporter in Python, those that no client has had yet), then every one from
 now on. Without --count and --for it goes on until Ctrl-C.
 
@@ -64,39 +42,61 @@ Examples:
   j log --for 1s              what was logged, without waiting for more
 
 JSON: {\"time\" (seconds since 1970), \"severity\", \"source\", \"driver\", \"driver_type\", \"operation\", \"message\",
-\"fields\"} for each record",
-        )
+\"fields\"} for each record")]
+pub(crate) struct Log {
+    /// The least severe records that are shown
+    #[arg(long, value_enum, ignore_case = true, default_value = "debug")]
+    level: Level,
+    /// Only records of this source
+    #[arg(long, value_enum)]
+    source: Option<Source>,
+    /// End after so many records
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    count: Option<u64>,
+    /// End after this time: seconds, or a time such as 2min
+    #[arg(id = "for", long = "for", value_name = "TIME")]
+    span: Option<Span>,
 }
 
-async fn log(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let exporter = context.exporter.as_ref().ok_or_else(|| {
-        Error::unimplemented("a device in this process has no log to follow")
-            .with_hint("its drivers log to standard error: see --log-level")
-    })?;
-    let rank = |name: &str| LEVELS.iter().position(|level| level.eq_ignore_ascii_case(name));
-    let least =
-        matches.get_one::<String>("level").and_then(|level| rank(level)).unwrap_or_default();
-    let source = matches.get_one::<String>("source").map(String::as_str);
-    let mut left = matches.get_one::<u64>("count").copied();
-    let following = async {
+impl Say for Log {
+    const NAME: &'static str = "log";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        match self.span {
+            Some(span) => tokio::time::timeout(span.as_duration(), self.follow(context))
+                .await
+                .unwrap_or(Ok(SUCCESS)),
+            None => self.follow(context).await,
+        }
+    }
+}
+
+impl Log {
+    async fn follow(&self, context: &Context) -> Result<u8> {
+        let exporter = context.opened.exporter.as_ref().ok_or_else(|| {
+            Error::unimplemented("a device in this process has no log to follow")
+                .with_hint("its drivers log to standard error: see --log-level")
+        })?;
+        let mut left = self.count;
         let mut records = exporter.logs().await?;
         tracing::debug!("following the exporter's log");
         while left != Some(0) {
             let Some(record) = records.next().await.transpose()? else { break };
-            let wanted = rank(&record.severity).is_none_or(|rank| rank >= least)
-                && source.is_none_or(|source| record.source == Some(source));
-            if wanted {
+            if self.is_wanted(&record) {
                 context.output.answer(&value(&record), text(&record))?;
                 left = left.map(|left| left.saturating_sub(1));
             }
         }
         Ok(SUCCESS)
-    };
-    match matches.get_one::<Span>("for") {
-        Some(span) => {
-            tokio::time::timeout(span.as_duration(), following).await.unwrap_or(Ok(SUCCESS))
-        }
-        None => following.await,
+    }
+
+    fn is_wanted(&self, record: &LogRecord) -> bool {
+        let name = |source: Source| source.to_possible_value();
+        let source = self.source.and_then(name);
+        let level = Level::from_str(&record.severity, true);
+        // A level that this program does not know is shown.
+        level.map_or(true, |level| level >= self.level)
+            && source.is_none_or(|source| record.source == Some(source.get_name()))
     }
 }
 

@@ -1,17 +1,16 @@
 //! Methods without a verb of their own: called by name with what is on the command line.
 
-use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{
-    Argument, Arguments, JsonType, MethodDescriptor, MethodKind, Node, ParameterDescriptor,
+    Argument, Arguments, Error, JsonType, MethodDescriptor, Node, ParameterDescriptor,
     ParameterKind, Reply,
 };
 use serde_json::Value;
 
 use super::context::Context;
-use super::fault::{Fault, SUCCESS};
 use super::{image, pump};
+use crate::fault::{Fault, Result, SUCCESS};
 
 /// Its name on the command line.
 pub(crate) fn verb_name(method: &MethodDescriptor) -> String {
@@ -105,12 +104,9 @@ pub(crate) async fn answer(
             }
         }
         Reply::Channel(channel) => pump::standard_streams(channel).await?,
-        _ => anyhow::bail!("this program cannot show what the call answered"),
+        _ => {
+            return Err(Error::internal("this program cannot show what the call answered").into());
+        }
     }
     Ok(SUCCESS)
-}
-
-/// How the method answers, where that is known.
-pub(crate) fn kind(node: &Node, name: &str) -> Option<MethodKind> {
-    find(node, name).map(|method| method.kind)
 }

@@ -1,147 +1,190 @@
 //! `j`: one device at a shell. Its commands are those of the device's own tree.
 //!
-//! [`tree`] makes a command line from the tree of drivers; [`verbs`] has what is said to each
-//! interface, [`method`] what is said to interfaces without verbs of their own, [`builtin`] the
-//! commands that every device has.
+//! [`options`] takes the options of `j` out of the command line, [`tree`] makes the rest a command
+//! of the device's tree. [`verbs`] has what is said to each interface, [`method`] what is said to
+//! interfaces without verbs of their own, [`builtin`] the commands that every device has.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::pin::pin;
 
-use anyhow::Result;
 use clap::error::ErrorKind;
+use jumpstarter_driver_core::Device;
 
 mod action;
-mod arguments;
 mod builtin;
 mod call;
 mod complete;
+mod completions;
 mod context;
-pub(crate) mod fault;
 mod image;
 mod interrupt;
 mod log;
 mod method;
-mod open;
+mod names;
+mod options;
 mod outline;
 mod output;
 mod progress;
 mod pump;
+mod status;
 mod tree;
 mod unknown;
+mod verb;
 mod verbs;
 
-use crate::arguments::Format;
+use crate::environment::Environment;
+use crate::fault::{self, Fault, Result};
+use crate::format::Format;
+use crate::print::line;
+use crate::serving::Log;
+use crate::target::{Found, Opened};
 use context::Context;
 use interrupt::{Interrupts, Signals};
-use open::Opened;
+use options::Options;
+use output::Output;
 
 /// `j` with the commands that every device has.
 pub(crate) fn command() -> clap::Command {
-    arguments::deviceless()
+    tree::deviceless()
 }
 
-/// Runs `j` with these arguments, the first of which is the program's name, and answers the exit
-/// code.
-pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
+/// Runs `j` with these arguments, the first of which is the program's name, and returns the exit
+/// code. What the command line does not say of the log, `outer` says.
+pub(crate) fn run(arguments: &[OsString], outer: Option<&Log>, environment: &Environment) -> u8 {
     // One thread: starting more costs more than a call.
-    match crate::runtime::single() {
-        Ok(runtime) => {
-            let code = runtime.block_on(session(&arguments));
-            // Not waited for: a read of standard input may never end.
-            runtime.shutdown_background();
-            jumpstarter_daemon::Log::flush();
-            code
+    let runtime = match crate::runtime::single() {
+        Ok(runtime) => runtime,
+        Err(error) => return fault::conclude(Err(error.into()), Format::Text, environment),
+    };
+    let none = Log::default();
+    let outer = outer.unwrap_or(&none);
+    let code = runtime.block_on(async {
+        if let Some(shell) = complete::asked_by(environment) {
+            let answered = complete::answer(&shell, arguments, environment).await;
+            return fault::conclude(answered, Format::Text, environment);
         }
-        Err(error) => fault::tell(&error.into(), Format::Text),
-    }
+        let (format, taken) = Options::take(arguments);
+        let outcome = match taken {
+            Ok((options, words)) => Session { options, words, environment }.run(outer).await,
+            Err(fault) => Err(fault),
+        };
+        fault::conclude(outcome, format, environment)
+    });
+    // Not waited for: a read of standard input may never end.
+    runtime.shutdown_background();
+    jumpstarter_daemon::Log::flush();
+    code
 }
 
-async fn session(arguments: &[OsString]) -> u8 {
-    if let Some(shell) = complete::asked_by() {
-        let answered = complete::answer(&shell, arguments).await;
-        return answered.unwrap_or_else(|error| fault::tell(&error, Format::Text));
-    }
-    let early = match arguments::scan(arguments) {
-        Ok(early) => early,
-        Err(usage) => return fault::usage(&usage, arguments::wanted_output(arguments)),
-    };
-    attempt(arguments, &early).await.unwrap_or_else(|error| fault::tell(&error, early.output))
+/// One command of `j`.
+struct Session<'a> {
+    options: Options,
+    /// The command line without the options of `j`.
+    words: Vec<OsString>,
+    environment: &'a Environment,
 }
 
-async fn attempt(arguments: &[OsString], early: &arguments::Early) -> Result<u8> {
-    if early.needs_no_device {
-        return arguments::without_device(arguments);
-    }
-    // Drivers take hold of hardware when they are opened: not for a page of help.
-    if let Some(code) = help_unopened(arguments, early) {
-        return Ok(code);
-    }
-    if early.is_help
-        && open::is_in_process(early)
-        && let Some(code) = arguments::help_without_device(
-            arguments,
-            &"they need the device to be opened; see `j tree`",
-        )
-    {
-        return Ok(code);
-    }
-    let mut signals = Signals::install()?;
-    let opened = tokio::select! {
-        biased;
-        opened = open::open(early) => opened,
-        code = signals.next() => return Ok(code),
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        // Help needs no device; whatever else is asked for, this is what is wrong.
-        Err(error) => {
-            return arguments::help_without_device(arguments, &format!("{error:#}")).ok_or(error);
+impl Session<'_> {
+    async fn run(&self, outer: &Log) -> Result<u8> {
+        if let Some(completions) = tree::completions(&self.words)? {
+            return completions.print(self.environment);
         }
-    };
-    let device = opened.device.clone();
-    let outcome = perform(arguments, early, opened, &mut signals).await;
-    tokio::select! {
-        biased;
-        closed = device.close() => outcome.and_then(|code| Ok(closed.map(|()| code)?)),
-        code = signals.next() => Ok(code),
-    }
-}
-
-/// Prints the help that was asked for, of a device of this process, from its exporter file alone,
-/// and answers the exit code. Nothing for anything else, and where only opening the device tells.
-fn help_unopened(arguments: &[OsString], early: &arguments::Early) -> Option<u8> {
-    if !arguments.iter().any(|word| word == "--help" || word == "-h") {
-        return None;
-    }
-    let device = open::file(early)?.ok()?.unopened()?;
-    let usage = tree::command(&device, arguments).try_get_matches_from(arguments).err()?;
-    (usage.kind() == ErrorKind::DisplayHelp).then(|| fault::usage(&usage, Format::Text))
-}
-
-/// Does what the arguments say; what a signal or the loss of the exporter ends is cancelled.
-async fn perform(
-    arguments: &[OsString],
-    early: &arguments::Early,
-    opened: Opened,
-    signals: &mut Signals,
-) -> Result<u8> {
-    let mut command = tree::command(&opened.device, arguments);
-    let matches = match command.try_get_matches_from_mut(arguments) {
-        Ok(matches) => matches,
-        Err(usage) => {
-            return unknown::explain(&usage, &mut command, &opened.device, arguments, early.output);
+        // Each command would print the warnings about the file again: `jmp check` does it once.
+        let found = match self.options.target.find(self.environment, &mut io::sink()) {
+            Ok(found) => found,
+            Err(fault) => return self.help_without_device(fault.while_opening()),
+        };
+        // Drivers take hold of hardware when they are opened: not for a page of help.
+        if let Found::File(config) = &found
+            && let Some(page) = self.help_unopened(config.unopened())
+        {
+            return Err(page);
         }
-    };
-    let chosen = tree::chosen(&opened.device, &matches)?;
-    let interrupts = Interrupts::default();
-    let context = Context::new(opened, chosen.path, chosen.matches, interrupts.clone());
-    let mut work = pin!(chosen.action.run(&context, chosen.matches));
-    loop {
+        self.options.log.install_for_one_command(outer)?;
+        let mut signals = Signals::install()?;
+        let opened = tokio::select! {
+            biased;
+            opened = found.open() => opened,
+            code = signals.next() => return Ok(code),
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.help_without_device(Fault::Unreachable(error)),
+        };
+        let device = opened.device.clone();
+        let outcome = self.perform(opened, &mut signals).await;
         tokio::select! {
             biased;
-            outcome = &mut work => return context.judge(outcome).await,
-            code = signals.next() => if !interrupts.tell() { return Ok(code) },
-            error = context.lost() => return Err(fault::Fault::Unreachable(error).into()),
+            closed = device.close() => outcome.and_then(|code| Ok(closed.map(|()| code)?)),
+            code = signals.next() => Ok(code),
         }
     }
+
+    /// Does what the words say; what a signal or the loss of the exporter ends is cancelled.
+    async fn perform(&self, opened: Opened, signals: &mut Signals) -> Result<u8> {
+        let mut command = tree::command(&opened.device, &self.words);
+        let matches = match command.try_get_matches_from_mut(&self.words) {
+            Ok(matches) => matches,
+            Err(usage) => {
+                return Err(unknown::explain(usage, &command, &opened.device, &self.words));
+            }
+        };
+        let chosen = tree::chosen(&opened.device, &matches)?;
+        // Where a driver is called `pipe`, the parser of the device's commands finds the option.
+        let late = matches.try_get_one::<Format>("output").ok().flatten().copied();
+        let format = self.options.output.or(late).unwrap_or_default();
+        let output = Output::new(format, self.environment.clone());
+        let interrupts = Interrupts::default();
+        let context = Context::new(opened, chosen.path, output, interrupts.clone());
+        let mut work = pin!(chosen.action.run(&context, chosen.matches));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => return context.judge(outcome).await,
+                code = signals.next() => if !interrupts.send() { return Ok(code) },
+                error = context.opened.lost() => return Err(Fault::Unreachable(error)),
+            }
+        }
+    }
+
+    /// The page of help that the words ask for, of a device that is not opened; of no device where
+    /// they ask for that of `j` itself. None for anything else, and where only the open device has
+    /// it.
+    fn help_unopened(&self, device: Option<Device>) -> Option<Fault> {
+        if !options::ask_for_help(&self.words) {
+            return None;
+        }
+        let Some(device) = device else {
+            return match self.words.iter().skip(1).all(|word| word.as_bytes().starts_with(b"-")) {
+                true => self.deviceless_help(&"they need the device to be opened; see `j tree`"),
+                false => None,
+            };
+        };
+        page(tree::command(&device, &self.words).try_get_matches_from(&self.words))
+    }
+
+    /// The page of help that the words ask for, of what every device has. Without such a page, what
+    /// is wrong with the device.
+    fn help_without_device(&self, fault: Fault) -> Result<u8> {
+        let why = match &fault {
+            Fault::Usage(error) | Fault::Unreachable(error) => format!("{error:#}"),
+            _ => String::new(),
+        };
+        Err(self.deviceless_help(&why).unwrap_or(fault))
+    }
+
+    fn deviceless_help(&self, why: &dyn std::fmt::Display) -> Option<Fault> {
+        let page = page(tree::deviceless().try_get_matches_from(&self.words))?;
+        let why = line(&why.to_string()).into_owned();
+        self.environment.report(format_args!("The device's own commands are not shown: {why}\n"));
+        Some(page)
+    }
+}
+
+/// The page of help that the parser prints, if it prints one.
+fn page(parsed: Result<clap::ArgMatches, clap::Error>) -> Option<Fault> {
+    let usage = parsed.err().filter(|usage| usage.kind() == ErrorKind::DisplayHelp)?;
+    Some(usage.into())
 }

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::Result;
-use clap::{Arg, ArgMatches};
 use futures_util::{StreamExt, stream};
 use jumpstarter_driver_core::{Device, Network, Node};
 use jumpstarter_driver_qemu::Machine;
@@ -12,9 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::Context;
-use super::fault::SUCCESS;
-use super::tree as command_tree;
-use super::verbs::Verb;
+use super::names;
+use super::verb::Say;
+use crate::fault::{Result, SUCCESS};
 use crate::table;
 
 /// States and addresses that take longer are left out.
@@ -24,14 +22,9 @@ const PATIENCE_WITH_ALL: Duration = Duration::from_secs(3);
 /// How many are asked at once.
 const AT_ONCE: usize = 64;
 
-pub(crate) const TREE: Verb = Verb {
-    name: "tree",
-    command: |command| {
-        command
-            .about("Shows what the device is made of")
-            .arg(Arg::new("path").value_name("PATH").help("Only what is below this driver"))
-            .after_help(
-                "\
+/// Shows what the device is made of
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
 `? NAME` is an interface, or the client class of a driver, that this program does not know; `→ PATH` is another name for a driver.
 
 Examples:
@@ -40,11 +33,19 @@ Examples:
   j tree --output json
 
 JSON: {\"path\", \"name\", \"description\", \"client\", \"labels\", \"interfaces\" (null where not known), \"same_as\",
-\"state\", \"address\", \"methods\" (name and description), \"children\"} of the root",
-            )
-    },
-    run: |context, matches| Box::pin(tree(context, matches)),
-};
+\"state\", \"address\", \"methods\" (name and description), \"children\"} of the root")]
+pub(crate) struct Tree {
+    /// Only what is below this driver
+    path: Option<String>,
+}
+
+impl Say for Tree {
+    const NAME: &'static str = "tree";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        tree(context, self.path.as_deref().unwrap_or(".")).await
+    }
+}
 
 /// What a driver says of itself now, where that is cheap.
 #[derive(Debug, Default)]
@@ -53,11 +54,9 @@ struct Live {
     address: Option<String>,
 }
 
-async fn tree(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let device = &context.device;
-    let path =
-        matches.get_one::<String>("path").map_or("", |path| if path == "." { "" } else { path });
-    let path = command_tree::find(device, path)?.path();
+async fn tree(context: &Context, path: &str) -> Result<u8> {
+    let device = context.device();
+    let path = names::find(device, path)?.path();
     let top = device.nodes().iter().position(|node| node.path() == path).unwrap_or_default();
     let mut outline = Outline::new(device);
     outline.ask(top).await;

@@ -6,8 +6,9 @@ use std::io;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::fault::SUCCESS;
-use crate::arguments::Format;
+use crate::environment::Environment;
+use crate::fault::{Result, SUCCESS};
+use crate::format::Format;
 use crate::print::{self, line};
 
 /// How answers are printed.
@@ -15,52 +16,62 @@ use crate::print::{self, line};
 /// As JSON each answer is one value on one line; a stream is a line for each of its values. What
 /// was done and answers nothing prints `null`. For people an answer is text, and nothing where
 /// there is none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Output {
     format: Format,
+    environment: Environment,
 }
 
 impl Output {
-    pub(crate) fn new(format: Format) -> Self {
-        Self { format }
+    pub(crate) fn new(format: Format, environment: Environment) -> Self {
+        Self { format, environment }
+    }
+
+    /// Where it is printed.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// Whether a program reads it.
-    pub(crate) fn is_json(self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// Prints an answer: `value` for programs, `text` on one line for people.
-    pub(crate) fn answer(self, value: &impl Serialize, text: impl Display) -> io::Result<()> {
+    pub(crate) fn answer(&self, value: &impl Serialize, text: impl Display) -> io::Result<()> {
         self.answer_lines(value, line(&text.to_string()))
     }
 
     /// The same, with a text of several lines, which are all ours.
-    pub(crate) fn answer_lines(self, value: &impl Serialize, text: impl Display) -> io::Result<()> {
+    pub(crate) fn answer_lines(
+        &self,
+        value: &impl Serialize,
+        text: impl Display,
+    ) -> io::Result<()> {
         match self.format {
-            Format::Json => print::out(&print::json(value)?),
-            Format::Text => print::out(&text.to_string()),
+            Format::Json => self.environment.print(&print::json(value)?),
+            Format::Text => self.environment.print(&text.to_string()),
         }
     }
 
     /// It is done, and there is no answer.
-    pub(crate) fn done(self) -> anyhow::Result<u8> {
+    pub(crate) fn done(&self) -> Result<u8> {
         self.value(&Value::Null)?;
         Ok(SUCCESS)
     }
 
     /// Prints an answer of whatever form.
-    pub(crate) fn value(self, value: &Value) -> io::Result<()> {
+    pub(crate) fn value(&self, value: &Value) -> io::Result<()> {
         match self.format {
             Format::Text if value.is_null() => Ok(()),
-            Format::Text => print::out(&readable(value)),
-            Format::Json => print::out(&print::json(value)?),
+            Format::Text => self.environment.print(&readable(value)),
+            Format::Json => self.environment.print(&print::json(value)?),
         }
     }
 
     /// Tells people something that is not the answer, on one line.
-    pub(crate) fn note(self, text: impl Display) {
-        print::err(line(&text.to_string()));
+    pub(crate) fn note(&self, text: impl Display) {
+        self.environment.report(line(&text.to_string()));
     }
 }
 

@@ -1,7 +1,6 @@
 //! How far a transfer is: a bar on a terminal, a plain line now and then elsewhere, one line at the
 //! end.
 
-use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,9 +57,9 @@ impl Summary {
 
 impl Transfer {
     /// One that starts now and is called `label`.
-    pub(crate) fn start(label: impl Into<String>, output: Output) -> Self {
+    pub(crate) fn start(label: impl Into<String>, output: &Output) -> Self {
         let (label, started) = (line(&label.into()).into_owned(), Instant::now());
-        let bar = io::stderr().is_terminal().then(|| {
+        let bar = output.environment().err_is_terminal().then(|| {
             // On standard error. Nothing is known of the length yet.
             let bar = ProgressBar::no_length().with_message(label.clone()).with_style(style(false));
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -68,7 +67,7 @@ impl Transfer {
         });
         let progress = Progress::new(0, None);
         let state = Mutex::new(State { progress, told: started });
-        Self(Arc::new(Shared { label, started, output, bar, state }))
+        Self(Arc::new(Shared { label, started, output: output.clone(), bar, state }))
     }
 
     /// To be told how far it is.
@@ -160,13 +159,16 @@ fn style(with_length: bool) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::Format;
+    use crate::environment::Environment;
+    use crate::format::Format;
 
     #[test]
     fn a_summary_of_what_was_seen() {
-        let transfer = Transfer::start("x", Output::new(Format::Json));
+        let environment = Environment::new(std::io::sink(), std::io::sink(), |_| None);
+        let output = Output::new(Format::Json, environment);
+        let transfer = Transfer::start("x", &output);
         transfer.observer()(Progress::new(7, Some(7)));
         assert_eq!(transfer.finish().bytes, Some(7));
-        assert_eq!(Transfer::start("x", Output::new(Format::Json)).finish().bytes, None);
+        assert_eq!(Transfer::start("x", &output).finish().bytes, None);
     }
 }

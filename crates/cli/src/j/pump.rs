@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::Result;
-use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter};
+use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error};
 use tokio::io::AsyncWriteExt;
 
+use crate::fault::{Fault, Result};
 use crate::terminal::Input;
 
 /// The other side may go on for so long after it stopped listening: what it says last is shown.
@@ -47,6 +47,6 @@ async fn send(mut writer: ChannelWriter) -> Result<()> {
 }
 
 /// Only standard output says that nobody reads any more.
-fn not_an_ended_reader(error: io::Error) -> anyhow::Error {
-    anyhow::Error::from(error).context("reading standard input")
+fn not_an_ended_reader(error: io::Error) -> Fault {
+    Fault::Failed(Error::from(error).context("reading standard input"))
 }

@@ -1,17 +1,18 @@
 //! The command line of a device: a command for each driver, its verbs below it.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::OsString;
 
-use anyhow::Result;
-use clap::{ArgMatches, Command};
-use jumpstarter_driver_core::{Device, Node};
+use clap::{ArgMatches, Command, FromArgMatches};
+use jumpstarter_driver_core::{Device, Error, Node};
 
 use super::action::{self, Action};
-use super::fault::Fault;
-use super::{arguments, builtin, complete};
-use crate::print::{self, line};
+use super::completions::Completions;
+use super::names::{about, is_plain, shown};
+use super::verb::Say;
+use super::{builtin, options};
+use crate::fault::Result;
+use crate::print;
 
 /// `j` for this device, as far as these arguments can be about it: of drivers that no word names
 /// there are name and description, for lists.
@@ -24,26 +25,29 @@ pub(crate) fn command(device: &Device, arguments: &[OsString]) -> Command {
 
 /// The same for a shell that completes: without what it would take for more than a name.
 pub(crate) fn completing(device: &Device, arguments: &[OsString]) -> Command {
-    Maker::new(device, complete::is_plain).command(&words(arguments))
+    Maker::new(device, is_plain).command(&words(arguments))
 }
 
 fn words(arguments: &[OsString]) -> Vec<&str> {
     arguments.iter().skip(1).filter_map(|word| word.to_str()).collect()
 }
 
-/// What a driver is called on the command line: as lists show it.
-pub(crate) fn shown(name: &str) -> Cow<'_, str> {
-    line(name)
+/// `j` with the commands that every device has.
+pub(crate) fn deviceless() -> Command {
+    options::base().subcommands(builtin::ALL.iter().map(|verb| verb.plain_command()))
 }
 
-/// The driver at a path, as it is or as lists show it.
-pub(crate) fn find<'a>(device: &'a Device, path: &str) -> Result<&'a Node> {
-    let meant =
-        device.nodes().iter().find(|node| node.path() != path && shown(node.path()) == path);
-    match device.node(path) {
-        Ok(node) => Ok(node),
-        Err(error) => Ok(meant.ok_or(Fault::Usage(error))?),
+/// What is asked of `j completions`, which needs no device; none for another command.
+///
+/// # Errors
+/// When the rest of the line is wrong.
+pub(crate) fn completions(arguments: &[OsString]) -> Result<Option<Completions>> {
+    if arguments.get(1).is_none_or(|word| word != Completions::NAME) {
+        return Ok(None);
     }
+    let matches = deviceless().try_get_matches_from(arguments)?;
+    let (_, matches) = matches.subcommand().unwrap_or(("", &matches));
+    Ok(Some(Completions::from_arg_matches(matches)?))
 }
 
 /// Makes the commands of a device's drivers.
@@ -72,7 +76,7 @@ impl<'a> Maker<'a> {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.with_entries(arguments::base(), 0, "j", words);
+        let mut command = self.with_entries(options::base(), 0, "j", words);
         for builtin in builtin::ALL {
             let name = match command.find_subcommand(builtin.name) {
                 Some(_) => format!("@{}", builtin.name),
@@ -129,18 +133,6 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// One line about a driver.
-pub(crate) fn about(node: &Node) -> String {
-    if let Some(description) = node.description() {
-        return print::first_line(description);
-    }
-    match node.interface_names() {
-        None => print::first_line(node.client()),
-        Some(names) if names.is_empty() => "a group of drivers".to_owned(),
-        Some(names) => print::first_line(&names.join(", ")),
-    }
-}
-
 /// What the arguments chose.
 #[derive(Debug)]
 pub(crate) struct Chosen<'a> {
@@ -172,5 +164,5 @@ pub(crate) fn chosen<'a>(device: &Device, matches: &'a ArgMatches) -> Result<Cho
             return Ok(Chosen { path: nodes[index].path().to_owned(), action, matches });
         }
     }
-    anyhow::bail!("the command line chose no verb")
+    Err(Error::internal("the command line chose no verb").into())
 }

@@ -2,51 +2,33 @@
 
 use std::ffi::OsString;
 
-use anyhow::Result;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use jumpstarter_driver_core::{Device, suggest};
 
-use super::fault::{self, Fault};
-use super::tree;
-use crate::arguments::Format;
+use super::names::shown;
+use crate::fault::Fault;
 
-/// Explains what is wrong with the command line, or prints the help that was asked for.
+/// What is wrong with the command line, or the page of help that it asks for.
 pub(crate) fn explain(
-    usage: &clap::Error,
-    command: &mut Command,
+    usage: clap::Error,
+    command: &Command,
     device: &Device,
     arguments: &[OsString],
-    format: Format,
-) -> Result<u8> {
-    match usage.kind() {
-        // `j` alone, with or without options.
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            if format == Format::Text && chosen(command, arguments).1.is_empty() =>
-        {
-            fault::note(&command.render_help());
-            Ok(fault::USAGE)
-        }
-        ErrorKind::InvalidSubcommand => match usage.get(ContextKind::InvalidSubcommand) {
-            Some(ContextValue::String(name)) => Err(unknown(name, command, device, arguments)),
-            _ => Ok(fault::usage(usage, format)),
-        },
-        _ => Ok(fault::usage(usage, format)),
-    }
+) -> Fault {
+    let name = match usage.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if usage.kind() == ErrorKind::InvalidSubcommand => name,
+        _ => return usage.into(),
+    };
+    unknown(name, command, device, arguments)
 }
-
-/// The options that stand before a path and take the next word.
-const WITH_VALUE: [&str; 3] = ["--output", "--exporter-config", "--log-level"];
 
 /// The command that the first words name, and these words.
 fn chosen<'a>(command: &'a Command, arguments: &[OsString]) -> (&'a Command, Vec<String>) {
     let mut words = Vec::new();
     let mut command = command;
-    let mut given = arguments.iter().skip(1).filter_map(|word| word.to_str());
-    while let Some(word) = given.next() {
-        if WITH_VALUE.contains(&word) {
-            given.next();
-        } else if let Some(below) = command.find_subcommand(word) {
+    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(below) = command.find_subcommand(word) {
             command = below;
             words.push(word.to_owned());
         } else if !word.starts_with('-') {
@@ -56,12 +38,7 @@ fn chosen<'a>(command: &'a Command, arguments: &[OsString]) -> (&'a Command, Vec
     (command, words)
 }
 
-fn unknown(
-    name: &str,
-    command: &Command,
-    device: &Device,
-    arguments: &[OsString],
-) -> anyhow::Error {
+fn unknown(name: &str, command: &Command, device: &Device, arguments: &[OsString]) -> Fault {
     let (command, words) = chosen(command, arguments);
     let place = words.join(".");
     let message = match place.is_empty() {
@@ -70,7 +47,7 @@ fn unknown(
     };
     let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
     let names: Vec<&str> = visible.map(Command::get_name).collect();
-    let paths: Vec<_> = device.nodes().iter().map(|node| tree::shown(node.path())).collect();
+    let paths: Vec<_> = device.nodes().iter().map(|node| shown(node.path())).collect();
     let paths = || paths.iter().map(AsRef::as_ref).filter(|path: &&str| !path.is_empty());
     let below: Vec<&str> = paths().filter(|path| path.rsplit('.').next() == Some(name)).collect();
     let hint = match (below.as_slice(), name.contains('.')) {

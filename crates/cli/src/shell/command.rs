@@ -9,7 +9,7 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result, Secret};
 use jumpstarter_supervise::{Command, Heeded, Input, Signal, Sink, StopPlan, SuperviseError};
 
 use super::prompt;
-use crate::print;
+use crate::environment::Environment;
 use crate::terminal::{self, Settings};
 
 /// A command that is told to end has so long.
@@ -71,9 +71,9 @@ impl Surroundings {
     ///
     /// # Errors
     /// `NotFound` for an unknown command.
-    pub(super) async fn run(self, words: &[OsString]) -> Result<u8> {
+    pub(super) async fn run(self, words: &[OsString], environment: &Environment) -> Result<u8> {
         if let (Some(motd), []) = (&self.motd, words) {
-            tell(motd.trim_end());
+            environment.report_beside(motd.trim_end());
         }
         let before = Settings::save();
         let code = attend(self.command(words), words.is_empty()).await;
@@ -125,11 +125,6 @@ impl Surroundings {
     }
 }
 
-/// Tells whoever is at the terminal, in a line of its own, also while a program has it in raw mode.
-pub(super) fn tell(text: &str) {
-    print::err_with_end(text, terminal::line_end());
-}
-
 async fn attend(command: Command, interactive: bool) -> Result<u8> {
     let failed = |error: SuperviseError| {
         let kind = match error {
@@ -150,8 +145,9 @@ async fn attend(command: Command, interactive: bool) -> Result<u8> {
             child.wait().await
         }
     };
-    let code = status.code().or(status.signal().map(|signal| 128 + signal));
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::FAILURE))
+    let code =
+        status.code().or(status.signal().map(|signal| i32::from(crate::fault::SIGNALLED) + signal));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::fault::FAILURE))
 }
 
 /// The signals that reach this process while a command runs.

@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 use jumpstarter_client::{Address, ConnectOptions, Exporter, ExporterState, LogRecord};
 use jumpstarter_driver_core::{ErrorKind, Result, ResultExt};
 
-use super::command::{Surroundings, tell};
+use super::command::Surroundings;
+use crate::environment::Environment;
 use crate::print;
 use crate::remote::Remote;
 
@@ -24,27 +25,32 @@ pub(super) async fn shell(
     remote: &Remote,
     show_logs: bool,
     words: &[OsString],
+    environment: &Environment,
 ) -> Result<u8> {
     let exporter = jumpstarter_client::connect(options).await?;
-    let surroundings = surroundings(&exporter, remote)?;
+    let surroundings = surroundings(&exporter, remote, environment)?;
     let work = async {
-        wait_ready(&exporter).await?;
-        let mut command = pin!(surroundings.run(words));
+        wait_ready(&exporter, environment).await?;
+        let mut command = pin!(surroundings.run(words, environment));
         tokio::select! {
             code = &mut command => return code,
-            error = exporter.lost() => tell(&print::report(&error)),
+            error = exporter.lost() => environment.report_beside(print::report(&error)),
         }
         command.await
     };
     let code = match show_logs {
-        true => with_logs(&exporter, work).await,
+        true => with_logs(&exporter, work, environment).await,
         false => work.await,
     };
     exporter.device().close().await.ok();
     code
 }
 
-fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
+fn surroundings(
+    exporter: &Exporter,
+    remote: &Remote,
+    environment: &Environment,
+) -> Result<Surroundings> {
     // The command may go to another folder.
     let absolute =
         |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
@@ -57,7 +63,7 @@ fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
     let mut surroundings = Surroundings::new(address, place, exporter.motd().map(str::to_owned));
     surroundings.exporter = exporter.name().map(str::to_owned);
     surroundings.insecure = remote.tls_grpc_insecure;
-    surroundings.passphrase = remote.passphrase();
+    surroundings.passphrase = remote.passphrase(environment);
     surroundings.authorities = remote.tls_ca.as_ref().map(absolute).transpose()?;
     surroundings.certificate = certificate
         .map(|(certificate, key)| {
@@ -67,13 +73,13 @@ fn surroundings(exporter: &Exporter, remote: &Remote) -> Result<Surroundings> {
     Ok(surroundings)
 }
 
-async fn wait_ready(exporter: &Exporter) -> Result<()> {
+async fn wait_ready(exporter: &Exporter, environment: &Environment) -> Result<()> {
     match exporter.status().await {
         Ok(status) if status.state == ExporterState::Ready => return Ok(()),
         Ok(status) => {
             let why = Some(status.message).filter(|message| !message.is_empty());
             let why = why.unwrap_or_else(|| format!("its state is {:?}", status.state));
-            tell(&format!(
+            environment.report_beside(format_args!(
                 "waiting for the exporter at {}: {}",
                 exporter.address(),
                 print::line(&why)
@@ -87,13 +93,17 @@ async fn wait_ready(exporter: &Exporter) -> Result<()> {
 }
 
 /// Shows the exporter's log for as long as the work takes.
-async fn with_logs(exporter: &Exporter, work: impl Future<Output = Result<u8>>) -> Result<u8> {
+async fn with_logs(
+    exporter: &Exporter,
+    work: impl Future<Output = Result<u8>>,
+    environment: &Environment,
+) -> Result<u8> {
     let records = exporter.logs().await?;
     let mut showing = pin!(async {
         let mut records = records;
         // Its end is that of the connection, which others tell.
         while let Some(Ok(record)) = records.next().await {
-            tell(&line(&record));
+            environment.report_beside(line(&record));
         }
         std::future::pending::<()>().await;
     });

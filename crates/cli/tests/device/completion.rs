@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use jumpstarter_supervise::{Command, run_unchecked};
 
+use crate::inside;
 use crate::lab::{Bench, clean};
 use crate::terminal::{DEADLINE, J};
 
@@ -10,10 +11,10 @@ use crate::terminal::{DEADLINE, J};
 /// is completed.
 async fn offered(bench: &Bench, line: &[&str]) -> String {
     let words = ["--"].iter().chain(line).copied().collect::<Vec<_>>();
-    let output =
-        run_unchecked(bench.command(&words).env("COMPLETE", "fish"), DEADLINE).await.unwrap();
-    assert!(output.status.success(), "{}", output.stderr);
-    output.stdout_text()
+    let variables = [("JUMPSTARTER_HOST", bench.host.as_str()), ("COMPLETE", "fish")];
+    let (code, out, err) = inside::j(&words, &variables).await;
+    assert_eq!(code, 0, "{err}");
+    out
 }
 
 #[tokio::test]
@@ -23,7 +24,7 @@ async fn drivers_and_verbs() {
     assert_snapshot!(offered(&bench, &["j", "rack", ""]).await, @r"
     web	network
     shelf	a group of drivers
-    --output	How answers are printed; json is one value a line, errors too
+    --output	How answers are printed, text by default; json is one value a line, errors too
     --help	Print help (see more with '--help')
     ");
     assert_snapshot!(offered(&bench, &["j", "rack", "shelf", "power", "c"]).await, @"cycle	Cuts power, waits, and applies it again");
@@ -44,7 +45,7 @@ async fn paths_and_methods() {
     on	on()
     off	off()
     read	read()
-    --output	How answers are printed; json is one value a line, errors too
+    --output	How answers are printed, text by default; json is one value a line, errors too
     --help	Print help (see more with '--help')
     ");
     assert_snapshot!(offered(&bench, &["j", "tree", "ra"]).await, @r"

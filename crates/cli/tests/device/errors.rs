@@ -1,10 +1,11 @@
 //! Wrong command lines, devices that cannot be reached, and exit codes.
 
 use insta::assert_snapshot;
-use jumpstarter_supervise::{Command, run_unchecked};
+use jumpstarter_supervise::Command;
 
+use crate::inside;
 use crate::lab::{Bench, clean};
-use crate::terminal::{DEADLINE, J};
+use crate::terminal::J;
 
 #[tokio::test]
 async fn unknown_paths_and_verbs_suggest_what_there_is() {
@@ -70,17 +71,17 @@ async fn errors_for_programs_are_json_whatever_is_wrong() {
     "#);
     assert_snapshot!(bench.j(&["--output=json", "power"]).await, @r#"
     --- stderr
-    {"error":"the command line ends too early: a driver or a verb is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    {"error":"the command line ends too early: a command is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
     --- exit code 2
     "#);
     assert_snapshot!(bench.j(&["--output", "json"]).await, @r#"
     --- stderr
-    {"error":"the command line ends too early: a driver or a verb is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    {"error":"the command line ends too early: a command is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
     --- exit code 2
     "#);
     assert_snapshot!(bench.j(&["--output", "json", "--log-level", "loud", "tree"]).await, @r#"
     --- stderr
-    {"error":"invalid value 'loud' for '--log-level <LEVEL>' [possible values: debug, info, warning, error, critical]","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    {"error":"invalid value 'loud' for '--log-level <LEVEL>' [possible values: debug, info, warning, error]","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
     --- exit code 2
     "#);
     assert_snapshot!(bench.j(&["--output", "json", "flasher", "flash"]).await, @r#"
@@ -99,12 +100,10 @@ async fn errors_for_programs_are_json_whatever_is_wrong() {
 }
 
 async fn without_device(words: &[&str], host: Option<&str>) -> String {
-    let command = clean(Command::new(J)).args(words);
-    let command = match host {
-        Some(host) => command.env("JUMPSTARTER_HOST", host).env("JMP_GRPC_INSECURE", "1"),
-        None => command,
-    };
-    crate::lab::transcript(&run_unchecked(command, DEADLINE).await.unwrap())
+    let host = host.unwrap_or_default();
+    let variables = [("JUMPSTARTER_HOST", host), ("JMP_GRPC_INSECURE", "1")];
+    let (code, out, err) = inside::j(words, &variables).await;
+    inside::transcript(code, &out, &err)
 }
 
 #[tokio::test]
@@ -112,12 +111,12 @@ async fn no_device() {
     assert_snapshot!(without_device(&["power", "on"], None).await, @r"
     --- stderr
     error: which device?
-    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE
+    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT
     --- exit code 2
     ");
     assert_snapshot!(without_device(&["power", "on", "--output", "json"], None).await, @r#"
     --- stderr
-    {"error":"which device?","kind":"InvalidArgument","hint":"run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE"}
+    {"error":"which device?","kind":"InvalidArgument","hint":"run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT"}
     --- exit code 2
     "#);
 }
@@ -227,7 +226,7 @@ export:
     std::fs::write(bench.lab.path("lab.yaml"), "export: {console: {type: seriall}}").unwrap();
     let said = bench.j(&["--exporter-config", "lab.yaml", "--help"]).await;
     assert!(
-        said.contains("Usage: j") && said.contains("they need the device to be opened"),
+        said.contains("Usage: j") && said.contains("not shown: the exporter file is not right"),
         "{said}"
     );
     assert!(!said.contains("exit code"), "{said}");

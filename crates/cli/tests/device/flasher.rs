@@ -59,7 +59,7 @@ async fn targets_with_their_files() {
     root → root.img: 292.97 KiB in TIME (RATE)
     ");
     assert!(std::fs::read(bench.lab.path("root.img")).unwrap() == image);
-    assert_snapshot!(bench.j(&["flasher", "dump", "-", "-t", "bios"]).await, @r"
+    assert_snapshot!(bench.j_with(&["flasher", "dump", "-", "-t", "bios"], b"").await, @r"
     a small one--- stderr
     bios → standard output: 11 B in TIME (RATE)
     ");

@@ -19,6 +19,7 @@ use jumpstarter_supervise::{Command, Output, run_unchecked};
 use prost::Message;
 use serde_json::{Value, json};
 
+use crate::inside;
 use crate::lab::{clean, jmp};
 use crate::terminal::{DEADLINE, J, JMP, Terminal, code};
 
@@ -115,18 +116,17 @@ fn is_raw(letter: char) -> bool {
 }
 
 #[track_caller]
-fn check(words: &[&str], output: &Output) {
+fn check(words: &[&str], out: &str, err: &str) {
     // What a method answers is shown with its own lines.
-    let is_answer = |text: &str| {
-        text == output.stdout_text() && !words.contains(&"--help") && !words.contains(&"tree")
-    };
-    for text in [output.stdout_text(), output.stderr.clone()] {
+    let is_answer =
+        |text: &str| text == out && !words.contains(&"--help") && !words.contains(&"tree");
+    for text in [out, err] {
         let raw: Vec<String> =
             text.lines().filter(|line| line.contains(is_raw)).map(str::to_owned).collect();
         assert!(raw.is_empty(), "{words:?}: {raw:?}");
         // (A hint is the exporter's to give, as its error is.)
         let forged = |line: &&str| line.starts_with("error: forged");
-        assert!(is_answer(&text) || text.lines().find(forged).is_none(), "{words:?}: {text}");
+        assert!(is_answer(text) || text.lines().find(forged).is_none(), "{words:?}: {text}");
         assert!(!text.contains("panicked"), "{words:?}: {text}");
     }
 }
@@ -136,6 +136,14 @@ async fn run(exporter: &Hostile, command: Command) -> Output {
     run_unchecked(command.env("JUMPSTARTER_HOST", exporter.socket()).current_dir(folder), DEADLINE)
         .await
         .unwrap()
+}
+
+/// What `j` with these words prints, in this process: on standard output, and on standard error.
+async fn j(exporter: &Hostile, words: &[&str]) -> (String, String) {
+    std::env::set_current_dir(exporter.socket().parent().unwrap()).unwrap();
+    let host = exporter.socket();
+    let (_, out, err) = inside::j(words, &[("JUMPSTARTER_HOST", host.to_str().unwrap())]).await;
+    (out, err)
 }
 
 #[tokio::test]
@@ -189,8 +197,8 @@ async fn nothing_that_an_exporter_says_reaches_a_terminal_raw() {
         for words in &words {
             for format in ["text", "json"] {
                 let all = [&["--output", format], words.as_slice()].concat();
-                let output = run(&exporter, clean(Command::new(J)).args(&all)).await;
-                check(&all, &output);
+                let (out, err) = j(&exporter, &all).await;
+                check(&all, &out, &err);
             }
         }
         for shell in ["bash", "zsh", "fish"] {
@@ -236,7 +244,8 @@ async fn nothing_that_an_exporter_says_reaches_a_terminal_raw() {
             vec!["forward", "--tls-grpc", &socket, "plain", "70000"],
             vec!["forward", "--tls-grpc", &socket, "nowhere"],
         ] {
-            check(&words, &run(&exporter, jmp(&words)).await);
+            let output = run(&exporter, jmp(&words)).await;
+            check(&words, &output.stdout_text(), &output.stderr);
         }
         assert!(!exporter.socket().with_file_name("pwned").exists(), "a name was run");
     }
@@ -246,13 +255,8 @@ async fn nothing_that_an_exporter_says_reaches_a_terminal_raw() {
 async fn json_tells_what_was_said() {
     let exporter = Hostile::device(evil_device(), |method| answer(method, false));
     let ask = async |words: &[&str]| {
-        let output =
-            run(&exporter, clean(Command::new(J)).args(["--output", "json"]).args(words)).await;
-        let text = if output.stdout_text().is_empty() {
-            output.stderr.clone()
-        } else {
-            output.stdout_text()
-        };
+        let (out, err) = j(&exporter, &[&["--output", "json"], words].concat()).await;
+        let text = if out.is_empty() { err } else { out };
         serde_json::from_str::<Value>(text.lines().next().unwrap()).unwrap()
     };
     let tree = ask(&["tree"]).await;
@@ -319,8 +323,8 @@ async fn a_tree_of_ten_thousand_drivers_is_used_at_once() {
         (vec!["call", "nowhere", "x"], "there is no `nowhere`"),
     ] {
         let begin = Instant::now();
-        let output = run(&exporter, clean(Command::new(J)).args(&words)).await;
-        let text = output.stdout_text() + &output.stderr;
+        let (out, err) = j(&exporter, &words).await;
+        let text = out + &err;
         assert!(text.contains(expected), "{words:?}: {text:.2000}");
         println!("{words:?}: {:?}", begin.elapsed());
         // Its drivers never answer: a second or three of that are waited for.

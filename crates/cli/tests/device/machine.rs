@@ -99,7 +99,7 @@ async fn sizes_and_settings() {
       memory  Sets the size of the memory
 
     Options:
-          --output <FORMAT>  How answers are printed; json is one value a line, errors too [default: text] [possible values: text, json]
+          --output <FORMAT>  How answers are printed, text by default; json is one value a line, errors too [possible values: text, json]
       -h, --help             Print help (see more with '--help')
 
     Examples:

@@ -2,6 +2,8 @@
 //! they end.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../support/inside.rs"]
+mod inside;
 #[path = "../support/lab.rs"]
 mod lab;
 #[path = "../support/terminal.rs"]

@@ -24,7 +24,8 @@ impl Served {
         Self { lab, stop }
     }
 
-    /// What `j` with these words and this standard input prints, as a transcript.
+    /// What `j` with these words and this standard input prints, as a transcript. It has a process
+    /// of its own.
     pub(crate) async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
         let command =
             clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", self.lab.path("s"));
@@ -32,8 +33,10 @@ impl Served {
         self.lab.plain(&transcript(&run_unchecked(command, DEADLINE).await.unwrap()))
     }
 
+    /// What `j` with these words prints, as a transcript. It runs in this process.
     pub(crate) async fn j(&self, words: &[&str]) -> String {
-        self.j_with(words, b"").await
+        let host = self.lab.path("s").into_os_string().into_string().unwrap();
+        self.lab.j(&host, words).await
     }
 }
 

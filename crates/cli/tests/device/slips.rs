@@ -3,8 +3,9 @@
 use insta::assert_snapshot;
 use jumpstarter_supervise::run_unchecked;
 
-use crate::lab::{EVERYTHING, clean, jmp, transcript};
-use crate::terminal::{DEADLINE, J, Lab};
+use crate::inside;
+use crate::lab::{EVERYTHING, jmp, transcript};
+use crate::terminal::{DEADLINE, Lab};
 
 async fn said(lab: &Lab, words: &[&str]) -> String {
     let output = run_unchecked(jmp(words).current_dir(lab.folder()), DEADLINE).await.unwrap();
@@ -58,18 +59,71 @@ async fn options_and_values() {
     assert_snapshot!(said(&lab, &["shell", "--config", "lab.yaml", "echo", "yes"]).await, @"yes");
 }
 
+/// Options of `j` may stand anywhere, in any order.
 #[tokio::test]
-async fn the_file_of_j_comes_first() {
+async fn options_of_j_in_every_place() {
     let lab = Lab::new(EVERYTHING);
-    let command = clean(jumpstarter_supervise::Command::new(J)).current_dir(lab.folder());
-    let command = command.args(["power", "on", "--exporter-config", "lab.yaml"]);
-    let output = run_unchecked(command, DEADLINE).await.unwrap();
-    assert_snapshot!(transcript(&output), @r"
-    --- stderr
-    error: which device?
-    hint: --exporter-config comes first: `j --exporter-config FILE PATH… VERB`
-    --- exit code 2
-    ");
+    let file = lab.file();
+    let options: [&[&str]; 3] =
+        [&["--exporter-config", &file], &["--output=json"], &["--log-level", "error"]];
+    let words = ["rack", "shelf", "power", "cycle", "--wait=0"];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for place in 0..=words.len() {
+            for last in place..=words.len() {
+                let mut line: Vec<&str> = words[..place].to_vec();
+                line.extend(options[order[0]].iter().chain(options[order[1]]));
+                line.extend(&words[place..last]);
+                line.extend(options[order[2]]);
+                line.extend(&words[last..]);
+                let said = inside::j(&line, &[]).await;
+                assert_eq!(said, (0, "null\n".to_owned(), String::new()), "{line:?}");
+            }
+        }
+    }
+}
+
+/// So may those of `jmp`.
+#[test]
+fn options_of_jmp_in_every_place() {
+    let lab = Lab::new(EVERYTHING);
+    let file = lab.file();
+    let lines: [&[&str]; 4] = [
+        &["check", &file, "--output", "json"],
+        &["check", "--output", "json", &file],
+        &["--log-level", "error", "check", "--output=json", &file],
+        &["--log-format", "text", "check", &file, "--output=json"],
+    ];
+    let said = lines.map(|line| inside::run("jmp", line, &[]));
+    assert!(said[0].0 == 0 && said.iter().all(|other| *other == said[0]), "{said:?}");
+}
+
+/// A wrong command line is one JSON object for a program that asks for JSON, as every other error.
+#[test]
+fn wrong_command_lines_are_json_too() {
+    for line in [
+        &["check", "--output", "json"][..],
+        &["check", "--no-such", "x.yaml", "--output", "json"],
+        &["drivers", "--output=json", "tcp", "udp"],
+        &["forward", "--output", "json"],
+        &["forward", "web", "99999", "--output", "json"],
+        &["config", "exporter", "list", "extra", "-o", "json"],
+        &["config", "exporter", "show", "a", "b", "--output", "json"],
+        &["chekc", "--output", "json"],
+    ] {
+        let (code, out, err) = inside::run("jmp", line, &[]);
+        assert_eq!((code, out.as_str()), (2, ""), "{line:?}: {err}");
+        let error: serde_json::Value = serde_json::from_str(&err).unwrap();
+        assert_eq!(error["kind"], "InvalidArgument", "{line:?}");
+        assert!(error["error"].is_string() && error["hint"].is_string(), "{line:?}: {err}");
+    }
+    // Help that is asked for is no error.
+    let (code, out, _) = inside::run("jmp", &["check", "--output", "json", "--help"], &[]);
+    assert!(code == 0 && out.contains("Usage: jmp check"), "{out}");
+    // A file with faults, and one that is not there.
+    let (code, _, err) =
+        inside::run("jmp", &["forward", "web", "--output", "json", "--file", "no.yaml"], &[]);
+    let error: serde_json::Value = serde_json::from_str(&err).unwrap();
+    assert!(code == 1 && error["error"].as_str().unwrap().contains("no.yaml"), "{err}");
 }
 
 #[tokio::test]

@@ -141,22 +141,48 @@ async fn help_shows_the_tree_and_the_verbs() {
 
     Options:
           --exporter-config <FILE>
-              Open the device of this exporter file in this process, for this one command
+              The exporter file
+
+          --exporter <ALIAS>
+              The alias of an exporter file in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters
+
+          --tls-grpc <HOST:PORT>
+              Reach a device that is served elsewhere
+
+          --tls-grpc-insecure
+              That one serves without TLS
+
+          --tls-ca <PEM>
+              Trust these authorities instead of the system's
+
+          --tls-cert <PEM>
+              The certificate by which this client proves who it is
+
+          --tls-key <PEM>
+              The certificate's private key
+
+          --passphrase <PASSPHRASE>
+              The passphrase that it asks for; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
 
           --log-level <LEVEL>
-              The least severe records of this process that go to standard error
+              The least severe records that are logged; without it info, and warning for `j` and `jmp forward`
 
-              [default: warning]
-              [possible values: debug, info, warning, error, critical]
+              [possible values: debug, info, warning, error]
+
+          --log-format <FORMAT>
+              How the log is written to standard error; text without it
+
+              Possible values:
+              - text: For people
+              - json: One JSON object a line
+              - auto: Text on a terminal, else JSON
 
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')
@@ -164,23 +190,24 @@ async fn help_shows_the_tree_and_the_verbs() {
       -V, --version
               Print version
 
-    The device is the exporter's at JUMPSTARTER_HOST (which `jmp shell` sets), else that of the exporter
-    file JMP_EXPORTER_CONFIG, which each command then opens and closes again; `--help` does without.
+    Without an option that names a device, it is the exporter's at JUMPSTARTER_HOST (which `jmp shell`
+    sets), else that of the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and
+    closes it again; `--help` does not open it. Options may stand anywhere.
 
     Examples:
-      j tree                           what the device is made of
-      j power on                       say a verb to a driver
+      j tree                           shows what the device is made of
+      j power on                       calls a verb of a driver
       j qemu power cycle --wait 5      a driver below another one; `j qemu.power cycle` is the same
-      j qemu power --help              what a driver can do
-      j call qemu.power on             call any method by its name
-      jmp shell --exporter lab -- j power on
+      j qemu power --help              shows what a driver can do
+      j call qemu.power on             calls any method by its name
+      j power on --exporter lab        uses the device of the exporter file `lab`
 
     Exit codes:
-      0    all is well
-      1    the device, or one of its drivers, answered with an error
+      0    success
+      1    the device, or one of its drivers, reports an error
       2    the command line is wrong: an unknown path, command, option or form
-      3    the device cannot be reached or opened, or the connection to it was lost
-      130  ended by Ctrl-C (143 by SIGTERM); the call was cancelled on the device
+      3    the device cannot be reached or opened, or the connection is lost
+      130  Ctrl-C ended it (143: SIGTERM); the call was cancelled on the device
     ");
     assert_snapshot!(bench.j(&["rack", "shelf", "--help"]).await, @r"
     a group of drivers
@@ -192,13 +219,11 @@ async fn help_shows_the_tree_and_the_verbs() {
 
     Options:
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')
@@ -216,13 +241,11 @@ async fn help_shows_the_tree_and_the_verbs() {
 
     Options:
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')
@@ -245,13 +268,11 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
 
     Options:
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')
@@ -263,9 +284,7 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
 
     Options:
       -n, --count <NUMBER>
-              How often the meter is asked; 0 goes on until Ctrl-C
-
-              [default: 1]
+              How often the meter is asked, 1 by default; 0 goes on until Ctrl-C
 
       -i, --interval <TIME>
               How long to wait before it is asked again: seconds, or a time such as 500ms
@@ -273,13 +292,11 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
               [default: 1]
 
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')

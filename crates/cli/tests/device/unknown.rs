@@ -90,7 +90,7 @@ async fn the_tree_shows_its_client_class() {
     let served = served().await;
     assert_snapshot!(served.j(&["tree"]).await, @r"
     power  power
-    acme   ? acme-lamp  The lamp over the door
+    acme   acme-lamp  The lamp over the door
     ");
 }
 
@@ -105,18 +105,15 @@ async fn help_is_what_the_exporter_file_says() {
     Commands:
       blink       Blinks TIMES times in a COLOUR
       brightness  Streams how bright it is
-      call        Calls a method by its name and prints what it answers
-      stream      Joins standard input and output to a driver, or prints the values that a method streams
+      talk        Opens the lamp's own console
 
     Options:
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')
@@ -130,11 +127,10 @@ async fn help_is_what_the_exporter_file_says() {
     Commands:
       blink       Blinks TIMES times in a COLOUR
       brightness  Streams how bright it is
-      call        Calls a method by its name and prints what it answers
-      stream      Joins standard input and output to a driver, or prints the values that a method streams
+      talk        Opens the lamp's own console
 
     Options:
-          --output <FORMAT>  How answers are printed; json is one value a line, errors too [default: text] [possible values: text, json]
+          --output <FORMAT>  How answers are printed, text by default; json is one value a line, errors too [possible values: text, json]
       -h, --help             Print help (see more with '--help')
     --- exit code 2
     ");
@@ -145,7 +141,7 @@ async fn its_methods_are_called_by_name() {
     let served = served().await;
     assert_snapshot!(served.j(&["acme", "call", "blink", "3"]).await, @"3 times white");
     assert_snapshot!(served.j(&["acme", "call", "blink", "3", "red", "--output", "json"]).await, @r#""3 times red""#);
-    assert_snapshot!(served.j(&["call", "acme", "blink", "2", "\"green\""]).await, @"2 times green");
+    assert_snapshot!(served.j(&["call", "acme", "blink", "2", "\"green\""]).await, @r#"2 times "green""#);
     assert_snapshot!(served.j(&["acme", "call", "blink", "0"]).await, @r"
     --- stderr
     error: it blinks at least once
@@ -166,28 +162,29 @@ async fn its_described_methods_are_commands() {
     assert_snapshot!(served.j(&["acme", "blink", "--help"]).await, @r"
     Blinks TIMES times in a COLOUR
 
-    Usage: j acme blink [OPTIONS] [JSON]...
+    Usage: j acme blink [OPTIONS] <TIMES> [COLOUR]
 
     Arguments:
-      [JSON]...
-              The arguments in order: each is JSON, or text when it is not
+      <TIMES>
+              u32
+
+      [COLOUR]
+              Option<String>
 
     Options:
           --output <FORMAT>
-              How answers are printed; json is one value a line, errors too
+              How answers are printed, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
               - json: For programs
-
-              [default: text]
 
       -h, --help
               Print help (see a summary with '-h')
     ");
     assert_snapshot!(served.j(&["acme", "brightness"]).await, @r"
     0.5
-    1
+    1.0
     ");
 }
 
@@ -196,11 +193,11 @@ async fn its_streams_are_opened_by_name() {
     let served = served().await;
     assert_snapshot!(served.j(&["acme", "stream", "brightness"]).await, @r"
     0.5
-    1
+    1.0
     ");
     assert_snapshot!(served.j(&["acme", "stream", "brightness", "--output", "json"]).await, @r"
     0.5
-    1
+    1.0
     ");
     assert_snapshot!(served.j_with(&["stream", "acme", "talk"], b"hello\n").await, @"HELLO");
     assert_snapshot!(served.j_with(&["acme", "stream", "talk", "--bytes"], b"hello\n").await, @"HELLO");
@@ -212,7 +209,7 @@ async fn other_interfaces_are_not_pretended() {
     assert_snapshot!(served.j(&["acme", "on"]).await, @r"
     --- stderr
     error: `acme` has no `on`
-    hint: there are `blink`, `brightness`, `call` and `stream`
+    hint: there are `blink`, `brightness` and `talk`
     --- exit code 2
     ");
 }

@@ -5,6 +5,7 @@
 pub use jumpstarter_driver_testkit::eventually_some as eventually;
 use jumpstarter_supervise::{Child, Command, Input, Output, Sink, run_unchecked};
 
+use super::inside;
 use super::terminal::{DEADLINE, J, JMP, Lab};
 
 /// A device with something of everything that needs no hardware.
@@ -60,12 +61,12 @@ impl Bench {
             .current_dir(self.lab.folder())
     }
 
-    /// What `j` with these words prints, as a transcript.
+    /// What `j` with these words prints, as a transcript. It runs in this process.
     pub async fn j(&self, words: &[&str]) -> String {
-        self.run(self.command(words)).await
+        self.lab.j(&self.host, words).await
     }
 
-    /// The same, with this standard input.
+    /// The same in a process of its own, with this standard input.
     pub async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
         self.run(self.command(words).stdin(Input::Bytes(input.to_vec()))).await
     }
@@ -135,20 +136,20 @@ pub fn jmp(words: &[&str]) -> Command {
 
 /// What a program printed, and how it ended.
 pub fn transcript(output: &Output) -> String {
-    let err = match output.stderr.as_str() {
-        "" => String::new(),
-        text => format!("--- stderr\n{text}"),
-    };
-    let code = match output.status.code() {
-        Some(0) => String::new(),
-        code => {
-            format!("--- exit code {}\n", code.map_or("none".to_owned(), |code| code.to_string()))
-        }
-    };
-    format!("{}{err}{code}", output.stdout_text())
+    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
+    let code = code.unwrap_or_else(|| panic!("a signal ended it: {}", output.stderr));
+    inside::transcript(code, &output.stdout_text(), &output.stderr)
 }
 
 impl Lab {
+    /// What `j` with these words prints about the device at `host`, as a transcript. It runs in
+    /// this process, in the lab's folder: each test has a process of its own.
+    pub async fn j(&self, host: &str, words: &[&str]) -> String {
+        std::env::set_current_dir(self.folder()).unwrap();
+        let (code, out, err) = inside::j(words, &[("JUMPSTARTER_HOST", host)]).await;
+        self.plain(&inside::transcript(code, &out, &err))
+    }
+
     /// Without what differs from run to run: where the lab's folder is, and what was measured.
     pub fn plain(&self, text: &str) -> String {
         let text =

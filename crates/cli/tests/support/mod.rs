@@ -1,12 +1,12 @@
 //! Running `jmp` in this process.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+#[path = "inside.rs"]
+mod inside;
+
 /// Runs `jmp` and answers its exit code, standard output and standard error.
 pub fn jmp(arguments: &[&str]) -> (u8, String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let arguments = std::iter::once("jmp").chain(arguments.iter().copied());
-    let code = jumpstarter_cli::run(arguments, &mut out, &mut err);
-    (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
+    inside::run("jmp", arguments, &[])
 }
 
 /// What `jmp check lab.yaml` prints for this text, the exit code last.

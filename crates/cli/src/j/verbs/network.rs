@@ -2,36 +2,19 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use clap::builder::PathBufValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::Args;
 use indicatif::BinaryBytes;
 use jumpstarter_driver_core::{Error, Network, ResultExt, blocking};
 use jumpstarter_driver_network::PortForward;
 use jumpstarter_files::RuntimeDir;
 use serde_json::json;
 
-use super::Verb;
+use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
-use crate::j::fault::SUCCESS;
+use crate::j::verb::{Say, Verb};
 
-pub(super) static VERBS: &[Verb] = &[
-    Verb {
-        name: "forward-tcp",
-        command: forward_tcp_command,
-        run: |context, matches| Box::pin(forward_tcp(context, matches)),
-    },
-    Verb {
-        name: "forward-unix",
-        command: forward_unix_command,
-        run: |context, matches| Box::pin(forward_unix(context, matches)),
-    },
-    Verb {
-        name: "address",
-        command: address_command,
-        run: |context, matches| Box::pin(address(context, matches)),
-    },
-];
+pub(super) static VERBS: &[Verb] =
+    &[Verb::of::<ForwardTcp>(), Verb::of::<ForwardUnix>(), Verb::of::<Address>()];
 
 const FORWARD_JSON: &str = "\
 Once it listens it prints where. Ctrl-C ends it, with exit code 0; what it did is printed then.
@@ -39,80 +22,100 @@ Once it listens it prints where. Ctrl-C ends it, with exit code 0; what it did i
 JSON: {\"address\", \"host\", \"port\", \"socket\"} when it listens; at its end {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\",
 \"failures\", \"last_error\"}";
 
-fn forward_tcp_command(command: Command) -> Command {
-    command
-        .about("Makes the endpoint a TCP port of this machine")
-        .arg(
-            Arg::new("address")
-                .long("address")
-                .value_name("HOST")
-                .default_value("localhost")
-                .help("Where to listen; 0.0.0.0 opens the device to everyone who reaches this machine"),
-        )
-        .arg(
-            Arg::new("port")
-                .value_name("PORT")
-                .default_value("0")
-                .value_parser(value_parser!(u16))
-                .help("The port; 0 takes a free one"),
-        )
-        .after_help(format!(
-            "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-tcp 8080\n  {{path}} forward-tcp --address 0.0.0.0 8080"
-        ))
+/// Makes the endpoint a TCP port of this machine
+#[derive(Debug, Args)]
+#[command(after_help = format!(
+    "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-tcp 8080\n  {{path}} forward-tcp --address 0.0.0.0 8080"
+))]
+struct ForwardTcp {
+    /// Where to listen; 0.0.0.0 opens the device to everyone who reaches this machine
+    #[arg(long, value_name = "HOST", default_value = "localhost")]
+    address: String,
+    /// The port; 0 takes a free one
+    #[arg(default_value_t = 0)]
+    port: u16,
 }
 
-fn forward_unix_command(command: Command) -> Command {
-    command
-        .about("Makes the endpoint a Unix socket of this machine, for this user alone")
-        .arg(
-            Arg::new("socket")
-                .value_name("PATH")
-                .value_parser(PathBufValueParser::new())
-                .help("The socket; a new one in $XDG_RUNTIME_DIR without it"),
-        )
-        .after_help(format!(
-            "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-unix\n  {{path}} forward-unix ./vnc.sock"
-        ))
+impl Say for ForwardTcp {
+    const NAME: &'static str = "forward-tcp";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        let Self { address: host, port } = self;
+        let address = match host.contains(':') && !host.starts_with('[') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        let forward = PortForward::tcp(context.get::<dyn Network>()?).bind(address).await?;
+        until_interrupted(context, forward).await
+    }
 }
 
-fn address_command(command: Command) -> Command {
-    command
-        .about("Prints where the endpoint is, as the exporter's machine sees it")
-        .arg(Arg::new("host").long("host").action(ArgAction::SetTrue).help("Only the host"))
-        .arg(Arg::new("port").long("port").action(ArgAction::SetTrue).help("Only the port"))
-        .after_help(
-            "\
+/// Makes the endpoint a Unix socket of this machine, for this user alone
+#[derive(Debug, Args)]
+#[command(after_help = format!(
+    "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-unix\n  {{path}} forward-unix ./vnc.sock"
+))]
+struct ForwardUnix {
+    /// The socket; a new one in $XDG_RUNTIME_DIR without it
+    #[arg(value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Say for ForwardUnix {
+    const NAME: &'static str = "forward-unix";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        // Removed with what is in it at the end.
+        let mut folder = None;
+        let path = match self.socket {
+            Some(path) => path,
+            None => {
+                let made = blocking(|| Ok(RuntimeDir::create_for_sockets("forward")?)).await;
+                folder.insert(made.context("making a private folder for a socket")?).file("socket")
+            }
+        };
+        let forward = PortForward::unix(context.get::<dyn Network>()?, path).await?;
+        until_interrupted(context, forward).await
+    }
+}
+
+/// Prints where the endpoint is, as the exporter's machine sees it
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Examples:
   {path} address
   ssh -p \"$({path} address --port)\" \"$({path} address --host)\"
 
-JSON: {\"address\", \"host\", \"port\"}; the last two are null where the address has none",
-        )
+JSON: {\"address\", \"host\", \"port\"}; the last two are null where the address has none")]
+struct Address {
+    /// Only the host
+    #[arg(long)]
+    host: bool,
+    /// Only the port
+    #[arg(long)]
+    port: bool,
 }
 
-async fn forward_tcp(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let host: &str = matches.get_one::<String>("address").map_or("localhost", String::as_str);
-    let port = matches.get_one::<u16>("port").copied().unwrap_or_default();
-    let address = match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    };
-    let forward = PortForward::tcp(context.get::<dyn Network>()?).bind(address).await?;
-    until_interrupted(context, forward).await
-}
+impl Say for Address {
+    const NAME: &'static str = "address";
 
-async fn forward_unix(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    // Removed with what is in it at the end.
-    let mut folder = None;
-    let path = match matches.get_one::<PathBuf>("socket") {
-        Some(path) => path.clone(),
-        None => {
-            let made = blocking(|| Ok(RuntimeDir::create_for_sockets("forward")?)).await;
-            folder.insert(made.context("making a private folder for a socket")?).file("socket")
-        }
-    };
-    let forward = PortForward::unix(context.get::<dyn Network>()?, path).await?;
-    until_interrupted(context, forward).await
+    async fn run(self, context: &Context) -> Result<u8> {
+        let address = context.get::<dyn Network>()?.address().await?;
+        let plain = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+        let place = plain.split(['/', '?']).next().unwrap_or_default().rsplit_once(':');
+        let host = place.map(|(host, _)| host.trim_start_matches('[').trim_end_matches(']'));
+        let port = place.and_then(|(_, port)| port.parse::<u16>().ok());
+        let value = json!({"address": address, "host": host, "port": port});
+        let missing =
+            |part: &str| Error::unimplemented(format!("the address {address} has no {part}"));
+        let text = match (self.host, self.port) {
+            (true, false) => host.ok_or_else(|| missing("host"))?.to_owned(),
+            (false, true) => port.ok_or_else(|| missing("port"))?.to_string(),
+            _ => plain.to_owned(),
+        };
+        context.output.answer(&value, text)?;
+        Ok(SUCCESS)
+    }
 }
 
 async fn until_interrupted(context: &Context, forward: PortForward) -> Result<u8> {
@@ -141,22 +144,5 @@ async fn until_interrupted(context: &Context, forward: PortForward) -> Result<u8
     if let Some(error) = &stats.last_error {
         context.output.note(format!("the last failure: {error}"));
     }
-    Ok(SUCCESS)
-}
-
-async fn address(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let address = context.get::<dyn Network>()?.address().await?;
-    let plain = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
-    let place = plain.split(['/', '?']).next().unwrap_or_default().rsplit_once(':');
-    let host = place.map(|(host, _)| host.trim_start_matches('[').trim_end_matches(']'));
-    let port = place.and_then(|(_, port)| port.parse::<u16>().ok());
-    let value = json!({"address": address, "host": host, "port": port});
-    let missing = |part: &str| Error::unimplemented(format!("the address {address} has no {part}"));
-    let text = match (matches.get_flag("host"), matches.get_flag("port")) {
-        (true, false) => host.ok_or_else(|| missing("host"))?.to_owned(),
-        (false, true) => port.ok_or_else(|| missing("port"))?.to_string(),
-        _ => plain.to_owned(),
-    };
-    context.output.answer(&value, text)?;
     Ok(SUCCESS)
 }

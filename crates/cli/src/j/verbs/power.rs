@@ -2,74 +2,99 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap::Args;
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Power, PowerReading, Span, ValueStream};
 use serde_json::json;
 
-use super::Verb;
+use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
-use crate::j::fault::SUCCESS;
+use crate::j::verb::{Say, Verb};
 
 /// An answer that has all the readings that were wanted has so long to end: a meter that goes on by
 /// itself does not.
 const MORE: Duration = Duration::from_millis(500);
 
-pub(super) static VERBS: &[Verb] = &[
-    Verb {
-        name: "on",
-        command: |command| command.after_help("Example:\n  {path} on"),
-        run: |context, _| Box::pin(on(context)),
-    },
-    Verb {
-        name: "off",
-        command: |command| command.after_help("Example:\n  {path} off"),
-        run: |context, _| Box::pin(off(context)),
-    },
-    Verb {
-        name: "cycle",
-        command: |command| {
-            command
-                .about("Cuts power, waits, and applies it again")
-                .arg(
-                    Arg::new("wait")
-                        .short('w')
-                        .long("wait")
-                        .value_name("TIME")
-                        .default_value("2")
-                        .value_parser(value_parser!(Span))
-                        .help("How long it stays off: seconds, or a time such as 500ms"),
-                )
-                .after_help("Examples:\n  {path} cycle\n  {path} cycle --wait 10")
-        },
-        run: |context, matches| Box::pin(cycle(context, matches)),
-    },
-    Verb {
-        name: "read",
-        command: |command| {
-            command
-                .arg(
-                    Arg::new("count")
-                        .short('n')
-                        .long("count")
-                        .value_name("NUMBER")
-                        .default_value("1")
-                        .value_parser(value_parser!(u64))
-                        .help("How often the meter is asked; 0 goes on until Ctrl-C"),
-                )
-                .arg(
-                    Arg::new("interval")
-                        .short('i')
-                        .long("interval")
-                        .value_name("TIME")
-                        .default_value("1")
-                        .value_parser(value_parser!(Span))
-                        .help("How long to wait before it is asked again: seconds, or a time such as 500ms"),
-                )
-                .after_help(
-                    "\
+pub(super) static VERBS: &[Verb] =
+    &[Verb::of::<On>(), Verb::of::<Off>(), Verb::of::<Cycle>(), Verb::of::<Read>()];
+
+/// The client class of virtual devices, which switching off can destroy.
+pub(super) const VIRTUAL_CLIENT: &str = "jumpstarter_driver_power.client.VirtualPowerClient";
+
+/// What replaces the verbs above for them.
+pub(super) static VIRTUAL_VERBS: &[Verb] = &[Verb::of::<VirtualOff>()];
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  {path} on")]
+struct On {}
+
+impl Say for On {
+    const NAME: &'static str = "on";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        context.get::<dyn Power>()?.on().await?;
+        context.output.done()
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  {path} off")]
+struct Off {}
+
+impl Say for Off {
+    const NAME: &'static str = "off";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        context.get::<dyn Power>()?.off().await?;
+        context.output.done()
+    }
+}
+
+/// Cuts power
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  {path} off\n  {path} off --destroy")]
+struct VirtualOff {
+    /// Destroy the virtual device after that
+    #[arg(long)]
+    destroy: bool,
+}
+
+impl Say for VirtualOff {
+    const NAME: &'static str = Off::NAME;
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        context.device().call(&context.path, "off", vec![json!(self.destroy)]).await?;
+        context.output.done()
+    }
+}
+
+/// Cuts power, waits, and applies it again
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  {path} cycle\n  {path} cycle --wait 10")]
+struct Cycle {
+    /// How long it stays off: seconds, or a time such as 500ms
+    #[arg(short, long, value_name = "TIME", default_value = "2")]
+    wait: Span,
+}
+
+impl Say for Cycle {
+    const NAME: &'static str = "cycle";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        let power = context.get::<dyn Power>()?;
+        let wait = self.wait.as_duration();
+        power.off().await?;
+        if !context.output.is_json() {
+            context.output.note(format_args!("off, on again in {wait:?}"));
+        }
+        tokio::time::sleep(wait).await;
+        power.on().await?;
+        context.output.done()
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Each time, everything that the meter answers is shown: one reading or several. Of a meter that goes on by itself, as
 many readings as --count says are shown; without --count it is shown until Ctrl-C.
 
@@ -79,79 +104,34 @@ Examples:
   {path} read --count 0 --interval 500ms
   {path} read --output json
 
-JSON: {\"voltage\": volts, \"current\": amperes, \"apparent_power\": volt-amperes} for each reading",
-                )
-        },
-        run: |context, matches| Box::pin(read(context, matches)),
-    },
-];
-
-/// The client class of virtual devices, which switching off can destroy.
-pub(super) const VIRTUAL_CLIENT: &str = "jumpstarter_driver_power.client.VirtualPowerClient";
-
-/// What replaces the verbs above for them.
-pub(super) static VIRTUAL_VERBS: &[Verb] = &[Verb {
-    name: "off",
-    command: |command| {
-        command
-            .about("Cuts power")
-            .arg(
-                Arg::new("destroy")
-                    .long("destroy")
-                    .action(ArgAction::SetTrue)
-                    .help("Destroy the virtual device after that"),
-            )
-            .after_help("Examples:\n  {path} off\n  {path} off --destroy")
-    },
-    run: |context, matches| Box::pin(virtual_off(context, matches)),
-}];
-
-async fn virtual_off(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let destroy = json!(matches.get_flag("destroy"));
-    context.device.call(&context.path, "off", vec![destroy]).await?;
-    context.output.done()
+JSON: {\"voltage\": volts, \"current\": amperes, \"apparent_power\": volt-amperes} for each reading")]
+struct Read {
+    /// How often the meter is asked, 1 by default; 0 goes on until Ctrl-C
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    count: Option<u64>,
+    /// How long to wait before it is asked again: seconds, or a time such as 500ms
+    #[arg(short, long, value_name = "TIME", default_value = "1")]
+    interval: Span,
 }
 
-async fn on(context: &Context) -> Result<u8> {
-    context.get::<dyn Power>()?.on().await?;
-    context.output.done()
-}
+impl Say for Read {
+    const NAME: &'static str = "read";
 
-async fn off(context: &Context) -> Result<u8> {
-    context.get::<dyn Power>()?.off().await?;
-    context.output.done()
-}
-
-async fn cycle(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let power = context.get::<dyn Power>()?;
-    let wait = duration(matches, "wait");
-    power.off().await?;
-    if !context.output.is_json() {
-        context.output.note(format_args!("off, on again in {wait:?}"));
-    }
-    tokio::time::sleep(wait).await;
-    power.on().await?;
-    context.output.done()
-}
-
-/// Asks the meter so often, and shows all that it answers each time.
-async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let power = context.get::<dyn Power>()?;
-    let count = matches.get_one::<u64>("count").copied().unwrap_or(1);
-    // Without it, all that one answer has.
-    let is_given = matches.value_source("count") == Some(ValueSource::CommandLine);
-    let most = is_given.then_some(count).filter(|count| *count > 0);
-    let mut asked = 0_u64;
-    loop {
-        if pass(power.read().await?, most, |reading| show(context, reading)).await? == Pass::GoesOn
-        {
-            return Ok(SUCCESS);
+    /// Asks the meter so often, and shows all that it answers each time.
+    async fn run(self, context: &Context) -> Result<u8> {
+        let power = context.get::<dyn Power>()?;
+        let count = self.count.unwrap_or(1);
+        // Without it, all that one answer has.
+        let most = self.count.filter(|count| *count > 0);
+        let mut asked = 0_u64;
+        loop {
+            let pass = pass(power.read().await?, most, |reading| show(context, reading)).await?;
+            asked = asked.saturating_add(1);
+            if pass == Pass::GoesOn || asked == count {
+                return Ok(SUCCESS);
+            }
+            tokio::time::sleep(self.interval.as_duration()).await;
         }
-        asked = asked.saturating_add(1);
-        if asked == count {
-            return Ok(SUCCESS);
-        }
-        tokio::time::sleep(duration(matches, "interval")).await;
     }
 }
 
@@ -193,10 +173,6 @@ fn show(context: &Context, reading: &PowerReading) -> Result<()> {
         "voltage={voltage:?} V  current={current:?} A  apparent_power={apparent_power:?} VA"
     );
     Ok(context.output.answer(&value, text)?)
-}
-
-fn duration(matches: &ArgMatches, name: &str) -> Duration {
-    matches.get_one::<Span>(name).map_or(Duration::ZERO, |span| span.as_duration())
 }
 
 #[cfg(test)]

@@ -5,16 +5,15 @@
 
 use std::ffi::{OsStr, OsString};
 
-use anyhow::Result;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Args, ValueHint};
 use jumpstarter_driver_core::{Argument, Arguments, MethodKind};
 use serde_json::json;
 
-use super::Verb;
+use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
-use crate::j::fault::SUCCESS;
 use crate::j::image;
 use crate::j::progress::Transfer;
+use crate::j::verb::{Say, Verb};
 
 /// The client classes of drivers that have these verbs.
 pub(super) const CLIENTS: [&str; 2] = [
@@ -23,78 +22,107 @@ pub(super) const CLIENTS: [&str; 2] = [
 ];
 
 pub(super) static VERBS: &[Verb] = &[
-    Verb {
-        name: "host",
-        command: |command| command.about("Gives the medium to the exporter's machine"),
-        run: |context, _| Box::pin(call(context, "host")),
-    },
-    Verb {
-        name: "dut",
-        command: |command| command.about("Gives the medium to the device"),
-        run: |context, _| Box::pin(call(context, "dut")),
-    },
-    Verb {
-        name: "off",
-        command: |command| command.about("Gives the medium to nobody"),
-        run: |context, _| Box::pin(call(context, "off")),
-    },
-    Verb {
-        name: "write",
-        command: |command| {
-            with_file(
-                command.about("Writes an image to the medium"),
-                "a file, a URL, or - for standard input",
-            )
-            .visible_alias("write-local-file")
-            .after_help(
-                "Example:\n  {path} host\n  {path} write os.img\n  {path} dut\n\nJSON: {\"file\", \"bytes\", \
-                 \"seconds\", \"bytes_per_second\"}; the numbers are null where the exporter fetched it itself",
-            )
-        },
-        run: |context, matches| Box::pin(write(context, matches)),
-    },
-    Verb {
-        name: "read",
-        command: |command| {
-            with_file(command.about("Reads the medium into an image"), "a file, or - for standard output")
-                .after_help(
-                    "Example:\n  {path} read backup.img\n\nJSON: as of `write`; nothing when it goes to standard \
-                     output",
-                )
-        },
-        run: |context, matches| Box::pin(read(context, matches)),
-    },
+    Verb::of::<Host>(),
+    Verb::of::<Dut>(),
+    Verb::of::<Off>(),
+    Verb::of::<Write>(),
+    Verb::of::<Read>(),
 ];
 
-fn with_file(command: Command, help: &'static str) -> Command {
-    command.arg(
-        Arg::new("file")
-            .value_name("FILE")
-            .required(true)
-            .value_parser(clap::value_parser!(OsString))
-            .value_hint(clap::ValueHint::FilePath)
-            .help(format!("The image: {help}")),
-    )
+/// Gives the medium to the exporter's machine
+#[derive(Debug, Args)]
+struct Host {}
+
+impl Say for Host {
+    const NAME: &'static str = "host";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        call(context, Self::NAME).await
+    }
+}
+
+/// Gives the medium to the device
+#[derive(Debug, Args)]
+struct Dut {}
+
+impl Say for Dut {
+    const NAME: &'static str = "dut";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        call(context, Self::NAME).await
+    }
+}
+
+/// Gives the medium to nobody
+#[derive(Debug, Args)]
+struct Off {}
+
+impl Say for Off {
+    const NAME: &'static str = "off";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        call(context, Self::NAME).await
+    }
 }
 
 async fn call(context: &Context, method: &str) -> Result<u8> {
-    context.device.call(&context.path, method, Vec::new()).await?;
+    context.device().call(&context.path, method, Vec::new()).await?;
     context.output.done()
 }
 
-async fn write(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let file = matches.get_one::<OsString>("file").map_or(OsStr::new(""), OsString::as_os_str);
-    let transfer = Transfer::start(image::label(file), context.output);
-    let source = image::source(file)?.with_observer(transfer.observer());
-    transferred(context, "write", file, Argument::Source(source), transfer).await
+/// Writes an image to the medium
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "write-local-file",
+    after_help = "\
+Example:
+  {path} host
+  {path} write os.img
+  {path} dut
+
+JSON: {\"file\", \"bytes\", \"seconds\", \"bytes_per_second\"}; the numbers are null where the exporter fetched it itself"
+)]
+struct Write {
+    /// The image: a file, a URL, or - for standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    file: OsString,
 }
 
-async fn read(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let file = matches.get_one::<OsString>("file").map_or(OsStr::new(""), OsString::as_os_str);
-    let label = image::sink_label(file);
-    let transfer = Transfer::start(format!("medium → {label}"), context.output);
-    let sink = image::open_sink(file, context.output).await?.with_observer(transfer.observer());
-    transferred(context, "read", file, Argument::Sink(sink), transfer).await
+impl Say for Write {
+    const NAME: &'static str = "write";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        let file = &self.file;
+        let transfer = Transfer::start(image::label(file), &context.output);
+        let source = image::source(file)?.with_observer(transfer.observer());
+        transferred(context, Self::NAME, file, Argument::Source(source), transfer).await
+    }
+}
+
+/// Reads the medium into an image
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  {path} read backup.img
+
+JSON: as of `write`; nothing when it goes to standard output")]
+struct Read {
+    /// The image: a file, or - for standard output
+    #[arg(value_hint = ValueHint::FilePath)]
+    file: OsString,
+}
+
+impl Say for Read {
+    const NAME: &'static str = "read";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        let file = &self.file;
+        let label = image::sink_label(file);
+        let transfer = Transfer::start(format!("medium → {label}"), &context.output);
+        let sink = image::open_sink(file, &context.output).await?;
+        let sink = sink.with_observer(transfer.observer());
+        transferred(context, Self::NAME, file, Argument::Sink(sink), transfer).await
+    }
 }
 
 async fn transferred(

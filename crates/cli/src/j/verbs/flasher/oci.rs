@@ -1,21 +1,21 @@
 //! Images of a registry (`oci://…`): exporters in Python fetch them for their virtual machines.
 
-use anyhow::Result;
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Error, ErrorKind};
 use serde_json::json;
 
+use crate::environment::Environment;
+use crate::fault::Result;
 use crate::j::context::Context;
-use crate::print;
 
 /// The method that such a flasher has: it streams `[standard output, standard error, exit code]` of
 /// what it runs.
 const METHOD: &str = "flash_oci";
 
 /// Shows what a program on the exporter printed: its lines, and what it wrote over a line before.
-fn show(output: &str) {
+fn show(output: &str, environment: &Environment) {
     for line in output.split(['\n', '\r']).filter(|line| !line.is_empty()) {
-        print::err(line);
+        environment.report(line);
     }
 }
 
@@ -31,12 +31,12 @@ pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) 
     };
     let arguments = vec![json!(image), json!(target)];
     let mut said =
-        context.device.stream(&context.path, METHOD, arguments).await.map_err(refused)?;
+        context.device().stream(&context.path, METHOD, arguments).await.map_err(refused)?;
     let mut code = None;
     while let Some(part) = said.next().await {
         let part = part.map_err(refused)?;
         for output in [&part[0], &part[1]].into_iter().filter_map(|text| text.as_str()) {
-            show(output);
+            show(output, context.output.environment());
         }
         code = part[2].as_i64().or(code);
     }

@@ -1,23 +1,19 @@
 //! `start-console`: this terminal is the device's.
 
-use anyhow::Result;
 use bytes::Bytes;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Error, ResultExt, Serial};
 use jumpstarter_supervise::{Heeded, Signal};
 use tokio::io::AsyncWriteExt;
 
+use crate::fault::{HUNG_UP, QUIT, Result, SUCCESS};
 use crate::j::context::Context;
-use crate::j::fault::SUCCESS;
+use crate::j::verb::Say;
 use crate::terminal::{Input, RawTerminal, is_interactive, output};
 
 /// Ctrl-B.
 const LEAVE: u8 = 0x02;
 /// So many in a row leave.
 const TIMES: u8 = 3;
-/// The terminal was hung up: 128 and the number of SIGHUP.
-const HUNG_UP: u8 = 129;
-/// 128 and the number of SIGQUIT.
-const QUIT: u8 = 131;
 
 /// Why a conversation ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +26,22 @@ enum End {
     HungUp,
 }
 
-pub(super) async fn run(context: &Context) -> Result<u8> {
+/// Connects this terminal to the console, until Ctrl-B is pressed three times
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  {path} start-console\n  jmp shell --exporter lab -- {path} start-console"
+)]
+pub(super) struct StartConsole {}
+
+impl Say for StartConsole {
+    const NAME: &'static str = "start-console";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        run(context).await
+    }
+}
+
+async fn run(context: &Context) -> Result<u8> {
     if !is_interactive() {
         return Err(Error::failed_precondition("a console needs a terminal, and standard input is none")
             .with_hint(

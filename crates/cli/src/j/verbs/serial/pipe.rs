@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use jumpstarter_driver_core::{ChannelReader, ChannelWriter, ResultExt, Serial};
+use clap::Args;
+use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Error, ResultExt, Serial};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::fault::{Fault, Result, SUCCESS};
 use crate::j::context::Context;
-use crate::j::fault::{Fault, SUCCESS};
 use crate::j::pump::LAST_WORDS;
+use crate::j::verb::Say;
 use crate::terminal::{Input, output};
 
 /// What was sent last has so long to reach a port of this process before it is closed.
@@ -21,86 +21,82 @@ const DELIVERY: Duration = Duration::from_secs(1);
 /// not tell are waited for.
 const USUAL_RATE: u64 = 11_520;
 
-pub(super) fn command(command: Command) -> Command {
-    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
-    command
-        .about("Copies the port's output to standard output or a file, and standard input to the port")
-        .long_about(
-            "Copies the port's output to standard output or a file, and standard input to the port.\n\n\
-             Standard input is copied when it is no terminal. At its end the port goes on being read, until Ctrl-C.",
-        )
-        // The name that the option of all commands has, which it stands in for.
-        .arg(
-            Arg::new("output")
-                .short('o')
-                .long("output")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Write to this file instead of standard output"),
-        )
-        .arg(flag("append").short('a').requires("output").help("Add to the file instead of replacing it"))
-        .arg(flag("input").short('i').help("Copy standard input to the port, also from a terminal"))
-        .arg(flag("no-input").conflicts_with("input").help("Copy nothing to the port"))
-        .arg(
-            flag("no-output")
-                .conflicts_with_all(["output", "append", "no-input"])
-                .help("Only copy standard input to the port, and end when the port has taken it all"),
-        )
-        .after_help(
-            "\
+/// Copies the port's output to standard output or a file, and standard input to the port
+///
+/// Standard input is copied when it is no terminal. At its end the port goes on being read, until
+/// Ctrl-C.
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Examples:
   {path} pipe                            show what the port says
   {path} pipe -o serial.log -a           keep it
   echo reboot | {path} pipe              send a line, and show what comes
-  {path} pipe --no-output < commands     send a file and end",
-        )
+  {path} pipe --no-output < commands     send a file and end")]
+pub(super) struct Pipe {
+    /// Write to this file instead of standard output
+    // Its name is that of an option of all commands, which it stands in for.
+    #[arg(id = "output", short = 'o', long = "output", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Add to the file instead of replacing it
+    #[arg(short, long, requires = "output")]
+    append: bool,
+    /// Copy standard input to the port, also from a terminal
+    #[arg(short, long)]
+    input: bool,
+    /// Copy nothing to the port
+    #[arg(long, conflicts_with = "input")]
+    no_input: bool,
+    /// Only copy standard input to the port, and end when the port has taken it all
+    #[arg(long, conflicts_with_all = ["output", "append", "no_input"])]
+    no_output: bool,
 }
 
-pub(super) async fn run(context: &Context, matches: &ArgMatches) -> Result<u8> {
-    let piped = !std::io::stdin().is_terminal();
-    let send = !matches.get_flag("no-input") && (matches.get_flag("input") || piped);
-    let no_output = matches.get_flag("no-output");
-    if no_output && !send {
-        return Err(Fault::usage(
-            "with --no-output there is nothing to do",
-            "pipe something in, or add --input to type it",
-        ));
-    }
-    // Without the option there may be the one of all commands, which is of another type.
-    let file = matches.try_get_one::<PathBuf>("output").ok().flatten();
-    if no_output {
-        return send_only(context).await;
-    }
-    let out = target(file, matches.get_flag("append")).await?;
-    let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
-    context.output.note(plan(send, no_output, file));
-    let sending = async {
-        // The writer is kept until the end: some ports take the end of one direction for that of
-        // both.
-        let sent = if send { Some(forward(writer).await) } else { None };
-        match sent {
-            Some(Err(error)) => error,
-            _ => std::future::pending().await,
+impl Say for Pipe {
+    const NAME: &'static str = "pipe";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        let piped = !std::io::stdin().is_terminal();
+        let send = !self.no_input && (self.input || piped);
+        if self.no_output {
+            if !send {
+                return Err(Fault::usage(
+                    "with --no-output there is nothing to do",
+                    "pipe something in, or add --input to type it",
+                ));
+            }
+            return send_only(context).await;
         }
-    };
-    let mut receiving = pin!(receive(reader, out));
-    tokio::select! {
-        ended = &mut receiving => {
-            ended?;
-            context.output.note("The port ended.");
+        let out = target(self.file.as_ref(), self.append).await?;
+        let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
+        context.output.note(plan(send, false, self.file.as_ref()));
+        let sending = async {
+            // The writer is kept until the end: some ports take the end of one direction for that
+            // of both.
+            let sent = if send { Some(forward(writer).await) } else { None };
+            match sent {
+                Some(Err(fault)) => fault,
+                _ => std::future::pending().await,
+            }
+        };
+        let mut receiving = pin!(receive(reader, out));
+        tokio::select! {
+            ended = &mut receiving => {
+                ended?;
+                context.output.note("The port ended.");
+            }
+            fault = sending => {
+                tokio::time::timeout(LAST_WORDS, receiving).await.unwrap_or(Ok(()))?;
+                return Err(fault);
+            }
+            () = context.interrupted() => context.output.note("Stopped."),
         }
-        error = sending => {
-            tokio::time::timeout(LAST_WORDS, receiving).await.unwrap_or(Ok(()))?;
-            return Err(error);
-        }
-        () = context.interrupted() => context.output.note("Stopped."),
+        Ok(SUCCESS)
     }
-    Ok(SUCCESS)
 }
 
 /// Sends standard input, and returns when the port has taken all of it.
 async fn send_only(context: &Context) -> Result<u8> {
-    let (channel, ends) = match &context.exporter {
+    let (channel, ends) = match &context.opened.exporter {
         Some(exporter) => exporter.connect_to_send(&context.path, "connect").await?,
         None => (context.get::<dyn Serial>()?.connect().await?, false),
     };
@@ -125,13 +121,13 @@ async fn send_only(context: &Context) -> Result<u8> {
         discarding.await?;
         return Ok(SUCCESS);
     }
-    let needed = match context.exporter {
+    let needed = match context.opened.exporter {
         Some(_) => Duration::from_millis(sent.saturating_mul(1000) / USUAL_RATE)
             .saturating_sub(began.elapsed()),
         None => Duration::ZERO,
     };
     tokio::time::timeout(needed + DELIVERY, discarding).await.unwrap_or(Ok(()))?;
-    if context.exporter.is_some() {
+    if context.opened.exporter.is_some() {
         context
             .output
             .note("Sent; this exporter does not tell whether the port has taken all of it.");
@@ -158,7 +154,7 @@ async fn target(
     let Some(path) = file else { return Ok(Box::new(output()?)) };
     let mut options = tokio::fs::OpenOptions::new();
     options.create(true).write(true).append(append).truncate(!append);
-    let file = options.open(path).await.map_err(jumpstarter_driver_core::Error::from);
+    let file = options.open(path).await.map_err(Error::from);
     Ok(Box::new(file.with_context(|| format!("opening {}", path.display()))?))
 }
 

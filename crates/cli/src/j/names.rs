@@ -1,0 +1,42 @@
+//! What drivers are called on the command line and in lists.
+
+use std::borrow::Cow;
+
+use jumpstarter_driver_core::{Device, Node};
+
+use crate::fault::{Fault, Result};
+use crate::print::{self, line};
+
+/// What a driver is called on the command line: as lists show it.
+pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+    line(name)
+}
+
+/// The driver at a path, as it is or as lists show it; `.` is the root.
+pub(crate) fn find<'a>(device: &'a Device, path: &str) -> Result<&'a Node> {
+    let path = if path == "." { "" } else { path };
+    let meant =
+        device.nodes().iter().find(|node| node.path() != path && shown(node.path()) == path);
+    match device.node(path) {
+        Ok(node) => Ok(node),
+        Err(error) => meant.ok_or(Fault::Usage(error)),
+    }
+}
+
+/// One line about a driver.
+pub(crate) fn about(node: &Node) -> String {
+    if let Some(description) = node.description() {
+        return print::first_line(description);
+    }
+    match node.interface_names() {
+        None => print::first_line(node.client()),
+        Some(names) if names.is_empty() => "a group of drivers".to_owned(),
+        Some(names) => print::first_line(&names.join(", ")),
+    }
+}
+
+/// Whether a shell takes it for the word that it is: what it completes, it executes later.
+pub(crate) fn is_plain(word: &str) -> bool {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@+,%".contains(letter);
+    !word.is_empty() && !word.starts_with('-') && word.chars().all(plain)
+}

@@ -1,0 +1,147 @@
+//! The options of `j` itself. They may stand anywhere on the command line: they are taken out of it
+//! before the device is known, and the rest is the device's.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::{Args, Command, FromArgMatches};
+
+use crate::fault::Result;
+use crate::format::Format;
+use crate::serving::Log;
+use crate::target::Target;
+
+/// The options that every command of `j` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) log: Log,
+    /// How answers are printed, text by default; json is one value a line, errors too
+    // Without a default value, which would reach the option of that name that `pipe` has.
+    #[arg(long, value_enum, value_name = "FORMAT", global = true)]
+    pub(crate) output: Option<Format>,
+}
+
+/// The verb whose own option `--output` names a file.
+const PIPE: &str = "pipe";
+
+impl Options {
+    /// Takes the options out of a command line, and returns what remains of it. The format is
+    /// right also where an option is wrong.
+    pub(crate) fn take(words: &[OsString]) -> (Format, Result<(Self, Vec<OsString>)>) {
+        let (own, rest) = split(words);
+        let format = Format::of_words(&own);
+        let parse = || -> Result<Self> {
+            let matches = Self::augment_args(Command::new("j")).try_get_matches_from(&own)?;
+            Ok(Self::from_arg_matches(&matches)?)
+        };
+        (format, parse().map(|options| (options, rest)))
+    }
+}
+
+/// The options of `j`, and everything else; both with the program's name.
+fn split(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
+    let command = Options::augment_args(Command::new("j"));
+    let mut words = words.iter().cloned();
+    let program = words.next().unwrap_or_else(|| "j".into());
+    let (mut own, mut rest) = (vec![program.clone()], vec![program]);
+    while let Some(word) = words.next() {
+        let name = word.as_bytes().strip_prefix(b"--").unwrap_or_default();
+        if name.is_empty() {
+            rest.push(word.clone());
+            if word == "--" {
+                rest.extend(words);
+                break;
+            }
+            continue;
+        }
+        let end = name.iter().position(|byte| *byte == b'=');
+        let name = OsStr::from_bytes(&name[..end.unwrap_or(name.len())]);
+        let named = command.get_arguments().find(|option| {
+            option.get_long().is_some_and(|long| name == long)
+                || option
+                    .get_all_aliases()
+                    .is_some_and(|all| all.iter().any(|alias| name == *alias))
+        });
+        let of_pipe = name == "output" && rest.iter().any(|word| word == PIPE);
+        let Some(option) = named.filter(|_| !of_pipe) else {
+            rest.push(word);
+            continue;
+        };
+        own.push(word);
+        if end.is_none() && option.get_action().takes_values() {
+            own.extend(words.next());
+        }
+    }
+    (own, rest)
+}
+
+/// `j` with its options, without commands.
+pub(crate) fn base() -> Command {
+    Options::augment_args(Command::new("j"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Use a device: its commands are those of the device's tree")
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand_value_name("PATH… VERB")
+        .after_help(format!("{EXAMPLES}\n\n{EXIT_CODES}"))
+}
+
+const EXAMPLES: &str = "\
+Without an option that names a device, it is the exporter's at JUMPSTARTER_HOST (which `jmp shell`
+sets), else that of the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and
+closes it again; `--help` does not open it. Options may stand anywhere.
+
+Examples:
+  j tree                           shows what the device is made of
+  j power on                       calls a verb of a driver
+  j qemu power cycle --wait 5      a driver below another one; `j qemu.power cycle` is the same
+  j qemu power --help              shows what a driver can do
+  j call qemu.power on             calls any method by its name
+  j power on --exporter lab        uses the device of the exporter file `lab`";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    success
+  1    the device, or one of its drivers, reports an error
+  2    the command line is wrong: an unknown path, command, option or form
+  3    the device cannot be reached or opened, or the connection is lost
+  130  Ctrl-C ended it (143: SIGTERM); the call was cancelled on the device";
+
+/// Whether these words ask for a page of help.
+pub(crate) fn ask_for_help(words: &[OsString]) -> bool {
+    words.iter().take_while(|word| *word != "--").any(|word| word == "--help" || word == "-h")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, own: &str, rest: &str) {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let (taken, left) = split(&words);
+        let joined = |words: Vec<OsString>| words.join(OsStr::new(" ")).into_string().unwrap();
+        assert_eq!((joined(taken).as_str(), joined(left).as_str()), (own, rest), "{line}");
+    }
+
+    #[test]
+    fn options_are_found_anywhere() {
+        check("j tree", "j", "j tree");
+        check("j --output json power on", "j --output json", "j power on");
+        check("j power on --output=json", "j --output=json", "j power on");
+        check("j power --file lab.yaml on -h", "j --file lab.yaml", "j power on -h");
+        check("j --tls-grpc-insecure power on", "j --tls-grpc-insecure", "j power on");
+        check("j power on --output", "j --output", "j power on");
+        // What follows `--` is a value, and `pipe` has an option of that name.
+        check("j call a b -- --output json", "j", "j call a b -- --output json");
+        check(
+            "j --output json console pipe --output f",
+            "j --output json",
+            "j console pipe --output f",
+        );
+    }
+}
