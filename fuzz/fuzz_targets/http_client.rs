@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(!error.report().contains("s3cret"), "{}", error.report());
     }
     // The trailer of a compressed image proves it whole: one that holds several may end after the first.
-    let is_compressed = (0..answer.len()).any(|at| Compression::of(&answer[at..]) != Compression::Raw);
+    let is_compressed = (0..answer.len()).any(|at| Compression::detect(&answer[at..]) != Compression::Raw);
     if let (Ok(Outcome::Image(whole)), false) = (whole, is_compressed) {
         let cut = usize::from(u16::from_be_bytes([*high, *low])) % answer.len().max(1);
         if let Ok(Outcome::Image(part)) = ask(&answer[..cut]) {

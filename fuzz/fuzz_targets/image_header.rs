@@ -1,7 +1,7 @@
 //! The headers of disk images: whatever a client flashes is judged without a panic, and what is accepted names nothing.
 #![no_main]
 
-use jumpstarter_driver_qemu::disk::{DiskFormat, Header, References};
+use jumpstarter_driver_qemu::{DiskFormat, Header, References};
 use libfuzzer_sys::fuzz_target;
 
 /// The start of each format, so that the fuzzer need not find it.
@@ -28,7 +28,7 @@ fuzz_target!(|input: (u8, u32, &[u8])| {
     }
     let end = &image[image.len().saturating_sub(512)..];
     let length = image.len() as u64 + u64::from(more);
-    let Ok(header) = Header::of(&image, end, length) else { return };
+    let Ok(header) = Header::from_bytes(&image, end, length) else { return };
     if let Some(size) = header.fixed_size {
         assert!(size <= length, "a fixed VHD is cut to what is there");
     }

@@ -20,12 +20,12 @@ pub enum Compression {
     Zstd,
 }
 
-/// Bytes that [`Compression::of`] looks at.
+/// Bytes that [`Compression::detect`] looks at.
 pub const SIGNATURE: usize = 10;
 
 impl Compression {
     /// Tells the compression by the first bytes of a file.
-    pub fn of(start: &[u8]) -> Self {
+    pub fn detect(start: &[u8]) -> Self {
         match start {
             // A frame to be skipped (RFC 8878, section 3.1.2) may come first.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,

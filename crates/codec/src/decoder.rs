@@ -1,11 +1,14 @@
-//! From a compression to its decoder.
+//! From a compression to its decoder, where this program was built with it.
 
 use std::io::{self, BufRead, Read};
 
 use crate::compression::Compression;
+#[cfg(any(feature = "gzip", feature = "bzip2"))]
 use crate::members::Members;
 use crate::memory::Memory;
+#[cfg(feature = "xz")]
 use crate::xz::Xz;
+#[cfg(feature = "zstd")]
 use crate::zstandard::Zstandard;
 
 impl Compression {
@@ -13,18 +16,34 @@ impl Compression {
     /// so is a file that needs more than `memory`: it is refused before the memory is taken.
     ///
     /// # Errors
-    /// `OutOfMemory` where the decoder cannot be made. What is wrong with the data, reading says.
+    /// `OutOfMemory` where the decoder cannot be made; `Unsupported` where the crate was built
+    /// without the compression's feature. What is wrong with the data, reading says.
     pub fn decoder<'a>(
         self,
         input: impl BufRead + 'a,
         memory: Memory,
     ) -> io::Result<Box<dyn Read + 'a>> {
-        Ok(match self {
-            Self::Raw => Box::new(input),
-            Self::Gzip => Box::new(Members::new(flate2::bufread::GzDecoder::new(input))),
-            Self::Xz => Box::new(Xz::new(input, memory.share(self))?),
-            Self::Bzip2 => Box::new(Members::new(bzip2::bufread::BzDecoder::new(input))),
-            Self::Zstd => Box::new(Zstandard::new(input, memory.share(self))?),
-        })
+        match self {
+            Self::Raw => Ok(Box::new(input)),
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Ok(Box::new(Members::new(flate2::bufread::GzDecoder::new(input)))),
+            #[cfg(feature = "xz")]
+            Self::Xz => Ok(Box::new(Xz::new(input, memory.share(self))?)),
+            #[cfg(feature = "bzip2")]
+            Self::Bzip2 => Ok(Box::new(Members::new(bzip2::bufread::BzDecoder::new(input)))),
+            #[cfg(feature = "zstd")]
+            Self::Zstd => Ok(Box::new(Zstandard::new(input, memory.share(self))?)),
+            #[cfg(not(all(
+                feature = "gzip",
+                feature = "xz",
+                feature = "bzip2",
+                feature = "zstd"
+            )))]
+            missing => {
+                drop((input, memory));
+                let message = format!("this program was built without {missing}");
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+        }
     }
 }

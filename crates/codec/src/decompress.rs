@@ -11,22 +11,23 @@ use crate::{BUFFER, Compression, Memory, Pool};
 /// Decompresses what `next` gives, piece by piece until `None`, and hands each piece of [`BUFFER`]
 /// bytes (the last one may be shorter) to `give`. `hint` is what to do about damaged data.
 ///
-/// A decoder takes no more than [`Memory::of_process`].
+/// A decoder takes no more than [`Memory::from_env`].
 ///
-/// It blocks: run it on a thread of its own. It stops early, without an error, once `give` says
-/// that nobody wants more.
+/// It blocks: run it on a thread that may. It stops early, without an error, once `give` returns
+/// false.
 ///
 /// # Errors
 /// What `next` fails with, as it is. [`ErrorKind::DataLoss`]: the data is damaged, ends early or is
-/// followed by garbage.
-/// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder, or it needs more than it may take.
+/// followed by garbage. [`ErrorKind::Unimplemented`]: the crate was built without this compression.
+/// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder, or it needs more than it
+/// may take.
 pub fn decompress(
     compression: Compression,
     hint: &str,
     next: impl FnMut() -> Result<Option<Bytes>>,
     mut give: impl FnMut(Bytes) -> bool,
 ) -> Result<()> {
-    let memory = Memory::of_process()?;
+    let memory = Memory::from_env()?;
     let mut pieces = Pieces { next, current: Bytes::new(), failure: None };
     let pool = Pool::default();
     let mut done: u64 = 0;
@@ -110,6 +111,10 @@ fn damaged(compression: Compression, done: u64, error: io::Error, hint: &str) ->
         Ok(too_much) => return too_much.into_error(),
         Err(error) => error,
     };
+    if error.kind() == io::ErrorKind::Unsupported {
+        return Error::unimplemented(error.to_string())
+            .with_hint("decompress it first, or use a program that was built with it");
+    }
     let about = done / BUFFER as u64 * BUFFER as u64;
     let message = match error.kind() {
         io::ErrorKind::OutOfMemory => {

@@ -1,5 +1,5 @@
 //! Files that are no image themselves: archives, compressions that are not decoded here, pages of a
-//! web server.
+//! web server. The table is written here because each entry has its own instruction.
 
 use std::fmt;
 
@@ -45,8 +45,9 @@ impl fmt::Display for Foreign {
 /// file), where that is a container or a compression which this crate does not decode, or text that
 /// a server sends in place of an image.
 ///
-/// The same is true of decompressed bytes; there, [`Compression::of`](crate::Compression::of) tells
-/// whether they are compressed a second time.
+/// The same is true of decompressed bytes; there,
+/// [`Compression::detect`](crate::Compression::detect) tells whether they are compressed a second
+/// time.
 pub fn foreign(start: &[u8]) -> Option<Foreign> {
     let listed = LISTED.iter().find(|(signature, ..)| start.starts_with(signature));
     listed
@@ -198,8 +199,8 @@ fn is_page(start: &[u8]) -> bool {
         .any(begins)
 }
 
-/// An object with a first key or none, or a list with a first value that is no number; printable all
-/// through.
+/// An object with a first key or none, or a list with a first value that is no number; printable
+/// all through.
 fn is_json(text: &[u8]) -> bool {
     let Some((opening, rest)) = text.split_first() else { return false };
     let first = rest.trim_ascii_start().first();

@@ -3,21 +3,31 @@
 //!
 //! Flashers use it for files that are compressed, the exporter for what is compressed on its way.
 //!
+//! Each compression has a feature (`gzip`, `xz`, `bzip2`, `zstd`), all on by default. Without it a
+//! file is still detected, and refused by name.
+//!
 //! ```
 //! use jumpstarter_codec::Compression;
 //!
-//! assert_eq!(Compression::of(b"\x28\xb5\x2f\xfd and so on"), Compression::Zstd);
-//! assert_eq!(Compression::of(b"\xebboot sector"), Compression::Raw);
+//! assert_eq!(Compression::detect(b"\x28\xb5\x2f\xfd and so on"), Compression::Zstd);
+//! assert_eq!(Compression::detect(b"\xebboot sector"), Compression::Raw);
 //! ```
 
 mod compression;
 mod decoder;
 mod decompress;
 mod foreign;
+#[cfg(any(feature = "gzip", feature = "bzip2"))]
 mod members;
+#[cfg_attr(
+    not(any(feature = "xz", feature = "zstd")),
+    allow(dead_code, reason = "only these two take memory that a file asks for")
+)]
 mod memory;
 mod pool;
+#[cfg(feature = "xz")]
 mod xz;
+#[cfg(feature = "zstd")]
 mod zstandard;
 
 pub use compression::{Compression, SIGNATURE};

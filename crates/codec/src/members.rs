@@ -1,8 +1,11 @@
-//! Files of several members, one after the other, and the zeros that may follow.
+//! Files of several members, one after the other, and the zeros that may follow: written here
+//! because the crates' own readers of several members take padding for a damaged header.
 
 use std::io::{self, BufRead, Read};
 
+#[cfg(feature = "bzip2")]
 use bzip2::bufread::BzDecoder;
+#[cfg(feature = "gzip")]
 use flate2::bufread::GzDecoder;
 
 /// A decoder of one member, which stops right behind it.
@@ -13,6 +16,7 @@ pub(crate) trait Member: Read {
     fn into_input(self) -> Self::Input;
 }
 
+#[cfg(feature = "gzip")]
 impl<R: BufRead> Member for GzDecoder<R> {
     type Input = R;
 
@@ -25,6 +29,7 @@ impl<R: BufRead> Member for GzDecoder<R> {
     }
 }
 
+#[cfg(feature = "bzip2")]
 impl<R: BufRead> Member for BzDecoder<R> {
     type Input = R;
 
@@ -37,7 +42,7 @@ impl<R: BufRead> Member for BzDecoder<R> {
     }
 }
 
-/// All members of a file. The crates' own readers of several take padding for a damaged header.
+/// All members of a file.
 pub(crate) struct Members<M>(Option<M>);
 
 impl<M: Member> Members<M> {

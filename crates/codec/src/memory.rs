@@ -24,7 +24,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A limit of its own.
+    /// At most `limit` for each decoder.
     pub fn limited(limit: ByteSize) -> Self {
         Self { limit }
     }
@@ -33,7 +33,7 @@ impl Memory {
     ///
     /// # Errors
     /// `InvalidArgument`: the variable holds something else than a size.
-    pub fn of_process() -> Result<Self> {
+    pub fn from_env() -> Result<Self> {
         let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
             return Ok(Self::limited(DEFAULT));
         };

@@ -1,4 +1,5 @@
-//! xz, with memory that is asked for first.
+//! xz, with memory that is asked for first: written here because the crate's own reader ends at its
+//! limit instead of going on with a larger one.
 
 use std::io::{self, BufRead, Read};
 

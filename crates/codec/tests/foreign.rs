@@ -12,7 +12,7 @@ fn check(file: &str, expected: &str) {
     let found = foreign(&bytes).unwrap_or_else(|| panic!("{file} is not known"));
     assert!(found.to_string().contains(expected), "{file}: {found}");
     assert!(found.hint().len() > 10, "{file}: {found:?}");
-    assert_eq!(Compression::of(&bytes), Compression::Raw, "{file}");
+    assert_eq!(Compression::detect(&bytes), Compression::Raw, "{file}");
 }
 
 #[test]

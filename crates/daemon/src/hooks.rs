@@ -1,13 +1,12 @@
 //! The scripts before and after a lease.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jumpstarter_config::{Hook, OnFailure};
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_exporter::LogSource;
+use jumpstarter_files::take_file;
 use jumpstarter_supervise::{Command, Sink, StopPlan};
 use jumpstarter_text::truncated;
 
@@ -17,8 +16,6 @@ use crate::programs::search_path;
 const LEASE: &str = "standalone";
 /// The variable that names a file for what is added to the text for who enters a shell.
 const MOTD_FILE: &str = "JMP_MOTD_FILE";
-/// Opening never waits for the other end of a pipe.
-const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 /// Of that file.
 const MAX_MOTD_BYTES: u64 = 64 * 1024;
 /// The targets by which the log knows whose output a record is.
@@ -123,32 +120,17 @@ fn motd_file(host: &Path) -> PathBuf {
 /// Takes what the hook before wrote there.
 pub(crate) async fn added_motd(host: &Path) -> String {
     let file = motd_file(host);
-    let taken = tokio::task::spawn_blocking(move || {
-        let read = read_beginning(&file);
-        // The next hook finds none.
-        drop(std::fs::remove_file(&file));
-        read
-    });
+    let taken = tokio::task::spawn_blocking(move || take_file(&file, MAX_MOTD_BYTES + 1));
     match taken.await.map_err(io::Error::other).flatten() {
-        Ok(text) => text.trim_end().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default());
+            truncated(&text, MAX_MOTD_BYTES as usize).trim_end().to_owned()
+        }
         Err(error) => {
             tracing::warn!(target: BEFORE, %error, "what the hook wrote to {MOTD_FILE} cannot be read");
             String::new()
         }
     }
-}
-
-/// The beginning of a regular file; anything else, on which reading could wait, is refused.
-fn read_beginning(file: &Path) -> io::Result<String> {
-    let file = File::options().read(true).custom_flags(NONBLOCK).open(file)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(truncated(&text, MAX_MOTD_BYTES as usize).into_owned())
 }
 
 /// The interpreter and its arguments: a single line that names a file is that file, anything else

@@ -25,6 +25,7 @@ pub(crate) fn sha256(mut items: mpsc::Receiver<Item>) -> Option<String> {
             Item::Failed(_) => return None,
         }
     }
+    // Four lines; a library of hexadecimal digits is not linked here.
     let mut hex = String::with_capacity(64);
     for byte in context.finish().as_ref() {
         // Writing to a string cannot fail.

@@ -1,4 +1,4 @@
-//! The reading stage: from a local file on a thread of its own, from any other source in the
+//! The reading stage: from a local file on a thread, from any other source in the
 //! caller's future.
 
 use crate::item::Item;
@@ -23,7 +23,7 @@ pub(crate) struct Feed {
     pub(crate) meter: Meter,
 }
 
-/// The stage behind is gone; it knows why.
+/// The next stage has ended, and reports why.
 struct Gone;
 
 impl Feed {

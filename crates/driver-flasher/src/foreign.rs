@@ -2,8 +2,7 @@
 //! sees.
 //!
 //! It is no error. A partition may well be meant to hold an archive, or something that a boot
-//! loader decompresses; and an owner who wants the file as it is says so (`decompress: false`), and
-//! hears nothing.
+//! loader decompresses. With `decompress: false` the owner asks for that, and there is no warning.
 
 use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
 
@@ -26,7 +25,7 @@ fn suspicious(start: &[u8]) -> Option<(String, String)> {
     if let Some(found) = foreign(start) {
         return Some((found.to_string(), found.hint().to_owned()));
     }
-    match Compression::of(start) {
+    match Compression::detect(start) {
         Compression::Raw => None,
         again => Some((
             format!("{again} compressed data"),

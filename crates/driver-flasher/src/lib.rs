@@ -38,9 +38,10 @@ mod thread;
 mod write;
 
 pub use file::{FileFlasher, FileFlasherConfig};
-pub use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
+pub use jumpstarter_codec::Compression;
 pub use jumpstarter_files::Turn;
 pub use medium::{CopyImage, ImageMedium};
 pub use mock::{MockFlasher, MockFlasherConfig};
 pub use read::read_image;
-pub use write::{Inspect, WriteOptions, WriteReport, write_image, write_image_to};
+pub use room::free_room;
+pub use write::{WriteOptions, WriteReport, write_image, write_image_to};

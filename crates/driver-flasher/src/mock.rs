@@ -27,7 +27,7 @@ impl DriverConfig for MockFlasherConfig {
     type Driver = MockFlasher;
 
     async fn open(self, _: OpenContext) -> Result<MockFlasher> {
-        // Of a kind of its own, so that the next one removes what a killed process left.
+        // A kind that only these have, so that the next one removes what a killed process left.
         let make = || RuntimeDir::create_for_files("mock-flasher");
         let folder = on_thread("mock-open", make).await?.context("making a private folder")?;
         Ok(MockFlasher {

@@ -13,7 +13,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// How much is written before the disk is told to begin with it.
+/// How much is written before the kernel is asked to start writing it to the disk.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
 
 /// Replaces a file when the image is whole, or writes a block device in place.

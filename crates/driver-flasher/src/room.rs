@@ -2,8 +2,9 @@
 
 use jumpstarter_driver_core::prelude::ByteSize;
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
-use rustix::fs::fstatvfs;
+use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use std::fs::File;
+use std::path::Path;
 
 /// Stays free: a twentieth of the file system, but no more than this, in bytes.
 const RESERVE: u64 = 1 << 30;
@@ -33,11 +34,23 @@ impl Room {
     }
 }
 
+/// How many bytes an image may take of the file system of `path`: what is free, but for the reserve
+/// of a twentieth of it, at most 1 GiB. Blocks.
+///
+/// # Errors
+/// Those of the file system.
+pub fn free_room(path: &Path) -> Result<u64> {
+    Ok(room_of(statvfs(path).map_err(std::io::Error::from)?))
+}
+
 /// How many bytes can be written.
 fn look(file: &File) -> Result<u64> {
-    let system = fstatvfs(file).map_err(std::io::Error::from)?;
+    Ok(room_of(fstatvfs(file).map_err(std::io::Error::from)?))
+}
+
+fn room_of(system: StatVfs) -> u64 {
     let (total, free) = (system.f_blocks * system.f_frsize, system.f_bavail * system.f_frsize);
-    Ok(allowed(total, free))
+    allowed(total, free)
 }
 
 fn allowed(total: u64, free: u64) -> u64 {

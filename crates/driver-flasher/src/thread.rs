@@ -6,7 +6,7 @@ use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_files::Turn;
 use tokio::sync::oneshot;
 
-/// Does what may block on a thread of its own; waits for it without blocking.
+/// Runs what may block on a new thread, and waits for it without blocking.
 pub(crate) async fn on_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -17,7 +17,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(
     is_done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
 }
 
-/// Fails once the caller is gone.
+/// Fails with `Cancelled` once the caller has dropped its future.
 pub(crate) fn check(turn: &Turn) -> Result<()> {
     if turn.is_wanted() { Ok(()) } else { Err(gone()) }
 }

@@ -27,24 +27,23 @@ const QUEUE: usize = 4;
 
 /// How to write an image.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub struct WriteOptions {
     /// How the image is compressed; told by its first bytes where this is `None`.
     /// `Some(Compression::Raw)` keeps a compressed file as it is.
-    pub compression: Option<Compression>,
+    pub(crate) compression: Option<Compression>,
     /// How long the source may deliver nothing. A file of this machine is not timed.
-    pub stall_timeout: Option<Duration>,
+    pub(crate) stall_timeout: Option<Duration>,
     /// The most bytes that the decompressed image may have. Whatever it is, a file's file system
     /// keeps a reserve: a twentieth of its size, at most 1 GiB.
-    pub limit_bytes: Option<u64>,
+    pub(crate) limit_bytes: Option<u64>,
     /// Has a look at a new file before it takes the old one's place; see
     /// [`WriteOptions::inspect`].
-    pub inspect: Option<Inspect>,
+    pub(crate) inspect: Option<Inspect>,
 }
 
 /// A function that has a look at a new file.
 #[derive(Clone)]
-pub struct Inspect(Arc<Look>);
+pub(crate) struct Inspect(Arc<Look>);
 
 impl Inspect {
     pub(crate) fn look(&self, file: &File) -> Result<()> {
@@ -117,7 +116,7 @@ pub struct WriteReport {
 /// Blocks of zeros become holes. A *block device* is written in place instead: there is no way
 /// back, and a wrong digest is found when it is too late.
 ///
-/// The source's observers are told of the bytes that it delivered; its digest wishes are about
+/// The source's observers get the bytes that it delivered; its digest wishes are about
 /// those bytes, too, that is the file as it was downloaded.
 ///
 /// # Errors
@@ -176,7 +175,7 @@ async fn run(
         (Some((_, length, _)), _) => Some(*length),
         // A pipe or a device.
         (None, Some(_)) => None,
-        (None, None) => source.length(),
+        (None, None) => source.length().await,
     };
 
     let (items, queue) = mpsc::channel(QUEUE);
@@ -243,15 +242,14 @@ impl WriteStage {
         if start.is_empty() {
             return Err(Error::data_loss("the source is empty"));
         }
-        let compression = self.options.compression.unwrap_or_else(|| Compression::of(start));
+        let compression = self.options.compression.unwrap_or_else(|| Compression::detect(start));
         if let (Compression::Raw, Some(length), Some(limit)) =
             (compression, self.length, self.options.limit_bytes)
             && length > limit
         {
             return Err(too_large(limit));
         }
-        // Nothing is made once the caller is gone: who looks after a cancelled flash sees what is
-        // left of it, not what comes.
+        // Nothing is made for a cancelled flash: its caller may look at what it left.
         check(&self.turn)?;
         medium.begin()?;
         let filled = self.fill(input, compression, &mut medium).and_then(|report| {

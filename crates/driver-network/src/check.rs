@@ -11,6 +11,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// What a [`check`] found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Reachability {
     /// Whether a connection could be opened.
     pub reachable: bool,

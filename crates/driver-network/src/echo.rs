@@ -28,7 +28,7 @@ register_driver!(EchoNetworkConfig);
 pub struct EchoNetwork {}
 
 impl EchoNetwork {
-    /// The endpoint.
+    /// Needs nothing, and makes nothing before a client connects.
     pub fn new() -> Self {
         Self::default()
     }

@@ -22,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A local TCP port or Unix socket whose every connection is passed on to a device.
 ///
-/// Many connections at once, each with a connection of its own to the device; half-close is kept.
+/// Serves many connections at once, each by one connection to the device; half-close is kept.
 /// When the device cannot be reached or breaks off, a local TCP connection is reset, so that it
 /// does not look complete (a Unix one can only be closed), and
 /// [`stats`](PortForward::stats) says why. [`stop`](PortForward::stop) or dropping ends the
@@ -46,6 +46,7 @@ pub struct PortForward {
 
 /// Where a forward listens. `Display` is what a program connects to: `127.0.0.1:4000`, or a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Endpoint {
     /// A TCP port.
     Tcp(SocketAddr),
@@ -120,12 +121,15 @@ impl PortForward {
     }
 
     /// Ends the listener and every connection, and returns when all are closed and the socket's
-    /// file is gone. Cancelling does the same without waiting.
+    /// file is removed. Cancelling does the same without waiting.
     pub async fn stop(self) {
-        drop(self.file);
         self.task.abort();
         // It was cancelled, or it panicked and the panic was reported then.
         self.task.await.ok();
+        if let Some(file) = self.file {
+            // A file system that hangs holds up this caller alone.
+            tokio::task::spawn_blocking(move || file.remove()).await.ok();
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Network drivers, and what is done with them.
 //!
-//! Drivers: `tcp` ([`TcpNetwork`]), `unix` ([`UnixNetwork`]) and `echo` ([`EchoNetwork`]). Each is
-//! also a plain type with a constructor, for drivers that are made of others.
+//! Drivers: `tcp` ([`TcpNetwork`]), `udp` ([`UdpNetwork`]), `unix` ([`UnixNetwork`]) and `echo`
+//! ([`EchoNetwork`]). Each is also a plain type with a constructor, for drivers that are made of
+//! others.
 //!
 //! With any [`Network`](jumpstarter_driver_core::Network), here or on another machine:
 //! [`PortForward`] makes it a local port or socket, [`Conversation`] sends and receives as a
@@ -14,7 +15,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> jumpstarter_driver_core::Result<()> {
 //! let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).await?;
-//! let network = TcpNetwork::of(forward.tcp_address().expect("it listens on TCP"));
+//! let network = TcpNetwork::from_address(forward.tcp_address().expect("it listens on TCP"));
 //! let mut talk = Conversation::connect(&network).await?;
 //! talk.send_all("hello\n").await?;
 //! assert_eq!(talk.receive_until("\n", Duration::from_secs(10)).await?, b"hello\n");
@@ -28,8 +29,10 @@ mod echo;
 mod forward;
 mod listen;
 mod local_socket;
+mod resolve;
 mod stats;
 mod tcp;
+mod udp;
 mod unix;
 
 pub use check::{Reachability, check, check_within};
@@ -38,4 +41,5 @@ pub use echo::{EchoNetwork, EchoNetworkConfig};
 pub use forward::{Endpoint, PortForward, TcpForward, UnixForward};
 pub use stats::ForwardStats;
 pub use tcp::{TcpNetwork, TcpNetworkConfig};
+pub use udp::{UdpNetwork, UdpNetworkConfig};
 pub use unix::{UnixNetwork, UnixNetworkConfig};

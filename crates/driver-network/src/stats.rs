@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// What a [`PortForward`](crate::PortForward) did so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ForwardStats {
     /// Connections accepted since the start.
     pub connections: u64,

@@ -1,7 +1,6 @@
 //! `tcp`: a TCP endpoint that this machine can reach.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -10,6 +9,8 @@ use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+
+use crate::resolve::resolve;
 
 /// How long connecting may take unless configured.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ impl TcpNetwork {
     }
 
     /// The endpoint at `address`.
-    pub fn of(address: SocketAddr) -> Self {
+    pub fn from_address(address: SocketAddr) -> Self {
         Self::new(address.ip().to_string(), address.port())
     }
 
@@ -91,29 +92,7 @@ impl TcpNetwork {
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>> {
-        let doing = || format!("resolving host `{}`", self.host);
-        // Brackets are how people write IPv6 addresses next to ports.
-        let host = self
-            .host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(&self.host);
-        let lookup = tokio::net::lookup_host((host, self.port));
-        let found = tokio::time::timeout(self.connect_timeout, lookup).await;
-        let found = found.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer"))
-        });
-        let addresses: Vec<SocketAddr> = found
-            .map_err(|error| {
-                Error::unavailable(doing())
-                    .with_source(error)
-                    .with_hint("check the `host` of this driver's configuration")
-            })?
-            .collect();
-        match addresses.is_empty() {
-            true => Err(Error::unavailable("the name has no address").context(doing())),
-            false => Ok(addresses),
-        }
+        resolve(&self.host, self.port, self.connect_timeout).await
     }
 
     /// Tries the addresses in turn; one that does not answer may use up its share of the time only.

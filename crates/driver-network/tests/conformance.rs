@@ -1,9 +1,11 @@
 //! The network drivers do what every network driver must do.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 
-use jumpstarter_driver_network::{EchoNetworkConfig, TcpNetworkConfig, UnixNetworkConfig};
+use jumpstarter_driver_network::{
+    EchoNetworkConfig, TcpNetworkConfig, UdpNetworkConfig, UnixNetworkConfig,
+};
 use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod echo, EchoNetworkConfig, {}, [network(echo)], deadline: 60 s);
@@ -12,9 +14,25 @@ conformance!(
     deadline: 60 s
 );
 conformance!(mod unix, UnixNetworkConfig, { "path": peer::unix_echo() }, [network(echo)], deadline: 60 s);
+conformance!(
+    mod udp, UdpNetworkConfig, { "host": "127.0.0.1", "port": udp_echo() }, [network(echo)], deadline: 60 s
+);
 // A port that nobody listens on: every call still ends as it must.
 conformance!(mod refused, TcpNetworkConfig, { "host": "127.0.0.1", "port": closed_port() }, [network]);
 
 fn closed_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
+}
+
+/// A peer that sends each datagram back, for as long as this process lives.
+fn udp_echo() -> u16 {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 65536];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            socket.send_to(&buffer[..length], peer).ok();
+        }
+    });
+    port
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jumpstarter_driver_core::Registry;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{
-    Conversation, EchoNetwork, TcpNetwork, UnixNetwork, check, check_within,
+    Conversation, EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, check, check_within,
 };
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
@@ -113,7 +113,7 @@ async fn tcp_gives_up_on_an_endpoint_that_does_not_answer() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
     let _listener = socket.listen(0).unwrap();
-    let network = TcpNetwork::of(address).connect_timeout(Duration::from_millis(300));
+    let network = TcpNetwork::from_address(address).connect_timeout(Duration::from_millis(300));
     let mut open = Vec::new();
     let error = loop {
         match tokio::time::timeout(LONG, network.connect()).await.expect("the timeout holds") {
@@ -221,4 +221,36 @@ async fn a_conversation_finds_patterns_across_frames_and_keeps_the_rest() {
     assert_eq!(ended.kind(), ErrorKind::DataLoss);
     assert_eq!(talk.receive_to_end(LONG).await.unwrap(), b" rest");
     assert_eq!(talk.receive_until("", LONG).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
+async fn datagrams_that_nobody_takes_are_lost_and_the_channel_goes_on() {
+    let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = peer.local_addr().unwrap();
+    drop(peer);
+    let network = UdpNetwork::from_address(address);
+    assert_eq!(network.address().await.unwrap(), format!("udp://{address}"));
+    let mut channel = network.connect().await.unwrap();
+    for _ in 0..3 {
+        channel.send("lost").await.unwrap();
+    }
+    let peer = tokio::net::UdpSocket::bind(address).await.unwrap();
+    let mut buffer = [0; 16];
+    // The report about a lost one may come between: it is sent again, as over any network.
+    let (length, from) = loop {
+        channel.send("taken").await.unwrap();
+        let received = tokio::time::timeout(Duration::from_secs(1), peer.recv_from(&mut buffer));
+        if let Ok(received) = received.await {
+            break received.unwrap();
+        }
+    };
+    assert_eq!(&buffer[..length], b"taken");
+    peer.send_to(b"answer", from).await.unwrap();
+    assert_eq!(channel.receive().await.unwrap().unwrap(), "answer");
+    let large = channel.send(vec![0; 70_000]).await.unwrap_err();
+    assert!(large.report().contains("a datagram of 70000 bytes"), "{large:?}");
+    // UDP has no end: once the sender is done and nothing comes any more, the channel has one.
+    let (mut reader, mut writer) = network.connect().await.unwrap().split();
+    writer.finish().await.unwrap();
+    assert!(reader.receive().await.unwrap().is_none());
 }

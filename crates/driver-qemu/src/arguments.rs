@@ -10,45 +10,32 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Architecture, QemuConfig};
+use crate::config::{Architecture, Protocol, QemuConfig};
 use crate::disk::{Access, Disk};
 use crate::host::{AcceleratorKind, HostFacts, SANDBOX};
 
 /// What one run of QEMU uses on the host.
 #[derive(Debug, Clone)]
-pub struct Paths {
-    /// Where QMP is. One client at a time.
-    pub qmp: SocketEnd,
-    /// Where the serial console is. One client at a time: QEMU lets a second one wait until the
-    /// first has gone. What the guest says while nobody is connected is lost. The connection
-    /// stays over resets of the guest.
-    pub console: SocketEnd,
+pub(crate) struct Paths {
+    /// QEMU's end of the socket for QMP: a descriptor that it inherits.
+    pub(crate) qmp: RawFd,
+    /// QEMU's end of the serial console's socket. The connection stays over resets of the guest.
+    pub(crate) console: RawFd,
     /// Where QEMU listens for VNC, without a password: its folder must be private.
-    pub vnc: PathBuf,
+    pub(crate) vnc: PathBuf,
     /// What the machine starts with.
-    pub boot: Boot,
+    pub(crate) boot: Boot,
     /// The root disk; without one the firmware finds nothing to start.
-    pub root: Option<Disk>,
+    pub(crate) root: Option<Disk>,
     /// cloud-init's disk; read only.
-    pub seed: Option<Disk>,
+    pub(crate) seed: Option<Disk>,
     /// The guest's address on vsock, for hosts where that is usable; 3 and up.
-    pub vsock_cid: Option<u32>,
-}
-
-/// How QEMU's end of a stream socket comes about.
-#[derive(Debug, Clone)]
-pub enum SocketEnd {
-    /// It listens at this path.
-    Listen(PathBuf),
-    /// It connects to this path, where somebody listens already.
-    Connect(PathBuf),
-    /// It is given this descriptor of a connected socket.
-    Connected(RawFd),
+    pub(crate) vsock_cid: Option<u32>,
 }
 
 /// What the machine starts with.
 #[derive(Debug, Clone)]
-pub enum Boot {
+pub(crate) enum Boot {
     /// QEMU's own firmware: SeaBIOS on x86_64, none at all on aarch64.
     BuiltIn,
     /// This BIOS image.
@@ -65,15 +52,17 @@ pub enum Boot {
 
 /// A port of the guest, and where the host reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forward {
+pub(crate) struct Forward {
+    /// What is forwarded.
+    pub(crate) protocol: Protocol,
     /// Where QEMU listens; IPv4.
-    pub host: SocketAddr,
-    /// The guest's TCP port.
-    pub guestport: u16,
+    pub(crate) host: SocketAddr,
+    /// The guest's port.
+    pub(crate) guestport: u16,
 }
 
 /// The arguments for QEMU, without the program.
-pub fn command_line(
+pub(crate) fn command_line(
     config: &QemuConfig,
     facts: &HostFacts,
     paths: &Paths,
@@ -93,9 +82,9 @@ pub fn command_line(
     line.option("-smp", Value::new("").plain(&config.smp.to_string()));
     line.option("-m", Value::new("").plain(&memory(config.mem.as_bytes())));
 
-    socket(&mut line, "qmp", &paths.qmp);
+    socket(&mut line, "qmp", paths.qmp);
     line.option("-mon", Value::new("chardev=qmp,mode=control"));
-    socket(&mut line, "console", &paths.console);
+    socket(&mut line, "console", paths.console);
     line.option("-serial", Value::new("chardev:console"));
 
     line.option("-display", Value::new("none"));
@@ -180,18 +169,8 @@ fn memory(bytes: u64) -> String {
     }
 }
 
-fn socket(line: &mut Line, name: &str, end: &SocketEnd) {
-    let value = Value::new("socket,id=").plain(name);
-    line.option(
-        "-chardev",
-        match end {
-            SocketEnd::Listen(path) => {
-                value.plain(",path=").escaped(path).plain(",server=on,wait=off")
-            }
-            SocketEnd::Connect(path) => value.plain(",path=").escaped(path).plain(",server=off"),
-            SocketEnd::Connected(fd) => value.plain(&format!(",fd={fd}")),
-        },
-    );
+fn socket(line: &mut Line, name: &str, end: RawFd) {
+    line.option("-chardev", Value::new("socket,id=").plain(name).plain(&format!(",fd={end}")));
 }
 
 /// A disk under a name: a node for each of its files, the lowest first. No format is guessed, and
@@ -235,7 +214,8 @@ fn network(restrict: bool, forwards: &[Forward]) -> Value {
     let network = Value::new("user,id=net").plain(if restrict { ",restrict=on" } else { "" });
     forwards.iter().fold(network, |value, forward| {
         let (address, port) = (forward.host.ip(), forward.host.port());
-        value.plain(&format!(",hostfwd=tcp:{address}:{port}-:{}", forward.guestport))
+        let protocol = forward.protocol.name();
+        value.plain(&format!(",hostfwd={protocol}:{address}:{port}-:{}", forward.guestport))
     })
 }
 

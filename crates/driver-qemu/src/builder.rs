@@ -6,7 +6,7 @@ use crate::config::QemuConfig;
 use crate::names::Names;
 use crate::vm::Vm;
 
-/// Makes machines, each with a name of its own.
+/// Makes machines under names that differ.
 ///
 /// A name is free again when its machine is destroyed or its last handle dropped.
 #[derive(Clone, Debug, Default)]

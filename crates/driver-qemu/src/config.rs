@@ -19,8 +19,19 @@ pub use memory::MemorySize;
 /// All of its children are made by itself: `power`, `flasher`, `console`, `vnc`, `ssh` (only where
 /// vsock works), and one network for each entry of `hostfwd`, named by its key. An entry `ssh` of
 /// `hostfwd` takes the place of that over vsock.
+///
+/// In a program, begin with the default and set fields:
+///
+/// ```
+/// use jumpstarter_driver_qemu::{HostForward, QemuConfig};
+///
+/// let mut config = QemuConfig::default();
+/// config.default_partitions.root = Some("os.qcow2".into());
+/// config.hostfwd.push("web", HostForward::tcp(80));
+/// ```
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct QemuConfig {
     /// Architecture of the machine; by default that of the host.
     pub arch: Option<Architecture>,
@@ -69,7 +80,7 @@ pub struct QemuConfig {
     pub accel: Accel,
     /// What becomes of what the guest writes to its root disk.
     pub root_writes: RootWrites,
-    /// Format of `default_partitions.root`. Without it the format is told by the file's first
+    /// Format of `default_partitions.root`. Without it the format is detected by the file's first
     /// bytes, once, before a guest writes to it; a block device is raw.
     pub root_format: Option<DiskFormat>,
     /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at
@@ -92,6 +103,7 @@ pub struct QemuConfig {
 /// Architecture of a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Architecture {
     /// Intel and AMD, 64 bits.
     #[serde(rename = "x86_64")]
@@ -110,7 +122,7 @@ impl Architecture {
     }
 
     /// The architecture that this program was built for, if it is one of these.
-    pub fn of_host() -> Option<Self> {
+    pub fn host() -> Option<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Some(Self::X86_64),
             "aarch64" => Some(Self::Aarch64),
@@ -122,6 +134,7 @@ impl Architecture {
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Accel {
     /// The fastest that works on this host.
     #[default]
@@ -137,6 +150,7 @@ pub enum Accel {
 /// What becomes of what the guest writes to its root disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum RootWrites {
     /// They go to an overlay that lasts until the next flash; the flashed image stays as it is.
     #[default]
@@ -150,6 +164,7 @@ pub enum RootWrites {
 /// How a machine is powered off by `off` of the child `power`, and by the closing of its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum OffMode {
     /// Cuts the power, as with a relay: the guest is not asked.
     #[default]
@@ -162,6 +177,7 @@ pub enum OffMode {
 /// Images that are in place before anything was flashed, by the names that `flash` takes, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Partitions {
     /// Root disk, in any format that QEMU knows.
     pub root: Option<HostPath>,
@@ -179,6 +195,7 @@ pub struct Partitions {
 /// How long the steps of the machine's life may take.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Timeouts {
     /// From power-on until QEMU runs the guest.
     pub start: Span,
@@ -235,15 +252,16 @@ impl Default for QemuConfig {
 
 impl QemuConfig {
     /// The driver's name.
-    pub const NAME: &'static str = "qemu";
+    pub(crate) const NAME: &'static str = "qemu";
     /// The names that it answers to as well.
-    pub const PYTHON_NAMES: &'static [&'static str] = &["jumpstarter_driver_qemu.driver.Qemu"];
+    pub(crate) const PYTHON_NAMES: &'static [&'static str] =
+        &["jumpstarter_driver_qemu.driver.Qemu"];
 
     /// Names of the children that every machine has: no forward may be called so.
-    pub const OWN_CHILDREN: [&'static str; 4] = ["power", "flasher", "console", "vnc"];
+    pub(crate) const OWN_CHILDREN: [&'static str; 4] = ["power", "flasher", "console", "vnc"];
 
     /// The child that a machine has over vsock, unless a forward is called so.
-    pub const SSH: &'static str = "ssh";
+    pub(crate) const SSH: &'static str = "ssh";
 
     /// What its fields are called elsewhere.
     pub(crate) const SYNONYMS: &'static [(&'static str, &'static str)] = synonyms::SYNONYMS;
@@ -252,8 +270,8 @@ impl QemuConfig {
     ///
     /// # Errors
     /// FailedPrecondition: none is configured, and the host's is not one of the two.
-    pub fn architecture(&self) -> Result<Architecture> {
-        self.arch.or_else(Architecture::of_host).ok_or_else(|| {
+    pub(crate) fn architecture(&self) -> Result<Architecture> {
+        self.arch.or_else(Architecture::host).ok_or_else(|| {
             let host = std::env::consts::ARCH;
             Error::failed_precondition(format!("no default architecture: this host is {host}"))
                 .with_hint("set `arch` to x86_64 or aarch64")
@@ -262,7 +280,7 @@ impl QemuConfig {
 
     /// What does not work on this host as it is: files that are not there, and what is accepted
     /// without effect. Looks at files.
-    pub fn warnings(&self) -> Vec<ConfigProblem> {
+    pub(crate) fn warnings(&self) -> Vec<ConfigProblem> {
         let Partitions { root, bios, ovmf_code, ovmf_vars } = &self.default_partitions;
         let partitions = [
             ("root", root),
@@ -293,7 +311,7 @@ impl QemuConfig {
     }
 
     /// What is wrong beyond the types. Touches nothing outside.
-    pub fn problems(&self) -> Vec<ConfigProblem> {
+    pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
         let mut problem =
             |field: &str, message: String| found.push(ConfigProblem::new(field, message));

@@ -85,7 +85,7 @@ impl Console {
         self.forget();
         let (reader, writer) = connection.into_split();
         if let Some(sources) = lock(&self.sources).as_ref() {
-            // The log is gone only when the machine is.
+            // The log lives as long as the machine.
             drop(sources.send(Channel::from_split(reader, writer)));
         }
     }

@@ -4,12 +4,12 @@
 //! # When a format is guessed
 //!
 //! A guest that may write to a *raw* disk can write the header of another format to its start, one
-//! that names a file of the host as its backing file. Who then guesses the format shows the guest
-//! that file. So:
+//! that names a file of the host as its backing file. A program that then guesses the format shows
+//! the guest that file. So:
 //!
 //! - [`Header`] is the only place that guesses. It looks at the file's first bytes itself, and
 //!   refuses, unless told otherwise, an image that refers to other files.
-//! - Everything else, qemu-img and QEMU included, is told the format; an overlay names its backing
+//! - Everything else, qemu-img and QEMU included, gets the format; an overlay names its backing
 //!   file's format.
 //! - Hence guess once, when an image arrives, and keep the [`QemuImage`].
 
@@ -24,17 +24,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_files::StagedFile;
 use jumpstarter_supervise::{SuperviseError, run};
 
-pub use chain::{Access, Disk, Layer};
+#[cfg(test)]
+pub(crate) use chain::Layer;
+pub(crate) use chain::{Access, Disk};
 pub use header::{BackingName, Header};
-pub use overlay::{Backing, write_qcow2};
+pub(crate) use overlay::{Backing, write_qcow2};
 pub use qemu_img::ImageInfo;
 use qemu_img::{QUICK, finish, qemu_img};
+
+use crate::off_runtime::off_runtime;
 
 /// A format of disk images that QEMU reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DiskFormat {
     /// The disk's bytes as they are.
     Raw,
@@ -89,6 +95,7 @@ impl fmt::Display for DiskFormat {
 
 /// Whether an image may refer to other files of the host (backing files, extents, data files).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum References {
     /// Refused: for images that came from elsewhere.
     Refuse,
@@ -110,7 +117,7 @@ impl QemuImage {
         Self { path: path.into(), format, block_device: false }
     }
 
-    /// The same on a block device of the host: QEMU is told which of the two it is.
+    /// The same on a block device of the host, for which QEMU has another driver than for files.
     #[must_use]
     pub fn on_block_device(mut self) -> Self {
         self.block_device = true;
@@ -142,35 +149,41 @@ impl QemuImage {
 
     /// Creates an empty image of `size` bytes (rounded up to 512). Raw and qcow2 need no program.
     ///
-    /// Cancelling leaves no file, but possibly a hidden folder that is removed once qemu-img has
-    /// ended.
+    /// Cancelling leaves no file.
     ///
     /// # Errors
     /// AlreadyExists, others of the file system, and what qemu-img says.
     pub async fn create(path: impl Into<PathBuf>, format: DiskFormat, size: u64) -> Result<Self> {
         let path = path.into();
         let doing = format!("create the {format} image {}", path.display());
-        match format {
-            DiskFormat::Raw => overlay::write_raw(&path, size).context(doing)?,
-            DiskFormat::Qcow2 => write_qcow2(&path, size, None).context(doing)?,
-            _ => {
-                let room = TemporaryRoom::beside(&path).context(&*doing)?;
-                let size = size.div_ceil(512).saturating_mul(512).to_string();
-                let command =
-                    qemu_img("create").args(["-q", "-f", format.name()]).arg(&room.file).arg(size);
-                finish(run(command, QUICK).await, &doing)?;
-                room.move_to(&path, Replace::No).context(doing)?;
+        let image = Self::with_format(&path, format);
+        off_runtime(async move {
+            match format {
+                DiskFormat::Raw => overlay::write_raw(&path, size).context(doing)?,
+                DiskFormat::Qcow2 => write_qcow2(&path, size, None).context(doing)?,
+                _ => {
+                    let staged = StagedFile::create(&path).context(&*doing)?;
+                    let size = size.div_ceil(512).saturating_mul(512).to_string();
+                    let command = qemu_img("create")
+                        .args(["-q", "-f", format.name()])
+                        .arg(staged.temporary())
+                        .arg(size);
+                    finish(run(command, QUICK).await, &doing)?;
+                    staged.commit_new().context(doing)?;
+                }
             }
-        }
-        Ok(Self::with_format(path, format))
+            Ok(())
+        })
+        .await?;
+        Ok(image)
     }
 
-    /// The file.
+    /// The path of the file or block device.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The format.
+    /// The format, as it was given or detected once.
     pub fn format(&self) -> DiskFormat {
         self.format
     }
@@ -293,6 +306,12 @@ impl QemuImage {
     /// has none (all but qcow2); DeadlineExceeded; those of the file system; what qemu-img
     /// says.
     pub async fn save(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
+        let (this, to) = (self.clone(), to.to_owned());
+        off_runtime(async move { this.save_blocking(&to, save, deadline).await }).await
+    }
+
+    /// As [`QemuImage::save`], on a thread that may block.
+    async fn save_blocking(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
         let doing = format!("save {} as {} to {}", self.path.display(), save.format, to.display());
         // The files below it with their formats, too: what is read is what a machine would be
         // given.
@@ -306,14 +325,14 @@ impl QemuImage {
             }
             command = command.arg("-c");
         }
-        let room = TemporaryRoom::beside(to).context(&*doing)?;
+        let staged = StagedFile::create(to).context(&*doing)?;
         let command = match source {
             Some(options) => command.arg("--image-opts").arg(options),
             None => command.args(["-f", self.format.name()]).arg(self.absolute(&doing)?),
         };
-        let command = command.arg(&room.file);
+        let command = command.arg(staged.temporary());
         finish(run(command, deadline).await, &doing)?;
-        room.move_to(to, Replace::Yes).context(doing)?;
+        staged.commit().context(doing)?;
         Ok(Self::with_format(to, save.format))
     }
 
@@ -342,6 +361,7 @@ impl QemuImage {
 
 /// What becomes of the end of an image that is to be smaller than it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Shrink {
     /// An error.
     Refuse,
@@ -353,6 +373,7 @@ pub enum Shrink {
 
 /// How to save an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Save {
     /// The new image's format.
     pub format: DiskFormat,
@@ -360,34 +381,17 @@ pub struct Save {
     pub compressed: bool,
 }
 
-/// A hidden folder beside a file that is to come to be, so that it appears whole or not at all.
-struct TemporaryRoom {
-    _folder: tempfile::TempDir,
-    file: PathBuf,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Replace {
-    Yes,
-    No,
-}
-
-impl TemporaryRoom {
-    fn beside(path: &Path) -> Result<Self> {
-        let path = std::path::absolute(path)?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let folder = tempfile::Builder::new().prefix(".jmp-image-").tempdir_in(parent)?;
-        let file = folder.path().join("image");
-        Ok(Self { _folder: folder, file })
+impl Save {
+    /// In that format, not compressed.
+    pub fn new(format: DiskFormat) -> Self {
+        Self { format, compressed: false }
     }
 
-    fn move_to(self, path: &Path, replace: Replace) -> Result<()> {
-        match replace {
-            Replace::Yes => std::fs::rename(&self.file, path)?,
-            // A link, unlike a rename, fails when the name is taken.
-            Replace::No => std::fs::hard_link(&self.file, path)?,
-        }
-        Ok(())
+    /// The same, compressed; qcow2 only.
+    #[must_use]
+    pub fn compressed(mut self) -> Self {
+        self.compressed = true;
+        self
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ConfigProblem, Gauge};
-use jumpstarter_driver_network::{TcpNetwork, UnixNetwork};
+use jumpstarter_driver_network::{TcpNetwork, UdpNetwork, UnixNetwork};
 
-use crate::config::{MemorySize, QemuConfig};
+use crate::config::{MemorySize, Protocol, QemuConfig};
 use crate::flasher::QemuFlasher;
 use crate::interface::{Machine, QemuSettings};
 use crate::lock::lock;
+use crate::ports::ForwardedPort;
 use crate::power::QemuPower;
 use crate::serial::QemuConsole;
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
@@ -48,22 +49,35 @@ impl Qemu {
             )
             .describe("the machine's screen, VNC over a Unix socket"),
         ];
-        let forwards_ssh = vm.forwards().any(|(name, ..)| name == QemuConfig::SSH);
+        let forwards_ssh = vm.forwards().iter().any(|forward| forward.name == QemuConfig::SSH);
         if let (Some(ssh), false) = (vm.0.vsock_cid.map(VsockNetwork::ssh), forwards_ssh) {
             children.push(
                 Child::new(QemuConfig::SSH, Arc::new(Endpoint::new(&vm, ssh)))
                     .describe("SSH over vsock"),
             );
         }
-        for (name, address, guestport) in vm.forwards() {
-            let description = format!("{address} to the guest's port {guestport}");
-            let network = Endpoint::of_port(&vm, TcpNetwork::of(address), guestport);
-            children.push(Child::new(name, Arc::new(network)).describe(description));
+        for forward in vm.forwards() {
+            let ForwardedPort { name, protocol, address, guest_port, .. } = forward;
+            let description = match protocol {
+                Protocol::Tcp => format!("{address} to the guest's port {guest_port}"),
+                Protocol::Udp => format!("{address} to the guest's UDP port {guest_port}"),
+            };
+            let network: Arc<dyn Driver> = match protocol {
+                Protocol::Tcp => {
+                    let network = TcpNetwork::from_address(*address);
+                    Arc::new(Endpoint::to_port(&vm, network, *guest_port))
+                }
+                Protocol::Udp => {
+                    let network = UdpNetwork::from_address(*address);
+                    Arc::new(Endpoint::to_port(&vm, network, *guest_port))
+                }
+            };
+            children.push(Child::new(name, network).describe(description));
         }
         Self { vm, children }
     }
 
-    /// The machine.
+    /// The machine that it drives, for what no interface offers.
     pub fn vm(&self) -> &Vm {
         &self.vm
     }
@@ -236,7 +250,7 @@ impl<N> Endpoint<N> {
     }
 
     /// One that leads to a port of the guest.
-    fn of_port(vm: &Vm, network: N, port: u16) -> Self {
+    fn to_port(vm: &Vm, network: N, port: u16) -> Self {
         Self { guest_port: Some(port), ..Self::new(vm, network) }
     }
 }

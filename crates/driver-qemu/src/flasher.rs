@@ -47,8 +47,8 @@ async fn alone(
     doing: &str,
     act: impl AsyncFnOnce(QemuConfig) -> Result<()>,
 ) -> Result<()> {
-    let in_turn = async {
-        let _turn = vm.0.turn.lock().await;
+    let alone = async {
+        let _exclusive = vm.0.exclusive.lock().await;
         vm.refuse_while_running(doing)?;
         vm.0.folders.ensure().await.with_context(|| doing)?;
         let config = vm.config();
@@ -62,6 +62,6 @@ async fn alone(
     tokio::select! {
         biased;
         () = vm.0.destroyed.cancelled() => Err(vm.destroyed().context(doing)),
-        done = in_turn => done,
+        done = alone => done,
     }
 }

@@ -13,7 +13,8 @@ use jumpstarter_driver_core::prelude::*;
 
 pub use accelerator::{Accelerator, AcceleratorKind, KvmFacts};
 pub use firmware::Firmware;
-pub use sandbox::{SANDBOX, Sandbox};
+pub(crate) use sandbox::SANDBOX;
+pub use sandbox::Sandbox;
 pub use version::QemuVersion;
 
 use crate::config::{Architecture, QemuConfig};
@@ -40,14 +41,15 @@ pub(crate) const ENVIRONMENT: &[&str] = &[
 
 /// What this host offers for machines of one architecture.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HostFacts {
-    /// The host's architecture; none for one that has no machines of its own kind here.
+    /// The host's architecture; `None` for one that is neither of the two.
     pub host: Option<Architecture>,
     /// The machines' architecture.
     pub target: Architecture,
     /// The QEMU program, as an absolute path.
     pub binary: PathBuf,
-    /// Its version.
+    /// What the program answered to `--version`, once for each program and process.
     pub version: QemuVersion,
     /// What executes the guest's instructions, and why that.
     pub accelerator: Accelerator,
@@ -61,6 +63,7 @@ pub struct HostFacts {
 
 /// Whether guests can be reached over vsock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Vsock {
     /// Yes.
     Usable,
@@ -77,7 +80,7 @@ impl HostFacts {
     /// is asked for cannot work; the hint says what to do.
     pub async fn probe(config: &QemuConfig) -> Result<Self> {
         let target = config.architecture()?;
-        let host = Architecture::of_host();
+        let host = Architecture::host();
         let (accel, wanted) = (config.accel, config.binary.clone());
         // Devices, PATH and the folders of firmware: each may lie on a file system that hangs.
         let (accelerator, binary, vsock, firmware) = off_runtime(async move {
@@ -86,7 +89,7 @@ impl HostFacts {
             Ok((accelerator, binary, Vsock::probe(), Firmware::find(target)))
         })
         .await?;
-        let (version, sandbox) = tokio::join!(version::of(&binary), Sandbox::probe(&binary));
+        let (version, sandbox) = tokio::join!(version::probe(&binary), Sandbox::probe(&binary));
         let version = version?;
         if let Sandbox::Unusable(why) = &sandbox {
             tracing::warn!("QEMU runs without its sandbox: {why}");

@@ -28,8 +28,8 @@ pub trait Machine {
     /// the stopping.
     async fn stop(&self) -> Result<StopOutcome>;
 
-    /// Stops the guest's processors; returns when they stand, whoever resumes them next.
-    /// Idempotent. QEMU does the same by itself when the host's disk is full; the state then
+    /// Stops the guest's processors; returns when they stand, even if another caller resumes them
+    /// next. Idempotent. QEMU does the same by itself when the host's disk is full; the state then
     /// says why.
     async fn pause(&self) -> Result<()>;
 

@@ -7,7 +7,7 @@ use jumpstarter_supervise::Command;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::arguments::{Forward, Paths, SocketEnd, command_line};
+use crate::arguments::{Forward, Paths, command_line};
 use crate::config::QemuConfig;
 use crate::disk::{Access, Disk, DiskFormat, QemuImage};
 use crate::host::ENVIRONMENT;
@@ -40,8 +40,8 @@ pub(crate) async fn start(machine: &Parts, run: RunNumber) -> Result<Started> {
     let (qmp, qemus_qmp) = socket_pair()?;
     let (console, qemus_console) = socket_pair()?;
     let paths = Paths {
-        qmp: SocketEnd::Connected(qemus_qmp.as_raw_fd()),
-        console: SocketEnd::Connected(qemus_console.as_raw_fd()),
+        qmp: qemus_qmp.as_raw_fd(),
+        console: qemus_console.as_raw_fd(),
         vnc,
         boot: disks.boot,
         root: disks.root,
@@ -52,7 +52,11 @@ pub(crate) async fn start(machine: &Parts, run: RunNumber) -> Result<Started> {
         .forwards
         .all
         .iter()
-        .map(|forward| Forward { host: forward.address, guestport: forward.guestport })
+        .map(|forward| Forward {
+            protocol: forward.protocol,
+            host: forward.address,
+            guestport: forward.guest_port,
+        })
         .collect();
     let arguments = command_line(&config, &machine.facts, &paths, &forwards);
     tracing::debug!(?arguments, binary = %machine.facts.binary.display(), "starting QEMU");

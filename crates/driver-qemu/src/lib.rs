@@ -4,21 +4,23 @@
 //!   `flasher`, `console`, `vnc`, `ssh` (where vsock works) and one network for each `hostfwd`.
 //! - In programs: [`QemuDriver`] makes machines ([`Vm`]) by name; [`Machine`] is what one can do
 //!   with them.
-//! - [`disk::QemuImage`] creates, inspects, grows, converts and overlays disk images.
+//! - [`QemuImage`] creates, inspects, grows, converts and overlays disk images.
+//! - [`qmp`] speaks to a QEMU that somebody else started. It is the only module that shows types of
+//!   the crate `qapi`.
 //!
-//! What a machine writes to lies in a private folder of its own that goes with it: sockets,
+//! What a machine writes to lies in its private folder, which is removed with it: sockets,
 //! overlays, flashed images. Files that a configuration names are never written, unless
 //! `root_writes: persist` asks for it.
 
-pub mod arguments;
+mod arguments;
 mod builder;
 mod config;
 mod console;
-pub mod disk;
+mod disk;
 mod driver;
 mod flasher;
 mod folders;
-pub mod host;
+mod host;
 mod interface;
 mod launch;
 mod lock;
@@ -42,10 +44,12 @@ pub use config::{
     Accel, Architecture, HostForward, HostForwards, MemorySize, OffMode, Partitions, Protocol,
     QemuConfig, RootWrites, Timeouts,
 };
-pub use disk::QemuImage;
+pub use disk::{BackingName, DiskFormat, Header, ImageInfo, QemuImage, References, Save, Shrink};
 pub use driver::{GUEST_PORT, Qemu};
-pub use host::HostFacts;
+pub use host::{
+    Accelerator, AcceleratorKind, Firmware, HostFacts, KvmFacts, QemuVersion, Sandbox, Vsock,
+};
 pub use interface::{Machine, QemuSettings};
-pub use seed::Seed;
+pub use ports::ForwardedPort;
 pub use state::{MachineEvent, MachineState, Phase, StopOutcome};
-pub use vm::{DEFAULT_WAIT, Vm};
+pub use vm::Vm;

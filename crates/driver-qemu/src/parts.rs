@@ -30,7 +30,7 @@ pub(crate) struct Parts {
     /// The run that is under way; one that is over is let go when it is next looked at.
     pub(crate) run: Mutex<Option<Arc<Run>>>,
     /// Held by what may not happen at once: starting, flashing, dumping, destroying.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    pub(crate) exclusive: tokio::sync::Mutex<()>,
     /// Cancelled when the machine is destroyed, and with it what is under way.
     pub(crate) destroyed: CancellationToken,
     pub(crate) taken_name: Mutex<Option<NameGuard>>,

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Mutex;
 
 use jumpstarter_driver_core::prelude::*;
 
-use crate::config::QemuConfig;
+use crate::config::{Protocol, QemuConfig};
 use crate::lock::lock;
 
 /// Below the range from which systems take ports for outgoing connections (Linux: 32768 on), which
@@ -19,18 +19,32 @@ const RANGE: std::ops::Range<u16> = 18_000..32_000;
 /// Ports that machines of this process hold.
 static HELD: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A port of the guest and where the host reaches it.
-#[derive(Clone, Debug)]
-pub(crate) struct ResolvedForward {
-    pub(crate) name: String,
-    pub(crate) address: SocketAddr,
-    pub(crate) guestport: u16,
+/// A port of the guest that the host can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForwardedPort {
+    /// The name of its entry in `hostfwd`, and of the child that leads to it.
+    pub name: String,
+    /// What is forwarded.
+    pub protocol: Protocol,
+    /// Where the host reaches it.
+    pub address: SocketAddr,
+    /// The guest's port.
+    pub guest_port: u16,
+}
+
+/// Listens for a moment on a port of the host.
+fn try_to_listen(protocol: Protocol, address: impl Into<SocketAddr>) -> io::Result<()> {
+    match protocol {
+        Protocol::Tcp => TcpListener::bind(address.into()).map(drop),
+        Protocol::Udp => UdpSocket::bind(address.into()).map(drop),
+    }
 }
 
 /// The forwards of a machine; the chosen ports are given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Forwards {
-    pub(crate) all: Vec<ResolvedForward>,
+    pub(crate) all: Vec<ForwardedPort>,
     chosen: Vec<u16>,
 }
 
@@ -42,14 +56,15 @@ impl Forwards {
         for (name, forward) in config.hostfwd.iter() {
             let port = match forward.hostport {
                 0 => forwards
-                    .free_port(forward.hostaddr, &RANGE, &fixed)
+                    .free_port(forward.protocol, forward.hostaddr, &RANGE, &fixed)
                     .with_context(|| format!("hostfwd `{name}`"))?,
                 port => port,
             };
-            forwards.all.push(ResolvedForward {
+            forwards.all.push(ForwardedPort {
                 name: name.to_owned(),
+                protocol: forward.protocol,
                 address: (forward.hostaddr, port).into(),
-                guestport: forward.guestport,
+                guest_port: forward.guestport,
             });
         }
         Ok(forwards)
@@ -61,13 +76,13 @@ impl Forwards {
     /// `FailedPrecondition`, with the forward's name and what to do.
     pub(crate) fn check_free(&self) -> Result<()> {
         self.all.iter().try_for_each(|forward| {
-            let Err(error) = TcpListener::bind(forward.address) else { return Ok(()) };
+            let Err(error) = try_to_listen(forward.protocol, forward.address) else { return Ok(()) };
             let (name, address, port) = (&forward.name, forward.address, forward.address.port());
             let (message, hint) = match error.kind() {
                 io::ErrorKind::AddrInUse => (
                     format!("another program listens on {address}"),
                     format!(
-                        "choose another `hostport` (0 for a free one), or end that program: `ss -ltnp 'sport = :{port}'` names it"
+                        "choose another `hostport` (0 for a free one), or end that program: `ss -lntup 'sport = :{port}'` names it"
                     ),
                 ),
                 io::ErrorKind::AddrNotAvailable => (
@@ -88,6 +103,7 @@ impl Forwards {
     /// well.
     fn free_port(
         &mut self,
+        protocol: Protocol,
         address: Ipv4Addr,
         range: &std::ops::Range<u16>,
         fixed: &HashSet<u16>,
@@ -100,7 +116,7 @@ impl Forwards {
             let port = range.start + (random.hash_one(attempt) % span) as u16;
             if !held.contains(&port)
                 && !fixed.contains(&port)
-                && TcpListener::bind((address, port)).is_ok()
+                && try_to_listen(protocol, (address, port)).is_ok()
             {
                 held.insert(port);
                 self.chosen.push(port);
@@ -134,11 +150,12 @@ mod tests {
         let fixed = HashSet::from([31_000, 31_001, 31_003]);
         let mut forwards = Forwards { all: Vec::new(), chosen: Vec::new() };
         // Somebody else may listen on the last one.
-        if let Ok(port) = forwards.free_port(Ipv4Addr::LOCALHOST, &range, &fixed) {
+        if let Ok(port) = forwards.free_port(Protocol::Tcp, Ipv4Addr::LOCALHOST, &range, &fixed) {
             assert_eq!(port, 31_002);
         }
         let all: HashSet<u16> = range.clone().collect();
-        let error = forwards.free_port(Ipv4Addr::LOCALHOST, &range, &all).unwrap_err();
+        let error =
+            forwards.free_port(Protocol::Tcp, Ipv4Addr::LOCALHOST, &range, &all).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
 
@@ -146,7 +163,12 @@ mod tests {
     fn a_port_that_is_taken_is_named_with_what_to_do() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = taken.local_addr().unwrap();
-        let at = |address| ResolvedForward { name: "web".to_owned(), address, guestport: 80 };
+        let at = |address| ForwardedPort {
+            name: "web".to_owned(),
+            protocol: Protocol::Tcp,
+            address,
+            guest_port: 80,
+        };
         let forwards = |address| Forwards { all: vec![at(address)], chosen: Vec::new() };
         let error = forwards(address).check_free().unwrap_err();
         let message = format!("hostfwd `web`: another program listens on {address}");

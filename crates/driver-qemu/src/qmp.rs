@@ -40,7 +40,7 @@ pub struct Qmp {
 struct Shared {
     requests: mpsc::Sender<Request>,
     events: broadcast::WeakSender<QmpEvent>,
-    /// For the first who asks: it has every event since the greeting.
+    /// For the first subscriber: it has every event since the greeting.
     first: Mutex<Option<broadcast::Receiver<QmpEvent>>>,
     closed: watch::Receiver<Option<Arc<str>>>,
     version: Value,
@@ -140,9 +140,9 @@ impl Qmp {
         })
     }
 
-    /// The events from now on; for the first who asks, all since the greeting. A reader that is
-    /// more than 1024 events behind loses the oldest, and is told how many. Ends when the
-    /// connection does.
+    /// The events from now on; the first call gets all since the greeting. A reader that is more
+    /// than 1024 events behind loses the oldest and gets `Lagged` with their number. Ends with the
+    /// connection.
     pub fn events(&self) -> broadcast::Receiver<QmpEvent> {
         let first = self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         first

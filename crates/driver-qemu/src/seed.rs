@@ -17,13 +17,13 @@ use crate::config::QemuConfig;
 
 /// What the guest is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seed {
+pub(crate) struct Seed {
     /// The guest's host name.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// The user to be made.
-    pub username: String,
+    pub(crate) username: String,
     /// Its password.
-    pub password: Secret,
+    pub(crate) password: Secret,
 }
 
 impl From<&QemuConfig> for Seed {
@@ -42,7 +42,7 @@ impl Seed {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let doing = || format!("write the cloud-init disk {}", path.display());
         let (meta_data, user_data) = (self.meta_data(), self.user_data());
         let files = [("meta-data", meta_data.as_bytes()), ("user-data", user_data.as_bytes())];
@@ -64,7 +64,7 @@ impl Seed {
         format!("instance-id: jumpstarter-{:016x}\nlocal-hostname: {hostname}\n", self.digest())
     }
 
-    /// FNV-1a, 64 bits, over what the guest is told: the standard library's hashes change between
+    /// FNV-1a, 64 bits, over what the guest gets: the standard library's hashes change between
     /// its versions. The password itself is on the same disk, so this need not hide it.
     fn digest(&self) -> u64 {
         let fields = [self.hostname.as_str(), &self.username, self.password.expose()];

@@ -24,7 +24,7 @@ pub enum MachineState {
     Off,
     /// The process is starting; QMP has not answered yet.
     Starting,
-    /// The guest runs.
+    /// QEMU executes the guest.
     Running,
     /// The guest's processors are stopped; memory and devices are kept.
     Paused {

@@ -179,7 +179,7 @@ impl Starting {
     /// QEMU answers: from here on its monitor task ends the run.
     pub(crate) fn succeeded(mut self, state: MachineState) {
         self.succeeded = true;
-        // Who hurried to stop it stays right.
+        // A concurrent stop may already have set `Stopping`; keep it.
         self.status.change(self.run, |now| (*now == MachineState::Starting).then_some(state));
     }
 }

@@ -7,6 +7,7 @@
 
 mod firmware;
 mod format;
+mod room;
 mod root;
 
 use std::collections::{HashMap, HashSet};
@@ -190,6 +191,8 @@ impl Storage {
             let mut disks = Disks { root: None, boot: Boot::BuiltIn, files: Vec::new() };
             if let Some(base) = this.root(&config)? {
                 let images = this.prepare_root(base, &config).await?;
+                let written = images.first().map(|image| image.path());
+                room::check_for_writes(written.and_then(Path::parent).unwrap_or(&this.0.folder))?;
                 disks.root = Some(disks.open(&images, Access::Write)?);
             }
             disks.boot = this.prepare_boot(&config, &facts, &mut disks).await?;
@@ -208,9 +211,12 @@ impl Storage {
         target: Architecture,
     ) -> Result<()> {
         let this = self.clone();
-        let mut options =
+        let options =
             WriteOptions::default().inspect(move |file| this.inspect_new(file, partition, target));
-        options.limit_bytes = config.flash_limit.map(ByteSize::as_bytes);
+        let options = match config.flash_limit {
+            Some(limit) => options.limit_bytes(limit.as_bytes()),
+            None => options,
+        };
         write_image(source, &self.flashed(partition), options).await?;
         lock(&self.0.known).taken.insert(partition);
         // The new image is in its place. What is left of the old one belongs to another file, and
@@ -247,9 +253,16 @@ impl Storage {
                 if disk.format() == DiskFormat::Raw {
                     return Ok((disk.path().to_owned(), None));
                 }
+                let base = match partition {
+                    Partition::Root => this.root(&config)?,
+                    _ => None,
+                };
+                let below = base.iter().filter(|base| base.path() != disk.path());
+                let files: Vec<_> = std::iter::once(&disk).chain(below).collect();
+                room::check_for_copy(&this.0.folder, &files)?;
                 let whole = this.0.folder.join("dump.raw");
                 let cleanup = RemoveOnDrop(whole.clone());
-                let save = Save { format: DiskFormat::Raw, compressed: false };
+                let save = Save::new(DiskFormat::Raw);
                 disk.save(&whole, save, config.flash_timeout.as_duration()).await?;
                 Ok((whole, Some(cleanup)))
             })
@@ -370,7 +383,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a temporary file whichever way its user ends, on a thread of its own: it may be large.
+/// Removes a temporary file when its user ends, on another thread: it may be large.
 #[derive(Debug)]
 struct RemoveOnDrop(PathBuf);
 

@@ -1,7 +1,6 @@
 //! A virtual machine: the handle that programs and drivers share, and the order in which its parts
 //! start and end.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,15 +21,15 @@ use crate::launch;
 use crate::lock::lock;
 use crate::names::NameGuard;
 use crate::parts::Parts;
-use crate::ports::Forwards;
+use crate::ports::{ForwardedPort, Forwards};
 use crate::run::{KILL_WITHIN, QUOTED_LINES, Run, STALLED_HINT, with_console};
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 use crate::status::{STATE, Status};
 use crate::storage::Storage;
 use crate::vsock;
 
-/// How long [`Vm::wait_for`] waits unless told otherwise.
-pub const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// How long [`Machine::wait_for`] waits unless told otherwise.
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a flash or a start that was told to end may take to end.
 const LET_GO_WITHIN: Duration = Duration::from_secs(20);
@@ -102,13 +101,13 @@ impl Vm {
             status: Status::new(&name),
             name,
             run: Mutex::new(None),
-            turn: tokio::sync::Mutex::new(()),
+            exclusive: tokio::sync::Mutex::new(()),
             destroyed: CancellationToken::new(),
             taken_name: Mutex::new(taken),
         })))
     }
 
-    /// Its name.
+    /// The name under which it was created, for messages and logs.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -133,13 +132,10 @@ impl Vm {
         self.0.folders.sockets().join(launch::VNC_SOCKET)
     }
 
-    /// Each `hostfwd`: its name, where the host reaches it, and the port of the guest.
-    pub fn forwards(&self) -> impl Iterator<Item = (String, SocketAddr, u16)> + '_ {
-        self.0
-            .forwards
-            .all
-            .iter()
-            .map(|forward| (forward.name.clone(), forward.address, forward.guestport))
+    /// The guest's ports that the host can reach, in the order of `hostfwd`. Their addresses stay
+    /// the same over all power cycles.
+    pub fn forwards(&self) -> &[ForwardedPort] {
+        &self.0.forwards.all
     }
 
     /// Opens the console, also while the machine is off. The first client of a power cycle also
@@ -262,8 +258,8 @@ impl Vm {
             return Some(run);
         }
         if !self.0.status.get().is_over() {
-            // A start is under way: its run appears before it gives up its turn.
-            let _turn = self.0.turn.lock().await;
+            // A start is under way: its run appears before it lets go of `exclusive`.
+            let _exclusive = self.0.exclusive.lock().await;
             if let Some(run) = self.running() {
                 return Some(run);
             }
@@ -347,7 +343,7 @@ impl Machine for Vm {
     }
 
     async fn start(&self) -> Result<()> {
-        let _turn = self.0.turn.lock().await;
+        let _exclusive = self.0.exclusive.lock().await;
         self.usable()?;
         let name = &self.0.name;
         if let Some(run) = self.running() {
@@ -370,7 +366,7 @@ impl Machine for Vm {
         let starting = self.0.status.begin();
         let started = launch::start(&self.0, starting.run()).await;
         let started = started.with_context(|| format!("starting machine `{name}`"))?;
-        // Who sees that the machine is up finds its run and its console.
+        // A caller that sees the machine up finds its run and its console.
         *lock(&self.0.run) = Some(started.run.clone());
         self.0.console.power_on(started.console);
         started.following.begin(started.run, starting);
@@ -405,7 +401,7 @@ impl Machine for Vm {
         let doing = || format!("destroying machine `{}`", self.0.name);
         let cut = self.cut().await;
         // A start, a flash or a dump that was under way is ending.
-        let turn = timeout(LET_GO_WITHIN, self.0.turn.lock()).await;
+        let let_go = timeout(LET_GO_WITHIN, self.0.exclusive.lock()).await;
         self.0.status.destroy();
         self.0.console.end();
         lock(&self.0.run).take();
@@ -413,7 +409,7 @@ impl Machine for Vm {
         let removed = self.0.folders.remove().await;
         cut.with_context(doing)?;
         removed.with_context(doing)?;
-        turn.map(drop).map_err(|_| {
+        let_go.map(drop).map_err(|_| {
             let within = Span::from(LET_GO_WITHIN);
             let message = format!("{}: what was under way did not end within {within}", doing());
             Error::deadline_exceeded(message)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{can_run, config};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::Conversation;
-use jumpstarter_driver_qemu::{HostForward, Machine, Protocol, Qemu, Vm};
+use jumpstarter_driver_qemu::{HostForward, Machine, Qemu, Vm};
 use jumpstarter_driver_serial::Console;
 use jumpstarter_driver_testkit::guest::{Arch, tiny_linux};
 use tokio::io::AsyncWriteExt;
@@ -38,13 +38,8 @@ async fn guest(restrict: bool) -> Option<(Vm, Console)> {
     let image = tiny_linux(Arch::X86_64)?;
     let mut config = config(image);
     (config.restrict, config.mem) = (restrict, ByteSize::mebibytes(256));
-    let web = HostForward {
-        protocol: Protocol::Tcp,
-        hostaddr: Ipv4Addr::LOCALHOST,
-        hostport: 0,
-        guestport: 80,
-    };
-    config.hostfwd.push("web", web);
+    config.hostfwd.push("web", HostForward::tcp(80));
+    config.hostfwd.push("echo", HostForward::udp(7));
     let vm = Vm::create("net", config).await.unwrap();
     let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(vm.clone()));
     vm.start().await.unwrap();
@@ -86,6 +81,28 @@ async fn a_guest_reaches_this_hosts_loopback_unless_it_is_restricted() {
         let Some((vm, mut console)) = guest(restrict).await else { return };
         let said = ask_host(&mut console, port).await;
         assert_eq!(said.contains("for-this-host"), !restrict, "restrict: {restrict}: {said}");
+        if restrict {
+            // Ports in `hostfwd` stay reachable.
+            assert_eq!(ask_over_udp(&vm, &mut console).await, "datagram");
+        }
         vm.destroy().await.unwrap();
     }
+}
+
+/// What the guest sends back to its UDP port of `hostfwd`.
+async fn ask_over_udp(vm: &Vm, console: &mut Console) -> String {
+    console.send_line("nc -u -l -p 7 -e cat &").await.unwrap();
+    let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(vm.clone()));
+    let mut channel = device.get::<dyn Network>("echo").unwrap().connect().await.unwrap();
+    let answer = async {
+        loop {
+            channel.send("datagram").await.unwrap();
+            let second = Duration::from_secs(1);
+            if let Ok(answer) = tokio::time::timeout(second, channel.receive()).await {
+                return answer.unwrap().unwrap();
+            }
+        }
+    };
+    let answer = tokio::time::timeout(BOOT, answer).await.expect("an answer over UDP");
+    String::from_utf8(answer.to_vec()).unwrap()
 }

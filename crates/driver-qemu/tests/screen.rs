@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{SOON, can_run, config, pico_machine};
-use jumpstarter_driver_qemu::{Architecture, Machine, Partitions, Vm};
+use jumpstarter_driver_qemu::{Architecture, Firmware, Machine, Vm};
 use jumpstarter_driver_testkit::skip;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -158,15 +158,14 @@ async fn a_tester_sees_what_uefi_shows() {
     if !can_run() {
         return;
     }
-    let Some(firmware) = jumpstarter_driver_qemu::host::Firmware::find(Architecture::X86_64) else {
+    let Some(firmware) = Firmware::find(Architecture::X86_64) else {
         return skip("there is no UEFI firmware for x86_64");
     };
     let mut uefi = config("/none");
-    uefi.default_partitions = Partitions {
-        ovmf_code: Some(firmware.code.into()),
-        ovmf_vars: firmware.vars.map(Into::into),
-        ..Partitions::default()
-    };
+    let partitions = &mut uefi.default_partitions;
+    partitions.root = None;
+    partitions.ovmf_code = Some(firmware.code.into());
+    partitions.ovmf_vars = firmware.vars.map(Into::into);
     uefi.mem = jumpstarter_driver_core::ByteSize::mebibytes(256);
     let vm = Vm::create("uefi", uefi).await.unwrap();
     vm.start().await.unwrap();

@@ -6,8 +6,9 @@ mod common;
 
 use common::{ask, can_run, pico_machine};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_qemu::disk::{DiskFormat, QemuImage, Save};
-use jumpstarter_driver_qemu::{Machine, Phase, Qemu, QemuConfig, RootWrites, StopOutcome, Vm};
+use jumpstarter_driver_qemu::{
+    DiskFormat, Machine, Phase, Qemu, QemuConfig, QemuImage, RootWrites, Save, StopOutcome, Vm,
+};
 use jumpstarter_driver_testkit::guest::qemu_img_available;
 use jumpstarter_driver_testkit::pico;
 use jumpstarter_supervise::{Command, run_blocking};
@@ -196,15 +197,15 @@ async fn a_raw_disk_stays_raw_over_a_restart_whatever_the_guest_wrote() {
     let secret = fixture.image.with_extension("secret");
     std::fs::write(&secret, vec![7; 64 << 10]).unwrap();
     let evil = fixture.image.with_extension("evil");
-    let backing = jumpstarter_driver_qemu::disk::Backing { path: secret, format: DiskFormat::Raw };
-    jumpstarter_driver_qemu::disk::write_qcow2(&evil, 64 << 10, Some(&backing)).unwrap();
+    QemuImage::with_format(secret, DiskFormat::Raw).overlay(&evil, None).await.unwrap();
     // Over the old contents, as the guest writes: the file stays the same one.
     let header = std::fs::read(&evil).unwrap();
     let disk = std::fs::File::options().write(true).open(&fixture.image).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&disk, &header[..512], 0).unwrap();
 
     for writes in [RootWrites::Persist, RootWrites::Overlay] {
-        let config = QemuConfig { root_writes: writes, ..common::config(&fixture.image) };
+        let mut config = common::config(&fixture.image);
+        config.root_writes = writes;
         let vm = Vm::create("again", config).await.unwrap();
         vm.start().await.unwrap();
         vm.cut().await.unwrap();
@@ -257,7 +258,7 @@ async fn a_block_device_is_a_disk_by_its_descriptor() {
 /// Pico's image in another format.
 async fn converted(fixture: &common::Fixture, format: DiskFormat) -> std::path::PathBuf {
     let path = fixture.image.with_extension(format.name());
-    let save = Save { format, compressed: false };
+    let save = Save::new(format);
     QemuImage::with_format(&fixture.image, DiskFormat::Raw)
         .save(&path, save, common::SOON)
         .await

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use common::{Fixture, SOON, ask, can_run, config, pico_machine};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_qemu::host::Sandbox;
-use jumpstarter_driver_qemu::{HostForward, Machine, MachineState, Phase, Protocol, Qemu, Vm};
+use jumpstarter_driver_qemu::{HostForward, Machine, MachineState, Phase, Qemu, Sandbox, Vm};
 use jumpstarter_driver_testkit::{pico, skip};
 use jumpstarter_supervise::{Command, run, run_unchecked};
 
@@ -159,6 +158,22 @@ async fn machine_on_a_small_file_system() {
     );
     vm.resume().await.unwrap();
     ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), "late").await;
+
+    // Without any room it is not started, and its disk is not copied.
+    vm.cut().await.unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut std::fs::File::create(&filler).unwrap());
+    assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    let error = vm.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert!(error.report().contains("no room for what the guest writes"), "{error:?}");
+    let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(vm.clone()));
+    let flasher = device.get::<dyn Flasher>("flasher").unwrap();
+    let sink = ImageSink::writer(tokio::io::sink());
+    let error = flasher.dump(sink, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    assert!(error.report().contains("a copy of it may take 0"), "{error:?}");
+    std::fs::remove_file(&filler).unwrap();
+    vm.start().await.unwrap();
     println!("done");
 }
 
@@ -193,9 +208,7 @@ async fn a_forward_called_ssh_is_the_child_of_that_name() {
         return;
     }
     let fixture = pico_machine(|config| {
-        let hostaddr = std::net::Ipv4Addr::LOCALHOST;
-        let ssh = HostForward { protocol: Protocol::Tcp, hostaddr, hostport: 0, guestport: 22 };
-        config.hostfwd.push("ssh", ssh);
+        config.hostfwd.push("ssh", HostForward::tcp(22));
     })
     .await;
     let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(fixture.vm.clone()));
@@ -213,27 +226,19 @@ async fn a_restricted_machine_reaches_nothing_and_starts_with_its_forwards() {
     }
     let fixture = pico_machine(|config| {
         config.restrict = true;
-        let hostaddr = std::net::Ipv4Addr::LOCALHOST;
-        config.hostfwd.push(
-            "web",
-            HostForward { protocol: Protocol::Tcp, hostaddr, hostport: 0, guestport: 80 },
-        );
+        config.hostfwd.push("web", HostForward::tcp(80));
     })
     .await;
     let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(fixture.vm.clone()));
     assert_eq!(device.reaching_host().count(), 0);
     fixture.vm.start().await.unwrap();
     // QEMU listens: nobody else can.
-    let (_, address, _) = fixture.vm.forwards().next().unwrap();
+    let address = fixture.vm.forwards()[0].address;
     let taken = std::net::TcpListener::bind(address).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
     let other = pico_machine(|config| {
-        let std::net::IpAddr::V4(hostaddr) = address.ip() else { unreachable!() };
-        let hostport = address.port();
-        config.hostfwd.push(
-            "web",
-            HostForward { protocol: Protocol::Tcp, hostaddr, hostport, guestport: 80 },
-        );
+        let std::net::SocketAddr::V4(address) = address else { unreachable!() };
+        config.hostfwd.push("web", HostForward::tcp(80).at(address));
     })
     .await;
     let error = other.vm.start().await.unwrap_err();

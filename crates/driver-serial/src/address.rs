@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// Where a serial port is. The forms are those of pySerial's `serial_for_url`, and `unix://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SerialAddress {
     /// A terminal device of this machine, such as `/dev/ttyUSB0` or a pseudo-terminal.
     Device(HostPath),

@@ -1,4 +1,5 @@
-//! Removes terminal control sequences (ECMA-48) from a stream of bytes.
+//! Removes terminal control sequences (ECMA-48) from a stream of bytes. It is written here because
+//! sequences may be split anywhere, and a parser of terminals would be a dependency for 60 lines.
 
 /// Remembers where in a sequence the last piece ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

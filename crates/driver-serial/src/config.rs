@@ -7,6 +7,7 @@ use crate::address::SerialAddress;
 /// A serial port: a terminal device, a loopback, or raw bytes over TCP or a Unix socket.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SerialConfig {
     /// Where the port is: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
     pub url: SerialAddress,

@@ -1,4 +1,4 @@
-//! Open connections of a port: each can be ended from outside, whoever holds its channel.
+//! Open connections of a port: each can be ended from outside, while others hold its channel.
 
 use std::fmt;
 use std::io;

@@ -28,7 +28,7 @@ pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel
 /// A shared console.
 ///
 /// Some consoles take one client only: a terminal device, a QEMU character device. A log holds that
-/// one connection in a task of its own and reads it all the time, whether or not anybody listens:
+/// one connection in a task and reads it all the time, also while there is no client:
 /// so the device never waits for a reader, and what it said last is there when something goes
 /// wrong. [`attach`](Self::attach) gives each client a channel; what clients write is sent in the
 /// order in which it came.
@@ -98,7 +98,7 @@ impl ConsoleLog {
         ConsoleReader::new(Arc::clone(&self.shared), from)
     }
 
-    /// A writer.
+    /// A writer, whose bytes are sent whole and in the order of all writers' calls.
     pub fn writer(&self) -> ConsoleWriter {
         ConsoleWriter::new(Arc::clone(&self.shared), self.writes.clone())
     }

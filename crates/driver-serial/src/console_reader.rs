@@ -20,6 +20,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// Where a reader of a [`ConsoleLog`](crate::ConsoleLog) begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReadFrom {
     /// With the oldest byte that is kept.
     Start,
@@ -34,6 +35,7 @@ pub enum ReadFrom {
 
 /// What a reader got.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConsoleChunk {
     /// The offset of its first byte since the device's first.
     pub offset: u64,

@@ -47,4 +47,3 @@ pub use expect::{Console, SerialExt};
 pub use pattern::{Match, Pattern};
 pub use port::SerialPort;
 pub use present::serial_devices;
-pub use visible::visible;

@@ -24,7 +24,7 @@ impl Pattern {
         Self {
             regex,
             literal: Some(text.len()),
-            shown: format!("`{}`", crate::visible(text.as_bytes())),
+            shown: format!("`{}`", crate::visible::visible(text.as_bytes())),
         }
     }
 
@@ -99,6 +99,7 @@ impl From<&Pattern> for Pattern {
 
 /// What was waited for, found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Match {
     /// Which of the patterns it is, from 0.
     pub index: usize,

@@ -22,7 +22,7 @@ use crate::tty::{Lines, Tty};
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a second user of a terminal waits for the first to leave: closing takes a moment, a
 /// session longer.
-const TURN_DEADLINE: Duration = Duration::from_secs(2);
+const IN_USE_DEADLINE: Duration = Duration::from_secs(2);
 /// What a loopback holds before its writer has to wait.
 const LOOP_BYTES: usize = 64 * 1024;
 
@@ -92,22 +92,23 @@ impl SerialPort {
     }
 
     async fn open_terminal(&self, path: &Path, lines: Lines) -> Result<Tty> {
-        let turn = timeout(TURN_DEADLINE, turn_of(path).acquire_owned()).await;
-        let turn = turn.map_err(|_| self.occupied(path))?;
-        let turn = turn.map_err(|_| Error::internal("the turn of a serial port was closed"))?;
+        let permit = timeout(IN_USE_DEADLINE, permits_of(path).acquire_owned()).await;
+        let permit = permit.map_err(|_| self.occupied(path))?;
+        let permit =
+            permit.map_err(|_| Error::internal("the permit of a serial port was closed"))?;
         let (path, baudrate, keep) =
             (path.to_owned(), self.config.baudrate, self.config.disable_hupcl);
-        // The turn goes along: should this call be cancelled, the port is closed when the thread
+        // The permit goes along: should this call be cancelled, the port is closed when the thread
         // has opened it.
         let opening =
-            tokio::task::spawn_blocking(move || Tty::open(&path, baudrate, keep, lines, turn));
+            tokio::task::spawn_blocking(move || Tty::open(&path, baudrate, keep, lines, permit));
         opening
             .await
             .map_err(|error| Error::internal("opening a serial device").with_source(error))?
     }
 
-    /// The error where it is still another connection's turn: one of this port, or of another port
-    /// of this program.
+    /// The error where another connection still holds the permit: one of this port, or of another
+    /// port of this program.
     fn occupied(&self, path: &Path) -> Error {
         let terminal = self.terminal();
         let own = terminal.since.filter(|_| terminal.slot.strong_count() > 0);
@@ -151,19 +152,19 @@ impl SerialPort {
     }
 }
 
-/// Whose turn it is at a device: one for all ports of this program that lead to it, also those that
-/// were dropped and are still being closed.
-fn turn_of(path: &Path) -> Arc<Semaphore> {
+/// The permit of a device: one for all ports of this program that lead to it, also those that were
+/// dropped and are still being closed.
+fn permits_of(path: &Path) -> Arc<Semaphore> {
     static TURNS: Mutex<BTreeMap<PathBuf, Weak<Semaphore>>> = Mutex::new(BTreeMap::new());
     let device = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    turns.retain(|_, turn| turn.strong_count() > 0);
-    if let Some(turn) = turns.get(&device).and_then(Weak::upgrade) {
-        return turn;
+    let mut known = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|_, permits| permits.strong_count() > 0);
+    if let Some(permits) = known.get(&device).and_then(Weak::upgrade) {
+        return permits;
     }
-    let turn = Arc::new(Semaphore::new(1));
-    turns.insert(device, Arc::downgrade(&turn));
-    turn
+    let permits = Arc::new(Semaphore::new(1));
+    known.insert(device, Arc::downgrade(&permits));
+    permits
 }
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Which serial devices this machine has, and who holds one: for errors that help.
+//! The serial devices of this machine, and the processes that have one open: for error messages.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub(crate) fn missing(path: &Path, error: io::Error) -> Error {
     Error::from(error).with_hint(hint).context(format!("opening serial device {}", path.display()))
 }
 
-/// The other processes that have `path` open, such as "picocom (pid 123)"; none where the system
+/// The other processes that have `path` open, such as "picocom (pid 123)"; empty where the system
 /// does not say.
 pub(crate) fn holders(path: &Path) -> Vec<String> {
     let Ok(device) = path.canonicalize() else { return Vec::new() };

@@ -29,7 +29,7 @@ pub(crate) struct Lines {
 pub(crate) struct Tty {
     stream: Option<SerialStream>,
     /// Held until the device is closed; the next user waits for it.
-    turn: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Tty {
@@ -42,7 +42,7 @@ impl Tty {
         baudrate: u32,
         keep_lines_at_close: bool,
         lines: Lines,
-        turn: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Self> {
         // The library folds most errors into one, so the system's own answer is asked for first.
         // This descriptor stays open until the library has its own: closing the only one
@@ -80,7 +80,7 @@ impl Tty {
                 other => Error::from(io::Error::from(other)).context("locking it").context(doing()),
             })?;
         }
-        let mut tty = Self { stream: Some(stream), turn: Some(turn) };
+        let mut tty = Self { stream: Some(stream), permit: Some(permit) };
         tty.set_lines(lines)?;
         Ok(tty)
     }
@@ -129,10 +129,10 @@ fn line_error(line: &str, error: tokio_serial::Error) -> Error {
 
 impl Drop for Tty {
     fn drop(&mut self) {
-        let (stream, turn) = (self.stream.take(), self.turn.take());
+        let (stream, permit) = (self.stream.take(), self.permit.take());
         let close = move || {
             drop(stream);
-            drop(turn);
+            drop(permit);
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(close)),

@@ -2,7 +2,7 @@
 
 /// `bytes` as text: lines stay lines, other control characters and bytes that are not UTF-8 become
 /// `\x1b`, `\xff`.
-pub fn visible(bytes: &[u8]) -> String {
+pub(crate) fn visible(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         let mut characters = chunk.valid().chars().peekable();

@@ -69,7 +69,7 @@ fn copy_attributes(old: &Path, new: &File) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
-/// The names of a list; none where the file system has no attributes.
+/// The names of a list; empty where the file system has no attributes.
 fn names(list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Vec<CString>> {
     match read(list) {
         Ok(names) => Ok(names

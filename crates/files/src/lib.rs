@@ -16,14 +16,16 @@ mod socket;
 mod sparse;
 mod staged;
 mod sweep;
+mod take;
 mod target;
 mod turn;
 
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
 pub use save_new::save_new;
-pub use socket::{SOCKET_PATH_LIMIT, SocketFile, SocketPlace};
+pub use socket::{SocketFile, SocketPlace};
 pub use sparse::write_sparse;
 pub use staged::StagedFile;
+pub use take::take_file;
 pub use target::{Opened, Target};
 pub use turn::{CancelOnDrop, Turn};

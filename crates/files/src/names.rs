@@ -27,7 +27,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn of(name: &OsStr) -> Self {
+    pub(crate) fn new(name: &OsStr) -> Self {
         let name = name.as_bytes();
         let room = NAME_LIMIT - NUMBERS - SUFFIX.len() - 2;
         let mut prefix = vec![b'.'];
@@ -69,7 +69,9 @@ impl Names {
         for entry in entries.flatten().filter(|entry| self.is_one(&entry.file_name())) {
             let path = entry.path();
             // A process that still writes it holds the lock, which is released with the process.
-            let Ok(Some(file)) = open_regular(&path) else { continue };
+            let Ok(Some(file)) = open_regular(&path, OpenOptions::new().write(true)) else {
+                continue;
+            };
             if file.try_lock().is_ok() && std::fs::remove_file(&path).is_ok() {
                 tracing::info!(path = %path.display(), "removed what a killed process left");
             }
@@ -79,14 +81,14 @@ impl Names {
 
 /// Opens a regular file, if it is one, without waiting: neither for the other end of a pipe nor for
 /// a device.
-fn open_regular(path: &Path) -> io::Result<Option<File>> {
+pub(crate) fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<Option<File>> {
     // Opening alone may do something to a device.
     let named = std::fs::symlink_metadata(path)?;
     if !named.is_file() {
         return Ok(None);
     }
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let file = OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path)?;
+    let file = options.clone().custom_flags(flags.bits() as i32).open(path)?;
     let opened = file.metadata()?;
     let is_same = (named.dev(), named.ino()) == (opened.dev(), opened.ino());
     Ok((is_same && opened.is_file()).then_some(file))
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn only_our_own_names_are_leftovers() {
-        let names = Names::of(OsStr::new("os.img"));
+        let names = Names::new(OsStr::new("os.img"));
         for (name, expected) in [
             (".os.img.12-0.partial", true),
             (".os.img.12-.partial", false),
@@ -125,7 +127,7 @@ mod tests {
     fn every_name_that_a_file_can_have_has_siblings() {
         for length in [1, 200, 212, 213, 214, 238, 239, 254, 255] {
             let name = OsString::from_vec(vec![0xff; length]);
-            let names = Names::of(&name);
+            let names = Names::new(&name);
             let next = names.next();
             assert!(next.len() <= NAME_LIMIT, "{length}: {}", next.len());
             assert!(names.is_one(&next), "{length}");
@@ -133,7 +135,7 @@ mod tests {
             let mut other = name.into_vec();
             other.pop();
             other.push(b'x');
-            assert!(!Names::of(OsStr::from_bytes(&other)).is_one(&next), "{length}");
+            assert!(!Names::new(OsStr::from_bytes(&other)).is_one(&next), "{length}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Removing files on threads of their own, so that dropping their owner waits for no file system.
+//! Removes files on other threads, so that dropping their owner waits for no file system.
 
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ static RUNNING: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 static AT_EXIT: Once = Once::new();
 
-/// Runs `work` on a thread of its own. The process's exit waits for it, up to a limit.
+/// Runs `work` on a new thread. The process's exit waits for it, up to a limit.
 pub(crate) fn later(work: impl FnOnce() + Send + 'static) {
     AT_EXIT.call_once(|| {
         jumpstarter_supervise::at_exit(|| {

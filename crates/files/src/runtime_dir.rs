@@ -47,7 +47,7 @@ impl RuntimeDir {
     /// same `kind` that were killed left in these places.
     ///
     /// The folder is called `jmp-KIND-` and six letters; a folder of that name without an owner is
-    /// removed, whoever made it.
+    /// removed, also if another program made it.
     ///
     /// # Errors
     /// Those of the file system, when none of the places works.

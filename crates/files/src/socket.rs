@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
@@ -15,16 +16,27 @@ use rustix::net::{
 
 use crate::context::Context;
 use crate::destination::invalid;
+use crate::removal;
 
 /// The longest path of a socket, in bytes, without the NUL at its end: 107 on Linux, 103 on macOS.
-pub const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+pub(crate) const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// The paths of sockets that are being removed.
+static REMOVING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static REMOVED: Condvar = Condvar::new();
+
 /// The file of a Unix socket that listens. Dropping it removes the file, unless another one has its
 /// path by now.
+///
+/// Dropping it waits for no file system: a thread removes the file, and the process's exit waits
+/// for that thread. A [`listen`](Self::listen) at the same path waits for it, too.
 #[derive(Debug)]
-pub struct SocketFile(SocketPlace);
+pub struct SocketFile {
+    place: SocketPlace,
+    removed: bool,
+}
 
 /// Where a socket is: to see later whether it is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +65,7 @@ impl SocketFile {
             )));
         }
         let (address, socket) = (SocketAddrUnix::new(path)?, new_socket()?);
+        wait_until_removed(path);
         remove_stale(path)?;
         // On Linux the file gets the mode of the socket, so it is private from its first moment.
         // Elsewhere this may be refused, and the mode is set below.
@@ -63,14 +76,15 @@ impl SocketFile {
             }
             bound => bound?,
         }
-        let file = Self(SocketPlace { path: path.to_owned(), identity: identity(path)? });
+        let place = SocketPlace { path: path.to_owned(), identity: identity(path)? };
+        let file = Self { place, removed: false };
         if std::fs::symlink_metadata(path)?.mode() & 0o077 != 0 {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         }
         listen(&socket, BACKLOG)?;
         // A program that began at the same time may have taken a socket that does not listen yet
         // for an abandoned one.
-        match file.0.is_there() {
+        match file.place.is_there() {
             true => Ok((UnixListener::from(socket), file)),
             false => Err(taken("another program has begun to listen there")),
         }
@@ -78,17 +92,53 @@ impl SocketFile {
 
     /// Where it is.
     pub fn place(&self) -> &SocketPlace {
-        &self.0
+        &self.place
+    }
+
+    /// Removes the file here and now: what dropping does on another thread.
+    pub fn remove(mut self) {
+        self.removed = true;
+        self.place.remove();
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.0.is_there()
-            && let Err(error) = std::fs::remove_file(&self.0.path)
-        {
-            tracing::warn!(%error, path = %self.0.path.display(), "a socket stays behind");
+        if !self.removed {
+            let removing = Removing::begin(self.place.clone());
+            removal::later(move || removing.0.remove());
         }
+    }
+}
+
+/// A socket that is being removed, until this is dropped.
+struct Removing(SocketPlace);
+
+impl Removing {
+    fn begin(place: SocketPlace) -> Self {
+        being_removed().push(place.path.clone());
+        Self(place)
+    }
+}
+
+impl Drop for Removing {
+    fn drop(&mut self) {
+        let mut removing = being_removed();
+        if let Some(at) = removing.iter().position(|path| *path == self.0.path) {
+            removing.swap_remove(at);
+        }
+        REMOVED.notify_all();
+    }
+}
+
+fn being_removed() -> MutexGuard<'static, Vec<PathBuf>> {
+    REMOVING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait_until_removed(path: &Path) {
+    let mut removing = being_removed();
+    while removing.iter().any(|other| other == path) {
+        removing = REMOVED.wait(removing).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
@@ -96,6 +146,14 @@ impl SocketPlace {
     /// Whether the socket still has its path, so that it can be connected to.
     pub fn is_there(&self) -> bool {
         identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+
+    fn remove(&self) {
+        if self.is_there()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, path = %self.path.display(), "a socket stays behind");
+        }
     }
 }
 
@@ -158,6 +216,7 @@ mod tests {
         let place = file.place().clone();
         assert!(place.is_there());
         drop(file);
+        assert!(removal::finish_removals(std::time::Duration::from_secs(20)));
         assert!(!place.is_there());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -172,6 +231,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "mine").unwrap();
         drop(file);
+        assert!(removal::finish_removals(std::time::Duration::from_secs(20)));
         assert_eq!(SocketFile::listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
@@ -192,6 +252,39 @@ mod tests {
             waiting.push(client);
         }
         assert_eq!(SocketFile::listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn the_next_one_at_a_path_waits_for_the_removal_of_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        for _ in 0..200 {
+            let (listener, file) = SocketFile::listen(&path).unwrap();
+            UnixStream::connect(&path).unwrap();
+            drop((file, listener));
+        }
+        let (_listener, file) = SocketFile::listen(&path).unwrap();
+        assert!(removal::finish_removals(std::time::Duration::from_secs(20)));
+        assert!(file.place().is_there());
+    }
+
+    #[test]
+    fn dropping_waits_for_no_file_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (_listener, file) = SocketFile::listen(&path).unwrap();
+        let thread = std::thread::current().id();
+        let (resume, hang) = std::sync::mpsc::channel::<()>();
+        // A removal that hangs, of a socket elsewhere.
+        removal::later(move || {
+            assert_ne!(std::thread::current().id(), thread);
+            hang.recv().ok();
+        });
+        drop(file);
+        // The one that was dropped does not wait for it either.
+        wait_until_removed(&path);
+        assert!(!path.exists());
+        drop(resume);
     }
 
     /// The current folder is the process's: nextest gives each test one.

@@ -80,7 +80,7 @@ impl StagedFile {
         {
             return Err(kept(&destination, why));
         }
-        let names = Names::of(name);
+        let names = Names::new(name);
         names.remove_leftovers(folder);
         let (file, temporary) = make(folder, &names, if old.is_some() { PRIVATE } else { NEW })
             .map_err(|error| Refusal { in_place: old.is_some() && has_another_way(&error), error })
@@ -130,6 +130,11 @@ impl StagedFile {
         self.file.as_ref().expect("the file is taken out only when its owner is dropped")
     }
 
+    /// The file's name for now, for a program that writes it.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// The file that will be replaced.
     pub fn destination(&self) -> &Path {
         &self.destination
@@ -151,6 +156,24 @@ impl StagedFile {
                 Err(error)
             }
         }
+    }
+
+    /// As [`commit`](Self::commit), where nothing has the destination's name yet.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): there is a file of that name, which stays
+    /// as it is. Otherwise what the disk fails with.
+    pub fn commit_new(mut self) -> io::Result<()> {
+        // A link, unlike a rename, fails when the name is taken.
+        let linked = self.sync().and_then(|()| {
+            std::fs::hard_link(&self.temporary, &self.destination)
+                .doing(|| format!("making {}", self.destination.display()))
+        });
+        if linked.is_ok() {
+            self.sync_folder();
+        }
+        self.discard();
+        linked
     }
 
     /// Removes the temporary file, here and now: what dropping does on another thread.

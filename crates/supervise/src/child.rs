@@ -193,8 +193,8 @@ impl Child {
         self.shared.wait().await
     }
 
-    /// Waits until the program and all of its descendants are gone and reaped. Cancelling changes
-    /// nothing.
+    /// Waits until the program and all of its descendants have ended and are reaped. Cancelling
+    /// changes nothing.
     pub async fn wait_gone(&self) {
         self.shared.wait_gone().await;
     }

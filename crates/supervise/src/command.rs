@@ -63,7 +63,7 @@ impl Sink {
 /// Nothing runs before [`Command::spawn`], [`run`](crate::run()) or one of its siblings.
 ///
 /// By default the child has no stdin, its stdout goes nowhere, the last 16 KiB of its stderr are
-/// kept, and it has a process group of its own. It inherits no file descriptor but the three
+/// kept, and it leads a new process group. It inherits no file descriptor but the three
 /// standard streams.
 ///
 /// It inherits this process's environment but for Jumpstarter's secrets: variables of `JMP_…` and

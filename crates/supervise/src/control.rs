@@ -1,4 +1,4 @@
-//! The pipe by which a guardian is told what to do; closing it means "kill everything".
+//! The pipe that carries orders to a guardian; closing it means "kill everything".
 
 use std::os::fd::OwnedFd;
 

@@ -29,7 +29,7 @@ pub(crate) struct Setup {
     pub(crate) control: RawFd,
     /// The guardian's end of the status pipe.
     pub(crate) reports: RawFd,
-    /// Whether the program gets a process group of its own.
+    /// Whether the program leads a new process group.
     pub(crate) own_group: bool,
     /// How many files the program may have open, where it is not as many as this process.
     pub(crate) open_files: Option<u64>,

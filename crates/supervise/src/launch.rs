@@ -43,7 +43,7 @@ pub(crate) fn launch(
         control: control.as_raw_fd(),
         reports: reports.as_raw_fd(),
         own_group: command.own_group,
-        open_files: open_files::of_programs(),
+        open_files: open_files::limit_of_programs(),
         kept: command.kept_numbers(),
     };
 

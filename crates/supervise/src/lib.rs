@@ -24,8 +24,8 @@
 //!              ◀──status pipe───
 //! ```
 //!
-//! Every program runs under a guardian of its own: a fork of this process that never execs, holds
-//! nothing open but its two pipes, has a session of its own (so Ctrl-C does not reach it) and
+//! Every program runs under its own guardian: a fork of this process that never execs, holds
+//! nothing open but its two pipes, leads a new session (so Ctrl-C does not reach it) and
 //! adopts every orphan below it. When the control pipe closes, because the last [`Child`] was
 //! dropped or because this process died in whatever way (`kill -9` too), the guardian kills the
 //! program and all of its descendants, those that moved to another session included, and exits. It

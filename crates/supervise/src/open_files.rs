@@ -26,6 +26,6 @@ pub fn raise_open_files() {
 }
 
 /// The limit that programs get, where it is not this process's.
-pub(crate) fn of_programs() -> Option<u64> {
+pub(crate) fn limit_of_programs() -> Option<u64> {
     BEFORE.get().copied().flatten()
 }

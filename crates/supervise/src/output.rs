@@ -17,7 +17,7 @@ const LONGEST_LINE: usize = 8 * 1024;
 /// than this.
 const LARGEST_PIPE: usize = 1024 * 1024;
 
-/// The last bytes of a stream; shared by who reads the pipe and who asks.
+/// The last bytes of a stream; shared by the pump and the handles.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tail(Arc<Mutex<Bytes>>);
 
@@ -98,7 +98,7 @@ impl Keeper {
 /// Asks a pump to read what was written so far; it answers by sending or dropping.
 pub(crate) type Drain = oneshot::Sender<oneshot::Sender<()>>;
 
-/// Reads a pipe to its end in a task of its own, which ends with the pipe.
+/// Reads a pipe to its end in a task, which ends with the pipe.
 pub(crate) struct Pump {
     drain: Drain,
     task: tokio::task::JoinHandle<()>,

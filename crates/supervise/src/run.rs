@@ -76,7 +76,7 @@ impl Child {
     /// disappear.
     async fn leave_nothing(&self) {
         self.shared.kill_rest();
-        // Who is stuck in the kernel goes on being killed by its guardian.
+        // A process that is stuck in the kernel is killed later, by its guardian.
         tokio::time::timeout(LEFTOVERS_WITHIN, self.shared.wait_gone()).await.ok();
     }
 }
@@ -126,7 +126,7 @@ impl Command {
     }
 }
 
-/// Runs a future to its end on a thread and a runtime of its own, so that it does not matter where
+/// Runs a future to its end on a new thread with a new runtime, so that it does not matter where
 /// this is called.
 fn block_on<T: Send>(
     program: String,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A stream that every process has from its beginning, unless its parent closed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StandardStream {
     /// Descriptor 0.
     Input = 0,

@@ -60,7 +60,7 @@ impl StopPlan {
         Self::new().signal(Signal::TERM, within)
     }
 
-    /// Asks the program in a way of its own, and waits for its end, for `within` in all.
+    /// Asks the program to end by `request`, and waits for its end, for `within` in all.
     ///
     /// If `request` fails, the next step follows at once. It is dropped when the program ends or
     /// the time is up.
@@ -128,10 +128,10 @@ impl fmt::Debug for StopPlan {
 
 impl Child {
     /// Stops the program by the steps of `plan`, kills what is left of its descendants, and returns
-    /// when all are gone; at once if they are already.
+    /// when all have ended; at once if they already have.
     ///
     /// Once begun, the stop goes on by itself: dropping the future does not end it, nor does
-    /// dropping all handles. Who calls this meanwhile or later gets the same result, and their
+    /// dropping all handles. Concurrent and later calls get the same result, and their
     /// plans are not used; to end a stop that takes too long use [`Child::kill`]. A stop that
     /// failed may be tried again.
     ///

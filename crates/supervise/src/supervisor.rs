@@ -14,7 +14,7 @@ use crate::output::{Pump, Reading};
 pub(crate) struct Life {
     /// How the program ended, once it has and its output was read.
     pub(crate) status: Option<ExitStatus>,
-    /// Whether the program, all of its descendants and its guardian are gone.
+    /// Whether the program, all of its descendants and its guardian have ended.
     pub(crate) gone: bool,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Runs until everything is gone. Holds nothing that keeps the program alive.
+    /// Runs until everything has ended. Holds nothing that keeps the program alive.
     pub(crate) async fn run(mut self) {
         let status =
             read_status(&mut self.status).await.map_or(ExitStatus::Unknown, ExitStatus::from_wait);
@@ -48,7 +48,7 @@ impl Supervisor {
         self.life.send_modify(|life| life.gone = true);
     }
 
-    /// The guardian was killed. The program died with it; who is left of its group dies here.
+    /// The guardian was killed. The program died with it; the rest of its group is killed here.
     fn without_guardian(&self) {
         warn!(program = self.program, pid = self.pid, "the guardian of a program was killed");
         let group = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);

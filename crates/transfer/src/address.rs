@@ -18,18 +18,20 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    pub(crate) fn of(address: IpAddr) -> Self {
+    pub(crate) fn from_address(address: IpAddr) -> Self {
         match address {
-            IpAddr::V4(address) => of_v4(address),
-            IpAddr::V6(address) => embedded(address).map_or_else(|| of_v6(address), of_v4),
+            IpAddr::V4(address) => reach_of_v4(address),
+            IpAddr::V6(address) => {
+                embedded(address).map_or_else(|| reach_of_v6(address), reach_of_v4)
+            }
         }
     }
 
     /// Of a host that somebody else looks up: numbers in every way of writing them, and the names
     /// of this machine.
-    pub(crate) fn of_name(host: &str) -> Self {
+    pub(crate) fn from_name(host: &str) -> Self {
         if let Some(address) = literal(host) {
-            return Self::of(address);
+            return Self::from_address(address);
         }
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let is_local = ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"]
@@ -55,7 +57,7 @@ impl Reach {
     }
 }
 
-fn of_v4(address: Ipv4Addr) -> Reach {
+fn reach_of_v4(address: Ipv4Addr) -> Reach {
     match address.octets() {
         // Linux connects to this machine for `0.0.0.0`.
         [0 | 127, ..] => Reach::Loopback,
@@ -75,7 +77,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
 }
 
 /// Of an address without an IPv4 address in it. What is not known to be public is private.
-fn of_v6(address: Ipv6Addr) -> Reach {
+fn reach_of_v6(address: Ipv6Addr) -> Reach {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Reach::Loopback,
         [0xfe80..=0xfebf, ..] => Reach::LinkLocal,
@@ -105,11 +107,11 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let without_zone = host.split('%').next().unwrap_or_default();
-    IpAddr::from_str(without_zone).ok().or_else(|| of_numbers(host).map(IpAddr::V4))
+    IpAddr::from_str(without_zone).ok().or_else(|| numeric_address(host).map(IpAddr::V4))
 }
 
 /// One to four numbers, of which the last fills what is left.
-fn of_numbers(host: &str) -> Option<Ipv4Addr> {
+fn numeric_address(host: &str) -> Option<Ipv4Addr> {
     let numbers: Vec<u32> = host.split('.').map(number).collect::<Option<_>>()?;
     let (last, first) = numbers.split_last()?;
     if first.len() > 3 || first.iter().any(|number| *number > 0xff) {
@@ -141,7 +143,7 @@ mod tests {
     #[track_caller]
     fn check(expected: Reach, addresses: &[&str]) {
         for address in addresses {
-            assert_eq!(Reach::of(address.parse().unwrap()), expected, "{address}");
+            assert_eq!(Reach::from_address(address.parse().unwrap()), expected, "{address}");
         }
     }
 
@@ -241,7 +243,7 @@ mod tests {
             ("127.0.0.256", Reach::Public),
             ("08.1", Reach::Public),
         ] {
-            assert_eq!(Reach::of_name(host), expected, "{host}");
+            assert_eq!(Reach::from_name(host), expected, "{host}");
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result
     if start.is_empty() {
         return Err(Error::data_loss(format!("the answer of {url} is empty")));
     }
-    refuse_page(url, &headers, &start)?;
+    refuse_page(url, &headers, &start, is_checked)?;
     let chunks = stream::iter([Ok(start.clone())]).chain(chunks).boxed();
     let length =
         headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
@@ -139,10 +139,17 @@ async fn peek(mut chunks: Chunks) -> Result<(Bytes, Chunks)> {
     Ok((start.into(), chunks))
 }
 
-/// Refuses pages of text: of a login, of an error, of a folder.
-fn refuse_page(url: &Url, headers: &HeaderMap, start: &[u8]) -> Result<()> {
+/// The type of a body without its parameters, in lower case; empty where none is given.
+pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let kind = words(headers, CONTENT_TYPE).into_iter().next().unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+/// Refuses what servers send in place of an image: pages of a login, of an error, of a folder; and
+/// a text that is shorter than a sector, unless a digest proves that it is what is wanted.
+fn refuse_page(url: &Url, headers: &HeaderMap, start: &[u8], is_checked: bool) -> Result<()> {
+    let kind = content_type(headers);
+    let kind = kind.as_str();
     let is_page_type = matches!(
         kind,
         "text/html" | "application/xhtml+xml" | "text/xml" | "application/xml" | "application/json"
@@ -150,11 +157,29 @@ fn refuse_page(url: &Url, headers: &HeaderMap, start: &[u8]) -> Result<()> {
     let start = &start[..start.len().min(FOREIGN_SIGNATURE)];
     let is_text = start.iter().all(|byte| matches!(byte, b'\t'..=b'\r' | 0x1b | b' '..));
     if !(is_page_type && is_text || foreign(start).is_some_and(|foreign| foreign.is_page())) {
-        return Ok(());
+        return match is_text && kind.starts_with("text/") && !is_checked {
+            true => refuse_text(url, kind, start),
+            false => Ok(()),
+        };
     }
     let kind = if kind.is_empty() { "of no said type" } else { &jumpstarter_text::line(kind) };
     Err(Error::failed_precondition(format!(
         "{url} answers with a page ({kind}), not with an image"
     ))
     .with_hint("open the URL in a browser: it may ask for a login, or be the page of a download"))
+}
+
+/// Refuses a text that is shorter than a sector, and warns of a longer one.
+fn refuse_text(url: &Url, kind: &str, start: &[u8]) -> Result<()> {
+    let kind = jumpstarter_text::line(kind);
+    if start.len() >= FOREIGN_SIGNATURE {
+        tracing::warn!("{url} answers with text ({kind}): it is taken for an image");
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(start);
+    let text = jumpstarter_text::truncated(text.trim(), 80);
+    let text = jumpstarter_text::line(&text);
+    let message = format!("{url} answers with a short text ({kind}), not with an image: `{text}`");
+    Err(Error::failed_precondition(message)
+        .with_hint("correct the URL; if the text is what you want, give its SHA-256"))
 }

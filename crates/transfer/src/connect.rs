@@ -53,7 +53,9 @@ pub(crate) async fn through(proxy: &Proxy, url: &Url, settings: &Settings) -> Re
     let addresses = settings.resolve(&proxy.url.host, proxy.url.port).await.with_context(doing)?;
     let (stream, _) = to_any(addresses).await.with_context(doing)?;
     let io: Box<dyn Io> = match proxy.url.tls {
-        true => Box::new(secure(stream, &proxy.url.host, settings).await.with_context(doing)?),
+        true => Box::new(
+            secure(stream, &proxy.url.host, settings.trust.as_ref()).await.with_context(doing)?,
+        ),
         false => Box::new(stream),
     };
     if url.tls { tunnel(io, proxy, url).await } else { Ok(io) }
@@ -86,7 +88,7 @@ async fn tunnel(io: Box<dyn Io>, proxy: &Proxy, url: &Url) -> Result<Box<dyn Io>
     Ok(Box::new(TokioIo::new(upgraded)))
 }
 
-/// A proxy wants to know who asks.
+/// A proxy wants a user and a password.
 pub(crate) fn denied(proxy: &Proxy) -> Error {
     let message = format!("{proxy} wants a user and a password, or others");
     Error::new(ErrorKind::PermissionDenied, message).with_hint(

@@ -1,4 +1,4 @@
-//! Decoding of images on their way, on a thread of its own: the one that receives has enough to do.
+//! Decodes images on their way, on another thread than the one that receives.
 
 use std::io;
 use std::pin::Pin;

@@ -32,7 +32,7 @@ pub fn download(request: ImageRequest, stall_limit: Duration) -> Result<ImageSou
     download_with(request, stall_limit, Settings::from_env()?, |_, _| {})
 }
 
-/// As [`download`]; `watch` is told how far it is with each piece, and with `true` once it is done.
+/// As [`download`]; `watch` gets the progress with each piece, and `true` once it is done.
 ///
 /// # Errors
 /// As [`download`]'s.

@@ -1,4 +1,4 @@
-//! One request and its answer, on a connection of their own.
+//! One request and its answer, on one connection.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -65,7 +65,7 @@ impl Proxies {
     ///
     /// # Errors
     /// `InvalidArgument`: the variable holds something else than the URL of such a proxy.
-    pub(crate) fn of(&self, url: &Url) -> Result<Option<Proxy>> {
+    pub(crate) fn for_url(&self, url: &Url) -> Result<Option<Proxy>> {
         let Some(Variable(name, value)) = (if url.tls { &self.https } else { &self.http }) else {
             return Ok(None);
         };
@@ -184,7 +184,7 @@ mod tests {
 
     #[track_caller]
     fn check(variables: &[(&str, &str)], url: &str, expected: Option<&str>) {
-        let found = proxies(variables).of(&Url::parse(url).unwrap()).unwrap();
+        let found = proxies(variables).for_url(&Url::parse(url).unwrap()).unwrap();
         assert_eq!(
             found.map(|proxy| proxy.url.authority()).as_deref(),
             expected,
@@ -237,12 +237,13 @@ mod tests {
     #[test]
     fn credentials_are_decoded_and_shown_to_nobody() {
         let found = proxies(&[("http_proxy", "http://us%65r:p%40ss@p:1")]);
-        let proxy = found.of(&Url::parse("http://a/").unwrap()).unwrap().unwrap();
+        let proxy = found.for_url(&Url::parse("http://a/").unwrap()).unwrap().unwrap();
         assert_eq!(proxy.authorization.as_ref().unwrap(), "Basic dXNlcjpwQHNz");
         assert_eq!(proxy.to_string(), "the proxy p:1");
         for wrong in ["socks5://u:s3cret@p:1", "http://u:s3cret@", "http://u:s3cret@p:x", "ftp://p"]
         {
-            let wrong = proxies(&[("HTTP_PROXY", wrong)]).of(&Url::parse("http://a/").unwrap());
+            let wrong =
+                proxies(&[("HTTP_PROXY", wrong)]).for_url(&Url::parse("http://a/").unwrap());
             let report = wrong.err().unwrap().report();
             assert!(report.contains("HTTP_PROXY") && !report.contains("s3cret"), "{report}");
         }

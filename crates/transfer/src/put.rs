@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::Method;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HeaderValue};
+use hyper::{Method, StatusCode};
 use jumpstarter_driver_core::{Error, Result};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::content_type;
 use crate::exchange::{Body, exchange};
 use crate::way::{MAX_REDIRECTS, Way, redirects};
 
@@ -58,6 +59,15 @@ pub(crate) async fn put(
             }
         };
         match response.status() {
+            StatusCode::OK if content_type(response.headers()) == "text/html" => {
+                let message = format!(
+                    "{} answers with a page (text/html), which does not say that it stored the image",
+                    way.url
+                );
+                return Err(Error::failed_precondition(message).with_hint(
+                    "open the URL in a browser: it may ask for a login; a store answers 201 or 204",
+                ));
+            }
             status if status.is_success() => {
                 // With a length, the end mark was not asked for.
                 return match pieces.lock().await.try_recv() {

@@ -1,13 +1,12 @@
 //! What the environment says about fetching: networks that redirects may lead to, and proxies.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result};
-use tokio_rustls::rustls::ClientConfig;
 
 use crate::network::Network;
 use crate::proxy::Proxies;
+use crate::tls::Trust;
 
 /// The variable with the networks to which redirects may lead from anywhere.
 pub(crate) const NETWORKS: &str = "JMP_IMAGE_NETWORKS";
@@ -17,7 +16,7 @@ pub(crate) struct Settings {
     networks: Vec<Network>,
     pub(crate) proxies: Proxies,
     /// In place of the system's certificate authorities.
-    pub(crate) trust: Option<Arc<ClientConfig>>,
+    pub(crate) trust: Option<Trust>,
     /// In place of the system's resolver.
     pub(crate) names: Vec<(String, IpAddr)>,
 }

@@ -8,13 +8,15 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::exchange::Io;
-use crate::settings::Settings;
 
-/// Secures a connection to `host`.
-pub(crate) async fn secure(io: impl Io, host: &str, settings: &Settings) -> Result<impl Io> {
+/// Whom a connection trusts.
+pub(crate) type Trust = Arc<ClientConfig>;
+
+/// Secures a connection to `host`; `None` is the system's trust.
+pub(crate) async fn secure(io: impl Io, host: &str, trust: Option<&Trust>) -> Result<impl Io> {
     let name = ServerName::try_from(host.trim_end_matches('.').to_owned());
     let name = name.map_err(|_| Error::invalid_argument(format!("{host} is not a host")))?;
-    let trust = match &settings.trust {
+    let trust = match trust {
         Some(trust) => trust.clone(),
         None => system().await?,
     };

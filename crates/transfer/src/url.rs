@@ -1,4 +1,5 @@
-//! URLs whose percent-encoding stays as it is: a signature covers every character.
+//! URLs whose percent-encoding stays as it is: a signature covers every character. It is written
+//! here because the crate `url` normalises them.
 
 use std::fmt;
 use std::net::Ipv6Addr;

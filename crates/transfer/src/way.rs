@@ -87,10 +87,10 @@ impl Way {
     async fn connect(&mut self) -> Result<Box<dyn Io>> {
         let url = &self.url;
         let doing = || format!("connecting to {}", url.authority());
-        let proxy = self.settings.proxies.of(url)?;
+        let proxy = self.settings.proxies.for_url(url)?;
         let (io, reach): (Box<dyn Io>, _) = match &proxy {
             Some(proxy) => {
-                let reach = Reach::of_name(&url.host);
+                let reach = Reach::from_name(&url.host);
                 let is_allowed = |address| self.is_allowed(reach, address);
                 if !self.admits(reach) && !literal(&url.host).is_some_and(is_allowed) {
                     return Err(self.refusal(reach, &url.host));
@@ -101,22 +101,26 @@ impl Way {
             None => {
                 let found = self.settings.resolve(&url.host, url.port).await.with_context(doing)?;
                 let admitted = found.iter().copied().filter(|address| {
-                    let (reach, address) = (Reach::of(address.ip()), address.ip());
+                    let (reach, address) = (Reach::from_address(address.ip()), address.ip());
                     self.admits(reach) || self.is_allowed(reach, address)
                 });
                 let admitted: Vec<_> = admitted.collect();
                 if let (Some(refused), true) = (found.first(), admitted.is_empty()) {
-                    return Err(self.refusal(Reach::of(refused.ip()), &refused.ip().to_string()));
+                    return Err(
+                        self.refusal(Reach::from_address(refused.ip()), &refused.ip().to_string())
+                    );
                 }
                 // What was judged is what is connected to: the name is not looked up again.
                 let (stream, address) = connect::to_any(admitted).await.with_context(doing)?;
-                (Box::new(stream), Reach::of(address.ip()))
+                (Box::new(stream), Reach::from_address(address.ip()))
             }
         };
         self.first.get_or_insert(reach);
         self.asked = proxy.filter(|_| !url.tls);
         Ok(match url.tls {
-            true => Box::new(secure(io, &url.host, &self.settings).await.with_context(doing)?),
+            true => Box::new(
+                secure(io, &url.host, self.settings.trust.as_ref()).await.with_context(doing)?,
+            ),
             false => io,
         })
     }

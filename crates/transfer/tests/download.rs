@@ -163,6 +163,12 @@ async fn answers_that_hold_no_whole_image_are_refused() {
             FailedPrecondition,
             "json",
         ),
+        (
+            "an error as text",
+            answer("content-type: text/plain\r\ncontent-length: 12\r\n", b"no such file"),
+            FailedPrecondition,
+            "a short text (text/plain), not with an image: `no such file`",
+        ),
         ("nothing", answer("content-length: 0\r\n", b""), DataLoss, "is empty"),
         (
             "nothing, in chunks",
@@ -251,9 +257,14 @@ async fn whole_images_are_taken_however_they_are_sent() {
             b"\xeb\x63\x90\0\0\0\0\0",
         ),
         (
-            "text that is said to be text",
-            answer("content-type: text/plain\r\ncontent-length: 5\r\n", b"hello"),
-            b"hello",
+            "a text of a sector",
+            answer("content-type: text/plain\r\ncontent-length: 512\r\n", &[b'x'; 512]),
+            &[b'x'; 512],
+        ),
+        (
+            "a short image that is said to be text",
+            answer("content-type: text/plain\r\ncontent-length: 5\r\n", b"\0ello"),
+            b"\0ello",
         ),
     ] {
         let fetched = fetch(&server(answer).await)
@@ -282,6 +293,14 @@ async fn a_digest_proves_the_end() {
     let (mut source, _) = ImageSource::url(&url).unwrap().report_sha256();
     drop(source.take_wishes());
     assert_eq!(read(source).await.unwrap_err().kind(), ErrorKind::DataLoss);
+}
+
+#[tokio::test]
+async fn a_digest_proves_a_short_text() {
+    let text = answer("content-type: text/plain\r\ncontent-length: 5\r\n", b"hello");
+    let request = ImageRequest::new(server(text).await).unwrap();
+    let read = read(download(request.checked(), DEADLINE).unwrap()).await;
+    assert_eq!(read.unwrap(), b"hello");
 }
 
 #[tokio::test]

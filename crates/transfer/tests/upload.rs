@@ -156,3 +156,28 @@ async fn a_refusal_before_the_end_is_told() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     assert!(!error.report().contains("s3cret"), "{error:?}");
 }
+
+/// A server of pages answers every request with one, and 200.
+#[tokio::test]
+async fn a_page_does_not_say_that_the_image_is_stored() {
+    for (status, is_stored) in [("200 OK", false), ("201 Created", true)] {
+        let (listener, url) = listener("/?sig=s3cret").await;
+        let serving = async {
+            let (_, mut stream) = head(&listener).await;
+            let mut body = Vec::new();
+            while !body.ends_with(b"0\r\n\r\n") {
+                body.push(stream.read_u8().await.unwrap());
+            }
+            let page = "content-type: text/html; charset=utf-8\r\ncontent-length: 0";
+            answer(&mut stream, &format!("{status}\r\n{page}")).await;
+        };
+        let writer = writer(&url, &[], DEADLINE);
+        let ((), sent) = tokio::join!(serving, sent(writer, b"hello"));
+        assert_eq!(sent.is_ok(), is_stored, "{status}: {sent:?}");
+        if let Err(error) = sent {
+            assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
+            let report = error.report();
+            assert!(report.contains("a page") && !report.contains("s3cret"), "{report}");
+        }
+    }
+}

@@ -104,6 +104,7 @@ fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String 
                 Service::Http => format!("curl --unix-socket {path} http://localhost/"),
             }
         }
+        other => other.to_string(),
     }
 }
 

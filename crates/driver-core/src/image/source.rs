@@ -174,12 +174,16 @@ impl ImageSource {
     }
 
     /// How many bytes it delivers, if that is known: announced, or the size of the file now.
-    pub fn length(&self) -> Option<u64> {
-        let Origin::Path(path) = &self.origin else { return self.length };
-        std::fs::metadata(path)
-            .ok()
-            .filter(std::fs::Metadata::is_file)
-            .map(|metadata| metadata.len())
+    ///
+    /// Waits for the file's file system; a call that hangs there keeps no runtime thread.
+    pub fn length(&self) -> impl Future<Output = Option<u64>> + Send + use<> {
+        let (path, announced) = (self.local_path().map(Path::to_owned), self.length);
+        async move {
+            let Some(path) = path else { return announced };
+            let looking = tokio::task::spawn_blocking(move || std::fs::metadata(path));
+            let metadata = looking.await.ok()?.ok()?;
+            metadata.is_file().then_some(metadata.len())
+        }
     }
 
     /// The file, for a source that is one: a driver may read it in its own way.
@@ -208,7 +212,8 @@ impl ImageSource {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`] and the like: the file cannot be
-    /// opened. [`ErrorKind::Unimplemented`]: it is at a URL, and nothing here fetches; the caller expects a digest, and this driver did not take that wish.
+    /// opened. [`ErrorKind::Unimplemented`]: it is at a URL, and nothing here fetches; the caller
+    /// expects a digest, and this driver did not take that wish.
     pub async fn open(mut self) -> Result<ImageStream> {
         let name = self.name();
         let wishes = self.take_wishes();
@@ -273,7 +278,7 @@ impl fmt::Debug for ImageSource {
         let mut debug = f.debug_struct("ImageSource");
         debug
             .field("name", &self.name())
-            .field("length", &self.length())
+            .field("length", &self.length)
             .field("wishes", &self.wishes);
         debug.field("local_path", &self.local_path()).finish()
     }

@@ -26,7 +26,7 @@ async fn what_the_tools_write_is_read() {
     let file = bench.file("plain", &plain);
     for (compression, program, arguments) in TOOLS {
         let compressed = tool(program, arguments, &file);
-        assert_eq!(Compression::of(&compressed), compression);
+        assert_eq!(Compression::detect(&compressed), compression);
         let path = bench.file("compressed", &compressed);
         let report = write_image(ImageSource::path(&path), &bench.disk(), WriteOptions::default())
             .await

@@ -31,8 +31,8 @@ fn facts(target: Architecture, kind: AcceleratorKind) -> HostFacts {
 
 fn paths() -> Paths {
     Paths {
-        qmp: SocketEnd::Connected(3),
-        console: SocketEnd::Listen("/run/m/console".into()),
+        qmp: 3,
+        console: 4,
         vnc: "/run/m/vnc".into(),
         boot: Boot::BuiltIn,
         root: Some(QemuImage::with_format("/d/root", DiskFormat::Qcow2).into()),
@@ -67,7 +67,7 @@ fn x86_64_by_bios() {
     -m 512M
     -chardev socket,id=qmp,fd=3
     -mon chardev=qmp,mode=control
-    -chardev socket,id=console,path=/run/m/console,server=on,wait=off
+    -chardev socket,id=console,fd=4
     -serial chardev:console
     -display none
     -vnc vnc=unix:/run/m/vnc
@@ -95,7 +95,7 @@ fn aarch64_by_uefi_with_everything() {
     let image = |path: &str, format| Disk::from(QemuImage::with_format(path, format));
     let device = QemuImage::with_format("/disks/b", DiskFormat::Raw).on_block_device();
     let paths = Paths {
-        qmp: SocketEnd::Connect("/run/a,b/qmp".into()),
+        vnc: "/run/a,b/vnc".into(),
         boot: Boot::Uefi {
             code: image("/f/code", DiskFormat::Raw),
             vars: Some(image("/f/vars", DiskFormat::Qcow2)),
@@ -105,8 +105,8 @@ fn aarch64_by_uefi_with_everything() {
         ..paths()
     };
     let forwards = [
-        Forward { host: "127.0.0.1:8080".parse().unwrap(), guestport: 80 },
-        Forward { host: "0.0.0.0:2222".parse().unwrap(), guestport: 22 },
+        Forward { protocol: Protocol::Udp, host: "127.0.0.1:8080".parse().unwrap(), guestport: 80 },
+        Forward { protocol: Protocol::Tcp, host: "0.0.0.0:2222".parse().unwrap(), guestport: 22 },
     ];
     let line = command_line(
         &config,
@@ -126,12 +126,12 @@ fn aarch64_by_uefi_with_everything() {
     -cpu host
     -smp 4
     -m 1048577K
-    -chardev socket,id=qmp,path=/run/a,,b/qmp,server=off
+    -chardev socket,id=qmp,fd=3
     -mon chardev=qmp,mode=control
-    -chardev socket,id=console,path=/run/m/console,server=on,wait=off
+    -chardev socket,id=console,fd=4
     -serial chardev:console
     -display none
-    -vnc vnc=unix:/run/m/vnc
+    -vnc vnc=unix:/run/a,,b/vnc
     -device virtio-gpu-pci
     -device virtio-keyboard-pci
     -device virtio-tablet-pci
@@ -139,7 +139,7 @@ fn aarch64_by_uefi_with_everything() {
     -device virtio-blk-pci,drive=root,bootindex=1
     -blockdev driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=/run/m/seed
     -device virtio-blk-pci,drive=seed
-    -netdev user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:0.0.0.0:2222-:22
+    -netdev user,id=net,hostfwd=udp:127.0.0.1:8080-:80,hostfwd=tcp:0.0.0.0:2222-:22
     -device virtio-net-pci,netdev=net,romfile=
     -device vhost-vsock-pci,guest-cid=7
     -device virtio-rng-pci
@@ -218,10 +218,10 @@ async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &
         base.overlay(folder.join(format!("root,{}", arch.name())), Some(1 << 30)).await.unwrap();
     let seed = folder.join("seed");
     crate::seed::Seed::from(&config).write(&seed).unwrap();
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut files = vec![OwnedFd::from(theirs.try_clone().unwrap())];
-    let monitor = files[0].as_raw_fd();
-    drop(theirs);
+    let (ours, qmp) = UnixStream::pair().unwrap();
+    let (_console, qemus_console) = UnixStream::pair().unwrap();
+    let mut files = vec![OwnedFd::from(qmp), OwnedFd::from(qemus_console)];
+    let (monitor, console) = (files[0].as_raw_fd(), files[1].as_raw_fd());
     let mut opened = |images: &[QemuImage], access| {
         let (disk, opened) = Disk::open(images, access).unwrap();
         files.extend(opened);
@@ -238,16 +238,18 @@ async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &
         }
     };
     let paths = Paths {
-        qmp: SocketEnd::Connected(monitor),
-        console: SocketEnd::Listen(folder.join("console")),
+        qmp: monitor,
+        console,
         vnc: folder.join("vnc"),
         boot,
         root: Some(opened(&[root, base], Access::Write)),
         seed: Some(opened(&[raw(&seed)], Access::Read)),
         vsock_cid: None,
     };
-    let forward = Forward { host: "127.0.0.1:0".parse().unwrap(), guestport: 80 };
-    let arguments = command_line(&config, &facts, &paths, &[forward]);
+    let forward =
+        |protocol| Forward { protocol, host: "127.0.0.1:0".parse().unwrap(), guestport: 80 };
+    let forwards = [Protocol::Tcp, Protocol::Udp].map(forward);
+    let arguments = command_line(&config, &facts, &paths, &forwards);
     let command = Command::new(&facts.binary).args(arguments);
     let qemu = files.into_iter().fold(command, Command::keep_fd).spawn().await.unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -274,7 +276,7 @@ async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &
         names.iter().all(|name| name.contains("/dev/fdset/")),
         "something is opened by path: {names:?}"
     );
-    assert!(paths.vnc.exists() && folder.join("console").exists());
+    assert!(paths.vnc.exists());
     assert_eq!(qemu.stderr_tail(), "", "QEMU has nothing to complain about");
     qemu.stop(StopPlan::new()).await.unwrap();
 }

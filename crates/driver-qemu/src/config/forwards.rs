@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
@@ -16,6 +16,7 @@ use super::QemuConfig;
 /// One port of the guest that the host can reach.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct HostForward {
     /// What is forwarded.
     #[serde(default)]
@@ -34,10 +35,23 @@ pub struct HostForward {
 /// What is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Protocol {
     /// TCP connections.
     #[default]
     Tcp,
+    /// UDP datagrams.
+    Udp,
+}
+
+impl Protocol {
+    /// The name that QEMU uses.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 fn loopback() -> Ipv4Addr {
@@ -113,6 +127,23 @@ impl HostForwards {
 }
 
 impl HostForward {
+    /// A TCP port of the guest, at a free port of this host's loopback.
+    pub fn tcp(guestport: u16) -> Self {
+        Self { protocol: Protocol::Tcp, hostaddr: loopback(), hostport: 0, guestport }
+    }
+
+    /// A UDP port of the guest, at a free port of this host's loopback.
+    pub fn udp(guestport: u16) -> Self {
+        Self { protocol: Protocol::Udp, ..Self::tcp(guestport) }
+    }
+
+    /// The same at this address of the host; port 0 is one that is free.
+    #[must_use]
+    pub fn at(mut self, address: SocketAddrV4) -> Self {
+        (self.hostaddr, self.hostport) = (*address.ip(), address.port());
+        self
+    }
+
     /// Whether both cannot listen at the same time.
     fn collides(&self, other: &Self) -> bool {
         let address = self.hostaddr == other.hostaddr
@@ -221,12 +252,16 @@ mod tests {
             &[],
         );
         check(r#"{"a": {"guestport": 1}, "b": {"guestport": 1}}"#, &[]);
+        check(
+            r#"{"a": {"guestport": 1, "hostport": 9}, "b": {"guestport": 1, "hostport": 9, "protocol": "udp"}}"#,
+            &[],
+        );
         check(r#"{"ssh": {"guestport": 22, "hostaddr": "localhost"}}"#, &[]);
         for wrong in [
             r#"{"a": {"guestport": 1}, "a": {"guestport": 2}}"#,
             r#"{"a": {}}"#,
             r#"{"a": {"guestport": 70000}}"#,
-            r#"{"a": {"guestport": 1, "protocol": "udp"}}"#,
+            r#"{"a": {"guestport": 1, "protocol": "sctp"}}"#,
         ] {
             assert!(serde_json::from_str::<HostForwards>(wrong).is_err(), "{wrong}");
         }

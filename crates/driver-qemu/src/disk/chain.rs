@@ -21,18 +21,18 @@ const LONGEST: usize = 64;
 
 /// A disk as QEMU is given it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// The files of its chain, the one that the guest writes to first.
-    pub layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
 }
 
 /// A file of a disk's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// The file and its format.
-    pub image: QemuImage,
+    pub(crate) image: QemuImage,
     /// The number under which QEMU inherits the open file; by path where there is none.
-    pub fd: Option<RawFd>,
+    pub(crate) fd: Option<RawFd>,
 }
 
 impl From<QemuImage> for Disk {
@@ -44,7 +44,7 @@ impl From<QemuImage> for Disk {
 
 /// What a guest may do with a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Read it.
     Read,
     /// Read and write it.
@@ -57,7 +57,7 @@ impl Disk {
     ///
     /// # Errors
     /// Those of the file system, and of [`Header::read`] for what is below.
-    pub fn open(images: &[QemuImage], access: Access) -> Result<(Self, Vec<OwnedFd>)> {
+    pub(crate) fn open(images: &[QemuImage], access: Access) -> Result<(Self, Vec<OwnedFd>)> {
         let (mut layers, mut files) = (Vec::new(), Vec::new());
         for (image, is_followed) in chain(images)? {
             let mut fd = None;

@@ -7,6 +7,9 @@
 //! nothing is known are refused, with the command that mends that. So is every other format that
 //! QEMU would recognise: read as raw, it would be no disk.
 //!
+//! It is written here because QEMU's own readers are more lenient than is safe, and no library
+//! decides what is; the tests have qemu-img judge the same images.
+//!
 //! The magic numbers and offsets are those of QEMU's `docs/interop` and of its drivers in `block/`.
 
 mod foreign;
@@ -31,6 +34,7 @@ const END: usize = 512;
 
 /// What an image's first bytes, and its last ones, say.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Header {
     /// The format; raw when it is none of the others.
     pub format: DiskFormat,
@@ -47,6 +51,7 @@ pub struct Header {
 
 /// How an image names the file below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BackingName {
     /// A path, relative to the image's folder, or what QEMU takes for a protocol's address.
     pub name: PathBuf,
@@ -87,7 +92,7 @@ impl Header {
         let start = read_at(file, 0, length.min(LOOKED_AT as u64) as usize)?;
         let end =
             read_at(file, length.saturating_sub(END as u64), length.min(END as u64) as usize)?;
-        Self::of(&start, &end, length)
+        Self::from_bytes(&start, &end, length)
     }
 
     /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of
@@ -95,7 +100,7 @@ impl Header {
     ///
     /// # Errors
     /// DataLoss and FailedPrecondition, as [`Header::read`].
-    pub fn of(start: &[u8], end: &[u8], length: u64) -> Result<Self> {
+    pub fn from_bytes(start: &[u8], end: &[u8], length: u64) -> Result<Self> {
         if let Some(found) = qcow::read(start)
             .or_else(|| vmdk::read(start))
             .or_else(|| vdi::read(start))
@@ -134,7 +139,7 @@ impl Header {
     ///
     /// # Errors
     /// Those of [`Header::read`].
-    pub fn raw_size(path: &Path) -> Result<u64> {
+    pub(crate) fn raw_size(path: &Path) -> Result<u64> {
         length(&open(path)?).with_context(|| format!("open the disk image {}", path.display()))
     }
 }

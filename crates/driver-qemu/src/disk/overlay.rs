@@ -1,5 +1,5 @@
-//! Writes an empty qcow2 image, optionally with a backing file, without running qemu-img: power-on
-//! waits for it.
+//! Writes an empty qcow2 image, optionally with a backing file. It is written here because power-on
+//! waits for it, and a run of qemu-img would take longer than all else.
 //!
 //! Source: QEMU's `docs/interop/qcow2.txt`, version 3 of the format.
 
@@ -29,11 +29,11 @@ const NAME_LIMIT: usize = 1023;
 
 /// The image below an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backing {
+pub(crate) struct Backing {
     /// Its path; should be absolute, since a relative one is relative to the overlay.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its format, which is never guessed.
-    pub format: DiskFormat,
+    pub(crate) format: DiskFormat,
 }
 
 /// Creates an empty qcow2 image of `size` bytes (rounded up to 512), mode 0600. Blocks for three
@@ -42,7 +42,7 @@ pub struct Backing {
 /// # Errors
 /// AlreadyExists, others of the file system; InvalidArgument for a size of over 2 PiB and for a
 /// backing file's path of over 1023 bytes.
-pub fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> Result<()> {
+pub(crate) fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> Result<()> {
     let size = size.div_ceil(512).saturating_mul(512);
     let l1_entries = size.div_ceil(L1_COVERS);
     if l1_entries * 8 > L1_LIMIT {

@@ -62,7 +62,7 @@ impl QemuImage {
     pub(crate) fn try_open(file: &File, format: DiskFormat) -> Result<Option<u64>> {
         let doing = format!("open the {format} image");
         let copy = file.try_clone().context(&*doing)?;
-        // `-U`: who writes the file holds a lock of another kind, which some file systems do not
+        // `-U`: the writer of the file holds a lock of another kind, which some file systems do not
         // tell from QEMU's.
         let command = qemu_img("info")
             .args(["--output=json", "-U", "-f", format.name()])

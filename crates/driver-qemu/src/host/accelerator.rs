@@ -14,6 +14,7 @@ use crate::config::{Accel, Architecture};
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AcceleratorKind {
     /// Linux's KVM.
     Kvm,
@@ -36,6 +37,7 @@ impl AcceleratorKind {
 
 /// What executes the guest's instructions, and why that.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Accelerator {
     /// What it is.
     pub kind: AcceleratorKind,
@@ -51,10 +53,11 @@ impl fmt::Display for Accelerator {
 
 /// What this host says about KVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvmFacts {
     /// What opening /dev/kvm for reading and writing failed with, if it did.
     pub open_error: Option<String>,
-    /// Whether the processor lists vmx or svm; none where it cannot be told.
+    /// Whether the processor lists vmx or svm; `None` where /proc/cpuinfo does not say.
     pub virtualisation: Option<bool>,
 }
 

@@ -9,6 +9,7 @@ use crate::config::Architecture;
 
 /// UEFI firmware: code, and the initial contents of its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Firmware {
     /// The code; read only.
     pub code: PathBuf,

@@ -11,13 +11,15 @@ use jumpstarter_supervise::{Command, run_unchecked};
 use super::ENVIRONMENT;
 
 /// The value of QEMU's option `-sandbox`.
-pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+pub(crate) const SANDBOX: &str =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Where the kernel says that it filters system calls.
 const KERNEL: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
 /// Whether QEMU can be sandboxed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sandbox {
     /// Yes.
     Usable,

@@ -11,6 +11,7 @@ use jumpstarter_supervise::{Command, run};
 
 /// Version of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct QemuVersion {
     /// 7 of 7.2.22.
     pub major: u32,
@@ -21,8 +22,8 @@ pub struct QemuVersion {
 }
 
 impl QemuVersion {
-    /// Puts one together.
-    pub const fn new(major: u32, minor: u32, micro: u32) -> Self {
+    #[cfg(test)]
+    pub(crate) const fn new(major: u32, minor: u32, micro: u32) -> Self {
         Self { major, minor, micro }
     }
 
@@ -53,7 +54,7 @@ type Key = (PathBuf, Option<SystemTime>);
 static KNOWN: LazyLock<Mutex<HashMap<Key, QemuVersion>>> = LazyLock::new(Mutex::default);
 
 /// The version of `binary`.
-pub(super) async fn of(binary: &Path) -> Result<QemuVersion> {
+pub(super) async fn probe(binary: &Path) -> Result<QemuVersion> {
     let changed = binary.metadata().and_then(|metadata| metadata.modified()).ok();
     let key = (binary.to_owned(), changed);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,9 +102,9 @@ mod tests {
 
     #[tokio::test]
     async fn another_program_is_not_qemu() {
-        let error = of("/bin/true".as_ref()).await.unwrap_err();
+        let error = probe("/bin/true".as_ref()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-        let error = of("/bin/false".as_ref()).await.unwrap_err();
+        let error = probe("/bin/false".as_ref()).await.unwrap_err();
         assert!(format!("{error:#}").contains("/bin/false"), "{error:?}");
     }
 }

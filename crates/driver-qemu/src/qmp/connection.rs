@@ -118,7 +118,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             }
             Message::Answer(id, result) => match id.and_then(|id| self.unanswered.remove(&id)) {
                 Some(Unanswered { name, answer }) => {
-                    // Who gave up meanwhile does not want it.
+                    // The caller may have given up.
                     answer.send(result.map_err(|failure| failure.into_error(&name))).ok();
                 }
                 None => tracing::warn!(?id, "QMP answer to nothing that was asked"),

@@ -15,6 +15,7 @@ const TEXT_LIMIT: usize = 4096;
 
 /// Something that QEMU says unasked.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct QmpEvent {
     /// Its name, as `SHUTDOWN`.
     pub name: String,

@@ -17,7 +17,7 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 impl Run {
     /// Asks the guest over ACPI, then quits, then kills. Goes on when the caller is cancelled.
     pub(crate) async fn stop(self: &Arc<Self>) -> Result<StopOutcome> {
-        let paused = self.is_stopping_from().is_some_and(|state| state.phase() == Phase::Paused);
+        let paused = self.begin_stopping().is_some_and(|state| state.phase() == Phase::Paused);
         let (asked, quit, kill) = (self.clone(), self.clone(), self.clone());
         let powerdown = async move {
             if paused {
@@ -62,7 +62,7 @@ impl Run {
     /// Cuts the power: quits, then kills. Hurries a `stop` that is under way. Goes on when the
     /// caller is cancelled.
     pub(crate) async fn cut(self: &Arc<Self>) -> Result<StopOutcome> {
-        self.is_stopping_from();
+        self.begin_stopping();
         let run = self.clone();
         let cutting = tokio::spawn(async move {
             let quit = async {
@@ -80,7 +80,7 @@ impl Run {
     }
 
     /// Makes the state `Stopping`, unless the run is over, and tells what it was.
-    fn is_stopping_from(&self) -> Option<MachineState> {
+    fn begin_stopping(&self) -> Option<MachineState> {
         let mut was = None;
         self.status.change(self.number, |state| {
             was = Some(state.clone());

@@ -58,7 +58,7 @@ impl Run {
                     }
                 },
                 _ = self.child.wait() => break,
-                // Only when no event is waiting. Who gave up meanwhile is no error.
+                // Only when no event is waiting. The caller may have given up.
                 Some(settled) = settle.recv() => drop(settled.send(())),
             }
         }

@@ -1,6 +1,9 @@
 //! Writes a small FAT12 file system, of the size of a floppy disk, with a few files in its root
 //! folder.
 //!
+//! It is written here because it is small, and because nothing else that is linked knows FAT; the
+//! tests have mtools read it.
+//!
 //! Source: Microsoft's "FAT: General Overview of On-Disk Format", version 1.03. One sector a
 //! cluster; no dates.
 
@@ -174,6 +177,8 @@ fn long_name(name: &str, short: &[u8; 11]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jumpstarter_supervise::{Command, SuperviseError, run_blocking};
+    use std::time::Duration;
 
     /// The files in an image, read after the same specification, but from the image alone.
     fn read(image: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -243,6 +248,41 @@ mod tests {
         ]);
         check(&[("empty", vec![]), ("exactly-13-ab", vec![1; 5000]), ("last", b"z".to_vec())]);
         check(&[("full", (0..CLUSTERS * 512).map(|i| (i / 511) as u8).collect())]);
+    }
+
+    #[test]
+    fn mtools_reads_the_same() {
+        let mtools = |tool: &str, arguments: &[&str]| {
+            let command = Command::new(tool).args(arguments).env("MTOOLSRC", "/dev/null");
+            run_blocking(command, Duration::from_secs(30))
+        };
+        if let Err(SuperviseError::NotFound { .. }) = mtools("mtools", &["--version"]) {
+            return jumpstarter_driver_testkit::skip("mtools is not installed");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let image = path.to_str().unwrap();
+        let long = "a-name-that-takes-three-entries-of-it";
+        let files = [
+            ("meta-data", b"instance-id: x\n".to_vec()),
+            ("user-data", (0..100_000).map(|i| (i / 511) as u8).collect()),
+            ("empty", vec![]),
+            (long, vec![7; 512]),
+        ];
+        let borrowed: Vec<_> =
+            files.iter().map(|(name, contents)| (*name, contents.as_slice())).collect();
+        write(&File::create(&path).unwrap(), "CIDATA", &borrowed).unwrap();
+        let label = mtools("mlabel", &["-s", "-i", image, "::"]).unwrap();
+        assert!(label.stdout_text().contains("CIDATA"), "{}", label.stdout_text());
+        let list = mtools("mdir", &["-b", "-i", image, "::"]).unwrap();
+        let names: Vec<String> = files.iter().map(|(name, _)| format!("::/{name}")).collect();
+        assert_eq!(list.stdout_text().lines().collect::<Vec<_>>(), names);
+        for (name, contents) in &files {
+            let to = folder.path().join("copy");
+            let from = format!("::{name}");
+            mtools("mcopy", &["-n", "-o", "-i", image, &from, to.to_str().unwrap()]).unwrap();
+            assert!(std::fs::read(&to).unwrap() == *contents, "{name}");
+        }
     }
 
     #[test]

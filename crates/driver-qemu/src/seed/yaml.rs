@@ -1,4 +1,6 @@
 //! Text as a YAML value that means this text, whatever is in it.
+//!
+//! It is written here because no kept library writes YAML, and three strings need none.
 
 use std::fmt::Write;
 

@@ -11,9 +11,9 @@ use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
 use jumpstarter_driver_core::ConfigProblem;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_flasher::{Compression, FOREIGN_SIGNATURE, foreign};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use super::Partition;
@@ -24,7 +24,7 @@ use crate::disk::{DiskFormat, Header, QemuImage, References};
 const ATTRIBUTE: &str = "user.jumpstarter.disk-format";
 
 /// The configured root image, with its format.
-pub(super) fn of_configured(path: &Path, config: &QemuConfig) -> Result<QemuImage> {
+pub(super) fn find_configured(path: &Path, config: &QemuConfig) -> Result<QemuImage> {
     if let Some(format) = config.root_format.or_else(|| recall(path)) {
         warn_if_it_says_otherwise(path, format);
         return Ok(QemuImage::with_format(path, format).look_for_block_device());
@@ -122,7 +122,7 @@ fn compressed(path: &Path) -> Option<ConfigProblem> {
         .and_then(|_| File::open(path).ok())?;
     let mut start = Vec::new();
     file.take(FOREIGN_SIGNATURE as u64).read_to_end(&mut start).ok()?;
-    let (what, hint) = match (Compression::of(&start), foreign(&start)) {
+    let (what, hint) = match (Compression::detect(&start), foreign(&start)) {
         (Compression::Raw, None) => return None,
         (Compression::Raw, Some(found)) => (found.to_string(), found.hint().to_owned()),
         (compression, _) => (
@@ -151,22 +151,22 @@ mod tests {
         let path = folder.path().join("disk");
         std::fs::write(&path, vec![0; 4096]).unwrap();
         let plain = config(&path, None);
-        assert_eq!(of_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
+        assert_eq!(find_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
         let evil = folder.path().join("evil");
         crate::disk::write_qcow2(&evil, 1 << 20, None).unwrap();
         std::fs::write(&path, std::fs::read(&evil).unwrap()).unwrap();
         if setxattr(&path, "user.test", b"x", XattrFlags::empty()).is_err() {
             return jumpstarter_driver_testkit::skip("this file system keeps no attributes");
         }
-        assert_eq!(of_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
+        assert_eq!(find_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
         // In another mode too; and the owner's word goes before.
         let overlay = QemuConfig { root_writes: RootWrites::Overlay, ..plain.clone() };
-        assert_eq!(of_configured(&path, &overlay).unwrap().format(), DiskFormat::Raw);
+        assert_eq!(find_configured(&path, &overlay).unwrap().format(), DiskFormat::Raw);
         let told = config(&path, Some(DiskFormat::Qcow2));
-        assert_eq!(of_configured(&path, &told).unwrap().format(), DiskFormat::Qcow2);
+        assert_eq!(find_configured(&path, &told).unwrap().format(), DiskFormat::Qcow2);
         // Another file in its place is another image.
         std::fs::rename(&evil, &path).unwrap();
-        assert_eq!(of_configured(&path, &plain).unwrap().format(), DiskFormat::Qcow2);
+        assert_eq!(find_configured(&path, &plain).unwrap().format(), DiskFormat::Qcow2);
     }
 
     #[test]
@@ -186,12 +186,12 @@ mod tests {
         let backing = crate::disk::Backing { path: "/etc/passwd".into(), format: DiskFormat::Raw };
         crate::disk::write_qcow2(&path, 1 << 20, Some(&backing)).unwrap();
         let persist = config(&path, None);
-        let error = of_configured(&path, &persist).unwrap_err();
+        let error = find_configured(&path, &persist).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
         assert!(error.hint().unwrap().contains("root_format"), "{error:?}");
-        of_configured(&path, &config(&path, Some(DiskFormat::Qcow2))).unwrap();
+        find_configured(&path, &config(&path, Some(DiskFormat::Qcow2))).unwrap();
         let overlay = QemuConfig { root_writes: RootWrites::Overlay, ..persist };
-        of_configured(&path, &overlay).unwrap();
+        find_configured(&path, &overlay).unwrap();
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
                 problems[0].message.contains(expected) && problems[0].hint.is_some(),
                 "{problems:?}"
             );
-            let error = of_configured(&path, &config(&path, None)).unwrap_err();
+            let error = find_configured(&path, &config(&path, None)).unwrap_err();
             assert!(
                 error.kind() == ErrorKind::InvalidArgument && error.hint().is_some(),
                 "{error:?}"

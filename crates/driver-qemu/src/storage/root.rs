@@ -28,7 +28,7 @@ impl Storage {
         }
         // First this: what is written between the two is seen the next time.
         let now = fingerprint(path).context(doing)?;
-        let image = format::of_configured(path, config).context(doing)?;
+        let image = format::find_configured(path, config).context(doing)?;
         lock(&self.0.known).configured = Some((image.clone(), now));
         Ok(Some(image))
     }

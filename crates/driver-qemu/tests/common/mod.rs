@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_qemu::{Accel, Architecture, Partitions, QemuConfig, Timeouts, Vm};
+use jumpstarter_driver_qemu::{Accel, Architecture, QemuConfig, Vm};
 use jumpstarter_driver_serial::Console;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::pico;
@@ -28,15 +28,13 @@ pub(crate) fn can_run() -> bool {
 
 /// The configuration of a small machine that boots `image`.
 pub(crate) fn config(image: impl Into<PathBuf>) -> QemuConfig {
-    QemuConfig {
-        arch: Some(Architecture::X86_64),
-        accel: Accel::Tcg,
-        mem: ByteSize::mebibytes(64),
-        smp: 1,
-        default_partitions: Partitions { root: Some(image.into().into()), ..Partitions::default() },
-        timeouts: Timeouts { shutdown: Span::seconds(20), ..Timeouts::default() },
-        ..QemuConfig::default()
-    }
+    let mut config = QemuConfig::default();
+    config.arch = Some(Architecture::X86_64);
+    config.accel = Accel::Tcg;
+    (config.mem, config.smp) = (ByteSize::mebibytes(64), 1);
+    config.default_partitions.root = Some(image.into().into());
+    config.timeouts.shutdown = Span::seconds(20);
+    config
 }
 
 /// A machine of the pico guest.

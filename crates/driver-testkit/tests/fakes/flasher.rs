@@ -54,7 +54,7 @@ impl FlasherFake {
         let wishes = source.take_wishes();
         let observers: Vec<Observer> =
             if self.is("silent") { Vec::new() } else { wishes.observers() };
-        let mut meter = Meter::new(observers, source.length());
+        let mut meter = Meter::new(observers, source.length().await);
         let (mut stream, mut bytes) = (source.open().await?, Vec::new());
         loop {
             match stream.receive().await {

@@ -116,7 +116,7 @@ impl Demo {
         let name = source.name();
         let length = match image {
             Some(path) => std::fs::metadata(path).map(|metadata| metadata.len()).ok(),
-            None => source.length(),
+            None => source.length().await,
         };
         let source = source.with_observer(self.report.observer("flash"));
         device.get::<dyn Flasher>("qemu.flasher")?.flash(source, None).await?;

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jumpstarter_driver_qemu::host::{AcceleratorKind, Firmware, KvmFacts, Vsock};
-use jumpstarter_driver_qemu::{Architecture, HostFacts, QemuConfig};
+use jumpstarter_driver_qemu::{
+    AcceleratorKind, Architecture, Firmware, HostFacts, KvmFacts, QemuConfig, Vsock,
+};
 use jumpstarter_supervise::{Command, run};
 
 use crate::finding::{Finding, Verdict};
@@ -17,22 +18,23 @@ fn setup(target: Architecture) -> String {
 /// The emulator of an architecture, its accelerator and its firmware.
 pub(crate) async fn examine(target: Architecture, needed: bool) -> Vec<Finding> {
     let name = format!("qemu-system-{}", target.name());
-    let facts =
-        match HostFacts::probe(&QemuConfig { arch: Some(target), ..QemuConfig::default() }).await {
-            Ok(facts) => facts,
-            Err(error) => {
-                let remedy = match error.hint() {
-                    Some(hint) => format!("{}; or {hint}", setup(target)),
-                    None => setup(target),
-                };
-                return vec![Finding::bad(
-                    name,
-                    Verdict::missing(needed),
-                    format!("{error:#}"),
-                    remedy,
-                )];
-            }
-        };
+    let mut config = QemuConfig::default();
+    config.arch = Some(target);
+    let facts = match HostFacts::probe(&config).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            let remedy = match error.hint() {
+                Some(hint) => format!("{}; or {hint}", setup(target)),
+                None => setup(target),
+            };
+            return vec![Finding::bad(
+                name,
+                Verdict::missing(needed),
+                format!("{error:#}"),
+                remedy,
+            )];
+        }
+    };
     let emulator = Finding::good(name, format!("{} at {}", facts.version, facts.binary.display()));
     vec![emulator, accelerator(&facts), firmware(target, needed)]
 }
@@ -40,7 +42,6 @@ pub(crate) async fn examine(target: Architecture, needed: bool) -> Vec<Finding> 
 fn accelerator(facts: &HostFacts) -> Finding {
     let what = format!("accelerator {}", facts.target.name());
     match facts.accelerator.kind {
-        AcceleratorKind::Kvm | AcceleratorKind::Hvf => Finding::good(what, &facts.accelerator),
         // Nothing can be done about another architecture than the host's.
         AcceleratorKind::Tcg if facts.host != Some(facts.target) => {
             Finding::good(what, &facts.accelerator)
@@ -50,6 +51,7 @@ fn accelerator(facts: &HostFacts) -> Finding {
                           virtualisation for this virtual machine";
             Finding::bad(what, Verdict::Note, &facts.accelerator, remedy)
         }
+        _ => Finding::good(what, &facts.accelerator),
     }
 }
 
@@ -101,15 +103,13 @@ pub(crate) fn examine_kvm() -> Finding {
 /// Whether machines can have the child `ssh`.
 pub(crate) fn examine_vsock() -> Finding {
     match Vsock::probe() {
-        Vsock::Usable => {
-            Finding::good("vsock", "/dev/vhost-vsock opens: machines have the child `ssh`")
-        }
         Vsock::Unusable(why) => Finding::bad(
             "vsock",
             Verdict::Note,
             why,
             "modprobe vhost_vsock; without it machines have no child `ssh`, and a hostfwd to port 22 does the same",
         ),
+        _ => Finding::good("vsock", "/dev/vhost-vsock opens: machines have the child `ssh`"),
     }
 }
 
@@ -125,7 +125,7 @@ pub(crate) async fn examine_images() -> Finding {
         }
         Err(error) => {
             let remedy =
-                Architecture::of_host().map_or_else(|| "install QEMU's tools".to_owned(), setup);
+                Architecture::host().map_or_else(|| "install QEMU's tools".to_owned(), setup);
             let mut why = error.to_string();
             if Path::new("/usr/bin/qemu-img").exists() {
                 why.push_str(" (it is in /usr/bin: is that in PATH?)");

@@ -5,7 +5,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 fn of(start: &[u8]) -> Result<Header> {
-    Header::of(start, &start[start.len().saturating_sub(END)..], start.len() as u64)
+    Header::from_bytes(start, &start[start.len().saturating_sub(END)..], start.len() as u64)
 }
 
 #[track_caller]

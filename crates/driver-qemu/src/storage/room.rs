@@ -1,0 +1,64 @@
+//! Room for what a guest writes, and for copies of its disk.
+//!
+//! What a guest may write to its overlay has no other limit than the size of its disk and the room
+//! of the file system: QEMU pauses the guest when that is full. So whether there is room is checked
+//! before the start, and before a disk is copied for a dump.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_flasher::free_room;
+
+use crate::disk::QemuImage;
+
+/// With less room than this no guest boots.
+const LEAST: ByteSize = ByteSize::mebibytes(1);
+
+/// Checks that a guest can write to a file in `folder`, and warns where it soon cannot.
+///
+/// # Errors
+/// ResourceExhausted: the file system has less than 1 MiB free. Those of the file system.
+pub(super) fn check_for_writes(folder: &Path) -> Result<()> {
+    let doing = || format!("looking for room in {}", folder.display());
+    if free_room(folder).with_context(doing)? > 0 {
+        return Ok(());
+    }
+    let system = rustix::fs::statvfs(folder).map_err(std::io::Error::from).with_context(doing)?;
+    let free = ByteSize::bytes(system.f_bavail * system.f_frsize);
+    let folder = folder.display();
+    if free < LEAST {
+        let message = format!("no room for what the guest writes: {free} are free in {folder}");
+        return Err(Error::new(ErrorKind::ResourceExhausted, message)
+            .with_hint("make room there, or set TMPDIR to a folder of a larger file system"));
+    }
+    tracing::warn!(
+        "only {free} are free in {folder}, where the guest's writes go: it is paused when they are \
+         used up"
+    );
+    Ok(())
+}
+
+/// Checks that a copy of a disk has room in `folder`: at least what its files take now.
+///
+/// # Errors
+/// ResourceExhausted, before anything is written. Those of the file system.
+pub(super) fn check_for_copy(folder: &Path, disk: &[&QemuImage]) -> Result<()> {
+    let mut needed = 0;
+    for image in disk {
+        let path = image.path();
+        let metadata = path.metadata().with_context(|| format!("looking at {}", path.display()))?;
+        needed += metadata.blocks() * 512;
+    }
+    let room =
+        free_room(folder).with_context(|| format!("looking for room in {}", folder.display()))?;
+    if needed > room {
+        let (needed, room) = (ByteSize::bytes(needed), ByteSize::bytes(room));
+        let folder = folder.display();
+        let message =
+            format!("the disk takes {needed}, and a copy of it may take {room} in {folder}");
+        return Err(Error::new(ErrorKind::ResourceExhausted, message)
+            .with_hint("make room there, or set TMPDIR to a folder of a larger file system"));
+    }
+    Ok(())
+}
