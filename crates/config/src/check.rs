@@ -7,7 +7,7 @@
 use jumpstarter_driver_core::{HostPath, Secret, suggest};
 use serde_json::{Map, Value as Json};
 
-use super::fault::{Fault, Place, join};
+use super::fault::{At, Fault, join};
 use super::words::{
     array, describe, format, found, in_words, is_null, is_secret, is_type, join_words, misread,
     not_allowed, one_of, type_hint, types, unknown_field,
@@ -23,13 +23,6 @@ const MISSING: &str = "missing required field";
 pub(super) struct Checker {
     definitions: Map<String, Json>,
     synonyms: &'static [(&'static str, &'static str)],
-}
-
-/// Where a value stands: its path, and the key that owns it, for what is missing inside.
-#[derive(Clone)]
-pub(super) struct At {
-    pub(super) path: String,
-    pub(super) owner: Place,
 }
 
 impl Checker {

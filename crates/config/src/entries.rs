@@ -6,8 +6,8 @@ use jumpstarter_driver_core::references::{PlaceKind, References};
 use jumpstarter_driver_core::{ConfigProblem, DriverEntry, Planned, Registry, bounds, suggest};
 use serde_json::{Map, Value as Json};
 
-use super::check::{At, Checker};
-use super::fault::{Fault, Place, join};
+use super::check::Checker;
+use super::fault::{At, Fault, Place, join};
 use super::paths::{self, Bases};
 use super::schema;
 use super::secrets;

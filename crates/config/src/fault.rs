@@ -16,6 +16,13 @@ pub struct Place {
     pub column: usize,
 }
 
+/// Where a value stands: its path, and the key that owns it, for what is missing inside.
+#[derive(Clone)]
+pub(super) struct At {
+    pub(super) path: String,
+    pub(super) owner: Place,
+}
+
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::{Device, Error, Planned, Registry, Result};
 
-use super::check::{At, Checker};
+use super::check::Checker;
 use super::entries::Entries;
-use super::fault::{ConfigFaults, ConfigWarnings, Fault, Place, join};
+use super::fault::{At, ConfigFaults, ConfigWarnings, Fault, Place, join};
 use super::paths::Bases;
 use super::settings::Settings;
 use super::words::unknown_field;

@@ -27,6 +27,7 @@ mod scalar;
 mod schema;
 mod secrets;
 mod settings;
+mod value;
 mod wanted;
 mod words;
 mod yaml;

@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::yaml::Value;
+use super::value::Value;
 
 /// Reads an unquoted scalar.
 ///

@@ -4,8 +4,8 @@
 use jumpstarter_driver_core::Secret;
 use serde_json::Value as Json;
 
-use super::check::{At, Checker};
-use super::fault::Fault;
+use super::check::Checker;
+use super::fault::{At, Fault};
 use super::paths::visit;
 use super::words;
 use super::yaml::Node;

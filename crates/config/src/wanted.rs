@@ -2,8 +2,7 @@
 
 use jumpstarter_driver_core::{DriverEntry, Planned, WantedChild, suggest};
 
-use super::check::At;
-use super::fault::{Fault, join};
+use super::fault::{At, Fault, join};
 use super::yaml;
 
 /// What is missing under the entry `node` of the driver `entry`, whose children were read as

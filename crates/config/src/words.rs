@@ -3,8 +3,7 @@
 use jumpstarter_driver_core::{ByteSize, Error, HostPath, Span, suggest};
 use serde_json::{Map, Value as Json};
 
-use super::check::At;
-use super::fault::{Fault, Place};
+use super::fault::{At, Fault, Place};
 use super::yaml::{Node, Value};
 
 /// `synonyms` are those of [`DriverConfig::SYNONYMS`](jumpstarter_driver_core::DriverConfig::SYNONYMS).

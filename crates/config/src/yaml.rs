@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
-use serde_json::Number;
 
 use super::fault::{Fault, Place, join};
 use super::scalar;
+pub(super) use super::value::{Entry, Node, Value};
 
 /// How deep values may be nested: far more than a device needs, far less than a thread's stack
 /// holds.
@@ -19,92 +19,6 @@ const MAX_DEPTH: usize = 64;
 const MAX_COST: usize = 16 << 20;
 /// What a value costs beside its text.
 const NODE_COST: usize = 64;
-
-/// A value and where it begins.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
-}
-
-/// What is written there.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-/// A key, where it stands, and its value.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) place: Place,
-    pub(super) value: Node,
-}
-
-impl Value {
-    /// The same value without places.
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        use serde_json::Value as Json;
-        match self {
-            Self::Null => Json::Null,
-            Self::Bool(value) => Json::Bool(*value),
-            Self::Number(value) => Json::Number(value.clone()),
-            Self::Text(value) => Json::String(value.clone()),
-            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
-            Self::Map(entries) => Json::Object(
-                entries
-                    .iter()
-                    .map(|entry| (entry.key.clone(), entry.value.value.to_json()))
-                    .collect(),
-            ),
-        }
-    }
-}
-
-impl Node {
-    /// The entry of that key, in a mapping.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
-        self.entries().iter().find(|entry| entry.key == key)
-    }
-
-    /// The entries of a mapping; none for anything else.
-    pub(super) fn entries(&self) -> &[Entry] {
-        if let Value::Map(entries) = &self.value { entries } else { &[] }
-    }
-
-    /// The text, if it is one.
-    pub(super) fn text(&self) -> Option<&str> {
-        if let Value::Text(text) = &self.value { Some(text) } else { None }
-    }
-
-    /// The place of `path` (`a.b[0].c`) below this node, or of the deepest part of it that exists.
-    pub(super) fn locate(&self, path: &str) -> Place {
-        let path = path.trim_start_matches('.');
-        match &self.value {
-            Value::Map(entries) => {
-                let rest = |key: &str| {
-                    path.strip_prefix(key).filter(|r| r.is_empty() || r.starts_with(['.', '[']))
-                };
-                let found = entries.iter().filter_map(|entry| Some((entry, rest(&entry.key)?)));
-                let longest = found.max_by_key(|(entry, _)| entry.key.len());
-                longest.map_or(self.place, |(entry, rest)| entry.value.locate(rest))
-            }
-            Value::List(items) => {
-                let split = path.strip_prefix('[').and_then(|path| path.split_once(']'));
-                let found = split.and_then(|(index, rest)| {
-                    Some((items.get(index.parse::<usize>().ok()?)?, rest))
-                });
-                found.map_or(self.place, |(item, rest)| item.locate(rest))
-            }
-            _ => self.place,
-        }
-    }
-}
 
 /// Reads the one document of `text`.
 ///

@@ -1,12 +1,11 @@
 //! The handle to a device: typed and untyped calls to the drivers of its tree by path.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::backend::{Backend, Local};
 use crate::bounds;
 use crate::call::ValueStream;
 use crate::channel::Channel;
@@ -14,19 +13,14 @@ use crate::descriptor::MethodKind;
 use crate::driver::{Child, Driver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interface::Interface;
+use crate::node::Node;
 use crate::outline;
+use crate::path::{join, shown};
 use crate::plan::Planned;
-use crate::references::join;
 use crate::suggest;
-use crate::tree::{self, shown};
+use crate::tree;
 
 mod close;
-mod local;
-mod node;
-
-use local::Local;
-pub(crate) use local::close_driver;
-pub use node::Node;
 
 /// A device: the handle to a tree of drivers. Cheap to clone; usable from many tasks.
 ///
@@ -40,23 +34,6 @@ struct Shared {
     nodes: Arc<[Node]>,
     closing: OnceLock<close::Closing>,
     backend: Arc<dyn Backend>,
-}
-
-/// What is asked of a whole device, not of one driver: of the drivers of this process, or of the
-/// other end of a connection.
-#[async_trait]
-pub trait Backend: fmt::Debug + Send + Sync {
-    /// Resets every driver.
-    ///
-    /// # Errors
-    /// The device's own, or those of the connection.
-    async fn reset(&self) -> Result<()>;
-
-    /// Closes every driver, or ends the connection and leaves the drivers as they are.
-    ///
-    /// # Errors
-    /// The device's own, or those of the connection.
-    async fn close(&self) -> Result<()>;
 }
 
 impl Device {

@@ -60,12 +60,14 @@ extern crate self as jumpstarter_driver_core;
 
 mod ambiguity;
 mod arguments;
+mod backend;
 mod blocking;
 #[doc(hidden)]
 pub mod bounds;
 mod builtin;
 mod call;
 pub mod channel;
+mod closing;
 mod descriptor;
 mod device;
 mod driver;
@@ -75,7 +77,9 @@ mod generic;
 mod host_path;
 pub mod image;
 mod interface;
+mod node;
 mod outline;
+mod path;
 mod plan;
 mod problem;
 mod proxies;
@@ -90,6 +94,7 @@ mod value_type;
 
 pub use arguments::{Argument, Arguments, whole_numbers};
 pub use async_trait::async_trait;
+pub use backend::Backend;
 pub use blocking::blocking;
 pub use builtin::{COMPOSITE_CLIENT, Composite, CompositeConfig};
 pub use call::{Caller, Reply, ValueStream};
@@ -97,7 +102,7 @@ pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
 pub use descriptor::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
 };
-pub use device::{Backend, Device, Node};
+pub use device::Device;
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use generic::{Flasher, Network, Power, PowerReading, Serial};
@@ -107,6 +112,7 @@ pub use interface::{Interface, Interfaces};
 #[doc(hidden)]
 pub use inventory;
 pub use jumpstarter_driver_core_macros::{config, data, interface};
+pub use node::Node;
 pub use plan::Planned;
 pub use problem::ConfigProblem;
 pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};

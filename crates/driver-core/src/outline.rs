@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::builtin::Composite;
 use crate::descriptor::InterfaceDescriptor;
-use crate::device::Node;
 use crate::driver::{Child, Driver, PlannedChild};
 use crate::interface::Interfaces;
+use crate::node::Node;
 use crate::plan::Planned;
 use crate::tree;
 

@@ -1,9 +1,10 @@
 //! Proxies: in the place of each stands a copy of what it refers to.
 
 use crate::bounds::{self, Excess, MAX_DEPTH};
-use crate::device::Node;
 use crate::error::{Error, Result};
-use crate::references::{References, join};
+use crate::node::Node;
+use crate::path::join;
+use crate::references::References;
 
 /// The nodes with their proxies followed. `references` has a place for each, and no faults.
 pub(crate) fn follow(nodes: Vec<Node>, references: &References) -> Result<Vec<Node>> {

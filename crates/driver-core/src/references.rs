@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::bounds::{MAX_DEPTH, MAX_DRIVERS};
 use crate::error::{Error, ErrorKind};
+use crate::path::join;
 use crate::suggest;
 
 /// How many references may lead to one another.
@@ -256,9 +257,4 @@ impl Walk<'_> {
             hint: None,
         });
     }
-}
-
-/// The path of a child.
-pub(crate) fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }

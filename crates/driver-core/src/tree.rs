@@ -7,11 +7,13 @@ use futures_util::future::BoxFuture;
 
 use crate::ambiguity::Ambiguity;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
-use crate::device::{Node, close_driver};
+use crate::closing::close_driver;
 use crate::driver::{Child, Driver, LocalCaller, OpenContext};
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Node;
+use crate::path::{join, shown};
 use crate::plan::Planned;
-use crate::references::{PlaceKind, References, join};
+use crate::references::{PlaceKind, References};
 use crate::{bounds, proxies};
 
 /// Opens the drivers of `entries`. On failure those that are open already are closed; on
@@ -151,9 +153,4 @@ fn visit(
         visit(child, path, Some(index), depth + 1, nodes, references)?;
     }
     Ok(())
-}
-
-/// A path for people: the root has none.
-pub(crate) fn shown(path: &str) -> &str {
-    if path.is_empty() { "the root" } else { path }
 }

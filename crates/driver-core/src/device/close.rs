@@ -1,12 +1,12 @@
 //! Closing a device: once, whoever asks how often, and to the end, whoever stops waiting.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
-use super::Backend;
+use crate::backend::Backend;
+use crate::closing::guarded;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The end of a closing, for all who wait for it.
@@ -30,13 +30,4 @@ pub(super) fn start(backend: Arc<dyn Backend>) -> Closing {
         task.await.unwrap_or_else(|error| Err(Arc::new(interrupted(error))))
     };
     waiting.boxed().shared()
-}
-
-/// The end of `closing`; one that panics has failed.
-pub(super) async fn guarded(closing: impl Future<Output = Result<()>>) -> Result<()> {
-    AssertUnwindSafe(closing).catch_unwind().await.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::internal(format!("it panicked: {text}")))
-    })
 }

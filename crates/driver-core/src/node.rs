@@ -10,7 +10,7 @@ use crate::call::{Caller, Reply};
 use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::driver::{Driver, Gauge};
 use crate::error::Result;
-use crate::tree::shown;
+use crate::path::shown;
 
 /// A node of the tree as reports show it.
 #[derive(Clone)]
@@ -196,7 +196,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    pub(super) async fn invoke(
+    pub(crate) async fn invoke(
         &self,
         method: &str,
         kind: MethodKind,

@@ -1,18 +1,35 @@
-//! The drivers of this process as a whole: reset and closed in order.
+//! What is asked of a whole device; of one of this process, in order.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::close::guarded;
-use super::{Backend, Node};
-use crate::driver::Driver;
+use crate::closing::close_driver;
 use crate::error::Result;
-use crate::tree::shown;
+use crate::node::Node;
+use crate::path::shown;
+
+/// What is asked of a whole device, not of one driver: of the drivers of this process, or of the
+/// other end of a connection.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Resets every driver.
+    ///
+    /// # Errors
+    /// The device's own, or those of the connection.
+    async fn reset(&self) -> Result<()>;
+
+    /// Closes every driver, or ends the connection and leaves the drivers as they are.
+    ///
+    /// # Errors
+    /// The device's own, or those of the connection.
+    async fn close(&self) -> Result<()>;
+}
 
 /// The nodes of a device whose drivers are in this process.
 #[derive(Debug)]
-pub(super) struct Local(pub(super) Arc<[Node]>);
+pub(crate) struct Local(pub(crate) Arc<[Node]>);
 
 #[async_trait]
 impl Backend for Local {
@@ -49,11 +66,6 @@ impl Backend for Local {
         }
         result
     }
-}
-
-/// Closes one driver; one that panics has failed.
-pub(crate) async fn close_driver(driver: &dyn Driver) -> Result<()> {
-    guarded(driver.close()).await
 }
 
 /// A parent before its children, siblings in reverse.
