@@ -31,9 +31,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 pub struct ConnectOptions {
     pub(crate) address: Address,
     pub(crate) insecure: bool,
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "TLS alone uses it"))]
     pub(crate) ca_file: Option<PathBuf>,
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "TLS alone uses it"))]
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) passphrase: Option<Secret>,
     pub(crate) connect_timeout: Duration,

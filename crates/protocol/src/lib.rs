@@ -13,6 +13,9 @@
 //!   on.
 //! - [`python`]: what peers in Python do otherwise.
 //!
+//! HTTP/2 itself is h2's, which both ends hand their streams from: [`Incoming::new`] and
+//! [`Outgoing::new`] take them, so that a new major version of h2 is one of this crate.
+//!
 //! ```
 //! use jumpstarter_protocol::{decode_value, encode_value};
 //! use serde_json::json;
