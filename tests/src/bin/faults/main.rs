@@ -64,7 +64,8 @@ fn main() -> ExitCode {
     // build.
     if words.next().is_some_and(|word| word == "jmp") {
         let words = std::iter::once(OsString::from("jmp")).chain(words);
-        return ExitCode::from(jumpstarter_cli::run(words, &mut io::stdout(), &mut io::stderr()));
+        let environment = jumpstarter_cli::Environment::of_process();
+        return ExitCode::from(jumpstarter_cli::run(words, &environment));
     }
     match campaign(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
