@@ -17,6 +17,6 @@ mod shell;
 mod signals;
 
 pub use logs::{Log, LogFormat};
-pub use programs::search_path;
+pub use programs::{be_j, search_path};
 pub use run::{RunOptions, run};
 pub use shell::{Served, shell};

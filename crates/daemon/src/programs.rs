@@ -2,16 +2,69 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use jumpstarter_files::RuntimeDir;
 
 use rustix::fs::{Access, access};
 
+/// A program with drivers of its own, which is `j` when it is called so.
+static OWN: OnceLock<PathBuf> = OnceLock::new();
+/// The folder in which that program is called `j`.
+static LINK: Mutex<Option<RuntimeDir>> = Mutex::new(None);
+
+/// Makes the program that runs the `j` of commands and hooks, whatever other `j` there is: for a
+/// program with drivers of its own, whose verbs the other one lacks. The program has to be `j` when
+/// it is called so.
+pub fn be_j() {
+    if let Ok(program) = env::current_exe() {
+        OWN.set(program).ok();
+    }
+}
+
 /// The PATH for a command that may call `j`: this process's own, and where that has no `j`, at its
-/// end the folder of the program that runs. None when there is nothing to add.
+/// end the folder of the program that runs; after [`be_j`] first a folder in which `j` is that
+/// program. None when there is nothing to add.
 pub fn search_path() -> Option<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folder = env::current_exe().ok()?.parent()?.to_owned();
-    with_j(&path, folder)
+    let Some(program) = OWN.get() else {
+        return with_j(&path, env::current_exe().ok()?.parent()?.to_owned());
+    };
+    match link(program) {
+        Ok(folder) => env::join_paths([folder].into_iter().chain(env::split_paths(&path))).ok(),
+        Err(error) => {
+            tracing::warn!(%error, "commands and hooks do not find this program's `j`");
+            None
+        }
+    }
+}
+
+/// A folder in which `j` is the program; it is removed when this process exits.
+fn link(program: &Path) -> io::Result<PathBuf> {
+    let mut held = LINK.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.is_none() {
+        jumpstarter_supervise::at_exit(|| {
+            let held = LINK.lock().map(|mut held| held.take());
+            if let Ok(Some(Err(error))) = held.map(|folder| folder.map(RuntimeDir::close)) {
+                tracing::debug!(%error, "the folder of `j` was not removed");
+            }
+        });
+    }
+    let folder = match held.take() {
+        Some(folder) => folder,
+        None => RuntimeDir::create("j")?,
+    };
+    // Cleaners of temporary folders may have been there.
+    folder.ensure()?;
+    let j = folder.file("j");
+    let path = folder.path().to_owned();
+    *held = Some(folder);
+    match std::os::unix::fs::symlink(program, j) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(path),
+    }
 }
 
 fn with_j(path: &OsString, own: PathBuf) -> Option<OsString> {
@@ -33,6 +86,19 @@ mod tests {
     use super::*;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn an_own_program_is_j_before_any_other() {
+        be_j();
+        let path = search_path().unwrap();
+        let first = env::split_paths(&path).next().unwrap();
+        assert_eq!(std::fs::read_link(first.join("j")).unwrap(), env::current_exe().unwrap());
+        assert_eq!(search_path().unwrap(), path, "one folder serves all commands");
+        std::fs::remove_file(first.join("j")).unwrap();
+        std::fs::remove_dir(&first).unwrap();
+        search_path().unwrap();
+        assert!(first.join("j").exists(), "what a cleaner removed is made again");
+    }
 
     #[test]
     fn the_own_folder_comes_last_and_only_where_there_is_no_other() {
