@@ -4,7 +4,7 @@ use jumpstarter_driver_flasher::{FileFlasherConfig, MockFlasherConfig};
 use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod mock, MockFlasherConfig, {}, [flasher(any_target, as_is)], deadline: 60 s);
-conformance!(mod file, FileFlasherConfig, { "path": peer::folder().join("disk.img") }, [flasher], deadline: 60 s);
+conformance!(mod file, FileFlasherConfig, { "path": peer::folder().join("disk.img") }, [flasher(size("5M"), medium("path"))], deadline: 60 s);
 conformance!(
     mod named, FileFlasherConfig, { "targets": { "root": peer::folder().join("root.img") } },
     [flasher(target("root"))], deadline: 60 s

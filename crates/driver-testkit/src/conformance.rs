@@ -3,9 +3,18 @@
 /// Makes a test of every case of a driver's interfaces, each as `direct` (the driver itself) and as
 /// `proxy` (the typed proxy over an in-process caller): `power::on_is_idempotent::proxy`.
 ///
-/// ```ignore
+/// ```
+/// # mod relay { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/relay.in")); }
+/// # use relay::*;
+/// # use jumpstarter_driver_testkit::{conformance, guest::{Arch, qemu_available}};
 /// conformance!(RelayConfig, { "port": fake_board(), "channel": 1 }, [power]);
-/// conformance!(mod slow, TcpConfig, { "host": "127.0.0.1", "port": echo().await }, [network(echo)], deadline: 120 s);
+/// conformance!(
+///     mod second_channel, RelayConfig, { "port": fake_board(), "channel": 2 }, [power],
+///     deadline: 120 s,
+///     needs: || qemu_available(Arch::X86_64),
+///     waive: { "GENERIC-3": "the board keeps its port until it is told" }
+/// );
+/// # fn main() {}
 /// ```
 ///
 /// - The configuration is what an exporter file would hold, as in `serde_json::json!`. Its values
@@ -16,12 +25,22 @@
 ///   cases. `flasher(target("root"))` flashes another target than the default one, and
 ///   `flasher(in_place)` says that the old image cannot outlive a failed flash, and
 ///   `flasher(any_target)` that any name is a target, and `flasher(any_target, as_is)` that images
-///   are kept as they come, compressed ones too. `custom Machine` is an interface of the driver's
+///   are kept as they come, compressed ones too. `flasher(size("5M"))` flashes images of that size:
+///   choose one larger than the pieces in which the driver writes and reads.
+///   `flasher(medium("path"))` names the configuration's field with the file, folder or device that
+///   is written, for the suite to look at past the driver. `custom Machine` is an interface of the driver's
 ///   own, which gets the generic cases.
+/// - `custom Machine { wait_for: ["running"], resize: ["memory", 96] }` gives arguments for methods
+///   that the suite cannot call without (an array of those that are no images).
+/// - `child power: [power]` runs the cases of interfaces on a child that the driver makes; the name
+///   of the tests is said where the child's is no word of Rust: `child "usb-c" as usb_c: [power]`.
+/// - `children: { "a": { "type": "mock-power" } }` gives the driver configured children, as an
+///   exporter file does. Their drivers must be linked into the test.
 /// - `deadline: 120 s` replaces the 30 seconds that a case may take.
 /// - `needs: || qemu_available(Arch::X86_64)` skips every case where it says no, after a
 ///   [`skip`](crate::skip()).
-/// - `waive: { "GENERIC-9": "the bus is shared" }` skips the cases of a duty that is a SHOULD.
+/// - `waive: { "GENERIC-3": "why" }` skips the cases of a duty that is a SHOULD; one that is a MUST
+///   does not compile.
 /// - `mod name,` in front puts the tests into a module: for several drivers in a file.
 ///
 /// Each case runs in a process of its own with an empty temporary folder, on an instance of its
@@ -39,6 +58,7 @@ macro_rules! conformance {
     };
     (
         $config:ty, { $($json:tt)* }, [$($interfaces:tt)*]
+        $(, children: { $($children:tt)* })?
         $(, deadline: $seconds:literal s)?
         $(, needs: $needs:expr)?
         $(, waive: { $($duty:literal: $reason:literal),* $(,)? })? $(,)?
@@ -47,13 +67,25 @@ macro_rules! conformance {
             let fixture = $crate::Fixture::<$config>::new(|| ::std::boxed::Box::pin(async {
                 $crate::__private::json!({ $($json)* })
             }));
+            $(let fixture = fixture.children(|| ::std::boxed::Box::pin(async {
+                $crate::__private::json!({ $($children)* })
+            }));)?
             $(let fixture = fixture.deadline($crate::__private::Duration::from_secs($seconds));)?
             $(let fixture = fixture.needs($needs);)?
-            $($(let fixture = fixture.waive($duty, $reason);)*)?
+            $($(
+                const { assert!($crate::__private::can_be_waived($duty), "a MUST cannot be waived") };
+                let fixture = fixture.waive($duty, $reason);
+            )*)?
             $crate::__listed! { fixture, $($interfaces)* }
         }
         $crate::__cases! { test generic }
-        $crate::__tests! { $($interfaces)* }
+        $crate::__tests! { test $($interfaces)* }
+        type __Config = $config;
+        mod children {
+            #[allow(unused_imports, reason = "not every driver makes children")]
+            use super::*;
+            $crate::__children! { $($interfaces)* }
+        }
     };
 }
 
@@ -61,8 +93,19 @@ macro_rules! conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __listed {
-    ($fixture:expr, custom $interface:path $(, $($rest:tt)*)?) => {
-        $crate::__listed! { $fixture.custom::<dyn $interface>(|driver| driver), $($($rest)*)? }
+    ($fixture:expr, child $name:tt $(as $module:ident)?: [$($inner:tt)*] $(, $($rest:tt)*)?) => {
+        $crate::__listed! { $fixture, $($($rest)*)? }
+    };
+    (
+        $fixture:expr,
+        custom $interface:path $({ $($method:ident: $arguments:tt),* $(,)? })? $(, $($rest:tt)*)?
+    ) => {
+        $crate::__listed! {
+            $fixture
+                .custom::<dyn $interface>(|driver| driver)
+                $($(.given(stringify!($method), $crate::__private::json!($arguments)))*)?,
+            $($($rest)*)?
+        }
     };
     ($fixture:expr, $name:ident $(($($option:ident $(($value:expr))?),*))? $(, $($rest:tt)*)?) => {
         $crate::__listed! { $fixture.$name()$($(.$option($($value)?))*)?, $($($rest)*)? }
@@ -74,11 +117,44 @@ macro_rules! __listed {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
-    (custom $interface:path $(, $($rest:tt)*)?) => { $crate::__tests! { $($($rest)*)? } };
-    ($name:ident $(($($option:ident $(($value:expr))?),*))? $(, $($rest:tt)*)?) => {
-        $crate::__cases! { test $name }
-        $($($crate::__cases! { test $option })*)?
-        $crate::__tests! { $($($rest)*)? }
+    ($what:ident child $name:tt $(as $module:ident)?: [$($inner:tt)*] $(, $($rest:tt)*)?) => {
+        $crate::__tests! { $what $($($rest)*)? }
+    };
+    ($what:ident custom $interface:path $({ $($given:tt)* })? $(, $($rest:tt)*)?) => {
+        $crate::__tests! { $what $($($rest)*)? }
+    };
+    ($what:ident $name:ident $(($($option:ident $(($value:expr))?),*))? $(, $($rest:tt)*)?) => {
+        $crate::__cases! { $what $name }
+        $($($crate::__cases! { $what $option })*)?
+        $crate::__tests! { $what $($($rest)*)? }
+    };
+    ($what:ident) => {};
+}
+
+/// Makes a module of tests for each child that is listed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __children {
+    (child $name:ident: [$($inner:tt)*] $(, $($rest:tt)*)?) => {
+        $crate::__children! { child (stringify!($name)) as $name: [$($inner)*] $(, $($rest)*)? }
+    };
+    (child $name:tt as $module:ident: [$($inner:tt)*] $(, $($rest:tt)*)?) => {
+        mod $module {
+            #[allow(unused_imports, reason = "an option may name nothing from outside")]
+            use super::*;
+            fn __fixture() -> $crate::Fixture<super::__Config> {
+                let child = $crate::ChildFixture::new(super::__fixture(), $name);
+                $crate::__listed! { child, $($inner)* }.into()
+            }
+            $crate::__tests! { child $($inner)* }
+        }
+        $crate::__children! { $($($rest)*)? }
+    };
+    (custom $interface:path $({ $($given:tt)* })? $(, $($rest:tt)*)?) => {
+        $crate::__children! { $($($rest)*)? }
+    };
+    ($name:ident $(($($option:tt)*))? $(, $($rest:tt)*)?) => {
+        $crate::__children! { $($($rest)*)? }
     };
     () => {};
 }
@@ -101,7 +177,9 @@ macro_rules! __cases {
             concurrent_calls_end "GENERIC-10",
             cancelled_call_leaves_it_usable "GENERIC-11",
             children_are_named_before_they_exist "GENERIC-12",
-            methods_have_different_names "GENERIC-13"
+            methods_have_different_names "GENERIC-13",
+            dropped_stream_can_be_repeated "GENERIC-14",
+            dropped_channel_is_closed "GENERIC-15"
         }
     };
     ($what:ident power) => {
@@ -160,13 +238,18 @@ macro_rules! __cases {
             dump_to_a_file_is_whole "FLASHER-14",
             failing_dump_is_an_error "FLASHER-15",
             cancelled_dump_can_be_repeated "FLASHER-16",
-            concurrent_flashes_do_not_mix "FLASHER-17"
+            concurrent_flashes_do_not_mix "FLASHER-17",
+            late_cancel_is_heeded "FLASHER-18",
+            every_piece_comes_back "FLASHER-19",
+            zeros_replace_the_old_image "FLASHER-20"
         }
     };
     ($what:ident target) => {};
     ($what:ident in_place) => {};
     ($what:ident any_target) => {};
     ($what:ident as_is) => {};
+    ($what:ident size) => {};
+    ($what:ident medium) => {};
 }
 
 /// Makes what was asked for of each case.
@@ -188,6 +271,17 @@ macro_rules! __each {
                     let (group, case) = (stringify!($group), stringify!($case));
                     $crate::__private::test(module_path!(), fixture, group, case, $crate::Mode::Proxy);
                 }
+            }
+        )*}
+    };
+    (child $group:ident: $($case:ident $duty:literal),*) => {
+        mod $group {$(
+            #[test]
+            fn $case() {
+                let fixture = super::__fixture();
+                let (group, case) = (stringify!($group), stringify!($case));
+                let module = concat!(module_path!(), "::", stringify!($case));
+                $crate::__private::test(module, fixture, group, case, $crate::Mode::Child);
             }
         )*}
     };

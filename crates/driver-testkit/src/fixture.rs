@@ -1,25 +1,105 @@
 //! What the suite needs to know of a driver: how to make one, and what it claims to be.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
-    Driver, DriverConfig, Flasher, Interface, InterfaceDescriptor, Network, OpenContext, Power,
-    Registry, Serial,
+    ByteSize, Child, Device, Driver, DriverConfig, Error, Flasher, Interface, InterfaceDescriptor,
+    Network, OpenContext, Power, Registry, Serial,
 };
 use serde_json::Value;
 
+use crate::duty::can_be_waived;
+use crate::image;
 use crate::instance::{Handles, Instance, Mode};
 
+/// The options of interfaces.
+macro_rules! options {
+    ($type:ident) => {
+        impl<C: DriverConfig> $type<C> {
+            /// Says that the network's peer sends back what it gets.
+            #[must_use]
+            pub fn echo(mut self) -> Self {
+                self.options_mut().echo = true;
+                self
+            }
+
+            /// Says that the serial port sends back what it gets.
+            #[must_use]
+            pub fn loopback(self) -> Self {
+                self
+            }
+
+            /// Names the target to flash.
+            #[must_use]
+            pub fn target(mut self, target: impl Into<String>) -> Self {
+                self.options_mut().target = Some(target.into());
+                self
+            }
+
+            /// Says that a failed flash cannot leave the old image: only its error is checked.
+            #[must_use]
+            pub fn in_place(mut self) -> Self {
+                self.options_mut().in_place = true;
+                self
+            }
+
+            /// Says that images can be flashed under any name.
+            #[must_use]
+            pub fn any_target(mut self) -> Self {
+                self.options_mut().any_target = true;
+                self
+            }
+
+            /// Says that images are kept as they come, compressed ones too.
+            #[must_use]
+            pub fn as_is(mut self) -> Self {
+                self.options_mut().as_is = true;
+                self
+            }
+
+            /// Names the field of the configuration that holds the path of the medium: the file,
+            /// folder or device that is written. After a flash that is refused or cancelled the
+            /// suite looks at it itself: nothing in it may have changed, and nothing be added.
+            #[must_use]
+            pub fn medium(mut self, field: &'static str) -> Self {
+                self.options_mut().medium = Some(field);
+                self
+            }
+
+            /// Flashes images of this size, such as `5M`: larger than the pieces in which the driver writes
+            /// and reads.
+            ///
+            /// # Panics
+            /// When the text is no size.
+            #[must_use]
+            pub fn size(mut self, size: &str) -> Self {
+                let size: ByteSize = size.parse().expect("a size with its unit, such as 5M");
+                // One byte more is a multiple of no block.
+                self.options_mut().size =
+                    Some(usize::try_from(size.as_bytes()).map_or(usize::MAX, |size| size + 1));
+                self
+            }
+        }
+    };
+}
+options!(Fixture);
+options!(ChildFixture);
+
+type Configuration = Box<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>;
+type AddOfChild = fn(&Device, &mut Handles) -> Result<(), Error>;
 type Add<D> = Box<dyn Fn(&Arc<D>, &mut Handles) + Send + Sync>;
 
 /// A driver to be tested: [`conformance!`](crate::conformance) makes one, or a tool of its own.
 pub struct Fixture<C: DriverConfig> {
-    configuration: Box<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>,
+    configuration: Configuration,
     listed: Vec<&'static InterfaceDescriptor>,
     add: Vec<Add<C::Driver>>,
+    configured: Option<Configuration>,
+    child: Option<(&'static str, Vec<AddOfChild>)>,
     pub(crate) deadline: Duration,
     pub(crate) settle: Duration,
     pub(crate) waived: Vec<(&'static str, &'static str)>,
@@ -41,6 +121,22 @@ pub(crate) struct Options {
     pub(crate) any_target: bool,
     /// Images are kept as they come: compressed ones stay so.
     pub(crate) as_is: bool,
+    /// The length of the images in bytes, if not the usual one.
+    pub(crate) size: Option<usize>,
+    /// The field of the configuration that holds the path of what is written.
+    pub(crate) medium: Option<&'static str>,
+    /// Arguments with which methods are called, by the method's name.
+    pub(crate) given: Vec<(&'static str, Vec<Value>)>,
+}
+
+impl Options {
+    pub(crate) fn old_image(&self) -> Vec<u8> {
+        image::old_of(self.size.unwrap_or(image::LENGTH))
+    }
+
+    pub(crate) fn new_image(&self) -> Vec<u8> {
+        image::new_of(self.size.unwrap_or(image::LENGTH))
+    }
 }
 
 impl<C: DriverConfig> fmt::Debug for Fixture<C> {
@@ -62,12 +158,28 @@ impl<C: DriverConfig> Fixture<C> {
             configuration: Box::new(configuration),
             listed: Vec::new(),
             add: Vec::new(),
+            configured: None,
+            child: None,
             deadline: Duration::from_secs(30),
             settle: Duration::from_secs(10),
             waived: Vec::new(),
             needs: || true,
             options: Options::default(),
         }
+    }
+
+    fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// Gives the driver children, as `children:` of an exporter file does.
+    #[must_use]
+    pub fn children(
+        mut self,
+        children: impl Fn() -> BoxFuture<'static, Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.configured = Some(Box::new(children));
+        self
     }
 
     /// How long a case may take, 30 seconds if not said.
@@ -85,8 +197,12 @@ impl<C: DriverConfig> Fixture<C> {
     }
 
     /// Skips the cases of a duty that is a SHOULD.
+    ///
+    /// # Panics
+    /// When the duty is a MUST.
     #[must_use]
     pub fn waive(mut self, duty: &'static str, reason: &'static str) -> Self {
+        assert!(can_be_waived(duty), "{duty} is a MUST: it cannot be waived");
         self.waived.push((duty, reason));
         self
     }
@@ -104,6 +220,17 @@ impl<C: DriverConfig> Fixture<C> {
     pub fn custom<I: Interface + ?Sized>(mut self, cast: fn(Arc<C::Driver>) -> Arc<I>) -> Self {
         self.listed.push(I::DESCRIPTOR);
         self.add.push(Box::new(move |driver, handles| handles.add::<I>(cast(Arc::clone(driver)))));
+        self
+    }
+
+    /// Calls the method with these arguments: an array without those that are images.
+    ///
+    /// # Panics
+    /// When `arguments` is no array.
+    #[must_use]
+    pub fn given(mut self, method: &'static str, arguments: Value) -> Self {
+        let Value::Array(arguments) = arguments else { panic!("no array: {arguments}") };
+        self.options.given.push((method, arguments));
         self
     }
 
@@ -147,47 +274,6 @@ impl<C: DriverConfig> Fixture<C> {
         self.custom::<dyn Flasher>(|driver| driver)
     }
 
-    /// Says that the network's peer sends back what it gets.
-    #[must_use]
-    pub fn echo(mut self) -> Self {
-        self.options.echo = true;
-        self
-    }
-
-    /// Says that the serial port sends back what it gets.
-    #[must_use]
-    pub fn loopback(self) -> Self {
-        self
-    }
-
-    /// Names the target to flash.
-    #[must_use]
-    pub fn target(mut self, target: impl Into<String>) -> Self {
-        self.options.target = Some(target.into());
-        self
-    }
-
-    /// Says that a failed flash cannot leave the old image: only its error is checked.
-    #[must_use]
-    pub fn in_place(mut self) -> Self {
-        self.options.in_place = true;
-        self
-    }
-
-    /// Says that images can be flashed under any name.
-    #[must_use]
-    pub fn any_target(mut self) -> Self {
-        self.options.any_target = true;
-        self
-    }
-
-    /// Says that images are kept as they come, compressed ones too.
-    #[must_use]
-    pub fn as_is(mut self) -> Self {
-        self.options.as_is = true;
-        self
-    }
-
     /// Evaluates the configuration.
     pub(crate) async fn configure(&self) -> Value {
         (self.configuration)().await
@@ -195,24 +281,139 @@ impl<C: DriverConfig> Fixture<C> {
 
     /// Opens an instance.
     pub(crate) async fn open(&self, configuration: Value, mode: Mode) -> Result<Instance, String> {
+        let medium = self.options.medium.map(|field| {
+            let path = configuration[field].as_str().map(PathBuf::from);
+            path.ok_or_else(|| format!("the configuration has no path `{field}`"))
+        });
+        let medium = medium.transpose()?;
         let config: C = serde_json::from_value(configuration)
             .map_err(|error| format!("the configuration: {error}"))?;
         if let Some(problem) = config.check().into_iter().next() {
             return Err(format!("the configuration: {}: {}", problem.field, problem.message));
         }
         let named_children = config.children();
-        let opened = config.open(OpenContext::at("subject")).await;
+        let configured = match &self.configured {
+            Some(children) => open_children(children().await, "subject").await?,
+            None => Vec::new(),
+        };
+        let mut context = OpenContext::at("subject");
+        context.children = configured.clone();
+        let opened = config.open(context).await;
         let driver = Arc::new(opened.map_err(|error| format!("opening failed: {error:?}"))?);
         let mut handles = Handles::default();
         for add in &self.add {
             add(&driver, &mut handles);
         }
         let driver: Arc<dyn Driver> = driver;
+        if let Some((name, add)) = &self.child {
+            handles = of_child(&*driver, name, add)?;
+        }
         let registered = Registry::linked()
             .find(C::NAME)
             .map(|entry| (entry.interfaces)())
             .map_err(|error| error.report());
         let (options, listed) = (self.options.clone(), self.listed.clone());
-        Ok(Instance::new(mode, driver, handles, options, listed, registered, named_children))
+        let mut instance =
+            Instance::new(mode, driver, handles, options, listed, registered, named_children);
+        instance.configured = configured;
+        instance.medium = medium;
+        instance.settle = self.settle;
+        Ok(instance)
+    }
+}
+
+/// Opens the drivers of a mapping like that of `children:` in an exporter file.
+fn open_children(entries: Value, at: &str) -> BoxFuture<'static, Result<Vec<Child>, String>> {
+    let at = at.to_owned();
+    Box::pin(async move {
+        let Value::Object(entries) = entries else { return Err("`children` is no mapping".into()) };
+        let mut opened = Vec::new();
+        for (name, mut entry) in entries {
+            let mut context = OpenContext::at(format!("{at}.{name}"));
+            let below = entry["children"].take();
+            if !below.is_null() {
+                context.children = open_children(below, &context.path).await?;
+            }
+            let kind = entry["type"].as_str().unwrap_or_default();
+            let failed = |error: Error| format!("the child `{name}`: {}", error.report());
+            let kind = Registry::linked().find(kind).map_err(failed)?;
+            let config = match entry["config"].take() {
+                Value::Null => Value::Object(serde_json::Map::new()),
+                config => config,
+            };
+            let driver = (kind.open)(config, context).await.map_err(failed)?;
+            opened.push(Child::new(name, driver));
+        }
+        Ok(opened)
+    })
+}
+
+/// The interfaces of a child that the driver made.
+fn of_child(driver: &dyn Driver, name: &str, add: &[AddOfChild]) -> Result<Handles, String> {
+    let children = driver.children();
+    let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
+    let child = children.iter().find(|child| child.name == name);
+    let child = child.ok_or_else(|| format!("it made no child `{name}`, but {names:?}"))?;
+    let device = Device::of_shared_driver(Arc::clone(&child.driver));
+    let mut handles = Handles::default();
+    for add in add {
+        let outcome = add(&device, &mut handles);
+        outcome.map_err(|error| format!("the child `{name}`: {}", error.report()))?;
+    }
+    Ok(handles)
+}
+
+/// A child that the driver makes, to be tested: [`conformance!`](crate::conformance) makes one of
+/// `child power: [power]`.
+#[derive(Debug)]
+pub struct ChildFixture<C: DriverConfig>(Fixture<C>);
+
+impl<C: DriverConfig> ChildFixture<C> {
+    /// The child of that name, without interfaces yet.
+    pub fn new(mut parent: Fixture<C>, name: &'static str) -> Self {
+        parent.child = Some((name, Vec::new()));
+        parent.options = Options::default();
+        Self(parent)
+    }
+
+    fn options_mut(&mut self) -> &mut Options {
+        &mut self.0.options
+    }
+
+    fn list(mut self, add: AddOfChild) -> Self {
+        if let Some((_, listed)) = &mut self.0.child {
+            listed.push(add);
+        }
+        self
+    }
+
+    /// Lists [`Power`].
+    #[must_use]
+    pub fn power(self) -> Self {
+        self.list(|child, handles| child.get("").map(|power| handles.power = Some(power)))
+    }
+
+    /// Lists [`Network`].
+    #[must_use]
+    pub fn network(self) -> Self {
+        self.list(|child, handles| child.get("").map(|network| handles.network = Some(network)))
+    }
+
+    /// Lists [`Serial`].
+    #[must_use]
+    pub fn serial(self) -> Self {
+        self.list(|child, handles| child.get("").map(|serial| handles.serial = Some(serial)))
+    }
+
+    /// Lists [`Flasher`].
+    #[must_use]
+    pub fn flasher(self) -> Self {
+        self.list(|child, handles| child.get("").map(|flasher| handles.flasher = Some(flasher)))
+    }
+}
+
+impl<C: DriverConfig> From<ChildFixture<C>> for Fixture<C> {
+    fn from(child: ChildFixture<C>) -> Self {
+        child.0
     }
 }

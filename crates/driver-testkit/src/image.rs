@@ -1,16 +1,26 @@
 //! Images to flash: small, and different everywhere.
 
-/// The length of the images in bytes: not a multiple of any block.
-const LENGTH: usize = 192 * 1024 + 123;
+/// The length of the images in bytes, where a test names no other: not a multiple of any block.
+pub(crate) const LENGTH: usize = 192 * 1024 + 123;
 
 /// An image that a test flashes first.
 pub fn old() -> Vec<u8> {
-    pattern(1)
+    old_of(LENGTH)
 }
 
 /// An image to replace it, of the same length.
 pub fn new() -> Vec<u8> {
-    pattern(2)
+    new_of(LENGTH)
+}
+
+/// An image of that length in bytes that a test flashes first.
+pub fn old_of(length: usize) -> Vec<u8> {
+    pattern(length, 1)
+}
+
+/// An image to replace it.
+pub fn new_of(length: usize) -> Vec<u8> {
+    pattern(length, 2)
 }
 
 /// [`new`], compressed by the tool of that name: `gzip`, `xz`, `bzip2` or `zstd`.
@@ -24,13 +34,14 @@ pub fn new_compressed(tool: &str) -> Option<&'static [u8]> {
     }
 }
 
-/// Blocks of 4 KiB, of which every third is zero.
-fn pattern(seed: usize) -> Vec<u8> {
+/// Blocks of 4 KiB, of which every third is zero, and so is every third mebibyte: others for each
+/// seed, so that no zero of one image lies over a zero of the other.
+fn pattern(length: usize, seed: usize) -> Vec<u8> {
     let byte = |at: usize| match at / 4096 {
-        block if block % 3 == 2 => 0,
+        block if block % 3 == seed || (at >> 20) % 3 == 3 - seed => 0,
         block => (at * 31 + (at >> 5) * 17 + block * seed + seed) as u8,
     };
-    (0..LENGTH).map(byte).collect()
+    (0..length).map(byte).collect()
 }
 
 /// The SHA-256 of [`new`], in hexadecimal.

@@ -1,13 +1,15 @@
 //! One opened driver, called directly or through proxies.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
-    Argument, Arguments, Caller, Driver, Error, Flasher, Interface, InterfaceDescriptor,
+    Argument, Arguments, Caller, Child, Driver, Error, Flasher, Interface, InterfaceDescriptor,
     MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial,
 };
 use serde_json::Value;
@@ -22,6 +24,8 @@ pub enum Mode {
     /// The typed proxies over an in-process caller, where numbers become doubles as they do on the
     /// wire.
     Proxy,
+    /// The typed proxies of a child that the driver makes.
+    Child,
 }
 
 /// The adapter of any interface.
@@ -69,6 +73,12 @@ pub struct Instance {
     pub(crate) registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
     /// The children that the configuration names, if it can.
     pub(crate) named_children: Option<Vec<PlannedChild>>,
+    /// The children that the suite opened for the driver.
+    pub(crate) configured: Vec<Child>,
+    /// How long what is released may take to disappear.
+    pub(crate) settle: Duration,
+    /// What a flasher writes, as its author says.
+    pub(crate) medium: Option<PathBuf>,
     doing: Mutex<String>,
     dropped: AtomicBool,
 }
@@ -90,7 +100,21 @@ impl Instance {
         named_children: Option<Vec<PlannedChild>>,
     ) -> Self {
         let (doing, dropped) = (Mutex::default(), AtomicBool::new(false));
-        Self { mode, driver, handles, options, listed, registered, named_children, doing, dropped }
+        let configured = Vec::new();
+        Self {
+            mode,
+            driver,
+            handles,
+            options,
+            listed,
+            registered,
+            named_children,
+            configured,
+            medium: None,
+            settle: Duration::ZERO,
+            doing,
+            dropped,
+        }
     }
 
     /// The driver.
@@ -118,14 +142,18 @@ impl Instance {
 
     /// Closes the driver and then its children, the last one first, as the tree does.
     pub(crate) async fn close(&self) -> Result<()> {
-        close(Arc::clone(&self.driver)).await
+        let mut outcome = close(Arc::clone(&self.driver)).await;
+        for child in self.configured.iter().rev() {
+            outcome = outcome.and(close(Arc::clone(&child.driver)).await);
+        }
+        outcome
     }
 
     fn choose<I: Interface + ?Sized>(&self, direct: Option<&Arc<I>>) -> Arc<I> {
         let direct =
             direct.expect("a case of an interface runs only where the interface is listed");
         match self.mode {
-            Mode::Direct => Arc::clone(direct),
+            Mode::Direct | Mode::Child => Arc::clone(direct),
             Mode::Proxy => I::remote(self.caller()),
         }
     }
@@ -179,7 +207,9 @@ impl Instance {
     ) -> BoxFuture<'static, Result<Reply>> {
         let (adapter, method, caller) = (Arc::clone(adapter), method.to_owned(), self.caller());
         match self.mode {
-            Mode::Direct => Box::pin(async move { adapter.call(&method, arguments).await }),
+            Mode::Direct | Mode::Child => {
+                Box::pin(async move { adapter.call(&method, arguments).await })
+            }
             Mode::Proxy => Box::pin(async move { caller.invoke(&method, kind, arguments).await }),
         }
     }

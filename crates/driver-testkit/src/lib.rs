@@ -3,8 +3,12 @@
 //! One line in a driver's `tests/conformance.rs` runs every case of its interfaces, each twice: on
 //! the driver itself, and through the typed proxies that a remote caller uses.
 //!
-//! ```ignore
+//! ```
+//! # mod relay { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/relay.in")); }
+//! # use relay::*;
+//! # use jumpstarter_driver_testkit::conformance;
 //! conformance!(RelayConfig, { "port": fake_board(), "channel": 1 }, [power]);
+//! # fn main() {}
 //! ```
 //!
 //! [`conformance!`] tells the rest. The duties that the cases enforce are listed in
@@ -17,35 +21,43 @@ mod case;
 mod cases;
 mod conformance;
 pub mod damage;
+mod duty;
 mod fixture;
 #[cfg(feature = "fuse")]
 mod fuse;
 pub mod guest;
+mod idle;
 pub mod image;
 mod instance;
 mod isolated;
 mod leftovers;
+mod medium;
 pub mod peer;
 pub mod pico;
 pub mod processes;
 mod run;
+#[cfg(feature = "served")]
+mod served;
 mod skip;
 mod wait;
 
 pub use case::{Case, Outcome};
 pub use cases::{all, of};
-pub use fixture::Fixture;
+pub use fixture::{ChildFixture, Fixture};
 #[cfg(feature = "fuse")]
 pub use fuse::FuseMount;
 pub use instance::{Instance, Mode};
 pub use isolated::isolated;
 pub use run::{Failure, run_case};
+#[cfg(feature = "served")]
+pub use served::{Served, open, served};
 pub use skip::skip;
 pub use wait::{blocking_eventually, eventually, eventually_some};
 
 /// What the macros' expansions name. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::duty::can_be_waived;
     pub use crate::run::test;
     pub use serde_json::json;
     pub use std::time::Duration;

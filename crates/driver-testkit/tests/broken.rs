@@ -9,11 +9,14 @@ use std::time::Duration;
 use fakes::flasher::FlasherConfig;
 use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
+use fakes::own::{Meter, OwnConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
 use fakes::twin::{Breaker, TwinConfig};
 use jumpstarter_driver_core::DriverConfig;
-use jumpstarter_driver_testkit::{Fixture, Mode, all, isolated, of, run_case};
+use jumpstarter_driver_testkit::{
+    ChildFixture, Failure, Fixture, Mode, all, isolated, of, peer, run_case,
+};
 use serde_json::json;
 
 fn fixture<C: DriverConfig>(fault: &'static str) -> Fixture<C> {
@@ -57,6 +60,22 @@ macro_rules! broken {
     (@listed $fixture:ident, network) => { ($fixture.network().echo(), &["generic", "network", "echo"]) };
     (@listed $fixture:ident, serial) => { ($fixture.serial(), &["generic", "serial", "loopback"]) };
     (@listed $fixture:ident, flasher) => { ($fixture.flasher(), &["generic", "flasher"]) };
+    (@listed $fixture:ident, flasher folder) => {{
+        drop($fixture);
+        let fixture = Fixture::<FlasherConfig>::new(|| {
+            Box::pin(async { json!({ "fault": "litters", "medium": peer::folder() }) })
+        });
+        let fixture = fixture.settle(Duration::from_millis(500));
+        (fixture.flasher().medium("medium"), &["generic", "flasher"])
+    }};
+    (@listed $fixture:ident, flasher large) => {
+        ($fixture.flasher().size("2M"), &["generic", "flasher"])
+    };
+    (@listed $fixture:ident, own) => {
+        ($fixture.custom::<dyn Meter>(|driver| driver).given("watch", json!([3])).children(
+            || Box::pin(async { json!({ "lamp": { "type": "fake-power", "config": { "fault": "none" } } }) })
+        ), &["generic"])
+    };
     (@listed $fixture:ident, odd) => { ($fixture.custom::<dyn Odd>(|driver| driver), &["generic"]) };
     (@listed $fixture:ident, twin) => {
         ($fixture.power().custom::<dyn Breaker>(|driver| driver), &["generic"])
@@ -81,6 +100,9 @@ broken! {
     child_with_another_interface: OddConfig "plans wrongly" [odd] => "GENERIC-12";
     two_methods_of_one_name: TwinConfig "always" [twin] => "GENERIC-13";
     stuck_after_a_dropped_call: PowerConfig "stuck after a drop" [power] => "GENERIC-11";
+
+    stream_opens_once: OwnConfig "watches once" [own] => "GENERIC-14";
+    channel_stays_open: OwnConfig "keeps taps" [own] => "GENERIC-15";
 
     on_when_on_fails: PowerConfig "on when on" [power] => "POWER-1";
     off_when_off_fails: PowerConfig "off when off" [power] => "POWER-2";
@@ -109,7 +131,7 @@ broken! {
     // Who dumps something else shows every image wrong.
     flips_a_bit: FlasherConfig "flips a bit" [flasher]
         => "FLASHER-1" "FLASHER-2" "FLASHER-3" "FLASHER-4" "FLASHER-5" "FLASHER-6" "FLASHER-7" "FLASHER-8"
-           "FLASHER-9" "FLASHER-10" "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17";
+           "FLASHER-9" "FLASHER-10" "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17" "FLASHER-18";
     ignores_gzip: FlasherConfig "gzip" [flasher] => "FLASHER-2";
     ignores_xz: FlasherConfig "xz" [flasher] => "FLASHER-3";
     ignores_bzip2: FlasherConfig "bzip2" [flasher] => "FLASHER-4";
@@ -125,7 +147,46 @@ broken! {
     half_a_file: FlasherConfig "half a file" [flasher] => "FLASHER-14";
     dump_never_fails: FlasherConfig "never fails" [flasher] => "FLASHER-15";
     stuck_after_a_cancelled_dump: FlasherConfig "stuck after a dump" [flasher] => "FLASHER-16";
+    late_cancel_ignored: FlasherConfig "ignores a late cancel" [flasher large] => "FLASHER-18";
+    first_piece_only: FlasherConfig "first piece" [flasher large]
+        => "FLASHER-19" "FLASHER-1" "FLASHER-6" "FLASHER-7" "FLASHER-8" "FLASHER-9" "FLASHER-10"
+           "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17" "FLASHER-18";
+    zeros_skipped: FlasherConfig "skips zeros" [flasher large] => "FLASHER-20" "FLASHER-1" "FLASHER-12";
+    litters_the_medium: FlasherConfig "litters" [flasher folder]
+        => "FLASHER-6" "FLASHER-7" "FLASHER-8" "FLASHER-9" "FLASHER-10";
     mixes_images: FlasherConfig "mixes" [flasher] => "FLASHER-17";
+}
+
+/// Nothing ever ends such a connection: each case would wait for its whole time.
+#[test]
+fn connections_that_are_kept_alive_are_found_soon() {
+    let name = concat!(module_path!(), "::connections_that_are_kept_alive_are_found_soon");
+    isolated(name, Duration::from_secs(60), || {
+        let fixture = fixture::<PowerConfig>("keeps alive").power().settle(Duration::from_secs(50));
+        let failure = run_case(&fixture, &of("power")[0], Mode::Proxy).err();
+        let is_told = |failure: &Failure| {
+            failure.duty == "GENERIC-2" && failure.message.contains("`connection: close`")
+        };
+        match failure {
+            Some(failure) if is_told(&failure) => Ok(()),
+            failure => Err(format!("{failure:?}")),
+        }
+    });
+}
+
+#[test]
+fn a_broken_child_is_found() {
+    let fixture = ChildFixture::new(fixture::<OwnConfig>("child"), "power").power();
+    let name = concat!(module_path!(), "::a_broken_child_is_found");
+    isolated(name, Duration::from_secs(60), || {
+        let fixture = fixture.into();
+        let broken: Vec<_> = of("power")
+            .iter()
+            .filter_map(|case| run_case(&fixture, case, Mode::Child).err())
+            .map(|failure| failure.duty)
+            .collect();
+        if broken == ["POWER-1"] { Ok(()) } else { Err(format!("broken are {broken:?}")) }
+    });
 }
 
 #[test]

@@ -5,15 +5,25 @@ mod fakes;
 use fakes::flasher::FlasherConfig;
 use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
+use fakes::own::{Meter, OwnConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
-use jumpstarter_driver_testkit::conformance;
+use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod power, PowerConfig, { "fault": "none" }, [power]);
 conformance!(mod network, NetworkConfig, { "fault": "none" }, [network(echo)], deadline: 60 s);
 conformance!(mod serial, SerialConfig, { "fault": "none" }, [serial(loopback)]);
-conformance!(mod flasher, FlasherConfig, { "fault": "none" }, [flasher(target("root"))]);
+conformance!(mod flasher, FlasherConfig, { "fault": "none" }, [flasher(target("root"), size("2M"))]);
+conformance!(
+    mod folder, FlasherConfig, { "fault": "none", "medium": peer::folder() },
+    [flasher(target("root"), medium("medium"))]
+);
 conformance!(mod odd, OddConfig, { "fault": "none" }, [custom Odd]);
+conformance!(
+    mod own, OwnConfig, { "fault": "none" },
+    [custom Meter { watch: [3] }, child power: [power], child "power" as again: [power]],
+    children: { "lamp": { "type": "fake-power", "config": { "fault": "none" } } }
+);
 conformance!(
     mod waived, PowerConfig, { "fault": "file until close" }, [power],
     waive: { "GENERIC-3": "to see that a SHOULD can be waived" }

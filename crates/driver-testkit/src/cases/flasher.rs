@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -15,13 +16,19 @@ use tokio::sync::Notify;
 use crate::case::{MustSucceed, Outcome, ensure};
 use crate::image;
 use crate::instance::Instance;
+use crate::medium::Content;
+
+/// How long nothing may be written after a cancelled flash, as far as the suite looks.
+const LATE: Duration = Duration::from_millis(200);
 
 /// FLASHER-1: what was flashed is what is dumped.
 pub(crate) async fn raw_image_comes_back(instance: &Instance) -> Outcome {
-    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
-    holds(instance, &image::old()).await?;
-    flash(instance, ImageSource::bytes(image::new())).await.must("flashing over an image")?;
-    holds(instance, &image::new()).await
+    flash(instance, ImageSource::bytes(instance.options.old_image())).await.must("flashing")?;
+    holds(instance, &instance.options.old_image()).await?;
+    flash(instance, ImageSource::bytes(instance.options.new_image()))
+        .await
+        .must("flashing over an image")?;
+    holds(instance, &instance.options.new_image()).await
 }
 
 /// FLASHER-2: an image compressed with gzip is written decompressed, but for a flasher that keeps
@@ -48,7 +55,7 @@ pub(crate) async fn zstd_image_is_decompressed(instance: &Instance) -> Outcome {
 /// FLASHER-6: a transfer that ends before its announced length is `DataLoss`, and the old image
 /// stays.
 pub(crate) async fn truncated_transfer_is_data_loss(instance: &Instance) -> Outcome {
-    let image = Bytes::from(image::new());
+    let image = Bytes::from(instance.options.new_image());
     let half = image.slice(..image.len() / 2);
     let source = ImageSource::stream(stream::iter([Ok(half)]), Some(image.len() as u64));
     refused(instance, source, "a truncated transfer", &[ErrorKind::DataLoss]).await
@@ -76,7 +83,7 @@ pub(crate) async fn truncated_compression_is_refused(instance: &Instance) -> Out
 
 /// FLASHER-8: a source that fails half-way fails the flash, and the old image stays.
 pub(crate) async fn failing_source_is_refused(instance: &Instance) -> Outcome {
-    let image = Bytes::from(image::new());
+    let image = Bytes::from(instance.options.new_image());
     let failure =
         || io::Error::new(io::ErrorKind::ConnectionReset, "the source failed, as the test wants");
     let source = ImageSource::stream(
@@ -116,7 +123,8 @@ pub(crate) async fn unknown_target_is_refused(instance: &Instance) -> Outcome {
     };
     let target = || Some("no-such-target".to_owned());
     instance.doing("flashing an unknown target");
-    match instance.flasher().flash(ImageSource::bytes(image::new()), target()).await {
+    match instance.flasher().flash(ImageSource::bytes(instance.options.new_image()), target()).await
+    {
         Err(error) if known(&error) => {}
         Ok(()) if instance.options.any_target => return Ok(()),
         outcome => return Err(format!("flashing an unknown target is {outcome:?}")),
@@ -130,8 +138,11 @@ pub(crate) async fn unknown_target_is_refused(instance: &Instance) -> Outcome {
 
 /// FLASHER-12: a flash that is cancelled half-way leaves the old image, and the next flash works.
 pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) -> Outcome {
-    flash(instance, ImageSource::bytes(image::old())).await.must("flashing the old image")?;
-    let image = Bytes::from(image::new());
+    flash(instance, ImageSource::bytes(instance.options.old_image()))
+        .await
+        .must("flashing the old image")?;
+    let before = Content::of(instance)?;
+    let image = Bytes::from(instance.options.new_image());
     let (reached, half) = (Arc::new(Notify::new()), image.slice(..image.len() / 2));
     let at_half = Arc::clone(&reached);
     let stalls = stream::once(async move {
@@ -147,14 +158,18 @@ pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) ->
     task.abort();
     ensure!(task.await.is_err_and(|error| error.is_cancelled()), "a flash ended before its source");
     if !instance.options.in_place {
-        holds(instance, &image::old())
+        if let Some(before) = before {
+            let unchanged = before.is_unchanged(instance).await;
+            unchanged.map_err(|why| format!("after a cancelled flash {why}"))?;
+        }
+        holds(instance, &instance.options.old_image())
             .await
             .map_err(|why| format!("after a cancelled flash {why}"))?;
     }
-    flash(instance, ImageSource::bytes(image::new()))
+    flash(instance, ImageSource::bytes(instance.options.new_image()))
         .await
         .must("flashing after a cancelled flash")?;
-    holds(instance, &image::new()).await
+    holds(instance, &instance.options.new_image()).await
 }
 
 /// FLASHER-13: the progress of a flash never shrinks, and ends at the source's length.
@@ -176,7 +191,7 @@ pub(crate) async fn progress_grows_to_the_end(instance: &Instance) -> Outcome {
 
 /// FLASHER-14: a dump to a file replaces that file with the image.
 pub(crate) async fn dump_to_a_file_is_whole(instance: &Instance) -> Outcome {
-    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    flash(instance, ImageSource::bytes(instance.options.old_image())).await.must("flashing")?;
     let folder = tempfile::tempdir().map_err(|error| format!("making a folder: {error}"))?;
     let path = folder.path().join("dumped.img");
     std::fs::write(&path, "from before").map_err(|error| format!("writing a file: {error}"))?;
@@ -185,7 +200,7 @@ pub(crate) async fn dump_to_a_file_is_whole(instance: &Instance) -> Outcome {
     instance.flasher().dump(ImageSink::path(&path), target).await.must("dumping to a file")?;
     let dumped =
         std::fs::read(&path).map_err(|error| format!("reading the dumped file: {error}"))?;
-    compare(&dumped, &image::old())?;
+    compare(&dumped, &instance.options.old_image())?;
     let entries = std::fs::read_dir(folder.path())
         .map_err(|error| format!("listing a folder: {error}"))?
         .count();
@@ -195,17 +210,17 @@ pub(crate) async fn dump_to_a_file_is_whole(instance: &Instance) -> Outcome {
 
 /// FLASHER-15: a dump whose target fails is an error, and the next dump works.
 pub(crate) async fn failing_dump_is_an_error(instance: &Instance) -> Outcome {
-    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    flash(instance, ImageSource::bytes(instance.options.old_image())).await.must("flashing")?;
     instance.doing("dumping to a target that fails");
     let target = instance.options.target.clone();
     let outcome = instance.flasher().dump(ImageSink::writer(Broken), target).await;
     ensure!(outcome.is_err(), "a dump to a target that fails succeeded");
-    holds(instance, &image::old()).await
+    holds(instance, &instance.options.old_image()).await
 }
 
 /// FLASHER-16: a dump that is cancelled leaves the flasher usable and the image as it was.
 pub(crate) async fn cancelled_dump_can_be_repeated(instance: &Instance) -> Outcome {
-    flash(instance, ImageSource::bytes(image::old())).await.must("flashing")?;
+    flash(instance, ImageSource::bytes(instance.options.old_image())).await.must("flashing")?;
     let reached = Arc::new(Notify::new());
     let (sink, flasher) = (ImageSink::writer(Stuck(Arc::clone(&reached))), instance.flasher());
     let target = instance.options.target.clone();
@@ -214,8 +229,10 @@ pub(crate) async fn cancelled_dump_can_be_repeated(instance: &Instance) -> Outco
     reached.notified().await;
     task.abort();
     ensure!(task.await.is_err_and(|error| error.is_cancelled()), "a dump to a stuck target ended");
-    holds(instance, &image::old()).await?;
-    flash(instance, ImageSource::bytes(image::new())).await.must("flashing after a cancelled dump")
+    holds(instance, &instance.options.old_image()).await?;
+    flash(instance, ImageSource::bytes(instance.options.new_image()))
+        .await
+        .must("flashing after a cancelled dump")
 }
 
 /// FLASHER-17: of flashes at once, each succeeds or is refused, and what is there afterwards is one
@@ -223,14 +240,80 @@ pub(crate) async fn cancelled_dump_can_be_repeated(instance: &Instance) -> Outco
 pub(crate) async fn concurrent_flashes_do_not_mix(instance: &Instance) -> Outcome {
     instance.doing("flashing two images at once");
     let both = tokio::join!(
-        flash(instance, ImageSource::bytes(image::old())),
-        flash(instance, ImageSource::bytes(image::new())),
+        flash(instance, ImageSource::bytes(instance.options.old_image())),
+        flash(instance, ImageSource::bytes(instance.options.new_image())),
     );
     ensure!(both.0.is_ok() || both.1.is_ok(), "of two flashes at once both failed: {both:?}");
     let found = dump(instance).await?;
     let is = |image: Vec<u8>| found.starts_with(&image);
-    let expected = (both.0.is_ok() && is(image::old())) || (both.1.is_ok() && is(image::new()));
+    let expected = (both.0.is_ok() && is(instance.options.old_image()))
+        || (both.1.is_ok() && is(instance.options.new_image()));
     ensure!(expected, "after two flashes at once ({both:?}) neither image is there");
+    Ok(())
+}
+
+/// FLASHER-18: a flash that is cancelled after the end of its source leaves the old image or the new
+/// one whole, and writes nothing later.
+pub(crate) async fn late_cancel_is_heeded(instance: &Instance) -> Outcome {
+    let (old, new) = (instance.options.old_image(), instance.options.new_image());
+    for polls in [0, 1, 3, 10] {
+        flash(instance, ImageSource::bytes(old.clone())).await.must("flashing the old image")?;
+        let ended = Arc::new(Notify::new());
+        let at_end = Arc::clone(&ended);
+        let pieces: Vec<_> = new.chunks(64 * 1024).map(Bytes::copy_from_slice).collect();
+        let end = stream::poll_fn(move |_| {
+            at_end.notify_one();
+            Poll::Ready(None)
+        });
+        let source =
+            ImageSource::stream(stream::iter(pieces).map(Ok).chain(end), Some(new.len() as u64));
+        let (flasher, target) = (instance.flasher(), instance.options.target.clone());
+        let task = tokio::spawn(async move { flasher.flash(source, target).await });
+        instance.doing("waiting for the flash to read its source to the end");
+        ended.notified().await;
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+        }
+        task.abort();
+        let is_flashed = match task.await {
+            Ok(outcome) => outcome.must("flashing").map(|()| true)?,
+            Err(error) if error.is_cancelled() => false,
+            Err(error) => return Err(format!("the flash panicked: {error}")),
+        };
+        let found = dump(instance).await?;
+        if is_flashed || !instance.options.in_place {
+            let is_whole = found.starts_with(&new) || (!is_flashed && found.starts_with(&old));
+            ensure!(is_whole, "after a flash that was cancelled at its end neither image is there");
+        }
+        for _ in 0..4 {
+            tokio::time::sleep(LATE / 4).await;
+            ensure!(dump(instance).await? == found, "a flash that was cancelled writes later");
+        }
+    }
+    Ok(())
+}
+
+/// FLASHER-19: an image is dumped to its end, however many pieces it has.
+pub(crate) async fn every_piece_comes_back(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(instance.options.new_image())).await.must("flashing")?;
+    let (found, image) = (dump(instance).await?, instance.options.new_image());
+    ensure!(
+        found.len() >= image.len(),
+        "{} bytes were dumped of an image of {}",
+        found.len(),
+        image.len()
+    );
+    Ok(())
+}
+
+/// FLASHER-20: where an image is zero, the old image does not show.
+pub(crate) async fn zeros_replace_the_old_image(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(instance.options.old_image())).await.must("flashing")?;
+    let image = instance.options.new_image();
+    flash(instance, ImageSource::bytes(image.clone())).await.must("flashing over an image")?;
+    let found = dump(instance).await?;
+    let shown = found.iter().zip(&image).position(|(found, wanted)| *wanted == 0 && *found != 0);
+    ensure!(shown.is_none(), "the image is zero at byte {shown:?}, and the old one shows there");
     Ok(())
 }
 
@@ -260,7 +343,10 @@ async fn refused(
     what: &str,
     kinds: &[ErrorKind],
 ) -> Outcome {
-    flash(instance, ImageSource::bytes(image::old())).await.must("flashing the old image")?;
+    flash(instance, ImageSource::bytes(instance.options.old_image()))
+        .await
+        .must("flashing the old image")?;
+    let before = Content::of(instance)?;
     match flash(instance, source).await {
         Ok(()) => return Err(format!("flashing {what} succeeded")),
         Err(error) if kinds.is_empty() || kinds.contains(&error.kind()) => {}
@@ -269,7 +355,12 @@ async fn refused(
     if instance.options.in_place {
         return Ok(());
     }
-    holds(instance, &image::old()).await.map_err(|why| format!("after {what} {why}"))
+    if let Some(before) = before {
+        before.is_unchanged(instance).await.map_err(|why| format!("after {what} {why}"))?;
+    }
+    holds(instance, &instance.options.old_image())
+        .await
+        .map_err(|why| format!("after {what} {why}"))
 }
 
 async fn holds(instance: &Instance, image: &[u8]) -> Outcome {
@@ -278,14 +369,15 @@ async fn holds(instance: &Instance, image: &[u8]) -> Outcome {
 
 /// A device is longer than its image; what follows is not ours.
 fn compare(found: &[u8], image: &[u8]) -> Outcome {
+    if found.starts_with(image) {
+        return Ok(());
+    }
     let same = found.iter().zip(image).take_while(|(found, wanted)| found == wanted).count();
-    ensure!(
-        same == image.len(),
+    Err(format!(
         "{} bytes were dumped, of {} they agree in the first {same}",
         found.len(),
         image.len()
-    );
-    Ok(())
+    ))
 }
 
 async fn dump(instance: &Instance) -> std::result::Result<Vec<u8>, String> {

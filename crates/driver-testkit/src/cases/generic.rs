@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::{join_all, poll_fn};
 use jumpstarter_driver_core::{
     Argument, Arguments, ErrorKind, ImageSink, ImageSource, InterfaceDescriptor, JsonType,
@@ -12,7 +13,12 @@ use jumpstarter_driver_core::{
 use serde_json::{Value, json};
 
 use crate::case::{MustSucceed, Outcome, ensure};
+use crate::cases;
 use crate::instance::{Instance, Method};
+use crate::leftovers::Snapshot;
+
+/// How long what a dropped channel holds may take to be released.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// GENERIC-1: the driver offers the interfaces that its author lists, and the registry knows the
 /// same ones.
@@ -79,7 +85,7 @@ pub(crate) async fn unknown_method_is_not_found(instance: &Instance) -> Outcome 
 /// GENERIC-7: an argument too many is `InvalidArgument`.
 pub(crate) async fn surplus_argument_is_refused(instance: &Instance) -> Outcome {
     for method in instance.methods() {
-        let mut arguments = plausible(&method);
+        let mut arguments = plausible(instance, &method);
         arguments.push(Argument::Value(json!("surplus")));
         refused(instance, &method, arguments, "an argument too many").await?;
     }
@@ -95,7 +101,7 @@ pub(crate) async fn argument_of_wrong_type_is_refused(instance: &Instance) -> Ou
             {
                 continue;
             }
-            let mut arguments = plausible(&method);
+            let mut arguments = plausible(instance, &method);
             arguments[position] = Argument::Value(json!([[["wrong"]]]));
             refused(instance, &method, arguments, &format!("a wrong `{}`", parameter.name)).await?;
         }
@@ -109,7 +115,7 @@ pub(crate) async fn calls_after_close_end(instance: &Instance) -> Outcome {
     instance.close().await.must("closing")?;
     for method in instance.methods() {
         instance.doing(format!("calling `{}` after a close", method.descriptor.name));
-        drop(call(instance, &method, plausible(&method)).await);
+        drop(call(instance, &method, plausible(instance, &method)).await);
     }
     instance.doing("resetting after a close");
     drop(instance.driver().reset().await);
@@ -118,11 +124,14 @@ pub(crate) async fn calls_after_close_end(instance: &Instance) -> Outcome {
 
 /// GENERIC-10: calls from many tasks at once all end, and the driver can be reset afterwards.
 pub(crate) async fn concurrent_calls_end(instance: &Instance) -> Outcome {
-    let methods: Vec<Method> = instance.methods().into_iter().filter(is_callable).collect();
+    let methods: Vec<Method> =
+        instance.methods().into_iter().filter(|method| is_callable(instance, method)).collect();
     instance.doing("calling every method from eight tasks at once");
     let tasks: Vec<_> = (0..8)
         .flat_map(|_| {
-            methods.iter().map(|method| tokio::spawn(call(instance, method, plausible(method))))
+            methods
+                .iter()
+                .map(|method| tokio::spawn(call(instance, method, plausible(instance, method))))
         })
         .collect();
     for task in tasks {
@@ -135,14 +144,14 @@ pub(crate) async fn concurrent_calls_end(instance: &Instance) -> Outcome {
 /// GENERIC-11: a call that is dropped half-way leaves the driver usable: the same call ends as it
 /// did before.
 pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outcome {
-    for method in instance.methods().into_iter().filter(is_callable) {
+    for method in instance.methods().into_iter().filter(|method| is_callable(instance, method)) {
         let name = method.descriptor.name;
         instance.doing(format!("calling `{name}`"));
         // The second call is the measure: some methods differ the first time.
-        drop(call(instance, &method, plausible(&method)).await);
-        let before = ending(&call(instance, &method, plausible(&method)).await);
+        drop(call(instance, &method, plausible(instance, &method)).await);
+        let before = ending(&call(instance, &method, plausible(instance, &method)).await);
         for polls in [1, 2, 5] {
-            let mut cancelled = call(instance, &method, plausible(&method));
+            let mut cancelled = call(instance, &method, plausible(instance, &method));
             for _ in 0..polls {
                 let ended =
                     poll_fn(|context| Poll::Ready(cancelled.as_mut().poll(context).is_ready()))
@@ -154,14 +163,14 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
             }
             drop(cancelled);
             instance.doing(format!("calling `{name}` after a dropped call"));
-            let mut after = ending(&call(instance, &method, plausible(&method)).await);
+            let mut after = ending(&call(instance, &method, plausible(instance, &method)).await);
             // A port that only one can hold may be released a moment later.
             for _ in 0..100 {
                 if after == before {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                after = ending(&call(instance, &method, plausible(&method)).await);
+                after = ending(&call(instance, &method, plausible(instance, &method)).await);
             }
             ensure!(
                 after == before,
@@ -210,6 +219,66 @@ pub(crate) async fn methods_have_different_names(instance: &Instance) -> Outcome
     Ok(())
 }
 
+/// GENERIC-14: a stream of an interface of one's own can be dropped at any moment, and opened again.
+pub(crate) async fn dropped_stream_can_be_repeated(instance: &Instance) -> Outcome {
+    for method in own(instance, MethodKind::Stream) {
+        let name = method.descriptor.name;
+        for items in [0, 1, 2] {
+            instance.doing(format!("opening the stream `{name}`, after {items} dropped ones"));
+            let reply = again(instance, &method).await?;
+            let mut stream = reply.into_stream::<Value>().must(&format!("the stream `{name}`"))?;
+            for _ in 0..items {
+                // It may say nothing for long.
+                tokio::time::timeout(Duration::from_millis(100), stream.next()).await.ok();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// GENERIC-15: a channel of an interface of one's own can be dropped at any moment; it is closed
+/// then, and another can be opened.
+pub(crate) async fn dropped_channel_is_closed(instance: &Instance) -> Outcome {
+    for method in own(instance, MethodKind::Channel) {
+        let name = method.descriptor.name;
+        instance.doing(format!("opening the channel `{name}`"));
+        // What is opened once for all channels is open from here on.
+        drop(again(instance, &method).await?);
+        instance.doing(format!("waiting until dropped channels of `{name}` are closed"));
+        tokio::task::yield_now().await;
+        let before = Snapshot::take();
+        for _ in 0..3 {
+            drop(again(instance, &method).await?);
+        }
+        before.wait_for_return(CLOSED_WITHIN).await.map_err(|left| left.to_string())?;
+    }
+    Ok(())
+}
+
+/// The methods of that kind that the suite can call, of interfaces that have no cases of their own.
+fn own(instance: &Instance, kind: MethodKind) -> impl Iterator<Item = Method> {
+    let methods = instance.methods().into_iter().filter(move |method| {
+        let interface = method.adapter.descriptor().name;
+        method.descriptor.kind == kind
+            && cases::of(interface).is_empty()
+            && is_callable(instance, method)
+    });
+    methods.collect::<Vec<_>>().into_iter()
+}
+
+/// Calls a method that must succeed, at the latest a moment after what it opened before is dropped.
+async fn again(instance: &Instance, method: &Method) -> std::result::Result<Reply, String> {
+    let mut outcome = call(instance, method, plausible(instance, method)).await;
+    for _ in 0..100 {
+        if outcome.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        outcome = call(instance, method, plausible(instance, method)).await;
+    }
+    outcome.must(&format!("`{}`", method.descriptor.name))
+}
+
 fn ending(outcome: &Result<Reply>) -> String {
     match outcome {
         Ok(_) => "success".to_owned(),
@@ -217,9 +286,20 @@ fn ending(outcome: &Result<Reply>) -> String {
     }
 }
 
-/// Whether the suite can call it without knowing what its arguments mean.
-fn is_callable(method: &Method) -> bool {
-    method.descriptor.parameters.iter().all(|parameter| parameter.optional || is_flag(parameter))
+/// The arguments that the driver's author gives for the method, without images.
+fn given<'a>(instance: &'a Instance, method: &Method) -> Option<&'a [Value]> {
+    let mut all = instance.options.given.iter();
+    all.find(|(name, _)| *name == method.descriptor.name).map(|(_, arguments)| &**arguments)
+}
+
+/// Whether the suite can call it: it knows what the arguments mean, or is told.
+fn is_callable(instance: &Instance, method: &Method) -> bool {
+    given(instance, method).is_some()
+        || method
+            .descriptor
+            .parameters
+            .iter()
+            .all(|parameter| parameter.optional || is_flag(parameter))
 }
 
 fn is_flag(parameter: &ParameterDescriptor) -> bool {
@@ -255,9 +335,16 @@ async fn refused(
     }
 }
 
-/// Arguments of the right types, as far as these tell.
-fn plausible(method: &Method) -> Vec<Argument> {
-    method.descriptor.parameters.iter().map(plausible_argument).collect()
+/// The given arguments, else such of the right types, as far as these say.
+fn plausible(instance: &Instance, method: &Method) -> Vec<Argument> {
+    let mut given = given(instance, method).unwrap_or_default().iter();
+    let argument = |parameter: &ParameterDescriptor| match (parameter.kind, given.as_slice()) {
+        (ParameterKind::Value, [_, ..]) => {
+            Argument::Value(given.next().cloned().unwrap_or_default())
+        }
+        _ => plausible_argument(parameter),
+    };
+    method.descriptor.parameters.iter().map(argument).collect()
 }
 
 fn plausible_argument(parameter: &ParameterDescriptor) -> Argument {

@@ -1,6 +1,7 @@
 //! A flasher that keeps the image in memory. It knows the compressed images of the suite by their
 //! bytes.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,11 +10,34 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_testkit::image;
 use sha2::{Digest, Sha256};
 
-super::fake!(FlasherConfig, "fake-flasher", FlasherFake);
+/// What it writes and reads at once, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// Which fault it has; `none` for none.
+#[config]
+pub(crate) struct FlasherConfig {
+    /// The fault.
+    fault: String,
+    /// A folder in which each image is a file of its own, if it is to have one.
+    #[serde(default)]
+    medium: Option<PathBuf>,
+}
+
+#[async_trait]
+impl DriverConfig for FlasherConfig {
+    const NAME: &'static str = "fake-flasher";
+    type Driver = FlasherFake;
+    async fn open(self, _: OpenContext) -> Result<FlasherFake> {
+        Ok(FlasherFake { medium: self.medium, ..FlasherFake::open(self.fault) })
+    }
+}
+register_driver!(FlasherConfig);
 
 pub(crate) struct FlasherFake {
     fault: String,
+    medium: Option<PathBuf>,
     image: Mutex<Vec<u8>>,
+    late: Mutex<Option<Vec<u8>>>,
     flashing: AtomicUsize,
     mixed: AtomicBool,
     dumping: AtomicBool,
@@ -31,10 +55,30 @@ impl Drop for Dropped<'_> {
     }
 }
 
+/// The image of a flash that has read its source: one that is cancelled then is written all the
+/// same, after the next dump, if it is to be.
+struct Late<'a>(&'a FlasherFake, Option<Vec<u8>>);
+
+impl Drop for Late<'_> {
+    fn drop(&mut self) {
+        if self.0.is("ignores a late cancel") {
+            *self.0.late.lock().unwrap() = self.1.take();
+        }
+    }
+}
+
 impl FlasherFake {
     pub(crate) fn open(fault: String) -> Self {
-        let (image, flashing) = (Mutex::default(), AtomicUsize::new(0));
-        Self { fault, image, flashing, mixed: false.into(), dumping: false.into() }
+        let (image, late, flashing) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+        Self {
+            fault,
+            medium: None,
+            image,
+            late,
+            flashing,
+            mixed: false.into(),
+            dumping: false.into(),
+        }
     }
 
     fn is(&self, fault: &str) -> bool {
@@ -117,13 +161,31 @@ impl Flasher for FlasherFake {
         let mut guard = Dropped(self, true);
         let loaded = self.load(source).await;
         guard.1 = false;
+        if let (Err(_), true, Some(medium)) = (&loaded, self.is("litters"), &self.medium) {
+            std::fs::write(medium.join("half.img"), "half").unwrap();
+        }
         let mut loaded = loaded?;
+        if let Some(medium) = &self.medium {
+            std::fs::write(medium.join("disk.img"), &loaded).unwrap();
+        }
         // Whoever comes first waits for the other, and both have the other's half.
         if self.is("mixes") && self.mixed.load(SeqCst) {
             let half = loaded.len() / 2;
             loaded[half..].fill(0xaa);
         }
-        *self.image.lock().unwrap() = loaded;
+        if self.is("skips zeros") && !self.mixed.load(SeqCst) {
+            let old = self.image.lock().unwrap().clone();
+            for (new, old) in loaded.chunks_mut(PIECE).zip(old.chunks(PIECE)) {
+                if new.iter().all(|byte| *byte == 0) && new.len() == old.len() {
+                    new.copy_from_slice(old);
+                }
+            }
+        }
+        let mut late = Late(self, Some(loaded));
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        *self.image.lock().unwrap() = late.1.take().unwrap();
         Ok(())
     }
 
@@ -138,6 +200,9 @@ impl Flasher for FlasherFake {
         {
             *last ^= 1;
         }
+        if self.is("first piece") {
+            image.truncate(PIECE);
+        }
         if self.is("half a file") && target.local_path().is_some() {
             image.truncate(image.len() / 2);
         }
@@ -148,6 +213,9 @@ impl Flasher for FlasherFake {
             target.finish().await
         };
         let outcome = written.await;
+        if let Some(late) = self.late.lock().unwrap().take() {
+            *self.image.lock().unwrap() = late;
+        }
         self.dumping.store(false, SeqCst);
         if self.is("never fails") { Ok(()) } else { outcome }
     }

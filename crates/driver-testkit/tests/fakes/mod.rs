@@ -8,6 +8,7 @@
 pub(crate) mod flasher;
 pub(crate) mod network;
 pub(crate) mod odd;
+pub(crate) mod own;
 pub(crate) mod power;
 pub(crate) mod serial;
 pub(crate) mod twin;

@@ -1,8 +1,9 @@
 //! A switch that remembers its position; the faults of every driver are its too.
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -35,7 +36,19 @@ impl Drop for Inside<'_> {
 }
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
+static KEPT: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
 static PROCESSES: Mutex<Vec<Process>> = Mutex::new(Vec::new());
+
+/// A server that keeps connections alive until its client ends them, as HTTP servers do.
+fn server() -> SocketAddr {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    *ADDRESS.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+        address
+    })
+}
 
 impl PowerFake {
     pub(crate) fn open(fault: String) -> Self {
@@ -94,9 +107,10 @@ impl PowerFake {
         match self.fault.as_str() {
             "leaves a file" => std::fs::write(self.file(), "x").unwrap(),
             "leaves a socket" => {
-                std::mem::forget(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+                std::mem::forget(TcpListener::bind("127.0.0.1:0").unwrap());
                 std::mem::forget(File::open("/dev/null").unwrap());
             }
+            "keeps alive" => KEPT.lock().unwrap().push(TcpStream::connect(server()).unwrap()),
             "leaves a process" => {
                 let process = Command::new("sleep").arg("1000").spawn().await.unwrap();
                 PROCESSES.lock().unwrap().push(process);
