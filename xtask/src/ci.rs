@@ -8,7 +8,7 @@ use crate::interop::{self, Grpcio};
 use crate::process::{Interrupted, Run};
 use crate::progress::{note, seconds};
 use crate::setup::{self, Policy};
-use crate::{api, book, test, tidy};
+use crate::{api, book, outside, test, tidy};
 
 /// How many tests may be skipped on the machine that runs CI. Raise it with a reason in the commit.
 const MAX_SKIPPED: usize = 12;
@@ -42,6 +42,10 @@ enum Step {
     Api,
     /// Every test, with virtual machines of both architectures
     Test,
+    /// The façade with each feature alone
+    Features,
+    /// Drivers outside of this workspace, against the packaged crates
+    Outside,
     /// The real Python client on our exporter, and our client on the real Python exporter
     Interop,
     /// Licences and sources of dependencies
@@ -74,6 +78,8 @@ impl Step {
                 })
                 .await
             }
+            Step::Features => outside::each_feature().await,
+            Step::Outside => outside::run(outside::Arguments {}).await,
             Step::Interop => {
                 let grpcio = vec![Grpcio::Newest, Grpcio::Oldest];
                 let policy = arguments.policy;

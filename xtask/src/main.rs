@@ -14,6 +14,7 @@ mod doctor;
 mod faults;
 mod guest;
 mod interop;
+mod outside;
 mod process;
 mod program;
 mod progress;
@@ -51,6 +52,8 @@ enum Task {
     Api(api::Arguments),
     /// Build the book of docs/ with mdBook
     Book(book::Arguments),
+    /// Build and test drivers outside of this workspace, against the packaged crates
+    Outside(outside::Arguments),
     /// Everything that has to pass: formatting, lints, docs, licences, tidy, tests
     Ci(ci::Arguments),
     /// Build what a release offers: a static program, a Debian package, an archive, digests
@@ -94,6 +97,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Guest(arguments) => guest::run(arguments).await,
         Task::Test(arguments) => test::run(arguments).await,
         Task::Interop(arguments) => interop::run(arguments).await,
+        Task::Outside(arguments) => outside::run(arguments).await,
         Task::Tidy(arguments) => tidy::run(arguments).await,
         Task::Ci(arguments) => ci::run(arguments).await,
     }

@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::fault::{self, Fault, Result};
 use crate::format::Format;
 use crate::serving::Log;
-use crate::{check, config, controller, drivers, forward, j, packaging, run, schema, shell};
+use crate::{check, config, controller, drivers, forward, j, new, packaging, run, schema, shell};
 
 /// Test on real and virtual devices.
 ///
@@ -34,6 +34,7 @@ Examples:
   jmp shell --exporter-config lab.yaml j power on
                                   run a command that reaches it
   jmp j tree                      what the device that JUMPSTARTER_HOST names is made of
+  jmp new driver acme-relay       write a crate for a driver of your own
   jmp schema > exporter.json      the schema of exporter files, for editors
 
 A first file:
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     },
     #[command(hide = true)]
     Manual(packaging::Manual),
+    New(new::Arguments),
     Run(Box<run::Arguments>),
     Schema(schema::Arguments),
     Shell(Box<shell::Arguments>),
@@ -123,6 +125,7 @@ impl Arguments {
                 let words = std::iter::once("j".into()).chain(arguments.iter().cloned());
                 Ok(j::run(&words.collect::<Vec<_>>(), Some(log), environment))
             }
+            Command::New(arguments) => new::run(arguments, out),
             Command::Run(arguments) => run::run(arguments, log, out, err),
             Command::Schema(arguments) => schema::run(arguments, out),
             Command::Shell(arguments) => shell::run(arguments, log, environment),

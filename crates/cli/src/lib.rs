@@ -34,6 +34,7 @@ mod fault;
 mod format;
 mod forward;
 mod j;
+mod new;
 mod outline;
 mod packaging;
 mod print;
@@ -49,6 +50,10 @@ mod terminal;
 
 /// Runs `jmp` with the arguments of this process, or `j` if that is the program's name.
 pub fn main() -> ExitCode {
+    // One of another name has drivers of its own, whose verbs the `j` beside it may lack.
+    if std::env::current_exe().is_ok_and(|program| program.file_name() != Some("jmp".as_ref())) {
+        jumpstarter_daemon::be_j();
+    }
     of_process(std::env::args_os().collect())
 }
 

@@ -11,6 +11,7 @@
 //! | `power`, `network`, `serial`, `flasher` | `power`, … | the generic drivers, and forwards, logins, images |
 //! | `qemu` | `qemu` | virtual machines; has the four above |
 //! | `exporter` | `exporter` | a program that serves a device |
+//! | `daemon` | `daemon` | a program that runs an exporter, as `jmp run` does |
 //! | `cli` | `cli` | a `jmp` and `j` with drivers of one's own; has every driver |
 //! | `testkit` | `testkit` | tests of drivers: the conformance suite |
 //! | `supervise` | `supervise` | drivers that run programs: owned child processes |
@@ -36,6 +37,7 @@
 //!
 //! /// A relay.
 //! #[config(crate = jumpstarter)]
+//! #[derive(Debug)]
 //! pub struct RelayConfig {
 //!     /// Channel on the board, from 1.
 //!     channel: u8,
@@ -91,6 +93,9 @@ pub use jumpstarter_client as client;
 #[cfg(feature = "config")]
 #[doc(inline)]
 pub use jumpstarter_config as config;
+#[cfg(feature = "daemon")]
+#[doc(inline)]
+pub use jumpstarter_daemon as daemon;
 #[cfg(feature = "flasher")]
 #[doc(inline)]
 pub use jumpstarter_driver_flasher as flasher;
@@ -115,10 +120,6 @@ pub use jumpstarter_exporter as exporter;
 #[cfg(feature = "supervise")]
 #[doc(inline)]
 pub use jumpstarter_supervise as supervise;
-
-// For derives: `#[serde(crate = "jumpstarter::serde")]`, and the same for schemars.
-#[doc(no_inline)]
-pub use {async_trait, schemars, serde, serde_json};
 
 /// What drivers and tests of devices use all the time.
 pub mod prelude {

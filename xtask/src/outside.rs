@@ -1,0 +1,142 @@
+//! `cargo xtask outside`: what a driver's author sees, who has the published crates and no checkout.
+//! Every crate is packaged and unpacked; `jmp new driver` writes a driver for each interface; these
+//! are built and tested against the unpacked crates, in a workspace of their own.
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::Run;
+use crate::progress::{Step, note};
+use crate::workspace;
+
+/// What `jmp new driver --interface` takes.
+const INTERFACES: &[&str] = &["power", "network", "serial", "flasher", "own"];
+/// What is not published.
+const PRIVATE: &[&str] = &["jumpstarter-tests", "xtask"];
+/// The features of the crate `jumpstarter`, each of which compiles alone.
+const FEATURES: &[&str] = &[
+    "client",
+    "config",
+    "exporter",
+    "daemon",
+    "cli",
+    "testkit",
+    "power",
+    "network",
+    "serial",
+    "flasher",
+    "qemu",
+    "supervise",
+];
+
+/// Arguments of `cargo xtask outside`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {}
+
+/// Runs the task.
+pub(crate) async fn run(_: Arguments) -> Result<()> {
+    // A fixed place: what is built there is built again only when it changed.
+    let folder = target_folder().await?.join("outside");
+    let (packages, drivers) = (folder.join("packages"), folder.join("drivers"));
+    for folder in [&packages, &drivers] {
+        std::fs::remove_dir_all(folder).or_else(ignore_missing)?;
+        std::fs::create_dir_all(folder).context("creating a folder")?;
+    }
+    let step = Step::start("packaged the crates");
+    let names = package(&folder, &packages).await?;
+    step.done(format_args!("{} crates", names.len()));
+
+    let step = Step::announce("writing drivers");
+    for interface in INTERFACES {
+        let new =
+            Run::cargo().args(["run", "--quiet", "-p", "jumpstarter-cli", "--bin", "jmp", "--"]);
+        let name = format!("acme-{interface}");
+        let new = new.args(["new", "driver", &name, "--interface", interface, "--dir"]);
+        new.arg(&drivers).output().await?;
+    }
+    std::fs::write(folder.join("Cargo.toml"), manifest(&names)).context("writing a manifest")?;
+    // The versions that everything else was tested with.
+    std::fs::copy(workspace::root().join("Cargo.lock"), folder.join("Cargo.lock"))
+        .context("copying Cargo.lock")?;
+    step.done("");
+
+    let cargo = || Run::cargo().folder(&folder).env("CARGO_TARGET_DIR", folder.join("target"));
+    cargo().args(["fmt", "--all", "--check"]).show().await?;
+    let step = Step::announce("building and testing the drivers");
+    cargo().args(["test", "--quiet", "--workspace"]).env("RUSTFLAGS", "-D warnings").show().await?;
+    step.done("");
+    use_a_driver(&cargo, &drivers.join("acme-power")).await
+}
+
+/// Compiles the crate `jumpstarter` with each of its features alone.
+pub(crate) async fn each_feature() -> Result<()> {
+    for feature in FEATURES {
+        let check = Run::cargo().args(["check", "--quiet", "-p", "jumpstarter", "--lib"]);
+        check.args(["--no-default-features", "--features", feature]).show().await?;
+    }
+    Ok(())
+}
+
+/// Packages every crate that is published, and unpacks it; the crates' names.
+async fn package(folder: &Path, packages: &Path) -> Result<Vec<String>> {
+    let made = folder.join("target/package");
+    std::fs::remove_dir_all(&made).or_else(ignore_missing)?;
+    // Not verified: the drivers build them.
+    let package = Run::cargo().args(["package", "--workspace", "--no-verify", "--allow-dirty"]);
+    let package = package.env("CARGO_TARGET_DIR", folder.join("target"));
+    package.args(PRIVATE.iter().flat_map(|name| ["--exclude", name])).output().await?;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&made).context("listing the packages")? {
+        let path = entry?.path();
+        let Some(stem) =
+            path.file_stem().filter(|_| path.extension().is_some_and(|e| e == "crate"))
+        else {
+            continue;
+        };
+        Run::new("tar").arg("xzf").arg(&path).arg("-C").arg(packages).output().await?;
+        names.push(stem.to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A workspace whose crates come from the unpacked packages.
+fn manifest(packages: &[String]) -> String {
+    let mut text =
+        "[workspace]\nresolver = \"3\"\nmembers = [\"drivers/*\"]\nexclude = [\"packages\"]\n\n\
+                    [profile.dev]\ndebug = false\n\n[patch.crates-io]\n"
+            .to_owned();
+    for package in packages {
+        let name = package.rsplit_once('-').map_or(package.as_str(), |(name, _)| name);
+        writeln!(text, "{name} = {{ path = \"packages/{package}\" }}").expect("it is a string");
+    }
+    text
+}
+
+/// Serves the device of the driver's own exporter file, and calls it.
+async fn use_a_driver(cargo: &impl Fn() -> Run, driver: &Path) -> Result<()> {
+    let jmp = |words: &[&str]| {
+        let run = cargo().folder(driver).args(["run", "--quiet", "--"]);
+        run.args(words).output()
+    };
+    jmp(&["check", "lab.yaml"]).await?;
+    jmp(&["shell", "--exporter-config", "lab.yaml", "j", "device", "on"]).await?;
+    let file = driver.join("switch.txt");
+    let value = std::fs::read_to_string(&file).context("reading what the driver switches")?;
+    ensure!(value == "1", "`j device on` wrote {value:?} to {}", file.display());
+    note("a driver's own jmp serves it, and its j calls it");
+    Ok(())
+}
+
+async fn target_folder() -> Result<PathBuf> {
+    let metadata = Run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]);
+    let text = metadata.output().await?;
+    let (_, rest) = text.rsplit_once("\"target_directory\":\"").context("cargo metadata")?;
+    let (folder, _) = rest.split_once('"').context("cargo metadata")?;
+    Ok(PathBuf::from(folder))
+}
+
+fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
