@@ -95,7 +95,7 @@ fn where_no_thread_can_be_made_there_is_an_error() {
     let options = jumpstarter_client::ConnectOptions::new("/nowhere".parse().unwrap());
     let before = getrlimit(Resource::As);
     // The stack of a thread is mapped, which fails from now on.
-    setrlimit(Resource::As, Rlimit { current: Some(1), ..before.clone() }).unwrap();
+    setrlimit(Resource::As, Rlimit { current: Some(1), ..before }).unwrap();
     let connected = blocking::connect(&options);
     setrlimit(Resource::As, before).unwrap();
     let error = connected.unwrap_err();
