@@ -1,5 +1,7 @@
 //! Plans without an exporter file: what is opened, and references that lead nowhere.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Planned, Registry};
 use serde_json::json;
