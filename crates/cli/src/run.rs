@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jumpstarter_daemon::RunOptions;
 use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
-use jumpstarter_exporter::{Address, Limits, TlsOptions};
+use jumpstarter_exporter::{Access, Address, Limits, TlsOptions};
 
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::serving::{Log, Which, runtime};
@@ -99,10 +99,13 @@ impl std::str::FromStr for Passphrase {
 impl Arguments {
     fn limits(&self) -> Limits {
         let bytes = |size: ByteSize| usize::try_from(size.as_bytes()).unwrap_or(usize::MAX);
-        let default = Limits::default();
-        Limits {
-            connection_bytes: self.connection_memory.map_or(default.connection_bytes, bytes),
-            total_bytes: self.memory.map_or(default.total_bytes, bytes),
+        let mut limits = Limits::default();
+        if let Some(size) = self.connection_memory {
+            limits = limits.connection_bytes(bytes(size));
+        }
+        match self.memory {
+            Some(size) => limits.total_bytes(bytes(size)),
+            None => limits,
         }
     }
 
@@ -141,22 +144,21 @@ pub(crate) fn run(
     let config = arguments.which.load(arguments.file.as_deref(), err)?;
     let tls =
         arguments.tls_cert.clone().zip(arguments.tls_key.clone()).map(|(certificate, key)| {
-            TlsOptions { certificate, key, client_authority: arguments.tls_client_ca.clone() }
+            TlsOptions::new(certificate, key).client_authority(arguments.tls_client_ca.clone())
         });
     let unix = arguments.listen_unix.clone().map(Address::Unix);
-    let mut options = RunOptions {
-        config,
-        listen: arguments.tls_grpc_listener.iter().cloned().chain(unix).collect(),
-        tls,
-        insecure: arguments.tls_grpc_insecure,
-        passphrase,
-        passphrase_file: arguments.passphrase_file.clone(),
-        limits: arguments.limits(),
-        metrics: arguments.metrics,
-        logs: Default::default(),
-    };
+    let access = Access::default()
+        .tls(tls)
+        .passphrase(passphrase)
+        .passphrase_file(arguments.passphrase_file.clone());
+    let options = RunOptions::new(config)
+        .listen(arguments.tls_grpc_listener.iter().cloned().chain(unix))
+        .access(access)
+        .insecure(arguments.tls_grpc_insecure)
+        .limits(arguments.limits())
+        .metrics(arguments.metrics);
     options.check().map_err(wrong_usage)?;
-    options.logs = arguments.log.install(log)?.hub().clone();
+    let options = options.logs(arguments.log.install(log)?.hub().clone());
     let ready = |addresses: &[Address]| {
         let addresses: Vec<String> =
             addresses.iter().map(|address| address.url().to_string()).collect();

@@ -5,7 +5,7 @@
 mod support;
 
 use jumpstarter_client::{ConnectOptions, connect};
-use jumpstarter_driver_core::Device;
+use jumpstarter_driver_core::{Device, Secret};
 use jumpstarter_exporter::{Access, TlsOptions};
 use support::certificates::Certificates;
 use support::stub::Stub;
@@ -35,7 +35,7 @@ async fn on_tcp(access: Access) -> Served {
 }
 
 async fn with_tls(tls: TlsOptions) -> Served {
-    on_tcp(Access { tls: Some(tls), ..Access::default() }).await
+    on_tcp(Access::default().tls(tls)).await
 }
 
 /// Where it is, by the name in its certificate.
@@ -274,10 +274,7 @@ async fn files_that_cannot_be_used() {
 #[tokio::test]
 async fn a_client_certificate() {
     let certificates = Certificates::make();
-    let tls = TlsOptions {
-        client_authority: Some(certificates.path("ours.pem")),
-        ..certificates.of_exporter("localhost")
-    };
+    let tls = certificates.of_exporter("localhost").client_authority(certificates.path("ours.pem"));
     let served = with_tls(tls).await;
     let address = by_name(&served);
     let hidden = [(address.as_str(), "ADDRESS")];
@@ -304,9 +301,7 @@ async fn a_client_certificate() {
 async fn a_passphrase() {
     let certificates = Certificates::make();
     let tls = certificates.of_exporter("localhost");
-    let served =
-        on_tcp(Access { tls: Some(tls), passphrase: Some("s3cret".into()), ..Access::default() })
-            .await;
+    let served = on_tcp(Access::default().tls(tls).passphrase(Secret::new("s3cret"))).await;
     let address = by_name(&served);
     let hidden = [(address.as_str(), "ADDRESS")];
     let options = to(&address).ca_file(certificates.path("ours.pem"));

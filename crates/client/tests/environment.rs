@@ -6,8 +6,8 @@
 mod support;
 
 use jumpstarter_client::{DeviceExt, blocking};
-use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{Device, Secret};
 use jumpstarter_exporter::Access;
 use jumpstarter_supervise::{Command, Output, Sink, run_unchecked};
 use support::certificates::Certificates;
@@ -99,7 +99,7 @@ async fn on_tcp(access: Access) -> Served {
 
 #[tokio::test]
 async fn on_another_host() {
-    let served = on_tcp(Access { passphrase: Some("s3cret".into()), ..Access::default() }).await;
+    let served = on_tcp(Access::default().passphrase(Secret::new("s3cret"))).await;
     let address = served.address.clone();
     let environment = [
         ("JUMPSTARTER_HOST", &*address),
@@ -110,9 +110,8 @@ async fn on_another_host() {
     served.shut_down().await;
 
     let certificates = Certificates::make();
-    let mut tls = certificates.of_exporter("localhost");
-    tls.client_authority = Some(certificates.path("ours.pem"));
-    let served = on_tcp(Access { tls: Some(tls), ..Access::default() }).await;
+    let tls = certificates.of_exporter("localhost").client_authority(certificates.path("ours.pem"));
+    let served = on_tcp(Access::default().tls(tls)).await;
     let address = format!("localhost:{}", served.address.rsplit_once(':').unwrap().1);
     let file = |name: &str| certificates.path(name).to_str().unwrap().to_owned();
     let environment = [

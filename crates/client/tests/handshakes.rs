@@ -22,7 +22,7 @@ const MANY: usize = 300;
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
 
 async fn served(certificates: &Certificates) -> Served {
-    let access = Access { tls: Some(certificates.of_exporter("localhost")), ..Access::default() };
+    let access = Access::default().tls(certificates.of_exporter("localhost"));
     Served::at(Device::of_driver(Stub::default()), Some("127.0.0.1"), access).await
 }
 

@@ -62,12 +62,10 @@ impl Files {
     }
 
     async fn serve(&self, name: &str, clients: Option<&str>) -> Served {
-        let tls = TlsOptions {
-            certificate: self.path(&format!("{name}.pem")),
-            key: self.path(&format!("{name}.key")),
-            client_authority: clients.map(|file| self.path(file)),
-        };
-        let access = Access { tls: Some(tls), ..Access::default() };
+        let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let tls = TlsOptions::new(self.path(&certificate), self.path(&key))
+            .client_authority(clients.map(|file| self.path(file)));
+        let access = Access::default().tls(tls);
         Served::at(Device::of_driver(Stub::default()), Some("127.0.0.1"), access).await
     }
 
@@ -178,13 +176,8 @@ async fn certificates_and_passphrases_that_change_count_without_a_restart() {
     files.self_signed("lab", "-addext subjectAltName=DNS:localhost");
     files.self_signed("next", "-addext subjectAltName=DNS:localhost");
     std::fs::write(files.path("secret"), "first\n").unwrap();
-    let tls = TlsOptions {
-        certificate: files.path("lab.pem"),
-        key: files.path("lab.key"),
-        client_authority: None,
-    };
-    let access =
-        Access { tls: Some(tls), passphrase_file: Some(files.path("secret")), ..Access::default() };
+    let tls = TlsOptions::new(files.path("lab.pem"), files.path("lab.key"));
+    let access = Access::default().tls(tls).passphrase_file(files.path("secret"));
     let served = Served::at(Device::of_driver(Stub::default()), Some("127.0.0.1"), access).await;
     std::fs::copy(files.path("lab.pem"), files.path("before.pem")).unwrap();
     let before = files.to(&served, "localhost", "before.pem");

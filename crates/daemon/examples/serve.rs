@@ -17,11 +17,12 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_daemon::{Log, LogFormat, RunOptions, run};
 use jumpstarter_driver_core::Secret;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_exporter::{Access, Address};
+
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_serial as _;
-use jumpstarter_exporter::{Address, Limits};
 
 /// A driver that writes down its resets.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,17 +62,13 @@ async fn main() -> ExitCode {
         listen.push(Address::to_listen_at("127.0.0.1:0").expect("it is an address"));
     }
     let log = Log::install(tracing::Level::INFO, LogFormat::Text).expect("this is the first log");
-    let options = RunOptions {
-        config: ExporterConfig::load(file).expect("the exporter file is right"),
-        listen,
-        tls: None,
-        insecure: !passphrase.is_empty(),
-        passphrase: passphrase.first().map(|text| Secret::new(text.as_str())),
-        passphrase_file: None,
-        limits: Limits::default(),
-        metrics: None,
-        logs: log.hub().clone(),
-    };
+    let config = ExporterConfig::load(file).expect("the exporter file is right");
+    let secret = passphrase.first().map(|text| Secret::new(text.as_str()));
+    let options = RunOptions::new(config)
+        .listen(listen)
+        .insecure(secret.is_some())
+        .access(Access::default().passphrase(secret))
+        .logs(log.hub().clone());
     let ready = |addresses: &[Address]| {
         match addresses.get(1) {
             Some(tcp) => println!("ready {}", tcp.url()),

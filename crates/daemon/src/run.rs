@@ -2,13 +2,12 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jumpstarter_config::{ExporterConfig, Hooks};
-use jumpstarter_driver_core::{Device, Error, ErrorKind, Result, ResultExt, Secret, suggest};
+use jumpstarter_driver_core::{Device, Error, ErrorKind, Result, ResultExt, suggest};
 use jumpstarter_exporter::{
-    Access, Address, Door, Limits, Listener, LogHub, Server, Session, SessionOptions, TlsOptions,
+    Access, Address, Door, Limits, Listener, LogHub, Server, Session, SessionOptions,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,27 +32,71 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 /// What `jmp run` serves, and where.
 #[derive(Debug)]
 pub struct RunOptions {
-    /// The exporter file.
-    pub config: ExporterConfig,
-    /// Where to listen; at least one.
-    pub listen: Vec<Address>,
-    /// TLS on TCP.
-    pub tls: Option<TlsOptions>,
-    /// TCP without TLS is meant.
-    pub insecure: bool,
-    /// What TCP clients must say.
-    pub passphrase: Option<Secret>,
-    /// Where that stands instead: in the first line of this file, and again when it changes.
-    pub passphrase_file: Option<PathBuf>,
-    /// What connections may take of the memory.
-    pub limits: Limits,
-    /// Where metrics are served.
-    pub metrics: Option<SocketAddr>,
-    /// What clients see of the log.
-    pub logs: LogHub,
+    config: ExporterConfig,
+    listen: Vec<Address>,
+    access: Access,
+    is_insecure: bool,
+    limits: Limits,
+    metrics: Option<SocketAddr>,
+    logs: LogHub,
 }
 
 impl RunOptions {
+    /// Serves the device of an exporter file; [`listen`](Self::listen) says where.
+    pub fn new(config: ExporterConfig) -> Self {
+        Self {
+            config,
+            listen: Vec::new(),
+            access: Access::default(),
+            is_insecure: false,
+            limits: Limits::default(),
+            metrics: None,
+            logs: LogHub::default(),
+        }
+    }
+
+    /// Listens at these addresses, too; there has to be one.
+    #[must_use]
+    pub fn listen(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
+        self.listen.extend(addresses);
+        self
+    }
+
+    /// Who may connect over TCP. Unix sockets are protected by their mode.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// TCP without TLS is meant.
+    #[must_use]
+    pub fn insecure(mut self, is_insecure: bool) -> Self {
+        self.is_insecure = is_insecure;
+        self
+    }
+
+    /// What connections may take of the memory.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Serves metrics there.
+    #[must_use]
+    pub fn metrics(mut self, address: impl Into<Option<SocketAddr>>) -> Self {
+        self.metrics = address.into();
+        self
+    }
+
+    /// The log that clients see; without one they see nothing.
+    #[must_use]
+    pub fn logs(mut self, logs: LogHub) -> Self {
+        self.logs = logs;
+        self
+    }
+
     /// Whether the options fit together.
     ///
     /// # Errors
@@ -69,43 +112,33 @@ impl RunOptions {
             return Err(Error::invalid_argument("there is nowhere to listen")
                 .with_hint("add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH"));
         }
-        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
-        match (&self.tls, self.insecure) {
-            (Some(_), true) => Err(Error::invalid_argument("TLS and --tls-grpc-insecure exclude each other")
+        match (self.access.has_tls(), self.is_insecure) {
+            (true, true) => Err(Error::invalid_argument("TLS and --tls-grpc-insecure exclude each other")
                 .with_hint("leave out --tls-grpc-insecure, or --tls-cert and --tls-key")),
-            (None, false) if tcp => Err(Error::invalid_argument("a TCP listener needs TLS").with_hint(
+            (false, false) if self.has_tcp() => Err(Error::invalid_argument("a TCP listener needs TLS").with_hint(
                 "add --tls-cert PEM --tls-key PEM; or --tls-grpc-insecure, where the network is trusted",
             )),
             _ => Ok(()),
         }
     }
 
-    /// Who may enter over TCP; the TLS files are read now.
-    fn door(&self) -> Result<Door> {
-        let (tls, passphrase) = (self.tls.clone(), self.passphrase.clone());
-        Access { tls, passphrase, passphrase_file: self.passphrase_file.clone() }.prepare()
+    fn has_tcp(&self) -> bool {
+        self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }))
     }
 
     /// Whether everybody who reaches the port may do everything.
     fn is_open_to_strangers(&self) -> bool {
-        let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some());
-        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
-        tcp && !certificates && !self.asks_for_passphrase()
-    }
-
-    fn asks_for_passphrase(&self) -> bool {
-        self.passphrase.is_some() || self.passphrase_file.is_some()
+        self.has_tcp() && self.access.admits_strangers()
     }
 
     /// Says so when everybody who reaches the port may do everything.
     fn warn_of_strangers(&self) {
-        let tcp = self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }));
         if self.is_open_to_strangers() {
             tracing::warn!(
                 "whoever reaches the TCP port may use the device: there is neither --passphrase nor --tls-client-ca"
             );
         }
-        if tcp && self.insecure && self.asks_for_passphrase() {
+        if self.has_tcp() && self.is_insecure && self.access.has_passphrase() {
             tracing::warn!("without TLS the passphrase can be read on its way");
         }
     }
@@ -159,7 +192,7 @@ async fn run_until_signal(
     ready: impl FnOnce(&[Address]) -> Result<()>,
 ) -> Result<()> {
     options.check()?;
-    let door = options.door()?;
+    let door = options.access.prepare()?;
     let mut signals = Signals::with_reload()?;
     let mut ready = Some(ready);
     loop {
@@ -206,12 +239,15 @@ pub(crate) async fn open(
     limits: Limits,
 ) -> Result<Session> {
     let settings = &config.settings;
-    let name = Some(settings.metadata.name.clone()).filter(|name| !name.is_empty());
-    let motd = settings.motd.clone().unwrap_or_default();
-    let logs = logs.clone();
-    let options = SessionOptions { name, motd, logs, limits, ..SessionOptions::default() };
+    let mut session_options = SessionOptions::default()
+        .motd(settings.motd.clone().unwrap_or_default())
+        .logs(logs.clone())
+        .limits(limits);
+    if !settings.metadata.name.is_empty() {
+        session_options = session_options.name(&settings.metadata.name);
+    }
     let device = config.open().await?;
-    let session = Session::new(device, options)?;
+    let session = Session::new(device, session_options)?;
     let reset = session.reset().await.context("resetting the device before it is served");
     if let Err(error) = reset {
         // What is wrong comes first.
@@ -271,7 +307,7 @@ async fn serve_until_signal(
         let door = match address {
             // The socket's mode protects it; clients send no passphrase there.
             Address::Unix(_) => Door::default(),
-            Address::Tcp { .. } => door.clone(),
+            _ => door.clone(),
         };
         server.start(Listener::bind(address).await?, door);
     }

@@ -16,6 +16,7 @@ use crate::signals::Signals;
 
 /// A device that is served, as the command finds it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Served {
     /// The Unix socket at which it is served to this user.
     pub socket: PathBuf,

@@ -3,13 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_daemon::{RunOptions, run};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_exporter::{Address, Limits, LogHub, TlsOptions};
+use jumpstarter_exporter::{Access, Address, TlsOptions};
 
 static OPENED: AtomicUsize = AtomicUsize::new(0);
 static CLOSED: AtomicUsize = AtomicUsize::new(0);
@@ -47,17 +46,11 @@ fn witnessed() -> [usize; 2] {
 
 /// Runs an exporter that cannot begin.
 async fn failure(listen: Address, tls: Option<TlsOptions>) -> Error {
-    let options = RunOptions {
-        config: ExporterConfig::parse("export: {w: {type: witness}}", "test.yaml").unwrap(),
-        listen: vec![listen],
-        insecure: tls.is_none(),
-        tls,
-        passphrase: None,
-        passphrase_file: None,
-        limits: Limits::default(),
-        metrics: None,
-        logs: LogHub::default(),
-    };
+    let config = ExporterConfig::parse("export: {w: {type: witness}}", "test.yaml").unwrap();
+    let options = RunOptions::new(config)
+        .listen([listen])
+        .insecure(tls.is_none())
+        .access(Access::default().tls(tls));
     run(options, |_| panic!("nobody can connect")).await.unwrap_err()
 }
 
@@ -67,18 +60,13 @@ async fn tls_files_are_read_before_the_device_opens() {
     let file = |name: &str| folder.path().join(name);
     let (text, missing) = (file("text.pem"), file("missing.pem"));
     std::fs::write(&text, "not a certificate").unwrap();
-    let tls = |certificate: &Path, key: &Path| TlsOptions {
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-        client_authority: None,
-    };
     let free_port = || Address::to_listen_at("127.0.0.1:0").unwrap();
     for (certificate, key, kind) in [
         (&text, &missing, ErrorKind::NotFound),
         (&missing, &text, ErrorKind::InvalidArgument),
         (&text, &text, ErrorKind::InvalidArgument),
     ] {
-        let error = failure(free_port(), Some(tls(certificate, key))).await;
+        let error = failure(free_port(), Some(TlsOptions::new(certificate, key))).await;
         assert_eq!(error.kind(), kind, "{error:?}");
         assert_eq!(witnessed(), [0, 0], "{error:?}");
     }

@@ -1,7 +1,6 @@
 //! The two kinds of byte stream: to a driver's channel, and of a resource.
 
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -13,17 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
 use crate::Session;
-use crate::driver_stream::DriverStream;
-use crate::grpc::Messages;
+use crate::answer::Messages;
+use crate::driver_stream::{self, Frame};
+use crate::layers::{Guarded, Layer};
 use crate::resource::{Incoming, Outgoing, Registered};
-
-/// A frame for the client.
-#[derive(Debug)]
-pub(crate) enum Frame {
-    Data(Bytes),
-    /// This direction has ended.
-    End,
-}
 
 /// The stream of a driver's channel. It connects when it is first polled, after the initial
 /// metadata went out.
@@ -36,34 +28,28 @@ pub(crate) fn driver(
     incoming: Incoming,
     ends_when_sent: bool,
 ) -> Messages {
-    until_shutdown(DriverStream::new(session, channel, incoming, ends_when_sent), session)
+    messages(session, driver_stream::frames(session, channel, incoming, ends_when_sent))
 }
 
-/// Counts a stream, and ends it with `Unavailable` on shutdown.
-fn until_shutdown(
-    stream: impl Stream<Item = Result<Frame>> + Send + 'static,
+/// The frames as messages: counted, and guarded as every call.
+fn messages(
     session: &Session,
+    frames: impl Stream<Item = Result<Frame>> + Send + Unpin + 'static,
 ) -> Messages {
     let counters = session.0.counters.clone();
     let open = counters.opened();
-    let shutdown = session.0.shutdown.clone();
-    let mut stream = Box::pin(stream);
-    let mut cancelled = Some(Box::pin(shutdown.cancelled_owned()));
-    Box::pin(futures_util::stream::poll_fn(move |cx| {
-        let Some(wait) = &mut cancelled else { return Poll::Ready(None) };
-        if wait.as_mut().poll(cx).is_ready() {
-            cancelled = None;
-            return Poll::Ready(Some(Err(Session::shutting_down())));
-        }
+    let guarded = Guarded::new(session).along(frames);
+    let messages = guarded.map(move |frame| {
         let _counted = &open;
-        stream.as_mut().poll_next(cx).map_ok(|frame| match frame {
+        Ok(match frame? {
             Frame::Data(payload) => {
                 counters.sent(payload.len());
                 Encoded::frame(FrameType::Data, payload)
             }
             Frame::End => Encoded::frame(FrameType::Goaway, Bytes::new()),
         })
-    }))
+    });
+    messages.boxed()
 }
 
 /// How far a resource's stream is.
@@ -121,7 +107,7 @@ pub(crate) fn resource(
         };
         after(outgoing.recv().await, outgoing, registered)
     });
-    until_shutdown(frames, session)
+    messages(session, Box::pin(frames))
 }
 
 /// What the client is sent when the driver has written, or will write no more; and what comes next.

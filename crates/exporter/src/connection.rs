@@ -6,21 +6,18 @@
 //! top of it, let the windows of streams and connection follow the memory that is there.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use jumpstarter_protocol::{Budget, Method, Transport};
+use jumpstarter_protocol::{Method, Transport};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::Membership;
-use crate::crowd::Place;
-use crate::passphrase::Passphrase;
+use crate::layers::Passphrase;
+use crate::peer::{Peer, Running, Standing};
 use crate::watched::Watched;
 use crate::windows::{MAX_STREAMS, MIN_CONNECTION, Windows};
 use crate::{Session, grpc};
@@ -46,91 +43,6 @@ const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
 const MAX_STRAYS: usize = 64 * 1024;
 /// Of all headers of one call.
 const MAX_HEADERS: u32 = 16 * 1024;
-
-/// Who is at the other end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peer {
-    /// None on a Unix socket.
-    pub(crate) address: Option<IpAddr>,
-    /// It came through the socket that only this exporter's hooks know.
-    pub(crate) is_hook: bool,
-    pub(crate) standing: Arc<Standing>,
-}
-
-impl Peer {
-    /// A call of this peer was admitted.
-    pub(crate) fn admit(&self, session: &Session) {
-        if self.standing.membership.admit(&session.0.clients, self.is_hook, self.address) {
-            if let Some(place) = &self.standing.place {
-                place.admit();
-            }
-            self.standing.admitted.notify_one();
-        }
-    }
-}
-
-/// What is remembered of a connection over its calls.
-#[derive(Debug)]
-pub(crate) struct Standing {
-    /// When the connection was accepted.
-    opened: Instant,
-    /// Whether a call was admitted.
-    pub(crate) membership: Membership,
-    admitted: Notify,
-    place: Option<Place>,
-    /// Its resources that wait for their calls.
-    pub(crate) waiting_resources: AtomicUsize,
-    /// Its byte streams that run.
-    streams: AtomicUsize,
-    /// What its messages may take.
-    pub(crate) budget: Budget,
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self {
-            opened: Instant::now(),
-            membership: Membership::default(),
-            admitted: Notify::new(),
-            place: None,
-            waiting_resources: AtomicUsize::new(0),
-            streams: AtomicUsize::new(0),
-            budget: Budget::default(),
-        }
-    }
-}
-
-impl Standing {
-    /// That of a new connection.
-    pub(crate) fn new(session: &Session, place: Place) -> Self {
-        let budget = session.0.memory.connection(session.0.options.limits.connection_bytes / 2);
-        Self { place: Some(place), budget, ..Self::default() }
-    }
-
-    /// Waits until the connection is to give way to others.
-    pub(crate) async fn crowded_out(&self) {
-        match &self.place {
-            Some(place) => place.ended().await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// A byte stream that runs, for the number of them.
-struct Running(Arc<Standing>);
-
-impl Running {
-    fn new(standing: &Arc<Standing>) -> Self {
-        standing.streams.fetch_add(1, Ordering::Relaxed);
-        Self(standing.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Ends a connection's membership when its serving ends, however it ends.
 struct Open(Arc<Standing>);
@@ -173,7 +85,7 @@ impl End {
     }
 
     fn note(&self, session: &Session, peer: &Peer) {
-        if !session.0.crowd.may_speak() {
+        if !session.0.connections.crowd.may_speak() {
             return;
         }
         let address = peer.address.map(|address| address.to_string()).unwrap_or_default();
@@ -273,7 +185,7 @@ pub(crate) async fn serve(
                         windows.adapt(&mut connection, streams());
                     }
                     let call = grpc::answer(session.clone(), passphrase.clone(), peer.clone(), request, respond);
-                    session.0.connections.spawn(async move {
+                    session.0.connections.open.spawn(async move {
                         call.await;
                         drop(running);
                     });
@@ -286,8 +198,8 @@ pub(crate) async fn serve(
             },
             () = standing.admitted.notified(), if !is_admitted => {
                 is_admitted = true;
-                let bytes = session.0.options.limits.connection_bytes / 2;
-                promise = session.0.windows.make(bytes);
+                let bytes = session.0.connections.half_bytes;
+                promise = session.0.connections.windows.make(bytes);
                 if promise.is_some() {
                     windows.widen(&mut connection, bytes, streams());
                 }

@@ -2,47 +2,20 @@
 
 use std::future::{pending, poll_fn};
 use std::task::{Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::{Error, Result};
-use jumpstarter_protocol::{
-    CallError, Encoded, Incoming, MessageEncoding, Outgoing, grpc, write_status,
-};
-use prost::Message;
+use jumpstarter_protocol::{CallError, Encoded, Outgoing, grpc, write_status};
 use tokio::time::Instant;
 
 use crate::Session;
-use crate::connection::Peer;
-use crate::passphrase::Passphrase;
-
-/// The whole request of a call with one message may take so long to arrive.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-/// The longest message of a call: its arguments.
-const MAX_REQUEST: usize = 4 << 20;
-
-/// What a method answers.
-pub(crate) enum Answer {
-    /// One message.
-    One(Encoded),
-    /// Initial metadata at once, and messages as they come.
-    Many(HeaderMap, Messages),
-}
-
-/// The messages of an answer, until its end or its failure.
-pub(crate) type Messages = BoxStream<'static, Result<Encoded>>;
-
-impl Answer {
-    pub(crate) fn one(message: &impl Message) -> Result<Self> {
-        Encoded::message(message).map(Self::One)
-    }
-}
+use crate::answer::{Answer, Messages};
+use crate::layers::{self, Passphrase};
+use crate::peer::Peer;
 
 /// Answers a call. It ends, and with it all that it opened, when it is answered, and when its
 /// client gives it up or is gone.
@@ -62,10 +35,7 @@ pub(crate) async fn answer(
     }
     let deadline = grpc::timeout(&head.headers).map(|limit| Instant::now() + limit);
     let called = async {
-        if let Some(passphrase) = &passphrase {
-            passphrase.admit(&head, &peer).await?;
-        }
-        peer.admit(&session);
+        layers::enter(&session, passphrase.as_ref(), &peer, &head).await?;
         session.dispatch(&head, body, &peer).await
     };
     let answer = tokio::select! {
@@ -77,7 +47,17 @@ pub(crate) async fn answer(
         Err(error) => refuse(&mut respond, &error),
         Ok(Answer::One(message)) => send_one(respond, message).await,
         Ok(Answer::Many(metadata, messages)) => {
-            send_many(respond, metadata, messages, late(deadline)).await
+            // A client that reads nothing keeps nothing of a driver open.
+            let over = async {
+                tokio::select! {
+                    error = late(deadline) => error,
+                    () = session.0.shutdown.cancelled() => layers::shutting_down(),
+                }
+            };
+            send_many(respond, metadata, messages, over).await
+        }
+        Ok(Answer::ToTheLast(messages)) => {
+            send_many(respond, HeaderMap::new(), messages, late(deadline)).await
         }
     };
     if let Err(error) = sent {
@@ -118,7 +98,7 @@ async fn send_many(
     mut respond: SendResponse<Bytes>,
     metadata: HeaderMap,
     mut messages: Messages,
-    late: impl Future<Output = Error>,
+    over: impl Future<Output = Error>,
 ) -> Result<(), CallError> {
     let mut response = grpc::response();
     response.headers_mut().extend(metadata);
@@ -137,8 +117,9 @@ async fn send_many(
         }
     });
     let outcome = tokio::select! {
+        biased;
         outcome = sending => outcome?,
-        error = late => Some(Err(error)),
+        error = over => Some(Err(error)),
     };
     // What the call holds is free before its client hears of the end.
     drop(messages);
@@ -146,29 +127,4 @@ async fn send_many(
         Some(outcome) => outgoing.end_with(trailers(outcome.as_ref().copied())),
         None => Ok(()),
     }
-}
-
-/// The only message of a request, once the client has ended it: a stream that is answered earlier
-/// is also reset, which some clients take for a failure.
-pub(crate) async fn message<T: Message + Default>(
-    head: &Parts,
-    body: RecvStream,
-    peer: &Peer,
-) -> Result<T> {
-    let mut incoming = Incoming::new(body, MessageEncoding::of(&head.headers)?, MAX_REQUEST)
-        .within(peer.standing.budget.clone());
-    let request = async {
-        let message = poll_fn(|cx| incoming.poll_message(cx)).await;
-        let message = message.ok_or_else(|| Error::internal("the request has no message"))??;
-        match poll_fn(|cx| incoming.poll_message(cx)).await {
-            None => Ok(message),
-            Some(Ok(_)) => Err(Error::internal("the request has several messages")),
-            Some(Err(error)) => Err(error.into()),
-        }
-    };
-    tokio::time::timeout(REQUEST_LIMIT, request).await.unwrap_or_else(|_| {
-        let message =
-            format!("the request did not arrive whole within {} s", REQUEST_LIMIT.as_secs());
-        Err(Error::deadline_exceeded(message))
-    })
 }

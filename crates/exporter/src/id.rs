@@ -1,4 +1,5 @@
-//! Random identifiers in the form of version 4 UUIDs.
+//! Random identifiers in the form of version 4 UUIDs. By hand, since nothing else here links `uuid`,
+//! which would bring a second source of random numbers beside `ring`'s for one line of text.
 
 use jumpstarter_driver_core::{Error, Result};
 use ring::rand::{SecureRandom, SystemRandom};

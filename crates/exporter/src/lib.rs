@@ -25,26 +25,29 @@
 //! Whatever a call opened is owned by the future or stream that answers it, and is dropped with it:
 //! when the client cancels, when its connection breaks, and when the exporter shuts down.
 
+mod answer;
 mod arguments;
 mod authority;
 mod byte_stream;
 mod call;
 mod clients;
 mod connection;
+mod connections;
 mod counters;
 mod crowd;
+mod directory;
 mod driver_stream;
 mod files_watch;
-mod gate;
 mod grpc;
 mod guesses;
 mod id;
 mod kept_socket;
+mod layers;
+mod lease;
 mod limits;
 mod listener;
 mod logs;
-mod operation;
-mod passphrase;
+mod peer;
 mod progress;
 mod report;
 mod resource;

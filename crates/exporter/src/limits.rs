@@ -6,12 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How much memory connections may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    pub(crate) connection_bytes: usize,
+    pub(crate) total_bytes: usize,
+}
+
+impl Limits {
     /// What one connection may hold, in bytes: one half is for what arrived and was not read yet,
     /// the other for messages that are not complete or not used up. The shares that each
     /// stream has of its own are not counted.
-    pub connection_bytes: usize,
+    #[must_use]
+    pub fn connection_bytes(mut self, bytes: usize) -> Self {
+        self.connection_bytes = bytes;
+        self
+    }
+
     /// The same for all connections together.
-    pub total_bytes: usize,
+    #[must_use]
+    pub fn total_bytes(mut self, bytes: usize) -> Self {
+        self.total_bytes = bytes;
+        self
+    }
 }
 
 impl Default for Limits {

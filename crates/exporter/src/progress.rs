@@ -41,9 +41,11 @@ impl<C: Fn(usize)> Watch<C> {
             LogRecord::new(Level::INFO, LogSource::Driver, format!("{doing} {request}"));
         record.topic = LogTopic::Progress;
         record.driver = Some(node.path().to_owned());
-        record.driver_type = Some(session.category_of(node).to_owned());
+        record.driver_type = Some(session.0.directory.category(node).to_owned());
         record.operation = Some(method.to_owned());
-        record.fields.insert(fields::TRANSFER_DRIVER.to_owned(), session.uuid_of(node).to_owned());
+        record
+            .fields
+            .insert(fields::TRANSFER_DRIVER.to_owned(), session.0.directory.uuid(node).to_owned());
         record.fields.insert(fields::TRANSFER_URL.to_owned(), request.to_string());
         let state = Mutex::new(State { counted_bytes: 0, told: Instant::now() });
         Self { hub: session.0.options.logs.clone(), record, count, state }

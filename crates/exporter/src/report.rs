@@ -9,7 +9,7 @@ use crate::Session;
 
 impl Session {
     pub(crate) fn report(&self) -> GetReportResponse {
-        let nodes = self.device().nodes();
+        let (nodes, ids) = (self.device().nodes(), &self.0.directory);
         let reports = nodes.iter().map(|node| {
             let mut labels: HashMap<String, String> = node.labels().iter().cloned().collect();
             labels.insert(CLIENT.to_owned(), node.client().to_owned());
@@ -20,8 +20,8 @@ impl Session {
                 labels.insert(NAME.to_owned(), node.name().to_owned());
             }
             DriverInstanceReport {
-                uuid: self.uuid_of(node).to_owned(),
-                parent_uuid: node.parent().map(|parent| self.uuid_of(&nodes[parent]).to_owned()),
+                uuid: ids.uuid(node).to_owned(),
+                parent_uuid: node.parent().map(|parent| ids.uuid(&nodes[parent]).to_owned()),
                 labels,
                 description: node.description().filter(|text| !text.is_empty()).map(str::to_owned),
                 methods_description: node.methods_description().iter().cloned().collect(),

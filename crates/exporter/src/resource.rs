@@ -23,8 +23,8 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
-use crate::connection::Standing;
 use crate::id;
+use crate::peer::Standing;
 
 /// Streams that were opened and not used yet: of one connection, which has one or two at a time,
 /// and of all.

@@ -11,11 +11,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, Peer, Standing};
+use crate::connection;
 use crate::crowd::Origin;
 use crate::files_watch::FilesWatch;
+use crate::layers::Passphrase;
 use crate::listener::Accepted;
-use crate::passphrase::Passphrase;
+use crate::peer::Peer;
 use crate::seldom::Seldom;
 use crate::watched::OPENING_LIMIT;
 use crate::{Listener, Session, TlsOptions};
@@ -23,18 +24,52 @@ use crate::{Listener, Session, TlsOptions};
 /// When no connection can be accepted, the next is tried after that time.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Who may connect to a listener.
+/// Who may connect to a listener: everybody, unless more is said.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// TLS, on TCP only.
-    pub tls: Option<TlsOptions>,
-    /// Asked for on every call.
-    pub passphrase: Option<Secret>,
-    /// Where the passphrase stands, in the first line, instead; it may change.
-    pub passphrase_file: Option<PathBuf>,
+    tls: Option<TlsOptions>,
+    passphrase: Option<Secret>,
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Access {
+    /// Speaks TLS, on TCP only.
+    #[must_use]
+    pub fn tls(mut self, tls: impl Into<Option<TlsOptions>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
+
+    /// Asks for this passphrase on every call.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: impl Into<Option<Secret>>) -> Self {
+        self.passphrase = passphrase.into();
+        self
+    }
+
+    /// Asks for the passphrase in the first line of this file instead, also after it has changed.
+    #[must_use]
+    pub fn passphrase_file(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.passphrase_file = file.into();
+        self
+    }
+
+    /// Whether it speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether it asks for a passphrase.
+    pub fn has_passphrase(&self) -> bool {
+        self.passphrase.is_some() || self.passphrase_file.is_some()
+    }
+
+    /// Whether it asks for neither a passphrase nor a client's certificate.
+    pub fn admits_strangers(&self) -> bool {
+        let asks_certificate = self.tls.as_ref().is_some_and(TlsOptions::has_client_authority);
+        !asks_certificate && !self.has_passphrase()
+    }
+
     /// Reads the files.
     ///
     /// # Errors
@@ -134,14 +169,14 @@ pub(crate) async fn serve_behind(
                 }
             }
         };
-        let Some(place) = session.0.crowd.enter_in_turn(origin).await else { continue };
+        let Some(place) = session.0.connections.crowd.enter_in_turn(origin).await else { continue };
         let address = match origin {
             Origin::Tcp(address) => Some(address),
             Origin::Unix | Origin::Hooks => None,
         };
-        let standing = Arc::new(Standing::new(&session, place));
+        let standing = Arc::new(session.0.connections.standing(place));
         let peer = Peer { address, is_hook: door.is_for_hooks, standing };
-        let open = session.0.connections.clone();
+        let open = session.0.connections.open.clone();
         let (session, passphrase, door, stop) =
             (session.clone(), passphrase.clone(), door.clone(), stop.clone());
         let served = async move {
@@ -154,7 +189,7 @@ pub(crate) async fn serve_behind(
                 Ok(transport) => {
                     connection::serve(session, passphrase, transport, peer, stop.serving).await
                 }
-                Err(error) if session.0.crowd.may_speak() => {
+                Err(error) if session.0.connections.crowd.may_speak() => {
                     let address = address.map(|address| address.to_string()).unwrap_or_default();
                     tracing::info!(%error, address, "a client's TLS handshake failed");
                 }

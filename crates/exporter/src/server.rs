@@ -75,7 +75,7 @@ impl Server {
             () = grace => {}
         }
         self.tasks.shutdown().await;
-        let connections = &self.session.0.connections;
+        let connections = &self.session.0.connections.open;
         connections.close();
         if tokio::time::timeout(CUT_LIMIT, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "some connections are still open");

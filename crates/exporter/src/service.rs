@@ -1,7 +1,6 @@
 //! The methods of a session, by their paths.
 
 use std::future::ready;
-use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use h2::RecvStream;
@@ -16,14 +15,13 @@ use jumpstarter_protocol::v1::{
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
     StreamingDriverCallResponse,
 };
-use jumpstarter_protocol::{
-    Encoded, ImageReference, Incoming, MessageEncoding, Method, StreamTarget,
-};
+use jumpstarter_protocol::{Encoded, ImageReference, Method, StreamTarget};
 
+use crate::Session;
+use crate::answer::{Answer, message};
 use crate::byte_stream;
-use crate::connection::Peer;
-use crate::grpc::{Answer, message};
-use crate::{Session, gate};
+use crate::layers::budgeted;
+use crate::peer::Peer;
 
 /// Frames of byte streams may be so large.
 const MAX_FRAME: usize = 16 << 20;
@@ -38,9 +36,6 @@ impl Session {
     ) -> Result<Answer> {
         let path = head.uri.path();
         let method = Method::from_path(path);
-        gate::pass(method, peer, &self.state().get()).inspect_err(|error| {
-            tracing::debug!(method = path, error = error.report(), "a call was refused")
-        })?;
         match method {
             Some(Method::GetReport) => {
                 let () = message(head, body, peer).await?;
@@ -101,7 +96,7 @@ impl Session {
                 }
             });
         let records = records.map(move |record| Encoded::message(&record.to_wire(&uuid)));
-        Answer::Many(HeaderMap::new(), records.boxed())
+        Answer::ToTheLast(records.boxed())
     }
 
     fn status(&self) -> GetStatusResponse {
@@ -120,13 +115,13 @@ impl Session {
         let refused = |hook| {
             answer(false, format!("the {hook} hook is running: end the session when it has ended"))
         };
-        if !self.0.leased.load(Ordering::Relaxed) {
+        if !self.0.lease.can_end() {
             return answer(false, "No active lease context".to_owned());
         }
         if let Some(hook) = self.state().get().hook() {
             return refused(hook);
         }
-        let others = self.0.clients.others(usize::from(!peer.is_hook)).await;
+        let others = self.0.connections.clients.others(usize::from(!peer.is_hook)).await;
         if others > 0 {
             let clients = if others == 1 { "another client is" } else { "other clients are" };
             return answer(false, format!("{clients} connected ({others}): the session goes on"));
@@ -137,7 +132,7 @@ impl Session {
         }
         // What was logged for one session is not shown to the next.
         self.logs().begin_lease();
-        self.0.ended.notify_one();
+        self.0.lease.ended.notify_one();
         answer(true, "The session has ended".to_owned())
     }
 
@@ -147,13 +142,13 @@ impl Session {
         body: RecvStream,
         peer: &Peer,
     ) -> Result<Answer> {
-        let note = |error: &Error| self.refused("stream", error);
-        let target = StreamTarget::from_headers(headers).inspect_err(note)?;
+        let target = match StreamTarget::from_headers(headers) {
+            Ok(target) => target,
+            Err(error) => return Err(self.refused("stream", error).await),
+        };
         let asks_framing = headers.contains_key(FRAMING);
         let ends_when_sent = headers.contains_key(ENDS_WHEN_SENT);
-        let mut incoming =
-            Incoming::<StreamRequest>::new(body, MessageEncoding::of(headers)?, MAX_FRAME)
-                .within(peer.standing.budget.clone());
+        let mut incoming = budgeted::incoming::<StreamRequest>(headers, body, peer, MAX_FRAME)?;
         let counters = self.0.counters.clone();
         let incoming = stream::poll_fn(move |cx| incoming.poll_message(cx))
             .map_err(Error::from)
@@ -187,7 +182,10 @@ impl Session {
                         &peer.standing,
                     )
                 };
-                let (registered, outgoing) = open().inspect_err(note)?;
+                let (registered, outgoing) = match open() {
+                    Ok(opened) => opened,
+                    Err(error) => return Err(self.refused("stream", error).await),
+                };
                 let resource = ImageReference::ClientStream {
                     uuid: registered.id.clone(),
                     x_jmp_content_encoding: encoding,

@@ -1,38 +1,67 @@
 //! A session: a device with its ids, its resources, its state and its log.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jumpstarter_driver_core::{Device, Error, Node, Result};
-use jumpstarter_protocol::Memory;
+use jumpstarter_driver_core::Node;
+use jumpstarter_driver_core::{Device, Error, Result};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::clients::Clients;
+use crate::connections::Connections;
 use crate::counters::{Counters, Counts};
-use crate::crowd::Crowd;
-use crate::limits::{Limits, Promises};
+use crate::directory::Directory;
+use crate::lease::Lease;
+use crate::limits::Limits;
 use crate::logs::LogHub;
-use crate::operation::category;
 use crate::resource::Resources;
 use crate::{Stateful, id};
 
 /// How a session is served.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) motd: String,
+    pub(crate) stall_limit: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) logs: LogHub,
+}
+
+impl SessionOptions {
     /// The exporter's name: the label `jumpstarter.dev/name` of the report.
-    pub name: Option<String>,
-    /// Text for who enters a shell.
-    pub motd: String,
-    /// A client that sends nothing of its image for so long is given up.
-    pub stall_limit: Duration,
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// A text for people who enter a shell.
+    #[must_use]
+    pub fn motd(mut self, text: impl Into<String>) -> Self {
+        self.motd = text.into();
+        self
+    }
+
+    /// Gives up a client that sends nothing of its image for so long; 120 s if not said.
+    #[must_use]
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.stall_limit = limit;
+        self
+    }
+
     /// What connections may take of the memory.
-    pub limits: Limits,
-    /// Where log records come from; a hub of its own says nothing.
-    pub logs: LogHub,
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The log that clients see; without one they see nothing.
+    #[must_use]
+    pub fn logs(mut self, logs: LogHub) -> Self {
+        self.logs = logs;
+        self
+    }
 }
 
 impl Default for SessionOptions {
@@ -56,30 +85,13 @@ pub(crate) struct Shared {
     pub(crate) device: Device,
     pub(crate) options: SessionOptions,
     pub(crate) uuid: String,
-    /// The id of each driver, by its number: a proxy shares its target's.
-    uuids: Vec<String>,
-    by_uuid: HashMap<String, usize>,
-    /// The category of each driver, by its number.
-    categories: Vec<&'static str>,
+    pub(crate) directory: Directory,
     pub(crate) resources: Arc<Resources>,
-    pub(crate) state: Stateful,
+    pub(crate) lease: Lease,
+    pub(crate) connections: Connections,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) ended: tokio::sync::Notify,
-    /// The end of a session is waited for, and the next one begins then.
-    pub(crate) leased: AtomicBool,
-    /// The clients that are connected.
-    pub(crate) clients: Clients,
-    pub(crate) crowd: Crowd,
-    /// For messages.
-    pub(crate) memory: Memory,
-    /// For what was not read yet.
-    pub(crate) windows: Promises,
-    /// The connections that are open.
-    pub(crate) connections: TaskTracker,
     /// Ends every call.
     pub(crate) shutdown: CancellationToken,
-    /// What the beforeLease hook adds to the text for who enters a shell.
-    added_motd: Mutex<String>,
 }
 
 impl Session {
@@ -88,40 +100,16 @@ impl Session {
     /// # Errors
     /// `Internal` when the system has no random numbers.
     pub fn new(device: Device, options: SessionOptions) -> Result<Self> {
-        let count = device.nodes().iter().map(Node::id).max().map_or(0, |id| id + 1);
-        let uuids = (0..count).map(|_| id::random()).collect::<Result<Vec<_>>>()?;
-        // The first node with an id is the driver itself or stands for it: either calls the same
-        // driver.
-        let mut by_uuid = HashMap::new();
-        let mut categories = vec!["other"; count];
-        for (index, node) in device.nodes().iter().enumerate() {
-            by_uuid.entry(uuids[node.id()].clone()).or_insert_with(|| {
-                let has_children = device.nodes().iter().any(|other| other.parent() == Some(index));
-                categories[node.id()] = category(node, has_children);
-                index
-            });
-        }
-        let half = options.limits.total_bytes / 2;
-        let (memory, windows) = (Memory::new(half), Promises::new(half));
         Ok(Self(Arc::new(Shared {
-            device,
             uuid: id::random()?,
-            uuids,
-            by_uuid,
-            categories,
-            resources: Arc::new(Resources::default()),
-            options,
+            directory: Directory::new(&device)?,
+            resources: Arc::default(),
+            lease: Lease::new(),
+            connections: Connections::new(&options.limits),
             counters: Arc::default(),
-            state: Stateful::ready(),
-            ended: tokio::sync::Notify::new(),
-            leased: AtomicBool::new(false),
-            clients: Clients::default(),
-            crowd: Crowd::new(),
-            memory,
-            windows,
-            connections: TaskTracker::new(),
             shutdown: CancellationToken::new(),
-            added_motd: Mutex::default(),
+            device,
+            options,
         })))
     }
 
@@ -132,7 +120,7 @@ impl Session {
 
     /// What the exporter is doing; clients see it.
     pub fn state(&self) -> &Stateful {
-        &self.0.state
+        &self.0.lease.state
     }
 
     /// The log that clients see.
@@ -145,9 +133,12 @@ impl Session {
         self.0.counters.counts()
     }
 
-    /// Waits until no client is connected. Hooks do not count.
-    pub async fn clients_left(&self) {
-        self.0.clients.all_left().await;
+    /// Resets every driver, before anybody may call one.
+    ///
+    /// # Errors
+    /// The first driver's that fails, or panics (`Internal`).
+    pub async fn reset(&self) -> Result<()> {
+        self.device().reset().await
     }
 
     /// Ends every call with `Unavailable`, and refuses new ones. The device stays open.
@@ -155,54 +146,45 @@ impl Session {
         self.0.shutdown.cancel();
     }
 
-    /// Waits until a client ends the session.
-    pub async fn ended(&self) {
-        self.0.ended.notified().await;
+    /// From now on clients may end the session, which [`ended`](Self::ended) reports. Without, they
+    /// are answered that there is none to end.
+    pub fn let_clients_end_it(&self) {
+        self.0.lease.let_clients_end_it();
     }
 
-    /// From now on clients may end the session, which [`ended`](Self::ended) reports. Without, they
-    /// hear that there is none to end.
-    pub fn let_clients_end_it(&self) {
-        self.0.leased.store(true, Ordering::Relaxed);
+    /// Waits until a client ends the session.
+    pub async fn ended(&self) {
+        self.0.lease.ended.notified().await;
     }
 
     /// Forgets that a client ended the session: it was the one before.
     pub fn forget_end(&self) {
         // The permit that is kept for who waits next.
-        let _consumed = self.0.ended.notified().now_or_never();
+        let _consumed = self.0.lease.ended.notified().now_or_never();
+    }
+
+    /// Waits until no client is connected. Hooks do not count.
+    pub async fn clients_left(&self) {
+        self.0.connections.clients.all_left().await;
     }
 
     /// The text for people who enter a shell: that of the options, and what was added.
     pub fn motd(&self) -> String {
-        let added = self.0.added_motd.lock().unwrap_or_else(PoisonError::into_inner);
-        let texts = [self.0.options.motd.as_str(), added.as_str()];
-        texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+        self.0.lease.motd(&self.0.options.motd)
     }
 
     /// Adds to the text for people who enter a shell, in place of what was added before.
     pub fn add_to_motd(&self, text: String) {
-        *self.0.added_motd.lock().unwrap_or_else(PoisonError::into_inner) = text;
-    }
-
-    pub(crate) fn uuid_of(&self, node: &Node) -> &str {
-        &self.0.uuids[node.id()]
-    }
-
-    pub(crate) fn category_of(&self, node: &Node) -> &'static str {
-        self.0.categories[node.id()]
+        self.0.lease.add_to_motd(text);
     }
 
     /// The node with that id.
     pub(crate) fn node(&self, uuid: &str) -> Result<&Node> {
-        let index = self.0.by_uuid.get(uuid).ok_or_else(|| {
+        let index = self.0.directory.find(uuid).ok_or_else(|| {
             Error::not_found(format!("there is no driver with the uuid `{uuid}`"))
                 .refused()
                 .with_hint("uuids change when the exporter restarts: get a new report")
         })?;
-        Ok(&self.0.device.nodes()[*index])
-    }
-
-    pub(crate) fn shutting_down() -> Error {
-        Error::unavailable("the exporter is shutting down")
+        Ok(&self.0.device.nodes()[index])
     }
 }

@@ -54,6 +54,11 @@ impl Stateful {
         self.0.borrow().clone()
     }
 
+    /// The state now, for a moment in which it does not change.
+    pub(crate) fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
+        at(&self.0.borrow())
+    }
+
     /// Goes to another state.
     pub fn set(&self, status: ExporterStatus, message: impl Into<String>) {
         self.0.send_modify(|state| state.change(status, message.into()));

@@ -5,18 +5,31 @@ use std::path::PathBuf;
 use jumpstarter_driver_core::Result;
 use jumpstarter_protocol::{Identity, ServerTls, TrustedCertificates};
 
-/// The files of a TLS listener, all PEM.
+/// The files of a TLS listener, all PEM. They are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The exporter's certificate and those between it and its authority.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The authorities whose client certificates are let in; without them everybody is.
-    pub client_authority: Option<PathBuf>,
+    certificate: PathBuf,
+    key: PathBuf,
+    client_authority: Option<PathBuf>,
 }
 
 impl TlsOptions {
+    /// The exporter's certificate, with those between it and its authority, and its private key.
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: certificate.into(), key: key.into(), client_authority: None }
+    }
+
+    /// Lets in only clients with a certificate of these authorities.
+    #[must_use]
+    pub fn client_authority(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.client_authority = file.into();
+        self
+    }
+
+    pub(crate) fn has_client_authority(&self) -> bool {
+        self.client_authority.is_some()
+    }
+
     /// The files that are read.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let files = [Some(&self.certificate), Some(&self.key), self.client_authority.as_ref()];

@@ -1,5 +1,6 @@
-//! A connection as HTTP/2 reads and writes it: how long its client may take to begin, and for the
-//! headers of a call, and how many frames it may send that carry nothing.
+//! A connection as HTTP/2 reads and writes it: its [authority](crate::authority), how long its client
+//! may take to begin and for the headers of a call, and how many frames it may send that carry
+//! nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-use crate::authority::{AuthorityAdapter, Phase};
+use crate::authority::{Frames, Phase};
 
 /// A connection that has not begun to speak HTTP/2 by then is closed.
 pub(crate) const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -20,7 +21,8 @@ const HEADERS_LIMIT: Duration = Duration::from_secs(30);
 
 /// A transport that is watched.
 pub(crate) struct Watched<T> {
-    inner: AuthorityAdapter<T>,
+    inner: T,
+    frames: Frames,
     pace: Pace,
     flooded: Arc<Notify>,
     phase: Phase,
@@ -31,7 +33,8 @@ pub(crate) struct Watched<T> {
 impl<T> Watched<T> {
     pub(crate) fn new(transport: T) -> Self {
         Self {
-            inner: AuthorityAdapter::new(transport),
+            inner: transport,
+            frames: Frames::default(),
             pace: Pace::new(),
             flooded: Arc::default(),
             phase: Phase::Opening,
@@ -47,11 +50,11 @@ impl<T> Watched<T> {
 
     /// Notes what has been read.
     fn note(&mut self) {
-        let (cost, credit) = self.inner.take_counts();
+        let (cost, credit) = self.frames.take_counts();
         if cost > 0 && !self.pace.spend(cost, credit) {
             self.flooded.notify_one();
         }
-        let phase = self.inner.phase();
+        let phase = self.frames.phase();
         if phase != self.phase {
             self.phase = phase;
             self.limit = match phase {
@@ -73,7 +76,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         if this.pace.is_exceeded() {
             return Poll::Pending;
         }
+        let start = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
+        this.frames.pass(&mut buffer.filled_mut()[start..]);
         this.note();
         if let Some(limit) = &mut this.limit
             && read.is_pending()

@@ -66,7 +66,7 @@ async fn call(
 async fn every_kind_of_call_asks_for_it() {
     let file = "export: {power: {type: jumpstarter_driver_power.driver.MockPower}}";
     let config = jumpstarter_config::ExporterConfig::parse(file, "test.yaml").unwrap();
-    let access = Access { passphrase: Some(Secret::new("right")), ..Access::default() };
+    let access = Access::default().passphrase(Secret::new("right"));
     let served = serve_guarded(config.open().await.unwrap(), access).await;
     let socket = served.folder.path().join("socket");
     let honest = transport(&socket).await;
@@ -91,7 +91,7 @@ async fn every_kind_of_call_asks_for_it() {
 async fn a_guesser_keeps_out_nobody_and_is_answered_late() {
     let file = "export: {power: {type: jumpstarter_driver_power.driver.MockPower}}";
     let config = jumpstarter_config::ExporterConfig::parse(file, "test.yaml").unwrap();
-    let access = Access { passphrase: Some(Secret::new("right")), ..Access::default() };
+    let access = Access::default().passphrase(Secret::new("right"));
     let served = serve_guarded(config.open().await.unwrap(), access).await;
     let socket = served.folder.path().join("socket");
     let guesses: Vec<_> = (0..50)

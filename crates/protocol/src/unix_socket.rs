@@ -18,6 +18,9 @@ use tokio::net::unix::pipe;
 /// own type always watches for room, and so wakes up twice for each answer to a short request;
 /// between two processes that is most of a call's time. This one watches for room only while there
 /// is none.
+///
+/// It reads as a pipe does, and not with tokio's `AsyncFd`: that would have to clear every buffer
+/// before it is read into, or need unsafe code.
 #[derive(Debug)]
 pub struct UnixSocket {
     /// Reads from the socket, and watches for nothing else.

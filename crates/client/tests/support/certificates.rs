@@ -51,10 +51,6 @@ impl Certificates {
 
     /// What an exporter with this certificate listens with.
     pub fn of_exporter(&self, name: &str) -> TlsOptions {
-        TlsOptions {
-            certificate: self.path(&format!("{name}.pem")),
-            key: self.path(&format!("{name}.key")),
-            client_authority: None,
-        }
+        TlsOptions::new(self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")))
     }
 }

@@ -68,13 +68,11 @@ impl Served {
             }
         };
         let logs = LogHub::default();
-        let options = SessionOptions {
-            name: Some("lab".to_owned()),
-            motd: "be kind".to_owned(),
-            stall_limit: Duration::from_secs(5),
-            logs: logs.clone(),
-            ..SessionOptions::default()
-        };
+        let options = SessionOptions::default()
+            .name("lab")
+            .motd("be kind")
+            .stall_limit(Duration::from_secs(5))
+            .logs(logs.clone());
         let session = Session::new(device, options).unwrap();
         let listener = Listener::bind(&address).await.unwrap();
         let address = listener.address().to_string();

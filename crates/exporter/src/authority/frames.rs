@@ -43,7 +43,7 @@ pub(crate) enum Phase {
 
 /// Watches the bytes of one connection.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     place: Place,
     blocks: HeaderBlocks,
     /// Whether the header block ends with the frame.
@@ -67,7 +67,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.place {
             Place::Preface(_) => Phase::Opening,
             Place::PadLength { .. } | Place::Before { .. } | Place::Block { .. } => {
@@ -80,7 +80,7 @@ impl Frames {
         }
     }
 
-    pub(super) fn take_counts(&mut self) -> (u32, u32) {
+    pub(crate) fn take_counts(&mut self) -> (u32, u32) {
         std::mem::take(&mut self.counts)
     }
 
@@ -97,7 +97,7 @@ impl Frames {
     }
 
     /// Passes over the next bytes and rewrites authorities in them.
-    pub(super) fn pass(&mut self, data: &mut [u8]) {
+    pub(crate) fn pass(&mut self, data: &mut [u8]) {
         let mut at = 0;
         while let Some(first) = data.get(at).copied() {
             let taken = match &mut self.place {

@@ -8,7 +8,7 @@ use h2::{RecvStream, server};
 use tokio::io::AsyncReadExt;
 
 use super::tests::{Numbers, Pieces, frame, integer};
-use super::*;
+use crate::watched::Watched;
 
 /// HPACK's Huffman code (RFC 7541, appendix B): the code of each byte, and how many bits it has.
 #[rustfmt::skip]
@@ -209,7 +209,7 @@ async fn decoded(
     let connection = tokio::io::join(Pieces::new(bytes, sizes).chain(silence), tokio::io::sink());
     let handshake = server::Builder::new()
         .max_header_list_size(1 << 20)
-        .handshake::<_, Bytes>(AuthorityAdapter::new(connection));
+        .handshake::<_, Bytes>(Watched::new(connection));
     let mut connection = handshake.await.expect("the preface is right");
     let mut accepted = Vec::new();
     while accepted.len() < requests {
@@ -222,7 +222,7 @@ async fn decoded(
 #[test]
 fn what_the_library_decodes_is_what_was_meant() {
     let rounds = std::env::var(ROUNDS).map_or(300, |rounds| rounds.parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut numbers = Numbers(0xfeed_f00d);
     for round in 0..rounds {
         let mut encoder = Encoder::default();

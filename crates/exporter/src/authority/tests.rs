@@ -1,11 +1,15 @@
 //! Connections as clients may write them, split at every place.
 
 use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use proptest::prelude::*;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::*;
+use super::Frames;
+use crate::watched::Watched;
 
 /// Some symbols of RFC 7541, appendix B: the symbol, its code, how many bits that has.
 #[rustfmt::skip]
@@ -169,11 +173,11 @@ impl AsyncRead for Pieces {
 }
 
 fn adapted(bytes: &[u8], sizes: Vec<usize>) -> Vec<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let mut out = Vec::new();
         let pieces = Pieces(bytes.iter().copied().collect(), sizes, 0);
-        AuthorityAdapter::new(pieces).read_to_end(&mut out).await.unwrap();
+        Watched::new(pieces).read_to_end(&mut out).await.unwrap();
         out
     })
 }

@@ -41,8 +41,7 @@ pub async fn serve_device(device: Device) -> Served {
 }
 
 pub async fn serve_guarded(device: Device, access: Access) -> Served {
-    let options =
-        SessionOptions { stall_limit: Duration::from_secs(2), ..SessionOptions::default() };
+    let options = SessionOptions::default().stall_limit(Duration::from_secs(2));
     let session = Session::new(device, options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let address = Address::Unix(folder.path().join("socket"));

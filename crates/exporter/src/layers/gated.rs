@@ -5,7 +5,7 @@ use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::Method;
 use jumpstarter_protocol::v1::ExporterStatus;
 
-use crate::connection::Peer;
+use crate::peer::Peer;
 use crate::state::State;
 
 /// The methods that are answered in every state.
@@ -18,7 +18,7 @@ const ALWAYS: [Method; 4] =
 ///
 /// # Errors
 /// `FailedPrecondition`, by which clients know that they may try again later.
-pub(crate) fn pass(method: Option<Method>, peer: &Peer, state: &State) -> Result<()> {
+pub(super) fn pass(method: Option<Method>, peer: &Peer, state: &State) -> Result<()> {
     if method.is_some_and(|method| ALWAYS.contains(&method)) {
         return Ok(());
     }

@@ -14,9 +14,9 @@ use jumpstarter_text::{line, truncated};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
-use crate::connection::Peer;
 use crate::files_watch::FilesWatch;
 use crate::guesses::Guesses;
+use crate::peer::Peer;
 use crate::seldom::Seldom;
 
 const TOO_MANY: &str = "too many wrong passphrases come from this address";

@@ -1,0 +1,96 @@
+//! Who is at the other end of a connection, and what is remembered of it over its calls.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jumpstarter_protocol::Budget;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clients::{Clients, Membership};
+use crate::crowd::Place;
+
+/// Who is at the other end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// None on a Unix socket.
+    pub(crate) address: Option<IpAddr>,
+    /// It came through the socket that only this exporter's hooks know.
+    pub(crate) is_hook: bool,
+    pub(crate) standing: Arc<Standing>,
+}
+
+impl Peer {
+    /// A call of this peer was admitted.
+    pub(crate) fn admit(&self, clients: &Clients) {
+        if self.standing.membership.admit(clients, self.is_hook, self.address) {
+            if let Some(place) = &self.standing.place {
+                place.admit();
+            }
+            self.standing.admitted.notify_one();
+        }
+    }
+}
+
+/// What is remembered of a connection over its calls.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// When the connection was accepted.
+    pub(crate) opened: Instant,
+    /// Whether a call was admitted.
+    pub(crate) membership: Membership,
+    pub(crate) admitted: Notify,
+    pub(crate) place: Option<Place>,
+    /// Its resources that wait for their calls.
+    pub(crate) waiting_resources: AtomicUsize,
+    /// Its byte streams that run.
+    pub(crate) streams: AtomicUsize,
+    /// What its messages may take.
+    pub(crate) budget: Budget,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            opened: Instant::now(),
+            membership: Membership::default(),
+            admitted: Notify::new(),
+            place: None,
+            waiting_resources: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl Standing {
+    /// That of a new connection.
+    pub(crate) fn new(place: Place, budget: Budget) -> Self {
+        Self { place: Some(place), budget, ..Self::default() }
+    }
+
+    /// Waits until the connection is to give way to others.
+    pub(crate) async fn crowded_out(&self) {
+        match &self.place {
+            Some(place) => place.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A byte stream that runs, for the number of them.
+pub(crate) struct Running(Arc<Standing>);
+
+impl Running {
+    pub(crate) fn new(standing: &Arc<Standing>) -> Self {
+        standing.streams.fetch_add(1, Ordering::Relaxed);
+        Self(standing.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
