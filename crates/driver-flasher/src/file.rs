@@ -7,8 +7,9 @@ use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ConfigProblem, suggest};
 
+use crate::options::WriteOptions;
 use crate::read::read_image;
-use crate::write::{WriteOptions, write_image};
+use crate::write::write_image;
 
 /// Configuration of `file-flasher`: writes images to files or block devices of the exporter's
 /// machine.

@@ -23,6 +23,7 @@
 //!        └── digest (only when somebody wants it)
 //! ```
 
+mod copy;
 mod decode;
 mod digest;
 mod feed;
@@ -31,17 +32,20 @@ mod foreign;
 mod item;
 mod medium;
 mod mock;
+mod options;
 mod output;
 mod read;
 mod room;
 mod thread;
 mod write;
 
+pub use copy::CopyImage;
 pub use file::{FileFlasher, FileFlasherConfig};
 pub use jumpstarter_codec::Compression;
 pub use jumpstarter_files::Turn;
-pub use medium::{CopyImage, ImageMedium};
+pub use medium::ImageMedium;
 pub use mock::{MockFlasher, MockFlasherConfig};
+pub use options::{WriteOptions, WriteReport};
 pub use read::read_image;
 pub use room::free_room;
-pub use write::{WriteOptions, WriteReport, write_image, write_image_to};
+pub use write::{write_image, write_image_to};

@@ -9,9 +9,10 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
 use jumpstarter_files::RuntimeDir;
 
+use crate::options::WriteOptions;
 use crate::read::read_image;
 use crate::thread::on_thread;
-use crate::write::{WriteOptions, write_image};
+use crate::write::write_image;
 
 /// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed;
 /// any target name goes.

@@ -2,9 +2,9 @@
 //! block device.
 
 use crate::medium::ImageMedium;
+use crate::options::Inspect;
 use crate::room::Room;
 use crate::thread::gone;
-use crate::write::Inspect;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use jumpstarter_files::{StagedFile, Turn, write_sparse};
 use rustix::fs::{Advice, fadvise};

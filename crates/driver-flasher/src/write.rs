@@ -6,6 +6,7 @@ use crate::feed::{Feed, open_local};
 use crate::foreign;
 use crate::item::{Item, ItemReader};
 use crate::medium::ImageMedium;
+use crate::options::{WriteOptions, WriteReport};
 use crate::output::Output;
 use crate::room::too_large;
 use crate::thread::{check, on_thread, spawn};
@@ -13,99 +14,14 @@ use jumpstarter_codec::{Compression, SIGNATURE};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
-use std::fmt;
-use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 /// Items that wait between two stages: enough to even out their pace, few enough to stay in the
 /// cache.
 const QUEUE: usize = 4;
-
-/// How to write an image.
-#[derive(Clone, Debug, Default)]
-pub struct WriteOptions {
-    /// How the image is compressed; told by its first bytes where this is `None`.
-    /// `Some(Compression::Raw)` keeps a compressed file as it is.
-    pub(crate) compression: Option<Compression>,
-    /// How long the source may deliver nothing. A file of this machine is not timed.
-    pub(crate) stall_timeout: Option<Duration>,
-    /// The most bytes that the decompressed image may have. Whatever it is, a file's file system
-    /// keeps a reserve: a twentieth of its size, at most 1 GiB.
-    pub(crate) limit_bytes: Option<u64>,
-    /// Has a look at a new file before it takes the old one's place; see
-    /// [`WriteOptions::inspect`].
-    pub(crate) inspect: Option<Inspect>,
-}
-
-/// A function that has a look at a new file.
-#[derive(Clone)]
-pub(crate) struct Inspect(Arc<Look>);
-
-impl Inspect {
-    pub(crate) fn look(&self, file: &File) -> Result<()> {
-        (self.0)(file)
-    }
-}
-
-type Look = dyn Fn(&File) -> Result<()> + Send + Sync;
-
-impl fmt::Debug for Inspect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Inspect")
-    }
-}
-
-impl WriteOptions {
-    /// With the compression given instead of told by the signature.
-    #[must_use]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = Some(compression);
-        self
-    }
-
-    /// With a bound on how long the source may deliver nothing.
-    #[must_use]
-    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = Some(timeout);
-        self
-    }
-
-    /// With a look at the new file, whole and open for writing, before it takes the old one's
-    /// place: an error leaves the old one. It runs on a thread that may block, and not for a
-    /// block device, which is written in place.
-    #[must_use]
-    pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
-        self.inspect = Some(Inspect(Arc::new(look)));
-        self
-    }
-
-    /// With a bound on the decompressed size.
-    #[must_use]
-    pub fn limit_bytes(mut self, limit: u64) -> Self {
-        self.limit_bytes = Some(limit);
-        self
-    }
-}
-
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WriteReport {
-    /// Bytes that the source delivered.
-    pub bytes_read: u64,
-    /// Bytes of the image, decompressed, holes included.
-    pub bytes_written: u64,
-    /// The SHA-256 of the delivered bytes, if the source wished for it.
-    pub sha256: Option<String>,
-    /// How the image was compressed.
-    pub compression: Compression,
-    /// From the call to the renamed and synced file.
-    pub elapsed: Duration,
-}
 
 /// Writes the image of `source` to `destination`, decompressed, whole or not at all.
 ///

@@ -1,0 +1,87 @@
+//! How an image is written, and what the writing reports.
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jumpstarter_codec::Compression;
+use jumpstarter_driver_core::Result;
+
+/// How to write an image: by default any compression, without bounds.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    pub(crate) compression: Option<Compression>,
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) limit_bytes: Option<u64>,
+    pub(crate) inspect: Option<Inspect>,
+}
+
+/// A function that has a look at a new file.
+#[derive(Clone)]
+pub(crate) struct Inspect(Arc<Look>);
+
+impl Inspect {
+    pub(crate) fn look(&self, file: &File) -> Result<()> {
+        (self.0)(file)
+    }
+}
+
+type Look = dyn Fn(&File) -> Result<()> + Send + Sync;
+
+impl fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inspect")
+    }
+}
+
+impl WriteOptions {
+    /// With the compression given instead of detected by the first bytes.
+    /// [`Compression::Raw`] keeps a compressed file as it is.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// With a bound on how long the source may deliver nothing. A file of this machine is not
+    /// timed.
+    #[must_use]
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// With a look at the new file, whole and open for writing, before it takes the old one's
+    /// place: an error leaves the old one. It runs on a thread that may block, and not for a
+    /// block device, which is written in place.
+    #[must_use]
+    pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.inspect = Some(Inspect(Arc::new(look)));
+        self
+    }
+
+    /// With a bound on the decompressed size, in bytes. Whatever it is, a file's file system keeps a
+    /// reserve: a twentieth of its size, at most 1 GiB.
+    #[must_use]
+    pub fn limit_bytes(mut self, limit: u64) -> Self {
+        self.limit_bytes = Some(limit);
+        self
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteReport {
+    /// Bytes that the source delivered.
+    pub bytes_read: u64,
+    /// Bytes of the image, decompressed, holes included.
+    pub bytes_written: u64,
+    /// The SHA-256 of the delivered bytes, if the source wished for it.
+    pub sha256: Option<String>,
+    /// How the image was compressed.
+    pub compression: Compression,
+    /// From the call to the renamed and synced file.
+    pub elapsed: Duration,
+}
