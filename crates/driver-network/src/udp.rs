@@ -96,9 +96,7 @@ impl fmt::Display for UdpNetwork {
 }
 
 impl Driver for UdpNetwork {
-    fn interfaces(&self) -> Interfaces<'_> {
-        Interfaces::new().network(self)
-    }
+    interfaces!(Network);
 }
 
 #[async_trait]

@@ -211,7 +211,11 @@ async fn a_unix_socket_is_private_and_goes_with_the_forward() {
         assert_eq!(back, "hello");
         match stop {
             true => within(forward.stop()).await,
-            false => drop(forward),
+            false => {
+                drop(forward);
+                // A thread removes the file.
+                assert!(jumpstarter_files::finish_removals(Duration::from_secs(20)));
+            }
         }
         assert!(!path.exists());
     }
