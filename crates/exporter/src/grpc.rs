@@ -38,9 +38,12 @@ pub(crate) async fn answer(
         layers::enter(&session, passphrase.as_ref(), &peer, &head).await?;
         session.dispatch(&head, body, &peer).await
     };
+    // The reset comes first. A client that leaves resets the streams of its images as well, and the
+    // driver's error about an image would hide that the client gave up the call.
     let answer = tokio::select! {
-        answer = called => answer,
+        biased;
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        answer = called => answer,
         error = late(deadline) => Err(error),
     };
     let sent = match answer {
