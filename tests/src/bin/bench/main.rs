@@ -88,7 +88,7 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "errors are for people")]
 fn failed(error: &Error) -> ExitCode {
-    eprintln!("error: {}", error.report());
+    eprintln!("error: {}", jumpstarter_text::block(&error.report()));
     ExitCode::FAILURE
 }
 

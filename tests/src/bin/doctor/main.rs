@@ -73,11 +73,11 @@ fn print(findings: &[Finding], format: Format) {
     let faults = findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count();
     if format == Format::Json {
         let report = json!({"ok": faults == 0, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>()});
-        println!("{report:#}");
+        println!("{}", jumpstarter_text::json(&format!("{report:#}")));
         return;
     }
     for finding in findings {
-        println!("{finding}");
+        println!("{}", jumpstarter_text::block(&finding.to_string()));
     }
     match faults {
         0 => println!("Machines can run here."),

@@ -53,7 +53,10 @@ impl Fault {
         for fault in all {
             match fault.obstacle() {
                 None => possible.push(*fault),
-                Some(why) => println!("not possible here: {fault}: {why}"),
+                Some(why) => println!(
+                    "not possible here: {fault}: {}",
+                    jumpstarter_text::line(&why.to_string())
+                ),
             }
         }
         if possible.is_empty() {

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            println!("error: {}", error.report());
+            println!("error: {}", jumpstarter_text::block(&error.report()));
             ExitCode::FAILURE
         }
     }
@@ -104,7 +104,7 @@ fn campaign(arguments: &Arguments) -> Result<bool> {
             );
         }
         for promise in &broken {
-            println!("  {promise}");
+            println!("  {}", jumpstarter_text::line(&promise.to_string()));
         }
         tally.add(action, fault, broken, start.elapsed());
         seed += 1;
