@@ -26,16 +26,16 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  jmp drivers                     which drivers there are
-  jmp drivers tcp                 what one of them does and how it is configured
-  jmp check lab.yaml              whether a file is right, and what is wrong with it
+  jmp drivers                     lists the drivers
+  jmp drivers tcp                 shows a driver: its methods, its configuration
+  jmp check lab.yaml              checks a file and prints its faults
   jmp run lab.yaml --tls-grpc-listener 1234 --tls-grpc-insecure
-                                  serve the device of a file
+                                  serves the device of a file
   jmp shell --exporter-config lab.yaml j power on
-                                  run a command that reaches it
-  jmp j tree                      what the device that JUMPSTARTER_HOST names is made of
-  jmp new driver acme-relay       write a crate for a driver of your own
-  jmp schema > exporter.json      the schema of exporter files, for editors
+                                  runs a command that uses it
+  jmp j tree                      shows the drivers of the device at JUMPSTARTER_HOST
+  jmp new driver acme-relay       writes a crate for a driver of your own
+  jmp schema > exporter.json      writes the schema of exporter files, for editors
 
 A first file:
   export:
@@ -44,11 +44,11 @@ A first file:
       config: {host: localhost, port: 8080}
 
 Exit codes:
-  0  all is well
+  0  success
   1  a file has faults, or the command failed
   2  the command line is wrong
-  `jmp shell` answers with its command's own code (128 and the signal's number, if a signal ended it),
-  `jmp j` with those that `j --help` lists";
+  `jmp shell` returns its command's code (128 and the signal's number if a signal ended it),
+  `jmp j` returns the codes that `j --help` lists";
 
 /// A command of `jmp`.
 #[derive(Debug, Subcommand)]

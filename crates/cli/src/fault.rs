@@ -164,7 +164,7 @@ fn of_usage(usage: &clap::Error) -> Error {
     {
         return Error::new(
             Kind::InvalidArgument,
-            "the command line ends too early: a command is missing",
+            "the command line is incomplete: a command is missing",
         )
         .with_hint(HELP);
     }

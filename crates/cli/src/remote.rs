@@ -10,22 +10,22 @@ use crate::environment::Environment;
 /// An exporter that runs elsewhere.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Remote {
-    /// Reach a device that is served elsewhere
+    /// Use the exporter at this address
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["exporter", "exporter_config"])]
     pub(crate) tls_grpc: Option<Address>,
-    /// That one serves without TLS
+    /// Connect without TLS
     #[arg(long, requires = "tls_grpc", conflicts_with_all = ["tls_ca", "tls_cert"])]
     pub(crate) tls_grpc_insecure: bool,
     /// Trust these authorities instead of the system's
     #[arg(long, value_name = "PEM", requires = "tls_grpc")]
     pub(crate) tls_ca: Option<PathBuf>,
-    /// The certificate by which this client proves who it is
+    /// The certificate of this client
     #[arg(long, value_name = "PEM", requires_all = ["tls_grpc", "tls_key"])]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key
     #[arg(long, value_name = "PEM", requires_all = ["tls_grpc", "tls_cert"])]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The passphrase that it asks for; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
+    /// The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
     #[arg(long, requires = "tls_grpc")]
     pub(crate) passphrase: Option<Passphrase>,
 }

@@ -169,3 +169,44 @@ pub(crate) fn run(
     runtime()?.block_on(jumpstarter_daemon::run(options, ready))?;
     Ok(SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn limits(options: &[&str]) -> Limits {
+        let words = ["jmp", "lab.yaml"].iter().chain(options);
+        Line::try_parse_from(words).unwrap().arguments.limits()
+    }
+
+    #[test]
+    fn memory_reaches_the_limits() {
+        let check = |options: &[&str], expected: Limits| {
+            assert_eq!(limits(options), expected, "{options:?}");
+        };
+        let both = Limits::default().connection_bytes(3 << 20).total_bytes(3 << 29);
+        check(&["--connection-memory", "3M", "--memory", "1.5GiB"], both);
+        check(&["--memory", "4096"], Limits::default().total_bytes(4096));
+        check(&[], Limits::default());
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for option in ["--connection-memory", "--memory"] {
+            for value in ["lots", "-1", "12 parsecs", ""] {
+                let line = ["jmp", "lab.yaml", &format!("{option}={value}")];
+                let usage = Line::try_parse_from(line).unwrap_err();
+                let hint = crate::print::hint_of(&usage).unwrap_or_default();
+                assert_eq!(hint, "expected a size such as 512M, 20G or 1.5GiB", "{value}: {usage}");
+            }
+        }
+    }
+}

@@ -115,8 +115,8 @@ export:
     );
     assert!(!said.contains("271828") && !said.contains("314159"), "{said}");
     assert_snapshot!(said, @r#"
-    lab.yaml:2:8: token: found a number, expected text; put it in quotes
-    lab.yaml:4:39: export.vm.config.password: found a number, expected text; put it in quotes
+    lab.yaml:2:8: token: found a number, expected text, `{env: NAME}` or `{file: PATH}`; put it in quotes
+    lab.yaml:4:39: export.vm.config.password: found a number, expected text, `{env: NAME}` or `{file: PATH}`; put it in quotes
     exit code 1
     "#);
 }

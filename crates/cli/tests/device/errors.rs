@@ -71,12 +71,12 @@ async fn errors_for_programs_are_json_whatever_is_wrong() {
     "#);
     assert_snapshot!(bench.j(&["--output=json", "power"]).await, @r#"
     --- stderr
-    {"error":"the command line ends too early: a command is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    {"error":"the command line is incomplete: a command is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
     --- exit code 2
     "#);
     assert_snapshot!(bench.j(&["--output", "json"]).await, @r#"
     --- stderr
-    {"error":"the command line ends too early: a command is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
+    {"error":"the command line is incomplete: a command is missing","kind":"InvalidArgument","hint":"`--help` shows what can be written there"}
     --- exit code 2
     "#);
     assert_snapshot!(bench.j(&["--output", "json", "--log-level", "loud", "tree"]).await, @r#"

@@ -49,7 +49,7 @@ async fn samples(metrics: &str) -> Vec<String> {
     };
     let page = tokio::time::timeout(DEADLINE, asking).await.unwrap();
     let (head, body) = page.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(head.starts_with("HTTP/1.0 200 OK"), "{head}");
     let samples = body.lines().filter(|line| !line.starts_with('#'));
     let mut samples: Vec<String> =
         samples.map(|line| line.strip_prefix("jumpstarter_").unwrap().to_owned()).collect();

@@ -147,22 +147,22 @@ async fn help_shows_the_tree_and_the_verbs() {
               The alias of an exporter file in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters
 
           --tls-grpc <HOST:PORT>
-              Reach a device that is served elsewhere
+              Use the exporter at this address
 
           --tls-grpc-insecure
-              That one serves without TLS
+              Connect without TLS
 
           --tls-ca <PEM>
               Trust these authorities instead of the system's
 
           --tls-cert <PEM>
-              The certificate by which this client proves who it is
+              The certificate of this client
 
           --tls-key <PEM>
               The certificate's private key
 
           --passphrase <PASSPHRASE>
-              The passphrase that it asks for; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
+              The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
 
           --log-level <LEVEL>
               The least severe records that are logged; without it info, and warning for `j` and `jmp forward`
@@ -302,7 +302,7 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
               Print help (see a summary with '-h')
 
     Each time, everything that the meter answers is shown: one reading or several. Of a meter that goes on by itself, as
-    many readings as --count says are shown; without --count it is shown until Ctrl-C.
+    many readings as --count says are shown; without --count they are shown until Ctrl-C, and the exit code is 130.
 
     Examples:
       j switch read

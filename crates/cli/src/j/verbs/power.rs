@@ -96,7 +96,7 @@ impl Say for Cycle {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each time, everything that the meter answers is shown: one reading or several. Of a meter that goes on by itself, as
-many readings as --count says are shown; without --count it is shown until Ctrl-C.
+many readings as --count says are shown; without --count they are shown until Ctrl-C, and the exit code is 130.
 
 Examples:
   {path} read
@@ -124,8 +124,18 @@ impl Say for Read {
         // Without it, all that one answer has.
         let most = self.count.filter(|count| *count > 0);
         let mut asked = 0_u64;
+        // A person may not expect a meter that never ends.
+        let mut hint = self.count.is_none() && context.output.environment().err_is_terminal();
         loop {
-            let pass = pass(power.read().await?, most, |reading| show(context, reading)).await?;
+            let mut shown = 0_u64;
+            let pass = pass(power.read().await?, most, |reading| {
+                shown += 1;
+                if shown == 2 && std::mem::take(&mut hint) {
+                    context.output.note("The meter sends further readings; Ctrl-C ends it.");
+                }
+                show(context, reading)
+            })
+            .await?;
             asked = asked.saturating_add(1);
             if pass == Pass::GoesOn || asked == count {
                 return Ok(SUCCESS);
