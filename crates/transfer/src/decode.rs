@@ -23,6 +23,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 const DECODED: usize = 4;
 
 /// The pieces of an image, as they come.
+#[cfg(feature = "http")]
 pub(crate) type Chunks = BoxStream<'static, io::Result<Bytes>>;
 
 /// Pieces that arrived together; an error is the last.

@@ -15,7 +15,11 @@ pub fn encode(encoding: Encoding, writer: BoxWriter) -> BoxWriter {
         #[cfg(feature = "zstd")]
         Encoding::Zstd => Box::pin(async_compression::tokio::write::ZstdEncoder::new(writer)),
         #[cfg(not(all(feature = "gzip", feature = "xz", feature = "bzip2", feature = "zstd")))]
-        missing => Box::pin(without::Without(missing, writer)),
+        missing => {
+            // Dropped unfinished, the writer leaves its target as it is.
+            drop(writer);
+            Box::pin(without::Without(missing))
+        }
     }
 }
 
@@ -28,11 +32,11 @@ mod without {
     use std::task::{Context, Poll};
 
     use jumpstarter_driver_core::Error;
-    use jumpstarter_driver_core::image::{BoxWriter, Encoding};
+    use jumpstarter_driver_core::image::Encoding;
     use tokio::io::AsyncWrite;
 
-    /// Fails. Dropped unfinished, the writer leaves its target as it is.
-    pub(super) struct Without(pub(super) Encoding, pub(super) BoxWriter);
+    /// Fails.
+    pub(super) struct Without(pub(super) Encoding);
 
     impl Without {
         fn fail<T>(&self) -> Poll<io::Result<T>> {
