@@ -148,6 +148,7 @@ mod tests {
             listener.accept().await.unwrap();
         }
         drop(listener);
+        jumpstarter_files::finish_removals(std::time::Duration::from_secs(60));
         keeper.ensure().await.unwrap();
         assert!(!path.exists(), "it goes with its listener");
     }
@@ -162,6 +163,7 @@ mod tests {
         let failed = listener.keeper().ensure().await.unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::AlreadyExists);
         drop(listener);
+        jumpstarter_files::finish_removals(std::time::Duration::from_secs(60));
         assert!(path.exists(), "it is the other program's");
         drop(other);
     }

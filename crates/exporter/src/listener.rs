@@ -157,6 +157,7 @@ mod tests {
         let second = Listener::bind(&address).await.unwrap_err();
         assert_eq!(second.kind(), ErrorKind::AlreadyExists, "{second:?}");
         drop(listener);
+        jumpstarter_files::finish_removals(std::time::Duration::from_secs(60));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -168,6 +169,7 @@ mod tests {
         let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap();
         drop(UnixStream::connect(&path).await.unwrap());
         drop(listener);
+        jumpstarter_files::finish_removals(std::time::Duration::from_secs(60));
         std::fs::write(&path, "mine").unwrap();
         Listener::bind(&Address::Unix(path.clone())).await.unwrap_err();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
