@@ -134,7 +134,7 @@ impl From<serde_json::Error> for Fault {
 
 impl From<clap::Error> for Fault {
     fn from(error: clap::Error) -> Self {
-        Self::CommandLine(Box::new(error))
+        Self::CommandLine(Box::new(print::on_its_line(error)))
     }
 }
 

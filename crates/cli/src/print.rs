@@ -3,8 +3,10 @@
 //! What must not begin a line of its own, such as a name, passes [`line`] where it is put into a
 //! text; [`crate::environment`] sees to the rest.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use clap::error::ContextValue;
 use jumpstarter_driver_core::Error;
 pub(crate) use jumpstarter_text::line;
 use jumpstarter_text::{block, truncated};
@@ -47,10 +49,42 @@ pub(crate) fn hint_of(usage: &clap::Error) -> Option<&str> {
     std::error::Error::source(usage)?.downcast_ref::<Error>()?.hint()
 }
 
+/// Keeps each word that the parser of command lines quotes on its line: a word with a line's end
+/// begins no line of its own.
+pub(crate) fn on_its_line(mut usage: clap::Error) -> clap::Error {
+    let quoted: Vec<_> = usage
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(word) => {
+                Some((kind, ContextValue::String(line(word).into_owned())))
+            }
+            ContextValue::Strings(words) => {
+                let words = words.iter().map(|word| line(word).into_owned());
+                Some((kind, ContextValue::Strings(words.collect())))
+            }
+            // Advice, each on one line.
+            ContextValue::StyledStrs(texts) => {
+                let texts = texts.iter().map(|text| text.ansi().to_string().replace('\n', "\\n"));
+                Some((kind, ContextValue::StyledStrs(texts.map(Into::into).collect())))
+            }
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in quoted {
+        usage.insert(kind, value);
+    }
+    usage
+}
+
 /// What the parser says, as `text` has it, with the hint of a value's type, and without its advice
 /// to pass an option that does not exist as a value.
 pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
     let is_advice = |line: &&str| line.contains("tip:") && line.contains("to pass '");
+    // What a value's type says quotes the value.
+    let text = match std::error::Error::source(usage).map(ToString::to_string) {
+        Some(said) if said.contains('\n') => Cow::Owned(text.replacen(&said, &line(&said), 1)),
+        _ => Cow::Borrowed(text),
+    };
     let text: String = text.split_inclusive('\n').filter(|line| !is_advice(line)).collect();
     // Where it was the only one, its paragraph is gone.
     let text = text.replace("\n\n\n", "\n\n");
@@ -118,6 +152,7 @@ pub(crate) fn panics() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jumpstarter_driver_core::ByteSize;
 
     #[test]
     fn colours_pass_and_nothing_else() {
@@ -139,6 +174,24 @@ mod tests {
         );
         let endless = report(&Error::internal("ü".repeat(1 << 20)));
         assert!(endless.len() < MAX_ERROR_BYTES + 20 && endless.ends_with('…'));
+    }
+
+    #[test]
+    fn quoted_words_begin_no_line() {
+        let size = clap::Arg::new("size").long("size").value_parser(clap::value_parser!(ByteSize));
+        let command = clap::Command::new("jmp").arg(size).subcommand(clap::Command::new("run"));
+        for words in
+            [["jmp", "--x\nerror: y"], ["jmp", "x\nerror: y"], ["jmp", "--size=1\nerror: y"]]
+        {
+            let usage = on_its_line(command.clone().try_get_matches_from(words).unwrap_err());
+            let text = usage_text(&usage, &usage.render().to_string());
+            assert!(text.contains(r"\nerror: y"), "{text}");
+            assert_eq!(
+                text.lines().filter(|line| line.starts_with("error: ")).count(),
+                1,
+                "{text}"
+            );
+        }
     }
 
     #[test]

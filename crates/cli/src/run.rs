@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jumpstarter_daemon::RunOptions;
 use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
 use jumpstarter_exporter::{Access, Address, Limits, TlsOptions};
+use jumpstarter_text::Line;
 
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::serving::{Log, Which, runtime};
@@ -123,6 +124,13 @@ impl Arguments {
     }
 }
 
+/// One line, whatever the path of a socket holds.
+fn ready_line(addresses: &[Address]) -> String {
+    let addresses: Vec<_> =
+        addresses.iter().map(|address| Line(address.url()).to_string()).collect();
+    format!("ready {}", addresses.join(" "))
+}
+
 /// Options that do not fit together are a wrong command line; what is not supported yet is none.
 fn wrong_usage(error: Error) -> Fault {
     match error.kind() {
@@ -160,9 +168,7 @@ pub(crate) fn run(
     options.check().map_err(wrong_usage)?;
     let options = options.logs(arguments.log.install(log)?.hub().clone());
     let ready = |addresses: &[Address]| {
-        let addresses: Vec<String> =
-            addresses.iter().map(|address| address.url().to_string()).collect();
-        writeln!(out, "ready {}", addresses.join(" "))
+        writeln!(out, "{}", ready_line(addresses))
             .and_then(|()| out.flush())
             .context("telling standard output that the exporter is ready")
     };
@@ -208,5 +214,15 @@ mod tests {
                 assert_eq!(hint, "expected a size such as 512M, 20G or 1.5GiB", "{value}: {usage}");
             }
         }
+    }
+
+    #[test]
+    fn the_ready_line_is_one_line() {
+        let addresses = [
+            Address::Unix("/run/a\nready b".into()),
+            Address::to_listen_at("localhost:1234").unwrap(),
+        ];
+        let line = ready_line(&addresses);
+        assert_eq!(line, r"ready unix:///run/a\nready b tcp://localhost:1234");
     }
 }

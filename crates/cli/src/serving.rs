@@ -67,8 +67,9 @@ pub(crate) fn missing(file: &Path) -> Option<String> {
     let entries = std::fs::read_dir(folder).ok()?.take(MOST).flatten();
     let names: Vec<String> =
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    suggest::nearest(name, names.iter().map(String::as_str))
-        .map(|near| format!("did you mean `{near}`?"))
+    // A link that leads nowhere has the very name.
+    let others = names.iter().map(String::as_str).filter(|other| *other != name);
+    suggest::nearest(name, others).map(|near| format!("did you mean `{near}`?"))
 }
 
 /// What is logged, and how. Each may stand before the command's name as well as after it, where it
@@ -163,4 +164,19 @@ pub(crate) fn runtime() -> Result<Runtime> {
     // Clients and drivers share the descriptors: the usual 1024 are few.
     jumpstarter_supervise::raise_open_files();
     Ok(Runtime(crate::runtime::multi()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_meant_is_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("loop");
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        assert_eq!(missing(&link), None);
+        std::fs::write(folder.path().join("loop1"), "").unwrap();
+        assert_eq!(missing(&link).as_deref(), Some("did you mean `loop1`?"));
+    }
 }

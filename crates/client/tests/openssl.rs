@@ -170,6 +170,42 @@ async fn version_1_is_called_by_its_name() {
     served.shut_down().await;
 }
 
+#[test]
+fn files_that_cannot_be_used_are_refused_with_the_true_reason() {
+    let files = Files::new();
+    files.self_signed("lab", "");
+    let of_kind = |name: &str, kind: &str| {
+        files.run(&format!(
+            "openssl req -x509 -newkey {kind} -nodes -subj /CN=x -keyout {name}.key -out {name}.pem"
+        ));
+    };
+    of_kind("weak", "rsa:1024");
+    of_kind("rare", "ec -pkeyopt ec_paramgen_curve:P-521");
+    of_kind("long", "rsa:2048 -addext subjectAltName=$(seq -f DNS:n%g.lab.example -s , 5000)");
+    files.run(
+        "openssl pkey -in lab.key -aes256 -passout pass:x -out secret.key
+         openssl rsa -in lab.key -traditional -aes256 -passout pass:x -out old.key
+         yes | head -c 1048577 >huge.pem",
+    );
+    for (certificate, key, reason) in [
+        ("weak.pem", "weak.key", "weak.key is of a kind or size that is not supported"),
+        ("rare.pem", "rare.key", "rare.key is of a kind or size that is not supported"),
+        ("lab.pem", "secret.key", "secret.key is encrypted"),
+        ("lab.pem", "old.key", "old.key is encrypted"),
+        ("lab.pem", "lab.pem", "it is not one in PEM"),
+        ("long.pem", "long.key", "long.pem is damaged, or takes more than 64 KiB"),
+        ("huge.pem", "lab.key", "huge.pem: it is larger than 1 MiB"),
+        ("lab.pem", "huge.pem", "huge.pem: it is larger than 1 MiB"),
+        ("lab.pem", "long.key", "long.key is not the private key of the certificate"),
+    ] {
+        let (certificate, key) = (files.path(certificate), files.path(key));
+        let tls = TlsOptions { certificate, key, client_authority: None };
+        let access = Access { tls: Some(tls), ..Access::default() };
+        let error = access.prepare().unwrap_err().report();
+        assert!(error.contains(reason), "{reason}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn certificates_and_passphrases_that_change_count_without_a_restart() {
     let files = Files::new();

@@ -246,9 +246,9 @@ fn ended_early(child: &Child) -> Error {
     let said = said.trim();
     let status = child
         .try_status()
-        .map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
+        .map_or_else(|| "its status is not known".to_owned(), |status| status.to_string());
     let message = if said.is_empty() { "it said nothing".to_owned() } else { said.to_owned() };
-    let error = Error::internal(format!("QEMU ended with {status}: {message}"));
+    let error = Error::internal(format!("QEMU ended: {status}: {message}"));
     let forbidden = child.try_status().and_then(|status| status.signal()) == Some(SIGSYS);
     match said {
         _ if forbidden => error.with_hint(

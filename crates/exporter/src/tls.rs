@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jumpstarter_driver_core::Result;
-use jumpstarter_protocol::{Identity, ServerTls, TrustedCertificates};
+use jumpstarter_protocol::{CertificateFault, Identity, ServerTls, TrustedCertificates};
 
 /// The files of a TLS listener, all PEM. They are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +36,21 @@ impl TlsOptions {
         files.into_iter().flatten().cloned().collect()
     }
 
+    /// Reads the files. A certificate that is not valid now is a warning: clocks may be wrong.
+    ///
     /// # Errors
     /// As the files' reading; `InvalidArgument` for what is not a certificate or key, or where they
     /// do not match.
     pub(crate) fn acceptor(&self) -> Result<ServerTls> {
         let identity = Identity::server(&self.certificate, &self.key)?;
+        if let Some(fault) = identity.time_fault() {
+            let file = self.certificate.display();
+            let fault = match fault {
+                CertificateFault::Expired => "has expired",
+                _ => "is not valid yet",
+            };
+            tracing::warn!("the certificate {file} {fault}: clients refuse it");
+        }
         let trusted =
             self.client_authority.as_ref().map(|file| TrustedCertificates::from_file(file, None));
         ServerTls::new(identity, trusted.transpose()?)

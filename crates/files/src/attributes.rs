@@ -26,14 +26,14 @@ const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 /// # Errors
 /// Something of the old file cannot be kept: the error names it.
 pub(crate) fn take_over(old_path: &Path, old: &Metadata, new: &File) -> io::Result<u32> {
-    let mut mode = old.mode() & 0o7777;
+    // Another content gets no rights that were given to the old one.
+    const SET_IDS: u32 = 0o6000;
+    let mut mode = old.mode() & 0o7777 & !SET_IDS;
     let is_ours = |new: &Metadata| (old.uid(), old.gid()) == (new.uid(), new.gid());
     if !new.metadata().is_ok_and(|new| is_ours(&new))
         && fchown(new, Some(old.uid()), Some(old.gid())).is_err()
     {
-        const SET_IDS: u32 = 0o6000;
         const GROUP: u32 = 0o070;
-        mode &= !SET_IDS;
         if fchown(new, None, Some(old.gid())).is_err() {
             mode &= !GROUP;
         }

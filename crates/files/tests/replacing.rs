@@ -135,6 +135,18 @@ fn it_is_private_until_it_is_complete() {
 }
 
 #[test]
+fn rights_that_the_old_content_had_do_not_pass_to_the_new_one() {
+    let folder = folder();
+    let path = folder.path().join("tool");
+    fs::write(&path, "old").unwrap();
+    for set_ids in [0o4755, 0o2755, 0o6755] {
+        fs::set_permissions(&path, Permissions::from_mode(set_ids)).unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755, "{set_ids:o}");
+    }
+}
+
+#[test]
 fn access_lists_labels_and_attributes_survive() {
     let folder = folder();
     let path = folder.path().join("image");

@@ -1,5 +1,7 @@
 //! The one mapping between errors and gRPC's statuses, in both directions.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jumpstarter_driver_core::{Error, ErrorKind};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
@@ -76,9 +78,17 @@ pub fn read_status(headers: &HeaderMap) -> Option<Result<(), Error>> {
     };
     let message = headers.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
     let message = percent_decode(message).decode_utf8_lossy();
-    let error = match message.split_once(HINT) {
-        Some((message, hint)) => Error::new(kind, message).with_hint(hint),
-        None => Error::new(kind, message),
+    let (message, hint) = match message.split_once(HINT) {
+        Some((message, hint)) => (message, Some(hint)),
+        None => (&*message, None),
+    };
+    let error = match message.trim() {
+        "" => Error::new(kind, format!("the exporter gives no reason ({})", name(code))),
+        _ => Error::new(kind, message),
+    };
+    let error = match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     };
     let is_refusal =
         code != UNKNOWN && matches!(kind, ErrorKind::NotFound | ErrorKind::FailedPrecondition);
@@ -132,34 +142,44 @@ fn cut(text: &str, limit: usize) -> String {
 }
 
 /// gRPC's codes (<https://grpc.io/docs/guides/status-codes/>).
-const CODES: [(ErrorKind, u16); 14] = [
-    (ErrorKind::Cancelled, 1),
-    (ErrorKind::InvalidArgument, 3),
-    (ErrorKind::DeadlineExceeded, 4),
-    (ErrorKind::NotFound, 5),
-    (ErrorKind::AlreadyExists, 6),
-    (ErrorKind::PermissionDenied, 7),
-    (ErrorKind::ResourceExhausted, 8),
-    (ErrorKind::FailedPrecondition, 9),
-    (ErrorKind::Aborted, 10),
-    (ErrorKind::Unimplemented, 12),
-    (ErrorKind::Internal, 13),
-    (ErrorKind::Unavailable, 14),
-    (ErrorKind::DataLoss, 15),
-    (ErrorKind::Unauthenticated, 16),
+const CODES: [(ErrorKind, u16, &str); 15] = [
+    (ErrorKind::Cancelled, 1, "CANCELLED"),
+    (ErrorKind::Unknown, UNKNOWN, "UNKNOWN"),
+    (ErrorKind::InvalidArgument, 3, "INVALID_ARGUMENT"),
+    (ErrorKind::DeadlineExceeded, 4, "DEADLINE_EXCEEDED"),
+    (ErrorKind::NotFound, 5, "NOT_FOUND"),
+    (ErrorKind::AlreadyExists, 6, "ALREADY_EXISTS"),
+    (ErrorKind::PermissionDenied, 7, "PERMISSION_DENIED"),
+    (ErrorKind::ResourceExhausted, 8, "RESOURCE_EXHAUSTED"),
+    (ErrorKind::FailedPrecondition, 9, "FAILED_PRECONDITION"),
+    (ErrorKind::Aborted, 10, "ABORTED"),
+    (ErrorKind::Unimplemented, 12, "UNIMPLEMENTED"),
+    (ErrorKind::Internal, 13, "INTERNAL"),
+    (ErrorKind::Unavailable, 14, "UNAVAILABLE"),
+    (ErrorKind::DataLoss, 15, "DATA_LOSS"),
+    (ErrorKind::Unauthenticated, 16, "UNAUTHENTICATED"),
 ];
 const UNKNOWN: u16 = 2;
 const OUT_OF_RANGE: u16 = 11;
 
 fn to_code(kind: ErrorKind) -> u16 {
-    CODES.iter().find(|(known, _)| *known == kind).map_or(UNKNOWN, |(_, code)| *code)
+    CODES.iter().find(|(known, ..)| *known == kind).map_or(UNKNOWN, |(_, code, _)| *code)
 }
 
 fn from_code(code: u16) -> ErrorKind {
-    match CODES.iter().find(|(_, known)| *known == code) {
-        Some((kind, _)) => *kind,
+    match CODES.iter().find(|(_, known, _)| *known == code) {
+        Some((kind, ..)) => *kind,
         None if code == OUT_OF_RANGE => ErrorKind::InvalidArgument,
         None => ErrorKind::Unknown,
+    }
+}
+
+/// The name of a code; `code 99` without one.
+fn name(code: u16) -> Cow<'static, str> {
+    match CODES.iter().find(|(_, known, _)| *known == code) {
+        Some((.., name)) => (*name).into(),
+        None if code == OUT_OF_RANGE => "OUT_OF_RANGE".into(),
+        None => format!("code {code}").into(),
     }
 }
 
@@ -194,6 +214,24 @@ mod tests {
         for (code, kind) in [("11", ErrorKind::InvalidArgument), ("99", ErrorKind::Unknown)] {
             headers.insert(STATUS, HeaderValue::from_static(code));
             assert_eq!(read(&headers).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_text_names_its_code() {
+        let mut headers = HeaderMap::new();
+        for (code, message, expected) in [
+            ("13", None, "the exporter gives no reason (INTERNAL)"),
+            ("2", Some(""), "the exporter gives no reason (UNKNOWN)"),
+            ("11", Some("%20%0A"), "the exporter gives no reason (OUT_OF_RANGE)"),
+            ("99", None, "the exporter gives no reason (code 99)"),
+            ("5", Some("%0Ahint: look"), "the exporter gives no reason (NOT_FOUND)\nhint: look"),
+        ] {
+            headers.clear();
+            headers.insert(STATUS, HeaderValue::from_static(code));
+            headers
+                .extend(message.map(|message| (MESSAGE_NAME, HeaderValue::from_static(message))));
+            assert_eq!(read(&headers).report(), expected);
         }
     }
 

@@ -4,16 +4,17 @@ mod failure;
 mod trust;
 mod version;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::{self, ClientConfig, ServerConfig};
+use tokio_rustls::rustls::{self, ClientConfig, InconsistentKeys, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub use self::failure::{CertificateFault, TlsFailure, TlsFault};
@@ -23,6 +24,8 @@ use crate::Transport;
 
 /// The one protocol that is spoken inside TLS (ALPN): HTTP/2.
 const HTTP_2: &[u8] = b"h2";
+/// What a file of certificates or of a key may hold: those of all authorities take 250 KB.
+const MAX_FILE: u64 = 1 << 20;
 
 /// A certificate with those between it and its authority, and its private key.
 #[derive(Clone, Debug)]
@@ -54,12 +57,8 @@ impl Identity {
     ) -> Result<Self> {
         let text = read("reading the private key from", key, variables)?;
         // The parser's error could quote the file, which holds a secret.
-        let private_key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
-            let message =
-                format!("reading the private key from {}: it is not one in PEM", key.display());
-            Error::invalid_argument(message)
-                .with_hint("a PEM file of a key has a line `-----BEGIN PRIVATE KEY-----`")
-        })?;
+        let private_key =
+            PrivateKeyDer::from_pem_slice(&text).map_err(|_| not_a_key(&text, key))?;
         let chain = certificates(certificate, variables)?;
         let (certificate, key) = (certificate.display(), key.display());
         if chain.first().is_some_and(|certificate| is_version_1(certificate)) {
@@ -68,24 +67,41 @@ impl Identity {
             return Err(Error::invalid_argument(message)
                 .with_hint(format!("make one with extensions, such as `-addext {extension}`")));
         }
-        let pair = CertifiedKey::from_der(chain, private_key, &provider());
-        let pair = pair.map_err(|error| match (error, variables) {
-            (rustls::Error::InconsistentKeys(_), variables) => {
-                let error = Error::invalid_argument(format!(
-                    "{key} is not the private key of the certificate {certificate}"
-                ));
+        // Its error says that the key is none, which it is.
+        let private_key = provider().key_provider.load_private_key(private_key).map_err(|_| {
+            Error::invalid_argument(format!(
+                "the private key {key} is of a kind or size that is not supported, or damaged"
+            ))
+            .with_hint(
+                "make one of ECDSA (P-256, P-384), of Ed25519, or of RSA with 2048 to 4096 bits",
+            )
+        })?;
+        let pair = CertifiedKey::new(chain, private_key);
+        match pair.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Self(Arc::new(pair)))
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => {
                 let variables = variables.map(|names| format!(", as options or in {names}"));
-                error.with_hint(format!(
+                Err(Error::invalid_argument(format!(
+                    "{key} is not the private key of the certificate {certificate}"
+                ))
+                .with_hint(format!(
                     "name files that belong together{}",
                     variables.unwrap_or_default()
-                ))
+                )))
             }
-            (error, _) => Error::invalid_argument(format!(
-                "the certificate {certificate} and its key {key} cannot be used"
+            Err(error) => Err(Error::invalid_argument(format!(
+                "the certificate {certificate} is damaged, or takes more than 64 KiB"
             ))
-            .with_source(error),
-        })?;
-        Ok(Self(Arc::new(pair)))
+            .with_source(error)),
+        }
+    }
+
+    /// Returns what is wrong with the certificate's time now: [`CertificateFault::Expired`] or
+    /// [`CertificateFault::NotValidYet`].
+    pub fn time_fault(&self) -> Option<CertificateFault> {
+        self.0.cert.first().and_then(|certificate| trust::time_fault(certificate, UnixTime::now()))
     }
 
     fn resolver(self) -> Arc<SingleCertAndKey> {
@@ -185,16 +201,38 @@ fn setting_up(error: rustls::Error) -> Error {
     Error::internal("setting up TLS").with_source(error)
 }
 
+/// Why a file has no private key that can be read.
+fn not_a_key(text: &[u8], file: &Path) -> Error {
+    let file = file.display();
+    let is_encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| text.windows(mark.len()).any(|part| part == *mark));
+    match is_encrypted {
+        true => Error::invalid_argument(format!("the private key {file} is encrypted"))
+            .with_hint(format!("decrypt it: `openssl pkey -in {file} -out NEW_FILE`")),
+        false => Error::invalid_argument(format!(
+            "reading the private key from {file}: it is not one in PEM"
+        ))
+        .with_hint("a PEM file of a key has a line `-----BEGIN PRIVATE KEY-----`"),
+    }
+}
+
 /// A file, which `variables` of the environment name.
 fn read(doing: &str, file: &Path, variables: Option<&str>) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| {
-        let error = Error::from(error).context(format!("{doing} {}", file.display()));
-        match variables {
-            None => error,
-            Some(names) => {
-                error.with_hint(format!("name another file, as an option or in {names}"))
-            }
+    let mut bytes = Vec::new();
+    let read =
+        File::open(file).and_then(|opened| opened.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    let error = match read {
+        Ok(length) if length as u64 > MAX_FILE => {
+            Error::invalid_argument("it is larger than 1 MiB")
         }
+        Ok(_) => return Ok(bytes),
+        Err(error) => error.into(),
+    };
+    let error = error.context(format!("{doing} {}", file.display()));
+    Err(match variables {
+        None => error,
+        Some(names) => error.with_hint(format!("name another file, as an option or in {names}")),
     })
 }
 

@@ -57,7 +57,7 @@ impl fmt::Display for ExitStatus {
         match *self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(number) => write!(f, "killed by {}", signal_name(number)),
-            Self::Unknown => write!(f, "its end was not seen"),
+            Self::Unknown => write!(f, "its guardian was killed"),
         }
     }
 }
@@ -99,6 +99,7 @@ mod tests {
         assert_eq!(ExitStatus::from_wait(0).to_string(), "exit code 0");
         assert_eq!(ExitStatus::from_wait(3 << 8).to_string(), "exit code 3");
         assert_eq!(ExitStatus::from_wait(9).to_string(), "killed by SIGKILL");
+        assert_eq!(ExitStatus::Unknown.to_string(), "its guardian was killed");
         assert_eq!(ExitStatus::Signal(60).to_string(), "killed by signal 60");
         assert!(ExitStatus::from_wait(0).success() && !ExitStatus::from_wait(9).success());
     }

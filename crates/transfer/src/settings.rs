@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use jumpstarter_driver_core::{Error, Result};
 
+use crate::address::literal;
 use crate::network::Network;
 use crate::proxy::Proxies;
 use crate::tls::Trust;
@@ -49,6 +50,10 @@ impl Settings {
 
     /// The addresses of a host.
     pub(crate) async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        // No resolver takes a zone as URLs write it (`%25eth0`). The address is judged without it.
+        if let Some(address) = literal(host).filter(|_| host.contains('%')) {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
         let fixed = self.names.iter().filter(|(name, _)| name == host);
         let fixed: Vec<_> = fixed.map(|(_, address)| SocketAddr::new(*address, port)).collect();
         match fixed.is_empty() {

@@ -122,13 +122,19 @@ impl Url {
     pub(crate) fn join(&self, location: &[u8]) -> Result<Self> {
         let location = &*escaped(location.trim_ascii());
         let location = location.split('#').next().unwrap_or_default();
-        let scheme_end = location.find("://").filter(|end| {
-            location[..*end]
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-        });
-        if scheme_end.is_some_and(|end| end > 0) {
-            return Self::parse(location);
+        if let Some((scheme, rest)) =
+            location.split_once(':').filter(|(scheme, _)| is_scheme(scheme))
+        {
+            let is_http = ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
+            return match rest.starts_with("//") && is_http {
+                true => Self::parse(location),
+                false if is_http => Err(Error::invalid_argument(format!(
+                    "it leads to a URL that has no `//` after `{scheme}:`"
+                ))),
+                false => Err(Error::invalid_argument(format!(
+                    "it leads to a URL of `{scheme}:`, which is neither http nor https"
+                ))),
+            };
         }
         let scheme = if self.tls { "https" } else { "http" };
         if location.starts_with("//") {
@@ -143,6 +149,12 @@ impl Url {
         };
         Self::parse(&format!("{scheme}://{}{target}", self.authority()))
     }
+}
+
+/// Whether it is a scheme's name (RFC 3986).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Without the bytes that no request can carry: blanks, what is not ASCII, quotes and angle
@@ -234,6 +246,24 @@ mod tests {
             assert_eq!(from.join(location.as_bytes()).unwrap().to_string(), expected, "{location}");
         }
         assert_eq!(from.join(b"x?u=http://there/").unwrap().target, "/a/b/x?u=http://there/");
+    }
+
+    #[test]
+    fn locations_of_other_schemes_are_no_paths() {
+        let from = Url::parse("http://host/a/b").unwrap();
+        for (location, expected) in [
+            ("data:,x", "`data:`, which is neither http nor https"),
+            ("ftp://host/x", "`ftp:`, which is neither http nor https"),
+            ("FILE:/etc/passwd", "`FILE:`, which is neither http nor https"),
+            ("http:127.0.0.1/x", "no `//` after `http:`"),
+            ("https:/x", "no `//` after `https:`"),
+        ] {
+            let error = from.join(location.as_bytes()).unwrap_err().report();
+            assert!(error.contains(expected), "{location}: {error}");
+        }
+        for path in ["./data:,x", "x?data:,x", "x/y:z", "1:x"] {
+            assert_eq!(from.join(path.as_bytes()).unwrap().host, "host", "{path}");
+        }
     }
 
     #[test]

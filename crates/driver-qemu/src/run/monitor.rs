@@ -167,7 +167,7 @@ impl Run {
             Some(status) => {
                 let said = self.child.stderr_tail();
                 let said = said.trim();
-                let why = format!("QEMU ended with {status}");
+                let why = format!("QEMU ended: {status}");
                 MachineState::Crashed {
                     why: if said.is_empty() { why } else { format!("{why}: {said}") },
                 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
 
 use super::trust::is_authority;
 
@@ -64,6 +64,11 @@ impl TlsFailure {
     /// Returns what it means.
     pub fn fault(&self) -> TlsFault {
         match &self.0 {
+            // A chain of very many certificates.
+            rustls::Error::InvalidMessage(
+                InvalidMessage::HandshakePayloadTooLarge
+                | InvalidMessage::CertificatePayloadTooLarge,
+            ) => TlsFault::Other,
             rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
             rustls::Error::InvalidCertificate(why) => TlsFault::Certificate(certificate(why)),
             rustls::Error::AlertReceived(alert) => match alert {

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
     SignatureScheme,
 };
 
-use super::{certificates, is_version_1, provider, setting_up};
+use super::{CertificateFault, certificates, is_version_1, provider, setting_up};
 
 /// Certificates that are trusted: as authorities, and themselves.
 ///
@@ -77,6 +77,20 @@ impl TrustedCertificates {
 pub(super) fn is_authority(error: &CertificateError) -> bool {
     let CertificateError::Other(OtherError(other)) = error else { return false };
     matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// What is wrong with a certificate at that time, its signature apart. The time is judged first.
+pub(super) fn time_fault(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Option<CertificateFault> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let usage = webpki::KeyUsage::server_auth();
+    match certificate.verify_for_usage(&[], &[], &[], now, usage, None, None).err()? {
+        webpki::Error::CertExpired { .. } => Some(CertificateFault::Expired),
+        webpki::Error::CertNotValidYet { .. } => Some(CertificateFault::NotValidYet),
+        _ => None,
+    }
 }
 
 /// Asks `signed`, and then whether a certificate is itself trusted.
@@ -170,4 +184,43 @@ impl ClientCertVerifier for Trusting<dyn ClientCertVerifier> {
     }
 
     signatures!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+
+    /// Made by `openssl req -x509`, so that it is also an authority's.
+    const CERTIFICATE: &[u8] = b"\
+-----BEGIN CERTIFICATE-----
+MIIBbTCCAROgAwIBAgIUGKw6eNYS5+yT+pxdGo33yIO8/swwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBeDAeFw0yNjExMjgwODU2MTBaFw0zNjExMjUwODU2MTBaMAwx
+CjAIBgNVBAMMAXgwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQa5wlUI4UOfEjz
+NuuEshJ2nZQkgeXK9oz5pOXqkeW8erAYWx6jKXZohNLNSTvk+zELEgnwwUbCDUwi
+yaIjrCfro1MwUTAdBgNVHQ4EFgQUQswKN0KpAHP7CakwJuW/w4jR/SUwHwYDVR0j
+BBgwFoAUQswKN0KpAHP7CakwJuW/w4jR/SUwDwYDVR0TAQH/BAUwAwEB/zAKBggq
+hkjOPQQDAgNIADBFAiAgN3xrMIXsNRoKN6YRFd7/Sg7MMrrHahZSteZiTXvkowIh
+AIU5CZfNElz/e/ut0HaxfZOG72tG2p+ikZgPRHIsRjr+
+-----END CERTIFICATE-----
+";
+    const NOT_BEFORE: u64 = 1_795_856_170;
+    const NOT_AFTER: u64 = 2_111_216_170;
+
+    #[test]
+    fn a_certificates_time_is_judged_whatever_else_it_is() {
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE).unwrap();
+        for (seconds, expected) in [
+            (NOT_BEFORE - 1, Some(CertificateFault::NotValidYet)),
+            (NOT_BEFORE, None),
+            (NOT_AFTER, None),
+            (NOT_AFTER + 1, Some(CertificateFault::Expired)),
+        ] {
+            let then = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            assert_eq!(time_fault(&certificate, then), expected, "{seconds}");
+        }
+        let damaged = CertificateDer::from(certificate[..100].to_vec());
+        assert_eq!(time_fault(&damaged, UnixTime::now()), None);
+    }
 }

@@ -63,6 +63,7 @@ async fn addresses_are_judged_whatever_is_said_of_them() {
     for (location, kind) in [
         ("http://169.254.169.254/latest/meta-data", "link-local"),
         ("http://[fe80::1]/", "link-local"),
+        ("http://[fe80::1%25lo]/", "link-local"),
         ("http://[::ffff:169.254.169.254]/", "link-local"),
         ("http://[64:ff9b::a9fe:a9fe]/", "link-local"),
         ("http://2852039166/", "link-local"),
