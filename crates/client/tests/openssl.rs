@@ -199,8 +199,7 @@ fn files_that_cannot_be_used_are_refused_with_the_true_reason() {
         ("lab.pem", "long.key", "long.key is not the private key of the certificate"),
     ] {
         let (certificate, key) = (files.path(certificate), files.path(key));
-        let tls = TlsOptions { certificate, key, client_authority: None };
-        let access = Access { tls: Some(tls), ..Access::default() };
+        let access = Access::default().tls(TlsOptions::new(certificate, key));
         let error = access.prepare().unwrap_err().report();
         assert!(error.contains(reason), "{reason}: {error}");
     }
