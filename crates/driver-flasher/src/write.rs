@@ -36,14 +36,15 @@ const QUEUE: usize = 4;
 /// those bytes, too, that is the file as it was downloaded.
 ///
 /// # Errors
-/// - [`ErrorKind::DataLoss`]: the source is empty or not as long as announced, the compressed data
-///   is damaged, ends early or is followed by garbage, or the SHA-256 is another one than expected.
-/// - [`ErrorKind::ResourceExhausted`]: the disk is full, or the image larger than
-///   [`limit_bytes`](WriteOptions::limit_bytes).
-/// - [`ErrorKind::DeadlineExceeded`]: the source delivered nothing for
-///   [`stall_timeout`](WriteOptions::stall_timeout).
-/// - [`ErrorKind::InvalidArgument`]: the destination is a folder or another thing that holds no
-///   image.
+/// - [`DataLoss`](jumpstarter_driver_core::ErrorKind::DataLoss): the source is empty or not as long
+///   as announced, the compressed data is damaged, ends early or is followed by garbage, or the
+///   SHA-256 is another one than expected.
+/// - [`ResourceExhausted`](jumpstarter_driver_core::ErrorKind::ResourceExhausted): the disk is
+///   full, or the image larger than [`limit_bytes`](WriteOptions::limit_bytes).
+/// - [`DeadlineExceeded`](jumpstarter_driver_core::ErrorKind::DeadlineExceeded): the source
+///   delivered nothing for [`stall_timeout`](WriteOptions::stall_timeout).
+/// - [`InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument): the destination is a
+///   folder or another thing that holds no image.
 /// - What the source or the disk fails with.
 pub async fn write_image(
     source: ImageSource,
