@@ -17,7 +17,8 @@ pub(super) async fn archive(tree: &Path, file: &Path, when: &str) -> Result<()> 
         .arg(tree)
         .arg("-cf")
         .arg(file)
-        .arg(".")
+        // Not `.`: unpacking it at `/` would change the rights of `/`.
+        .arg("usr")
         .output()
         .await
         .with_context(|| format!("packing {}", file.display()))
