@@ -51,10 +51,11 @@ impl FuseMount {
         // In the foreground, so that it is our child.
         command.arg("-f").args(options).arg(behind).arg(at);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let program = command.spawn().map_err(|error| format!("starting bindfs: {error}"))?;
-        let mut mount = Self { program, at: at.to_owned() };
         let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-        let (before, mut ended) = (device(at), false);
+        // Before bindfs starts: it may mount at once.
+        let before = device(at);
+        let program = command.spawn().map_err(|error| format!("starting bindfs: {error}"))?;
+        let (mut mount, mut ended) = (Self { program, at: at.to_owned() }, false);
         let is_mounted = || device(at) != before;
         let waited = blocking_eventually(LIMIT, || {
             ended = !matches!(mount.program.try_wait(), Ok(None));
@@ -63,8 +64,11 @@ impl FuseMount {
         if waited && !ended {
             return Ok(mount);
         }
+        if !ended {
+            return Err(format!("bindfs mounted nothing within {LIMIT:?}"));
+        }
         let mut words = String::new();
-        if let (true, Some(stderr)) = (ended, &mut mount.program.stderr) {
+        if let Some(stderr) = &mut mount.program.stderr {
             stderr.read_to_string(&mut words).ok();
         }
         Err(format!("nothing can be mounted here: {}", words.trim()))
