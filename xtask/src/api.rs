@@ -27,6 +27,8 @@ pub(crate) struct Arguments {
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let root = workspace::root();
+    // A folder of its own: dependencies are built again whenever `RUSTC_BOOTSTRAP` changes.
+    let target = workspace::target().await?.join("api");
     let mut outdated = Vec::new();
     for folder in libraries(&root)? {
         check_interrupt()?;
@@ -34,7 +36,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         if !arguments.packages.is_empty() && !arguments.packages.contains(&package) {
             continue;
         }
-        let current = listing(&package).await?;
+        let current = listing(&package, &target).await?;
         let file = folder.join(LISTING);
         let recorded = match std::fs::read_to_string(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -92,13 +94,14 @@ fn package(folder: &Path) -> Result<String> {
 }
 
 /// The public items of a package with all of its features, one a line.
-async fn listing(package: &str) -> Result<String> {
+async fn listing(package: &str, target: &Path) -> Result<String> {
     // The pinned compiler writes JSON as a nightly of its version does, once it is told to.
     let words = ["rustdoc", "--quiet", "--lib", "--all-features", "--package", package, "--"];
     let json = ["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"];
     let rustdoc = Run::cargo().args(words).args(json).env("RUSTC_BOOTSTRAP", "1");
+    let rustdoc = rustdoc.env("CARGO_TARGET_DIR", target);
     rustdoc.output().await.with_context(|| format!("documenting {package}"))?;
-    let file = workspace::target().join("doc").join(package.replace('-', "_") + ".json");
+    let file = target.join("doc").join(package.replace('-', "_") + ".json");
     let api = public_api::Builder::from_rustdoc_json(&file)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)

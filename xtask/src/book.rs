@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     setup::ensure_cargo_program("mdbook", &["--no-default-features"], arguments.policy).await?;
-    let out = workspace::target().join("book");
+    let out = workspace::target().await?.join("book");
     let build = Run::new("mdbook").arg("build").arg(workspace::root().join("docs"));
     build.arg("--dest-dir").arg(&out).show().await.context("building the book")?;
     data(out.join("index.html").display());

@@ -54,7 +54,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         setup::ensure_cargo_tool("cyclonedx", arguments.policy).await?;
     }
     let root = workspace::root();
-    let out = arguments.out.clone().unwrap_or_else(|| workspace::target().join("dist"));
+    let out = match &arguments.out {
+        Some(folder) => folder.clone(),
+        None => workspace::target().await?.join("dist"),
+    };
     let sums = make(&root, &out, !arguments.no_sbom).await?;
     if arguments.twice {
         let elsewhere = tempfile::tempdir().context("creating a temporary folder")?;

@@ -2,7 +2,7 @@
 //! Every crate is packaged and unpacked; `jmp new driver` writes a driver for each interface; these
 //! are built and tested against the unpacked crates, in a workspace of their own.
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {}
 /// Runs the task.
 pub(crate) async fn run(_: Arguments) -> Result<()> {
     // A fixed place: what is built there is built again only when it changed.
-    let folder = target_folder().await?.join("outside");
+    let folder = workspace::target().await?.join("outside");
     let (packages, drivers) = (folder.join("packages"), folder.join("drivers"));
     for folder in [&packages, &drivers] {
         std::fs::remove_dir_all(folder).or_else(ignore_missing)?;
@@ -127,14 +127,6 @@ async fn use_a_driver(cargo: &impl Fn() -> Run, driver: &Path) -> Result<()> {
     ensure!(value == "1", "`j device on` wrote {value:?} to {}", file.display());
     note("a driver's own jmp serves it, and its j calls it");
     Ok(())
-}
-
-async fn target_folder() -> Result<PathBuf> {
-    let metadata = Run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]);
-    let text = metadata.output().await?;
-    let (_, rest) = text.rsplit_once("\"target_directory\":\"").context("cargo metadata")?;
-    let (folder, _) = rest.split_once('"').context("cargo metadata")?;
-    Ok(PathBuf::from(folder))
 }
 
 fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
