@@ -73,8 +73,8 @@ pub(crate) fn driver_call(
 
 /// Lets a request in.
 ///
-/// Who asks comes first: without the passphrase nobody is counted as a client, and nobody is told
-/// what the exporter is doing. Whoever has to wait for a hook is a client all the same.
+/// The passphrase comes first: without it a peer is not counted as a client and learns nothing of
+/// the exporter's state. A peer that has to wait for a hook counts as a client.
 ///
 /// # Errors
 /// `Unauthenticated` without the passphrase, `FailedPrecondition` while a hook runs.

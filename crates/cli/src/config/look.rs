@@ -74,7 +74,7 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
 }
 
 /// The file of each alias, the user's before that of the system. A folder that cannot be read is
-/// told and left out.
+/// reported and skipped.
 fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for folder in ExporterConfig::folders() {
