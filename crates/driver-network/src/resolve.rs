@@ -1,10 +1,57 @@
-//! From a host and a port to addresses.
+//! A host and a port, and from them to addresses.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+
+/// What the drivers of endpoints on the network share: where it is, and whether clients may know.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Whether clients may ask for the address.
+    pub(crate) shows_address: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, shows_address: true }
+    }
+
+    /// Its addresses, never none; errors are those of [`resolve`].
+    pub(crate) async fn resolve(&self, limit: Duration) -> Result<Vec<SocketAddr>> {
+        resolve(&self.host, self.port, limit).await
+    }
+
+    /// Its first address as clients see it: `tcp://127.0.0.1:80`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is hidden, and those of [`resolve`].
+    pub(crate) async fn address(&self, protocol: &str, limit: Duration) -> Result<String> {
+        if !self.shows_address {
+            let name = protocol.to_uppercase();
+            return Err(Error::invalid_argument(format!(
+                "the address of this {name} endpoint is hidden"
+            ))
+            .with_hint("set `enable_address: true` in the driver's configuration to show it"));
+        }
+        Ok(format!("{protocol}://{}", self.resolve(limit).await?[0]))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// The default of `enable_address`.
+pub(crate) fn yes() -> bool {
+    true
+}
 
 /// The addresses of `host`, never none.
 ///

@@ -10,7 +10,7 @@ use jumpstarter_driver_core::prelude::*;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::resolve::resolve;
+use crate::resolve::{Endpoint, yes};
 
 /// How long connecting may take unless configured.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,10 +31,6 @@ pub struct TcpNetworkConfig {
     connect_timeout: Span,
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn connect_timeout() -> Span {
     Span::from(CONNECT_TIMEOUT)
 }
@@ -46,12 +42,9 @@ impl DriverConfig for TcpNetworkConfig {
     type Driver = TcpNetwork;
 
     async fn open(self, _: OpenContext) -> Result<TcpNetwork> {
-        Ok(TcpNetwork {
-            host: self.host,
-            port: self.port.get(),
-            enable_address: self.enable_address,
-            connect_timeout: self.connect_timeout.as_duration(),
-        })
+        let network = TcpNetwork::new(self.host, self.port.get());
+        let network = network.connect_timeout(self.connect_timeout.as_duration());
+        Ok(if self.enable_address { network } else { network.hide_address() })
     }
 }
 register_driver!(TcpNetworkConfig);
@@ -59,9 +52,7 @@ register_driver!(TcpNetworkConfig);
 /// A TCP endpoint: each [`connect`](Network::connect) is one TCP connection, without Nagle's delay.
 #[derive(Clone, Debug)]
 pub struct TcpNetwork {
-    host: String,
-    port: u16,
-    enable_address: bool,
+    endpoint: Endpoint,
     connect_timeout: Duration,
 }
 
@@ -69,7 +60,7 @@ impl TcpNetwork {
     /// The endpoint at `port` of `host`, a host name or an IP address. Nothing is resolved or
     /// connected yet.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, enable_address: true, connect_timeout: CONNECT_TIMEOUT }
+        Self { endpoint: Endpoint::new(host, port), connect_timeout: CONNECT_TIMEOUT }
     }
 
     /// The endpoint at `address`.
@@ -80,7 +71,7 @@ impl TcpNetwork {
     /// Hides the address: asking for it is then `InvalidArgument`.
     #[must_use]
     pub fn hide_address(mut self) -> Self {
-        self.enable_address = false;
+        self.endpoint.shows_address = false;
         self
     }
 
@@ -91,14 +82,10 @@ impl TcpNetwork {
         self
     }
 
-    async fn resolve(&self) -> Result<Vec<SocketAddr>> {
-        resolve(&self.host, self.port, self.connect_timeout).await
-    }
-
     /// Tries the addresses in turn; one that does not answer may use up its share of the time only.
     async fn open_stream(&self) -> Result<TcpStream> {
         let deadline = deadline_after(self.connect_timeout);
-        let addresses = self.resolve().await?;
+        let addresses = self.endpoint.resolve(self.connect_timeout).await?;
         let mut failures = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -117,7 +104,7 @@ impl TcpNetwork {
 
 impl fmt::Display for TcpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        self.endpoint.fmt(f)
     }
 }
 
@@ -140,10 +127,6 @@ impl Network for TcpNetwork {
     }
 
     async fn address(&self) -> Result<String> {
-        if !self.enable_address {
-            return Err(Error::invalid_argument("the address of this TCP endpoint is hidden")
-                .with_hint("set `enable_address: true` in the driver's configuration to show it"));
-        }
-        Ok(format!("tcp://{}", self.resolve().await?[0]))
+        self.endpoint.address("tcp", self.connect_timeout).await
     }
 }

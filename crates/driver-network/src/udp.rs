@@ -16,7 +16,7 @@ use jumpstarter_driver_core::prelude::*;
 use tokio::net::UdpSocket;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::resolve::resolve;
+use crate::resolve::{Endpoint, yes};
 use crate::tcp::CONNECT_TIMEOUT;
 
 /// The largest datagram, in bytes, and one more to see that it is none.
@@ -35,10 +35,6 @@ pub struct UdpNetworkConfig {
     /// Whether clients may ask for the address.
     #[serde(default = "yes")]
     enable_address: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[async_trait]
@@ -61,15 +57,13 @@ register_driver!(UdpNetworkConfig);
 /// finished sending, the channel ends when nothing has come for 2 s.
 #[derive(Clone, Debug)]
 pub struct UdpNetwork {
-    host: String,
-    port: u16,
-    enable_address: bool,
+    endpoint: Endpoint,
 }
 
 impl UdpNetwork {
     /// The endpoint at `port` of `host`, a host name or an IP address. Nothing is resolved yet.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, enable_address: true }
+        Self { endpoint: Endpoint::new(host, port) }
     }
 
     /// The endpoint at `address`.
@@ -80,18 +74,14 @@ impl UdpNetwork {
     /// Hides the address: asking for it is then `InvalidArgument`.
     #[must_use]
     pub fn hide_address(mut self) -> Self {
-        self.enable_address = false;
+        self.endpoint.shows_address = false;
         self
-    }
-
-    async fn first_address(&self) -> Result<SocketAddr> {
-        Ok(resolve(&self.host, self.port, CONNECT_TIMEOUT).await?[0])
     }
 }
 
 impl fmt::Display for UdpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        self.endpoint.fmt(f)
     }
 }
 
@@ -103,7 +93,7 @@ impl Driver for UdpNetwork {
 impl Network for UdpNetwork {
     async fn connect(&self) -> Result<Channel> {
         let doing = || format!("connecting to UDP endpoint {self}");
-        let address = self.first_address().await.with_context(doing)?;
+        let address = self.endpoint.resolve(CONNECT_TIMEOUT).await.with_context(doing)?[0];
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -122,11 +112,7 @@ impl Network for UdpNetwork {
     }
 
     async fn address(&self) -> Result<String> {
-        if !self.enable_address {
-            return Err(Error::invalid_argument("the address of this UDP endpoint is hidden")
-                .with_hint("set `enable_address: true` in the driver's configuration to show it"));
-        }
-        Ok(format!("udp://{}", self.first_address().await?))
+        self.endpoint.address("udp", CONNECT_TIMEOUT).await
     }
 }
 
