@@ -93,7 +93,7 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         When::Before => command.env(MOTD_FILE, motd_file(host)),
         When::After => command.env_remove(MOTD_FILE),
     };
-    if let Some(path) = search_path() {
+    if let Some(path) = search_path().await {
         command = command.env("PATH", path);
     }
     let failed = |error| Error::internal(format!("running the {name} hook")).with_source(error);

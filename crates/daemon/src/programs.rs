@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use jumpstarter_driver_core::blocking;
 use jumpstarter_files::RuntimeDir;
-
 use rustix::fs::{Access, access};
 
 /// A program with drivers of its own, which is `j` when it is called so.
@@ -27,7 +27,13 @@ pub fn be_j() {
 /// The PATH for a command that may call `j`: this process's own, and where that has no `j`, at its
 /// end the folder of the program that runs; after [`be_j`] first a folder in which `j` is that
 /// program. None when there is nothing to add.
-pub fn search_path() -> Option<OsString> {
+///
+/// It looks at every folder of PATH, on a thread that may block.
+pub async fn search_path() -> Option<OsString> {
+    blocking(|| Ok(find_path())).await.ok().flatten()
+}
+
+fn find_path() -> Option<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let Some(program) = OWN.get() else {
         return with_j(&path, env::current_exe().ok()?.parent()?.to_owned());
@@ -90,13 +96,13 @@ mod tests {
     #[test]
     fn an_own_program_is_j_before_any_other() {
         be_j();
-        let path = search_path().unwrap();
+        let path = find_path().unwrap();
         let first = env::split_paths(&path).next().unwrap();
         assert_eq!(std::fs::read_link(first.join("j")).unwrap(), env::current_exe().unwrap());
-        assert_eq!(search_path().unwrap(), path, "one folder serves all commands");
+        assert_eq!(find_path().unwrap(), path, "one folder serves all commands");
         std::fs::remove_file(first.join("j")).unwrap();
         std::fs::remove_dir(&first).unwrap();
-        search_path().unwrap();
+        find_path().unwrap();
         assert!(first.join("j").exists(), "what a cleaner removed is made again");
     }
 

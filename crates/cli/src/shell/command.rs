@@ -76,12 +76,13 @@ impl Surroundings {
             environment.report_beside(motd.trim_end());
         }
         let before = Settings::save();
-        let code = attend(self.command(words), words.is_empty()).await;
+        let command = self.command(words).await;
+        let code = attend(command, words.is_empty()).await;
         drop(before);
         code
     }
 
-    fn command(&self, words: &[OsString]) -> Command {
+    async fn command(&self, words: &[OsString]) -> Command {
         let shell =
             prompt::shell(std::env::var_os("SHELL"), self.exporter.as_ref().unwrap_or(&self.place));
         let command = match words {
@@ -118,7 +119,7 @@ impl Surroundings {
         if let Some((certificate, key)) = &self.certificate {
             command = command.env("JMP_GRPC_CERT", certificate).env("JMP_GRPC_KEY", key);
         }
-        match jumpstarter_daemon::search_path() {
+        match jumpstarter_daemon::search_path().await {
             Some(path) => command.env("PATH", path),
             None => command,
         }
