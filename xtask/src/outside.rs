@@ -56,6 +56,8 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
         new.arg(&drivers).output().await?;
     }
     std::fs::write(folder.join("Cargo.toml"), manifest(&names)).context("writing a manifest")?;
+    // Without it, rustfmt reads the checkout's where the target folder is within the checkout.
+    std::fs::write(folder.join("rustfmt.toml"), "").context("writing a rustfmt.toml")?;
     // The versions that everything else was tested with.
     std::fs::copy(workspace::root().join("Cargo.lock"), folder.join("Cargo.lock"))
         .context("copying Cargo.lock")?;
