@@ -44,6 +44,10 @@ export:
     config: {url: "loop://"}
   flasher:
     type: jumpstarter_driver_opendal.driver.MockFlasher
+  mux:
+    type: jumpstarter_driver_opendal.driver.MockStorageMux
+  mux_flasher:
+    type: jumpstarter_driver_opendal.driver.MockStorageMuxFlasher
   rack:
     children:
       power:

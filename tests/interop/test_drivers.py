@@ -6,7 +6,7 @@ import pytest
 
 
 def test_report(client):
-    own = {"power", "echo", "serial", "flasher", "rack", "alias"}
+    own = {"power", "echo", "serial", "flasher", "mux", "mux_flasher", "rack", "alias"}
     assert set(client.children) == own | {"tcp", "hidden", "unix", "nobody", "tty", "card"}
     assert client.children["alias"].uuid == client.children["rack"].children["power"].uuid
     assert client.power.description == "the switch"
@@ -100,6 +100,24 @@ def test_files_are_flashed_and_dumped(client, served, tmp_path):
         client.card.flash(str(stored), target="bot")
     errors = getattr(failed.value, "exceptions", [failed.value])
     assert any(isinstance(error, DriverInvalidArgument) and "`boot`" in str(error) for error in errors), failed.value
+
+
+def test_a_storage_multiplexer_is_written_and_read(client, served, tmp_path):
+    image = os.urandom(3_000_000)
+    stored, back = tmp_path / "image", tmp_path / "back"
+    stored.write_bytes(image)
+    client.mux.host()
+    client.mux.write_local_file(str(stored))
+    back.touch()
+    client.mux.read_local_file(str(back))
+    assert back.read_bytes() == image
+    client.mux.dut()
+    client.mux.off()
+    client.mux_flasher.flash(str(stored))
+    client.mux_flasher.dump(str(back))
+    assert back.read_bytes() == image
+    served.j("mux", "write-local-file", stored)
+    served.j("mux_flasher", "flash", stored)
 
 
 def test_flashing_a_damaged_image_fails(client, tmp_path):

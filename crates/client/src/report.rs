@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::{
     Caller, Device, Error, ErrorKind, Flasher, Interface, InterfaceDescriptor, Node, Result,
+    StorageMux,
 };
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::python::{COMPOSITE_CLIENT, Implementation, STORAGE_MUX_CLIENT};
@@ -74,7 +75,7 @@ fn interfaces(
 ) -> (Option<Vec<&'static InterfaceDescriptor>>, Vec<String>) {
     let Some(label) = label else {
         let known = match client {
-            STORAGE_MUX_CLIENT => vec![<dyn Flasher>::DESCRIPTOR],
+            STORAGE_MUX_CLIENT => vec![<dyn Flasher>::DESCRIPTOR, <dyn StorageMux>::DESCRIPTOR],
             client => InterfaceDescriptor::of_client(client),
         };
         return ((!known.is_empty() || client == COMPOSITE_CLIENT).then_some(known), Vec::new());
@@ -126,6 +127,6 @@ mod tests {
         check(None, power, Some(&["power"]), &[]);
         check(None, COMPOSITE_CLIENT, Some(&[]), &[]);
         check(None, "acme.client.Relay", None, &[]);
-        check(None, STORAGE_MUX_CLIENT, Some(&["flasher"]), &[]);
+        check(None, STORAGE_MUX_CLIENT, Some(&["flasher", "storage_mux"]), &[]);
     }
 }

@@ -1,15 +1,15 @@
 //! Storage multiplexers of Python exporters as flashers: a medium that either the exporter's
 //! machine or the device has.
 //!
-//! Their drivers write and read the medium while the machine has it; which of the two has it when,
-//! only their client class knows. So this stands for that class: `flash` and `dump` take the
-//! medium, and give it back whatever happens.
+//! Their exporter serves `host`, `dut`, `off`, `write` and `read`; `flash` and `dump` are made of
+//! these by their client class. This module stands for that class.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jumpstarter_driver_core::storage::{dump_medium, flash_medium};
 use jumpstarter_driver_core::{
-    Argument, Arguments, Caller, Error, MethodKind, Reply, Result, ResultExt,
+    Argument, Arguments, Caller, Error, Interface, MethodKind, Reply, Result, StorageMux,
 };
 use serde_json::Value;
 
@@ -19,59 +19,35 @@ pub(crate) struct MuxCaller(pub(crate) Arc<dyn Caller>);
 #[async_trait]
 impl Caller for MuxCaller {
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
-        let with_medium = match (method, kind) {
-            ("flash", MethodKind::Unary) => "write",
-            ("dump", MethodKind::Unary) => "read",
-            _ => return self.0.invoke(method, kind, arguments).await,
-        };
+        if !matches!((method, kind), ("flash" | "dump", MethodKind::Unary)) {
+            return self.0.invoke(method, kind, arguments).await;
+        }
+        let mux = <dyn StorageMux>::remote(Arc::new(WithoutAnswers(self.0.clone())));
         let mut arguments = arguments.into_inner().into_iter();
-        let image: Arguments = arguments.next().into_iter().collect();
+        let image = arguments.next();
         if arguments.any(|argument| !matches!(argument, Argument::Value(Value::Null))) {
             let message = format!("`{method}` of a storage multiplexer takes an image only");
             return Err(
                 Error::invalid_argument(message).with_hint("it has one medium and no partitions")
             );
         }
-        let medium = Medium(Some(self.0.clone()));
-        let result = match plain(&self.0, "host").await {
-            Ok(()) => self.0.invoke(with_medium, MethodKind::Unary, image).await.map(drop),
-            Err(error) => Err(error.context("taking the medium from the device")),
-        };
-        let returned = medium.give_back().await.context("giving the medium back to the device");
-        if let (Err(_), Err(error)) = (&result, &returned) {
-            tracing::warn!(error = %error.report(), "after a transfer that failed");
-        }
-        result.and(returned).map(|()| Reply::Value(Value::Null))
+        match image {
+            Some(Argument::Source(source)) if method == "flash" => flash_medium(mux, source).await,
+            Some(Argument::Sink(target)) if method == "dump" => dump_medium(mux, target).await,
+            _ => Err(Error::invalid_argument(format!("`{method}` takes an image"))),
+        }?;
+        Reply::value(())
     }
 }
 
-async fn plain(caller: &Arc<dyn Caller>, method: &str) -> Result<()> {
-    caller.invoke(method, MethodKind::Unary, Arguments::new()).await.map(drop)
-}
+/// Drops what the driver answers: some of them return a checksum.
+struct WithoutAnswers(Arc<dyn Caller>);
 
-/// The medium while it is taken. Dropping it, when a call is cancelled, gives it back in the
-/// background.
-struct Medium(Option<Arc<dyn Caller>>);
-
-impl Medium {
-    async fn give_back(mut self) -> Result<()> {
-        let Some(caller) = self.0.clone() else { return Ok(()) };
-        let result = plain(&caller, "dut").await;
-        self.0 = None;
-        result
-    }
-}
-
-impl Drop for Medium {
-    fn drop(&mut self) {
-        if let (Some(caller), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
-        {
-            runtime.spawn(async move {
-                if let Err(error) = plain(&caller, "dut").await {
-                    tracing::warn!(error = %error.report(), "giving the medium back after a cancelled transfer");
-                }
-            });
-        }
+#[async_trait]
+impl Caller for WithoutAnswers {
+    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
+        self.0.invoke(method, kind, arguments).await?;
+        Reply::value(())
     }
 }
 

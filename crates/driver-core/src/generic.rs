@@ -1,4 +1,4 @@
-//! The generic interfaces: power, network, serial and flasher. Method names and argument order are
+//! The generic interfaces: power, network, serial, flasher and storage multiplexer. Method names and argument order are
 //! those of the Jumpstarter protocol, so that the Python clients of the same names drive them.
 
 use schemars::JsonSchema;
@@ -114,6 +114,31 @@ pub trait Flasher {
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()>;
 }
 
+/// Switches a storage medium, such as an SD card, between the exporter's host and the device.
+///
+/// The switches are idempotent. The medium is written and read while the host has it:
+/// [`flash_medium`](crate::storage::flash_medium) and
+/// [`dump_medium`](crate::storage::dump_medium) take it, and give it back.
+#[interface(name = "storage_mux", client = "jumpstarter_driver_opendal.client.StorageMuxClient")]
+pub trait StorageMux {
+    /// Connects the medium to the exporter's host.
+    async fn host(&self) -> Result<()>;
+
+    /// Connects the medium to the device.
+    async fn dut(&self) -> Result<()>;
+
+    /// Disconnects the medium from both.
+    async fn off(&self) -> Result<()>;
+
+    /// Writes an image to the medium. `FailedPrecondition` where the driver knows that the host
+    /// does not have it.
+    async fn write(&self, source: ImageSource) -> Result<()>;
+
+    /// Reads the medium into `target`. `FailedPrecondition` where the driver knows that the host
+    /// does not have it.
+    async fn read(&self, target: ImageSink) -> Result<()>;
+}
+
 impl<'a> Interfaces<'a> {
     /// Adds [`Power`].
     #[must_use]
@@ -137,5 +162,11 @@ impl<'a> Interfaces<'a> {
     #[must_use]
     pub fn flasher(self, flasher: &'a (dyn Flasher + 'static)) -> Self {
         self.with::<dyn Flasher>(flasher)
+    }
+
+    /// Adds [`StorageMux`].
+    #[must_use]
+    pub fn storage_mux(self, mux: &'a (dyn StorageMux + 'static)) -> Self {
+        self.with::<dyn StorageMux>(mux)
     }
 }

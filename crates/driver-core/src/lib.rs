@@ -87,6 +87,7 @@ mod proxies;
 pub mod references;
 mod registry;
 mod secret;
+pub mod storage;
 pub mod suggest;
 mod tree;
 mod units;
@@ -105,7 +106,7 @@ pub use descriptor::{
 pub use device::Device;
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
-pub use generic::{Flasher, Network, Power, PowerReading, Serial};
+pub use generic::{Flasher, Network, Power, PowerReading, Serial, StorageMux};
 pub use host_path::HostPath;
 pub use image::{ImageSink, ImageSource, Progress};
 pub use interface::{Interface, Interfaces};
@@ -127,8 +128,8 @@ pub mod prelude {
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
         DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
         Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Progress,
-        Result, ResultExt, Secret, Serial, Span, ValueStream, WantedChild, async_trait, blocking,
-        config, data, interface, interfaces, register_driver, suggest,
+        Result, ResultExt, Secret, Serial, Span, StorageMux, ValueStream, WantedChild, async_trait,
+        blocking, config, data, interface, interfaces, register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -32,6 +32,7 @@ mod foreign;
 mod item;
 mod medium;
 mod mock;
+mod mock_mux;
 mod options;
 mod output;
 mod read;
@@ -45,6 +46,9 @@ pub use jumpstarter_codec::Compression;
 pub use jumpstarter_files::Turn;
 pub use medium::ImageMedium;
 pub use mock::{MockFlasher, MockFlasherConfig};
+pub use mock_mux::{
+    MockStorageMux, MockStorageMuxConfig, MockStorageMuxFlasher, MockStorageMuxFlasherConfig,
+};
 pub use options::{WriteOptions, WriteReport};
 pub use read::read_image;
 pub use room::free_room;

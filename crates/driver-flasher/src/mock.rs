@@ -28,16 +28,7 @@ impl DriverConfig for MockFlasherConfig {
     type Driver = MockFlasher;
 
     async fn open(self, _: OpenContext) -> Result<MockFlasher> {
-        // A kind that only these have, so that the next one removes what a killed process left.
-        let make = || RuntimeDir::create_for_files("mock-flasher");
-        let folder = on_thread("mock-open", make).await?.context("making a private folder")?;
-        Ok(MockFlasher {
-            state: Mutex::new(State {
-                folder: Some(Arc::new(folder)),
-                images: BTreeMap::new(),
-                made: 0,
-            }),
-        })
+        MockFlasher::open().await
     }
 }
 register_driver!(MockFlasherConfig);
@@ -55,11 +46,24 @@ struct State {
     made: u64,
 }
 
-const DEFAULT_TARGET: &str = "default";
+pub(crate) const DEFAULT_TARGET: &str = "default";
 
 impl MockFlasher {
+    pub(crate) async fn open() -> Result<Self> {
+        // A kind that only these have, so that the next one removes what a killed process left.
+        let make = || RuntimeDir::create_for_files("mock-flasher");
+        let folder = on_thread("mock-open", make).await?.context("making a private folder")?;
+        let folder = Some(Arc::new(folder));
+        Ok(Self { state: Mutex::new(State { folder, images: BTreeMap::new(), made: 0 }) })
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file that was flashed to a target, if one was.
+    pub(crate) fn image(&self, target: &str) -> Option<PathBuf> {
+        self.state().images.get(target).cloned()
     }
 
     /// Makes the folder again if somebody removed it; what was flashed is lost then.

@@ -1,6 +1,8 @@
 //! The flashers do what every flasher must do.
 
-use jumpstarter_driver_flasher::{FileFlasherConfig, MockFlasherConfig};
+use jumpstarter_driver_flasher::{
+    FileFlasherConfig, MockFlasherConfig, MockStorageMuxConfig, MockStorageMuxFlasherConfig,
+};
 use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod mock, MockFlasherConfig, {}, [flasher(any_target, as_is)], deadline: 60 s);
@@ -9,3 +11,5 @@ conformance!(
     mod named, FileFlasherConfig, { "targets": { "root": peer::folder().join("root.img") } },
     [flasher(target("root"))], deadline: 60 s
 );
+conformance!(mod mock_mux, MockStorageMuxConfig, {}, [storage_mux]);
+conformance!(mod mock_mux_flasher, MockStorageMuxFlasherConfig, {}, [storage_mux, flasher(as_is)], deadline: 60 s);

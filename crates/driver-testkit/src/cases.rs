@@ -7,6 +7,7 @@ mod loopback;
 mod network;
 mod power;
 mod serial;
+mod storage_mux;
 
 use crate::case::Case;
 
@@ -20,13 +21,14 @@ pub fn of(group: &str) -> &'static [Case] {
         "serial" => crate::__cases!(table serial),
         "loopback" => crate::__cases!(table loopback),
         "flasher" => crate::__cases!(table flasher),
+        "storage_mux" => crate::__cases!(table storage_mux),
         _ => &[],
     }
 }
 
 /// Every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    ["generic", "power", "network", "echo", "serial", "loopback", "flasher"]
+    ["generic", "power", "network", "echo", "serial", "loopback", "flasher", "storage_mux"]
         .into_iter()
         .flat_map(of)
 }

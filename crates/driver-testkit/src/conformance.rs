@@ -244,6 +244,13 @@ macro_rules! __cases {
             zeros_replace_the_old_image "FLASHER-20"
         }
     };
+    ($what:ident storage_mux) => {
+        $crate::__each! { $what storage_mux:
+            switches_are_idempotent "MUX-1",
+            written_image_comes_back "MUX-2",
+            failed_write_leaves_it_usable "MUX-3"
+        }
+    };
     ($what:ident target) => {};
     ($what:ident in_place) => {};
     ($what:ident any_target) => {};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     ByteSize, Child, Device, Driver, DriverConfig, Error, Flasher, Interface, InterfaceDescriptor,
-    Network, OpenContext, Power, Registry, Serial,
+    Network, OpenContext, Power, Registry, Serial, StorageMux,
 };
 use serde_json::Value;
 
@@ -274,6 +274,18 @@ impl<C: DriverConfig> Fixture<C> {
         self.custom::<dyn Flasher>(|driver| driver)
     }
 
+    /// Lists [`StorageMux`].
+    #[must_use]
+    pub fn storage_mux(mut self) -> Self
+    where
+        C::Driver: StorageMux,
+    {
+        self.add.push(Box::new(|driver, handles| {
+            handles.storage_mux = Some(Arc::clone(driver) as _);
+        }));
+        self.custom::<dyn StorageMux>(|driver| driver)
+    }
+
     /// Evaluates the configuration.
     pub(crate) async fn configure(&self) -> Value {
         (self.configuration)().await
@@ -409,6 +421,12 @@ impl<C: DriverConfig> ChildFixture<C> {
     #[must_use]
     pub fn flasher(self) -> Self {
         self.list(|child, handles| child.get("").map(|flasher| handles.flasher = Some(flasher)))
+    }
+
+    /// Lists [`StorageMux`].
+    #[must_use]
+    pub fn storage_mux(self) -> Self {
+        self.list(|child, handles| child.get("").map(|mux| handles.storage_mux = Some(mux)))
     }
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     Argument, Arguments, Caller, Child, Driver, Error, Flasher, Interface, InterfaceDescriptor,
-    MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial,
+    MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial, StorageMux,
 };
 use serde_json::Value;
 
@@ -52,6 +52,7 @@ pub(crate) struct Handles {
     pub(crate) network: Option<Arc<dyn Network>>,
     pub(crate) serial: Option<Arc<dyn Serial>>,
     pub(crate) flasher: Option<Arc<dyn Flasher>>,
+    pub(crate) storage_mux: Option<Arc<dyn StorageMux>>,
     adapters: Vec<Arc<dyn Adapter>>,
 }
 
@@ -172,6 +173,10 @@ impl Instance {
 
     pub(crate) fn flasher(&self) -> Arc<dyn Flasher> {
         self.choose(self.handles.flasher.as_ref())
+    }
+
+    pub(crate) fn storage_mux(&self) -> Arc<dyn StorageMux> {
+        self.choose(self.handles.storage_mux.as_ref())
     }
 
     fn caller(&self) -> Arc<dyn Caller> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fakes::flasher::FlasherConfig;
+use fakes::mux::MuxConfig;
 use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
 use fakes::own::{Meter, OwnConfig};
@@ -59,6 +60,7 @@ macro_rules! broken {
     (@listed $fixture:ident, power) => { ($fixture.power(), &["generic", "power"]) };
     (@listed $fixture:ident, network) => { ($fixture.network().echo(), &["generic", "network", "echo"]) };
     (@listed $fixture:ident, serial) => { ($fixture.serial(), &["generic", "serial", "loopback"]) };
+    (@listed $fixture:ident, mux) => { ($fixture.storage_mux(), &["generic", "storage_mux"]) };
     (@listed $fixture:ident, flasher) => { ($fixture.flasher(), &["generic", "flasher"]) };
     (@listed $fixture:ident, flasher folder) => {{
         drop($fixture);
@@ -155,6 +157,10 @@ broken! {
     litters_the_medium: FlasherConfig "litters" [flasher folder]
         => "FLASHER-6" "FLASHER-7" "FLASHER-8" "FLASHER-9" "FLASHER-10";
     mixes_images: FlasherConfig "mixes" [flasher] => "FLASHER-17";
+
+    switches_once: MuxConfig "switches once" [mux] => "MUX-1" "MUX-2";
+    loses_the_medium: MuxConfig "loses the medium" [mux] => "MUX-2";
+    stays_broken: MuxConfig "stays broken" [mux] => "MUX-3";
 }
 
 /// Nothing ever ends such a connection: each case would wait for its whole time.

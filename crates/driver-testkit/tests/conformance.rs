@@ -3,6 +3,7 @@
 mod fakes;
 
 use fakes::flasher::FlasherConfig;
+use fakes::mux::MuxConfig;
 use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
 use fakes::own::{Meter, OwnConfig};
@@ -18,6 +19,7 @@ conformance!(
     mod folder, FlasherConfig, { "fault": "none", "medium": peer::folder() },
     [flasher(target("root"), medium("medium"))]
 );
+conformance!(mod mux, MuxConfig, { "fault": "none" }, [storage_mux]);
 conformance!(mod odd, OddConfig, { "fault": "none" }, [custom Odd]);
 conformance!(
     mod own, OwnConfig, { "fault": "none" },

@@ -51,8 +51,13 @@ impl Directory {
 }
 
 /// The categories of drivers by their interfaces, as the exporter in Python has them.
-const CATEGORIES: [(&str, &str); 4] =
-    [("power", "power"), ("flasher", "storage"), ("serial", "serial"), ("network", "network")];
+const CATEGORIES: [(&str, &str); 5] = [
+    ("power", "power"),
+    ("flasher", "storage"),
+    ("storage_mux", "storage"),
+    ("serial", "serial"),
+    ("network", "network"),
+];
 
 fn category(node: &Node, has_children: bool) -> &'static str {
     let has = |name: &str| node.interfaces().iter().any(|interface| interface.name == name);

@@ -368,7 +368,7 @@ async fn holds(instance: &Instance, image: &[u8]) -> Outcome {
 }
 
 /// A device is longer than its image; what follows is not ours.
-fn compare(found: &[u8], image: &[u8]) -> Outcome {
+pub(super) fn compare(found: &[u8], image: &[u8]) -> Outcome {
     if found.starts_with(image) {
         return Ok(());
     }
@@ -391,7 +391,7 @@ async fn dump(instance: &Instance) -> std::result::Result<Vec<u8>, String> {
 
 /// Keeps what is written.
 #[derive(Clone, Default)]
-struct Collected(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Collected(pub(super) Arc<Mutex<Vec<u8>>>);
 
 /// Fails.
 struct Broken;

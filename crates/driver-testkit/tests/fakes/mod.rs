@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod flasher;
+pub(crate) mod mux;
 pub(crate) mod network;
 pub(crate) mod odd;
 pub(crate) mod own;

@@ -17,6 +17,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "flasher" => flasher::VERBS,
         "network" => network::VERBS,
         "serial" => serial::VERBS,
+        "storage_mux" => storage::VERBS,
         "machine" => machine::VERBS,
         "qemu" => qemu::VERBS,
         _ => &[],
@@ -27,7 +28,6 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
 pub(crate) fn of_client(client: &str) -> &'static [Verb] {
     match client {
         power::VIRTUAL_CLIENT => power::VIRTUAL_VERBS,
-        client if storage::CLIENTS.contains(&client) => storage::VERBS,
         _ => &[],
     }
 }

@@ -1,7 +1,4 @@
-//! Verbs of storage multiplexers: a medium that either the exporter's machine or the device has.
-//!
-//! Only exporters in Python have such drivers; they are told by their client class and called by
-//! name.
+//! Verbs of storage multiplexers: a medium that either the exporter's host or the device has.
 
 use std::ffi::{OsStr, OsString};
 
@@ -15,12 +12,6 @@ use crate::j::image;
 use crate::j::progress::Transfer;
 use crate::j::verb::{Say, Verb};
 
-/// The client classes of drivers that have these verbs.
-pub(super) const CLIENTS: [&str; 2] = [
-    "jumpstarter_driver_opendal.client.StorageMuxClient",
-    "jumpstarter_driver_opendal.client.StorageMuxFlasherClient",
-];
-
 pub(super) static VERBS: &[Verb] = &[
     Verb::of::<Host>(),
     Verb::of::<Dut>(),
@@ -29,7 +20,7 @@ pub(super) static VERBS: &[Verb] = &[
     Verb::of::<Read>(),
 ];
 
-/// Gives the medium to the exporter's machine
+/// Connects the medium to the exporter's host
 #[derive(Debug, Args)]
 struct Host {}
 
@@ -41,7 +32,7 @@ impl Say for Host {
     }
 }
 
-/// Gives the medium to the device
+/// Connects the medium to the device
 #[derive(Debug, Args)]
 struct Dut {}
 
@@ -53,7 +44,7 @@ impl Say for Dut {
     }
 }
 
-/// Gives the medium to nobody
+/// Disconnects the medium from both
 #[derive(Debug, Args)]
 struct Off {}
 

@@ -1,0 +1,69 @@
+//! Flashing and dumping through a storage multiplexer: the host takes the medium, uses it, and
+//! gives it back to the device.
+
+use std::sync::Arc;
+
+use crate::error::{Result, ResultExt};
+use crate::generic::StorageMux;
+use crate::image::{ImageSink, ImageSource};
+
+/// Takes the medium from the device, writes the image, and gives the medium back, also when the
+/// write fails.
+///
+/// Cancelling ends the write and gives the medium back in the background.
+///
+/// # Errors
+/// Those of the multiplexer. The medium is given back after a failed write; a failure of that is
+/// logged then.
+pub async fn flash_medium(mux: Arc<dyn StorageMux>, source: ImageSource) -> Result<()> {
+    let taken = mux.clone();
+    with_medium(mux, async move { taken.write(source).await }).await
+}
+
+/// Takes the medium from the device, reads it, and gives it back, also when the read fails.
+///
+/// Cancelling ends the read and gives the medium back in the background.
+///
+/// # Errors
+/// As those of [`flash_medium`].
+pub async fn dump_medium(mux: Arc<dyn StorageMux>, target: ImageSink) -> Result<()> {
+    let taken = mux.clone();
+    with_medium(mux, async move { taken.read(target).await }).await
+}
+
+async fn with_medium(
+    mux: Arc<dyn StorageMux>,
+    transfer: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let mut medium = Medium(Some(mux.clone()));
+    let result = match mux.host().await.context("taking the medium from the device") {
+        Ok(()) => transfer.await,
+        Err(error) => Err(error),
+    };
+    let returned = mux.dut().await.context("giving the medium back to the device");
+    medium.0 = None;
+    if let (Err(_), Err(error)) = (&result, &returned) {
+        tracing::warn!(error = %error.report(), "after a transfer that failed");
+    }
+    result.and(returned)
+}
+
+/// The medium while the host has it. Dropping it, when a call is cancelled, gives it back in the
+/// background.
+struct Medium(Option<Arc<dyn StorageMux>>);
+
+impl Drop for Medium {
+    fn drop(&mut self) {
+        let Some(mux) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = mux.dut().await {
+                    tracing::warn!(
+                        error = %error.report(),
+                        "giving the medium back after a cancelled transfer"
+                    );
+                }
+            });
+        }
+    }
+}
