@@ -1,4 +1,4 @@
-//! What the demo and the doctor say when something is wrong, and with which exit code.
+//! The demo and the doctor, with their exit codes where something is wrong, and the benchmark.
 #![expect(clippy::unwrap_used, reason = "tests may, and so may their helpers")]
 
 use std::path::Path;
@@ -80,4 +80,18 @@ async fn the_doctor_finds_nothing_wrong_where_machines_run() {
     let output = run(Command::new(env!("CARGO_BIN_EXE_doctor"))).await;
     assert!(output.status.success(), "{}", output.stdout_text());
     assert!(output.stdout_text().ends_with("Machines can run here.\n"));
+}
+
+/// What is measured is no matter here: the other side starts, too, with what ours was given.
+#[tokio::test]
+async fn the_benchmark_of_power_on_runs() {
+    if !guest::qemu_available(guest::Arch::X86_64) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let figures = folder.path().join("figures.json");
+    let bench = Command::new(env!("CARGO_BIN_EXE_bench")).args(["--quick", "power-on", "--output"]);
+    let output = run(bench.arg(&figures)).await;
+    assert!(output.stdout_text().contains("bare QEMU, QMP ready"), "{}", output.stderr);
+    assert!(figures.exists());
 }

@@ -198,7 +198,9 @@ fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
             .plain(",file.filename=");
         value = match layer.fd {
             Some(fd) => {
-                line.option("-add-fd", Value::new(&format!("fd={fd},set={fd}")));
+                // QEMU shows the path, in `query-fdsets`, and does not use it.
+                let descriptor = Value::new(&format!("fd={fd},set={fd},opaque="));
+                line.option("-add-fd", descriptor.escaped(layer.image.path()));
                 value.plain(&format!("/dev/fdset/{fd}"))
             }
             None => value.escaped(layer.image.path()),

@@ -189,8 +189,8 @@ fn what_depends_on_the_host_and_the_configuration() {
         &plain,
         &x86,
         &chain,
-        "-add-fd fd=12,set=12\n-blockdev driver=raw,node-name=root-1,read-only=on,file.driver=file,file.filename=/dev/fdset/12\n-add-fd fd=9,set=9\n-blockdev driver=qcow2,node-name=root,backing=root-1,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/dev/fdset/9\n",
-        "/b",
+        "-add-fd fd=12,set=12,opaque=/b,,b\n-blockdev driver=raw,node-name=root-1,read-only=on,file.driver=file,file.filename=/dev/fdset/12\n-add-fd fd=9,set=9,opaque=/o\n-blockdev driver=qcow2,node-name=root,backing=root-1,discard=unmap,file.discard=unmap,file.driver=file,file.filename=/dev/fdset/9\n",
+        "filename=/b",
     );
     let in_memory = QemuImage::with_format("/dev/shm/root", DiskFormat::Raw);
     let in_memory = Paths { root: Some(in_memory.into()), ..paths() };

@@ -1,7 +1,7 @@
 //! Power-on, until QEMU's monitor answers, beside a bare QEMU that is given the very same
 //! arguments.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -95,10 +95,28 @@ impl Bare {
         fs::create_dir(folder)?;
         let mut sockets = Vec::new();
         copy_folder(theirs, folder)?;
-        let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+        let mut words = Vec::new();
+        let mut disks = Vec::new();
+        for word in line.split(|byte| *byte == 0).filter(|word| !word.is_empty()) {
+            match inherited_disk(word) {
+                // With the option before it.
+                Some((number, path)) => {
+                    words.pop();
+                    let copy = folder.join(format!("{number}.img"));
+                    fs::copy(path, &copy).context("copying a disk")?;
+                    disks.push((format!("/dev/fdset/{number}"), copy));
+                }
+                None => words.push(word.to_vec()),
+            }
+        }
+        disks.push((theirs.to_string_lossy().into_owned(), folder.to_owned()));
         let arguments: Vec<OsString> = words
+            .into_iter()
             .map(|word| {
-                replaced(word, theirs.as_os_str().as_bytes(), folder.as_os_str().as_bytes())
+                let word = disks.iter().fold(word, |word, (from, to)| {
+                    replaced(&word, from.as_bytes(), to.as_os_str().as_bytes()).into_vec()
+                });
+                OsString::from_vec(word)
             })
             .map(|word| match inherited_socket(&word.to_string_lossy()) {
                 None => word,
@@ -178,6 +196,18 @@ fn inherited_socket(argument: &str) -> Option<&str> {
     number.parse::<u32>().is_ok().then_some(id)
 }
 
+/// The number and the path of a disk that QEMU was given open.
+fn inherited_disk(argument: &[u8]) -> Option<(u32, &Path)> {
+    let rest = argument.strip_prefix(b"fd=")?;
+    let at = rest.windows(SET.len()).position(|window| window == SET)?;
+    let (number, rest) = (std::str::from_utf8(&rest[..at]).ok()?.parse().ok()?, &rest[at..]);
+    let path = rest.windows(OPAQUE.len()).position(|window| window == OPAQUE)? + OPAQUE.len();
+    Some((number, Path::new(OsStr::from_bytes(&rest[path..]))))
+}
+
+const SET: &[u8] = b",set=";
+const OPAQUE: &[u8] = b",opaque=";
+
 /// Copies the files of a folder, and its folders; sockets are left out.
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from)? {
@@ -215,6 +245,9 @@ mod tests {
         assert_eq!(inherited_socket("socket,id=qmp,fd=7"), Some("qmp"));
         assert_eq!(inherited_socket("socket,id=qmp,path=/t/qmp.sock,server=on,wait=off"), None);
         assert_eq!(inherited_socket("file=/t/disk,if=none"), None);
+        let disk = inherited_disk(b"fd=11,set=11,opaque=/t/disk");
+        assert_eq!(disk, Some((11, Path::new("/t/disk"))));
+        assert_eq!(inherited_disk(b"driver=raw,file.filename=/dev/fdset/11"), None);
         assert_eq!(replaced(b"file=/a/x,b=/a", b"/a", b"/bb"), "file=/bb/x,b=/bb");
     }
 }
