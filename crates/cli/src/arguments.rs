@@ -14,7 +14,7 @@ use crate::{check, config, controller, drivers, forward, j, new, packaging, run,
 
 /// Test on real and virtual devices.
 ///
-/// A device is a tree of drivers. An exporter file, in YAML, says which.
+/// A device is a tree of drivers, which an exporter file (YAML) describes.
 #[derive(Debug, Parser)]
 #[command(name = "jmp", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -27,14 +27,14 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   jmp drivers                     lists the drivers
-  jmp drivers tcp                 shows a driver: its methods, its configuration
-  jmp check lab.yaml              checks a file and prints its faults
+  jmp drivers tcp                 shows a driver: its methods and configuration
+  jmp check lab.yaml              checks a file, and prints its faults
   jmp run lab.yaml --tls-grpc-listener 1234 --tls-grpc-insecure
                                   serves the device of a file
   jmp shell --exporter-config lab.yaml j power on
-                                  runs a command that uses it
+                                  runs a command that uses the device
   jmp j tree                      shows the drivers of the device at JUMPSTARTER_HOST
-  jmp new driver acme-relay       writes a crate for a driver of your own
+  jmp new driver acme-relay       writes the crate of a new driver
   jmp schema > exporter.json      writes the schema of exporter files, for editors
 
 A first file:
@@ -50,7 +50,7 @@ Exit codes:
   `jmp shell` returns its command's code (128 and the signal's number if a signal ended it),
   `jmp j` returns the codes that `j --help` lists";
 
-/// A command of `jmp`.
+/// One variant for each command of `jmp`, with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Check(check::Arguments),
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// Use a device: `jmp j` is the same as `j`
     #[command(disable_help_flag = true, disable_version_flag = true)]
     J {
-        /// What `j` is given
+        /// The arguments of `j`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
         arguments: Vec<OsString>,
     },
@@ -86,7 +86,7 @@ pub(crate) fn execute(words: &[OsString], environment: &Environment) -> u8 {
     fault::conclude(arguments.run(environment), arguments.format(), environment)
 }
 
-/// What is said of a command of upstream's `jmp` that this one has not.
+/// The error for a command of upstream's `jmp` that this program lacks.
 fn of_upstream(usage: &clap::Error) -> Option<Error> {
     match usage.get(ContextKind::InvalidSubcommand)? {
         ContextValue::String(name) => controller::command(name),
@@ -95,7 +95,7 @@ fn of_upstream(usage: &clap::Error) -> Option<Error> {
 }
 
 impl Arguments {
-    /// How the command prints, its errors too.
+    /// The format of the command's output and errors.
     fn format(&self) -> Format {
         match &self.command {
             Command::Check(arguments) => arguments.output,

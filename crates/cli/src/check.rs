@@ -1,4 +1,4 @@
-//! `jmp check`: whether exporter files are right.
+//! `jmp check`: checks exporter files.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::{outline, print, serving};
 
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///
-/// Nothing is opened: the check needs neither the hardware nor QEMU. What is wrong goes to standard
-/// error, one line a fault: FILE:LINE:COLUMN: PATH: what was found and expected; what to write
-/// instead. A line with `warning:` is about what may not be meant, or does not work on this machine
-/// as it is: an unknown field at the top, a file that is not there.
+/// The check opens nothing: it needs neither the hardware nor QEMU. Faults go to standard error,
+/// one line each: FILE:LINE:COLUMN: PATH: what was found and expected; what to write instead. A
+/// line with `warning:` marks what may be a mistake or does not work on this machine: an unknown
+/// field at the top, a missing file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,12 +24,12 @@ Examples:
   jmp check examples/*.yaml --output json
   generate-lab | jmp check -
 
-Exit code: 0 when every file is right (warnings do not count), 1 when one has faults, 2 for a wrong command line.")]
+Exit code: 0 if no file has faults (warnings do not count), 1 if one has faults, 2 for a wrong command line.")]
 pub(crate) struct Arguments {
     /// Exporter files; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// How to print what was found; json goes to standard output, faults too
+    /// How to print the result; json goes to standard output, faults too
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
 }
@@ -70,7 +70,7 @@ fn load(file: &str) -> Result<ExporterConfig, ConfigFaults> {
     }
 }
 
-/// The same fields whether there are faults or not.
+/// Returns the same fields with and without faults.
 fn as_json(outcome: Result<ExporterConfig, ConfigFaults>) -> Value {
     match outcome {
         Ok(config) => {

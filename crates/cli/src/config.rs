@@ -1,4 +1,4 @@
-//! `jmp config`: the exporter files that are known by an alias.
+//! `jmp config`: manages the exporter files that have an alias.
 
 mod change;
 mod create;
@@ -14,10 +14,10 @@ use crate::fault::Result;
 use crate::format::Format;
 use crate::print;
 
-/// Manage the exporter files that are known by an alias
+/// Manage the exporter files that have an alias
 ///
-/// They are in ~/.config/jumpstarter/exporters (for this user alone: they may hold tokens and
-/// passwords), and in /etc/jumpstarter/exporters for everybody. The user's comes first.
+/// The files are in ~/.config/jumpstarter/exporters (for this user only: they may hold tokens and
+/// passwords) and in /etc/jumpstarter/exporters (for all users). The user's file comes first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -46,7 +46,7 @@ enum Command {
     Delete(change::Delete),
 }
 
-/// Which exporter.
+/// The argument that names an exporter.
 #[derive(Debug, clap::Args)]
 struct Alias {
     /// The exporter's alias
@@ -54,7 +54,7 @@ struct Alias {
     alias: String,
 }
 
-/// How a command that names a file prints it.
+/// The output format of a command that names a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum FileFormat {
     /// For people
@@ -62,12 +62,12 @@ enum FileFormat {
     Text,
     /// For programs
     Json,
-    /// The file's path alone
+    /// The file's path only
     Path,
 }
 
 impl FileFormat {
-    /// What was done to the file of an exporter.
+    /// Prints what was done to an exporter's file.
     fn print(
         self,
         done: &str,
@@ -89,7 +89,7 @@ impl FileFormat {
 }
 
 impl Arguments {
-    /// How the command prints, its errors too.
+    /// The format of the command's output and errors.
     pub(crate) fn format(&self) -> Format {
         let Kind::Exporter(command) = &self.kind;
         let is_json = match command {
@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
     }
 }
 
-/// Where the user's file of that alias is, or would be.
+/// The path of the user's file for that alias; the file may not exist.
 fn file_of_user(alias: &str) -> Result<PathBuf> {
     let name = ExporterConfig::file_name(alias)?;
     match ExporterConfig::folders().as_slice() {

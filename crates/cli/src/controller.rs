@@ -1,5 +1,5 @@
-//! What upstream's commands take for a controller: none of it is supported yet, and each says so
-//! clearly.
+//! What upstream's commands take for a controller. Controllers are not supported yet: each option
+//! and command fails and says so.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -50,8 +50,8 @@ impl Controller {
         .collect()
     }
 
-    /// Without another way to a device, they are what was meant: an error. Beside one they have no
-    /// effect, as upstream.
+    /// Fails if these options are the only way to a device. Beside another way they have no effect,
+    /// as upstream.
     pub(crate) fn check(&self, has_device: bool, err: &mut dyn Write) -> Result<()> {
         let given = self.given();
         if given.is_empty() {
@@ -59,7 +59,7 @@ impl Controller {
         }
         let names = suggest::list(given.iter().copied());
         if has_device {
-            writeln!(err, "warning: {names} are for a controller, and have no effect here")?;
+            writeln!(err, "warning: {names} only work with a controller, and have no effect here")?;
             return Ok(());
         }
         Err(unsupported(&format!("reaching a device through a controller ({names})")).into())
@@ -74,8 +74,7 @@ fn unsupported(what: &str) -> Error {
     )
 }
 
-/// What is said of a command that upstream has and this program has not; nothing for any other
-/// word.
+/// The error for a command that only upstream has; `None` for any other word.
 pub(crate) fn command(name: &str) -> Option<Error> {
     let instead = match name {
         "version" => "run `jmp --version`",

@@ -1,4 +1,4 @@
-//! `jmp drivers`: which drivers there are, and what one of them does.
+//! `jmp drivers`: lists the drivers in this program, or describes one.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
 use crate::{print, table};
 
-/// List the drivers in this program, or show one: what it does, its methods, its configuration
+/// List the drivers in this program, or show one: its purpose, methods and configuration
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// A driver, by its short name or its Python import path
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// How to print it
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
 }
@@ -93,7 +93,7 @@ fn page(entry: &DriverEntry) -> String {
     page
 }
 
-/// A field, and below it each of its values that says what it means.
+/// A row for a field, and below it a row for each of its values that has a description.
 fn rows(field: &ConfigField) -> Vec<Vec<String>> {
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let values = field.values.iter().map(|(value, about)| {
@@ -102,8 +102,8 @@ fn rows(field: &ConfigField) -> Vec<Vec<String>> {
     std::iter::once(row(field)).chain(values).collect()
 }
 
-/// The children that a driver makes where nothing is configured; none where a configuration is
-/// needed to tell.
+/// The children that a driver makes without a configuration. Empty if the driver needs a
+/// configuration to decide.
 fn children(entry: &DriverEntry) -> Vec<PlannedChild> {
     (entry.children)(json!({})).unwrap_or_default()
 }
@@ -139,7 +139,7 @@ fn signature(method: &MethodDescriptor) -> String {
     format!("{}({}){returns}", method.name, parameters.join(", "))
 }
 
-/// The type without the `Option` that brackets say already.
+/// The type without its `Option`, which the brackets already show.
 fn plain_type(name: &str) -> &str {
     name.strip_prefix("Option<").and_then(|name| name.strip_suffix('>')).unwrap_or(name)
 }

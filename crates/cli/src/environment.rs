@@ -1,10 +1,9 @@
-//! What a command finds around it: where its text goes, and the environment's variables.
+//! The surroundings of a command: its output streams and environment variables.
 //!
 //! Text leaves the program here, and nowhere else. Exporters, guests, files and servers choose
-//! names, descriptions, answers, errors and log records: what is printed of them passes
-//! `jumpstarter_text` first, so that no command has to think of it. A control sequence is shown,
-//! not obeyed. Only consoles, byte streams and images go around this, by
-//! [`crate::terminal::output`].
+//! names, descriptions, answers, errors and log records. Their text passes `jumpstarter_text`
+//! before it is printed, so no command has to think of it: a control sequence is shown, not obeyed.
+//! Only consoles, byte streams and images bypass this, through [`crate::terminal::output`].
 
 use std::ffi::OsString;
 use std::fmt::{self, Display};
@@ -45,7 +44,7 @@ impl Stream {
         Self { writer: Mutex::new(Box::new(writer)), is_terminal }
     }
 
-    /// Writes bytes that are safe already, and hands them on at once.
+    /// Writes bytes that are safe already, and flushes them.
     fn write(&self, text: &[u8]) -> io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write_all(text)?;
@@ -54,7 +53,7 @@ impl Stream {
 }
 
 impl Environment {
-    /// Of these streams, which are no terminals, and these variables.
+    /// Makes an environment of these streams, which are not terminals, and these variables.
     pub fn new(
         out: impl Write + Send + 'static,
         err: impl Write + Send + 'static,
@@ -75,17 +74,17 @@ impl Environment {
         }))
     }
 
-    /// A variable; none where it is empty.
+    /// A variable; `None` if it is empty.
     pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         (self.0.variables)(name).filter(|value| !value.is_empty())
     }
 
-    /// Standard output, each piece of text made safe.
+    /// Standard output; makes each piece of text safe.
     pub(crate) fn out(&self) -> impl Write {
         Safe(&self.0.out)
     }
 
-    /// Standard error, each piece of text made safe.
+    /// Standard error; makes each piece of text safe.
     pub(crate) fn err(&self) -> impl Write {
         Safe(&self.0.err)
     }
@@ -95,37 +94,36 @@ impl Environment {
         self.0.err.is_terminal
     }
 
-    /// Prints a text and a line's end on standard output, at once, so that a reader sees it when
-    /// it happens.
+    /// Prints a text and a newline on standard output, and flushes it.
     ///
     /// # Errors
-    /// When standard output is closed, or its reader is: the answer would be lost.
+    /// Fails if standard output is closed or its reader has closed it: the answer would be lost.
     pub(crate) fn print(&self, text: &str) -> io::Result<()> {
         self.0.out.write(format!("{}\n", block(text)).as_bytes())
     }
 
-    /// Prints a text and a line's end on standard error.
+    /// Prints a text and a newline on standard error.
     pub(crate) fn report(&self, text: impl Display) {
         self.report_with_end(text, "\n");
     }
 
-    /// The same, with other ends of lines.
+    /// As [`report`](Self::report), with another line ending.
     pub(crate) fn report_with_end(&self, text: impl Display, end: &str) {
         let text = format!("{}{end}", block(&text.to_string()).replace('\n', end));
         // A failure cannot be reported anywhere else.
         self.0.err.write(text.as_bytes()).ok();
     }
 
-    /// The same, also while another program has the terminal in raw mode.
+    /// As [`report`](Self::report), while another program may hold the terminal in raw mode.
     pub(crate) fn report_beside(&self, text: impl Display) {
         self.report_with_end(text, if self.err_is_terminal() { "\r\n" } else { "\n" });
     }
 
-    /// Prints a page of help: `styled`, which is safe already, where the stream shows colours, else
+    /// Prints a page of help: `styled`, which is safe already, if the stream shows colours, else
     /// `plain`.
     ///
     /// # Errors
-    /// Those of the stream.
+    /// Fails if the stream cannot be written.
     pub(crate) fn help(
         &self,
         to_err: bool,
@@ -140,7 +138,7 @@ impl Environment {
         stream.write(text.as_bytes())
     }
 
-    /// Bytes for a shell that completes: they are plain words already.
+    /// Prints completions for a shell. They are plain words already.
     pub(crate) fn script(&self, bytes: &[u8]) -> io::Result<()> {
         self.0.out.write(bytes)
     }
@@ -152,7 +150,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Passes text on, made safe.
+/// A writer that makes text safe.
 struct Safe<'a>(&'a Stream);
 
 impl Write for Safe<'_> {
@@ -166,7 +164,7 @@ impl Write for Safe<'_> {
     }
 }
 
-/// Standard output, which fails where it was closed when the program started: the system may have
+/// Standard output. Writing fails if it was closed when the program started: the system may have
 /// given its number to another file.
 struct StandardOutput(io::Stdout);
 

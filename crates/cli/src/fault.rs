@@ -1,4 +1,4 @@
-//! Why a command fails, and with which exit code: the one error type of `jmp` and `j`.
+//! The one error type of `jmp` and `j`: why a command fails, and its exit code.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::print;
 /// The result of a command, or of a part of one.
 pub(crate) type Result<T, E = Fault> = std::result::Result<T, E>;
 
-/// All is well.
+/// The command succeeded.
 pub(crate) const SUCCESS: u8 = 0;
 /// The device, or a driver, answered with an error; a file has faults.
 pub(crate) const FAILURE: u8 = 1;
@@ -22,41 +22,41 @@ pub(crate) const FAILURE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// `j` cannot reach or open the device, or it lost the connection.
 pub(crate) const UNREACHABLE: u8 = 3;
-/// Ended by Ctrl-C.
+/// Ctrl-C ended the command.
 pub(crate) const INTERRUPTED: u8 = SIGNALLED + 2;
-/// Ended by SIGTERM.
+/// SIGTERM ended the command.
 pub(crate) const TERMINATED: u8 = SIGNALLED + 15;
-/// Ended by the end of the terminal, SIGHUP.
+/// SIGHUP ended the command: its terminal closed.
 pub(crate) const HUNG_UP: u8 = SIGNALLED + 1;
-/// Ended by SIGQUIT.
+/// SIGQUIT ended the command.
 pub(crate) const QUIT: u8 = SIGNALLED + 3;
-/// A signal's number is added to it, as shells do.
+/// The base of the exit codes for signals: the signal's number is added, as in shells.
 pub(crate) const SIGNALLED: u8 = 128;
 
-/// Why a command ends before it is done.
+/// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The parser refuses the command line, or it prints the help that the line asks for.
+    /// The parser refuses the command line, or the line asks for help.
     CommandLine(Box<clap::Error>),
-    /// The command line can be parsed, and is wrong.
+    /// The command line parses, but is wrong.
     Usage(Error),
-    /// An exporter file has faults. What to do about all of them comes last.
+    /// An exporter file has faults. The text is a hint that applies to all of them.
     File(Box<ConfigFaults>, Option<String>),
     /// `j` cannot reach or open the device, or it lost the connection.
     Unreachable(Error),
-    /// Anything else.
+    /// Any other error.
     Failed(Error),
     /// The reader of standard output closed its end (`jmp schema | head`).
     Unread,
 }
 
 impl Fault {
-    /// A wrong command line, and what would be right.
+    /// A wrong command line, with a hint that says what to write.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage(Error::invalid_argument(message).with_hint(hint))
     }
 
-    /// The same fault while a device is opened.
+    /// Turns an error of opening a device into [`Unreachable`](Self::Unreachable).
     pub(crate) fn while_opening(self) -> Self {
         match self {
             Self::Failed(error) => Self::Unreachable(error),
@@ -67,7 +67,7 @@ impl Fault {
         }
     }
 
-    /// The code with which the command ends.
+    /// The exit code of the command.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::CommandLine(usage) if !usage.use_stderr() => SUCCESS,
@@ -78,8 +78,8 @@ impl Fault {
         }
     }
 
-    /// Prints it: help on standard output, everything else on standard error, as text or as one
-    /// JSON object `{"error", "kind", "hint"}`.
+    /// Prints the fault: help on standard output, everything else on standard error, as text or as
+    /// one JSON object `{"error", "kind", "hint"}`.
     fn print(&self, format: Format, environment: &Environment) -> io::Result<()> {
         match (self, format) {
             (Self::Unread, _) => {}
@@ -141,7 +141,7 @@ impl From<clap::Error> for Fault {
 /// Prints why a command failed, if it did, and returns the exit code.
 pub(crate) fn conclude(outcome: Result<u8>, format: Format, environment: &Environment) -> u8 {
     outcome.unwrap_or_else(|fault| {
-        // The log comes before what it led to.
+        // The log comes before the error that it explains.
         jumpstarter_daemon::Log::flush();
         match fault.print(format, environment) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => FAILURE,
@@ -156,7 +156,7 @@ fn as_json(error: &Error) -> String {
     jumpstarter_text::json(&value.to_string()).into_owned()
 }
 
-/// What the parser says, without its layout.
+/// The parser's message, without its layout.
 fn of_usage(usage: &clap::Error) -> Error {
     const HELP: &str = "`--help` shows what can be written there";
     if let ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =

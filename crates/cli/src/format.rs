@@ -1,10 +1,10 @@
-//! How a command prints: for people or for programs.
+//! The output format of a command: for people or for programs.
 
 use std::ffi::OsString;
 
 use clap::ValueEnum;
 
-/// How a command prints what it found, its errors too.
+/// The format of a command's output and errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -15,7 +15,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format that a command line asks for, also where it is wrong otherwise.
+    /// The format that a command line asks for, even if the line is wrong otherwise.
     pub(crate) fn of_words(words: &[OsString]) -> Self {
         let options = ["--output", "-o"];
         let is_split = |pair: &[OsString]| {

@@ -1,4 +1,4 @@
-//! `jmp forward`: a network endpoint of a device as a local port, and what to connect with.
+//! `jmp forward`: makes a device's network endpoint a local port, and prints how to connect.
 
 mod advice;
 
@@ -17,9 +17,9 @@ use crate::print;
 use crate::serving::{Log, runtime};
 use crate::target::{Found, Opened, Target};
 
-/// Make a network endpoint of a device a port of this machine, and print what to connect with
+/// Make a network endpoint of a device a port of this machine, and print how to connect
 ///
-/// Runs until Ctrl-C, and then prints what it did.
+/// Runs until Ctrl-C, and then prints a summary.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,23 +28,23 @@ Examples:
   jmp forward qemu.vnc --unix ./vnc.sock
 
 JSON, one object a line: {\"address\", \"host\", \"port\", \"socket\", \"connect_with\"} when it listens (the last is null
-where neither the endpoint's name nor its port tells what listens there), and at its end
+if the service at the endpoint is unknown), and at its end
 {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\", \"failures\", \"last_error\"}.
 
-Exit code: 0 after Ctrl-C or SIGTERM, 1 when the exporter goes away.")]
+Exit code: 0 after Ctrl-C or SIGTERM, 1 if the connection to the exporter is lost.")]
 pub(crate) struct Arguments {
     /// The driver, such as qemu.ssh
     path: String,
     /// The port on this machine; 0 takes a free one
     #[arg(default_value_t = 0)]
     port: u16,
-    /// The address to listen at; 0.0.0.0 opens the device to everyone who reaches this machine
+    /// The address to listen at; 0.0.0.0 opens the device to everyone who can reach this machine
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     bind: String,
-    /// Listen at a Unix socket, for this user alone, instead of a port
+    /// Listen at a Unix socket, for this user only, instead of a port
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "bind"])]
     unix: Option<PathBuf>,
-    /// How to print it
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -
 }
 
 async fn forward(arguments: &Arguments, found: Found, out: &mut dyn Write) -> Result<u8> {
-    // From here on a signal ends it in order: what was opened is closed.
+    // From here on a signal closes what was opened.
     let ended = ended()?;
     tokio::pin!(ended);
     let opened = tokio::select! {
@@ -74,7 +74,7 @@ async fn forward(arguments: &Arguments, found: Found, out: &mut dyn Write) -> Re
     outcome.and_then(|()| Ok(closed.map(|()| SUCCESS)?))
 }
 
-/// Listens and passes on until the end.
+/// Listens and forwards until `ended`.
 async fn serve(
     arguments: &Arguments,
     opened: &Opened,
@@ -121,7 +121,7 @@ async fn serve(
     Ok(lost?)
 }
 
-/// Returns at the first signal that ends programs.
+/// Returns a future that completes at the first signal that ends programs.
 fn ended() -> Result<impl Future<Output = ()>> {
     let [mut interrupt, mut terminate, mut hang_up] =
         [Heeded::new(Signal::INT)?, Heeded::new(Signal::TERM)?, Heeded::new(Signal::HUP)?];

@@ -9,8 +9,8 @@
 //! }
 //! ```
 //!
-//! Exit codes: 0 when all is well, 1 when a file has faults or the command failed, 2 for a wrong
-//! command line.
+//! Exit codes: 0 for success, 1 when a file has faults or the command failed, 2 for a wrong command
+//! line.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -50,15 +50,15 @@ mod terminal;
 
 /// Runs `jmp` with the arguments of this process, or `j` if that is the program's name.
 pub fn main() -> ExitCode {
-    // One of another name has drivers of its own, whose verbs the `j` beside it may lack.
+    // A program of another name may have other drivers, whose verbs the `j` beside it may lack.
     if std::env::current_exe().is_ok_and(|program| program.file_name() != Some("jmp".as_ref())) {
         jumpstarter_daemon::be_j();
     }
     of_process(std::env::args_os().collect())
 }
 
-/// Runs `j` with the arguments of this process: one device at a shell. `jmp j` is the same, and so
-/// is a `jmp` that is called by the name `j`.
+/// Runs `j`, the client of one device, with the arguments of this process. `jmp j` is the same, and
+/// so is a `jmp` that is called by the name `j`.
 pub fn j() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     of_process(std::iter::once("j".into()).chain(arguments).collect())
@@ -73,11 +73,11 @@ fn of_process(arguments: Vec<OsString>) -> ExitCode {
 /// Runs a command line and returns its exit code. The first argument is the program's name: `j`
 /// runs `j`, any other name runs `jmp`.
 ///
-/// Text goes to the streams of `environment`. Bytes (images, consoles, `j stream`) come from and go
-/// to the standard streams of this process. A reader that closes its end (`jmp schema | head`) ends
-/// the command quietly.
+/// Text goes to the streams of `environment`. Bytes (images, consoles, `j stream`) use the standard
+/// streams of this process. A reader that closes its end (`jmp schema | head`) ends the command
+/// quietly.
 ///
-/// Not for async code: commands make a runtime of their own.
+/// Not for async code: commands create their own runtime.
 pub fn run(
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
     environment: &Environment,

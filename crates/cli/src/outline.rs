@@ -1,11 +1,11 @@
-//! The tree of drivers that an exporter file describes, as it is before anything is opened.
+//! The tree of drivers of an exporter file, before anything is opened.
 
 use jumpstarter_driver_core::{InterfaceDescriptor, Planned, PlannedChild};
 use serde_json::{Map, Value, json};
 
 use crate::table;
 
-/// One line an entry: its name, its driver, its interfaces, its description.
+/// One line for each entry: its name, driver, interfaces and description.
 pub(crate) fn text(entries: &[Planned]) -> String {
     let mut rows = Vec::new();
     add_rows(&entries.iter().collect::<Vec<_>>(), "", true, &mut rows);
@@ -56,7 +56,7 @@ fn names(interfaces: &[&'static InterfaceDescriptor]) -> Vec<&'static str> {
     interfaces.iter().map(|interface| interface.name).collect()
 }
 
-/// The same as an object by name; every entry has every field. Configurations are left out: they
+/// The entries as an object by name; every entry has every field. Configurations are omitted: they
 /// may hold secrets.
 pub(crate) fn json(entries: &[Planned]) -> Value {
     json_of(entries).into()
@@ -84,7 +84,7 @@ fn json_of<'a>(entries: impl IntoIterator<Item = &'a Planned>) -> Map<String, Va
     entries.into_iter().map(entry).collect()
 }
 
-/// The children that the file names, but for those in whose place the driver makes one.
+/// The children that the file names, except those that the driver makes itself.
 fn named<'a>(planned: &'a Planned, made: &[PlannedChild]) -> Vec<&'a Planned> {
     let is_named = |child: &&Planned| made.iter().all(|made| made.name != child.name());
     planned.children().iter().filter(is_named).collect()

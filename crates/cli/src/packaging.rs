@@ -1,4 +1,4 @@
-//! `jmp completions` and `jmp manual`: what a package installs beside the program.
+//! `jmp completions` and `jmp manual`: the files that a package installs beside the program.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::fault::{Result, SUCCESS};
 
 /// Print the completion script of `jmp` for a shell
 ///
-/// `j completions SHELL` prints that of `j`, which asks the device.
+/// `j completions SHELL` prints the script of `j`, which asks the device.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +27,7 @@ pub(crate) struct Completions {
 /// Write the manual pages of `jmp` and `j` into a folder
 #[derive(Debug, clap::Args)]
 pub(crate) struct Manual {
-    /// The folder, which exists
+    /// The folder, which must exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }

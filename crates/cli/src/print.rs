@@ -1,7 +1,7 @@
 //! Text for people and for programs, made safe before it is printed.
 //!
-//! What must not begin a line of its own, such as a name, passes [`line`] where it is put into a
-//! text; [`crate::environment`] sees to the rest.
+//! A text that must stay on its line, such as a name, passes [`line`] where it is inserted;
+//! [`crate::environment`] does the rest.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use crate::environment::Environment;
 
-/// How much of an error's text is shown: its end is rarely what went wrong.
+/// The most of an error's text that is shown: its end rarely says what went wrong.
 const MAX_ERROR_BYTES: usize = 32 * 1024;
 
-/// How much of a line is shown in lists.
+/// The most of a line that lists show.
 const MAX_LINE_BYTES: usize = 300;
 
 /// A value as JSON on one line.
@@ -30,8 +30,8 @@ pub(crate) fn pretty_json(value: &impl Serialize) -> serde_json::Result<String> 
     serde_json::to_string_pretty(value).map(|text| jumpstarter_text::json(&text).into_owned())
 }
 
-/// An error and its hint for people. Further lines of either are indented: they are no errors and
-/// hints of ours.
+/// An error and its hint for people. Their further lines are indented, so that they cannot pose as
+/// errors or hints of this program.
 pub(crate) fn report(error: &Error) -> String {
     let message = format!("error: {}", indented(&format!("{error:#}")));
     match error.hint() {
@@ -44,13 +44,13 @@ fn indented(text: &str) -> String {
     block(&truncated(text, MAX_ERROR_BYTES)).trim_end().replace('\n', "\n  ")
 }
 
-/// What the value that the parser of command lines refused should be, where its type says so.
+/// The hint of a value's type for a value that the parser refused.
 pub(crate) fn hint_of(usage: &clap::Error) -> Option<&str> {
     std::error::Error::source(usage)?.downcast_ref::<Error>()?.hint()
 }
 
-/// Keeps each word that the parser of command lines quotes on its line: a word with a line's end
-/// begins no line of its own.
+/// Escapes newlines in the words that the parser of command lines quotes: a word cannot pose as a
+/// line.
 pub(crate) fn on_its_line(mut usage: clap::Error) -> clap::Error {
     let quoted: Vec<_> = usage
         .context()
@@ -62,7 +62,7 @@ pub(crate) fn on_its_line(mut usage: clap::Error) -> clap::Error {
                 let words = words.iter().map(|word| line(word).into_owned());
                 Some((kind, ContextValue::Strings(words.collect())))
             }
-            // Advice, each on one line.
+            // Each advice on one line.
             ContextValue::StyledStrs(texts) => {
                 let texts = texts.iter().map(|text| text.ansi().to_string().replace('\n', "\\n"));
                 Some((kind, ContextValue::StyledStrs(texts.map(Into::into).collect())))
@@ -76,17 +76,17 @@ pub(crate) fn on_its_line(mut usage: clap::Error) -> clap::Error {
     usage
 }
 
-/// What the parser says, as `text` has it, with the hint of a value's type, and without its advice
-/// to pass an option that does not exist as a value.
+/// The parser's message `text` with the hint of a value's type, and without the advice to pass an
+/// unknown option as a value.
 pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
     let is_advice = |line: &&str| line.contains("tip:") && line.contains("to pass '");
-    // What a value's type says quotes the value.
+    // The message of a value's type quotes the value.
     let text = match std::error::Error::source(usage).map(ToString::to_string) {
         Some(said) if said.contains('\n') => Cow::Owned(text.replacen(&said, &line(&said), 1)),
         _ => Cow::Borrowed(text),
     };
     let text: String = text.split_inclusive('\n').filter(|line| !is_advice(line)).collect();
-    // Where it was the only one, its paragraph is gone.
+    // Removing the only line leaves an empty paragraph.
     let text = text.replace("\n\n\n", "\n\n");
     match hint_of(usage) {
         Some(hint) => {
@@ -96,10 +96,10 @@ pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
     }
 }
 
-/// Prints what the parser of command lines says, in colours on a terminal.
+/// Prints the parser's message, in colours on a terminal.
 ///
 /// # Errors
-/// Those of the stream that it goes to.
+/// Fails if the stream cannot be written.
 pub(crate) fn usage(usage: &clap::Error, environment: &Environment) -> io::Result<()> {
     let text = usage.render();
     let styled = || styled(&usage_text(usage, &text.ansi().to_string()));
@@ -107,7 +107,7 @@ pub(crate) fn usage(usage: &clap::Error, environment: &Environment) -> io::Resul
     environment.help(usage.use_stderr(), styled, plain)
 }
 
-/// Text made safe but for its colours.
+/// Makes a text safe but keeps its colours.
 fn styled(text: &str) -> String {
     let mut pieces = text.split("\u{1b}[");
     let mut safe = block(pieces.next().unwrap_or_default()).into_owned();
@@ -129,12 +129,12 @@ pub(crate) fn first_line(text: &str) -> String {
     line(&truncated(first, MAX_LINE_BYTES)).into_owned()
 }
 
-/// A text for a page of help. Its further lines are indented: they are no headings of ours.
+/// A text for a page of help. Its further lines are indented, so that they cannot pose as headings.
 pub(crate) fn paragraphs(text: &str) -> String {
     indented(text)
 }
 
-/// Has panics report what they quote as safely as everything else.
+/// Makes panics print what they quote safely, as everything else.
 pub(crate) fn panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

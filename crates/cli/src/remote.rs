@@ -1,4 +1,4 @@
-//! How the command line says where an exporter is, and how to reach it.
+//! The options that name an exporter and say how to reach it.
 
 use std::path::PathBuf;
 
@@ -16,16 +16,16 @@ pub(crate) struct Remote {
     /// Connect without TLS
     #[arg(long, requires = "tls_grpc", conflicts_with_all = ["tls_ca", "tls_cert"])]
     pub(crate) tls_grpc_insecure: bool,
-    /// Trust these authorities instead of the system's
+    /// Trust these certificate authorities instead of the system's
     #[arg(long, value_name = "PEM", requires = "tls_grpc")]
     pub(crate) tls_ca: Option<PathBuf>,
-    /// The certificate of this client
+    /// The client's certificate
     #[arg(long, value_name = "PEM", requires_all = ["tls_grpc", "tls_key"])]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key
     #[arg(long, value_name = "PEM", requires_all = ["tls_grpc", "tls_cert"])]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
+    /// The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the process list
     #[arg(long, requires = "tls_grpc")]
     pub(crate) passphrase: Option<Passphrase>,
 }
@@ -43,7 +43,7 @@ impl std::str::FromStr for Passphrase {
 }
 
 impl Remote {
-    /// What the exporter asks for: as the command line says, else the environment.
+    /// The passphrase for the exporter: from the command line, else from the environment.
     pub(crate) fn passphrase(&self, environment: &Environment) -> Option<Secret> {
         let variable = || environment.variable("JMP_GRPC_PASSPHRASE")?.into_string().ok();
         let from_environment = || variable().map(Secret::new);

@@ -15,8 +15,8 @@ use crate::serving::{Log, Which, runtime};
 /// Serve the device of an exporter file to Jumpstarter clients
 ///
 /// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT
-/// run the afterLease hook, end the calls that run (within 5 s) and close the device (within 90 s);
-/// a second one hurries.
+/// run the afterLease hook, end the running calls (within 5 s) and close the device (within 90 s);
+/// a second signal shortens this.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,11 +45,11 @@ pub(crate) struct Arguments {
     /// The certificate's private key
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Let in only clients with a certificate of these authorities
+    /// Accept only clients with a certificate of these authorities
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// What TCP clients must give as JMP_GRPC_PASSPHRASE; others on this machine can see it in the
-    /// list of processes
+    /// The passphrase that TCP clients must give as JMP_GRPC_PASSPHRASE; other users of this
+    /// machine can see it in the process list
     #[arg(long, requires = "tls_grpc_listener")]
     passphrase: Option<Passphrase>,
     /// Read the passphrase from the first line of this file; the variable JMP_GRPC_PASSPHRASE sets
@@ -61,18 +61,17 @@ pub(crate) struct Arguments {
         conflicts_with = "passphrase"
     )]
     passphrase_file: Option<PathBuf>,
-    /// Listen at a Unix socket, which only this user may use
+    /// Listen at a Unix socket that only this user can use
     #[arg(long, value_name = "PATH")]
     listen_unix: Option<PathBuf>,
-    /// Of a controller's exporter: end after its first lease. One that serves alone has no such
-    /// leases
+    /// For a controller's exporter: end after the first lease. A standalone exporter has no leases
     #[arg(long, hide = true)]
     exit_on_lease_end: bool,
-    /// The memory for what one connection has under way; 128M if not given
+    /// The memory for the running calls of one connection; default: 128M
     #[arg(long, value_name = "SIZE")]
     connection_memory: Option<ByteSize>,
-    /// The memory for what all connections have under way; a quarter of the machine's if not
-    /// given, at most 1G
+    /// The memory for the running calls of all connections; default: a quarter of the machine's, at
+    /// most 1G
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
     /// Serve metrics in Prometheus' format over HTTP
@@ -110,8 +109,8 @@ impl Arguments {
         }
     }
 
-    /// The passphrase of TCP listeners: from the command line or the environment. A file is read by
-    /// the exporter, once: it may be a pipe.
+    /// The passphrase of TCP listeners, from the command line or the environment. The exporter
+    /// reads a file once: it may be a pipe.
     fn passphrase(&self) -> Option<Secret> {
         if let Some(Passphrase(secret)) = &self.passphrase {
             return Some(secret.clone());
@@ -124,14 +123,14 @@ impl Arguments {
     }
 }
 
-/// One line, whatever the path of a socket holds.
+/// The line for standard output; a socket's path cannot break it.
 fn ready_line(addresses: &[Address]) -> String {
     let addresses: Vec<_> =
         addresses.iter().map(|address| Line(address.url()).to_string()).collect();
     format!("ready {}", addresses.join(" "))
 }
 
-/// Options that do not fit together are a wrong command line; what is not supported yet is none.
+/// Makes options that do not fit together a wrong command line; unsupported ones are other errors.
 fn wrong_usage(error: Error) -> Fault {
     match error.kind() {
         ErrorKind::InvalidArgument => Fault::Usage(error),

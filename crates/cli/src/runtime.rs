@@ -1,5 +1,5 @@
-//! The runtimes of the commands: an error where the system gives too little for one, never a panic
-//! or a wait.
+//! The runtimes of the commands. If the system lacks threads or descriptors they report an error;
+//! they never panic or block.
 
 use std::fs::File;
 use std::num::NonZero;
@@ -10,15 +10,15 @@ use std::time::Duration;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 use tokio::runtime::{Builder, Runtime};
 
-/// File descriptors that a runtime and a first connection take.
+/// File descriptors for a runtime and a first connection.
 const DESCRIPTORS: usize = 16;
-/// Threads for work that blocks, such as reading files. They are started at once and kept: where
-/// the system refuses further ones later, work waits for these.
+/// Threads for blocking work, such as reading files. They are started at once and kept: if the
+/// system later refuses more, work waits for these.
 const BLOCKING_THREADS: usize = 2;
-/// So they are never too long idle.
+/// Long enough that no thread ends because it is idle.
 const KEPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A runtime in this thread, for a short command.
+/// A runtime on this thread, for a short command.
 pub(crate) fn single() -> Result<Runtime> {
     build(Builder::new_current_thread(), 1, 0)
 }
@@ -31,7 +31,7 @@ pub(crate) fn multi() -> Result<Runtime> {
     build(builder, BLOCKING_THREADS, workers)
 }
 
-/// Builds a runtime after a look at whether there is room for it: without, building it would panic.
+/// Builds a runtime after checking that the system can provide it: building would panic otherwise.
 fn build(mut builder: Builder, blocking: usize, workers: usize) -> Result<Runtime> {
     spare_descriptors()?;
     spare_threads(blocking + workers)?;
@@ -55,7 +55,7 @@ fn spare_threads(count: usize) -> Result<()> {
     let mut started = Ok(());
     for _ in 0..count {
         let (end, ended) = channel::<()>();
-        // It waits until `end` is dropped.
+        // The thread waits until `end` is dropped.
         match thread::Builder::new().spawn(move || ended.iter().for_each(drop)) {
             Ok(thread) => ends.push((end, thread)),
             Err(error) => {
@@ -71,13 +71,13 @@ fn spare_threads(count: usize) -> Result<()> {
     }
     for (end, thread) in ends {
         drop(end);
-        // It cannot have panicked.
+        // The thread cannot panic.
         drop(thread.join());
     }
     started
 }
 
-/// Has so many threads started, by tasks that wait for each other.
+/// Makes the runtime start `count` threads, with tasks that wait for each other.
 fn start_blocking(runtime: &Runtime, count: usize) {
     let (begun, all_begun) = channel();
     let mut ends = Vec::new();
@@ -85,15 +85,15 @@ fn start_blocking(runtime: &Runtime, count: usize) {
         let begun = begun.clone();
         let (end, ended) = channel::<()>();
         runtime.spawn_blocking(move || {
-            // This side waits for it, or is about to end.
+            // The receiver waits, or its wait has ended.
             begun.send(()).ok();
             ended.recv().ok();
         });
         ends.push(end);
     }
     drop(begun);
-    // A task that could not begin is dropped with its sender when the runtime ends: no wait is for
-    // ever.
+    // A task that could not begin is dropped with its sender when the runtime ends, so no wait
+    // lasts for ever.
     for _ in 0..count {
         if all_begun.recv_timeout(Duration::from_secs(1)).is_err() {
             return;

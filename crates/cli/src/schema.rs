@@ -9,13 +9,13 @@ use crate::print;
 
 /// Print the JSON schema of exporter files, with the configuration of every driver in this program
 ///
-/// Editors complete and check with it (draft 2020-12).
+/// For editors that complete and validate (draft 2020-12).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   jmp schema > exporter.schema.json
 
-An editor with the YAML language server takes it from a file's first line:
+The YAML language server of an editor reads the schema that a file's first line names:
   # yaml-language-server: $schema=exporter.schema.json")]
 pub(crate) struct Arguments {}
 

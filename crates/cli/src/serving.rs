@@ -1,4 +1,4 @@
-//! What the commands that serve a device have in common: which file, and the log.
+//! Shared by the commands that serve a device: the choice of the file, and the log.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use jumpstarter_driver_core::{ErrorKind, suggest};
 
 use crate::fault::{Fault, Result};
 
-/// Which exporter file.
+/// The options that name an exporter file.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct Which {
@@ -25,12 +25,12 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    /// Whether the command line names one.
+    /// Whether the command line names a file.
     pub(crate) fn is_given(&self) -> bool {
         self.exporter_config.is_some() || self.exporter.is_some()
     }
 
-    /// Reads the file, or else `file`, and prints its warnings.
+    /// Reads the named file, or else `file`, and prints its warnings.
     pub(crate) fn load(&self, file: Option<&Path>, err: &mut dyn Write) -> Result<ExporterConfig> {
         let file = match (self.exporter_config.as_deref().or(file), &self.exporter) {
             (Some(file), _) => file.to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn load(file: &Path, err: &mut dyn Write) -> Result<ExporterConfig> {
     Ok(config)
 }
 
-/// What was meant by the path of a file that is not there: an alias, or another file of its folder.
+/// A hint for a missing file: an alias, or a similar file of its folder.
 pub(crate) fn missing(file: &Path) -> Option<String> {
     const MOST: usize = 1000;
     let name = file.to_str().filter(|_| !file.exists())?;
@@ -67,20 +67,18 @@ pub(crate) fn missing(file: &Path) -> Option<String> {
     let entries = std::fs::read_dir(folder).ok()?.take(MOST).flatten();
     let names: Vec<String> =
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    // A link that leads nowhere has the very name.
+    // A dangling link has exactly the missing name.
     let others = names.iter().map(String::as_str).filter(|other| *other != name);
     suggest::nearest(name, others).map(|near| format!("did you mean `{near}`?"))
 }
 
-/// What is logged, and how. Each may stand before the command's name as well as after it, where it
-/// counts for more.
+/// The log's options. Each may stand before and after the command's name; after it wins.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Log {
-    /// The least severe records that are logged; without it info, and warning for `j` and
-    /// `jmp forward`
+    /// The least severe records to log; default: info, and warning for `j` and `jmp forward`
     #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
     log_level: Option<Level>,
-    /// How the log is written to standard error; text without it
+    /// The log's format on standard error; default: text
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     log_format: Option<Format>,
 }
@@ -106,17 +104,18 @@ enum Format {
 }
 
 impl Log {
-    /// Installs the log of this process; what is not said here, `outer` says.
+    /// Installs the log of this process. Missing options come from `outer`.
     pub(crate) fn install(&self, outer: &Self) -> Result<DaemonLog> {
         self.install_with(outer, Level::Info)
     }
 
-    /// The same for a command whose user wants no more than what goes wrong.
+    /// As [`install`](Self::install), with only warnings and errors by default.
     pub(crate) fn install_quietly(&self, outer: &Self) -> Result<DaemonLog> {
         self.install_with(outer, Level::Warning)
     }
 
-    /// The same for a command of `j`, whose process may belong to another program that has a log.
+    /// As [`install_quietly`](Self::install_quietly), for a command of `j`: its process may belong
+    /// to a program that has a log.
     pub(crate) fn install_for_one_command(&self, outer: &Self) -> Result<()> {
         match self.install_with(outer, Level::Warning) {
             Err(Fault::Failed(error)) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -141,19 +140,18 @@ impl Log {
     }
 }
 
-/// Threads that are stuck in the system have so long to end after everything else.
+/// How long blocked threads may delay the end of the process.
 const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 /// The runtime of a command that serves.
 pub(crate) struct Runtime(tokio::runtime::Runtime);
 
 impl Runtime {
-    /// Runs the command. A thread that is stuck, such as in a write to a device, does not hold up
-    /// its end.
+    /// Runs the command. A blocked thread, such as in a write to a device, does not delay the end.
     pub(crate) fn block_on<T>(self, command: impl Future<Output = T>) -> T {
         let outcome = self.0.block_on(command);
         self.0.shutdown_timeout(THREADS_LIMIT);
-        // What is printed next comes after the log.
+        // The log comes before the next output.
         DaemonLog::flush();
         outcome
     }
@@ -161,7 +159,7 @@ impl Runtime {
 
 /// Makes the runtime of a command that serves.
 pub(crate) fn runtime() -> Result<Runtime> {
-    // Clients and drivers share the descriptors: the usual 1024 are few.
+    // Clients and drivers share the descriptors, and the usual limit of 1024 is low.
     jumpstarter_supervise::raise_open_files();
     Ok(Runtime(crate::runtime::multi()?))
 }

@@ -18,8 +18,8 @@ use command::Surroundings;
 
 /// Run a command, or a shell, in which `j` and scripts reach a device
 ///
-/// The device of a file is served at a private socket for as long as the command runs. One that is
-/// served elsewhere is waited for until it takes calls. The exit code is the command's.
+/// `jmp shell` serves the device of a file at a private socket while the command runs. For a remote
+/// device it waits until the exporter takes calls. The exit code is the command's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,9 +27,9 @@ Examples:
   jmp shell --exporter lab -- pytest tests/
   jmp shell --tls-grpc lab.example:1234 --tls-ca lab-ca.pem --exporter-logs
 
-In it: JUMPSTARTER_HOST and what else clients need to connect. Where there is no `j` in PATH, that of this
-program is added. The log of the device is shown with --exporter-logs; without, only its warnings and errors
-where it is opened here.")]
+The command's environment has JUMPSTARTER_HOST and the other variables that clients need to connect. If PATH
+has no `j`, this program's `j` is added. --exporter-logs shows the device's log; without it, only warnings and
+errors of a device that is opened here are shown.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,
@@ -42,8 +42,8 @@ pub(crate) struct Arguments {
     log: Log,
     #[command(flatten)]
     controller: Controller,
-    /// The command and its arguments, after every option of `jmp shell` or after `--`; without
-    /// one, a shell
+    /// The command and its arguments, after all options of `jmp shell` or after `--`; without one,
+    /// a shell
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -
     Ok(runtime()?.block_on(jumpstarter_daemon::shell(&config, &logs, command))?)
 }
 
-/// Whether a word that stands where the command should is an exporter file.
+/// Whether a word in the place of the command is an exporter file.
 fn is_exporter_file(word: &Path) -> bool {
     word.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
         && word.is_file()

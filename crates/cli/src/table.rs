@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use crate::print::line;
 
-/// The most characters of a cell: a longer one would widen every row.
+/// The longest cell, in characters: a longer one would widen every row.
 const MAX_CELL: usize = 300;
 
-/// Rows of cells, each column as wide as its widest cell, no blanks at the ends of lines. A cell
-/// stays on its line, whatever is in it.
+/// Aligns rows of cells: each column is as wide as its widest cell, and lines have no trailing
+/// blanks. A cell stays on one line.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> =
         rows.iter().map(|row| row.iter().map(|cell| shortened(line(cell))).collect()).collect();

@@ -1,5 +1,4 @@
-//! Which device a command is for: of a file, of an exporter elsewhere, or the one that the
-//! environment names.
+//! The device of a command: from a file, of an exporter elsewhere, or from the environment.
 
 use std::io::Write;
 use std::time::Duration;
@@ -13,15 +12,15 @@ use crate::fault::{Fault, Result};
 use crate::remote::Remote;
 use crate::serving::{self, Which};
 
-/// Names an exporter.
+/// The variable that names an exporter.
 const HOST: &str = "JUMPSTARTER_HOST";
-/// Names an exporter file.
+/// The variable that names an exporter file.
 const FILE: &str = "JMP_EXPORTER_CONFIG";
-/// The longest that one call may take, such as the wait for a machine: the user has Ctrl-C, and
-/// the loss of an exporter is noticed long before.
+/// The longest call, such as a wait for a machine. The user has Ctrl-C, and the loss of an exporter
+/// is noticed much earlier.
 const CALL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where the device is.
+/// The options that name the device.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
     #[command(flatten)]
@@ -32,9 +31,9 @@ pub(crate) struct Target {
 
 /// Where the device was found.
 pub(crate) enum Found {
-    /// In a file: it is to be opened in this process.
+    /// A file, whose device is to be opened in this process.
     File(Box<ExporterConfig>),
-    /// At an exporter.
+    /// The options to connect to an exporter.
     Exporter(Box<ConnectOptions>),
 }
 
@@ -42,13 +41,13 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) device: Device,
-    /// None for a device of this process.
+    /// The connection; `None` for a local device.
     pub(crate) exporter: Option<Exporter>,
 }
 
 impl Target {
-    /// Reads what the command line says, else `JUMPSTARTER_HOST` and what goes with it, else the
-    /// file `JMP_EXPORTER_CONFIG`. The warnings about a file go to `warnings`.
+    /// Finds the device: from the command line, else from `JUMPSTARTER_HOST` and its companions,
+    /// else from the file `JMP_EXPORTER_CONFIG`. Warnings about a file go to `warnings`.
     pub(crate) fn find(
         &self,
         environment: &Environment,
@@ -90,8 +89,7 @@ impl Found {
 }
 
 impl Opened {
-    /// Returns when the exporter is lost, with what to say about it; never for a device in this
-    /// process.
+    /// Returns the error when the exporter is lost. Never returns for a local device.
     pub(crate) async fn lost(&self) -> Error {
         match &self.exporter {
             Some(exporter) => exporter.lost().await,

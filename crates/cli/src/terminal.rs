@@ -1,4 +1,4 @@
-//! The terminal, taken over for a while and put back.
+//! Takes over the terminal, and restores it.
 
 mod input;
 
@@ -11,36 +11,36 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr}
 
 pub(crate) use input::Input;
 
-/// Whether a person is at standard input.
+/// Whether standard input is a terminal.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Standard output for bytes as they come, also where writing them has to wait.
+/// Standard output for raw bytes, whose writes may wait.
 ///
 /// # Errors
-/// When it is closed.
+/// Fails if standard output is closed.
 pub(crate) fn output() -> io::Result<tokio::fs::File> {
     let copy = io::stdout().as_fd().try_clone_to_owned()?;
     Ok(tokio::fs::File::from_std(copy.into()))
 }
 
-/// The terminal in raw mode: each key arrives at once and as it is, Ctrl-C too, and output is not
+/// The terminal in raw mode: each key arrives at once and unchanged, Ctrl-C too, and output is not
 /// altered.
 ///
-/// Dropping it puts back what was set before; so do errors and panics, which drop it on their way.
-/// What a signal would end needs a handler for that signal.
+/// Dropping it restores the previous settings; errors and panics drop it, too. A signal that ends
+/// the process does not, without a handler.
 #[derive(Debug)]
 pub(crate) struct RawTerminal {
-    /// Held for its drop alone.
+    /// Restored on drop.
     _before: Settings,
 }
 
 impl RawTerminal {
-    /// Takes over the terminal that is standard input.
+    /// Takes over the terminal on standard input.
     ///
     /// # Errors
-    /// `FailedPrecondition` when standard input is no terminal.
+    /// Fails with `FailedPrecondition` if standard input is not a terminal.
     pub(crate) fn enter() -> Result<Self> {
         Self::of(io::stdin())
     }
@@ -50,7 +50,7 @@ impl RawTerminal {
             .ok_or_else(|| Error::failed_precondition("standard input is not a terminal"))?;
         let mut raw = before.settings.clone();
         raw.make_raw();
-        // Not "once the output is out", which waits for ever where nobody reads.
+        // Not `Drain`, which waits for ever if nobody reads.
         tcsetattr(&before.terminal, OptionalActions::Now, &raw)
             .map_err(io::Error::from)
             .context("putting the terminal into raw mode")?;
@@ -58,9 +58,9 @@ impl RawTerminal {
     }
 }
 
-/// How a terminal was set, which dropping this sets again.
+/// A terminal's settings, which are restored on drop.
 ///
-/// For whoever lets others use the terminal and may have to end them the hard way.
+/// For programs that lend the terminal to others, which may be killed while they use it.
 #[derive(Debug)]
 pub(crate) struct Settings {
     terminal: OwnedFd,
@@ -68,13 +68,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The settings of standard input, if that is a terminal.
+    /// Saves the settings of standard input, if it is a terminal.
     pub(crate) fn save() -> Option<Self> {
         Self::of(io::stdin())
     }
 
     fn of(terminal: impl AsFd) -> Option<Self> {
-        // A copy, so that it can be put back whatever becomes of the original.
+        // A copy, which stays valid if the original is closed.
         let terminal = terminal.as_fd().try_clone_to_owned().ok()?;
         let settings = tcgetattr(&terminal).ok()?;
         Some(Self { terminal, settings })
@@ -83,12 +83,12 @@ impl Settings {
 
 impl Drop for Settings {
     fn drop(&mut self) {
-        // From the background, the system would stop this process instead. A terminal that is not
-        // this session's has no such group, and takes settings from everybody.
+        // From the background the system would stop this process instead. A terminal of another
+        // session has no such group, and accepts settings from everybody.
         if tcgetpgrp(&self.terminal).is_ok_and(|foreground| foreground != getpgrp()) {
             return;
         }
-        // A terminal that is gone needs nothing.
+        // A closed terminal needs no settings.
         tcsetattr(&self.terminal, OptionalActions::Now, &self.settings).ok();
     }
 }

@@ -118,7 +118,7 @@ fn one_driver() {
 
     Interface network: Reaches a network endpoint of a device
       connect() → bytes both ways  Connects. `Unavailable` when nothing answers. Dropping the channel closes the connection
-      address() → String           Where the endpoint is, such as `tcp://127.0.0.1:8080`. `Unimplemented` where there is no address to tell, `InvalidArgument` where the configuration hides it
+      address() → String           Returns the endpoint's address, such as `tcp://127.0.0.1:8080`. `Unimplemented` if it has no address, `InvalidArgument` if the configuration hides it
     "#);
 }
 

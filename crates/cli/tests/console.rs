@@ -1,4 +1,4 @@
-//! `j … start-console` and `j … pipe` on terminals and pipes of their own.
+//! `j … start-console` and `j … pipe` on separate terminals and pipes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/terminal.rs"]

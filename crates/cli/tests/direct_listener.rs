@@ -124,7 +124,7 @@ async fn a_client_that_wants_tls_fails_on_a_server_without() {
     let direct = Direct::start(DEVICE, &[]).await;
     for command in [
         direct.shell(&[], &["echo", "it ran"]),
-        // The option decides, and not what clients of other devices are told.
+        // The option decides; what other devices' clients receive does not.
         direct.shell(&[], &["echo", "it ran"]).env("JMP_GRPC_INSECURE", "1"),
     ] {
         let (text, succeeded) = direct.said(command).await;

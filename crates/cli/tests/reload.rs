@@ -1,4 +1,4 @@
-//! `jmp run` reads its file anew on SIGHUP: at the same port, and systemd is told.
+//! `jmp run` reads its file anew on SIGHUP: it keeps its port, and notifies systemd.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/inside.rs"]
@@ -74,7 +74,7 @@ async fn the_end_of_the_terminal_ends_the_exporter() {
     eventually("its socket is removed", async || (!socket.exists()).then_some(())).await;
 }
 
-/// Another program of the user knows the shell's socket; the hook after has one of its own.
+/// Another program of the user knows the shell's socket; the afterLease hook has a separate one.
 #[tokio::test]
 async fn a_shells_socket_is_not_the_hooks() {
     let script = "touch hooked; j power off && while [ ! -e go ]; do sleep 0.02; done; echo over";

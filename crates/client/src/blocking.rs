@@ -1,4 +1,4 @@
-//! For those without async: the same device, each call waiting for its answer.
+//! The client without async: the same device, with calls that wait for their answers.
 //!
 //! ```no_run
 //! use jumpstarter_client::blocking::Device;
@@ -14,8 +14,7 @@
 //! # }
 //! ```
 //!
-//! Who needs the log or the state of an exporter, or to be told when it is gone, holds an
-//! [`Exporter`]:
+//! For the log, the state or the loss of an exporter, use [`Exporter`]:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -31,9 +30,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Each [`Device`] and [`Exporter`] has a runtime of its own, on threads of its own, which lives as
-//! long as they, their streams and their connections do. They must not be used inside async code,
-//! where waiting would hold up everything else: making one there is an error, waiting there panics.
+//! Each [`Device`] and [`Exporter`] has its own runtime, on separate threads, which lives as long
+//! as they, their streams and their connections. They must not be used inside async code, where
+//! waiting would block everything else: making one there is an error, waiting there panics.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -54,8 +53,8 @@ use crate::{Address, ConnectOptions, DeviceExt, LogRecord, Status};
 /// Connects to an exporter, as [`connect`](crate::connect()).
 ///
 /// # Errors
-/// As there; `FailedPrecondition` inside async code; `ResourceExhausted` if the system has no
-/// thread left.
+/// The errors of [`connect`](crate::connect()); `FailedPrecondition` inside async code;
+/// `ResourceExhausted` if the system has no thread left.
 pub fn connect(options: &ConnectOptions) -> Result<Exporter> {
     let runtime = Runtime::new()?;
     let exporter = runtime.wait(crate::connect(options))?;
@@ -63,11 +62,11 @@ pub fn connect(options: &ConnectOptions) -> Result<Exporter> {
     Ok(Exporter { exporter, device, runtime })
 }
 
-/// The runtime, shared by all that needs it. It ends with the last of them.
+/// The runtime, shared by its users. It ends with the last of them.
 #[derive(Clone, Debug)]
 struct Runtime(Arc<Owned>);
 
-/// There until it is dropped: ending it must not wait, and may happen anywhere.
+/// Dropped without waiting, since it may be dropped anywhere.
 #[derive(Debug)]
 struct Owned {
     handle: Handle,
@@ -82,7 +81,7 @@ impl Runtime {
             )
             .with_hint("use jumpstarter_driver_core::Device there, and await its calls"));
         }
-        // tokio panics if the system gives it no thread, so it begins on one that is there.
+        // tokio panics if the system gives it no thread, so the runtime begins on an existing one.
         let build = || Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let building = std::thread::Builder::new().name("jumpstarter".to_owned()).spawn(build);
         let built = building.map_err(no_thread)?.join();
@@ -118,27 +117,27 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Its device.
+    /// The handle to the exporter's drivers; its interfaces are async, see [`Device::block_on`].
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// What it is called.
+    /// Its configured name.
     pub fn name(&self) -> Option<&str> {
         self.exporter.name()
     }
 
-    /// What it says to who enters a shell.
+    /// Its message of the day, for people who enter a shell.
     pub fn motd(&self) -> Option<&str> {
         self.exporter.motd()
     }
 
-    /// Where it is.
+    /// The address that this connection uses.
     pub fn address(&self) -> &Address {
         self.exporter.address()
     }
 
-    /// What it is doing.
+    /// Asks for its current state.
     ///
     /// # Errors
     /// As [`Exporter::status`](crate::Exporter::status).
@@ -146,7 +145,7 @@ impl Exporter {
         self.runtime.wait(self.exporter.status())
     }
 
-    /// Waits until it takes calls, for at most `limit`.
+    /// Waits until it accepts calls, at most `limit`.
     ///
     /// # Errors
     /// As [`Exporter::wait_ready`](crate::Exporter::wait_ready).
@@ -154,7 +153,7 @@ impl Exporter {
         self.runtime.wait(self.exporter.wait_ready(limit))
     }
 
-    /// Its log, record by record, from the subscription on. Dropping it ends the subscription.
+    /// Subscribes to its log, record by record. Dropping it ends the subscription.
     ///
     /// # Errors
     /// As [`Exporter::logs`](crate::Exporter::logs).
@@ -163,7 +162,7 @@ impl Exporter {
         Ok(Logs { records, runtime: self.runtime.clone() })
     }
 
-    /// Waits until the connection is gone, and says so.
+    /// Waits until the connection ends, and returns the reason.
     pub fn lost(&self) -> Error {
         self.runtime.wait(self.exporter.lost())
     }
@@ -177,7 +176,7 @@ impl Exporter {
     }
 }
 
-/// The log of an exporter, record by record; after the last there is the error that ended it.
+/// The log of an exporter, record by record; the last item is the error that ended it.
 pub struct Logs {
     records: BoxStream<'static, Result<LogRecord>>,
     runtime: Runtime,
@@ -197,7 +196,7 @@ impl Iterator for Logs {
     }
 }
 
-/// A device, wherever it is, with the runtime that drives it.
+/// A local or remote device, with the runtime that drives it.
 #[derive(Debug)]
 pub struct Device {
     device: jumpstarter_driver_core::Device,
@@ -208,8 +207,8 @@ impl Device {
     /// As [`DeviceExt::from_env`].
     ///
     /// # Errors
-    /// As there; `FailedPrecondition` inside async code; `ResourceExhausted` if the system has no
-    /// thread left.
+    /// The errors of [`DeviceExt::from_env`]; `FailedPrecondition` inside async code;
+    /// `ResourceExhausted` if the system has no thread left.
     pub fn from_env() -> Result<Self> {
         let runtime = Runtime::new()?;
         let device = runtime.wait(<jumpstarter_driver_core::Device as DeviceExt>::from_env())?;
@@ -229,7 +228,7 @@ impl Device {
         &self.device
     }
 
-    /// Waits for what an interface's method answers: `device.block_on(power.on())`.
+    /// Waits for the answer of an interface's method: `device.block_on(power.on())`.
     ///
     /// # Panics
     /// Inside async code.
@@ -266,7 +265,7 @@ impl Device {
     /// Opens a byte channel by its method's name, to read from and write to. Dropping it closes it.
     ///
     /// # Errors
-    /// As [`Device::connect`](jumpstarter_driver_core::Device::connect); `InvalidArgument` where it
+    /// As [`Device::connect`](jumpstarter_driver_core::Device::connect); `InvalidArgument` if it
     /// carries datagrams.
     pub fn open_channel(&self, path: &str, method: &str) -> Result<Connection> {
         let channel = self.block_on(self.device.connect(path, method))?;
@@ -276,7 +275,7 @@ impl Device {
     /// Flashes an image: see [`Flasher::flash`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Flasher::flash`].
     pub fn flash(&self, path: &str, source: ImageSource, target: Option<&str>) -> Result<()> {
         self.block_on(self.get::<dyn Flasher>(path)?.flash(source, target.map(str::to_owned)))
     }
@@ -284,7 +283,7 @@ impl Device {
     /// Reads an image back: see [`Flasher::dump`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Flasher::dump`].
     pub fn dump(&self, path: &str, target: ImageSink, partition: Option<&str>) -> Result<()> {
         self.block_on(self.get::<dyn Flasher>(path)?.dump(target, partition.map(str::to_owned)))
     }
@@ -292,7 +291,7 @@ impl Device {
     /// As [`Device::close`](jumpstarter_driver_core::Device::close).
     ///
     /// # Errors
-    /// As there.
+    /// As [`Device::close`](jumpstarter_driver_core::Device::close).
     pub fn close(self) -> Result<()> {
         self.block_on(self.device.close())
     }
@@ -326,10 +325,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Ends the sending direction; the reading one goes on.
+    /// Ends the sending direction; the receiving one continues.
     ///
     /// # Errors
-    /// As the connection's.
+    /// The connection's errors.
     pub fn finish(&mut self) -> io::Result<()> {
         self.runtime.wait(self.io.shutdown())
     }

@@ -1,4 +1,4 @@
-//! The way of any call to a driver: values, images and channels.
+//! The way of every call to a driver: values, images and channels.
 
 use async_trait::async_trait;
 use jumpstarter_driver_core::{Argument, Arguments, Caller, Error, MethodKind, Reply, Result};

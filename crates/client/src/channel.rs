@@ -1,7 +1,7 @@
 //! Byte streams to drivers, as channels.
 //!
-//! On the wire each frame stays one frame. Whether that means anything, an exporter of this project
-//! says when it is asked; of one in Python the address of the network tells.
+//! On the wire each frame stays one frame. An exporter of this project reports whether the
+//! boundaries carry meaning; for one in Python the network's address shows it.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ pub(crate) async fn connect(driver: &RemoteDriver, method: &str) -> Result<Chann
     Ok(channel(driver.connection.clone(), sending, messages, framing))
 }
 
-/// Connects to the driver `uuid` only to send bytes, and says whether the exporter ends its side
-/// once they were taken.
+/// Connects to the driver `uuid` only to send bytes. Returns whether the exporter ends its side
+/// once it has accepted all of them.
 pub(crate) async fn connect_to_send(
     connection: &Arc<Connection>,
     uuid: &str,

@@ -1,4 +1,4 @@
-//! Connecting: the socket, TLS, the first answer, and what it means when one of them fails.
+//! Connecting: the socket, TLS, the first answer, and an explanation if one of them fails.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 /// Connects to an exporter and reads its tree. Cancelling leaves nothing.
 ///
 /// # Errors
-/// Each says what to do:
-/// - `NotFound`, `Unavailable`: there is no socket, nobody listens, the other side speaks something
-///   else.
+/// Each error has a hint:
+/// - `NotFound`, `Unavailable`: there is no socket, nothing listens, or the other side speaks
+///   another protocol.
 /// - `PermissionDenied`, `Unauthenticated`: a certificate or the passphrase, on either side.
 /// - `InvalidArgument`: an option that can never work. `DeadlineExceeded`: it took too long.
 pub async fn connect(options: &ConnectOptions) -> Result<Exporter> {
@@ -25,7 +25,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Exporter> {
     tokio::time::timeout(limit, establish(options)).await.unwrap_or_else(|_| {
         let message = format!("connecting to {}: no answer within {limit:?}", options.address);
         Err(Error::deadline_exceeded(message)
-            .with_hint("check the address; a firewall may drop what is sent there"))
+            .with_hint("check the address, and whether a firewall drops the packets"))
     })
 }
 
@@ -39,7 +39,7 @@ async fn establish(options: &ConnectOptions) -> Result<Exporter> {
     }
 }
 
-/// Asks for the report: the first answer that there is.
+/// Requests the report: the first call of every connection.
 async fn greet<T: Transport + 'static>(options: &ConnectOptions, io: T) -> Result<Exporter> {
     let io = Noting::new(io);
     let traffic = io.traffic().clone();
@@ -54,7 +54,7 @@ async fn greet<T: Transport + 'static>(options: &ConnectOptions, io: T) -> Resul
     }
 }
 
-/// Why the first call failed.
+/// Explains why the first call failed.
 async fn first_failure(
     connection: &Connection,
     options: &ConnectOptions,
@@ -66,7 +66,7 @@ async fn first_failure(
         CallError::Answer(error) => return refused(options, error),
         error => connection.reason(error).await.context(format!("connecting to {address}")),
     };
-    // After a TLS handshake the server may still say that it does not want this client.
+    // After a TLS handshake the server may still reject this client.
     if let Some(failure) = traffic.tls_failure()
         && let Some(explained) = tls::explain(failure, address, options)
     {
@@ -78,17 +78,17 @@ async fn first_failure(
         unavailable(format!("{address} wants TLS"))
             .with_hint("leave out JMP_GRPC_INSECURE (--tls-grpc-insecure)")
     } else if first.is_empty() {
-        unavailable(format!("{address} closed the connection without a word"))
+        unavailable(format!("{address} closed the connection without an answer"))
             .with_hint("check that an exporter listens there, and whether it wants TLS")
     } else if first.get(3) != Some(&0x04) {
         unavailable(format!("{address} does not speak gRPC"))
-            .with_hint("something else listens there: check the port")
+            .with_hint("check the port: another service listens there")
     } else {
         error
     }
 }
 
-/// What the exporter itself says to the first call.
+/// Explains the exporter's own answer to the first call.
 fn refused(options: &ConnectOptions, error: Error) -> Error {
     let address = &options.address;
     match error.kind() {
@@ -107,7 +107,7 @@ fn refused(options: &ConnectOptions, error: Error) -> Error {
         }
         ErrorKind::Unimplemented => {
             Error::unavailable(format!("{address} is not an exporter: {error}"))
-                .with_hint("something else listens there: check the port")
+                .with_hint("check the port: another service listens there")
         }
         _ => error.context(format!("connecting to {address}")),
     }

@@ -1,8 +1,8 @@
 //! One connection to an exporter: calls on it, and how it ends.
 //!
-//! It speaks HTTP/2 through h2 itself. tonic's client and hyper's hide what is needed here: a stream
-//! that is broken off with a reset instead of an end, the wait for HTTP/2's acknowledgement before a
-//! connection is closed, and payloads that are handed on without copies.
+//! It uses h2 directly. The clients of tonic and hyper hide what is needed here: streams that break
+//! off with a reset instead of an end, the wait for HTTP/2's acknowledgement before a connection is
+//! closed, and payloads without copies.
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
@@ -27,27 +27,24 @@ use crate::socket::{Noting, Traffic};
 use crate::wire::{MAX_MESSAGE, Messages};
 use crate::{Address, ConnectOptions};
 
-/// What an exporter may send of one stream before it is read.
+/// The most unread bytes of one stream.
 const STREAM_WINDOW: u32 = 8 << 20;
-/// And of all together: the most that there can be. Were it less, streams that nobody reads could
-/// use it up, and hold up every other call.
+/// The most unread bytes of all streams: the protocol's maximum. With less, unread streams could
+/// use it up and block every other call.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const HTTP_FRAME: u32 = 1 << 20;
-/// What one stream holds while the network is busy.
+/// The most unsent bytes of one stream while the network is busy.
 const SEND_BUFFER: usize = 2 << 20;
-/// The most that an answer has before its body; and at its end, which holds the error.
+/// The largest headers of an answer, and its largest trailers, which hold the error.
 const MAX_HEADERS: u32 = 256 << 10;
-/// The largest report that is accepted: some hundred bytes for each of the most drivers that a
-/// device may have.
+/// The largest accepted report: some hundred bytes for each of the most drivers of a device.
 const MAX_REPORT: usize = 4 << 20;
-/// A call notices the connection's end before the connection itself does; it waits so long for the
-/// reason.
+/// A call may notice the end before the connection does: the longest wait for the reason.
 const GRACE: Duration = Duration::from_secs(2);
-/// What was handed over when the connection is closed may take so long to reach the exporter.
+/// The longest wait for accepted data to reach the exporter before the connection is closed.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// The slowest link that is reckoned with: what is under way to the exporter has so many bytes a
-/// second of time.
+/// The slowest supported link, in bytes a second: unacknowledged data gets that much time.
 const SLOWEST_LINK: u64 = 16 << 10;
 
 /// How a connection ended.
@@ -55,9 +52,9 @@ const SLOWEST_LINK: u64 = 16 << 10;
 pub(crate) enum End {
     /// This side closed it.
     Closed,
-    /// The exporter, or the way to it, is gone.
+    /// The connection to the exporter was lost.
     Lost,
-    /// The exporter gave no sign of life for so long.
+    /// The exporter gave no sign of life for this long.
     Silent(Duration),
 }
 
@@ -93,7 +90,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Speaks HTTP/2 on an open socket. That the other side does too shows with the first call.
+    /// Starts HTTP/2 on an open socket. The first call shows whether the other side speaks it, too.
     pub(crate) async fn start<T: Transport + 'static>(
         options: &ConnectOptions,
         io: Noting<T>,
@@ -101,7 +98,7 @@ impl Connection {
         let passphrase = options.passphrase.as_ref().map(|passphrase| {
             let mut value = HeaderValue::from_str(passphrase.expose()).map_err(|_| {
                 Error::invalid_argument("the passphrase has characters that cannot be sent")
-                    .with_hint("it may have letters, digits, spaces and signs of ASCII")
+                    .with_hint("use only ASCII letters, digits, spaces and punctuation")
             })?;
             value.set_sensitive(true);
             Ok::<_, Error>(value)
@@ -131,7 +128,7 @@ impl Connection {
                     End::Lost
                 }
                 () = closed => {
-                    // Whether it was in time changes nothing.
+                    // The connection ends in either case.
                     drop(tokio::time::timeout(FLUSH_LIMIT, flush(&mut connection, &noted)).await);
                     End::Closed
                 }
@@ -145,7 +142,7 @@ impl Connection {
             Address::Unix(_) => "localhost".to_owned(),
             tcp @ Address::Tcp { .. } => tcp.to_string(),
         };
-        // What cannot be sent with each call is found out now.
+        // Headers that cannot be sent with a call are reported here.
         grpc::request(&authority, Method::GetReport.path())?;
         Ok(Self {
             address: options.address.clone(),
@@ -163,11 +160,11 @@ impl Connection {
         })
     }
 
-    /// Asks an exporter of which nothing came for `interval` for a sign of life, and takes it for
-    /// lost when still nothing comes for as long. Any byte is a sign of life; and what is under
-    /// way to it has the time that a slow link needs.
+    /// Sends a request to an exporter that was silent for `interval`, and gives it up after the
+    /// same time without an answer. Any byte counts as an answer, and data under way gets the time
+    /// of a slow link.
     ///
-    /// (HTTP/2's own pings are not used: [`jumpstarter_protocol::python`] says why.)
+    /// (HTTP/2's pings are not used: [`jumpstarter_protocol::python`] says why.)
     pub(crate) fn keep_alive(self: &Arc<Self>, interval: Duration) {
         let (weak, traffic) = (Arc::downgrade(self), self.traffic.clone());
         let task = tokio::spawn(async move {
@@ -182,7 +179,7 @@ impl Connection {
                 let Some(connection) = weak.upgrade() else { return };
                 let Ok(request) = encode(&GetStatusRequest {}) else { return };
                 let asking = connection.answer::<GetStatus>(request, MAX_MESSAGE);
-                // Any answer will do, an error too.
+                // Any answer counts, even an error.
                 if tokio::time::timeout(limit, asking).await.is_err()
                     && traffic.received_bytes() == before
                 {
@@ -193,8 +190,8 @@ impl Connection {
         self.heartbeat.get_or_init(|| task.abort_handle());
     }
 
-    /// Ends the connection, and every call on it, when what was handed over for sending is with the
-    /// exporter (which gets a second for it).
+    /// Ends the connection, and every call on it, after accepted data has reached the exporter, or
+    /// after a second.
     pub(crate) async fn close(&self) {
         self.closing.cancel();
         self.ended().await;
@@ -212,7 +209,7 @@ impl Connection {
         ended.ok().and_then(|end| end.clone()).unwrap_or(End::Closed)
     }
 
-    /// The error of calls on a connection that ended so.
+    /// The error of calls after `end`.
     pub(crate) fn error_of(&self, end: &End) -> Error {
         match end {
             End::Closed => Error::failed_precondition(format!(
@@ -225,18 +222,17 @@ impl Connection {
                         "it gave no sign of life for {limit:?}"
                     )))
                     .with_hint(
-                        "its machine, or the network to it, failed: connect again when it is back",
+                        "connect again when it is back: its machine, or the network to it, failed",
                     )
             }
             End::Lost => Error::unavailable(format!("the exporter at {} went away", self.address))
                 .with_hint(
-                    "it has ended, or the network to it failed: connect again when it is back",
+                    "connect again when it is back: it has ended, or the network to it failed",
                 ),
         }
     }
 
-    /// The error for a call that failed: the exporter's own, or that the connection is gone while
-    /// `doing`.
+    /// The error of a failed call: the exporter's own, or the loss of the connection while `doing`.
     pub(crate) async fn explain(&self, error: CallError, doing: &str) -> Error {
         match error {
             CallError::Answer(error) => error,
@@ -244,7 +240,7 @@ impl Connection {
         }
     }
 
-    /// As [`explain`](Self::explain), for errors to which others add what was being done.
+    /// As [`explain`](Self::explain), for callers that add the context themselves.
     pub(crate) async fn reason(&self, error: CallError) -> Error {
         match error {
             CallError::Answer(error) => error,
@@ -261,8 +257,7 @@ impl Connection {
         }
     }
 
-    /// The error of a stream whose answers ended although there is no end to them: the exporter is
-    /// going, or gone.
+    /// The error of an endless stream that ended: the exporter is stopping or was lost.
     pub(crate) async fn explain_end(&self, doing: &str) -> Error {
         let error = match tokio::time::timeout(GRACE, self.ended()).await {
             Ok(end) => self.error_of(&end),
@@ -272,7 +267,7 @@ impl Connection {
         error.context(doing)
     }
 
-    /// Begins a call; what is sent goes to the first half.
+    /// Starts a call; the first half sends.
     pub(crate) async fn open<R: Rpc>(
         &self,
         metadata: Vec<(&'static str, HeaderValue)>,
@@ -281,7 +276,7 @@ impl Connection {
         self.open_for::<R>(metadata, body, MAX_MESSAGE).await
     }
 
-    /// As [`open`](Self::open), where no message of the answer may be longer than that.
+    /// As [`open`](Self::open), with a limit for the messages of the answer.
     async fn open_for<R: Rpc>(
         &self,
         metadata: Vec<(&'static str, HeaderValue)>,
@@ -299,15 +294,15 @@ impl Connection {
         let (answer, mut sending) = requests.send_request(request, false)?;
         drop(requests);
         if let Some(body) = body {
-            // Who refuses a call may have ended it by now: the answer tells.
+            // An exporter that refuses a call may have ended it already; its answer says so.
             drop(sending.send_data(body, true));
         }
         let messages = Messages::new(answer.await?, max_message_bytes)?;
         Ok((sending, messages))
     }
 
-    /// A call with one answer, which may take as long as calls may. Dropping the future cancels it.
-    /// `doing` is for its errors: what is asked of whom.
+    /// A call with one answer, within the call timeout. Dropping the future cancels it. `doing` is
+    /// the context of its errors.
     pub(crate) async fn unary<R: Rpc>(
         &self,
         request: &R::Request,
@@ -316,7 +311,7 @@ impl Connection {
         self.in_time(self.unlimited::<R>(request, doing), doing).await
     }
 
-    /// As [`unary`](Self::unary), for as long as it takes.
+    /// As [`unary`](Self::unary), without a timeout.
     pub(crate) async fn unlimited<R: Rpc>(
         &self,
         request: &R::Request,
@@ -329,7 +324,7 @@ impl Connection {
         }
     }
 
-    /// The first call, for the report: its failure needs the caller's explanation.
+    /// The first call, which fetches the report: the caller explains its failure.
     pub(crate) async fn first(&self) -> Result<<GetReport as Rpc>::Answer, CallError> {
         let request = encode(&()).map_err(CallError::Broken)?;
         self.answer::<GetReport>(request, MAX_REPORT).await
@@ -349,7 +344,7 @@ impl Connection {
         answer.ok_or_else(|| CallError::Unreadable(Error::internal("it answered nothing")))
     }
 
-    /// A call with many answers; opening may take as long as calls may.
+    /// A call with many answers; opening it has the call timeout.
     pub(crate) async fn streaming<R: Rpc>(
         &self,
         request: &R::Request,
@@ -365,7 +360,7 @@ impl Connection {
         self.in_time(opening, doing).await
     }
 
-    /// What `call` answers, unless it takes longer than calls may.
+    /// Awaits `call` within the call timeout.
     pub(crate) async fn in_time<T>(
         &self,
         call: impl Future<Output = Result<T>>,
@@ -374,7 +369,7 @@ impl Connection {
         self.within(self.call_timeout, call, doing).await
     }
 
-    /// What `call` answers, unless it takes longer than `limit`.
+    /// Awaits `call` for at most `limit`.
     pub(crate) async fn within<T>(
         &self,
         limit: Duration,
@@ -385,20 +380,20 @@ impl Connection {
             let message =
                 format!("{doing}: the exporter at {} did not answer within {limit:?}", self.address);
             Err(Error::new(ErrorKind::DeadlineExceeded, message).with_hint(
-                "the driver is busy or hangs; a longer limit can be set where the connection is made",
+                "check whether the driver is busy or hangs, or set a longer limit for the connection",
             ))
         })
     }
 }
 
-/// Has what was handed over sent, and waits until the other side has read it.
+/// Sends accepted data, and waits until the other side has read it.
 async fn flush<T: Transport>(
     connection: &mut h2::client::Connection<Noting<T>>,
     traffic: &Traffic,
 ) {
     let sending = poll_fn(|cx| match connection.poll_unpin(cx) {
         Poll::Ready(_) => Poll::Ready(false),
-        // It waits for the other side: it has sent everything, unless the system had no room.
+        // It waits for the other side: everything is sent unless the system's buffer is full.
         Poll::Pending if !traffic.is_writing() => Poll::Ready(true),
         Poll::Pending => Poll::Pending,
     });
@@ -412,7 +407,7 @@ async fn flush<T: Transport>(
     }
 }
 
-/// Waits until there is a value; forever, if there will be none.
+/// Waits until there is a value; for ever if none will come.
 async fn wait_for(values: &mut watch::Receiver<Option<Duration>>) -> Duration {
     if let Ok(value) = values.wait_for(Option::is_some).await
         && let Some(value) = *value

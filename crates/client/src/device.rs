@@ -1,4 +1,4 @@
-//! A device, wherever it is.
+//! Opens a device from the environment or at an address.
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::{Device, Error, Result};
@@ -8,18 +8,17 @@ use crate::{ConnectOptions, connect};
 const HOST: &str = "JUMPSTARTER_HOST";
 const CONFIG: &str = "JMP_EXPORTER_CONFIG";
 
-/// Opens devices without saying where they are.
+/// Opens devices, local or remote.
 pub trait DeviceExt: Sized {
     /// The device that the environment names: of the exporter at `JUMPSTARTER_HOST` (see
-    /// [`ConnectOptions::from_env`]), else one in this process, made from the exporter file
+    /// [`ConnectOptions::from_env`]), else a local one, from the exporter file
     /// `JMP_EXPORTER_CONFIG`.
     ///
-    /// One in this process has the drivers that the program links, and has to be
-    /// [closed](Device::close).
+    /// A local device has the drivers that the program links, and must be [closed](Device::close).
     ///
     /// # Errors
-    /// `FailedPrecondition` where neither is set; as [`connect`](crate::connect()); as the drivers'
-    /// opening.
+    /// `FailedPrecondition` if neither is set; the errors of [`connect`](crate::connect()) and of
+    /// opening drivers.
     fn from_env() -> impl Future<Output = Result<Self>> + Send;
 
     /// The device of the exporter at an [`Address`](crate::Address), with everything else from the

@@ -1,4 +1,4 @@
-//! An exporter that is connected to.
+//! A connected exporter.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,30 +17,30 @@ use jumpstarter_protocol::{fields, rpc};
 use crate::connection::Connection;
 use crate::{Address, ConnectOptions, channel, report};
 
-/// How often the state is asked for while it is waited for.
+/// How often the state is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A connection to an exporter. Clones are the same connection.
+/// A connection to an exporter. Clones share it.
 ///
-/// It lives as long as the exporter's [`device`](Self::device), its handles or an `Exporter` is
-/// held; closing the device ends it at once.
+/// It stays open while the exporter's [`device`](Self::device), one of its handles or an `Exporter`
+/// is held; closing the device ends it at once.
 #[derive(Clone, Debug)]
 pub struct Exporter {
     connection: Arc<Connection>,
     device: Device,
-    /// Of each node of the device.
+    /// The uuid of each node of the device.
     uuids: Arc<[String]>,
     name: Option<String>,
     motd: Option<String>,
 }
 
-/// What an exporter is doing.
+/// The state of an exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExporterState {
-    /// It does not say.
+    /// The exporter does not report it.
     Unspecified,
-    /// It is going away.
+    /// It is stopping.
     Offline,
     /// It waits for a lease.
     Available,
@@ -75,7 +75,7 @@ impl From<ExporterStatus> for ExporterState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// What it is doing.
+    /// The phase of its lease.
     pub state: ExporterState,
     /// For people; may be empty.
     pub message: String,
@@ -87,18 +87,18 @@ pub struct Status {
 pub struct LogRecord {
     /// `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.
     pub severity: String,
-    /// The text.
+    /// One line or several, without a trailing newline.
     pub message: String,
-    /// Where it comes from: `driver`, `system`, `before-lease-hook` or `after-lease-hook`; none
-    /// where not said.
+    /// The origin: `driver`, `system`, `before-lease-hook` or `after-lease-hook`; `None` if the
+    /// exporter does not say.
     pub source: Option<&'static str>,
-    /// The path of the driver that was called; an exporter in Python does not tell it.
+    /// The path of the called driver; an exporter in Python does not report it.
     pub driver: Option<String>,
     /// The type of that driver.
     pub driver_type: Option<String>,
     /// The call during which it was written.
     pub operation: Option<String>,
-    /// When it was written.
+    /// The exporter's time when it was written.
     pub timestamp: Option<SystemTime>,
     /// Further fields, sorted by name.
     pub fields: Vec<(String, String)>,
@@ -124,22 +124,22 @@ impl Exporter {
         Ok(Self { connection, device, uuids, name, motd })
     }
 
-    /// Its device.
+    /// The handle to its drivers. Closing it ends the connection.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// What it is called.
+    /// Its configured name.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// What it says to who enters a shell.
+    /// Its message of the day, for people who enter a shell.
     pub fn motd(&self) -> Option<&str> {
         self.motd.as_deref()
     }
 
-    /// Where it is.
+    /// The address that this connection uses.
     pub fn address(&self) -> &Address {
         &self.connection.address
     }
@@ -147,15 +147,15 @@ impl Exporter {
     /// Connects to the driver at `path` only to send bytes to it.
     ///
     /// The flag says whether the exporter ends its side, after
-    /// [`finish`](jumpstarter_driver_core::Channel::finish), once the driver has taken
-    /// everything, or with the error that kept it from that. An exporter in Python does not:
-    /// its side ends when the driver likes, which may be never.
+    /// [`finish`](jumpstarter_driver_core::Channel::finish), once the driver has accepted
+    /// everything, or with the error that prevented it. An exporter in Python does not: its side
+    /// ends when the driver ends, possibly never.
     ///
     /// Cancelling closes the stream.
     ///
     /// # Errors
-    /// `NotFound` for a path or a method that does not exist; the driver's own; `Unavailable` when
-    /// the exporter went away.
+    /// `NotFound` for a path or a method that does not exist; the driver's errors; `Unavailable` if
+    /// the connection is lost.
     pub async fn connect_to_send(&self, path: &str, method: &str) -> Result<(Channel, bool)> {
         let wanted = self.device.node(path)?.path();
         let position = self.device.nodes().iter().position(|node| node.path() == wanted);
@@ -165,10 +165,10 @@ impl Exporter {
         channel::connect_to_send(&self.connection, uuid, method).await
     }
 
-    /// What it is doing.
+    /// Asks for its current state.
     ///
     /// # Errors
-    /// `Unavailable` when it went away.
+    /// `Unavailable` if the connection is lost.
     pub async fn status(&self) -> Result<Status> {
         let answer = self
             .connection
@@ -177,11 +177,11 @@ impl Exporter {
         Ok(Status { state: answer.status().into(), message: answer.message.unwrap_or_default() })
     }
 
-    /// Waits until it takes calls.
+    /// Waits until it accepts calls.
     ///
     /// # Errors
     /// `FailedPrecondition` as soon as it cannot become ready any more, `DeadlineExceeded` after
-    /// `limit`, `Unavailable` when it went away.
+    /// `limit`, `Unavailable` if the connection is lost.
     pub async fn wait_ready(&self, limit: Duration) -> Result<()> {
         let waiting = async {
             loop {
@@ -207,15 +207,15 @@ impl Exporter {
         })
     }
 
-    /// Its log: every record from the subscription on, which holds when this returns. Dropping the
-    /// stream ends it.
+    /// Subscribes to its log; the subscription is active when this returns. Dropping the stream
+    /// ends it.
     ///
-    /// An exporter in Python keeps its last 256 records until one of its clients has read them:
-    /// what it says may be older, and what another client reads is missing.
+    /// An exporter in Python keeps its last 256 records until a client reads them: records may be
+    /// older than the subscription, and those that another client reads are missing.
     ///
     /// # Errors
-    /// As [`status`](Self::status). The log has no end of its own: the stream's last item is an
-    /// error, `Unavailable` when the exporter goes away, also in order.
+    /// The errors of [`status`](Self::status). The log never ends by itself: the stream's last item
+    /// is an error, `Unavailable` if the exporter stops or is lost.
     pub async fn logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
         let doing = "following the exporter's log";
         let records = self.connection.streaming::<rpc::LogStream>(&(), doing).await?;
@@ -234,8 +234,8 @@ impl Exporter {
         Ok(records.boxed())
     }
 
-    /// Waits until the connection is gone, and says so: to be told at once, whether or not a call
-    /// is under way.
+    /// Waits until the connection ends, and returns the reason at once, even without a call under
+    /// way.
     pub async fn lost(&self) -> Error {
         let end = self.connection.ended().await;
         self.connection.error_of(&end)
@@ -264,7 +264,7 @@ impl From<LogStreamResponse> for LogRecord {
     }
 }
 
-/// The far end, as the device's handle asks of it.
+/// The remote end, for the device's handle.
 #[derive(Debug)]
 struct End(Arc<Connection>);
 

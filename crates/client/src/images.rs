@@ -1,10 +1,9 @@
-//! Calls with images: each image travels on a stream of its own beside the call.
+//! Calls with images: each image has a separate stream beside the call.
 //!
-//! What happens on either side ends the other: when the call fails the streams are broken off, and
-//! when an image cannot be read (or is not the one that was expected) its stream is broken off
-//! before its end, so that nothing is replaced. That the exporter answers a call well is not
-//! enough: what was to be dumped must have arrived whole, and the digest of what was flashed must
-//! be known where somebody wants it.
+//! Each side's failure ends the other side. If the call fails the streams are broken off. If an
+//! image cannot be read, or is not the expected one, its stream breaks off before its end, so
+//! nothing is replaced. A successful answer alone is not enough: a dump must have arrived
+//! completely, and a wanted digest of a flash must be known.
 
 mod receive;
 mod remote;
@@ -26,25 +25,25 @@ use crate::channel;
 use crate::remote_driver::{RemoteDriver, calling};
 use crate::wire::{Frames, Messages};
 
-/// After an image broke off, the exporter may take so long to end the call.
+/// How long the exporter may take to end the call after an image broke off.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// The transfer of one image.
 type Transfer = BoxFuture<'static, Result<Moved>>;
 
-/// How a transfer ended, as far as this side can tell.
+/// How a transfer ended on this side.
 enum Moved {
-    /// All of it was sent. Its stream stays open until the call is answered: exporters in Python do
-    /// not end it.
+    /// Everything was sent. The stream stays open until the call is answered: exporters in Python
+    /// do not end it.
     Sent(Messages<StreamResponse>),
-    /// All of it arrived.
+    /// Everything arrived.
     Received(ImageSink),
-    /// The exporter wants no more of it, or has no more. If the call's answer does not say why,
-    /// this error does; none where nothing is missing.
+    /// The exporter wants no more of it, or has no more. This error counts if the call's answer
+    /// gives no reason; `None` if nothing is missing.
     Broken(Option<Error>),
 }
 
-/// Calls a method that takes images. Dropping the future breaks them off and cancels the call.
+/// Calls a method with images. Dropping the future breaks them off and cancels the call.
 pub(crate) async fn call(
     driver: &RemoteDriver,
     method: &str,
@@ -78,7 +77,7 @@ pub(crate) async fn call(
         answer = &mut answering => {
             let answer = answer?;
             answered.send_replace(true);
-            // What was dumped may still be on its way.
+            // The dump may still be arriving.
             (answer, transferring.await?)
         }
         moved = &mut transferring => match moved {
@@ -87,7 +86,8 @@ pub(crate) async fn call(
                 let limit = if is_broken { connection.stall_timeout } else { connection.image_timeout };
                 (connection.within(limit, answering, &doing).await?, moved)
             }
-            // The exporter sees the image break off; what it says about that is of no interest. One that hangs says nothing.
+            // The exporter notices the broken image. Its error about that is ignored, and one that
+            // hangs sends none.
             Err(failure) => {
                 if failure.kind() != ErrorKind::DeadlineExceeded {
                     drop(tokio::time::timeout(END_LIMIT, answering).await);
@@ -111,17 +111,17 @@ pub(crate) async fn call(
     driver.decode(answer.result)
 }
 
-/// The stream of an image, and how the call names it.
+/// The stream of an image, and its name in the call.
 struct Resource {
     value: Value,
     frames: Frames,
     messages: Messages<StreamResponse>,
-    /// Whether the exporter takes, or gives, the image encoded as was asked for.
+    /// Whether the exporter accepts, or sends, the image with the requested encoding.
     encoded: bool,
 }
 
-/// Opens the stream of an image that is encoded. An exporter that does not know the encoding gets
-/// it as it is.
+/// Opens the stream of an encoded image. An exporter that does not know the encoding gets it
+/// decoded.
 async fn open(driver: &RemoteDriver, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
     let resource = open_once(driver, encoding, doing).await?;
     match encoding.is_some() && !resource.encoded {
@@ -148,7 +148,7 @@ async fn open_once(
     Ok(Resource { value, frames: Frames::whole_or_nothing(sending), messages, encoded })
 }
 
-/// For `call`.
+/// Makes the transfer of an image for `call`.
 fn transfer(
     value: Value,
     transfer: impl Future<Output = Result<Moved>> + Send + 'static,

@@ -1,6 +1,6 @@
-//! Connects to an exporter and gives its device: the same
-//! [`Device`](jumpstarter_driver_core::Device) handle as that of a device in this process, whether
-//! the exporter is of this project or the one in Python.
+//! Connects to an exporter and returns its device: the same
+//! [`Device`](jumpstarter_driver_core::Device) handle as for a local device, whether the exporter
+//! is this project's or the one in Python.
 //!
 //! # A test that runs wherever the device is
 //!
@@ -26,8 +26,8 @@
 //! | `JMP_GRPC_CERT`, `JMP_GRPC_KEY` | a client certificate and its key, PEM |
 //! | `JMP_GRPC_PASSPHRASE` | what the exporter asks for |
 //!
-//! A device in this process has the drivers that the program links: `use jumpstarter_driver_power
-//! as _;` links some. Without async there is [`blocking`]:
+//! A local device has the drivers that the program links: `use jumpstarter_driver_power as _;`
+//! links some. Without async use [`blocking`]:
 //!
 //! ```no_run
 //! use jumpstarter_client::blocking::Device;
@@ -41,8 +41,7 @@
 //!
 //! # Who knows where the exporter is
 //!
-//! [`connect()`] takes [`ConnectOptions`]. TCP is with TLS unless said otherwise; a Unix socket
-//! needs none:
+//! [`connect()`] takes [`ConnectOptions`]. TCP uses TLS by default; a Unix socket needs none:
 //!
 //! ```no_run
 //! use jumpstarter_client::{ConnectOptions, connect};
@@ -60,8 +59,7 @@
 //! # drop((lab, other)); Ok(()) }
 //! ```
 //!
-//! Who needs more than the device (log, state, being told that the exporter is gone) holds the
-//! [`Exporter`]:
+//! For more than the device (log, state, loss of the exporter) use [`Exporter`]:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -84,7 +82,7 @@
 //!
 //! # Drivers that this program does not know
 //!
-//! Their methods are called by name, and come with what the exporter says of them:
+//! Their methods are called by name, and have the exporter's descriptions:
 //!
 //! ```no_run
 //! # async fn run(device: jumpstarter_driver_core::Device) -> jumpstarter_driver_core::Result<()> {
@@ -103,8 +101,8 @@
 //!
 //! # Images
 //!
-//! A source or sink is a local file, a reader or writer, or a URL, which the exporter reads or
-//! writes by itself. One that is compressed travels so:
+//! A source or sink is a local file, a reader or writer, or a URL, which the exporter accesses
+//! itself. A compressed image stays compressed on the way:
 //!
 //! ```no_run
 //! use std::sync::Mutex;
@@ -135,9 +133,9 @@
 //! | what an exporter does with an image while nothing of it moves here | [`image_timeout`](ConnectOptions::image_timeout) | 1 h |
 //! | a machine that acknowledges nothing (TCP), an exporter that says nothing | [`keepalive`](ConnectOptions::keepalive) | 20 s |
 //!
-//! An open stream or channel has no limit. Dropping a call's future, a stream or a channel cancels
-//! it on the exporter. An exporter that goes away is an error of kind `Unavailable` at once, of
-//! every call, stream and channel.
+//! An open stream or channel has no time limit. Dropping a call's future, a stream or a channel
+//! cancels it on the exporter. If the exporter is lost, every call, stream and channel fails at
+//! once with `Unavailable`.
 //!
 //! ```text
 //! device.get::<dyn Power>("qemu.power") ─ proxy ─ Caller ─ Connection ─ HTTP/2 ─ TLS ─ exporter

@@ -1,4 +1,4 @@
-//! In place of TLS, where this crate is built without it.
+//! Replaces TLS if this crate is built without it.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use jumpstarter_protocol::Transport;
 
 use crate::{Address, ConnectOptions};
 
-/// There is none.
+/// Never constructed.
 #[derive(Clone, Debug)]
 pub(crate) enum TlsFailure {}
 
@@ -18,7 +18,7 @@ impl TlsFailure {
 }
 
 /// # Errors
-/// `Unimplemented`.
+/// Fails with `Unimplemented`.
 pub(crate) async fn handshake(
     options: &ConnectOptions,
     _: &str,

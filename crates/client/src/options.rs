@@ -1,4 +1,4 @@
-//! How to connect: where to, how it is secured, and how long anything may take.
+//! How to connect: address, security, and timeouts.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use jumpstarter_driver_core::{Error, Result, Secret};
 
 use crate::Address;
 
-/// Connecting, with the report, may take so long.
+/// The timeout of connecting, with the report.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A call may take so long: drivers that boot, fetch or wait take minutes.
+/// The timeout of a call: drivers that boot, fetch or wait take minutes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(300);
-/// An exporter that takes, or sends, nothing of an image that is under way for so long is given up.
+/// How long an image under way may stop moving.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// An exporter may work on an image for so long while nothing of it moves over the connection.
+/// How long an exporter may work on an image while nothing of it moves over the connection.
 const IMAGE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// A silent exporter is asked for a sign of life this often.
+/// How often a silent exporter is asked for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// Where an exporter is, and how to talk to it.
+/// The address of an exporter, and how to talk to it.
 ///
 /// ```
 /// use jumpstarter_client::ConnectOptions;
@@ -58,14 +58,13 @@ impl ConnectOptions {
         }
     }
 
-    /// What the environment says: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` or its older name
-    /// `JUMPSTARTER_GRPC_INSECURE` (`1`: TCP without TLS),
-    /// `JMP_GRPC_PASSPHRASE`, `JMP_GRPC_CA` or `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` (a PEM file of
-    /// authorities), and `JMP_GRPC_CERT` with `JMP_GRPC_KEY` (PEM files of a client's
-    /// certificate). A variable that is empty counts as not set.
+    /// Reads the environment: `JUMPSTARTER_HOST`, `JMP_GRPC_INSECURE` or its older name
+    /// `JUMPSTARTER_GRPC_INSECURE` (`1`: TCP without TLS), `JMP_GRPC_PASSPHRASE`, `JMP_GRPC_CA` or
+    /// `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` (a PEM file of authorities), and `JMP_GRPC_CERT` with
+    /// `JMP_GRPC_KEY` (PEM files of a client's certificate). An empty variable counts as unset.
     ///
     /// # Errors
-    /// `FailedPrecondition` without `JUMPSTARTER_HOST`, `InvalidArgument` where it is no address.
+    /// `FailedPrecondition` without `JUMPSTARTER_HOST`, `InvalidArgument` if it is not an address.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(|name| std::env::var_os(name))
     }
@@ -73,15 +72,15 @@ impl ConnectOptions {
     /// As [`from_env`](Self::from_env), from these variables.
     ///
     /// # Errors
-    /// Those of [`from_env`](Self::from_env).
+    /// The errors of [`from_env`](Self::from_env).
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         Self::read(None, variable)
     }
 
-    /// As [`from_env`](Self::from_env), for another address than that of `JUMPSTARTER_HOST`.
+    /// As [`from_env`](Self::from_env), with another address than that of `JUMPSTARTER_HOST`.
     ///
     /// # Errors
-    /// `InvalidArgument` for what is no address.
+    /// `InvalidArgument` unless it is an address.
     pub fn to(address: &str) -> Result<Self> {
         Self::read(Some(address), |name| std::env::var_os(name))
     }
@@ -119,7 +118,7 @@ impl ConnectOptions {
         Ok(options)
     }
 
-    /// TCP without TLS: who listens on the way reads everything, the passphrase too.
+    /// Uses TCP without TLS: everybody on the network path can read everything, the passphrase too.
     #[must_use]
     pub fn insecure(mut self) -> Self {
         self.insecure = true;
@@ -151,15 +150,15 @@ impl ConnectOptions {
         self
     }
 
-    /// How long connecting may take, the report of the tree included; 10 seconds if not said.
+    /// Sets the timeout of connecting, the report of the tree included; default: 10 seconds.
     #[must_use]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long a call may take to answer, or a stream to open; 5 minutes if not said. Calls with
-    /// images have limits of their own: see [`stall_timeout`](Self::stall_timeout) and
+    /// Sets the timeout of a call's answer, or of opening a stream; default: 5 minutes. Calls with
+    /// images have other limits: see [`stall_timeout`](Self::stall_timeout) and
     /// [`image_timeout`](Self::image_timeout).
     #[must_use]
     pub fn call_timeout(mut self, limit: Duration) -> Self {
@@ -167,31 +166,31 @@ impl ConnectOptions {
         self
     }
 
-    /// How long nothing may move of an image that is under way, to the exporter or from it; 2
-    /// minutes if not said.
+    /// Sets how long an image under way, to the exporter or from it, may stop moving; default: 2
+    /// minutes.
     ///
-    /// How long the image's own source or sink on this side takes does not count.
+    /// The time that the image's source or sink on this side takes does not count.
     #[must_use]
     pub fn stall_timeout(mut self, limit: Duration) -> Self {
         self.stall_timeout = limit;
         self
     }
 
-    /// How long an exporter may work on an image while none of it moves over the connection; 1 hour
-    /// if not said.
+    /// Sets how long an exporter may work on an image while none of it moves over the connection;
+    /// default: 1 hour.
     ///
-    /// That is the time until the first byte of a dump, the time from the last byte of an image
-    /// until the call is answered, and the whole time of an image that the exporter itself
-    /// fetches from a URL, or sends to one.
+    /// This is the time until the first byte of a dump, the time from the last byte of an image
+    /// until the call is answered, and the whole time of an image that the exporter itself fetches
+    /// from a URL, or sends to one.
     #[must_use]
     pub fn image_timeout(mut self, limit: Duration) -> Self {
         self.image_timeout = limit;
         self
     }
 
-    /// On TCP, how long the other machine may acknowledge nothing before the connection counts as
-    /// lost; and how long an exporter of this project may say nothing before it is asked for a
-    /// sign of life, and how long that may take. 20 seconds if not said, whole seconds.
+    /// Sets how long, on TCP, the other machine may acknowledge nothing before the connection
+    /// counts as lost; and how long an exporter of this project may be silent before it is asked
+    /// for a sign of life, and how long its answer may take. Default: 20 seconds; whole seconds.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
         self.keepalive = interval;

@@ -1,4 +1,4 @@
-//! One driver of an exporter: calls whose arguments and answers are values.
+//! One driver of an exporter: calls with values as arguments and answers.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct RemoteDriver {
     pub(crate) connection: Arc<Connection>,
     pub(crate) uuid: String,
     interfaces: Vec<&'static InterfaceDescriptor>,
-    /// Of its exporter.
+    /// The implementation of its exporter.
     pub(crate) implementation: Implementation,
     framing: OnceCell<Framing>,
 }
@@ -34,8 +34,8 @@ impl RemoteDriver {
         Self { connection, uuid, interfaces, implementation, framing: OnceCell::new() }
     }
 
-    /// The framing of the driver's channels where the exporter does not report it: a network's
-    /// address shows it, and is asked for once.
+    /// The framing of the driver's channels if the exporter does not report it: a network's address
+    /// shows it, and is asked for once.
     pub(crate) async fn framing(&self) -> Framing {
         if !self.interfaces.iter().any(|interface| interface.name == "network") {
             return Framing::Bytes;
@@ -49,7 +49,7 @@ impl RemoteDriver {
         *self.framing.get_or_init(ask).await
     }
 
-    /// The request of a call that is answered once.
+    /// The request of a call with one answer.
     pub(crate) fn request(&self, method: &str, arguments: &[Value]) -> Result<DriverCallRequest> {
         Ok(DriverCallRequest {
             uuid: self.uuid.clone(),
@@ -58,14 +58,14 @@ impl RemoteDriver {
         })
     }
 
-    /// Calls a method that answers once.
+    /// Calls a method with one answer.
     pub(crate) async fn call(&self, method: &str, arguments: &[Value]) -> Result<Value> {
         let request = self.request(method, arguments)?;
         let answer = self.connection.unary::<rpc::DriverCall>(&request, &calling(method)).await?;
         self.decode(answer.result)
     }
 
-    /// Calls a method that answers many times.
+    /// Calls a method with many answers.
     pub(crate) async fn stream(
         &self,
         method: &str,
@@ -93,13 +93,13 @@ impl RemoteDriver {
             .boxed())
     }
 
-    /// The value of an answer; none is null. Whole numbers are integers again.
+    /// The value of an answer; a missing one is null. Whole numbers become integers again.
     pub(crate) fn decode(&self, value: Option<Wire>) -> Result<Value> {
         decode(&self.connection, value)
     }
 }
 
-/// What is being done, for errors.
+/// The context of a call's errors.
 pub(crate) fn calling(method: &str) -> String {
     format!("calling `{method}`")
 }

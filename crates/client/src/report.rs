@@ -1,4 +1,4 @@
-//! An exporter's report as the nodes of a device.
+//! Converts an exporter's report to the nodes of a device.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,8 +67,9 @@ pub(crate) fn nodes(
     Ok(nodes)
 }
 
-/// What a node can do: as the exporter says, else as its client class tells; none where nothing is
-/// known. Beside it the names that the exporter says and this program does not know.
+/// A node's interfaces: as the exporter reports them, else those that its client class implies;
+/// `None` if nothing is known. With them, the names of reported interfaces that this program does
+/// not know.
 fn interfaces(
     label: Option<&str>,
     client: &str,

@@ -1,5 +1,4 @@
-//! The bytes under HTTP/2: a socket of either kind, with what is remembered to explain a failed
-//! start.
+//! The bytes under HTTP/2: a socket of either kind, with a record that explains a failed start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,18 +19,17 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::Address;
 use crate::tls::TlsFailure;
 
-/// When one address of a host has not answered for so long, the next one is tried as well.
+/// The wait for one address of a host before the next one is tried as well.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// Opens the socket. On TCP the system then finds out within about `keepalive` that the other
-/// machine is gone.
+/// Opens the socket. On TCP the system then notices a lost machine within about `keepalive`.
 ///
 /// # Errors
-/// As the system's, with what to do about it.
+/// The system's errors, with a hint.
 pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<dyn Transport>> {
     match address {
         Address::Unix(path) => {
-            // A file that is no socket refuses connections as a dead exporter's socket does.
+            // A file that is not a socket refuses connections like a dead exporter's socket.
             if let Ok(metadata) = std::fs::metadata(path)
                 && !metadata.file_type().is_socket()
             {
@@ -53,8 +51,8 @@ pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<d
     }
 }
 
-/// Connects to whichever address answers first. The next one is tried when those before have
-/// failed, or after a moment: one that answers nothing keeps nobody from the others.
+/// Connects to the address that answers first. The next one is tried after a failure or a moment,
+/// so a silent address does not block the others.
 async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut left = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -88,16 +86,18 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 fn unix_error(address: &Address, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::not_found(format!("there is no socket {address}"))
-            .with_hint("is the exporter running? it makes the socket when it starts"),
+            .with_hint("start the exporter: it creates the socket"),
         io::ErrorKind::ConnectionRefused => {
-            Error::unavailable(format!("nobody listens at the socket {address}"))
+            Error::unavailable(format!("nothing listens at the socket {address}"))
                 .with_hint("its exporter has ended: start it again")
         }
         io::ErrorKind::PermissionDenied => Error::new(
             ErrorKind::PermissionDenied,
             format!("the socket {address} is not open to you"),
         )
-        .with_hint("a socket is for the user who runs its exporter"),
+        .with_hint(
+            "run this as the user of the exporter: only that user can connect to its socket",
+        ),
         kind => Error::new(
             Error::from(io::Error::from(kind)).kind(),
             format!("connecting to {address}: {error}"),
@@ -121,42 +121,42 @@ fn tcp_error(address: &Address, error: io::Error) -> Error {
     }
 }
 
-/// What went over a connection: how it began, and whether the other side still lives.
+/// The traffic of a connection: how it began, and whether the other side is alive.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     beginning: OnceLock<Vec<u8>>,
-    /// What TLS failed with after its handshake. (What passes on the error keeps only its text.)
+    /// The TLS failure after the handshake. (The error that is passed on keeps only its text.)
     tls_failure: OnceLock<TlsFailure>,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
-    /// What had been sent when something was received last.
+    /// The number of bytes sent before the last receipt.
     sent_before_bytes: AtomicU64,
     writing: AtomicBool,
 }
 
 impl Traffic {
-    /// The first bytes that came, if any did.
+    /// The first received bytes, if any.
     pub(crate) fn beginning(&self) -> &[u8] {
         self.beginning.get().map_or(&[], Vec::as_slice)
     }
 
-    /// What the other side's TLS, or this one's, did not like after the handshake.
+    /// The TLS failure of either side after the handshake.
     pub(crate) fn tls_failure(&self) -> Option<&TlsFailure> {
         self.tls_failure.get()
     }
 
-    /// All bytes that came.
+    /// The number of received bytes.
     pub(crate) fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
-    /// The bytes that were sent since something came.
+    /// The number of bytes sent since the last receipt.
     pub(crate) fn unanswered_bytes(&self) -> u64 {
         let before = self.sent_before_bytes.load(Ordering::Relaxed);
         self.sent_bytes.load(Ordering::Relaxed).saturating_sub(before)
     }
 
-    /// Whether the system has no room at the moment for what is to be sent.
+    /// Whether the system's send buffer is full.
     pub(crate) fn is_writing(&self) -> bool {
         self.writing.load(Ordering::Relaxed)
     }
@@ -171,8 +171,8 @@ impl Traffic {
     }
 }
 
-/// A connection whose traffic is noted. Until something came, it takes what is written even when
-/// the other side is gone: reading then tells why, such as that a certificate was missing.
+/// A connection that records its traffic. Before the first receipt it accepts writes even if the
+/// other side has closed: reading then returns the reason, such as a missing certificate.
 pub(crate) struct Noting<T> {
     inner: T,
     traffic: Arc<Traffic>,
@@ -187,7 +187,7 @@ impl<T> Noting<T> {
         &self.traffic
     }
 
-    /// Notes the outcome of a write.
+    /// Records the outcome of a write.
     fn written<V>(&self, outcome: Poll<io::Result<V>>, taken: V) -> Poll<io::Result<V>> {
         self.traffic.writing.store(outcome.is_pending(), Ordering::Relaxed);
         match outcome {
@@ -275,7 +275,7 @@ mod tests {
         connect_any(Vec::new()).await.unwrap_err();
     }
 
-    /// A listener whose queue is full answers nothing.
+    /// A listener with a full queue does not answer.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn an_address_that_answers_nothing_keeps_nobody_from_the_next() {

@@ -1,8 +1,8 @@
-//! Storage multiplexers of Python exporters as flashers: a medium that either the exporter's
-//! machine or the device has.
+//! Storage multiplexers of Python exporters as flashers: a medium is connected either to the
+//! exporter's host or to the device.
 //!
-//! Their exporter serves `host`, `dut`, `off`, `write` and `read`; `flash` and `dump` are made of
-//! these by their client class. This module stands for that class.
+//! Their exporter serves `host`, `dut`, `off`, `write` and `read`; the Python client class makes
+//! `flash` and `dump` of these. This module replaces that class.
 
 use std::sync::Arc;
 
@@ -27,9 +27,8 @@ impl Caller for MuxCaller {
         let image = arguments.next();
         if arguments.any(|argument| !matches!(argument, Argument::Value(Value::Null))) {
             let message = format!("`{method}` of a storage multiplexer takes an image only");
-            return Err(
-                Error::invalid_argument(message).with_hint("it has one medium and no partitions")
-            );
+            return Err(Error::invalid_argument(message)
+                .with_hint("leave out the target: the driver has one medium and no partitions"));
         }
         match image {
             Some(Argument::Source(source)) if method == "flash" => flash_medium(mux, source).await,
@@ -61,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// A driver that notes its calls, and does what it is told with an image.
+    /// A driver that records its calls, and treats an image as configured.
     struct Python {
         calls: Mutex<Vec<String>>,
         called: Notify,

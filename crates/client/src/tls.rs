@@ -1,4 +1,4 @@
-//! TLS to an exporter, and what its failures mean.
+//! TLS to an exporter, and explanations of its failures.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use crate::{Address, ConnectOptions};
 const AUTHORITY: &str = "JMP_GRPC_CA";
 const CLIENT: &str = "JMP_GRPC_CERT and JMP_GRPC_KEY";
 
-/// Shakes hands as `options` say.
+/// Performs the handshake with `options`.
 ///
 /// # Errors
-/// `InvalidArgument` and the like for files that cannot be used; `Unavailable`, `PermissionDenied`
-/// or `Unauthenticated` for what the other side is, or does not accept.
+/// `InvalidArgument` and the like for unusable files; `Unavailable`, `PermissionDenied` or
+/// `Unauthenticated` for a wrong peer, or one that rejects this client.
 pub(crate) async fn handshake(
     options: &ConnectOptions,
     host: &str,
@@ -59,8 +59,8 @@ fn settings(options: &ConnectOptions) -> Result<ClientTls> {
     ClientTls::new(trusted, identity.transpose()?)
 }
 
-/// What a failure of TLS means, during the handshake or just after it, when a server says what it
-/// thinks of the client.
+/// Explains a failure of TLS during the handshake, or just after it, when a server rejects the
+/// client.
 pub(crate) fn explain(
     failure: &TlsFailure,
     address: &Address,
@@ -122,7 +122,7 @@ fn certificate_error(
         CertificateFault::Revoked => error("was revoked").with_hint("make a new one"),
         CertificateFault::Unreadable => error("cannot be read").with_hint("make a new one"),
         CertificateFault::BadSignature => {
-            error("does not hold together: a signature in it is wrong").with_hint("make a new one")
+            error("has an invalid signature").with_hint("make a new one")
         }
         CertificateFault::WrongPurpose => error("is not meant for servers")
             .with_hint("make one whose extendedKeyUsage has serverAuth"),

@@ -1,4 +1,4 @@
-//! The answers to a call, and the frames that are sent on a byte stream.
+//! The answers to a call, and the frames of a byte stream.
 
 use std::io;
 use std::pin::Pin;
@@ -16,26 +16,26 @@ use jumpstarter_protocol::{
 };
 use prost::Message;
 
-/// The largest message that is accepted.
+/// The largest accepted message.
 pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 /// The most bytes that one frame carries; datagrams are never split.
 pub(crate) const MAX_FRAME: usize = 256 * 1024;
 
 /// The messages of an answer. Dropping it before its end cancels the call on the exporter.
 pub(crate) struct Messages<T> {
-    /// The initial metadata.
+    /// The initial metadata of the answer.
     pub(crate) headers: HeaderMap,
-    /// None after the end.
+    /// `None` after the end.
     incoming: Option<Incoming<T>>,
-    /// The body has ended: its status comes.
+    /// The body has ended: its status follows.
     at_trailers: bool,
 }
 
 impl<T: Message + Default> Messages<T> {
-    /// No message may be longer than that.
+    /// The longest accepted message.
     ///
     /// # Errors
-    /// That of a call that failed at once, and `Unimplemented` for an answer that is not gRPC.
+    /// The status of a call that failed at once; `Unimplemented` for an answer that is not gRPC.
     pub(crate) fn new(
         response: Response<RecvStream>,
         max_message_bytes: usize,
@@ -84,12 +84,12 @@ impl<T: Message + Default> Stream for Messages<T> {
 }
 
 /// The sending direction of a byte stream, frame by frame. Dropping it ends the direction, or
-/// breaks the stream off where something was not sent.
+/// breaks the stream off if something was not sent.
 pub(crate) struct Frames {
     outgoing: Outgoing,
     framing: Framing,
     finished: bool,
-    /// Whether an end without an end mark must not look like one.
+    /// Whether a drop must break the stream off, instead of ending it.
     whole: bool,
 }
 
@@ -98,7 +98,7 @@ impl Frames {
         Self { outgoing: Outgoing::new(stream), framing, finished: false, whole: false }
     }
 
-    /// As [`new`](Self::new), for what is worthless unless it is complete: dropping it breaks the
+    /// As [`new`](Self::new), for data that is worthless unless complete: dropping it breaks the
     /// stream off.
     pub(crate) fn whole_or_nothing(stream: SendStream<Bytes>) -> Self {
         let mut frames = Self::new(stream, Framing::Bytes);
@@ -120,7 +120,7 @@ impl Drop for Frames {
         if self.whole && !self.finished || !self.outgoing.is_drained() {
             self.outgoing.reset();
         } else if !self.finished {
-            // It fails only where there is nothing left to end.
+            // It fails only if there is nothing left to end.
             drop(self.outgoing.end());
         }
     }
@@ -150,7 +150,7 @@ impl Sink<Bytes> for Frames {
         self.poll_drained(cx)
     }
 
-    /// The end mark, and the end of the direction.
+    /// Sends the end mark, and ends the direction.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.finished {
             self.finished = true;

@@ -12,7 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use support::{DEADLINE, FILE, Served};
 
-/// Runs an exporter for `test`, which is told how to connect to it, and what to do to end it.
+/// Runs an exporter for `test`, which gets the options to connect to it, and a function that stops
+/// it.
 fn with_exporter(
     test: impl FnOnce(&jumpstarter_client::ConnectOptions, &dyn Fn(&str), Box<dyn FnOnce()>),
 ) {

@@ -52,12 +52,12 @@ async fn a_unix_socket() {
     insta::assert_snapshot!(failure(&to(&path), &hidden).await, @r"
     NotFound
     there is no socket FOLDER/socket
-    hint: is the exporter running? it makes the socket when it starts
+    hint: start the exporter: it creates the socket
     ");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     insta::assert_snapshot!(failure(&to(&path), &hidden).await, @r"
     Unavailable
-    nobody listens at the socket FOLDER/socket
+    nothing listens at the socket FOLDER/socket
     hint: its exporter has ended: start it again
     ");
     std::fs::remove_file(&path).unwrap();
@@ -86,7 +86,7 @@ async fn a_port_where_nobody_listens_or_a_host_that_is_none() {
     insta::assert_snapshot!(failure(&to("exporter.invalid:1"), &[]).await.lines().last().unwrap(), @r"hint: check the name");
 }
 
-/// Something that takes one connection, and says `answer` to whatever it is told.
+/// A server that accepts one connection, and always sends `answer`.
 async fn stranger(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -111,7 +111,7 @@ async fn something_else_that_listens() {
         insta::allow_duplicates!(insta::assert_snapshot!(plain, @r"
         Unavailable
         ADDRESS does not speak gRPC
-        hint: something else listens there: check the port
+        hint: check the port: another service listens there
         "));
         let address = stranger(answer).await;
         let tls = failure(&to(&address), &[(&address, "ADDRESS")]).await;
@@ -124,7 +124,7 @@ async fn something_else_that_listens() {
     let address = stranger(b"").await;
     insta::assert_snapshot!(failure(&to(&address).insecure(), &[(&address, "ADDRESS")]).await, @r"
     Unavailable
-    ADDRESS closed the connection without a word
+    ADDRESS closed the connection without an answer
     hint: check that an exporter listens there, and whether it wants TLS
     ");
     let address = stranger(b"").await;
@@ -144,12 +144,12 @@ async fn something_that_never_answers() {
     insta::assert_snapshot!(failure(&options.clone().insecure(), &hidden).await, @r"
     DeadlineExceeded
     connecting to ADDRESS: no answer within 200ms
-    hint: check the address; a firewall may drop what is sent there
+    hint: check the address, and whether a firewall drops the packets
     ");
     insta::assert_snapshot!(failure(&options, &hidden).await, @r"
     DeadlineExceeded
     connecting to ADDRESS: no answer within 200ms
-    hint: check the address; a firewall may drop what is sent there
+    hint: check the address, and whether a firewall drops the packets
     ");
 }
 
@@ -319,7 +319,7 @@ async fn a_passphrase() {
     insta::assert_snapshot!(failure(&options.clone().passphrase("line\nbreak"), &hidden).await, @r"
     InvalidArgument
     the passphrase has characters that cannot be sent
-    hint: it may have letters, digits, spaces and signs of ASCII
+    hint: use only ASCII letters, digits, spaces and punctuation
     ");
     served.shut_down().await;
 }

@@ -48,17 +48,17 @@ async fn in_a_call() {
         let error = in_time(call).await.unwrap().unwrap_err();
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &error), @r"
         calling `on`: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
         let lost = in_time(exporter.lost()).await;
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &lost), @r"
         the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
         let next = in_time(exporter.device().call("", "off", vec![])).await.unwrap_err();
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &next), @r"
         calling `off`: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
     }
 }
@@ -75,13 +75,13 @@ async fn in_a_stream_of_values_and_in_its_log() {
         let error = in_time(readings.next()).await.unwrap().unwrap_err();
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &error), @r"
         calling `read`: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
         assert!(in_time(readings.next()).await.is_none());
         let error = in_time(logs.collect::<Vec<_>>()).await.pop().unwrap().unwrap_err();
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &error), @r"
         following the exporter's log: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
     }
 }
@@ -102,7 +102,7 @@ async fn in_a_channel() {
         };
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &error), @r"
         receiving from the connection: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
     }
 }
@@ -137,7 +137,7 @@ async fn in_a_flash() {
         let error = in_time(call).await.unwrap().unwrap_err();
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &error), @r"
         calling `flash`: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
     }
 }
@@ -182,7 +182,7 @@ async fn in_a_dump() {
         let error = in_time(call).await.unwrap().unwrap_err();
         insta::allow_duplicates!(insta::assert_snapshot!(told(&process, &error), @r"
         calling `dump`: the exporter at ADDRESS went away
-        hint: it has ended, or the network to it failed: connect again when it is back
+        hint: connect again when it is back: it has ended, or the network to it failed
         "));
     }
 }
@@ -202,7 +202,7 @@ async fn an_exporter_that_only_hangs_is_found_out_too() {
         insta::allow_duplicates! {
             insta::assert_snapshot!(told(&process, &error), @r"
             calling `on`: the exporter at ADDRESS went away: it gave no sign of life for 2s
-            hint: its machine, or the network to it, failed: connect again when it is back
+            hint: connect again when it is back: its machine, or the network to it, failed
             ");
         }
     }

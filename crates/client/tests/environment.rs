@@ -16,7 +16,7 @@ use support::{DEADLINE, FILE, Served, in_time};
 const ASKED: &str = "JUMPSTARTER_TEST_ANYWHERE";
 const DONE: &str = "the device was used";
 
-/// Uses the device wherever it is; in a process of its own, when asked to.
+/// Uses a local or remote device; in a separate process, on request.
 #[test]
 fn a_device_anywhere() {
     match std::env::var(ASKED).as_deref() {

@@ -57,7 +57,7 @@ async fn reports_that_are_no_device_are_refused_at_once() {
         text,
         "reading the report of the exporter at SOCKET: it has 20000 drivers; 10000 are the most"
     );
-    // Cheap to send, and dear to hold: drivers of which nothing is told, in two bytes each.
+    // Cheap to send, and expensive to hold: drivers without fields, in two bytes each.
     let hollow = Bytes::from([0x1a, 0].repeat(2_500_000));
     let exporter = Hostile::serve(move |_| Answer::Messages(vec![hollow.clone()], Ok(())));
     let text = named(&exporter, &connected(&exporter).await.expect_err("this is no device"));

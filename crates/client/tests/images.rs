@@ -130,7 +130,7 @@ async fn the_digest_is_that_of_the_file() {
     insta::assert_snapshot!(told(&served, &error), @r"
     DataLoss
     calling `flash`: sending os.img to the exporter at ADDRESS: its SHA-256 is d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-    hint: the download is damaged or another file; the digest is that of the file as downloaded, before decompression
+    hint: compare the digest with the downloaded file, before decompression: the download is damaged, or is another file
     ");
     assert!(dumped(&*flasher, None).await == image(), "the old image stays");
     served.shut_down().await;
@@ -237,7 +237,7 @@ async fn an_exporter_that_fetches_says_how_far_it_is() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/os.img?token=s3cret", listener.local_addr().unwrap());
     let (told, mut telling) = tokio::sync::watch::channel(None);
-    // It sends on slowly until its client was told, and then the rest.
+    // It sends slowly until its client was notified, and then the rest.
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
@@ -253,7 +253,7 @@ async fn an_exporter_that_fetches_says_how_far_it_is() {
             sent += 1024;
             tick.tick().await;
         }
-        assert!(sent < total, "nothing was told meanwhile");
+        assert!(sent < total, "nothing was reported meanwhile");
         stream.write_all(&vec![7; total - sent]).await.unwrap();
     };
     let source = ImageSource::url(&url).unwrap().with_observer(move |progress| {
@@ -300,7 +300,7 @@ async fn a_dump_that_breaks_off_is_no_success_whatever_the_call_answers() {
     calling `dump`: receiving the image from the exporter at ADDRESS: it broke off after 0 bytes
     hint: dump it again; the exporter's log may say why
     ");
-    // What was staged is removed on a thread of its own.
+    // Another thread removes the staged file.
     let is_empty = || std::fs::read_dir(folder.path()).unwrap().count() == 0;
     jumpstarter_driver_testkit::eventually("an empty folder", is_empty).await;
     served.shut_down().await;
@@ -321,7 +321,7 @@ async fn a_digest_that_was_not_checked_is_no_success() {
         calling `flash`: sending os.img to the exporter at ADDRESS: it finished before it had all of it: the SHA-256 of the image was not checked
         hint: the device may hold another image now: flash it again
         "));
-        // Whoever does not care gets what the exporter says, at once.
+        // A caller without a digest gets the exporter's answer at once.
         flash(source()).await.unwrap();
     }
     // All was delivered when the exporter, which needed less, answered.
@@ -341,7 +341,7 @@ async fn what_does_not_move_is_given_up() {
     insta::assert_snapshot!(told(&served, &error), @r"
     DeadlineExceeded
     calling `flash`: sending os.img to the exporter at ADDRESS: it took nothing for 300ms
-    hint: its driver hangs, or its disk; a longer limit can be set where the connection is made
+    hint: check its driver and its disk, or set a longer limit for the connection
     ");
     let sink = || ImageSink::writer(tokio::io::sink());
     let error =
@@ -349,7 +349,7 @@ async fn what_does_not_move_is_given_up() {
     insta::assert_snapshot!(told(&served, &error), @r"
     DeadlineExceeded
     calling `dump`: receiving the image from the exporter at ADDRESS: it sent nothing for 300ms
-    hint: its driver hangs, or its disk; a longer limit can be set where the connection is made
+    hint: check its driver and its disk, or set a longer limit for the connection
     ");
     in_time(exporter.device().call("", "off", vec![])).await.unwrap();
     served.shut_down().await;
@@ -364,21 +364,21 @@ async fn an_exporter_that_does_not_end_its_work_is_given_up() {
     insta::assert_snapshot!(told(&served, &error.unwrap_err()), @r"
     DeadlineExceeded
     calling `flash`: the exporter at ADDRESS did not answer within 300ms
-    hint: the driver is busy or hangs; a longer limit can be set where the connection is made
+    hint: check whether the driver is busy or hangs, or set a longer limit for the connection
     ");
     let sink = ImageSink::writer(tokio::io::sink());
     let error = in_time(flasher.dump(sink, Some("hangs at the start".into()))).await.unwrap_err();
     insta::assert_snapshot!(told(&served, &error), @r"
     DeadlineExceeded
     calling `dump`: receiving the image from the exporter at ADDRESS: it sent nothing for 300ms
-    hint: its driver hangs, or its disk; a longer limit can be set where the connection is made
+    hint: check its driver and its disk, or set a longer limit for the connection
     ");
     let url = ImageSource::url(web(b"image".to_vec()).await.0).unwrap();
     let error = in_time(flasher.flash(url, Some("hangs at the end".into()))).await.unwrap_err();
     insta::assert_snapshot!(told(&served, &error), @r"
     DeadlineExceeded
     calling `flash`: the exporter at ADDRESS did not answer within 300ms
-    hint: the driver is busy or hangs; a longer limit can be set where the connection is made
+    hint: check whether the driver is busy or hangs, or set a longer limit for the connection
     ");
     served.shut_down().await;
 }

@@ -1,4 +1,4 @@
-//! The life of a connection: what holds up nothing, how it ends, and who is told.
+//! The life of a connection: independent calls, its end, and the notification.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
@@ -117,7 +117,7 @@ async fn a_call_that_takes_too_long_is_given_up_and_cancelled() {
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     insta::assert_snapshot!(error.report().replace(&served.address, "ADDRESS"), @r"
     calling `on`: the exporter at ADDRESS did not answer within 300ms
-    hint: the driver is busy or hangs; a longer limit can be set where the connection is made
+    hint: check whether the driver is busy or hangs, or set a longer limit for the connection
     ");
     running(&stub, 0).await;
     served.shut_down().await;
@@ -138,7 +138,7 @@ async fn an_orderly_end_is_told_to_all_who_ask() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     insta::assert_snapshot!(error.report().replace(&address, "ADDRESS"), @r"
     following the exporter's log: the exporter at ADDRESS went away
-    hint: it has ended, or the network to it failed: connect again when it is back
+    hint: connect again when it is back: it has ended, or the network to it failed
     ");
     let error = in_time(lost).await.unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

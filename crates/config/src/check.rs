@@ -1,8 +1,8 @@
 //! Checks a value against a JSON schema, reporting every fault with its place.
 //!
 //! The part of JSON Schema that configurations need: types, properties, items, required, enum,
-//! const, ranges, lengths, alternatives and references. What it does not know (`pattern`, `format`)
-//! it leaves to deserialising.
+//! const, ranges, lengths, alternatives and references. Other keywords (`pattern`, `format`) are
+//! left to deserialising.
 
 use jumpstarter_driver_core::{HostPath, Secret, suggest};
 use serde_json::{Map, Value as Json};
@@ -14,7 +14,7 @@ use super::words::{
 };
 use super::yaml::{Node, Value};
 
-/// How many references and alternatives may lead into one another without a value between them.
+/// The longest chain of references and alternatives without a value between them.
 const MAX_HOPS: usize = 32;
 
 const MISSING: &str = "missing required field";
@@ -30,7 +30,7 @@ impl Checker {
         Self { definitions, synonyms: &[] }
     }
 
-    /// With what else fields are called, for hints.
+    /// Adds other names of fields, for hints.
     pub(super) fn with_synonyms(
         mut self,
         synonyms: &'static [(&'static str, &'static str)],
@@ -39,7 +39,7 @@ impl Checker {
         self
     }
 
-    /// Adds to `faults` what is wrong with `node`.
+    /// Adds the faults of `node` to `faults`.
     pub(super) fn check(&self, schema: &Json, node: &Node, at: &At, faults: &mut Vec<Fault>) {
         self.walk(schema, node, at, faults, 0);
     }
@@ -77,7 +77,7 @@ impl Checker {
         }
     }
 
-    /// What a `$ref` names.
+    /// The schema that a `$ref` names.
     fn target(&self, schema: &Map<String, Json>) -> Option<&Json> {
         let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
         self.definitions.get(&name.replace("~1", "/").replace("~0", "~"))
@@ -244,7 +244,7 @@ impl Checker {
         }
     }
 
-    /// One of the alternatives must fit; of those that do not, the one that was meant is reported.
+    /// One of the alternatives must fit; otherwise the fault of the most likely one is reported.
     fn alternatives(
         &self,
         parts: &[Json],
@@ -266,7 +266,7 @@ impl Checker {
         }
         let resolved: Vec<&Map<String, Json>> =
             parts.iter().filter_map(|part| self.resolve(part)).collect();
-        // An optional value: what it says where it is written is what matters.
+        // An optional value: only its own type matters where it is written.
         let mut written =
             outcomes.iter().filter(|(part, _)| !self.resolve(part).is_some_and(is_null));
         if let (Some((_, found)), None) = (written.next(), written.next()) {
@@ -288,14 +288,14 @@ impl Checker {
             });
             return;
         }
-        // Objects told apart by a constant field: report on that field, or take the alternative it
+        // Objects with a constant tag field: report that field, or check the alternative that it
         // names.
         if let Some(fault) = self.wrong_tag(&resolved, node, at) {
             faults.push(fault);
             return;
         }
-        // A fault at the value itself means that another alternative was meant, if there is one
-        // without.
+        // A fault at the value itself means that another alternative was intended, if one has no
+        // such fault.
         let fits = |found: &[Fault]| !found.iter().any(|fault| fault.path == at.path);
         let mut near: Vec<Vec<Fault>> = Vec::new();
         for ((part, found), of_part) in outcomes.into_iter().zip(&resolved) {
@@ -337,14 +337,14 @@ impl Checker {
         }
     }
 
-    /// Whether the constant fields of an alternative are as written.
+    /// Whether the constant fields of an alternative match.
     fn tag_fits(&self, part: &Map<String, Json>, node: &Node) -> bool {
         tags(part).all(|(name, value)| {
             node.get(name).is_none_or(|entry| entry.value.value.to_json() == *value)
         })
     }
 
-    /// A schema after its references.
+    /// A schema with its references resolved.
     fn resolve<'a>(&'a self, schema: &'a Json) -> Option<&'a Map<String, Json>> {
         let mut schema = schema.as_object()?;
         for _ in 0..MAX_HOPS {
@@ -356,7 +356,7 @@ impl Checker {
         None
     }
 
-    /// The schemas that a value may follow, after references and alternatives.
+    /// The schemas that a value may follow, with references and alternatives resolved.
     pub(super) fn parts<'a>(&'a self, schema: &'a Json) -> Vec<&'a Map<String, Json>> {
         let mut parts = Vec::new();
         self.collect_parts(schema, &mut parts, 0);
@@ -376,7 +376,7 @@ impl Checker {
         }
     }
 
-    /// What a schema asks for, in words.
+    /// Describes what a schema expects.
     pub(super) fn expected(&self, schema: &Map<String, Json>) -> String {
         if let Some(target) = self.target(schema).and_then(Json::as_object) {
             return self.expected(target);
@@ -414,7 +414,7 @@ fn tags(schema: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
     properties.filter_map(|(name, of_property)| Some((name.as_str(), of_property.get("const")?)))
 }
 
-/// "`cut`: Cuts the power; `graceful`: …", where the values of an enumeration say what they mean.
+/// "`cut`: Cuts the power; `graceful`: …", if the values of an enumeration are documented.
 fn meanings(parts: &[&Map<String, Json>]) -> Option<String> {
     let of_part = |part: &&Map<String, Json>| {
         let about = part.get("description")?.as_str()?.lines().next()?;

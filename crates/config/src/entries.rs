@@ -15,16 +15,16 @@ use super::wanted;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
 
-/// What may be given to any driver's `config` because every Python driver takes it.
+/// A field of any driver's `config`, since every Python driver accepts it.
 const LOG_LEVEL: &str = "log_level";
 
-/// Reads entries, collecting what is wrong.
+/// Reads entries, collecting faults.
 pub(super) struct Entries<'a> {
     registry: &'a Registry,
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
     references: References,
-    /// Where each reference is written, by its number: its place, and the keys that lead to it.
+    /// The place of each reference and its path, by its number.
     written: HashMap<usize, (Place, String)>,
     shapes: Checker,
     bases: Bases,
@@ -32,7 +32,7 @@ pub(super) struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Relative paths are looked for at `bases`. Messages call the file `origin`.
+    /// Relative paths are resolved with `bases`. Messages call the file `origin`.
     pub(super) fn new(registry: &'a Registry, bases: Bases, origin: &str) -> Self {
         Self {
             registry,
@@ -63,7 +63,7 @@ impl<'a> Entries<'a> {
         entries
     }
 
-    /// Reports references that lead nowhere.
+    /// Reports dangling references.
     fn follow(&mut self) {
         for fault in self.references.faults() {
             let Some((place, path)) = self.written.get(&fault.index) else { continue };
@@ -164,7 +164,7 @@ impl<'a> Entries<'a> {
             self.faults.extend(wanted::faults(entry, &wanted, node, &children, at));
         }
         for child in own.unwrap_or_default() {
-            // Of what is below such a child nothing is known.
+            // Nothing is known of the children of such a child.
             self.references.add(index, &child.name, PlaceKind::Unknown);
         }
         let described =
@@ -183,8 +183,8 @@ impl<'a> Entries<'a> {
         Some(driver)
     }
 
-    /// Checks `config` in three steps, each only where the one before found nothing: the schema,
-    /// the types, the driver's own check.
+    /// Checks `config` in three steps, each only if the one before found nothing: the schema, the
+    /// types, the driver's own check.
     fn config(&mut self, entry: &'static DriverEntry, node: &yaml::Node, at: &At) -> Json {
         let empty = yaml::Node { place: at.owner, value: Value::Map(Vec::new()) };
         let (mut config, owner) = match node.get("config") {
@@ -223,7 +223,7 @@ impl<'a> Entries<'a> {
         value
     }
 
-    /// Takes `log_level` out of a configuration whose driver does not know it.
+    /// Takes `log_level` out of a configuration whose driver lacks it.
     fn log_level(&mut self, config: &mut yaml::Node, at: &At) {
         let Value::Map(entries) = &mut config.value else { return };
         if let Some(index) = entries.iter().position(|entry| entry.key == LOG_LEVEL) {
@@ -257,7 +257,7 @@ impl<'a> Entries<'a> {
         self.faults.len() == before
     }
 
-    /// An entry without `type`, `ref` and `children`: perhaps one of them is misspelt.
+    /// An entry without `type`, `ref` and `children`: one of them may be misspelt.
     fn unclear(&mut self, node: &yaml::Node, at: &At) {
         const KINDS: [&str; 3] = ["type", "ref", "children"];
         let misspelt =
@@ -279,11 +279,11 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// What is wrong with a configuration beyond its schema: texts that their types refuse, then the
+/// The faults of a configuration beyond its schema: texts that their types refuse, then the
 /// driver's own check.
 ///
-/// Deserialising stops at the first misfit, so the field of each is left out and the rest tried
-/// again: as long as it is not a required one. The driver's own check sees what remains.
+/// Deserialising stops at the first misfit, so that field is removed and the rest tried again,
+/// unless the field is required. The driver's own check sees what remains.
 fn beyond_schema(
     entry: &DriverEntry,
     schema: &Json,
@@ -326,8 +326,7 @@ fn beyond_schema(
         let mut problem = ConfigProblem::new(field, message);
         problem.hint = hint;
         let Some(culprit) = culprit.filter(|index| !is_required(&rest[*index].key)) else {
-            // Without a field to leave out, what is said of the rest may only follow from what was
-            // left out.
+            // Without a field to remove, further faults may only follow from the removed ones.
             if known.is_empty() && faults.is_empty() || culprit.is_some() {
                 faults.push(located(config, at, problem));
             }
@@ -343,8 +342,8 @@ fn is_within(path: &str, name: &str) -> bool {
     path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The fields that were left out of a configuration because they are wrong, also those that were
-/// meant by them.
+/// The fields that were removed from a configuration because they are wrong, with the fields that
+/// they were meant to be.
 fn left_out(
     entries: &[yaml::Entry],
     rest: &[yaml::Entry],
@@ -362,8 +361,8 @@ fn left_out(
     .collect()
 }
 
-/// Whether what a driver's check says may only follow from the fields that were left out: it is
-/// about one of them, or names it, or is about the whole.
+/// Whether a problem of the driver's check may only follow from the removed fields: it is about one
+/// of them, names it, or is about the whole.
 fn may_follow(problem: &ConfigProblem, left_out: &[String]) -> bool {
     let text = format!("{} {}", problem.message, problem.hint.as_deref().unwrap_or_default());
     let is_meant =
@@ -385,13 +384,13 @@ fn text(node: &yaml::Node, key: &str) -> Option<String> {
     node.get(key).and_then(|entry| entry.value.text()).map(str::to_owned)
 }
 
-/// The nearest names, else all of them.
+/// A hint with the nearest names, else with all of them.
 fn near_drivers(name: &str, drivers: &[&'static DriverEntry]) -> String {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let all = drivers.iter().flat_map(|entry| entry.names());
     let mut near: Vec<&str> = Vec::new();
     near.extend(suggest::nearest(name, all.clone()));
-    // The class alone, as written or as the end of an import path.
+    // Only the class, as written or as the end of an import path.
     let lasts: Vec<(String, &str)> = all.map(|full| (last(full), full)).collect();
     if let Some(class) = suggest::nearest(&last(name), lasts.iter().map(|(last, _)| last.as_str()))
     {

@@ -1,4 +1,4 @@
-//! What is wrong with an exporter file: every fault at once, each with its place.
+//! The faults of an exporter file: all of them at once, each with its place.
 
 use std::fmt::{self, Write as _};
 
@@ -16,26 +16,26 @@ pub struct Place {
     pub column: usize,
 }
 
-/// Where a value stands: its path, and the key that owns it, for what is missing inside.
+/// The path of a value, and the key that owns it, for faults about missing parts.
 #[derive(Clone)]
 pub(super) struct At {
     pub(super) path: String,
     pub(super) owner: Place,
 }
 
-/// One thing that is wrong with a file.
+/// One fault of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Fault {
-    /// The line, from 1; 0 when the file could not be read at all.
+    /// The line, from 1; 0 if the file could not be read.
     pub line: usize,
-    /// The character in the line, from 1; 0 when the file could not be read at all.
+    /// The character in the line, from 1; 0 if the file could not be read.
     pub column: usize,
-    /// The keys that lead there, as `export.qemu.config.mem`; empty for the whole file.
+    /// The keys that lead to it, as `export.qemu.config.mem`; empty for the whole file.
     pub path: String,
     /// What was found and what was expected.
     pub message: String,
-    /// What to write instead, if known.
+    /// An instruction what to write instead, if known.
     pub hint: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Fault {
         })
     }
 
-    /// Adds what to do about it.
+    /// Adds an instruction that remedies the fault.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -94,7 +94,7 @@ impl fmt::Display for What<'_> {
     }
 }
 
-/// Keeps what a file says on its line: control characters become escapes.
+/// Keeps a file's text on one line: control characters become escapes.
 struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for OneLine<'_, '_> {
@@ -109,7 +109,7 @@ impl fmt::Write for OneLine<'_, '_> {
     }
 }
 
-/// A file's name, on its line too.
+/// A file's name, on one line.
 struct Name<'a>(&'a str);
 
 impl fmt::Display for Name<'_> {
@@ -118,9 +118,10 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// What an exporter file has that is no fault, but may not be meant: `{}` of each is as of a fault.
+/// Findings in an exporter file that are not faults but may be mistakes; `{}` prints each like a
+/// fault.
 ///
-/// Values of secrets are never part of it.
+/// They never contain values of secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigWarnings(Vec<Fault>);
 
@@ -141,8 +142,8 @@ impl ConfigWarnings {
         self.0.is_empty()
     }
 
-    /// One line a warning, each ended: `lab.yaml:9:1: warning: exprot: unknown field; did you mean
-    /// `export`?`.
+    /// One line for each warning, each with a newline: `lab.yaml:9:1: warning: exprot: unknown
+    /// field; did you mean `export`?`.
     pub fn to_text(&self, origin: &str) -> String {
         let line = |warning: &Fault| {
             let Fault { line, column, .. } = warning;
@@ -152,10 +153,10 @@ impl ConfigWarnings {
     }
 }
 
-/// Every fault of one exporter file, in the order of the file; never empty.
+/// The faults of one exporter file, in the order of the file; never empty.
 ///
-/// `{}` prints one line a fault, each as `lab.yaml:9:14: export.qemu.config.memm: unknown field;
-/// did you mean `mem`?`. Values of secrets are never part of it.
+/// `{}` prints one line for each fault, as `lab.yaml:9:14: export.qemu.config.memm: unknown field;
+/// did you mean `mem`?`. They never contain values of secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFaults {
     origin: String,
@@ -163,22 +164,21 @@ pub struct ConfigFaults {
 }
 
 impl ConfigFaults {
-    /// The faults of the file called `origin`, put into the order of the file; the same fault twice
-    /// is one.
+    /// The faults of the file called `origin`, sorted by place and without duplicates.
     pub(super) fn new(origin: &str, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.line, fault.column));
         faults.dedup();
         Self { origin: origin.to_owned(), faults }
     }
 
-    /// The file could not be read.
+    /// The fault of a file that could not be read.
     pub(super) fn unreadable(origin: &str, message: impl Into<String>) -> Self {
         let fault =
             Fault { line: 0, column: 0, path: String::new(), message: message.into(), hint: None };
         Self { origin: origin.to_owned(), faults: vec![fault] }
     }
 
-    /// What the file is called in messages.
+    /// The file's name in messages.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -188,7 +188,7 @@ impl ConfigFaults {
         self.faults.iter()
     }
 
-    /// How many there are: at least one.
+    /// The number of faults: at least one.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
         self.faults.len()
@@ -224,8 +224,8 @@ impl<'a> IntoIterator for &'a ConfigFaults {
 }
 
 impl From<ConfigFaults> for Error {
-    /// [`ErrorKind::InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument), with every fault on a
-    /// line of its own.
+    /// [`ErrorKind::InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument), with
+    /// one line for each fault.
     fn from(faults: ConfigFaults) -> Self {
         Error::invalid_argument(faults.to_string())
     }

@@ -1,4 +1,4 @@
-//! A driver's configuration as a table: what `jmp drivers NAME` and the book show.
+//! A driver's configuration as a table: for `jmp drivers NAME` and the book.
 
 use jumpstarter_driver_core::{ByteSize, DriverEntry, Span};
 use serde_json::{Map, Value as Json};
@@ -7,7 +7,7 @@ use super::check::Checker;
 use super::schema;
 use super::words;
 
-/// How deep fields in fields are listed.
+/// The deepest nesting of listed fields.
 const MAX_DEPTH: usize = 4;
 
 /// One field of a driver's configuration.
@@ -17,17 +17,17 @@ pub struct ConfigField {
     /// The keys that lead to it, as `hostfwd.NAME.hostport`; `NAME` stands for any key, `[]` for
     /// any item of a list.
     pub path: String,
-    /// What may be written, in words: `a whole number from 0 to 65535`.
+    /// The accepted values in words: `a whole number from 0 to 65535`.
     pub expected: String,
-    /// Whether its mapping must have it.
+    /// Whether it must be present.
     pub required: bool,
-    /// What holds without it, where the schema says so; never that of a secret. Sizes and times
-    /// are text with a unit.
+    /// The default, if the schema has one; never that of a secret. Sizes and times are text with a
+    /// unit.
     pub default: Option<Json>,
-    /// Its doc comment.
+    /// Its doc comment, else its type's.
     pub documentation: String,
-    /// The values that may be written, where they are few, and what each means; empty for any that
-    /// says nothing.
+    /// The accepted values, if they are few, each with its meaning; the meaning is empty if it is
+    /// not documented.
     pub values: Vec<(Json, String)>,
 }
 

@@ -17,11 +17,11 @@ use super::{hooks, schema};
 /// The largest file that is read: far more than any device needs.
 const MAX_LENGTH: u64 = 1 << 20;
 
-/// An exporter file: what makes up a device, and how it is served.
+/// An exporter file: the drivers of a device, and how it is served.
 ///
 /// Reading touches no hardware; [`ExporterConfig::open`] does. The format is that of the Python
-/// exporter. At the top of the file, fields that nobody knows are warnings, as newer exporters may
-/// have them; elsewhere they are faults.
+/// exporter. Unknown fields at the top of the file are warnings, since newer exporters may have
+/// them; elsewhere they are faults.
 ///
 /// ```
 /// use jumpstarter_config::ExporterConfig;
@@ -35,13 +35,13 @@ const MAX_LENGTH: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExporterConfig {
-    /// What the file is called in messages: its path.
+    /// The file's name in messages: its path.
     pub origin: String,
     /// Everything but the drivers.
     pub settings: Settings,
     /// The drivers of the device, in the order of the file.
     pub export: Vec<Planned>,
-    /// What is no fault, but may not be meant.
+    /// Findings that are not faults but may be mistakes.
     pub warnings: ConfigWarnings,
 }
 
@@ -50,7 +50,7 @@ impl ExporterConfig {
     /// linked](Registry::linked). As [`Reader::parse`].
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
+    /// All faults of the file, at once.
     pub fn parse(text: &str, origin: &str) -> std::result::Result<Self, ConfigFaults> {
         Reader::new(Registry::linked()).parse(text, origin)
     }
@@ -75,24 +75,24 @@ impl ExporterConfig {
     /// Opens the drivers of the file.
     ///
     /// # Errors
-    /// The first driver's that fails; those that are open already are closed again.
+    /// The error of the first driver that fails; drivers that are already open are closed.
     pub async fn open(&self) -> Result<Device> {
         Device::open(&self.export).await
     }
 
-    /// The device as it is before it is opened, as far as the file tells: for help.
+    /// The device before it is opened, as far as the file shows it: for help.
     ///
     /// As [`Device::unopened`].
     pub fn unopened(&self) -> Option<Device> {
         Device::unopened(&self.export)
     }
 
-    /// Where the file of the exporter called `alias` is: in the first of the
+    /// The path of the file of the exporter called `alias`: in the first of the
     /// [folders](ExporterConfig::folders) that has it.
     ///
     /// # Errors
-    /// `InvalidArgument` for an alias that is not a plain file name, `NotFound` with the places
-    /// that were looked at.
+    /// `InvalidArgument` for an alias that is not a plain file name, `NotFound` with the searched
+    /// places.
     pub fn find(alias: &str) -> Result<PathBuf> {
         let file = Self::file_name(alias)?;
         let files: Vec<PathBuf> = Self::folders().iter().map(|folder| folder.join(&file)).collect();
@@ -119,10 +119,10 @@ impl ExporterConfig {
             .collect()
     }
 
-    /// What the file of the exporter called `alias` is called in its folder.
+    /// The name of an alias's file in its folder.
     ///
     /// # Errors
-    /// `InvalidArgument` for an alias that is not a plain file name, or a hidden one's.
+    /// `InvalidArgument` for an alias that is not a plain file name, or starts with a dot.
     pub fn file_name(alias: &str) -> Result<String> {
         if alias.is_empty() || alias.starts_with('.') || alias.contains(['/', '\\', '\0']) {
             return Err(Error::invalid_argument(format!(
@@ -136,7 +136,7 @@ impl ExporterConfig {
     }
 }
 
-/// Reads exporter files whose drivers are those of a registry.
+/// Reads exporter files with the drivers of a registry.
 ///
 /// ```
 /// use jumpstarter_config::Reader;
@@ -154,17 +154,17 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// For files that name drivers of `registry`.
+    /// Makes a reader for files that name drivers of `registry`.
     pub fn new(registry: &'a Registry) -> Self {
         Self { registry }
     }
 
-    /// Reads the text of a file that messages call `origin`. Relative paths in it are looked for in
-    /// the working directory.
+    /// Reads the text of a file that messages call `origin`. Relative paths are looked up in the
+    /// working directory.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once. A syntax error hides what comes after it, and
-    /// what is below an unknown driver's `config` is not looked at.
+    /// All faults of the file, at once. A syntax error hides everything after it, and the `config`
+    /// of an unknown driver is not checked.
     pub fn parse(
         &self,
         text: &str,
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         self.parse_in(text, origin, None)
     }
 
-    /// The same for a file in `folder`.
+    /// As [`parse`](Self::parse), for a file in `folder`.
     fn parse_in(
         &self,
         text: &str,
@@ -219,8 +219,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a file. Relative paths in it are looked for in its folder, then in the working
-    /// directory.
+    /// Reads a file. Relative paths are looked up in its folder, then in the working directory.
     ///
     /// # Errors
     /// As [`Reader::parse`]; a file that cannot be read is one fault without a place.
@@ -263,7 +262,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes the fields that nobody knows out of the top of the file.
+/// Takes unknown fields out of the top of the file.
 fn unknown_at_the_top(schema: &serde_json::Value, root: &mut yaml::Node) -> Vec<Fault> {
     let Value::Map(entries) = &mut root.value else { return Vec::new() };
     let known = schema.get("properties").and_then(serde_json::Value::as_object);
@@ -295,7 +294,7 @@ fn read_bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// What passed the schema and still does not fit its type.
+/// The fault of a value that passed the schema but does not fit its type.
 fn misfit(root: &yaml::Node, error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let path = error.path().to_string();
     let text = error.inner().to_string();
@@ -306,7 +305,7 @@ fn misfit(root: &yaml::Node, error: &serde_path_to_error::Error<serde_json::Erro
     fault
 }
 
-/// The Python exporter reads the hooks' fields under its attributes' names too.
+/// Accepts the names that the Python exporter's attributes have for the hooks' fields, as it does.
 fn accept_python_names(root: &mut yaml::Node) {
     const FIELDS: [(&str, &str); 4] = [
         ("before_lease", "beforeLease"),

@@ -1,4 +1,4 @@
-//! The files that hooks name: looked for where every path of an exporter file is.
+//! The files that hooks name, resolved like all paths of an exporter file.
 
 use jumpstarter_driver_core::HostPath;
 
@@ -7,8 +7,8 @@ use super::paths::Bases;
 use super::settings::{Hook, Hooks};
 use super::yaml::Node;
 
-/// Puts the place of the file where a script is a file's name, and where an interpreter is a
-/// relative path. Warns of scripts that look like a file's name, and are none.
+/// Resolves a script that is a file's name, and an interpreter that is a relative path. Warns about
+/// scripts that look like a file's name and are not.
 pub(super) fn decide(hooks: &mut Hooks, root: &Node, bases: &Bases) -> Vec<Fault> {
     let named = [("beforeLease", &mut hooks.before_lease), ("afterLease", &mut hooks.after_lease)];
     let mut warnings = Vec::new();
@@ -45,12 +45,12 @@ fn decide_one(hook: &mut Hook, bases: &Bases) -> Option<(String, String)> {
     })
 }
 
-/// What runs a hook takes text.
+/// The program that runs a hook takes text.
 fn text(path: &HostPath) -> Option<&str> {
     path.as_path().to_str()
 }
 
-/// One word that is a path, or ends as scripts do.
+/// Whether it is one word that is a path, or ends like a script.
 fn looks_like_a_file(script: &str) -> bool {
     let is_word = !script.contains(|c: char| c.is_whitespace() || "$;|&<>()'\"`*".contains(c));
     let is_script = [".sh", ".py", ".bash"].iter().any(|end| script.ends_with(end));

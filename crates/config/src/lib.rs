@@ -12,9 +12,10 @@
 //!   rack: {children: {a: {type: …}}}     # a group
 //! ```
 //!
-//! Everything that is wrong with a file is reported at once ([`ConfigFaults`]), each fault with its
-//! place: the text becomes a tree that knows its places, each part is checked against its JSON
-//! schema, what passes is deserialised, and the drivers check what remains ([`ConfigProblem`](jumpstarter_driver_core::ConfigProblem)).
+//! All faults of a file are reported at once ([`ConfigFaults`]), each with its place. The text
+//! becomes a tree with places, each part is checked against its JSON schema, the parts that pass
+//! are deserialised, and the drivers check the rest
+//! ([`ConfigProblem`](jumpstarter_driver_core::ConfigProblem)).
 
 mod check;
 mod entries;

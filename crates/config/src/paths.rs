@@ -1,4 +1,4 @@
-//! The paths in a driver's configuration: found by its schema, and decided where they are.
+//! The paths in a driver's configuration: found by its schema, and resolved.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +9,15 @@ use super::check::Checker;
 use super::fault::join;
 use super::words::{array, format};
 
-/// How deep values may be nested, as in a file.
+/// The deepest nesting of values, as in a file.
 const MAX_DEPTH: usize = 64;
 
-/// Where relative paths of an exporter file are looked for.
+/// The folders in which relative paths of an exporter file are looked up.
 #[derive(Clone, Debug)]
 pub(super) struct Bases(Vec<PathBuf>);
 
 impl Bases {
-    /// Of a file in `folder`; of a text that is not a file, without one.
+    /// The folders for a file in `folder`; `None` for a text without a file.
     pub(super) fn new(folder: Option<&Path>) -> Self {
         let folder = folder.and_then(|folder| std::path::absolute(folder).ok());
         let mut bases: Vec<PathBuf> = folder.into_iter().collect();
@@ -26,23 +26,23 @@ impl Bases {
         Self(bases)
     }
 
-    /// The path that `text` means here.
+    /// Resolves `text`.
     ///
     /// # Errors
-    /// `InvalidArgument` for text that is no path.
+    /// `InvalidArgument` for text that is not a path.
     pub(super) fn path(&self, text: &str) -> Result<HostPath> {
         HostPath::in_folders(text, &self.0)
     }
 
-    /// The same as the value of a configuration. Text that is no path stays, for its type to
-    /// refuse.
+    /// Resolves `text` to the value of a configuration. Text that is not a path stays, for its type
+    /// to refuse.
     fn value(&self, text: &str) -> Json {
         self.path(text).map_or_else(|_| text.into(), |path| path.to_value())
     }
 }
 
-/// Puts what [`HostPath`](jumpstarter_driver_core::HostPath) reads in the place of each text that is a path by its
-/// schema.
+/// Replaces each text that is a path by its schema with the value that
+/// [`HostPath`](jumpstarter_driver_core::HostPath) reads.
 pub(super) fn decide(checker: &Checker, schema: &Json, value: &mut Json, bases: &Bases) {
     visit(checker, schema, value, "", 0, &mut |part, _, value| {
         let is_path = [HostPath::FORMAT, HostPath::FORMAT_OR_URL].contains(&format(part));
@@ -54,10 +54,10 @@ pub(super) fn decide(checker: &Checker, schema: &Json, value: &mut Json, bases: 
     });
 }
 
-/// What is done with a value by one of its schemas, which its path leads to; whether that is all.
+/// Acts on a value with one of its schemas and its path; returns whether the value is finished.
 pub(super) type Act<'a> = dyn FnMut(&Map<String, Json>, &str, &mut Json) -> bool + 'a;
 
-/// Acts on `value` and on everything in it that its schema knows.
+/// Acts on `value` and on everything in it that its schema describes.
 pub(super) fn visit(
     checker: &Checker,
     schema: &Json,

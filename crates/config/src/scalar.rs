@@ -1,4 +1,5 @@
-//! What a plain YAML scalar means: the core schema of YAML 1.2 (<https://yaml.org/spec/1.2.2/#103-core-schema>).
+//! The meaning of a plain YAML scalar: the core schema of YAML 1.2
+//! (<https://yaml.org/spec/1.2.2/#103-core-schema>).
 
 use serde_json::Number;
 
@@ -7,8 +8,8 @@ use super::value::Value;
 /// Reads an unquoted scalar.
 ///
 /// # Errors
-/// What is wrong with it and what to write instead: a number that YAML 1.1 and 1.2 read
-/// differently, or that is not finite.
+/// The fault and its remedy: a number that YAML 1.1 and 1.2 read differently, or that is not
+/// finite.
 pub(super) fn resolve(text: &str) -> Result<Value, (String, String)> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),

@@ -9,11 +9,11 @@ use super::settings::Settings;
 
 /// The JSON schema (draft 2020-12) of exporter files for the drivers of a registry.
 ///
-/// Editors check and complete with it. `config` follows `type`; a driver's Python import paths are
-/// as good as its name.
+/// Editors validate and complete with it. `config` follows `type`; a driver's Python import paths
+/// work like its name.
 ///
 /// # Errors
-/// `AlreadyExists` when two drivers share a name.
+/// `AlreadyExists` if two drivers share a name.
 pub fn schema(registry: &Registry) -> Result<Json> {
     let mut generator = SchemaGenerator::default();
     let mut root = Settings::json_schema(&mut generator).to_value();
@@ -28,7 +28,7 @@ pub fn schema(registry: &Registry) -> Result<Json> {
             if let Some(properties) = properties.as_object_mut() {
                 properties.entry("log_level").or_insert_with(log_level_shape);
             }
-            // Editors show it where they offer to fill in what is required.
+            // Editors show the title when they offer to fill in required fields.
             config.insert("title".to_owned(), format!("configuration of {}", entry.name).into());
         }
         let own: Vec<&str> = entry.names().collect();
@@ -70,8 +70,8 @@ pub fn schema(registry: &Registry) -> Result<Json> {
     Ok(root)
 }
 
-/// Takes out every `"default": null`, which says no more than that a field may be left out: the
-/// YAML language server stops completing at the first.
+/// Removes every `"default": null`, which only says that a field is optional: the YAML language
+/// server stops completing at the first.
 fn without_null_defaults(schema: &mut Json) {
     match schema {
         Json::Object(fields) => {
@@ -99,7 +99,7 @@ pub fn of_driver(entry: &DriverEntry) -> (Json, Map<String, Json>) {
     (schema, generator.take_definitions(true))
 }
 
-/// The schema of the file but for what is in `export`.
+/// The schema of the file without the contents of `export`.
 pub(super) fn of_settings() -> (Json, Map<String, Json>) {
     let mut generator = SchemaGenerator::default();
     let mut schema = Settings::json_schema(&mut generator).to_value();
@@ -107,7 +107,7 @@ pub(super) fn of_settings() -> (Json, Map<String, Json>) {
     (schema, generator.take_definitions(true))
 }
 
-/// An entry with `type`; what is in `children` and `config` is checked apart.
+/// An entry with `type`; its `children` and `config` are checked separately.
 pub(super) fn driver_shape() -> Json {
     json!({
         "type": "object",

@@ -1,5 +1,5 @@
-//! The secrets of a driver's configuration that are elsewhere: in an environment variable or a
-//! file. They are found by their schema, and read when the driver is opened.
+//! The secrets of a driver's configuration in environment variables or files. They are found by
+//! their schema, and read when the driver is opened.
 
 use jumpstarter_driver_core::Secret;
 use serde_json::Value as Json;
@@ -10,8 +10,8 @@ use super::paths::visit;
 use super::words;
 use super::yaml::Node;
 
-/// Notes in each such secret of `value` where the file called `origin` has it, for the error of
-/// reading it. Returns a warning for each that cannot be read as things are.
+/// Records in each such secret of `value` its place in the file called `origin`, for errors.
+/// Returns a warning for each that cannot be read now.
 pub(super) fn place(
     checker: &Checker,
     schema: &Json,

@@ -1,4 +1,4 @@
-//! What an exporter file says beside its drivers: who it is, whom it joins, its hooks.
+//! The parts of an exporter file beside its drivers: name, controller, hooks.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use jumpstarter_driver_core::{Secret, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Everything in an exporter file but `export`.
+/// Everything in an exporter file except `export`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -88,9 +88,9 @@ pub struct Tls {
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum GrpcOption {
-    /// A number.
+    /// A whole number, such as a limit in bytes.
     Number(i64),
-    /// Text.
+    /// Any text, such as a user agent.
     Text(String),
 }
 
@@ -99,9 +99,9 @@ pub enum GrpcOption {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Hooks {
-    /// Runs before the device is handed out.
+    /// Runs before the device is leased.
     pub before_lease: Option<Hook>,
-    /// Runs after it came back.
+    /// Runs after the device is returned.
     pub after_lease: Option<Hook>,
 }
 
@@ -131,10 +131,10 @@ fn default_timeout() -> Span {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnFailure {
-    /// Go on and say so.
+    /// Continue, with a warning.
     #[default]
     Warn,
-    /// End the lease.
+    /// End the lease; the exporter stays online.
     EndLease,
     /// End the lease and take the exporter offline.
     Exit,

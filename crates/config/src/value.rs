@@ -4,14 +4,14 @@ use serde_json::Number;
 
 use super::fault::Place;
 
-/// A value and where it begins.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
 }
 
-/// What is written there.
+/// A value of YAML's core schema.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -22,7 +22,7 @@ pub(super) enum Value {
     Map(Vec<Entry>),
 }
 
-/// A key, where it stands, and its value.
+/// A key with its place, and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
@@ -31,7 +31,7 @@ pub(super) struct Entry {
 }
 
 impl Value {
-    /// The same value without places.
+    /// Returns the value without places.
     pub(super) fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match self {
@@ -51,22 +51,22 @@ impl Value {
 }
 
 impl Node {
-    /// The entry of that key, in a mapping.
+    /// The entry of that key, if this is a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
-    /// The entries of a mapping; none for anything else.
+    /// The entries of a mapping; empty for anything else.
     pub(super) fn entries(&self) -> &[Entry] {
         if let Value::Map(entries) = &self.value { entries } else { &[] }
     }
 
-    /// The text, if it is one.
+    /// The text, if this is text.
     pub(super) fn text(&self) -> Option<&str> {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
-    /// The place of `path` (`a.b[0].c`) below this node, or of the deepest part of it that exists.
+    /// The place of `path` (`a.b[0].c`) below this node, or of the deepest existing part of it.
     pub(super) fn locate(&self, path: &str) -> Place {
         let path = path.trim_start_matches('.');
         match &self.value {

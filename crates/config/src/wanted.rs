@@ -1,12 +1,12 @@
-//! Whether a driver's entry has the children that the driver uses.
+//! Checks that a driver's entry has the children that the driver uses.
 
 use jumpstarter_driver_core::{DriverEntry, Planned, WantedChild, suggest};
 
 use super::fault::{At, Fault, join};
 use super::yaml;
 
-/// What is missing under the entry `node` of the driver `entry`, whose children were read as
-/// `read`. A child that is wrong itself was not read, and is reported apart.
+/// The missing children of the entry `node` of the driver `entry`; `read` are those that were read.
+/// A faulty child was not read, and is reported separately.
 pub(super) fn faults(
     entry: &DriverEntry,
     wanted: &[WantedChild],

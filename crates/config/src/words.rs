@@ -1,4 +1,4 @@
-//! What was found and what was expected, in words.
+//! Describes what was found and what was expected.
 
 use jumpstarter_driver_core::{ByteSize, Error, HostPath, Span, suggest};
 use serde_json::{Map, Value as Json};
@@ -6,7 +6,8 @@ use serde_json::{Map, Value as Json};
 use super::fault::{At, Fault, Place};
 use super::yaml::{Node, Value};
 
-/// `synonyms` are those of [`DriverConfig::SYNONYMS`](jumpstarter_driver_core::DriverConfig::SYNONYMS).
+/// `synonyms` are those of
+/// [`DriverConfig::SYNONYMS`](jumpstarter_driver_core::DriverConfig::SYNONYMS).
 pub(super) fn unknown_field(
     key: &str,
     place: Place,
@@ -77,12 +78,12 @@ pub(super) fn is_null(schema: &Map<String, Json>) -> bool {
     types(schema) == ["null"]
 }
 
-/// The unit type that a schema is of, if it is one.
+/// The `format` of a schema: its unit type, if any.
 pub(super) fn format(schema: &Map<String, Json>) -> &str {
     schema.get("format").and_then(Json::as_str).unwrap_or_default()
 }
 
-/// Why a text is not of its unit type.
+/// Why a text is not a value of its unit type.
 pub(super) fn misread(schema: &Map<String, Json>, text: &str) -> Option<Error> {
     match format(schema) {
         "byte-size" => text.parse::<ByteSize>().err(),
@@ -123,7 +124,7 @@ pub(super) fn in_words(name: &str, schema: &Map<String, Json>) -> String {
     }
 }
 
-/// How to write what was meant, where the type is a trap of YAML.
+/// How to write the intended value if the type is a trap of YAML.
 pub(super) fn type_hint(types: &[&str], value: &Value) -> Option<String> {
     match value {
         Value::Text(text) if types.contains(&"boolean") => match text.to_ascii_lowercase().as_str()
@@ -147,7 +148,7 @@ pub(super) fn is_secret(schema: &Map<String, Json>) -> bool {
     schema.get("writeOnly") == Some(&Json::Bool(true)) || format(schema) == "password"
 }
 
-/// What was found, without the value where it is a secret.
+/// Describes the found value; hides a secret.
 pub(super) fn found(schema: &Map<String, Json>, value: &Value) -> String {
     match value {
         Value::Number(_) if is_secret(schema) => "a number".to_owned(),
@@ -156,7 +157,7 @@ pub(super) fn found(schema: &Map<String, Json>, value: &Value) -> String {
     }
 }
 
-/// What was found.
+/// Describes the found value.
 pub(super) fn describe(value: &Value) -> String {
     const SHOWN: usize = 40;
     match value {

@@ -1,8 +1,8 @@
-//! YAML text as a tree whose every value and key knows its place.
+//! Reads YAML text as a tree whose values and keys know their places.
 //!
-//! Made from parser events, so that what an ordinary reader drops (places, duplicate keys, the
-//! order) is kept. Anchors, aliases and merge keys (`<<`) work. Depth and the size of what aliases
-//! expand to are bounded.
+//! Built from parser events, to keep what an ordinary reader drops (places, duplicate keys, the
+//! order). Anchors, aliases and merge keys (`<<`) work. Depth and the expanded size of aliases are
+//! bounded.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use super::fault::{Fault, Place, join};
 use super::scalar;
 pub(super) use super::value::{Entry, Node, Value};
 
-/// How deep values may be nested: far more than a device needs, far less than a thread's stack
+/// The deepest nesting of values: far more than a device needs, far less than a thread's stack
 /// holds.
 const MAX_DEPTH: usize = 64;
-/// How much a file may expand to, in bytes of text and of bookkeeping.
+/// The largest expanded file, in bytes of text and of bookkeeping.
 const MAX_COST: usize = 16 << 20;
-/// What a value costs beside its text.
+/// The cost of a value beside its text.
 const NODE_COST: usize = 64;
 
 /// Reads the one document of `text`.
@@ -26,7 +26,7 @@ const NODE_COST: usize = 64;
 /// A syntax error alone, or every duplicate key, wrong merge and ambiguous number.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Fault>> {
     let mut builder = Builder::default();
-    // The parser is asked event by event: its own loader recurses as deep as the text says.
+    // The parser is asked event by event: its own loader recurses as deep as the text demands.
     for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((Event::StreamEnd, _)) => break,
@@ -68,7 +68,7 @@ fn place(marker: saphyr_parser::Marker) -> Place {
     Place { line: marker.line(), column: marker.col() + 1 }
 }
 
-/// Puts events together.
+/// Builds the tree from events.
 #[derive(Default)]
 struct Builder {
     stack: Vec<Frame>,
@@ -79,7 +79,7 @@ struct Builder {
     faults: Vec<Fault>,
 }
 
-/// Where the keys of a mapping are.
+/// The lines of a mapping's keys.
 type Lines = HashMap<String, usize>;
 
 /// A list or mapping that is still open.
@@ -211,7 +211,7 @@ impl Builder {
         }
     }
 
-    /// Puts a finished value where it belongs.
+    /// Adds a finished value to its parent.
     fn value(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
         if self.awaits_key() {
             return Err(self.fault(node.place, "a key is plain text, not an alias"));
@@ -268,7 +268,7 @@ impl Builder {
         Fault::new(place, self.path(), message)
     }
 
-    /// The keys that lead to the value being read.
+    /// The path of the value being read.
     fn path(&self) -> String {
         self.stack.iter().fold(String::new(), |path, frame| match &frame.content {
             Content::List(items) => format!("{path}[{}]", items.len()),
@@ -282,7 +282,7 @@ fn is_core(tag: &Tag, name: &str) -> bool {
     tag.is_yaml_core_schema() && tag.suffix == name
 }
 
-/// The entries of what `<<` names.
+/// The entries that `<<` names.
 fn merge_sources(node: Node) -> Option<Vec<Entry>> {
     match node.value {
         Value::Map(entries) => Some(entries),
@@ -296,7 +296,7 @@ fn merge_sources(node: Node) -> Option<Vec<Entry>> {
     }
 }
 
-/// Own entries first; of the merged ones the earliest of a key, where there is no own.
+/// A mapping's own entries first; among merged ones the first of each key wins.
 fn merge(mut entries: Vec<Entry>, mut lines: Lines, merged: Vec<Entry>) -> Vec<Entry> {
     for entry in merged {
         if lines.insert(entry.key.clone(), entry.place.line).is_none() {
@@ -306,7 +306,7 @@ fn merge(mut entries: Vec<Entry>, mut lines: Lines, merged: Vec<Entry>) -> Vec<E
     entries
 }
 
-/// How many levels a value has and what it costs.
+/// The depth and the cost of a value.
 fn measure(node: &Node) -> (usize, usize) {
     let children: Vec<(usize, usize)> = match &node.value {
         Value::Text(text) => return (0, NODE_COST + text.len()),

@@ -94,7 +94,7 @@ impl DriverConfig for BoardConfig {
             .collect()
     }
 
-    /// Only opening it tells.
+    /// Known only after opening.
     fn children(&self) -> Option<Vec<PlannedChild>> {
         None
     }
@@ -387,7 +387,7 @@ fn files() {
     assert_eq!(faults.iter().map(|fault| fault.column).collect::<Vec<_>>(), [7]);
 }
 
-/// Files of newer exporters: at the top what nobody knows is told, and the rest is used.
+/// Files of newer exporters: unknown fields at the top are reported, and the rest is used.
 #[test]
 fn unknown_fields_at_the_top_are_warnings() {
     let text = "futureField: {a: 1}\nmetadata: {name: x}\nexitOnLeaseEnd: true\nexprot: 5\nfailure_detection: {}\n";

@@ -12,17 +12,18 @@ use jumpstarter_text::truncated;
 
 use crate::programs::search_path;
 
-/// How the lease of an exporter without a controller is called.
+/// The lease's name in an exporter without a controller.
 const LEASE: &str = "standalone";
-/// The variable that names a file for what is added to the text for who enters a shell.
+/// The variable with the path of a file, whose text is added to the message for people who enter a
+/// shell.
 const MOTD_FILE: &str = "JMP_MOTD_FILE";
-/// Of that file.
+/// The most of that file that is read.
 const MAX_MOTD_BYTES: u64 = 64 * 1024;
-/// The targets by which the log knows whose output a record is.
+/// The log targets that mark a record as a hook's output.
 const BEFORE: &str = LogSource::BEFORE_LEASE_HOOK;
 const AFTER: &str = LogSource::AFTER_LEASE_HOOK;
 
-/// Which of the two.
+/// One of the two hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     Before,
@@ -37,8 +38,8 @@ impl When {
         }
     }
 
-    /// Logs a failure as the hook's own, which clients show also where they leave out the
-    /// exporter's log.
+    /// Logs a failure as the hook's own record, which clients show even if they hide the exporter's
+    /// log.
     pub(crate) fn warn(self, error: &Error, on_failure: OnFailure) {
         let error = error.report();
         match self {
@@ -48,12 +49,12 @@ impl When {
     }
 }
 
-/// Runs a hook to its end; each line that it prints is a log record. Cancelling kills it with all
-/// that it started.
+/// Runs a hook to its end; each line of its output is a log record. Cancelling kills it with all of
+/// its processes.
 ///
 /// # Errors
-/// `FailedPrecondition` when it fails, `DeadlineExceeded` when it takes too long, `NotFound`
-/// without its interpreter.
+/// `FailedPrecondition` if it fails, `DeadlineExceeded` after its timeout, `NotFound` without its
+/// interpreter.
 pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
     let name = when.name();
     if hook.script.trim().is_empty() {
@@ -73,7 +74,7 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         .env("_JMP_SUPPRESS_DRIVER_WARNINGS", "1")
         .env("LEASE_NAME", LEASE)
         .env("CLIENT_NAME", "")
-        // These are for clients of other devices, and for systemd's service alone.
+        // These are for clients of other devices, and for systemd's service only.
         .env_remove("JMP_GRPC_INSECURE")
         .env_remove("JUMPSTARTER_GRPC_INSECURE")
         .env_remove("JMP_GRPC_CA")
@@ -81,7 +82,7 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         .env_remove("JMP_GRPC_KEY")
         .env_remove("JMP_EXPORTER_CONFIG")
         .env_remove("NOTIFY_SOCKET")
-        // Nobody is there to answer questions, and lines are wanted as they come.
+        // Nobody can answer questions, and lines must arrive as they are printed.
         .env("TERM", "dumb")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("GIT_TERMINAL_PROMPT", "0")
@@ -111,13 +112,13 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
     }
 }
 
-/// Where the hook before may write what is added to the text for who enters a shell: beside the
-/// hooks' socket.
+/// The file beside the hooks' socket in which the beforeLease hook may write a message for people
+/// who enter a shell.
 fn motd_file(host: &Path) -> PathBuf {
     host.with_file_name("motd")
 }
 
-/// Takes what the hook before wrote there.
+/// Takes the message that the beforeLease hook wrote there.
 pub(crate) async fn added_motd(host: &Path) -> String {
     let file = motd_file(host);
     let taken = tokio::task::spawn_blocking(move || take_file(&file, MAX_MOTD_BYTES + 1));

@@ -1,5 +1,5 @@
-//! The life of an exporter without a controller, which is one lease: the hook before, sessions of
-//! clients, the hook after.
+//! The life of an exporter without a controller is one lease: the beforeLease hook, sessions of
+//! clients, the afterLease hook.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::hooks::{self, When};
 use crate::private_socket::PrivateSocket;
 
-/// What clients of the Python packages know a warning in a state by.
+/// The prefix by which clients of the Python packages recognise a warning in a state.
 const WARNING: &str = "[HOOK_WARNING] ";
-/// How long the end of a session, or of the lease, is shown before what follows: clients ask a few
-/// times in it.
+/// How long the end of a session, or of the lease, stays visible: clients poll a few times in it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
-/// Whether there is a hook, which has to reach the exporter.
+/// Whether there is a hook, which must reach the exporter.
 pub(crate) fn has_hooks(hooks: &Hooks) -> bool {
     hooks.before_lease.is_some() || hooks.after_lease.is_some()
 }
@@ -29,9 +28,9 @@ pub(crate) fn has_hooks(hooks: &Hooks) -> bool {
 pub(crate) struct Lease<'a> {
     session: &'a Session,
     hooks: &'a Hooks,
-    /// Where the hooks reach this exporter; none without hooks.
+    /// The socket for the hooks; `None` without hooks.
     socket: Option<&'a PrivateSocket>,
-    /// The hook before has run, the one after has not.
+    /// The beforeLease hook has run, the afterLease hook has not.
     begun: bool,
 }
 
@@ -45,23 +44,23 @@ impl<'a> Lease<'a> {
         if hooks.before_lease.is_some() {
             session.state().set(ExporterStatus::BeforeLeaseHook, "Running the beforeLease hook");
         }
-        // Without a hook before, there is nothing to wait for.
+        // Without a beforeLease hook the lease begins at once.
         Self { session, hooks, socket, begun: hooks.before_lease.is_none() }
     }
 
-    /// Begins the lease and serves one session of clients after the other until `closing`: then it
-    /// runs the hook after, if the lease has begun. Dropping the future ends a hook that runs.
+    /// Begins the lease and serves one session of clients after the other until `closing`. Then it
+    /// runs the afterLease hook, if the lease has begun. Dropping the future ends a running hook.
     ///
-    /// As in the exporter in Python, the end of a session runs no hook. A lease that a failed hook
-    /// kept from beginning is tried again then.
+    /// As in the exporter in Python, the end of a session runs no hook. A lease whose beforeLease
+    /// hook failed is tried again then.
     ///
     /// # Errors
-    /// That of a hook whose failure ends the exporter; clients have had the time to see it.
+    /// The error of a hook whose failure ends the exporter; clients have had the time to see it.
     pub(crate) async fn serve(&mut self, closing: &CancellationToken) -> Result<()> {
         loop {
             let begun = tokio::select! {
                 biased;
-                // A hook before that runs is ended: it has begun nothing.
+                // A running beforeLease hook is ended: the lease has not begun.
                 () = closing.cancelled() => return self.finish().await,
                 begun = self.begin() => begun,
             };
@@ -78,11 +77,11 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// The hook before, unless it has run; after it drivers may be called.
+    /// Runs the beforeLease hook, unless it has run. Drivers may be called after it.
     ///
     /// # Errors
-    /// That of a hook whose failure ends the exporter. With any other failure that forbids to go
-    /// on, the state says so.
+    /// The error of a hook whose failure ends the exporter. Any other failure that ends the lease
+    /// is shown in the state.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         let outcome = match &self.hooks.before_lease {
             Some(hook) if !self.begun => self.run(hook, When::Before).await?,
@@ -103,10 +102,10 @@ impl<'a> Lease<'a> {
         Ok(())
     }
 
-    /// The hook after, if a lease has begun. Whatever came of it can be seen in the state.
+    /// Runs the afterLease hook, if a lease has begun. The state shows its result.
     ///
     /// # Errors
-    /// That of a hook whose failure ends the exporter.
+    /// The error of a hook whose failure ends the exporter.
     pub(crate) async fn finish(&mut self) -> Result<()> {
         let outcome = match &self.hooks.after_lease {
             Some(hook) if self.begun => {
@@ -127,7 +126,8 @@ impl<'a> Lease<'a> {
         Ok(())
     }
 
-    /// Runs a hook; a failure is answered with what it means, unless it means the exporter's end.
+    /// Runs a hook. Returns its failure with the configured consequence, unless that is the
+    /// exporter's end.
     async fn run(&self, hook: &Hook, when: When) -> Result<Option<(OnFailure, Error)>> {
         let state = self.session.state();
         let (running, failed) = match when {
@@ -170,7 +170,7 @@ impl<'a> Lease<'a> {
     }
 }
 
-/// Lets clients see how a lease ended: they ask a few times in this while.
+/// Waits so that polling clients see how a lease ended.
 async fn linger(closing: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(BETWEEN) => {}

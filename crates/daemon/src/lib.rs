@@ -1,8 +1,8 @@
-//! The life of an exporter around what `jumpstarter-exporter` serves: hooks and leases, signals, the
-//! log, metrics, and systemd.
+//! The life of an exporter around `jumpstarter-exporter`: hooks and leases, signals, the log,
+//! metrics, and systemd.
 //!
 //! [`run`] and [`shell()`] are the commands `jmp run` and `jmp shell`: they read an exporter file,
-//! open the device, serve it and close it again. [`Log`] is what they write to standard error.
+//! open the device, serve it and close it. [`Log`] writes their records to standard error.
 
 mod hooks;
 mod lease;

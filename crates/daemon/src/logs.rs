@@ -1,4 +1,4 @@
-//! The log of this process: what it writes to standard error, and which records those are.
+//! The log of this process: the records on standard error, and their selection.
 
 mod format;
 mod output;
@@ -17,37 +17,37 @@ use tracing_subscriber::layer::SubscriberExt;
 pub use format::LogFormat;
 use output::Output;
 
-/// Of the message of a panic.
+/// The longest message of a panic.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
-/// The log of this process. Clones are the same; the default one is not installed and says nothing.
+/// The log of this process. Clones share it; the default one is not installed and does nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     hub: LogHub,
     shown: Arc<Shown>,
 }
 
-/// Which records standard error gets.
+/// The selection of records for standard error.
 #[derive(Debug, Default)]
 struct Shown {
-    /// A line for each call, not only for those that fail.
+    /// Whether each call has a line, or only failed ones.
     every_call: bool,
-    /// Somebody else has the terminal: only warnings and errors.
+    /// Only warnings and errors, because another program has the terminal.
     quiet: AtomicBool,
-    /// Everything all the same.
+    /// Everything, even then.
     all: AtomicBool,
 }
 
 impl Log {
-    /// Has everything that this process logs at `level` and above go to standard error and to the
+    /// Sends everything that this process logs at `level` and above to standard error and to the
     /// hub.
     ///
     /// # Errors
-    /// `AlreadyExists` when the process has a log already.
+    /// `AlreadyExists` if the process has a log already.
     pub fn install(level: Level, format: LogFormat) -> Result<Self> {
         let shown = Shown { every_call: level >= Level::DEBUG, ..Shown::default() };
         let log = Self { hub: LogHub::default(), shown: Arc::new(shown) };
-        // What the libraries below say of each frame would drown the rest.
+        // The libraries' records about each frame would hide the rest.
         let quiet = ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "tokio_util"];
         let filter = Targets::new()
             .with_default(level)
@@ -67,23 +67,24 @@ impl Log {
         Ok(log)
     }
 
-    /// Waits until what was logged is written, for a moment at most.
+    /// Waits, for at most a moment, until logged records are written.
     pub fn flush() {
         output::flush();
     }
 
-    /// What clients see of it.
+    /// The log's part for clients.
     pub fn hub(&self) -> &LogHub {
         &self.hub
     }
 
-    /// Has standard error get every record also while a [`shell`](crate::shell()) runs its command.
+    /// Shows every record on standard error even while a [`shell`](crate::shell()) runs its
+    /// command.
     pub fn show_all(&self) {
         self.shown.all.store(true, Ordering::Relaxed);
     }
 
-    /// Spares standard error what is less severe than a warning, unless a hook said it, and what
-    /// reports a call; or no longer.
+    /// Hides records below a warning, except a hook's, and records about calls from standard error,
+    /// or shows them again.
     pub(crate) fn set_quiet(&self, quiet: bool) {
         self.shown.quiet.store(quiet, Ordering::Relaxed);
     }
@@ -98,20 +99,20 @@ impl Shown {
         let quiet = self.quiet.load(Ordering::Relaxed) && !self.all.load(Ordering::Relaxed);
         let of_hook =
             matches!(record.source, LogSource::BeforeLeaseHook | LogSource::AfterLeaseHook);
-        // The caller at the same terminal says itself why a call failed.
+        // The caller at the same terminal reports the failure itself.
         !quiet || of_hook || (record.level <= Level::WARN && !is_call)
     }
 }
 
-/// Has panics be lines of the log: what a driver panics with may come from elsewhere.
-/// `RUST_BACKTRACE` shows more.
+/// Makes panics records of the log: a panic's message may come from a client. `RUST_BACKTRACE`
+/// shows more.
 fn log_panics(format: LogFormat) {
     let (output, default) = (Output::direct(format), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().unwrap_or("without a message");
         let message = format!("a panic at {place}: {}", truncated(text, MAX_TEXT_BYTES));
-        // Not through `tracing`, where it may have happened.
+        // Not through `tracing`, which may have panicked.
         output.write(&LogRecord::new(Level::ERROR, LogSource::System, message));
         if std::env::var_os("RUST_BACKTRACE").is_some() {
             default(panic);

@@ -17,13 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A request and its answer may take so long.
+/// The longest time for a request and its answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
-/// Of a request, in bytes.
+/// The largest request, in bytes.
 const MAX_REQUEST: usize = 8192;
-/// Connections at a time; more wait.
+/// The most connections at a time; more wait.
 const MAX_CONNECTIONS: usize = 16;
-/// When no connection can be accepted, the next is tried after that time.
+/// The pause after a failure to accept a connection.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// The metrics of a session and of its drivers.
@@ -56,7 +56,7 @@ fn text(session: &Session) -> String {
 /// The samples of one name: their labels in braces, and their values.
 type Samples = Vec<(String, String)>;
 
-/// What the drivers tell of themselves, by name.
+/// The drivers' gauges, by name.
 fn gauges(device: &Device) -> BTreeMap<&'static str, (&'static str, Samples)> {
     let mut families = BTreeMap::<_, (_, Samples)>::new();
     for node in device.nodes() {
@@ -71,12 +71,12 @@ fn gauges(device: &Device) -> BTreeMap<&'static str, (&'static str, Samples)> {
     families
 }
 
-/// The value of a label, as the format wants it between quotes.
+/// A label's value, escaped for the quotes of the format.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
 }
 
-/// Where metrics are shown.
+/// The listener for metrics.
 #[derive(Debug)]
 pub(crate) struct MetricsListener(TcpListener);
 
@@ -89,7 +89,7 @@ impl MetricsListener {
         Ok(Self(listener))
     }
 
-    /// Answers every request with the metrics, until the answer is dropped.
+    /// Answers every request with the metrics until the returned handle is dropped.
     pub(crate) fn serve(self, session: &Session) -> AbortOnDropHandle<()> {
         AbortOnDropHandle::new(tokio::spawn(self.accept(session.clone())))
     }
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// Metrics that are served, where, and what serves them.
+    /// Serves metrics; returns the address, and the handle of the server.
     async fn served() -> (SocketAddr, AbortOnDropHandle<()>) {
         let session = Session::new(Device::of_driver(Oven), SessionOptions::default()).unwrap();
         let listener = MetricsListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -197,7 +197,7 @@ mod tests {
         let long = [b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'x'; 2 * MAX_REQUEST]].concat();
         endless.write_all(&long).await.unwrap();
         let mut answer = Vec::new();
-        // It is refused, or reset with what it still sends.
+        // The server refuses the request, or resets the rest of it.
         drop(endless.read_to_end(&mut answer).await);
         assert!(!answer.starts_with(b"HTTP/1.1 200"));
         let mut silent = Vec::new();

@@ -1,13 +1,13 @@
-//! Telling systemd how the exporter is: `sd_notify(3)`, in a service of `Type=notify`.
+//! Reports the exporter's state to systemd: `sd_notify(3)`, in a service of `Type=notify`.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Sending may take so long.
+/// The longest time for sending.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Sends a state such as `READY=1`; without a systemd that listens nothing happens.
+/// Sends a state such as `READY=1`; does nothing without systemd.
 pub(crate) fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else {
         return;
@@ -21,11 +21,11 @@ pub(crate) fn notify(state: &str) {
     };
     let sent = address.and_then(|address| {
         let socket = UnixDatagram::unbound()?;
-        // A systemd that reads nothing must not hold the exporter up.
+        // A systemd that does not read must not block the exporter.
         socket.set_write_timeout(Some(LIMIT))?;
         socket.send_to_addr(state.as_bytes(), &address)
     });
     if let Err(error) = sent {
-        tracing::warn!(%error, "systemd could not be told `{state}`");
+        tracing::warn!(%error, "sending `{state}` to systemd failed");
     }
 }

@@ -1,4 +1,4 @@
-//! A Unix socket in a folder that only this user may enter: for hooks, and for the shell of one
+//! A Unix socket in a folder that only this user can enter: for hooks, and for the shell of one
 //! device.
 
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ const KIND: &str = "exporter";
 
 /// The socket's path and its folder.
 ///
-/// Others may remove the socket or its folder from under a running exporter.
-/// [`ensure`](Self::ensure) makes them again then.
+/// Other programs may remove the socket or its folder while the exporter runs.
+/// [`ensure`](Self::ensure) creates them again.
 #[derive(Debug)]
 pub(crate) struct PrivateSocket {
     folder: Arc<RuntimeDir>,
@@ -46,7 +46,7 @@ impl PrivateSocket {
         &self.path
     }
 
-    /// Makes the folder and the socket again unless they are there.
+    /// Creates the folder and the socket again if one is missing.
     pub(crate) async fn ensure(&self) -> Result<()> {
         let folder = self.folder.clone();
         let ensured = blocking(move || Ok(folder.ensure()?)).await;

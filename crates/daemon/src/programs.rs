@@ -10,25 +10,25 @@ use jumpstarter_driver_core::blocking;
 use jumpstarter_files::RuntimeDir;
 use rustix::fs::{Access, access};
 
-/// A program with drivers of its own, which is `j` when it is called so.
+/// A program with further drivers, which acts as `j` under that name.
 static OWN: OnceLock<PathBuf> = OnceLock::new();
-/// The folder in which that program is called `j`.
+/// The folder with a link `j` to that program.
 static LINK: Mutex<Option<RuntimeDir>> = Mutex::new(None);
 
-/// Makes the program that runs the `j` of commands and hooks, whatever other `j` there is: for a
-/// program with drivers of its own, whose verbs the other one lacks. The program has to be `j` when
-/// it is called so.
+/// Makes the running program the `j` of commands and hooks, before any other `j`: for a program
+/// with further drivers, whose verbs the other one lacks. The program must act as `j` under that
+/// name.
 pub fn be_j() {
     if let Ok(program) = env::current_exe() {
         OWN.set(program).ok();
     }
 }
 
-/// The PATH for a command that may call `j`: this process's own, and where that has no `j`, at its
-/// end the folder of the program that runs; after [`be_j`] first a folder in which `j` is that
-/// program. None when there is nothing to add.
+/// The PATH for a command that may call `j`: this process's own, and without a `j` in it, the
+/// folder of the running program at its end; after [`be_j`] first a folder in which `j` is that
+/// program. `None` if nothing is to be added.
 ///
-/// It looks at every folder of PATH, on a thread that may block.
+/// Looks at every folder of PATH, on a thread that may block.
 pub async fn search_path() -> Option<OsString> {
     blocking(|| Ok(find_path())).await.ok().flatten()
 }
@@ -62,7 +62,7 @@ fn link(program: &Path) -> io::Result<PathBuf> {
         Some(folder) => folder,
         None => RuntimeDir::create("j")?,
     };
-    // Cleaners of temporary folders may have been there.
+    // A cleaner of temporary folders may have removed it.
     folder.ensure()?;
     let j = folder.file("j");
     let path = folder.path().to_owned();
@@ -124,7 +124,7 @@ mod tests {
         );
         assert_eq!(with_j(&path(&[empty.path(), other.path()]), own_path()), None);
         assert_eq!(with_j(&path(&[other.path()]), empty.path().to_owned()), None);
-        // What nobody may run is none.
+        // A file that nobody may execute is not a program.
         std::fs::set_permissions(other.path().join("j"), Permissions::from_mode(0o644)).unwrap();
         assert!(with_j(&path(&[other.path()]), own_path()).is_some());
     }

@@ -1,15 +1,15 @@
-//! Reading the exporter file anew, on SIGHUP.
+//! Reloads the exporter file on SIGHUP.
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_exporter::Session;
 use jumpstarter_protocol::v1::ExporterStatus;
 
-/// Waits until a session's device is free: no hook is running, and no client is connected or a
-/// client has ended its session.
+/// Waits until a session's device is free: no hook runs, and no client is connected or a client has
+/// ended its session.
 pub(crate) async fn wait_free(session: &Session) {
     let mut state = session.state().watch();
     loop {
-        // Waiting fails only when the state can never change again.
+        // Waiting fails only if the state can never change again.
         drop(state.wait_for(|state| state.hook().is_none()).await);
         tokio::select! {
             () = session.clients_left() => {}
@@ -21,7 +21,7 @@ pub(crate) async fn wait_free(session: &Session) {
     }
 }
 
-/// Reads the file again. One with faults changes nothing: they are logged.
+/// Reads the file again. Faults are logged and change nothing.
 pub(crate) async fn read(config: &ExporterConfig) -> Option<ExporterConfig> {
     let file = config.origin.clone();
     let read = tokio::task::spawn_blocking(move || ExporterConfig::load(&file)).await;
@@ -41,7 +41,7 @@ pub(crate) async fn read(config: &ExporterConfig) -> Option<ExporterConfig> {
     }
 }
 
-/// What systemd is told meanwhile.
+/// The message for systemd during a reload.
 pub(crate) fn notification() -> String {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;

@@ -18,18 +18,18 @@ use crate::private_socket::PrivateSocket;
 use crate::signals::Signals;
 use crate::{Log, reload};
 
-/// Calls that run have so long to end after they were told to.
+/// How long running calls may take to end after the shutdown began.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
-/// Devices have so long to close. What closing means is each driver's: a power switch may go off, a
-/// virtual machine is switched off, or shuts down where it is configured to (60 s unless
-/// configured, and some more for one that does not).
+/// The time limit for closing devices. Each driver decides what closing means: a power switch may
+/// go off; a virtual machine is switched off, or shuts down if configured to (60 s by default, and
+/// some more for one that does not).
 const CLOSE_LIMIT: Duration = Duration::from_secs(90);
-/// And so long after a second signal.
+/// The time limit after a second signal.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
-/// Connections that are cut off end in far less.
+/// The time limit for connections that are cut off, which end much faster.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
 
-/// What `jmp run` serves, and where.
+/// What `jmp run` serves, and at which addresses.
 #[derive(Debug)]
 pub struct RunOptions {
     config: ExporterConfig,
@@ -42,7 +42,7 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Serves the device of an exporter file; [`listen`](Self::listen) says where.
+    /// Serves the device of an exporter file at the addresses of [`listen`](Self::listen).
     pub fn new(config: ExporterConfig) -> Self {
         Self {
             config,
@@ -55,52 +55,53 @@ impl RunOptions {
         }
     }
 
-    /// Listens at these addresses, too; there has to be one.
+    /// Adds addresses to listen at; at least one is needed.
     #[must_use]
     pub fn listen(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
         self.listen.extend(addresses);
         self
     }
 
-    /// Who may connect over TCP. Unix sockets are protected by their mode.
+    /// Sets who may connect over TCP. Unix sockets are protected by their mode.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// TCP without TLS is meant.
+    /// Allows TCP without TLS.
     #[must_use]
     pub fn insecure(mut self, is_insecure: bool) -> Self {
         self.is_insecure = is_insecure;
         self
     }
 
-    /// What connections may take of the memory.
+    /// Limits the memory of connections.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Serves metrics there.
+    /// Serves metrics at this address.
     #[must_use]
     pub fn metrics(mut self, address: impl Into<Option<SocketAddr>>) -> Self {
         self.metrics = address.into();
         self
     }
 
-    /// The log that clients see; without one they see nothing.
+    /// The log that clients see; without it they see nothing.
     #[must_use]
     pub fn logs(mut self, logs: LogHub) -> Self {
         self.logs = logs;
         self
     }
 
-    /// Whether the options fit together.
+    /// Checks that the options fit together.
     ///
     /// # Errors
-    /// `InvalidArgument`, with what to add or leave out; `Unimplemented` for joining a controller.
+    /// `InvalidArgument`, with the option to add or to leave out; `Unimplemented` for joining a
+    /// controller.
     pub fn check(&self) -> Result<()> {
         if self.listen.is_empty() {
             let settings = &self.config.settings;
@@ -116,7 +117,7 @@ impl RunOptions {
             (true, true) => Err(Error::invalid_argument("TLS and --tls-grpc-insecure exclude each other")
                 .with_hint("leave out --tls-grpc-insecure, or --tls-cert and --tls-key")),
             (false, false) if self.has_tcp() => Err(Error::invalid_argument("a TCP listener needs TLS").with_hint(
-                "add --tls-cert PEM --tls-key PEM; or --tls-grpc-insecure, where the network is trusted",
+                "add --tls-cert PEM --tls-key PEM, or --tls-grpc-insecure if the network is trusted",
             )),
             _ => Ok(()),
         }
@@ -126,16 +127,16 @@ impl RunOptions {
         self.listen.iter().any(|address| matches!(address, Address::Tcp { .. }))
     }
 
-    /// Whether everybody who reaches the port may do everything.
+    /// Whether everyone who can reach the port may use the device.
     fn is_open_to_strangers(&self) -> bool {
         self.has_tcp() && self.access.admits_strangers()
     }
 
-    /// Says so when everybody who reaches the port may do everything.
+    /// Warns if everyone who can reach the port may use the device.
     fn warn_of_strangers(&self) {
         if self.is_open_to_strangers() {
             tracing::warn!(
-                "whoever reaches the TCP port may use the device: there is neither --passphrase nor --tls-client-ca"
+                "everyone who can reach the TCP port may use the device: set --passphrase or --tls-client-ca"
             );
         }
         if self.has_tcp() && self.is_insecure && self.access.has_passphrase() {
@@ -143,7 +144,7 @@ impl RunOptions {
         }
     }
 
-    /// Says so when what a driver runs reaches a port behind which it may do everything.
+    /// Warns if a driver's program can reach a port without a passphrase.
     fn warn_of_guests(&self, device: &Device) {
         let guests = suggest::list(device.reaching_host());
         if self.is_open_to_strangers() && guests != suggest::list([]) {
@@ -154,7 +155,7 @@ impl RunOptions {
         }
     }
 
-    /// How long the end may take after a signal.
+    /// How long the shutdown may take after a signal.
     fn end_limit(&self) -> Duration {
         let hook = self.config.settings.hooks.after_lease.as_ref();
         hook.map_or(Duration::ZERO, |hook| hook.timeout.as_duration())
@@ -164,23 +165,22 @@ impl RunOptions {
     }
 }
 
-/// Serves until SIGTERM, SIGINT or SIGQUIT, which ends it in order: no connection is accepted any
-/// more, a beforeLease hook that runs is ended, the afterLease hook runs to its end (or its
-/// timeout) while clients that are connected can follow it, calls are told to end (5 s), and the
-/// device closes (90 s). A second signal hurries: it ends the hook, cuts the calls off at once, and
-/// leaves the device 3 s.
+/// Serves until SIGTERM, SIGINT or SIGQUIT, which start the shutdown. No connection is accepted any
+/// more, a running beforeLease hook is ended, the afterLease hook runs to its end (or its timeout)
+/// while connected clients can follow it, calls are ended (5 s), and the device closes (90 s). A
+/// second signal ends the hook, cuts the calls off at once, and leaves the device 3 s.
 ///
-/// SIGHUP from a terminal that closes ends it likewise. Without a terminal it waits until no client
-/// is connected (or one ends its session), ends the lease, closes the device, and serves what the
-/// exporter file says then, at the same addresses. A file with faults changes nothing.
+/// SIGHUP from a closing terminal ends it likewise. Without a terminal SIGHUP waits until no client
+/// is connected (or one ends its session), ends the lease, closes the device, and serves the
+/// changed exporter file at the same addresses. A file with faults changes nothing.
 ///
 /// `ready` is called with the addresses once all of them accept connections.
 ///
 /// # Errors
-/// What [`RunOptions::check`] says, what reading the TLS files, opening or resetting the device or
-/// listening failed with, that of a hook whose failure ends the exporter, and what closing failed
-/// with. `Cancelled` for a signal while the device is opened: nothing was served then. After any
-/// other signal an end in order is `Ok`.
+/// The errors of [`RunOptions::check`], of reading the TLS files, of opening or resetting the
+/// device, of listening and of closing, and the error of a hook whose failure ends the exporter.
+/// `Cancelled` for a signal while the device is opened: nothing was served then. After any other
+/// signal a complete shutdown is `Ok`.
 pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
     let outcome = run_until_signal(options, ready).await;
     Log::flush();
@@ -225,10 +225,10 @@ async fn run_until_signal(
     }
 }
 
-/// What is served after the exporter file was read anew.
+/// What is served after the exporter file was read again.
 struct Next {
     config: ExporterConfig,
-    /// Where the exporter listened: it stays there.
+    /// The addresses, which stay the same.
     addresses: Vec<Address>,
 }
 
@@ -250,7 +250,7 @@ pub(crate) async fn open(
     let session = Session::new(device, session_options)?;
     let reset = session.reset().await.context("resetting the device before it is served");
     if let Err(error) = reset {
-        // What is wrong comes first.
+        // The first error is returned, not that of closing.
         drop(within(CLOSE_LIMIT, session.device().close()).await);
         return Err(error);
     }
@@ -259,15 +259,15 @@ pub(crate) async fn open(
 
 /// Why serving ends.
 enum End {
-    /// The lease's own end: that of a hook that failed.
+    /// The lease ended: with the error of a failed hook.
     Lease(Result<()>),
     Signal,
     ListenerFailed(Error),
-    /// The exporter file was read anew.
+    /// The exporter file was read again.
     Reload(Box<ExporterConfig>),
 }
 
-/// Waits for a signal that ends the exporter, or until the exporter file was read anew.
+/// Waits for a signal that ends the exporter, or until the exporter file was read again.
 async fn ending(options: &RunOptions, session: &Session, signals: &mut Signals) -> End {
     loop {
         let mut name = signals.next_or_reload().await;
@@ -288,7 +288,7 @@ async fn ending(options: &RunOptions, session: &Session, signals: &mut Signals) 
     }
 }
 
-/// Serves, goes through the lease, and ends the calls again.
+/// Serves, runs the lease, and ends the calls.
 async fn serve_until_signal(
     options: &RunOptions,
     door: Door,
@@ -299,7 +299,7 @@ async fn serve_until_signal(
     let hooks = &options.config.settings.hooks;
     PrivateSocket::sweep().await?;
     let (private, for_hooks) = for_hooks(hooks).await?.unzip();
-    // Before anybody can ask: the state says that a hook comes first.
+    // Before any client can connect: the state says that a hook comes first.
     let mut lease = Lease::new(session, hooks, private.as_ref());
     session.let_clients_end_it();
     let mut server = Server::new(session);
@@ -359,13 +359,13 @@ async fn serve_until_signal(
     next.and_then(|next| ended.map(|()| next))
 }
 
-/// Where hooks reach the exporter, if there are hooks.
+/// The socket for hooks, if there are hooks.
 pub(crate) async fn for_hooks(hooks: &Hooks) -> Result<Option<(PrivateSocket, Listener)>> {
     if lease::has_hooks(hooks) { PrivateSocket::new().await.map(Some) } else { Ok(None) }
 }
 
-/// Takes no new calls, and gives those that run a while to end; a signal that hurries, now or
-/// before, cuts them off.
+/// Accepts no new calls, and gives running ones time to end; a second signal, now or before, cuts
+/// them off.
 pub(crate) async fn stop(server: Server, signals: &mut Signals) {
     let grace = async {
         if signals.hurried {
@@ -381,7 +381,7 @@ pub(crate) async fn stop(server: Server, signals: &mut Signals) {
     server.stop(grace).await;
 }
 
-/// Closes the device, in time.
+/// Closes the device within its time limit.
 pub(crate) async fn close(session: &Session, signals: &mut Signals) -> Result<()> {
     let closing = session.device().close();
     tokio::pin!(closing);

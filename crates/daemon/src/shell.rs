@@ -1,5 +1,4 @@
-//! `jmp shell` for a device of an exporter file: the device is served for as long as a command
-//! runs.
+//! `jmp shell` for a device of an exporter file: serves the device while a command runs.
 
 use std::path::PathBuf;
 
@@ -14,29 +13,28 @@ use crate::private_socket::PrivateSocket;
 use crate::run::{close, for_hooks, open, stop};
 use crate::signals::Signals;
 
-/// A device that is served, as the command finds it.
+/// A served device, for the command.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Served {
-    /// The Unix socket at which it is served to this user.
+    /// The Unix socket at which this user reaches it.
     pub socket: PathBuf,
-    /// The exporter's name, where the file gives one.
+    /// The exporter's name, if the file has one.
     pub name: Option<String>,
-    /// What is shown on entering a shell.
+    /// The message for people who enter a shell.
     pub motd: Option<String>,
 }
 
 /// Opens the device of a file, serves it at a private socket, runs `command` between the lease's
 /// hooks, and closes it.
 ///
-/// Until `command` is called and after it has answered, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel
-/// what is under way; while it runs they are its own business. From then on, of this process's log
-/// only warnings and errors go to standard error, unless `log` says [otherwise](Log::show_all).
-/// Should the device cease to be served meanwhile, that is logged at once, and the command goes on.
+/// Before `command` is called and after it has returned, SIGTERM, SIGINT, SIGHUP and SIGQUIT cancel
+/// the running step; the command handles them itself. While it runs, only warnings and errors of
+/// this process's log go to standard error, unless `log` [shows all](Log::show_all). If serving
+/// fails meanwhile, that is logged at once, and the command continues.
 ///
 /// # Errors
-/// What opening and closing the device failed with, that of a hook that forbids to go on, and the
-/// command's own.
+/// The errors of opening and closing the device, of a hook that ends the lease, and of the command.
 pub async fn shell<F>(
     config: &ExporterConfig,
     log: &Log,
@@ -53,7 +51,7 @@ where
         }
     };
     let outcome = serve(config, log, &session, command).await;
-    // Those that came while the command ran were the command's.
+    // Signals that arrived while the command ran were the command's.
     let mut signals = Signals::new()?;
     let closed = close(&session, &mut signals).await;
     outcome.and_then(|code| closed.map(|()| code))
@@ -108,7 +106,7 @@ where
     outcome
 }
 
-/// Waits for the command, and tells when the device is not served any more.
+/// Waits for the command, and logs if the device is not served any more.
 async fn attend(command: impl Future<Output = Result<u8>>, server: &mut Server) -> Result<u8> {
     tokio::pin!(command);
     let failed = tokio::select! {

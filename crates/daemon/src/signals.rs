@@ -1,4 +1,4 @@
-//! The signals that end an exporter, or have it read its file anew.
+//! The signals that end an exporter, or make it read its file again.
 
 use std::future::poll_fn;
 use std::io::{self, IsTerminal};
@@ -7,19 +7,19 @@ use std::task::Poll;
 use jumpstarter_driver_core::Result;
 use jumpstarter_supervise::{Heeded, Signal};
 
-/// The signals that end an exporter. Those that were ignored when the program started, as `nohup`
-/// and a shell's background jobs have it, stay ignored.
+/// The signals that end an exporter. Signals that were ignored at the program's start, as by
+/// `nohup` and in background jobs of a shell, stay ignored.
 #[derive(Debug)]
 pub(crate) struct Signals {
     ending: Vec<(&'static str, Heeded)>,
-    /// SIGHUP, where it does not end the exporter.
+    /// SIGHUP, if it does not end the exporter.
     reload: Option<Heeded>,
-    /// A signal came after the one that ends the exporter.
+    /// Whether another signal followed the one that ends the exporter.
     pub(crate) hurried: bool,
 }
 
 impl Signals {
-    /// SIGTERM, SIGINT, SIGQUIT and SIGHUP end.
+    /// SIGTERM, SIGINT, SIGQUIT and SIGHUP end the exporter.
     pub(crate) fn new() -> Result<Self> {
         let kinds = [
             ("SIGTERM", Signal::TERM),
@@ -32,8 +32,8 @@ impl Signals {
         Ok(Self { ending, reload: None, hurried: false })
     }
 
-    /// The same, but that SIGHUP asks for another look at the exporter file, unless it is a
-    /// terminal's end.
+    /// As [`new`](Self::new), but SIGHUP reloads the exporter file, unless a closing terminal sent
+    /// it.
     pub(crate) fn with_reload() -> Result<Self> {
         let mut signals = Self::new()?;
         if !(io::stdin().is_terminal() || io::stderr().is_terminal()) {
@@ -43,7 +43,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Waits for a signal that ends, and answers with its name.
+    /// Waits for a signal that ends the exporter, and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         poll_fn(|cx| {
             for (name, signal) in &mut self.ending {
@@ -56,8 +56,8 @@ impl Signals {
         .await
     }
 
-    /// Waits for a signal that ends, whose name is the answer, or for SIGHUP where that does not
-    /// end.
+    /// Waits for a signal that ends the exporter, and returns its name; `None` for a SIGHUP that
+    /// does not end it.
     pub(crate) async fn next_or_reload(&mut self) -> Option<&'static str> {
         poll_fn(|cx| {
             for (name, signal) in &mut self.ending {
@@ -73,7 +73,7 @@ impl Signals {
         .await
     }
 
-    /// Waits for a signal that hurries, and says what it means.
+    /// Waits for a further signal, and logs `meaning`.
     pub(crate) async fn hurry(&mut self, meaning: &str) {
         let name = self.next().await;
         tracing::warn!(signal = name, "hurrying: {meaning}");

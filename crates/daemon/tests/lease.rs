@@ -233,7 +233,7 @@ async fn the_hook_before_adds_to_the_motd() {
     assert!(log.contains("motd file: none"), "{log}");
 }
 
-/// A pipe without a writer would hold up whoever opens it, and a large file whoever reads it.
+/// Opening a pipe without a writer would block, and so would reading a large file.
 #[tokio::test]
 async fn a_strange_motd_holds_nothing_up() {
     for (script, expected) in [

@@ -67,7 +67,7 @@ impl Exporter {
         line.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
     }
 
-    /// Switches the power, with a connection of its own: how long that took.
+    /// Switches the power over a separate connection, and returns the time that took.
     async fn honest(&self, unix: bool) -> Duration {
         let start = Instant::now();
         let options = match unix {
@@ -211,7 +211,7 @@ async fn refused_passphrases_are_logged_in_the_words_that_operators_know_and_nev
     let without = ConnectOptions::new(exporter.tcp.parse().unwrap()).insecure();
     for (count, options) in [(1, without.clone()), (2, without.passphrase("almost-right"))] {
         connect(&options).await.unwrap_err();
-        // The log has a thread of its own.
+        // The log has a separate thread.
         let start = Instant::now();
         let log = loop {
             let log = exporter.log();

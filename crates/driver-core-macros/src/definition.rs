@@ -1,4 +1,4 @@
-//! `#[config]` and `#[data]`: the derives of a type, without dependencies of their own.
+//! `#[config]` and `#[data]`: the derives of a type, which needs no further dependencies.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -7,7 +7,7 @@ use syn::{Fields, Item};
 use crate::method::is_documented;
 use crate::options::Definition;
 
-/// What `#[config]` makes of a definition.
+/// Expands `#[config]` on a definition.
 pub(crate) fn config(options: &Definition, item: Item) -> syn::Result<TokenStream> {
     let fields: Vec<&Fields> = match &item {
         Item::Struct(item) => vec![&item.fields],
@@ -31,14 +31,14 @@ pub(crate) fn config(options: &Definition, item: Item) -> syn::Result<TokenStrea
         return Err(errors);
     }
     let unknown_fields = match &item {
-        // A newtype reads as what it wraps.
+        // A newtype reads as the type that it wraps.
         Item::Struct(item) if matches!(item.fields, Fields::Unnamed(_)) => None,
         _ => Some(quote!(#[serde(deny_unknown_fields)])),
     };
     Ok(derived(options, &["Deserialize"], &quote!(#unknown_fields #item)))
 }
 
-/// What `#[data]` makes of a definition.
+/// Expands `#[data]` on a definition.
 pub(crate) fn data(options: &Definition, item: &Item) -> syn::Result<TokenStream> {
     match item {
         Item::Struct(_) | Item::Enum(_) => {

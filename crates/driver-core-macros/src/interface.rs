@@ -7,7 +7,7 @@ use syn::{ItemTrait, TraitItem};
 use crate::method::{Method, doc_of, is_documented};
 use crate::options::Interface;
 
-/// What `#[interface]` makes of a trait.
+/// Expands `#[interface]` on a trait.
 pub(crate) fn expand(options: Interface, mut definition: ItemTrait) -> syn::Result<TokenStream> {
     let ident = definition.ident.clone();
     let mut errors = Errors::default();
@@ -103,7 +103,7 @@ pub(crate) fn expand(options: Interface, mut definition: ItemTrait) -> syn::Resu
     })
 }
 
-/// Everything that is wrong with a definition, reported at once.
+/// All errors of a definition, reported together.
 #[derive(Default)]
 struct Errors(Option<syn::Error>);
 

@@ -36,7 +36,7 @@ pub fn interface(
 /// since the schema of exporter files and the tables of `jmp drivers` show it.
 ///
 /// Write it above other attributes. The crates `serde` and `schemars` need not be dependencies:
-/// `#[serde(…)]` and `#[schemars(…)]` work all the same. The argument `crate = path` is that of
+/// `#[serde(…)]` and `#[schemars(…)]` still work. The argument `crate = path` is that of
 /// [`macro@interface`].
 #[proc_macro_attribute]
 pub fn config(

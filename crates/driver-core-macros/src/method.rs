@@ -1,4 +1,4 @@
-//! One method of an interface, taken apart, and what is made of it.
+//! One parsed method of an interface, and the code generated for it.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -6,14 +6,14 @@ use syn::ext::IdentExt;
 use syn::visit::Visit;
 use syn::{Expr, FnArg, GenericArgument, Meta, Pat, PathArguments, ReturnType, TraitItemFn, Type};
 
-/// What a method yields, told from its return type.
+/// What a method yields, detected from its return type.
 enum Kind {
     Unary,
     Stream,
     Channel,
 }
 
-/// How an argument travels, told from its type.
+/// How an argument travels, detected from its type.
 enum Carrier {
     Value,
     Source,
@@ -268,7 +268,7 @@ fn argument_of(ty: &Type, name: &str) -> Option<Type> {
     }
 }
 
-/// What in a type does not travel as JSON, wherever in it.
+/// The first part of a type, at any depth, that does not travel as JSON.
 fn special(ty: &Type) -> Option<&'static str> {
     struct Found(Option<&'static str>);
     impl Visit<'_> for Found {

@@ -5,7 +5,7 @@ use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
 use syn::{LitStr, Path, Token, parse_quote};
 
-/// Where the crate `jumpstarter_driver_core` is found.
+/// The path of the crate `jumpstarter_driver_core`.
 pub(crate) struct Root(Path);
 
 impl Default for Root {
@@ -21,13 +21,13 @@ impl Root {
         Ok(())
     }
 
-    /// The path of an item in the module that is made for the macros.
+    /// The path of an item in the module that the macros use.
     pub(crate) fn private(&self, item: &str) -> Path {
         let (root, item) = (&self.0, syn::Ident::new(item, proc_macro2::Span::call_site()));
         parse_quote!(#root::__private::#item)
     }
 
-    /// The same as text: for `#[serde(crate = "…")]`.
+    /// That path as text: for `#[serde(crate = "…")]`.
     pub(crate) fn private_text(&self, item: &str) -> String {
         let path = self.private(item);
         quote!(#path).to_string().replace(' ', "")
@@ -38,7 +38,7 @@ impl Root {
     }
 }
 
-/// Those of `#[interface]`.
+/// The arguments of `#[interface]`.
 #[derive(Default)]
 pub(crate) struct Interface {
     pub(crate) name: Option<LitStr>,
@@ -74,7 +74,7 @@ impl Interface {
     }
 }
 
-/// Those of `#[config]` and `#[data]`.
+/// The arguments of `#[config]` and `#[data]`.
 #[derive(Default)]
 pub(crate) struct Definition {
     pub(crate) root: Root,

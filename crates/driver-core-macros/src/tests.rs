@@ -1,4 +1,4 @@
-//! What the attributes make, as text.
+//! The code that the attributes generate, as text.
 
 use quote::quote;
 use syn::parse_quote;
@@ -7,7 +7,7 @@ use crate::{definition, interface, options};
 
 fn lamp(options: options::Interface) -> String {
     let definition = parse_quote! {
-        /// A lamp.
+        /// A lamp with a colour.
         pub trait Lamp {
             /// Lights it.
             async fn light(&self, colour: String) -> Result<bool>;
@@ -44,7 +44,7 @@ fn definitions_name_the_given_crate_only() {
     let options = || read(options::Definition::read, quote!(crate = jumpstarter::driver_core));
     let item: syn::Item = parse_quote!(
         struct Colour {
-            /// Its name.
+            /// The name on the lamp's label.
             name: String,
         }
     );

@@ -1,4 +1,4 @@
-//! Methods that their names do not tell apart.
+//! Finds methods that share a name within one driver.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(crate) struct Ambiguity<'a> {
 }
 
 impl Ambiguity<'_> {
-    /// The first one among the interfaces of a driver.
+    /// The first ambiguity among the interfaces of a driver.
     pub(crate) fn find(interfaces: &[&'static InterfaceDescriptor]) -> Option<Self> {
         let mut first_with = HashMap::new();
         interfaces.iter().find_map(|interface| {

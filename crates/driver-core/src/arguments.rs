@@ -15,9 +15,9 @@ use crate::image::{ImageSink, ImageSource};
 pub enum Argument {
     /// A JSON-like value; null stands for "not given".
     Value(Value),
-    /// Where an image is read from.
+    /// An image to read.
     Source(ImageSource),
-    /// Where an image is written to.
+    /// A destination for an image to write.
     Sink(ImageSink),
 }
 
@@ -26,7 +26,7 @@ pub enum Argument {
 pub struct Arguments(Vec<Argument>);
 
 impl Arguments {
-    /// No arguments yet.
+    /// An empty list of arguments.
     pub fn new() -> Self {
         Self::default()
     }
@@ -34,7 +34,7 @@ impl Arguments {
     /// Appends a value.
     ///
     /// # Errors
-    /// `InvalidArgument` when the value has no JSON form (NaN, infinities, keys that are not text).
+    /// `InvalidArgument` if the value has no JSON form (NaN, infinities, keys that are not text).
     pub fn push_value(&mut self, value: &impl Serialize) -> Result<()> {
         let value = finite::to_json(value).map_err(|error| {
             Error::invalid_argument("the value cannot be sent").with_source(error)
@@ -48,12 +48,12 @@ impl Arguments {
         self.0.push(Argument::Source(source));
     }
 
-    /// Appends a place to write an image to.
+    /// Appends a destination to write an image to.
     pub fn push_sink(&mut self, sink: ImageSink) {
         self.0.push(Argument::Sink(sink));
     }
 
-    /// The arguments themselves: for an adapter to another transport.
+    /// The list of arguments, for an adapter to another transport.
     pub fn into_inner(self) -> Vec<Argument> {
         self.0
     }
@@ -61,7 +61,7 @@ impl Arguments {
     /// Starts decoding for a method with `count` parameters.
     ///
     /// # Errors
-    /// `InvalidArgument` when there are more arguments than parameters.
+    /// `InvalidArgument` if there are more arguments than parameters.
     #[doc(hidden)]
     pub fn decoder(
         self,
@@ -99,7 +99,7 @@ impl FromIterator<Argument> for Arguments {
     }
 }
 
-/// Takes the arguments of a call one by one, with errors that name the parameter.
+/// Takes the arguments of a call one by one; its errors name the parameter.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Decoder {
@@ -166,10 +166,11 @@ impl Decoder {
     }
 }
 
-/// On the wire every number is a double: whole ones become integers again, so that `5.0` is a valid
-/// `u16`.
+/// Turns whole floats into integers: on the wire every number is a double, and `5.0` must become a
+/// valid `u16`.
 pub fn whole_numbers(value: Value) -> Value {
-    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: above it a double does not tell neighbours apart
+    // 2^53: above it a double does not represent every integer
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) if number.is_f64() => match number.as_f64() {
             Some(double) if double.fract() == 0.0 && double.abs() <= EXACT => {

@@ -1,4 +1,4 @@
-//! What is asked of a whole device; of one of this process, in order.
+//! Operations on a whole device, and their order for local drivers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use crate::error::Result;
 use crate::node::Node;
 use crate::path::shown;
 
-/// What is asked of a whole device, not of one driver: of the drivers of this process, or of the
-/// other end of a connection.
+/// Operations on a whole device: on the drivers of this process, or at the other end of a
+/// connection.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Resets every driver.
     ///
     /// # Errors
-    /// The device's own, or those of the connection.
+    /// The drivers' errors, or those of the connection.
     async fn reset(&self) -> Result<()>;
 
-    /// Closes every driver, or ends the connection and leaves the drivers as they are.
+    /// Closes every driver, or ends the connection and leaves remote drivers open.
     ///
     /// # Errors
-    /// The device's own, or those of the connection.
+    /// The drivers' errors, or those of the connection.
     async fn close(&self) -> Result<()>;
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Local(pub(crate) Arc<[Node]>);
 
 #[async_trait]
 impl Backend for Local {
-    /// In the tree's order. The first driver's error; the others are reset all the same.
+    /// Resets in the tree's order. Returns the first error after resetting all drivers.
     async fn reset(&self) -> Result<()> {
         let mut result = Ok(());
         for node in self.0.iter() {
@@ -68,7 +68,7 @@ impl Backend for Local {
     }
 }
 
-/// A parent before its children, siblings in reverse.
+/// The closing order: a parent before its children, siblings in reverse.
 fn order(nodes: &[Node]) -> Vec<usize> {
     let mut children = vec![Vec::new(); nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
@@ -80,7 +80,7 @@ fn order(nodes: &[Node]) -> Vec<usize> {
     let mut open: Vec<usize> = if nodes.is_empty() { Vec::new() } else { vec![0] };
     while let Some(index) = open.pop() {
         order.push(index);
-        // Pushed in the file's order, so the last sibling is taken first.
+        // Pushed in the file's order, so that the last sibling is popped first.
         open.append(&mut children[index]);
     }
     order

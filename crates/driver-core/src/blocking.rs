@@ -1,13 +1,13 @@
-//! Calls that may block, such as those of a file system, away from the threads of the runtime.
+//! Runs calls that may block, such as file operations, outside the runtime's threads.
 
 use crate::error::{Error, Result};
 
 /// Runs `work` on a thread that may block, and waits for it without blocking.
 ///
-/// Cancelling does not end the work: what it returns is dropped on its thread.
+/// Cancelling does not end the work: its result is dropped on its thread.
 ///
 /// # Errors
-/// What `work` fails with; [`Internal`](crate::ErrorKind::Internal) if it panics.
+/// The errors of `work`; [`Internal`](crate::ErrorKind::Internal) if it panics.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -1,19 +1,19 @@
-//! How large a device may be, here and elsewhere: far more than any has, far less than what a
-//! program can hold.
+//! The largest accepted device, here and elsewhere: far above real devices, far below a program's
+//! memory.
 
 use std::fmt;
 
-/// The most drivers, proxies followed.
+/// The most drivers, including those behind proxies.
 pub const MAX_DRIVERS: usize = 10_000;
-/// The most levels below the root, proxies followed. The JSON of a tree has twice as many, and many
-/// readers of JSON stop at 128.
+/// The most levels below the root, through proxies. The JSON of a tree has twice as many, and many
+/// JSON readers stop at 128.
 pub const MAX_DEPTH: usize = 60;
-/// The longest name in bytes: as of a file.
+/// The longest name, in bytes: the usual limit of file names.
 pub const MAX_NAME_BYTES: usize = 255;
-/// How much of a name that is too long is shown.
+/// The most of an overlong name that is shown.
 const SHOWN: usize = 40;
 
-/// What a device has too much of.
+/// The exceeded limit.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Excess {
     Drivers,
@@ -22,8 +22,8 @@ pub enum Excess {
     Name(String, usize),
 }
 
-/// Whether a device that has `count` drivers may have one more of that name, so many levels below
-/// its root.
+/// Checks whether a device with `count` drivers may have another one of that name, `depth` levels
+/// below its root.
 pub fn admit(name: &str, depth: usize, count: usize) -> Result<(), Excess> {
     if count >= MAX_DRIVERS {
         return Err(Excess::Drivers);

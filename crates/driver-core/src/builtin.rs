@@ -1,4 +1,4 @@
-//! The driver that driver-core brings itself: the composite, a node that only groups others.
+//! The built-in driver: the composite, a node that only groups others.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// The import path of the Python client class of a composite.
 pub const COMPOSITE_CLIENT: &str = "jumpstarter_driver_composite.client.CompositeClient";
-/// The import path of the Python driver that a composite stands for.
+/// The import path of the Python driver that a composite replaces.
 pub(crate) const COMPOSITE_TYPE: &str = "jumpstarter_driver_composite.driver.Composite";
 
 /// Groups the drivers of its `children`.
@@ -17,7 +17,7 @@ pub(crate) const COMPOSITE_TYPE: &str = "jumpstarter_driver_composite.driver.Com
 #[serde(deny_unknown_fields)]
 pub struct CompositeConfig {}
 
-/// A node without interfaces of its own.
+/// A node without interfaces.
 #[derive(Debug, Default)]
 pub struct Composite;
 

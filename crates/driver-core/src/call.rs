@@ -1,4 +1,4 @@
-//! Calls: the way to a driver, and what a call answers.
+//! Calls: the way to a driver, and the answers.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::error::{Error, Result};
 use crate::finite;
 
-/// What a streaming method yields. Dropping it ends the stream.
+/// The stream of a streaming method. Dropping it ends the stream.
 pub type ValueStream<T> = BoxStream<'static, Result<T>>;
 
-/// What a call answers.
+/// The answer of a call.
 #[non_exhaustive]
 pub enum Reply {
     /// One value; null for "no result".
@@ -54,12 +54,12 @@ impl Reply {
     /// Encodes a value.
     ///
     /// # Errors
-    /// `Internal` when it has no JSON form (NaN, infinities, keys that are not text).
+    /// `Internal` if the value has no JSON form (NaN, infinities, keys that are not text).
     pub fn value(value: impl Serialize) -> Result<Self> {
         encode(&value).map(Self::Value)
     }
 
-    /// Encodes a stream, item by item; one that has no JSON form is an error in the stream.
+    /// Encodes a stream, item by item; an item without a JSON form is an error in the stream.
     pub fn stream<T: Serialize + Send + 'static>(stream: ValueStream<T>) -> Self {
         Self::Stream(stream.map(|item| item.and_then(|item| encode(&item))).boxed())
     }
@@ -67,7 +67,7 @@ impl Reply {
     /// Decodes a value.
     ///
     /// # Errors
-    /// `Internal` when the answer is of another kind or form.
+    /// `Internal` if the answer is of another kind or type.
     pub fn into_value<T: DeserializeOwned>(self) -> Result<T> {
         match self {
             Self::Value(value) => decode(value),
@@ -78,7 +78,7 @@ impl Reply {
     /// Decodes a stream.
     ///
     /// # Errors
-    /// `Internal` when the answer is of another kind; an item of another form is an error in the
+    /// `Internal` if the answer is of another kind; an item of another type is an error in the
     /// stream.
     pub fn into_stream<T: DeserializeOwned + 'static>(self) -> Result<ValueStream<T>> {
         match self {
@@ -87,10 +87,10 @@ impl Reply {
         }
     }
 
-    /// The channel.
+    /// Returns the channel.
     ///
     /// # Errors
-    /// `Internal` when the answer is of another kind.
+    /// `Internal` if the answer is of another kind.
     pub fn into_channel(self) -> Result<Channel> {
         match self {
             Self::Channel(channel) => Ok(channel),
@@ -110,11 +110,11 @@ pub trait Caller: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` for a method that the driver lacks, `InvalidArgument` for wrong arguments, else
-    /// the driver's own.
+    /// the driver's errors.
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply>;
 
-    /// Calls a method of `interface`: what a proxy does. The wire names the method only, so by
-    /// default this is [`Caller::invoke`].
+    /// Calls a method of `interface`, as a proxy does. The wire names only the method, so the
+    /// default is [`Caller::invoke`].
     ///
     /// # Errors
     /// As [`Caller::invoke`].

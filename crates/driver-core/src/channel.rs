@@ -25,12 +25,12 @@ pub use io_view::{ChannelIo, ReaderIo, WriterIo};
 
 /// Frames that an in-memory [`Channel::pair`] holds in each direction before the sender waits.
 pub const PAIR_FRAMES: usize = 16;
-/// The most that one read takes from a byte stream: 64 KiB.
+/// The most bytes of one read from a byte stream: 64 KiB.
 pub const READ_SIZE: usize = 64 * 1024;
-/// Below this much room a new buffer is made rather than read into the rest of one still in use.
+/// With less room than this, a new buffer is allocated instead of filling the rest of one in use.
 const READ_MINIMUM: usize = 8 * 1024;
 
-/// Whether the boundaries between the frames of a channel mean something.
+/// Whether the boundaries between a channel's frames carry meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// A stream of bytes: frames may be merged and split on the way.
@@ -41,9 +41,9 @@ pub enum Framing {
 
 /// A connection: frames of bytes in both directions, each direction with its own end.
 ///
-/// Everything is bounded: a reader that is slow makes its writer wait. [`finish`](Channel::finish)
-/// ends the writing direction (half-close) and the other side's reader then sees the end, while the
-/// reading direction goes on. Dropping a channel closes both directions.
+/// Everything is bounded: a slow reader makes its writer wait. [`finish`](Channel::finish) ends the
+/// writing direction (half-close); the other side's reader then sees the end, while the reading
+/// direction continues. Dropping a channel closes both directions.
 ///
 /// ```
 /// # use jumpstarter_driver_core::{Channel, Framing, Result};
@@ -58,7 +58,7 @@ pub enum Framing {
 /// # Ok(()) }
 /// ```
 ///
-/// Pitfall: an empty frame is not the end. Only `None` is.
+/// Pitfall: an empty frame is not the end; only `None` is.
 #[derive(Debug)]
 pub struct Channel {
     reader: ChannelReader,
@@ -84,8 +84,7 @@ impl Channel {
     /// A byte channel over one object that reads and writes.
     ///
     /// Dropping only the writer does not end its direction ([`finish`](ChannelWriter::finish)
-    /// does): prefer [`from_split`](Channel::from_split) for what can be split into owned
-    /// halves.
+    /// does). Prefer [`from_split`](Channel::from_split) for types with owned halves.
     pub fn from_io<T: AsyncRead + AsyncWrite + Send + 'static>(io: T) -> Channel {
         let (reader, writer) = tokio::io::split(io);
         Self::from_split(reader, writer)
@@ -102,8 +101,8 @@ impl Channel {
         Self::from_halves(Framing::Bytes, read, write)
     }
 
-    /// A channel of frames: what `stream` yields is received, what is sent goes into `sink`, and
-    /// finishing closes the sink.
+    /// A channel of frames: it receives the items of `stream` and sends into `sink`; finishing
+    /// closes the sink.
     pub fn from_parts(
         framing: Framing,
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -128,7 +127,7 @@ impl Channel {
         self.reader.framing
     }
 
-    /// The two directions, to be used and dropped apart.
+    /// Splits the channel into its two directions, which can be used and dropped separately.
     pub fn split(self) -> (ChannelReader, ChannelWriter) {
         (self.reader, self.writer)
     }
@@ -149,7 +148,7 @@ impl Channel {
         self.reader.receive().await
     }
 
-    /// As [`ChannelWriter::finish`]: ends the writing direction; the reading one goes on.
+    /// As [`ChannelWriter::finish`]: ends the writing direction; the reading direction continues.
     ///
     /// # Errors
     /// As [`ChannelWriter::finish`].
@@ -167,7 +166,7 @@ impl Channel {
 }
 
 enum ReadHalf {
-    /// The buffer is empty between reads; it keeps the allocation.
+    /// The buffer is empty between reads, and keeps its allocation.
     Io {
         io: Pin<Box<dyn AsyncRead + Send>>,
         buffer: BytesMut,
@@ -188,13 +187,12 @@ impl ChannelReader {
         self.framing
     }
 
-    /// The next frame, or `None` when the other side ended its direction; from then on always
-    /// `None`.
+    /// Returns the next frame, or `None` once the other side has ended its direction.
     ///
     /// Cancelling loses nothing.
     ///
     /// # Errors
-    /// `Unavailable` when the connection broke; other kinds as the driver says.
+    /// `Unavailable` if the connection broke; other kinds from the driver.
     pub async fn receive(&mut self) -> Result<Option<Bytes>> {
         self.next().await.transpose().context("receiving from the connection")
     }
@@ -235,7 +233,7 @@ impl Stream for ChannelReader {
 }
 
 enum WriteHalf {
-    /// `pending` is what was accepted and not yet written.
+    /// `pending` holds bytes that were accepted and not yet written.
     Io {
         io: Pin<Box<dyn AsyncWrite + Send>>,
         pending: Bytes,
@@ -257,24 +255,25 @@ impl ChannelWriter {
     }
 
     /// Sends one frame, waiting while the other side is slow. A byte stream takes frames of any
-    /// size; one that is empty puts nothing on it.
+    /// size; an empty frame adds nothing to it.
     ///
-    /// Cancelled, the frame was either not taken or goes out whole, before whatever is sent next.
+    /// If cancelled, the frame was either not accepted, or is sent completely before the next
+    /// frame.
     ///
     /// # Errors
-    /// `Unavailable` when the connection broke, the other side stopped reading, or after
+    /// `Unavailable` if the connection broke, if the other side stopped reading, or after
     /// [`finish`](ChannelWriter::finish).
     pub async fn send(&mut self, frame: impl Into<Bytes>) -> Result<()> {
         SinkExt::send(self, frame.into()).await.context("sending to the connection")
     }
 
-    /// Sends what is still waiting and ends this direction: the other side's reader sees the end.
+    /// Sends all pending bytes and ends this direction: the other side's reader sees the end.
     /// Idempotent.
     ///
-    /// Cancelled, it may be called again.
+    /// After a cancellation it may be called again.
     ///
     /// # Errors
-    /// `Unavailable` when the connection broke before everything was sent.
+    /// `Unavailable` if the connection broke before everything was sent.
     pub async fn finish(&mut self) -> Result<()> {
         SinkExt::close(self).await.context("ending the sending direction of the connection")
     }
@@ -282,7 +281,7 @@ impl ChannelWriter {
     /// The direction as `AsyncWrite`; `shutdown` is [`finish`](ChannelWriter::finish).
     ///
     /// # Errors
-    /// `InvalidArgument` for datagrams, whose boundaries would be made up.
+    /// `InvalidArgument` for datagrams, whose boundaries would be invented.
     pub fn into_async_write(self) -> Result<WriterIo> {
         refuse_datagrams(self.framing)?;
         Ok(WriterIo::new(self))
@@ -354,7 +353,7 @@ impl Sink<Bytes> for ChannelWriter {
             WriteHalf::Io { io, pending } => {
                 ready!(poll_drain(io, pending, cx))?;
                 match ready!(io.as_mut().poll_shutdown(cx)) {
-                    // The other side is gone already, and with it the direction.
+                    // The other side has closed, and with it this direction.
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
                     result => result?,
                 }

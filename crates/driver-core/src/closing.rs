@@ -1,4 +1,4 @@
-//! Closing what may panic.
+//! Closes drivers, which may panic.
 
 use std::panic::AssertUnwindSafe;
 
@@ -7,12 +7,12 @@ use futures_util::FutureExt;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 
-/// Closes one driver; one that panics has failed.
+/// Closes one driver; a panic becomes an error.
 pub(crate) async fn close_driver(driver: &dyn Driver) -> Result<()> {
     guarded(driver.close()).await
 }
 
-/// The end of `closing`; one that panics has failed.
+/// Awaits `closing`; a panic becomes an error.
 pub(crate) async fn guarded(closing: impl Future<Output = Result<()>>) -> Result<()> {
     AssertUnwindSafe(closing).catch_unwind().await.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

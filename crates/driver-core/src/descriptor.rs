@@ -1,4 +1,4 @@
-//! Descriptors: what is known of an interface without a driver, its names and its method table.
+//! Descriptors: the names and the method table of an interface, without a driver.
 
 use serde::Serialize;
 
@@ -6,16 +6,16 @@ use crate::error::Error;
 use crate::suggest;
 use crate::value_type::ValueType;
 
-/// How a method answers.
+/// The kind of a method's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MethodKind {
-    /// Once.
+    /// One value.
     Unary,
-    /// With a stream of values.
+    /// A stream of values.
     Stream,
-    /// With a byte channel.
+    /// A byte channel.
     Channel,
 }
 
@@ -24,11 +24,11 @@ pub enum MethodKind {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ParameterKind {
-    /// As a JSON-like value.
+    /// A JSON-like value.
     Value,
-    /// As an image that the driver reads.
+    /// An image that the driver reads.
     Source,
-    /// As an image that the driver writes.
+    /// An image that the driver writes.
     Sink,
 }
 
@@ -36,21 +36,21 @@ pub enum ParameterKind {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ParameterDescriptor {
-    /// Its name.
+    /// The name in the Rust definition; the wire has only positions.
     pub name: &'static str,
     /// Its Rust type, for people.
     #[serde(rename = "type")]
     pub type_name: &'static str,
-    /// How it travels.
+    /// How the argument travels.
     pub kind: ParameterKind,
-    /// Whether it may be left out.
+    /// Whether callers may omit it.
     pub optional: bool,
-    /// The type of its value, where one is given; none for an image.
+    /// The type of its value; `None` for an image.
     pub value: Option<ValueType>,
 }
 
 impl ParameterDescriptor {
-    /// For [`macro@crate::interface`].
+    /// Used by [`macro@crate::interface`].
     #[doc(hidden)]
     pub const fn new(
         name: &'static str,
@@ -67,22 +67,22 @@ impl ParameterDescriptor {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MethodDescriptor {
-    /// Its name, also on the wire.
+    /// Its name in Rust and on the wire.
     pub name: &'static str,
-    /// Its doc comment.
+    /// Its doc comment, for help.
     pub documentation: &'static str,
-    /// How it answers.
+    /// The kind of its answer.
     pub kind: MethodKind,
-    /// The Rust type of what it yields, for people.
+    /// The Rust type of its result, for people.
     pub returns: &'static str,
     /// Its parameters in order.
     pub parameters: &'static [ParameterDescriptor],
-    /// The type of what it yields; none for a channel.
+    /// The type of its result; `None` for a channel.
     pub result: Option<ValueType>,
 }
 
 impl MethodDescriptor {
-    /// For [`macro@crate::interface`].
+    /// Used by [`macro@crate::interface`].
     #[doc(hidden)]
     pub const fn new(
         name: &'static str,
@@ -116,20 +116,20 @@ pub struct InterfaceDescriptor {
     pub name: &'static str,
     /// The import path of the Python client class that drives it.
     pub client: &'static str,
-    /// Further Python client classes whose drivers have all its methods.
+    /// Further Python client classes, whose drivers have all methods of this interface.
     #[serde(skip)]
     pub further_clients: &'static [&'static str],
-    /// Whether exporters in Python never have it, whatever client class they name.
+    /// Whether drivers of Python exporters never have it, whatever client class they name.
     #[serde(skip)]
     pub native: bool,
-    /// Its doc comment.
+    /// Its doc comment, for help.
     pub documentation: &'static str,
     /// Its methods in the order of their definition.
     pub methods: &'static [MethodDescriptor],
 }
 
 impl InterfaceDescriptor {
-    /// For [`macro@crate::interface`].
+    /// Used by [`macro@crate::interface`].
     #[doc(hidden)]
     pub const fn new(
         name: &'static str,
@@ -141,34 +141,34 @@ impl InterfaceDescriptor {
         Self { name, client, further_clients, native: false, documentation, methods }
     }
 
-    /// For `also = […]` of [`macro@crate::interface`].
+    /// Implements `also = […]` of [`macro@crate::interface`].
     #[doc(hidden)]
     pub const fn also(mut self, further_clients: &'static [&'static str]) -> Self {
         self.further_clients = further_clients;
         self
     }
 
-    /// For `native` of [`macro@crate::interface`].
+    /// Implements `native` of [`macro@crate::interface`].
     #[doc(hidden)]
     pub const fn native(mut self, native: bool) -> Self {
         self.native = native;
         self
     }
 
-    /// The method of that name.
+    /// The method of that name, if there is one.
     pub fn method(&self, name: &str) -> Option<&'static MethodDescriptor> {
         self.methods.iter().find(|method| method.name == name)
     }
 
-    /// Every interface that is linked into this program, sorted by name.
+    /// Returns every interface that is linked into this program, sorted by name.
     pub fn linked() -> Vec<&'static InterfaceDescriptor> {
         let mut all: Vec<_> = inventory::iter::<LinkedInterface>().map(|linked| linked.0).collect();
         all.sort_by_key(|interface| (interface.name, interface.client));
         all
     }
 
-    /// The linked interfaces that a driver of an exporter in Python has, told from the import path of
-    /// its client class.
+    /// The linked interfaces of a driver of a Python exporter, found by the import path of its
+    /// client class.
     pub fn of_client(client: &str) -> Vec<&'static InterfaceDescriptor> {
         let drives = |interface: &&InterfaceDescriptor| {
             !interface.native

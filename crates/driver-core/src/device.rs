@@ -37,50 +37,52 @@ struct Shared {
 }
 
 impl Device {
-    /// The most drivers that a device may have, proxies followed.
+    /// The most drivers that a device may have, including those behind proxies.
     pub const MAX_DRIVERS: usize = bounds::MAX_DRIVERS;
 
-    /// Opens the drivers of a plan, in its order, children before the parent that is given them.
+    /// Opens the drivers of a plan in its order; children open before their parent, which receives
+    /// them.
     ///
     /// # Errors
-    /// The first driver's that fails, with its path; those that are open already are closed again.
+    /// The error of the first driver that fails, with its path; drivers that are already open are
+    /// closed.
     pub async fn open(plan: &[Planned]) -> Result<Self> {
         tree::open(plan).await.map(Self::of_nodes)
     }
 
-    /// The device of a plan before it is opened, as far as the plan says: its tree, its interfaces
-    /// and its descriptions, for help. Every call is refused with `FailedPrecondition`. The
-    /// children that a driver makes have no descriptions.
+    /// The device of a plan before it is opened: tree, interfaces and descriptions as far as the
+    /// plan knows them, for help. Every call is refused with `FailedPrecondition`. Children that a
+    /// driver makes have no descriptions.
     ///
-    /// None where only opening tells which drivers there are
+    /// `None` if the drivers are known only after opening
     /// ([`DriverConfig::children`](crate::DriverConfig::children)).
     pub fn unopened(plan: &[Planned]) -> Option<Self> {
         outline::nodes(plan).map(Self::of_nodes)
     }
 
-    /// A device of one open driver, at the root (path `""`), and the children that it has itself.
+    /// A device of one open driver, at the root (path `""`), and the driver's children.
     ///
     /// # Panics
-    /// Never for a driver whose children have different names.
+    /// Never fails if the children's names differ.
     pub fn of_driver(driver: impl Driver) -> Self {
         Self::of_shared_driver(Arc::new(driver))
     }
 
-    /// As [`Device::of_driver`], for a driver that is held elsewhere too.
+    /// As [`Device::of_driver`], for a driver that is also held elsewhere.
     pub fn of_shared_driver(driver: Arc<dyn Driver>) -> Self {
         let nodes = tree::flatten(Child::new("", driver))
             .expect("a driver's own children have different names");
         Self::of_nodes(nodes)
     }
 
-    /// The handle to a device that is elsewhere, from the nodes of its tree: for clients.
+    /// The handle to a remote device, from the nodes of its tree: for clients.
     ///
-    /// Its [`reset`](Device::reset) and [`close`](Device::close) are those of `backend`.
+    /// [`reset`](Device::reset) and [`close`](Device::close) call `backend`.
     ///
     /// # Errors
-    /// `DataLoss` when the nodes form no tree: a parent that does not come before its child, no
-    /// root or several, two children of one name. `ResourceExhausted` when there are more than
-    /// 10,000, one is deeper than 60 levels, or a name is longer than 255 bytes.
+    /// `DataLoss` if the nodes form no tree: a parent that does not come before its child, no root
+    /// or several, two children of one name. `ResourceExhausted` for more than 10,000 nodes, a
+    /// depth above 60 levels, or a name longer than 255 bytes.
     pub fn remote(mut nodes: Vec<Node>, backend: Arc<dyn Backend>) -> Result<Self> {
         let mut depths: Vec<usize> = Vec::new();
         let mut paths = HashSet::new();
@@ -125,12 +127,12 @@ impl Device {
         Self(Arc::new(Shared { nodes, closing: OnceLock::new(), backend }))
     }
 
-    /// The tree, depth first, a parent before its children, the root first.
+    /// The nodes of the tree, depth first: the root first, a parent before its children.
     pub fn nodes(&self) -> &[Node] {
         &self.0.nodes
     }
 
-    /// The paths of the drivers of this process [that reach this host](Driver::reaches_host).
+    /// The paths of the local drivers [that reach this host](Driver::reaches_host).
     pub fn reaching_host(&self) -> impl Iterator<Item = &str> {
         let reaches =
             |node: &&Node| node.driver.as_ref().is_some_and(|driver| driver.reaches_host());
@@ -140,7 +142,7 @@ impl Device {
     /// The node at `path`; `""` is the root.
     ///
     /// # Errors
-    /// `NotFound`, with the paths that exist.
+    /// `NotFound`, with the existing paths.
     pub fn node(&self, path: &str) -> Result<&Node> {
         self.0.nodes.iter().find(|node| node.path == path).ok_or_else(|| {
             let paths = self.0.nodes.iter().map(Node::path).filter(|path| !path.is_empty());
@@ -153,8 +155,8 @@ impl Device {
     ///
     /// # Errors
     /// `NotFound` for a path that does not exist, `Unimplemented` for an interface that the driver
-    /// lacks; each lists what there is. Of a driver of which [nothing can be
-    /// told](Node::interface_names) there is no error: the calls tell.
+    /// lacks; each lists the existing ones. If the exporter does not report a driver's
+    /// [interfaces](Node::interface_names), `get` succeeds and an unsupported call fails.
     pub fn get<I: Interface + ?Sized>(&self, path: &str) -> Result<Arc<I>> {
         let node = self.node(path)?;
         let wanted = I::DESCRIPTOR.name;
@@ -179,7 +181,7 @@ impl Device {
     ///
     /// # Errors
     /// `NotFound` for an unknown path or method, `InvalidArgument` for wrong arguments, else the
-    /// driver's own.
+    /// driver's errors.
     pub async fn call(&self, path: &str, method: &str, arguments: Vec<Value>) -> Result<Value> {
         self.node(path)?.invoke(method, MethodKind::Unary, arguments).await?.into_value()
     }
@@ -208,19 +210,19 @@ impl Device {
     /// Resets every driver, in the tree's order.
     ///
     /// # Errors
-    /// The first driver's that fails; the others are reset all the same.
+    /// The first driver's error, after all drivers were reset.
     pub async fn reset(&self) -> Result<()> {
         self.0.backend.reset().await
     }
 
-    /// Closes every driver: a parent before its children, siblings in reverse. Of a device that is
-    /// elsewhere it ends the connection and leaves the drivers as they are.
+    /// Closes every driver: a parent before its children, siblings in reverse. For a remote device
+    /// it ends the connection and leaves the drivers open.
     ///
-    /// Idempotent: the closing is done once, and every call waits for its end and has its result.
-    /// Cancelling a call stops the waiting, not the closing.
+    /// Idempotent: the device is closed once; every call waits for that and returns its result.
+    /// Cancelling a call stops only the waiting.
     ///
     /// # Errors
-    /// The first driver's that fails, or panics (`Internal`); the others are closed all the same.
+    /// The first driver's error or panic (`Internal`), after all drivers were closed.
     pub async fn close(&self) -> Result<()> {
         let shared = &self.0;
         let closing = shared.closing.get_or_init(|| close::start(shared.backend.clone()));

@@ -1,4 +1,4 @@
-//! What a driver is and how it is configured and opened.
+//! The driver trait, and how drivers are configured and opened.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::suggest;
 
 /// A driver: one node of a device's tree.
 ///
-/// It says which interfaces it has; an ability that it lacks is an interface that it does not list.
+/// A driver lists its interfaces; an ability that it lacks is an interface that it does not list.
 /// It knows neither its name nor its place: those belong to the tree.
 #[async_trait]
 #[diagnostic::on_unimplemented(
     note = "`impl Driver for {Self}` lists the interfaces that it offers"
 )]
 pub trait Driver: Send + Sync + 'static {
-    /// The interfaces that it offers; the first one names its Python client.
+    /// The interfaces of this driver; the first one names its Python client.
     ///
     /// [`interfaces!`](crate::interfaces) writes this method and
     /// [`declared_interfaces`](Driver::declared_interfaces) from one list.
@@ -33,8 +33,7 @@ pub trait Driver: Send + Sync + 'static {
         Interfaces::new()
     }
 
-    /// The interfaces that every driver of this type offers: what the registry reports without an
-    /// instance.
+    /// The interfaces of every driver of this type: the registry reports them without an instance.
     fn declared_interfaces() -> Vec<&'static InterfaceDescriptor>
     where
         Self: Sized,
@@ -42,13 +41,13 @@ pub trait Driver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The drivers that it made itself, in the order in which they are shown. The tree adds those
-    /// of its `children:` in the exporter file that it does not list under the same name.
+    /// The children that this driver made, in display order. The tree adds those of its `children:`
+    /// in the exporter file that are not listed here under the same name.
     fn children(&self) -> Vec<Child> {
         Vec::new()
     }
 
-    /// The import path of the Python client class, where it is not its first interface's.
+    /// The import path of the Python client class, if it is not its first interface's.
     fn client(&self) -> Option<&str> {
         None
     }
@@ -58,15 +57,14 @@ pub trait Driver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Figures for monitoring, as they are now. They are asked for at any time, and often: this
-    /// must not wait.
+    /// Current figures for monitoring. They are read often and at any time: this must not wait.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
     }
 
-    /// Whether what it runs, such as the guest of a virtual machine, can open connections through
-    /// this host, to the host's loopback too: then it also reaches what listens for this host
-    /// alone.
+    /// Whether something that the driver runs, such as the guest of a virtual machine, can open
+    /// connections through this host and to the host's loopback. It then also reaches listeners
+    /// that are meant for this host only.
     fn reaches_host(&self) -> bool {
         false
     }
@@ -74,43 +72,43 @@ pub trait Driver: Send + Sync + 'static {
     /// Brings the driver back to the state in which it was opened. Idempotent.
     ///
     /// # Errors
-    /// The device's own.
+    /// The device's errors.
     async fn reset(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Releases everything. Idempotent; after it every call may fail. Its children are closed by
-    /// the tree.
+    /// Releases everything. Idempotent. Calls after it may fail. The tree closes the driver's
+    /// children.
     ///
     /// # Errors
-    /// The device's own; what could be released is released all the same.
+    /// The device's errors, after everything that could be released was released.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// A driver under another one.
+/// A child of a driver in the tree.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Child {
     /// Its key under its parent.
     pub name: String,
-    /// The driver.
+    /// Shared with the tree, which closes it.
     pub driver: Arc<dyn Driver>,
-    /// What it is, for people.
+    /// What the child is, for people.
     pub description: Option<String>,
     /// Help for its methods, by name, that replaces the interface's.
     pub methods_description: Vec<(String, String)>,
-    /// The type that the exporter file gives it; none for a driver that another one made.
+    /// The type in the exporter file; `None` for a child that a driver made.
     pub(crate) driver_type: Option<&'static str>,
-    /// For a proxy: the path, from the root, of the driver that it stands for.
+    /// For a proxy: the path, from the root, of its target.
     pub(crate) reference: Option<String>,
     /// The drivers of its `children:` in the exporter file.
     pub(crate) configured: Vec<Child>,
 }
 
 impl Child {
-    /// A child without a description.
+    /// Makes a child without a description.
     pub fn new(name: impl Into<String>, driver: Arc<dyn Driver>) -> Self {
         Self {
             name: name.into(),
@@ -123,17 +121,17 @@ impl Child {
         }
     }
 
-    /// Adds what it is, for people.
+    /// Adds a description for people.
     #[must_use]
     pub fn describe(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
-    /// Its driver by one of its interfaces: `context.child("power")?.get::<dyn Power>()?`.
+    /// Returns one of the child's interfaces: `context.child("power")?.get::<dyn Power>()?`.
     ///
     /// # Errors
-    /// `Unimplemented` for an interface that the driver lacks, with those that it has;
+    /// `Unimplemented` for an interface that the driver lacks, with a list of those that it has;
     /// `FailedPrecondition` for a proxy (`ref`), whose target may not be open yet.
     pub fn get<I: Interface + ?Sized>(&self) -> Result<Arc<I>> {
         let name = &self.name;
@@ -152,10 +150,10 @@ impl Child {
         Err(Error::unimplemented(message).with_hint(format!("its interfaces: {names}")))
     }
 
-    /// A child of this one, made by its driver or configured in the exporter file.
+    /// Returns a child of this one, made by its driver or configured in the exporter file.
     ///
     /// # Errors
-    /// `NotFound`, with the names of those that exist.
+    /// `NotFound`, with the existing names.
     pub fn child(&self, name: &str) -> Result<Child> {
         let children: Vec<Child> =
             self.driver.children().into_iter().chain(self.configured.iter().cloned()).collect();
@@ -199,7 +197,7 @@ impl fmt::Debug for Child {
     }
 }
 
-/// A child that a driver will make, as its configuration tells before the driver is opened.
+/// A child that a driver will make, known from its configuration before the driver is opened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PlannedChild {
@@ -223,7 +221,7 @@ impl PlannedChild {
     }
 }
 
-/// A child that a driver uses, and that the exporter file has to name under its `children:`.
+/// A child that a driver uses, and that the exporter file must name under its `children:`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WantedChild {
@@ -231,17 +229,17 @@ pub struct WantedChild {
     pub name: String,
     /// The interfaces that the driver uses.
     pub interfaces: Vec<&'static InterfaceDescriptor>,
-    /// Whether the driver needs it.
+    /// Whether the driver does not open without it.
     pub is_required: bool,
 }
 
 impl WantedChild {
-    /// A child without which the driver does not open.
+    /// A child that the driver needs: it does not open without it.
     pub fn required(name: impl Into<String>) -> Self {
         Self { name: name.into(), interfaces: Vec::new(), is_required: true }
     }
 
-    /// A child that may be left out.
+    /// A child that may be omitted.
     pub fn optional(name: impl Into<String>) -> Self {
         Self { is_required: false, ..Self::required(name) }
     }
@@ -261,10 +259,10 @@ pub struct Gauge {
     /// Its name in lower case, words joined by `_`, the unit last. Metrics show it as
     /// `jumpstarter_NAME`.
     pub name: &'static str,
-    /// What it tells, in one line; the same for every gauge of that name.
+    /// A one-line description; the same for every gauge of that name.
     pub help: &'static str,
-    /// What tells gauges of one name apart, beside the driver's path, which metrics show as the
-    /// label `path`.
+    /// Labels that distinguish gauges of one name, beside the driver's path, which metrics show as
+    /// the label `path`.
     pub labels: Vec<(&'static str, String)>,
     /// The figure, in the unit that the name says.
     pub value: f64,
@@ -284,13 +282,13 @@ impl Gauge {
     }
 }
 
-/// What a driver is told when it is opened.
+/// The place and the children of a driver that is being opened.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct OpenContext {
     /// Its dotted path from the root, such as `rack.qemu`.
     pub path: String,
-    /// The drivers of its `children:`, already open. The tree shows them under it.
+    /// The drivers of its `children:`, already open. The tree shows them below it.
     pub children: Vec<Child>,
 }
 
@@ -300,16 +298,16 @@ impl OpenContext {
         Self { path: path.into(), children: Vec::new() }
     }
 
-    /// One of its `children:`, for [`Child::get`]. Name it in [`DriverConfig::wanted_children`]
-    /// too, so that `jmp check` finds out what is missing.
+    /// Returns one of its `children:`, for [`Child::get`]. Name it in
+    /// [`DriverConfig::wanted_children`] too, so that `jmp check` reports a missing one.
     ///
     /// # Errors
-    /// `NotFound`, with the names of those that exist.
+    /// `NotFound`, with the existing names.
     pub fn child(&self, name: &str) -> Result<&Child> {
         find(&self.children, name)
     }
 
-    /// Whether the exporter file has a child of that name: for one that is optional.
+    /// Whether the exporter file has a child of that name: for optional children.
     pub fn has_child(&self, name: &str) -> bool {
         self.children.iter().any(|child| child.name == name)
     }
@@ -325,53 +323,52 @@ impl OpenContext {
     }
 }
 
-/// The configuration of a driver: names it, checks itself and opens it.
+/// The configuration of a driver: it names the driver, checks itself and opens the driver.
 ///
-/// Put [`#[config]`](macro@crate::config) on it: the derives and the doc comments of the fields make
-/// the checks of exporter files, the schema and the tables of `jmp drivers`. Register it with [`register_driver!`](crate::register_driver).
+/// Put [`#[config]`](macro@crate::config) on it: its derives and the doc comments of the fields
+/// make the checks of exporter files, the schema and the tables of `jmp drivers`. Register it with
+/// [`register_driver!`](crate::register_driver).
 #[async_trait]
 pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// The short name in exporter files.
     const NAME: &'static str;
-    /// The import paths of the Python drivers that it stands for.
+    /// The import paths of the Python drivers that it replaces.
     const PYTHON_NAMES: &'static [&'static str] = &[];
-    /// Fields that are often written under another name: each is that name and the field that is
-    /// meant, such as `("memory", "mem")`. They are not accepted: the fault's hint names the
-    /// field.
+    /// Other names under which fields are often written: pairs of that name and the field that is
+    /// meant, such as `("memory", "mem")`. They are refused; the fault's hint names the field.
     const SYNONYMS: &'static [(&'static str, &'static str)] = &[];
-    /// What it opens.
+    /// The driver that it opens.
     type Driver: Driver;
 
-    /// What is wrong beyond the types: ranges, fields that exclude each other. Touches nothing
-    /// outside.
+    /// Returns problems beyond the types: ranges, fields that exclude each other. Must not use
+    /// files, devices or the network.
     fn check(&self) -> Vec<ConfigProblem> {
         Vec::new()
     }
 
-    /// What does not work on this machine as it is now, though the configuration is right: a file
-    /// that is not there. `jmp check` shows it, and so does what loads the file; nothing is
-    /// refused because of it. It may look at files, and is called on a thread that may block.
+    /// Returns what does not work on this machine now although the configuration is right, such as
+    /// a missing file. `jmp check` and the loading of the file show it as warnings; nothing is
+    /// refused. It may read files, and runs on a thread that may block.
     fn warnings(&self) -> Vec<ConfigProblem> {
         Vec::new()
     }
 
-    /// The children that the driver will make itself, all that it may make: an exporter file's
-    /// references to others are refused before anything is opened, and help shows what they can
-    /// do. None when only opening tells; by default it makes none.
+    /// Every child that the driver may make. References of an exporter file to other children are
+    /// refused before anything is opened, and help shows the children's methods. `None` if only
+    /// opening the driver can decide; by default it makes none.
     fn children(&self) -> Option<Vec<PlannedChild>> {
         Some(Vec::new())
     }
 
-    /// The children that the driver uses, which the exporter file names under its `children:`. What
-    /// is missing, or lacks an interface, is a fault before anything is opened. Other children
-    /// are welcome.
+    /// The children that the driver uses, which the exporter file names under its `children:`. A
+    /// missing child or interface is a fault before anything is opened. Other children are allowed.
     fn wanted_children(&self) -> Vec<WantedChild> {
         Vec::new()
     }
 
-    /// Opens the driver. Cancelling, or failing, leaves nothing behind.
+    /// Opens the driver. After a cancellation or a failure nothing is left behind.
     ///
     /// # Errors
-    /// The driver's own.
+    /// The driver's errors.
     async fn open(self, context: OpenContext) -> Result<Self::Driver>;
 }

@@ -1,5 +1,4 @@
-//! The error of every driver call: a kind for code, a chain of what was being done for people, and
-//! a hint.
+//! The error of driver calls: a kind for code, a chain of contexts for people, and a hint.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,29 +8,30 @@ use jumpstarter_supervise::SuperviseError;
 /// The result of a driver call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for code. One to one with gRPC's status codes (<https://grpc.io/docs/guides/status-codes/>).
+/// The kind of an error, for code. One to one with gRPC's status codes
+/// (<https://grpc.io/docs/guides/status-codes/>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller ended the call (`CANCELLED`).
+    /// The caller cancelled the call (`CANCELLED`).
     Cancelled,
-    /// Nothing fits better (`UNKNOWN`).
+    /// No other kind fits (`UNKNOWN`).
     Unknown,
     /// The caller gave a value that can never work (`INVALID_ARGUMENT`).
     InvalidArgument,
-    /// The deadline passed first (`DEADLINE_EXCEEDED`).
+    /// The deadline expired (`DEADLINE_EXCEEDED`).
     DeadlineExceeded,
     /// A path, method, file or partition does not exist (`NOT_FOUND`).
     NotFound,
-    /// Something of that name exists already (`ALREADY_EXISTS`).
+    /// The name is already in use (`ALREADY_EXISTS`).
     AlreadyExists,
     /// The caller may not do this (`PERMISSION_DENIED`).
     PermissionDenied,
-    /// Disk, memory or another bounded resource is used up (`RESOURCE_EXHAUSTED`).
+    /// Disk, memory or another bounded resource is exhausted (`RESOURCE_EXHAUSTED`).
     ResourceExhausted,
     /// The device is in the wrong state for this call (`FAILED_PRECONDITION`).
     FailedPrecondition,
-    /// The call lost against another one (`ABORTED`).
+    /// Another call took precedence (`ABORTED`).
     Aborted,
     /// The driver cannot do this (`UNIMPLEMENTED`).
     Unimplemented,
@@ -41,7 +41,7 @@ pub enum ErrorKind {
     Unavailable,
     /// Data is damaged or incomplete (`DATA_LOSS`).
     DataLoss,
-    /// Who calls is not known (`UNAUTHENTICATED`).
+    /// The caller is not authenticated (`UNAUTHENTICATED`).
     Unauthenticated,
 }
 
@@ -66,7 +66,7 @@ impl ErrorKind {
     ];
 }
 
-/// An error with its kind, what was being done, its causes and a hint.
+/// An error with its kind, its context, its causes and a hint.
 ///
 /// `{}` prints the outermost message, `{:#}` the whole chain on one line, [`Error::report`] (and
 /// `{:?}`) the chain with the hint last.
@@ -81,7 +81,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind` that says `message`.
+    /// Makes an error of `kind` with `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -167,28 +167,29 @@ impl Error {
         Self::new(ErrorKind::Unauthenticated, message)
     }
 
-    /// Adds the cause.
+    /// Adds the cause, which the chain prints last.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Adds what to do about it; printed last. The innermost hint of a chain wins.
+    /// Adds an instruction that remedies the error; printed last. The innermost hint of a chain
+    /// wins.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Says what was being done when this error came up; the kind stays.
+    /// Adds what was being done when the error occurred; the kind stays.
     #[must_use]
     pub fn context(self, doing: impl Into<String>) -> Self {
         let kind = self.kind();
         Self::new(kind, doing).with_source(self)
     }
 
-    /// The same again, for a second one who asks: kind, chain and hint, the chain as one message.
+    /// A copy for a second caller: kind, hint, and the chain as one message.
     pub(crate) fn again(&self) -> Self {
         let mut again = Self::new(self.kind(), format!("{self:#}"));
         again.0.refused = self.is_refusal();
@@ -198,32 +199,32 @@ impl Error {
         }
     }
 
-    /// Marks the error of a call that reached no driver: there is no such driver or method, or no
-    /// calls are taken now.
+    /// Marks the error of a call that reached no driver: the driver or method does not exist, or no
+    /// calls are accepted now.
     #[must_use]
     pub fn refused(mut self) -> Self {
         self.0.refused = true;
         self
     }
 
-    /// Whether the call reached no driver; true for the whole chain around such an error.
+    /// Whether the call reached no driver. Contexts around such an error keep the mark.
     pub fn is_refusal(&self) -> bool {
         let inner = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
         self.0.refused || inner.is_some_and(Error::is_refusal)
     }
 
-    /// What went wrong, for code.
+    /// The kind of the outermost error, for code.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What to do about it, if known: the innermost of the chain.
+    /// The innermost hint of the chain, if any.
     pub fn hint(&self) -> Option<&str> {
         let inner = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
         inner.and_then(Error::hint).or(self.0.hint.as_deref())
     }
 
-    /// The chain on one line and, if there is one, the hint on a second: what a person is shown.
+    /// The chain on one line and the hint, if any, on a second: the text for people.
     pub fn report(&self) -> String {
         match self.hint() {
             Some(hint) => format!("{self:#}\nhint: {hint}"),
@@ -319,24 +320,24 @@ impl From<SuperviseError> for Error {
 }
 
 impl From<Error> for std::io::Error {
-    /// Wraps the error so that it comes out whole on the way back.
+    /// Wraps the error so that the conversion back returns it unchanged.
     fn from(error: Error) -> Self {
         std::io::Error::other(error)
     }
 }
 
-/// Adds what was being done to the error of a result.
+/// Adds context to the error of a result.
 pub trait ResultExt<T> {
-    /// Says what was being done.
+    /// Adds what was being done.
     ///
     /// # Errors
-    /// The same kind as before, with `doing` in front.
+    /// The same kind, with `doing` in front of the message.
     fn context(self, doing: impl Into<String>) -> Result<T>;
 
-    /// Says what was being done; the text is made only when there is an error.
+    /// Adds what was being done; the text is made only for an error.
     ///
     /// # Errors
-    /// The same kind as before, with the text in front.
+    /// The same kind, with the text in front of the message.
     fn with_context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum NoJson {
 pub(crate) fn to_json(value: &impl Serialize) -> Result<Value, NoJson> {
     match value.serialize(Check) {
         Err(Found::NotFinite(number, path)) => return Err(NoJson::NotFinite(number, path)),
-        // What else is wrong is told better below.
+        // Other errors are reported better below.
         Err(Found::Other) | Ok(()) => {}
     }
     serde_json::to_value(value).map_err(NoJson::Other)
@@ -76,10 +76,10 @@ impl ser::Error for Found {
 
 type Checked = Result<(), Found>;
 
-/// Makes nothing; fails at the first number that is not finite.
+/// A serializer without output; it fails at the first number that is not finite.
 struct Check;
 
-/// The parts of a list, and how many were seen.
+/// The parts of a list, and the number of those seen.
 struct Items(usize);
 
 /// The parts of a mapping, and the last key.

@@ -1,5 +1,6 @@
-//! The generic interfaces: power, network, serial, flasher and storage multiplexer. Method names and argument order are
-//! those of the Jumpstarter protocol, so that the Python clients of the same names drive them.
+//! The generic interfaces: power, network, serial, flasher and storage multiplexer. Method names and
+//! argument order are those of the Jumpstarter protocol, so the Python clients of the same names
+//! drive them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,8 @@ pub struct PowerReading {
 /// Switches a device's power.
 ///
 /// Both switches are idempotent: on when on, and off when off, succeed and change nothing. `off`
-/// cuts the power as pulling a plug does; a driver that can ask a device to shut down first offers
-/// that in an interface of its own.
+/// cuts the power like pulling a plug; a driver that can shut a device down offers that in a
+/// separate interface.
 ///
 /// Pitfall: `on` returns when power is applied, not when the device has booted. Wait for what you
 /// need, such as a prompt on the console.
@@ -41,8 +42,7 @@ pub trait Power {
     /// Cuts power.
     async fn off(&self) -> Result<()>;
 
-    /// Streams readings of the power meter until dropped. `Unimplemented` where nothing is
-    /// measured.
+    /// Streams readings of the power meter until dropped. `Unimplemented` without a meter.
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
         Err(Error::unimplemented("this power driver measures nothing"))
     }
@@ -50,7 +50,7 @@ pub trait Power {
 
 /// Reaches a network endpoint of a device.
 ///
-/// Each `connect` is a connection of its own; many may be open at once. Half-close is kept:
+/// Each `connect` opens a separate connection; many may be open at once. Half-close is kept:
 /// finishing the writing half leaves the reading half open.
 #[interface(
     name = "network",
@@ -58,11 +58,11 @@ pub trait Power {
     also = ["jumpstarter_driver_network.client.DbusNetworkClient"]
 )]
 pub trait Network {
-    /// Connects. `Unavailable` when nothing answers. Dropping the channel closes the connection.
+    /// Connects. `Unavailable` if nothing answers. Dropping the channel closes the connection.
     async fn connect(&self) -> Result<Channel>;
 
-    /// Where the endpoint is, such as `tcp://127.0.0.1:8080`. `Unimplemented` where there is no
-    /// address to tell, `InvalidArgument` where the configuration hides it.
+    /// Returns the endpoint's address, such as `tcp://127.0.0.1:8080`. `Unimplemented` if it has no
+    /// address, `InvalidArgument` if the configuration hides it.
     async fn address(&self) -> Result<String> {
         Err(Error::unimplemented("this network endpoint has no address"))
     }
@@ -74,12 +74,12 @@ pub trait Serial {
     /// Opens the port. Dropping the channel closes it.
     async fn connect(&self) -> Result<Channel>;
 
-    /// Sets the DTR line. `Unimplemented` where the port has none.
+    /// Sets the DTR line. `Unimplemented` if the port has none.
     async fn set_dtr(&self, level: bool) -> Result<()> {
         Err(Error::unimplemented(format!("this port has no DTR line to set to {level}")))
     }
 
-    /// Sets the RTS line. `Unimplemented` where the port has none.
+    /// Sets the RTS line. `Unimplemented` if the port has none.
     async fn set_rts(&self, level: bool) -> Result<()> {
         Err(Error::unimplemented(format!("this port has no RTS line to set to {level}")))
     }
@@ -92,8 +92,8 @@ pub trait Serial {
 
 /// Writes images to a device and reads them back.
 ///
-/// A flash either succeeds whole or leaves what was there before: a source that is truncated,
-/// corrupt or of another digest than expected is `DataLoss`, never a success.
+/// A flash either succeeds completely or keeps the old image: a truncated or corrupt source, or one
+/// with another digest than expected, is `DataLoss`, never a success.
 #[interface(
     name = "flasher",
     client = "jumpstarter_driver_opendal.client.FlasherClient",
@@ -104,13 +104,12 @@ pub trait Serial {
 )]
 pub trait Flasher {
     /// Writes an image (compressed ones are decompressed by their signature) to `target`, a
-    /// partition's name; the driver's default where none is given. `FailedPrecondition` while
-    /// the device is in use, `InvalidArgument` for an unknown target. Cancelling leaves the old
-    /// image.
+    /// partition's name, by default the driver's default. `FailedPrecondition` while the device is
+    /// in use, `InvalidArgument` for an unknown target. Cancelling keeps the old image.
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()>;
 
-    /// Reads the image of `partition` into `target`. Cancelling leaves an unfinished target, which
-    /// is removed where it is a file.
+    /// Reads the image of `partition` into `target`. Cancelling leaves an incomplete target; an
+    /// incomplete file is removed.
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()>;
 }
 

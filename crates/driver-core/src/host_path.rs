@@ -1,4 +1,4 @@
-//! Paths of this machine in exporter files: where a relative one is looked for.
+//! Paths of this machine in exporter files, and how relative ones are resolved.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -16,44 +16,43 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, Result};
 use crate::suggest;
 
-/// A path of this machine as an exporter file writes it: every field that names a file, a device or
-/// a socket has this type.
+/// A path of this machine in an exporter file: every field that names a file, a device or a socket
+/// has this type.
 ///
-/// A relative path is looked for in the folder of the exporter file first, then in the working
-/// directory; where neither has it, it is meant to be in the folder. Which one it is, is decided
-/// when the exporter file is loaded. `~` and `~/…` are the user's home. A `HostPath` is a [`Path`]:
-/// the place that was decided on.
+/// A relative path is looked up in the folder of the exporter file first, then in the working
+/// directory; if neither has it, it is meant to be in the folder. The place is chosen when the
+/// exporter file is loaded. `~` and `~/…` are the user's home. A `HostPath` dereferences to a
+/// [`Path`]: the chosen place.
 ///
-/// The loader finds the fields by the `format` in their schema: `path` for this type, `path-or-url`
-/// for a type that takes other text as well, and deserialises a `HostPath` first.
+/// The loader finds such fields by the `format` in their schema: `path` for this type,
+/// `path-or-url` for a type that also takes other text, and deserialises a `HostPath` first.
 ///
-/// Read without an exporter file, a relative path stays as it is, and the system takes it from the
-/// working directory.
+/// Without an exporter file, a relative path stays relative to the working directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPath {
     written: String,
-    /// What was decided on.
+    /// The chosen place.
     path: PathBuf,
-    /// Where a relative path is looked for, in this order; empty for others.
+    /// The candidates for a relative path, in this order; empty for other paths.
     places: Vec<PathBuf>,
 }
 
 impl HostPath {
     /// The `format` of its JSON schema.
     pub const FORMAT: &str = "path";
-    /// The `format` of text that is a path, or something else by its form: its type reads a
-    /// `HostPath` first, and looks at what is [written](HostPath::written).
+    /// The `format` of text that is a path or, by its form, something else: its type reads a
+    /// `HostPath` first, and checks the [written](HostPath::written) text.
     pub const FORMAT_OR_URL: &str = "path-or-url";
 
-    /// The path that an exporter file means by `text`: a relative one is looked for in `folders`,
-    /// in that order. It looks at the file system, and so may block.
+    /// Resolves `text` from an exporter file: a relative path is looked up in `folders`, in that
+    /// order. Uses the file system, and so may block.
     ///
     /// # Errors
-    /// `InvalidArgument` for text that is no path.
+    /// `InvalidArgument` for text that is not a path.
     pub fn in_folders(text: &str, folders: &[PathBuf]) -> Result<Self> {
         let mut path: HostPath = text.parse()?;
         if path.path.is_relative() {
-            // By components: without `./`.
+            // Joined by components: without `./`.
             let place = |folder: &PathBuf| folder.join(&path.path).components().collect();
             path.places = folders.iter().map(place).collect();
             let found = path.places.iter().find(|place| std::fs::symlink_metadata(place).is_ok());
@@ -64,7 +63,7 @@ impl HostPath {
         Ok(path)
     }
 
-    /// The value from which `Deserialize` reads the same path: text where nothing was decided.
+    /// The value from which `Deserialize` reads the same path: plain text if no place was chosen.
     pub fn to_value(&self) -> Json {
         let bytes = |path: &Path| json!(path.as_os_str().as_encoded_bytes());
         if self.places.is_empty() {
@@ -79,22 +78,21 @@ impl HostPath {
         &self.written
     }
 
-    /// The place that was decided on.
+    /// The chosen place.
     pub fn as_path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it is now: in the first of its places that has it. It looks at the file system, and so
-    /// may block.
+    /// Returns the first of its candidates that exists now. Uses the file system, and so may block.
     ///
     /// # Errors
-    /// `NotFound`, with the places that were looked at.
+    /// `NotFound`, with the candidates.
     pub fn find(&self) -> Result<PathBuf> {
         let mut places = self.places.iter().chain(self.places.is_empty().then_some(&self.path));
         let found = places.find(|place| std::fs::symlink_metadata(place).is_ok());
         found.cloned().ok_or_else(|| {
             let error = Error::not_found(format!("there is no `{}`", self.written));
-            // Of a path that is written whole there is no more to say.
+            // For an absolute path the message already says everything.
             match self.places.is_empty() && self.path.as_os_str() == self.written.as_str() {
                 true => error,
                 false => error.with_hint(self.looked_for()),
@@ -102,8 +100,7 @@ impl HostPath {
         })
     }
 
-    /// As [`HostPath::find`], for code that must not block; where nothing is there, the place that
-    /// was decided on.
+    /// As [`HostPath::find`], for code that must not block; if nothing exists, the chosen place.
     pub async fn located(&self) -> PathBuf {
         if self.places.len() < 2 {
             return self.path.clone();
@@ -206,7 +203,7 @@ impl AsRef<Path> for HostPath {
 }
 
 impl fmt::Display for HostPath {
-    /// The place that was decided on.
+    /// Prints the chosen place.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
@@ -280,7 +277,7 @@ mod tests {
             error.contains(&here) && error.contains(&there) && error.contains("`disk.img`"),
             "{error}"
         );
-        // One that comes later is found by who looks then.
+        // A file that appears later is found later.
         std::fs::write(work.join("disk.img"), "").unwrap();
         assert_eq!(path.find().unwrap(), work.join("disk.img"));
         assert_eq!(read(&bases, "disk.img").as_path(), work.join("disk.img"));

@@ -1,8 +1,8 @@
-//! Images on their way: where one comes from ([`ImageSource`]), where one goes ([`ImageSink`]), and
-//! how far it is.
+//! Images in transit: their source ([`ImageSource`]), their destination ([`ImageSink`]), and their
+//! progress.
 //!
-//! A source carries bytes *as they are stored*, compressed or not, plus wishes: who watches the
-//! progress, which digest the bytes must have. Nothing here decompresses or hashes; the pipeline of
+//! A source carries bytes *as they are stored*, compressed or not, plus wishes: observers of the
+//! progress, the expected digest. Nothing here decompresses or hashes: the pipeline of
 //! `driver-flasher` does both, and a driver that writes images by other means calls
 //! [`ImageSource::open`] and reads. Images at URLs are fetched by a crate that the program links
 //! ([`ImageSupport`]), or by the exporter that has the device.

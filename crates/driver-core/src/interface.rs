@@ -12,14 +12,14 @@ use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::suggest;
 
-/// An interface, as `dyn Power`: defined once, by [`macro@crate::interface`], and never by hand. The
-/// attribute makes from one trait the trait itself, the table of its methods, the adapter that serves
-/// it and the proxy that calls it from afar.
+/// An interface, as `dyn Power`. [`macro@crate::interface`] defines it; it is never implemented by
+/// hand. The attribute turns one trait into the trait itself, the table of its methods, the adapter
+/// that serves it and the proxy that calls it remotely.
 ///
-/// The kind of a method is told from its return type: `Result<Channel>` opens a byte channel,
+/// The return type decides the kind of a method: `Result<Channel>` opens a byte channel,
 /// `Result<ValueStream<T>>` yields a stream, any other `Result<T>` answers once. Arguments are
-/// owned; one of type [`ImageSource`](crate::ImageSource) or [`ImageSink`](crate::ImageSink)
-/// travels as a resource, any other as JSON. Trailing `Option`s may be left out.
+/// owned; an [`ImageSource`](crate::ImageSource) or [`ImageSink`](crate::ImageSink) travels as a
+/// resource, any other type as JSON. Trailing `Option`s may be omitted.
 ///
 /// On the wire a call names the driver and the method, not the interface. Two interfaces of one
 /// driver must not have a method of the same name: opening such a driver from an exporter file
@@ -57,7 +57,7 @@ use crate::suggest;
     note = "write `dyn Power`, or define your own trait with `#[interface(name = …, client = …)]`"
 )]
 pub trait Interface: sealed::Sealed + Send + Sync + 'static {
-    /// Names and method table.
+    /// The names and the method table.
     const DESCRIPTOR: &'static InterfaceDescriptor;
 
     /// The server adapter: decodes the arguments, calls the method, encodes the answer.
@@ -67,7 +67,7 @@ pub trait Interface: sealed::Sealed + Send + Sync + 'static {
     fn remote(caller: Arc<dyn Caller>) -> Arc<Self>;
 }
 
-/// Keeps [`Interface`] to those that [`macro@crate::interface`] makes.
+/// Restricts [`Interface`] to traits that [`macro@crate::interface`] makes.
 pub(crate) mod sealed {
     /// An interface that the attribute made.
     pub trait Sealed {}
@@ -112,12 +112,12 @@ impl fmt::Debug for Interfaces<'_> {
 }
 
 impl<'a> Interfaces<'a> {
-    /// None yet.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Those of a driver that is not open: every call is refused.
+    /// The interfaces of a driver that is not open: every call is refused.
     pub(crate) fn planned(descriptors: &[&'static InterfaceDescriptor]) -> Self {
         Self(descriptors.iter().map(|descriptor| Box::new(Planned(descriptor)) as Box<_>).collect())
     }
@@ -129,17 +129,17 @@ impl<'a> Interfaces<'a> {
         self
     }
 
-    /// Names and method tables, in order.
+    /// The names and method tables, in order.
     pub fn descriptors(&self) -> impl Iterator<Item = &'static InterfaceDescriptor> + '_ {
         self.0.iter().map(|adapter| adapter.descriptor())
     }
 
-    /// Calls a method: of `interface` where one is named, else of the only one that has it.
+    /// Calls a method: of `interface` if one is named, else of the only interface that has it.
     ///
     /// # Errors
-    /// `NotFound` when no interface has the method, with the list of those that exist;
-    /// `Unimplemented` when several have it and none is named, or when it is of another kind than
-    /// asked for.
+    /// `NotFound` if no interface has the method, with a list of the methods that exist;
+    /// `Unimplemented` if several interfaces have it and none is named, or if it is of another kind
+    /// than requested.
     pub(crate) async fn call(
         &self,
         interface: Option<&InterfaceDescriptor>,

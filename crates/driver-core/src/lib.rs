@@ -1,10 +1,10 @@
 //! The driver model of Jumpstarter.
 //!
-//! A *device* is a tree of [`Driver`]s. A driver offers interfaces ([`Power`], [`Network`],
-//! [`Serial`], [`Flasher`], or one of its own made with [`macro@interface`]). A [`Registry`]
-//! knows drivers and [plans](Planned) say which of them make up a device. A [`Device`] is the
-//! handle to the tree: typed with [`Device::get`], untyped with [`Device::call`]. Exporter files,
-//! from which plans are read, are in the crate `jumpstarter-config`.
+//! A *device* is a tree of [`Driver`]s. A driver offers interfaces: [`Power`], [`Network`],
+//! [`Serial`], [`Flasher`], or new ones made with [`macro@interface`]. A [`Registry`] knows
+//! drivers, and [plans](Planned) say which of them make up a device. A [`Device`] is the handle to
+//! the tree: typed with [`Device::get`], untyped with [`Device::call`]. Exporter files, from which
+//! plans are read, are in the crate `jumpstarter-config`.
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
@@ -37,9 +37,9 @@
 //!
 //! # One dependency
 //!
-//! A driver's crate needs no other dependency: `#[async_trait]`, [`#[config]`](macro@config) for its
-//! configuration and [`#[data]`](macro@data) for arguments and results come from here. Where you
-//! write derives by hand, say where serde and schemars are found:
+//! A driver's crate needs no other dependency: `#[async_trait]`, [`#[config]`](macro@config) for
+//! its configuration and [`#[data]`](macro@data) for arguments and results come from here.
+//! Handwritten derives must name the paths of serde and schemars:
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
@@ -52,8 +52,9 @@
 //! }
 //! ```
 //!
-//! A crate that depends on another one that re-exports this one names it to each attribute:
-//! `#[interface(name = "relay", client = "…", crate = jumpstarter)]`, `#[config(crate = jumpstarter)]`.
+//! A crate that uses this one through a re-export names that crate in each attribute:
+//! `#[interface(name = "relay", client = "…", crate = jumpstarter)]`, `#[config(crate =
+//! jumpstarter)]`.
 #![doc = ""]
 
 extern crate self as jumpstarter_driver_core;
@@ -122,7 +123,7 @@ pub use units::{ByteSize, Span, deadline_after};
 pub use value_type::{CallValue, JsonType, ValueType};
 pub use {schemars, serde, serde_json};
 
-/// What a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
+/// The names that a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
@@ -135,7 +136,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 }
 
-/// What the macros' expansions name. Not part of the API.
+/// The names that the macros' expansions use. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::arguments::{Argument, Arguments};

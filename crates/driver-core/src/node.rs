@@ -1,4 +1,4 @@
-//! The nodes of a device's tree, of this process and elsewhere.
+//! The nodes of a device's tree, local and remote.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node of a device that is elsewhere, for [`Device::remote`](crate::Device::remote), which
-    /// gives it its path.
+    /// A node of a remote device, for [`Device::remote`](crate::Device::remote), which sets its
+    /// path.
     ///
-    /// `id` says which driver it is: proxies of one driver have the same. `name` is its key under
-    /// its parent, empty for the root; `parent` is the position of its parent, which comes before
-    /// it. `caller` is the way to its driver.
+    /// `id` identifies the driver: proxies of one driver share it. `name` is its key under its
+    /// parent, empty for the root; `parent` is the position of its parent, which comes before it.
+    /// `caller` is the way to its driver.
     pub fn remote(
         id: usize,
         name: impl Into<String>,
@@ -62,7 +62,7 @@ impl Node {
         }
     }
 
-    /// Adds what it is, for people, and help for its methods by name.
+    /// Adds a description for people, and help for its methods by name.
     #[must_use]
     pub fn with_descriptions(
         mut self,
@@ -89,7 +89,7 @@ impl Node {
     }
 
     /// Adds its interfaces: those that this program knows, and the names of the others. Without
-    /// them nothing is known of what it can do.
+    /// this call its interfaces are unknown.
     #[must_use]
     pub fn with_interfaces(
         mut self,
@@ -102,7 +102,7 @@ impl Node {
         self
     }
 
-    /// Which driver it is: a proxy has the number of the driver that it stands for.
+    /// Identifies its driver: a proxy has the number of its target.
     pub fn id(&self) -> usize {
         self.id
     }
@@ -117,12 +117,12 @@ impl Node {
         &self.path
     }
 
-    /// The position of its parent in [`Device::nodes`](crate::Device::nodes); none for the root.
+    /// The position of its parent in [`Device::nodes`](crate::Device::nodes); `None` for the root.
     pub fn parent(&self) -> Option<usize> {
         self.parent
     }
 
-    /// What it is, for people.
+    /// What the node is, for people.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
@@ -137,9 +137,9 @@ impl Node {
         &self.client
     }
 
-    /// The [type](crate::registry::DriverEntry::type_name) of its driver in the exporter file; of a
-    /// driver that another one made, the maker's. None for a driver that no file names, and for
-    /// one that is elsewhere.
+    /// The [type](crate::registry::DriverEntry::type_name) of its driver in the exporter file; for
+    /// a driver that another one made, the maker's. `None` for a driver that no file names, and for
+    /// a remote one.
     pub fn driver_type(&self) -> Option<&'static str> {
         self.driver_type
     }
@@ -154,21 +154,21 @@ impl Node {
         &self.interfaces
     }
 
-    /// Whether [`Node::interfaces`] tells all. Of a driver elsewhere it may not: it has
-    /// [others](Node::unknown_interfaces), or [nothing can be told](Node::interface_names).
+    /// Whether [`Node::interfaces`] is complete. For a remote driver it may not be: the driver has
+    /// [others](Node::unknown_interfaces), or its interfaces are [unknown](Node::interface_names).
     pub fn interfaces_known(&self) -> bool {
         self.interfaces_told && self.unknown_interfaces.is_empty()
     }
 
-    /// The names of further interfaces of a driver elsewhere, such as a third party's own, that
-    /// this program does not know: their methods can be called by name only.
+    /// The names of interfaces of a remote driver that this program does not know, such as a third
+    /// party's: their methods can be called by name only.
     pub fn unknown_interfaces(&self) -> &[String] {
         &self.unknown_interfaces
     }
 
-    /// The names of all its interfaces: first those that this program knows. None for a driver
-    /// elsewhere of which nothing can be told: any interface may be tried on it, and each call
-    /// shows whether it has it.
+    /// The names of all its interfaces, those known to this program first. `None` if the exporter
+    /// does not report them: any interface may be tried, and each call shows whether the driver has
+    /// it.
     pub fn interface_names(&self) -> Option<Vec<&str>> {
         let known = self.interfaces.iter().map(|interface| interface.name);
         let names = known.chain(self.unknown_interfaces.iter().map(String::as_str));

@@ -1,5 +1,4 @@
-//! A device as it is before anything is opened: what it is made of and what
-//! can be said to it.
+//! A device before anything is opened: its tree and its methods.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::node::Node;
 use crate::plan::Planned;
 use crate::tree;
 
-/// Stands for a driver that is not open.
+/// Stands in for a driver that is not open.
 struct Unopened {
     interfaces: Vec<&'static InterfaceDescriptor>,
     children: Vec<PlannedChild>,
@@ -31,7 +30,7 @@ impl Driver for Unopened {
     }
 }
 
-/// The nodes; none where only opening tells which they are.
+/// The nodes; `None` if they are known only after opening.
 pub(crate) fn nodes(entries: &[Planned]) -> Option<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     root.configured = children(entries)?;

@@ -5,7 +5,7 @@ pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
-/// A path for people: the root has none.
+/// A path for people: `the root` for the empty one.
 pub(crate) fn shown(path: &str) -> &str {
     if path.is_empty() { "the root" } else { path }
 }

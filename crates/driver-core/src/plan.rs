@@ -1,4 +1,4 @@
-//! Plans: what makes up a device, before anything is opened.
+//! Plans: the entries of a device, before anything is opened.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl Planned {
         }
     }
 
-    /// Adds what it is, for people.
+    /// Adds a description for people.
     #[must_use]
     pub fn with_description(mut self, description: Option<String>) -> Self {
         self.description = description;
@@ -78,7 +78,7 @@ impl Planned {
         self
     }
 
-    /// Adds what it logs, by Python's names.
+    /// Adds its log level, by Python's names.
     #[must_use]
     pub fn with_log_level(mut self, level: Option<String>) -> Self {
         self.log_level = level;
@@ -104,7 +104,7 @@ impl Planned {
         &self.name
     }
 
-    /// The driver that is opened; none for a group or a reference.
+    /// The driver to open; `None` for a group or a reference.
     pub fn entry(&self) -> Option<&'static DriverEntry> {
         match self.kind {
             Kind::Driver(entry, _) => Some(entry),
@@ -112,7 +112,7 @@ impl Planned {
         }
     }
 
-    /// The driver's configuration, checked; it may hold secrets. Null for a group or a reference.
+    /// The driver's checked configuration, which may hold secrets. Null for a group or a reference.
     pub fn config(&self) -> &Value {
         match &self.kind {
             Kind::Driver(_, config) => config,
@@ -128,7 +128,7 @@ impl Planned {
         }
     }
 
-    /// What it is, for people.
+    /// What the entry is, for people.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
@@ -138,7 +138,7 @@ impl Planned {
         &self.methods_description
     }
 
-    /// What it logs, by Python's names, where the plan says so.
+    /// Its log level, by Python's names, if the plan sets one.
     pub fn log_level(&self) -> Option<&str> {
         self.log_level.as_deref()
     }
@@ -148,7 +148,7 @@ impl Planned {
         &self.children
     }
 
-    /// The children that its driver will make itself; none when only opening tells.
+    /// The children that its driver will make; `None` if they are known only after opening.
     pub fn own_children(&self) -> Option<Vec<PlannedChild>> {
         match &self.kind {
             Kind::Driver(entry, config) => (entry.children)(config.clone()),
@@ -158,7 +158,7 @@ impl Planned {
 }
 
 impl fmt::Debug for Planned {
-    /// Without the configuration, which may hold secrets.
+    /// Prints no configuration, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Driver(entry, _) => entry.name,

@@ -1,9 +1,9 @@
-//! What a driver finds wrong with its own configuration.
+//! Problems that a driver finds in its configuration.
 
 use crate::error::Error;
 
-/// What a driver finds wrong with its own configuration beyond its types: two keys that exclude
-/// each other, a port used twice. Returned by [`DriverConfig::check`](crate::DriverConfig::check).
+/// A problem of a driver's configuration beyond its types: two keys that exclude each other, a port
+/// used twice. Returned by [`DriverConfig::check`](crate::DriverConfig::check).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigProblem {
@@ -12,7 +12,7 @@ pub struct ConfigProblem {
     pub field: String,
     /// What was found and what was expected. Never the value of a secret.
     pub message: String,
-    /// What to write instead, if known.
+    /// An instruction what to write instead, if known.
     pub hint: Option<String>,
 }
 
@@ -22,13 +22,13 @@ impl ConfigProblem {
         Self { field: field.into(), message: message.into(), hint: None }
     }
 
-    /// The problem that `error` says, with its hint.
+    /// A problem with the message and the hint of `error`.
     pub fn from_error(field: impl Into<String>, error: &Error) -> Self {
         let hint = error.hint().map(str::to_owned);
         Self { field: field.into(), message: error.to_string(), hint }
     }
 
-    /// Adds what to write instead.
+    /// Adds an instruction what to write instead.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -1,4 +1,4 @@
-//! Proxies: in the place of each stands a copy of what it refers to.
+//! Replaces each proxy by a copy of its target.
 
 use crate::bounds::{self, Excess, MAX_DEPTH};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::path::join;
 use crate::references::References;
 
-/// The nodes with their proxies followed. `references` has a place for each, and no faults.
+/// Returns the nodes with proxies followed. `references` has a place for each node, and no faults.
 pub(crate) fn follow(nodes: Vec<Node>, references: &References) -> Result<Vec<Node>> {
     if !(0..nodes.len()).any(|index| references.is_reference(index)) {
         return Ok(nodes);
@@ -23,7 +23,7 @@ pub(crate) fn follow(nodes: Vec<Node>, references: &References) -> Result<Vec<No
     Ok(follower.out)
 }
 
-/// What a node is called where it is put, and what is said of it there.
+/// The name and the descriptions of a node at the place where it is put.
 #[derive(Clone, Copy, Default)]
 struct Face<'a> {
     name: &'a str,
@@ -34,13 +34,13 @@ struct Follower<'a> {
     nodes: &'a [Node],
     references: &'a References,
     children: Vec<Vec<usize>>,
-    /// How many proxies lead to the present place.
+    /// The number of proxies on the way to this place.
     followed: usize,
     out: Vec<Node>,
 }
 
 impl<'a> Follower<'a> {
-    /// Adds the node, or what it refers to, and all that is below it.
+    /// Adds the node, or its target, and everything below it.
     fn add(
         &mut self,
         index: usize,
@@ -70,7 +70,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Adds what a proxy refers to, under the proxy's name.
+    /// Adds a proxy's target under the proxy's name.
     fn add_target(
         &mut self,
         proxy: usize,
@@ -90,7 +90,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// The error of a device of this process that is too large.
+/// The error of a local device that is too large.
 pub(crate) fn too_large(excess: Excess) -> Error {
     Error::invalid_argument(excess.to_string())
 }

@@ -1,8 +1,7 @@
-//! References of a tree (`ref: a.b.c`): where each leads, and which lead nowhere or in a circle.
+//! References of a tree (`ref: a.b.c`): their targets, and which are dangling or circular.
 //!
-//! A driver may make children by itself (`qemu.power`), which a file does not show. Its
-//! configuration names them; where it cannot, a reference below the driver is left to opening the
-//! device, as far as nothing is known.
+//! A driver may make children (`qemu.power`) that a file does not show. Its configuration names
+//! them; otherwise a reference below the driver is resolved when the device is opened.
 
 use std::collections::HashMap;
 
@@ -11,10 +10,10 @@ use crate::error::{Error, ErrorKind};
 use crate::path::join;
 use crate::suggest;
 
-/// How many references may lead to one another.
+/// The longest chain of references.
 const MAX_HOPS: usize = 32;
 
-/// A tree of names, some of which refer to others.
+/// A tree of names, which may refer to others.
 #[derive(Debug)]
 pub struct References {
     places: Vec<Place>,
@@ -28,29 +27,29 @@ struct Place {
     children: Vec<usize>,
 }
 
-/// What stands at a path.
+/// The kind of a place in the tree.
 #[derive(Debug)]
 pub enum PlaceKind {
     /// A group, or a driver whose children are all known.
     Known,
-    /// A driver whose children only opening it tells, or an entry that is wrong itself.
+    /// A driver whose children are known only after opening it, or a faulty entry.
     Unknown,
     /// A reference to a dotted path from the root.
     Reference(String),
 }
 
-/// What is wrong with one reference.
+/// The fault of one reference.
 #[derive(Debug)]
 pub struct ReferenceFault {
     /// The number of the reference, as [`References::add`] gave it.
     pub index: usize,
-    /// Its path.
+    /// The dotted path of the reference itself, not of its target.
     pub path: String,
-    /// The kind of the error.
+    /// The kind of the error, as opening the device would report it.
     pub kind: ErrorKind,
-    /// What is wrong with it.
+    /// The error's message.
     pub message: String,
-    /// What to do about it.
+    /// The error's hint.
     pub hint: Option<String>,
 }
 
@@ -65,10 +64,10 @@ impl From<ReferenceFault> for Error {
     }
 }
 
-/// Where a reference leads.
+/// The target of a reference.
 enum Target {
     Place(usize),
-    /// Below a driver: known once that is open.
+    /// Below a driver: known after it is opened.
     WhenOpen,
 }
 
@@ -101,12 +100,12 @@ impl References {
         index
     }
 
-    /// Whether there are more drivers than a device may have, before any reference is followed.
+    /// Whether there are more drivers than a device may have, without following references.
     pub fn is_too_large(&self) -> bool {
         self.places.len() > MAX_DRIVERS
     }
 
-    /// What is wrong with the references.
+    /// Returns the faults of all references.
     pub fn faults(&self) -> Vec<ReferenceFault> {
         let state = vec![State::New; self.places.len()];
         let mut walk = Walk { references: self, state, trail: vec![], faults: vec![] };
@@ -119,7 +118,7 @@ impl References {
         matches!(self.places[index].kind, PlaceKind::Reference(_))
     }
 
-    /// Where a reference without faults leads; it may be another reference.
+    /// The place that a reference without faults names; it may be another reference.
     pub(crate) fn target(&self, index: usize) -> Option<usize> {
         let PlaceKind::Reference(target) = &self.places[index].kind else { return None };
         match self.resolve(target, 0) {
@@ -132,7 +131,7 @@ impl References {
         if let Some(index) = self.by_path.get(target) {
             return Ok(Target::Place(*index));
         }
-        // It is below another reference, and therefore below what that one refers to.
+        // It is below another reference, and therefore below that one's target.
         let mut current = 0;
         for segment in target.split('.') {
             for hop in hops.. {
@@ -172,7 +171,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// How many drivers there are at and below `index`, references followed.
+    /// The number of drivers at and below `index`, references followed.
     fn size(&mut self, index: usize) -> usize {
         match self.state[index] {
             State::Done(size) => return size,

@@ -1,8 +1,8 @@
 //! The registry: the drivers that exporter files can name.
 //!
-//! [`register_driver!`](crate::register_driver) adds one at link time (crate `inventory`). A crate
-//! that is listed in `Cargo.toml` but never named in code is left out by the linker: name it with
-//! `use jumpstarter_driver_x as _;`.
+//! [`register_driver!`](crate::register_driver) adds one at link time (crate `inventory`). The
+//! linker omits a crate that is listed in `Cargo.toml` but never named in code: name it with `use
+//! jumpstarter_driver_x as _;`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +20,8 @@ use crate::problem::ConfigProblem;
 use crate::secret;
 use crate::suggest;
 
-/// A configuration value that does not fit its type: where (dotted path under `config`) and why.
+/// A configuration value that does not fit its type: the place (dotted path under `config`) and the
+/// reason.
 pub type Misfit = (String, String);
 
 /// A driver of a registry.
@@ -28,7 +29,7 @@ pub type Misfit = (String, String);
 pub struct DriverEntry {
     /// Its short name.
     pub name: &'static str,
-    /// The Python import paths that it answers to as well.
+    /// The Python import paths that also name it.
     pub python_names: &'static [&'static str],
     /// Names that are written for fields of its configuration by mistake, as
     /// [`DriverConfig::SYNONYMS`].
@@ -41,16 +42,16 @@ pub struct DriverEntry {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks a configuration without opening anything.
     pub check: fn(Value) -> std::result::Result<Vec<ConfigProblem>, Misfit>,
-    /// What of a configuration that is right does not work on this machine as it is now, as
+    /// What does not work on this machine now although the configuration is right, as
     /// [`DriverConfig::warnings`]. It may block.
     pub warnings: fn(Value) -> Vec<ConfigProblem>,
-    /// The children that it makes itself with a configuration, as
-    /// [`DriverConfig::children`] tells; none for a configuration that is wrong.
+    /// The children that it makes, as [`DriverConfig::children`]; `None` for a wrong configuration,
+    /// too.
     pub children: fn(Value) -> Option<Vec<PlannedChild>>,
-    /// The children that it uses with a configuration, as [`DriverConfig::wanted_children`] tells;
-    /// none for a configuration that is wrong.
+    /// The children that it uses, as [`DriverConfig::wanted_children`]; empty for a wrong
+    /// configuration.
     pub wanted_children: fn(Value) -> Vec<WantedChild>,
-    /// Opens it.
+    /// Opens the driver.
     pub open: OpenDriver,
 }
 
@@ -71,7 +72,7 @@ impl DriverEntry {
         std::iter::once(self.name).chain(self.python_names.iter().copied())
     }
 
-    /// What it is called in logs: its Python import path, where it has one, else its short name.
+    /// Its name in logs: its Python import path if it has one, else its short name.
     pub fn type_name(&self) -> &'static str {
         self.python_names.first().copied().unwrap_or(self.name)
     }
@@ -118,7 +119,7 @@ fn read<C: DriverConfig>(value: Value) -> std::result::Result<C, Misfit> {
         .map_err(|error| (error.path().to_string(), error.inner().to_string()))
 }
 
-/// The driver, if it offers what its type declares.
+/// Checks that the driver offers what its type declares.
 fn as_declared<D: Driver>(driver: D) -> Result<Arc<dyn Driver>> {
     let names = |interface: &'static InterfaceDescriptor| interface.name;
     let declared: Vec<&str> = D::declared_interfaces().into_iter().map(names).collect();
@@ -145,7 +146,7 @@ fn as_declared<D: Driver>(driver: D) -> Result<Arc<dyn Driver>> {
 pub struct Registry {
     /// Sorted by name.
     drivers: Vec<&'static DriverEntry>,
-    /// Why names are not unique.
+    /// The error if names are not unique.
     conflict: Option<String>,
 }
 
@@ -176,7 +177,7 @@ impl Registry {
     /// The drivers, sorted by name.
     ///
     /// # Errors
-    /// `AlreadyExists` when two drivers share a name; it names both.
+    /// `AlreadyExists` if two drivers share a name; the error names both.
     pub fn drivers(&self) -> Result<&[&'static DriverEntry]> {
         match &self.conflict {
             Some(conflict) => Err(Error::new(ErrorKind::AlreadyExists, conflict.clone())),
@@ -187,7 +188,7 @@ impl Registry {
     /// The driver of that short name or Python import path.
     ///
     /// # Errors
-    /// `NotFound`, with the nearest name or the list of all; as [`Registry::drivers`].
+    /// `NotFound`, with the nearest name or the list of all; the errors of [`Registry::drivers`].
     pub fn find(&self, name: &str) -> Result<&'static DriverEntry> {
         let all = self.drivers()?;
         let found = all.iter().find(|entry| entry.names().any(|other| other == name));

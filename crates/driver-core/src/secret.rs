@@ -18,9 +18,9 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// A password, token or key. `Debug` and `Display` print `***`; serialising is not possible.
 ///
-/// An exporter file writes the text itself, or says where the exporter finds it: `{env: NAME}` is
-/// an environment variable, `{file: PATH}` a file, whose last line feed does not count. Such a
-/// secret is read when its driver is opened. Before, as in
+/// An exporter file has the text itself, or says where the exporter finds it: `{env: NAME}` is an
+/// environment variable, `{file: PATH}` a file, whose last line feed does not count. Such a secret
+/// is read when its driver is opened. Before, as in
 /// [`DriverConfig::check`](crate::DriverConfig::check), it [is elsewhere](Secret::is_elsewhere) and
 /// its text is empty.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -29,13 +29,13 @@ pub struct Secret {
     elsewhere: Option<Elsewhere>,
 }
 
-/// Where the text is.
+/// The place of the text.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Elsewhere {
     env: Option<String>,
     file: Option<HostPath>,
-    /// Where the exporter file says so.
+    /// The place in the exporter file, for errors.
     place: Option<String>,
 }
 
@@ -55,23 +55,22 @@ impl Secret {
         Self { text: text.into(), elsewhere: None }
     }
 
-    /// The text itself: for the one place that needs it. Empty while it is elsewhere.
+    /// Returns the text, for the one place that needs it. Empty while it is elsewhere.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Whether its text is in an environment variable or a file, and was not read yet.
+    /// Whether its text is in an environment variable or a file, and not read yet.
     pub fn is_elsewhere(&self) -> bool {
         self.elsewhere.is_some()
     }
 
-    /// The same with its text read, if it is elsewhere. It reads files, and so may block. For the
-    /// configuration of a driver this is done before
-    /// [`DriverConfig::open`](crate::DriverConfig::open).
+    /// Reads the text, if it is elsewhere. It reads files, and so may block. For the configuration
+    /// of a driver this is done before [`DriverConfig::open`](crate::DriverConfig::open).
     ///
     /// # Errors
-    /// `NotFound` where there is no such variable or file, `InvalidArgument` where it holds no text
-    /// or too much. Each names the place in the exporter file, and none holds the text.
+    /// `NotFound` if there is no such variable or file, `InvalidArgument` if it holds no text or
+    /// too much. The error names the place in the exporter file, never the text.
     pub fn resolve(self) -> Result<Self> {
         let Some(elsewhere) = self.elsewhere else { return Ok(self) };
         let place = elsewhere.place.clone();
@@ -130,14 +129,14 @@ fn read_file(path: &HostPath) -> Result<String> {
 }
 
 thread_local! {
-    /// Whether secrets are read as they are deserialised, and the first error of that.
+    /// Whether deserialising a secret reads it, and the first error of that.
     static RESOLVING: RefCell<Option<Option<Error>>> = const { RefCell::new(None) };
 }
 
-/// Runs `read`, in which deserialising a secret reads it from where it is. It may block.
+/// Runs `read`, during which deserialising a secret reads its text. It may block.
 ///
 /// # Errors
-/// Those of [`Secret::resolve`], for the first secret.
+/// The errors of [`Secret::resolve`], for the first secret.
 pub(crate) fn resolving<T>(read: impl FnOnce() -> T) -> Result<T> {
     struct Scope;
     impl Drop for Scope {

@@ -1,9 +1,9 @@
 //! "did you mean": the nearest of the names that exist, and lists of them.
 
-/// How many names a list has at most.
+/// The most names in a list.
 const LISTED: usize = 40;
 
-/// The nearest of `candidates` to `name`, when one is near enough to be meant.
+/// The nearest of `candidates` to `name`, if one is near enough.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
     let limit = (name.chars().count() / 3).clamp(1, 4);
@@ -18,9 +18,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The one of `candidates` that is meant by `name`: the one that `synonyms` (pairs of a name and
-/// what is meant by it) says, else the one that differs only in case, `_` and `-`, else the
-/// nearest.
+/// The one of `candidates` that `name` means: the one that `synonyms` (pairs of a name and its
+/// meaning) gives, else the one that differs only in case, `_` and `-`, else the nearest.
 pub fn meant<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
@@ -36,8 +35,8 @@ pub fn meant<'a>(
     by_synonym.or_else(by_style).or_else(|| nearest(name, candidates.clone()))
 }
 
-/// "`a`, `b` and `c`", or "none" for no names; of many names the first, and how many more there
-/// are.
+/// "`a`, `b` and `c`", or "none" for no names; of many names the first ones and the number of the
+/// rest.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();
     let mut listed: Vec<String> =
@@ -53,7 +52,7 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// "did you mean `x`?" when one is near, else "there are `a` and `b`".
+/// "did you mean `x`?" if one is near, else "there are `a` and `b`".
 pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(name, candidates.clone()) {
         Some(near) => format!("did you mean `{near}`? There are {}", list(candidates)),
@@ -86,7 +85,7 @@ mod tests {
         assert_eq!(meant("memory", fields, &synonyms), Some("mem"));
         assert_eq!(nearest("cpus", fields), Some("cpu"));
         assert_eq!(meant("CPUs", fields, &synonyms), Some("smp"));
-        // One whose field is not there says nothing.
+        // A synonym whose field does not exist has no effect.
         assert_eq!(meant("disc", fields, &synonyms), None);
         let several = [("host", "hostaddr"), ("host", "hostname")];
         assert_eq!(meant("host", ["hostname"], &several), Some("hostname"));

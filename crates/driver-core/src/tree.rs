@@ -16,8 +16,8 @@ use crate::plan::Planned;
 use crate::references::{PlaceKind, References};
 use crate::{bounds, proxies};
 
-/// Opens the drivers of `entries`. On failure those that are open already are closed; on
-/// cancellation dropped.
+/// Opens the drivers of `entries`. A failure closes those that are open already; a cancellation
+/// drops them.
 pub(crate) async fn open(entries: &[Planned]) -> Result<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     let mut opened = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) async fn open(entries: &[Planned]) -> Result<Vec<Node>> {
     nodes
 }
 
-/// Refuses drivers with a method that clients cannot choose: they name the driver and the method.
+/// Refuses a driver with an ambiguous method: clients name only the driver and the method.
 fn unambiguous(nodes: Vec<Node>) -> Result<Vec<Node>> {
     let found = nodes
         .iter()
@@ -50,7 +50,7 @@ fn unambiguous(nodes: Vec<Node>) -> Result<Vec<Node>> {
     }
 }
 
-/// What the plan says of a child, without its driver and its children.
+/// The child as the plan describes it, without its driver and its children.
 pub(crate) fn planned(entry: &Planned) -> Child {
     let mut child = Child::new(entry.name(), Arc::new(Composite));
     child.description = entry.description().map(str::to_owned);

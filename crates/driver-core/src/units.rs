@@ -129,7 +129,7 @@ pub struct Span(Duration);
 /// The longest time that configurations can write: 100 years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// The time `within` from now; a very far one where that is more than a clock can show, as with
+/// The time `within` from now; a very distant one if a clock cannot show it, as with
 /// `Duration::MAX`.
 ///
 /// # Panics
@@ -214,7 +214,7 @@ impl Serialize for Span {
     }
 }
 
-/// Reads a unit type from a number or from text.
+/// Reads a type with a unit from a number or from text.
 struct UnitVisitor<T> {
     expected: &'static str,
     number: fn(f64) -> Option<T>,
@@ -228,7 +228,7 @@ impl<T: FromStr<Err = Error>> Visitor<'_> for UnitVisitor<T> {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        // Through text, so that no digit of a large number is lost.
+        // Through text, so that large numbers lose no digit.
         number.to_string().parse().map_err(|error: Error| E::custom(error.report()))
     }
 

@@ -1,4 +1,4 @@
-//! The type of a value in a call: its JSON schema, and what follows from it.
+//! The type of a value in a call: its JSON schema, and what is derived from it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// What arguments and results of methods are: they have a JSON form and a schema of it.
+/// The types of arguments and results: they have a JSON form and a schema of it.
 ///
 /// Implemented for every type that implements `Serialize`, `Deserialize` and `JsonSchema`; put
-/// [`#[data]`](macro@crate::data) on one of your own.
+/// [`#[data]`](macro@crate::data) on your types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither an argument nor a result of a method",
     label = "it has no JSON form with a schema",
@@ -30,7 +30,7 @@ pub struct ValueType {
     typed: fn(Value) -> Value,
 }
 
-/// What a JSON value can be.
+/// The kinds of JSON values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum JsonType {
@@ -42,7 +42,7 @@ pub enum JsonType {
     Integer,
     /// Any number. A schema that admits it admits [`JsonType::Integer`] too.
     Number,
-    /// Text.
+    /// A JSON string, not a number or a word without quotes.
     Text,
     /// A list.
     Array,
@@ -51,7 +51,7 @@ pub enum JsonType {
 }
 
 impl JsonType {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 7] = [
         Self::Null,
         Self::Boolean,
@@ -114,19 +114,19 @@ impl ValueType {
         (self.subschema)(generator)
     }
 
-    /// Gives a value the numbers of this type: on the wire whole numbers have no fraction, of
-    /// whatever type they are. What does not fit the type stays as it is.
+    /// Gives a value the numbers of this type: on the wire whole numbers have no fraction, whatever
+    /// their type. A value that does not fit the type stays unchanged.
     pub fn typed(&self, value: Value) -> Value {
         (self.typed)(value)
     }
 
-    /// What a value of this type can be.
+    /// The kinds of JSON values that this type admits.
     pub fn json_types(&self) -> BTreeSet<JsonType> {
         let schema = self.schema().to_value();
         Reader::new(&schema).types(&schema, 0)
     }
 
-    /// Every value that it admits, where they are listed; `None` for any other type.
+    /// Every value that it admits, if the schema lists them; `None` for any other type.
     pub fn choices(&self) -> Option<Vec<Value>> {
         let schema = self.schema().to_value();
         let reader = Reader::new(&schema);
@@ -150,7 +150,7 @@ impl Serialize for ValueType {
 /// Reads a schema whose references lead into its own definitions.
 struct Reader<'a>(Option<&'a Map<String, Value>>);
 
-/// How many references may lead to one another: a type may contain itself.
+/// The longest chain of references: a type may contain itself.
 const MAX_DEPTH: usize = 16;
 
 impl<'a> Reader<'a> {
@@ -222,7 +222,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What [`ValueType::typed`] is for values of `T`.
+/// Implements [`ValueType::typed`] for values of `T`.
 fn typed<T: Serialize + DeserializeOwned>(mut value: Value) -> Value {
     if let Ok(Ok(typed)) = T::deserialize(&value).map(serde_json::to_value) {
         take_fractions(&mut value, &typed);

@@ -8,7 +8,7 @@ use jumpstarter_driver_core::Child;
 use jumpstarter_driver_core::prelude::*;
 use tokio::sync::{Notify, Semaphore};
 
-/// A driver whose closing waits until it may, then ends as it is told to.
+/// A driver whose close waits until it may end, and then ends as configured.
 struct Slow {
     begun: Arc<Notify>,
     may_end: Arc<Semaphore>,

@@ -1,5 +1,5 @@
-//! The handle to a device that is elsewhere: its tree, unknown drivers, and which interfaces a
-//! client class tells.
+//! The handle to a remote device: its tree, unknown drivers, and the interfaces that a client class
+//! implies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

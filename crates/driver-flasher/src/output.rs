@@ -156,7 +156,7 @@ fn write_zeros(file: &File, count: u64, offset: u64) -> std::io::Result<()> {
 fn disk_error(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::FileTooLarge => Error::from(error).with_hint(
-            "raise the limit for the size of files (`ulimit -f`), or use a file system for large files",
+            "raise the limit of file sizes (`ulimit -f`), or use a file system for larger files",
         ),
         _ => no_space(error.into()),
     }
@@ -164,7 +164,7 @@ fn disk_error(error: std::io::Error) -> Error {
 
 fn no_space(error: Error) -> Error {
     if error.kind() == ErrorKind::ResourceExhausted {
-        return error.with_hint("the disk is full: remove something, or use a larger one; the image needs room beside the old one until it is complete");
+        return error.with_hint("free space on the disk, or use a larger one: the new image needs space beside the old one until it is complete");
     }
     error
 }

@@ -283,7 +283,7 @@ async fn localhost_is_reached_by_both_families() {
 async fn an_address_that_cannot_be_had_is_explained() {
     let (taken, _) = listener().await;
     let port = taken.local_addr().unwrap().port();
-    // On one family only: whoever takes the other one would be at another program.
+    // On one family only: the other family's port may belong to another program.
     for host in ["127.0.0.1", "localhost"] {
         let error = forward_at(&format!("{host}:{port}")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");

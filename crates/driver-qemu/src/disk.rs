@@ -264,9 +264,9 @@ impl QemuImage {
             let error = Error::invalid_argument(format!("{doing}: {to} is less than its {from}"));
             match (shrink, self.format) {
                 (Shrink::Refuse, _) => {
-                    return Err(
-                        error.with_hint("its end would be lost; name a size that is not smaller")
-                    );
+                    return Err(error.with_hint(
+                        "name a size that is not smaller: the disk's end would be lost",
+                    ));
                 }
                 (Shrink::CutOff, DiskFormat::Raw) => command = command.arg("--shrink"),
                 (Shrink::IfUnwritten, DiskFormat::Qcow2)
@@ -276,12 +276,12 @@ impl QemuImage {
                     return overlay::set_size(&self.path, size).context(doing);
                 }
                 (Shrink::IfUnwritten, _) => {
-                    return Err(error.with_hint(
-                        "something was written to its end; name a size that is not smaller",
-                    ));
+                    return Err(
+                        error.with_hint("name a size that is not smaller: the disk's end has data")
+                    );
                 }
                 (Shrink::CutOff, _) => {
-                    return Err(error.with_hint("only raw images can be cut off"));
+                    return Err(error.with_hint("convert it to raw: only raw images can shrink"));
                 }
             }
         }

@@ -97,6 +97,6 @@ impl Folders {
     fn overdue(&self, done: &str, within: Duration) -> Error {
         let (images, within) = (self.images.display(), Span::from(within));
         Error::deadline_exceeded(format!("its folder {images} was not {done} within {within}"))
-            .with_hint("see whether its file system answers: `ls` in it")
+            .with_hint("check that the file system responds: run `ls` in it")
     }
 }

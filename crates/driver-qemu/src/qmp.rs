@@ -108,7 +108,7 @@ impl Qmp {
         serde_json::from_value(answer).map_err(|error| {
             Error::data_loss(format!("QEMU's answer to {} is not as expected", C::NAME))
                 .with_source(error)
-                .with_hint("this version of QEMU may be newer than what is supported")
+                .with_hint("use an older QEMU: this version may be newer than the supported ones")
         })
     }
 

@@ -255,7 +255,7 @@ fn ended_early(child: &Child) -> Error {
             "its sandbox forbade a system call: give `-sandbox` with `off`, or with what is needed, in `extra_args`",
         ),
         said if said.contains("host forwarding rule") => {
-            error.with_hint("see that nobody else listens on the ports of `hostfwd`")
+            error.with_hint("check that no other program listens on the ports of `hostfwd`")
         }
         _ => error,
     }

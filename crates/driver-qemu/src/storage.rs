@@ -280,7 +280,7 @@ impl Storage {
             Error::unavailable(format!(
                 "an earlier call still waits for the file system of {folder}"
             ))
-            .with_hint("look whether that file system answers: `ls` in it")
+            .with_hint("check that the file system responds: run `ls` in it")
         })?;
         off_runtime(async move {
             let _busy = busy;

@@ -169,7 +169,7 @@ impl Vm {
 
     pub(crate) fn destroyed(&self) -> Error {
         Error::failed_precondition(format!("machine `{}` is destroyed", self.0.name))
-            .with_hint("it is made anew when its device is opened again: restart the exporter, or begin another `jmp shell`")
+            .with_hint("restart the exporter, or start a new `jmp shell`: the machine is created again when its device is opened")
     }
 
     /// The run of a machine that is up, or why there is none.
@@ -413,7 +413,7 @@ impl Machine for Vm {
             let within = Span::from(LET_GO_WITHIN);
             let message = format!("{}: what was under way did not end within {within}", doing());
             Error::deadline_exceeded(message)
-                .with_hint("see that the file system of its images answers")
+                .with_hint("check that the file system of its images responds")
         })
     }
 

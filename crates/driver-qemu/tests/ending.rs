@@ -59,7 +59,7 @@ async fn a_crash_during_a_stop_is_not_graceful() {
     signal(fixture.vm.pid().unwrap(), Signal::SEGV);
     assert_eq!(soon(stopping).await.unwrap().unwrap(), StopOutcome::Crashed);
     let MachineState::Crashed { why } = state(&fixture.vm).await else {
-        panic!("no crash is told")
+        panic!("no crash is reported")
     };
     assert!(why.contains("SIGSEGV"), "{why}");
     // As `off` does, a stop takes note of the crash.
@@ -260,7 +260,7 @@ async fn calls_that_race_end_soon_and_in_one_state() {
     if !can_run() {
         return;
     }
-    // Whoever waits for an event that does not come waits for this long: well above `SOON`.
+    // A wait for an event that does not come takes this long: well above `SOON`.
     let fixture = pico_machine(|config| {
         config.timeouts.command = Span::seconds(600);
         // A reset may well come after the button: the guest does not know of it then.

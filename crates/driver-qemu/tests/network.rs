@@ -89,8 +89,8 @@ async fn a_guest_reaches_this_hosts_loopback_unless_it_is_restricted() {
     }
 }
 
-/// Sends datagrams to the guest's UDP port in `hostfwd` until the guest's kernel counts one more for
-/// a port that nobody listens at: its busybox has no program that listens for datagrams.
+/// Sends datagrams to the guest's UDP port in `hostfwd` until the guest's kernel counts one more
+/// for a closed port: its busybox has no program that listens for datagrams.
 async fn reach_over_udp(vm: &Vm, console: &mut Console) {
     let device = jumpstarter_driver_core::Device::of_driver(Qemu::new(vm.clone()));
     let mut channel = device.get::<dyn Network>("echo").unwrap().connect().await.unwrap();

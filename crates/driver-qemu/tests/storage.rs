@@ -13,7 +13,7 @@ use jumpstarter_driver_testkit::guest::qemu_img_available;
 use jumpstarter_driver_testkit::pico;
 use jumpstarter_supervise::{Command, run_blocking};
 
-/// Writes in the guest, cuts the power, and tells what the guest reads after the next power-on.
+/// Writes in the guest, cuts the power, and returns what the guest reads after the next power-on.
 async fn written_then_read(change: impl FnOnce(&mut QemuConfig)) -> (bool, Vec<u8>) {
     let fixture = pico_machine(change).await;
     fixture.vm.start().await.unwrap();
@@ -125,7 +125,7 @@ async fn the_disk_grows_and_does_not_shrink() {
     assert!(error.report().contains("less than the root image's 512 KiB"), "{error:?}");
 }
 
-/// In a process of its own, because the temporary folder is the process's.
+/// In a separate process, because the temporary folder is process-wide.
 #[test]
 fn images_stay_in_a_temporary_folder_that_is_too_long_for_sockets() {
     const INNER: &str = "JUMPSTARTER_QEMU_INNER";
@@ -343,7 +343,7 @@ async fn bios_and_variables_are_flashed_used_and_dumped() {
     if !can_run() {
         return;
     }
-    // The machine is told not to run: any firmware will do.
+    // The machine is paused from the start: any firmware will do.
     let fixture = pico_machine(|config| config.extra_args = vec!["-S".to_owned()]).await;
     let device = Device::of_driver(Qemu::new(fixture.vm.clone()));
     let flasher = device.get::<dyn Flasher>("flasher").unwrap();

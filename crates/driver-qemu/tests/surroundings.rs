@@ -13,7 +13,7 @@ use jumpstarter_driver_qemu::{HostForward, Machine, MachineState, Phase, Qemu, S
 use jumpstarter_driver_testkit::{pico, skip};
 use jumpstarter_supervise::{Command, run, run_unchecked};
 
-/// What a test that runs as a process of its own may take.
+/// The limit of a test that runs in a separate process.
 const LONG: Duration = Duration::from_secs(120);
 /// Names the folder of such a test.
 const FOLDER: &str = "QEMU_TEST_FOLDER";
@@ -22,7 +22,7 @@ fn folder_of_role() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
-/// This program, to run one of its tests as a process of its own.
+/// This program, to run one of its tests in a separate process.
 fn role(name: &str, folder: &Path) -> Command {
     let program = std::env::current_exe().unwrap();
     Command::new(program).args(["--exact", name, "--nocapture"]).env(FOLDER, folder)
@@ -73,7 +73,7 @@ async fn qemu_runs_in_its_sandbox_and_without_the_exporters_environment() {
     assert_eq!(status(&fixture, "Seccomp"), "0");
 }
 
-/// Run as a process of its own by the test below, in a folder that it deletes.
+/// Run in a separate process by the test below, in a folder that it deletes.
 #[tokio::test]
 async fn machines_of_a_deleted_folder() {
     let Some(folder) = folder_of_role() else { return };
@@ -113,7 +113,7 @@ async fn a_deleted_current_folder_does_not_matter() {
     run(role("machines_of_a_deleted_folder", &doomed).current_dir(&doomed), LONG).await.unwrap();
 }
 
-/// Run as a process of its own by the test below, with TMPDIR on a small file system.
+/// Run in a separate process by the test below, with TMPDIR on a small file system.
 #[tokio::test]
 async fn machine_on_a_small_file_system() {
     let Some(folder) = folder_of_role() else { return };
@@ -151,11 +151,7 @@ async fn machine_on_a_small_file_system() {
     console.wait_for("wrote sector 32", SOON).await.unwrap();
     assert_eq!(vm.state().await.unwrap(), MachineState::Running);
     vm.pause().await.unwrap();
-    assert_eq!(
-        vm.state().await.unwrap(),
-        MachineState::PAUSED,
-        "the reason is gone with its cause"
-    );
+    assert_eq!(vm.state().await.unwrap(), MachineState::PAUSED, "the reason ended with its cause");
     vm.resume().await.unwrap();
     ask(&mut console, &pico::command::read(pico::FIRST_SCRATCH_SECTOR), "late").await;
 

@@ -28,7 +28,7 @@ fn terminal() -> String {
     unlockpt(&master).unwrap();
     let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
     // Held open, so that the master sees no end when the driver closes the port; and raw, without
-    // an echo of its own.
+    // an echo.
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let device = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
     let mut settings = tcgetattr(&device).unwrap();

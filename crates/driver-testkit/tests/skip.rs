@@ -1,4 +1,4 @@
-//! A skip is told, and noted where `cargo xtask test` counts it.
+//! A skip is reported, and noted where `cargo xtask test` counts it.
 
 use jumpstarter_driver_testkit::guest::{Arch, tiny_linux};
 use jumpstarter_supervise::{Command, run_blocking};

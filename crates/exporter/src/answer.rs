@@ -1,4 +1,4 @@
-//! What a method is asked, and what it answers.
+//! The requests and answers of methods.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use prost::Message;
 use crate::layers::budgeted::incoming;
 use crate::peer::Peer;
 
-/// The whole request of a call with one message may take so long to arrive.
+/// How long the complete request of a call with one message may take to arrive.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// The longest message of a call: its arguments.
 const MAX_REQUEST: usize = 4 << 20;
 
-/// What a method answers.
+/// The answer of a method.
 pub(crate) enum Answer {
     /// One message.
     One(Encoded),
     /// Initial metadata at once, and messages as they come.
     Many(HeaderMap, Messages),
-    /// Messages that end by themselves when the exporter shuts down, with the last of the log.
+    /// Messages that end at the exporter's shutdown by themselves, with the last of the log.
     ToTheLast(Messages),
 }
 
@@ -38,8 +38,8 @@ impl Answer {
     }
 }
 
-/// The only message of a request, once the client has ended it: a stream that is answered earlier
-/// is also reset, which some clients take for a failure.
+/// Reads the only message of a request, after the client has ended it: a stream that is answered
+/// earlier is also reset, which some clients report as a failure.
 pub(crate) async fn message<T: Message + Default>(
     head: &Parts,
     body: RecvStream,

@@ -1,5 +1,4 @@
-//! Arguments as they arrive: values, and where a method takes an image, the resource that a value
-//! describes.
+//! Decodes arguments: values, and resources that a value describes if a method takes an image.
 
 use jumpstarter_driver_core::image::Progress;
 use jumpstarter_driver_core::{

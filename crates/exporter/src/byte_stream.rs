@@ -18,10 +18,10 @@ use crate::layers::{Guarded, Layer};
 use crate::resource::{Incoming, Outgoing, Registered};
 
 /// The stream of a driver's channel. It connects when it is first polled, after the initial
-/// metadata went out.
+/// metadata was sent.
 ///
-/// With `ends_when_sent` its end says that the driver has taken everything, and an error that it
-/// has not.
+/// With `ends_when_sent` its end means that the driver has accepted everything, and an error that
+/// it has not.
 pub(crate) fn driver(
     session: &Session,
     channel: impl Future<Output = Result<Channel>> + Send + 'static,
@@ -31,7 +31,7 @@ pub(crate) fn driver(
     messages(session, driver_stream::frames(session, channel, incoming, ends_when_sent))
 }
 
-/// The frames as messages: counted, and guarded as every call.
+/// The frames as messages: counted, and guarded like every call.
 fn messages(
     session: &Session,
     frames: impl Stream<Item = Result<Frame>> + Send + Unpin + 'static,
@@ -52,9 +52,9 @@ fn messages(
     messages.boxed()
 }
 
-/// How far a resource's stream is.
+/// The phase of a resource's stream.
 enum Resource {
-    /// Nothing was sent yet, and until that instant a call may take the resource over.
+    /// Nothing was sent yet; until that instant a call may take the resource over.
     Waiting(mpsc::Receiver<Outgoing>, Registered, Instant),
     Open(mpsc::Receiver<Outgoing>, Registered),
     /// Everything was sent: the client ends its direction, too.
@@ -65,7 +65,7 @@ enum Resource {
 /// How long a client may take to end its direction of a resource.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// The stream of a resource: what the driver writes, until it is done.
+/// The stream of a resource: the driver's bytes, until it is done.
 pub(crate) fn resource(
     session: &Session,
     registered: Registered,
@@ -90,8 +90,8 @@ pub(crate) fn resource(
                 (outgoing, registered)
             }
             Resource::Ending(mut incoming) => {
-                // A Python client whose end mark meets a finished call forgets what it received
-                // last.
+                // A Python client whose end mark meets a finished call loses the last data that it
+                // received.
                 let end = async {
                     while let Some(Ok(frame)) = incoming.next().await {
                         if frame.frame_type() == FrameType::Goaway {
@@ -99,7 +99,7 @@ pub(crate) fn resource(
                         }
                     }
                 };
-                // A client that never ends its direction waits for nothing more either.
+                // A client that never ends its direction needs nothing more.
                 drop(tokio::time::timeout(END_LIMIT, end).await);
                 return None;
             }
@@ -110,7 +110,7 @@ pub(crate) fn resource(
     messages(session, Box::pin(frames))
 }
 
-/// What the client is sent when the driver has written, or will write no more; and what comes next.
+/// The next message for the client after the driver has written or ended, and the next phase.
 fn after(
     written: Option<Outgoing>,
     outgoing: mpsc::Receiver<Outgoing>,

@@ -82,8 +82,8 @@ impl Session {
         node.caller().invoke(method, kind, arguments).await
     }
 
-    /// The arguments of a call. The resources that they name are taken over only by a method that
-    /// exists: what is refused can be called again.
+    /// The arguments of a call. Their resources are taken over only for a method that exists: a
+    /// refused call can be repeated.
     fn take_arguments(
         &self,
         node: &Node,
@@ -94,7 +94,7 @@ impl Session {
         let descriptor = node.interfaces().iter().find_map(|interface| interface.method(method));
         match descriptor {
             Some(descriptor) if descriptor.kind != kind => Ok(Arguments::new()),
-            // The driver's answer says which methods there are.
+            // The driver's answer shows which methods exist.
             None if node.interfaces_known() => Ok(Arguments::new()),
             descriptor => self.arguments(node, method, descriptor, decode(arguments)?),
         }

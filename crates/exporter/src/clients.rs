@@ -1,4 +1,4 @@
-//! The clients that are connected: the connections on which a call was admitted.
+//! The connected clients: connections with an admitted call.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +8,15 @@ use tokio::sync::watch;
 
 use crate::visits::{Visit, Visits};
 
-/// A client that has just left is noticed within this time.
+/// How long it may take to notice that a client has left.
 const LEAVING_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many clients are connected to a session. Hooks are part of the exporter and do not count.
+/// The number of clients of a session. Hooks are part of the exporter and do not count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clients(Arc<watch::Sender<usize>>, Visits);
 
 impl Clients {
-    /// Counts a client until the answer is dropped.
+    /// Counts a client until the returned value is dropped.
     fn enter(&self, address: Option<IpAddr>) -> Client {
         self.0.send_modify(|count| *count += 1);
         Client { clients: self.clone(), _visit: self.1.begin(address) }
@@ -24,22 +24,21 @@ impl Clients {
 
     /// Waits until no client is connected.
     pub(crate) async fn all_left(&self) {
-        // It fails only when the number can never change again.
+        // It fails only if the number can never change again.
         drop(self.0.subscribe().wait_for(|count| *count == 0).await);
     }
 
-    /// How many clients are connected beside `own`. Those that are about to leave have a moment to
-    /// do so.
+    /// The number of clients beside `own`. Clients that are leaving get a moment to do so.
     pub(crate) async fn others(&self, own: usize) -> usize {
         let mut count = self.0.subscribe();
         let alone = count.wait_for(|count| *count <= own);
-        // Whether they left in time shows in the count.
+        // The count shows whether they left in time.
         drop(tokio::time::timeout(LEAVING_LIMIT, alone).await);
         self.0.borrow().saturating_sub(own)
     }
 }
 
-/// One client, for as long as its connection is open.
+/// One client, while its connection is open.
 #[derive(Debug)]
 struct Client {
     clients: Clients,
@@ -52,7 +51,7 @@ impl Drop for Client {
     }
 }
 
-/// What a connection has become.
+/// The role of a connection.
 #[derive(Debug, Default)]
 enum Place {
     /// No call was admitted on it.
@@ -64,7 +63,7 @@ enum Place {
     Closed,
 }
 
-/// How far one connection has come, from its first byte to its end.
+/// The state of one connection, from its first byte to its end.
 #[derive(Debug, Default)]
 pub(crate) struct Membership(Mutex<Place>);
 
@@ -73,8 +72,8 @@ impl Membership {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call was admitted. The first one makes the connection a client's, which counts unless it
-    /// is a hook's; true for that one.
+    /// Admits a call. The first one makes the connection a client's, which counts unless it is a
+    /// hook's; returns true for that one.
     pub(crate) fn admit(&self, clients: &Clients, is_hook: bool, address: Option<IpAddr>) -> bool {
         let mut place = self.place();
         let is_first = matches!(*place, Place::Stranger);
@@ -89,7 +88,7 @@ impl Membership {
         matches!(*self.place(), Place::Stranger)
     }
 
-    /// The connection has ended; calls that still end change nothing any more.
+    /// Ends the membership; calls that end later change nothing.
     pub(crate) fn close(&self) {
         *self.place() = Place::Closed;
     }

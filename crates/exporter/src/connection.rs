@@ -1,9 +1,8 @@
-//! One accepted connection: who is at its other end, how long it may take to speak HTTP/2, and the
-//! calls on it.
+//! One accepted connection: its peer, its time limits, and the calls on it.
 //!
-//! It speaks HTTP/2 through h2 itself. hyper's server reports a request body that its client has
-//! reset as one that ended: an image that broke off would look whole. Nor does hyper, or tonic on
-//! top of it, let the windows of streams and connection follow the memory that is there.
+//! It uses h2 directly. hyper's server reports a request body that the client has reset as one that
+//! ended: a broken image would look complete. Neither hyper nor tonic can adapt the windows of
+//! streams and connection to the available memory.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,29 +21,27 @@ use crate::watched::Watched;
 use crate::windows::{MAX_STREAMS, MIN_CONNECTION, Windows};
 use crate::{Session, grpc};
 
-/// A connection on which no call was admitted by then is closed.
+/// How long a connection may last without an admitted call.
 const STRANGER_LIMIT: Duration = Duration::from_secs(30);
-/// What says why a connection ends may take so long to leave.
+/// How long the reason for the end may take to be sent.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// What small pieces that nobody has read take beside their bytes, of all streams: what two streams
-/// can have.
+/// The overhead of small unread pieces, of all streams: as much as two streams can have.
 const SMALL_PIECES: usize = 64 << 20;
 /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
 const MAX_FRAME: u32 = 256 * 1024;
-/// What one stream holds while its client is slow to read.
+/// The most unsent bytes of one stream while its client reads slowly.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Streams that are remembered for a while after they were answered before their client had sent
-/// everything: what is still on its way for them is passed over.
+/// The number of streams that are remembered after an early answer: their remaining data is
+/// ignored.
 const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
-/// What comes for streams that are not remembered any more is answered with a reset; a client that
-/// brings about so many in the life of its connection loses it. (The library's own bound is soon
-/// reached by calls that are refused; without one, a client that reads nothing could pile the
-/// resets up.)
+/// Data for forgotten streams is answered with a reset; a client that causes this many loses its
+/// connection. (Refused calls soon reach the library's own bound; without one, a client that reads
+/// nothing could accumulate resets.)
 const MAX_STRAYS: usize = 64 * 1024;
-/// Of all headers of one call.
+/// The largest headers of one call.
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// Ends a connection's membership when its serving ends, however it ends.
+/// Ends a connection's membership when its serving ends in any way.
 struct Open(Arc<Standing>);
 
 impl Drop for Open {
@@ -58,13 +55,13 @@ impl Drop for Open {
 
 /// Why the exporter ends a connection.
 enum End {
-    /// Others without a call want its place.
+    /// Other connections without a call need its place.
     CrowdedOut,
-    /// It made no call that was admitted in time.
+    /// It made no admitted call in time.
     Stranger,
-    /// Of all connections its messages take the most, and there is no more memory.
+    /// Its messages take the most memory of all connections, and no memory is left.
     Memory,
-    /// It sends too many frames that carry nothing.
+    /// It sends too many frames without data.
     Flood,
 }
 
@@ -145,7 +142,7 @@ pub(crate) async fn serve(
         .max_frame_size(MAX_FRAME)
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(SMALL_PIECES)
-        // Clients may give up as many calls at once as they may make.
+        // Clients may cancel as many calls at once as they may make.
         .max_pending_accept_reset_streams(MAX_STREAMS as usize)
         .max_concurrent_reset_streams(REMEMBERED_STREAMS)
         .max_local_error_reset_streams(Some(MAX_STRAYS))
@@ -169,7 +166,7 @@ pub(crate) async fn serve(
             return;
         }
     };
-    // Memory for what this client may send, once it is no stranger.
+    // Memory for this client's data, once it has an admitted call.
     let mut promise = None;
     let mut is_admitted = false;
     let mut stopping = false;
@@ -211,7 +208,7 @@ pub(crate) async fn serve(
                     break;
                 }
                 connection.abrupt_shutdown(end.reason());
-                // Whether the client hears of it changes nothing.
+                // Whether the client receives it changes nothing.
                 drop(tokio::time::timeout(FAREWELL_LIMIT, poll_fn(|cx| connection.poll_closed(cx))).await);
                 break;
             }

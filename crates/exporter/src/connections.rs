@@ -1,4 +1,4 @@
-//! What all connections of a session share: who is connected, and the memory.
+//! Shared by all connections of a session: the clients and the memory.
 
 use jumpstarter_protocol::Memory;
 use tokio_util::task::TaskTracker;
@@ -10,16 +10,16 @@ use crate::peer::Standing;
 
 #[derive(Debug)]
 pub(crate) struct Connections {
-    /// The clients that are connected.
+    /// The connected clients.
     pub(crate) clients: Clients,
     pub(crate) crowd: Crowd,
-    /// For messages.
+    /// The memory for messages.
     memory: Memory,
-    /// For what was not read yet.
+    /// The memory for unread data.
     pub(crate) windows: Promises,
-    /// What one connection may hold of either.
+    /// The most that one connection may hold of either.
     pub(crate) half_bytes: usize,
-    /// The connections that are open, and their calls.
+    /// The open connections and their calls.
     pub(crate) open: TaskTracker,
 }
 

@@ -1,4 +1,4 @@
-//! What a session counts, for its operator.
+//! The counters of a session, for its operator.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jumpstarter_driver_core::ErrorKind;
 
-/// What a session has counted so far.
+/// The counts of a session so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Calls of drivers.
+    /// Calls of drivers, refused ones included.
     pub calls: u64,
-    /// Calls that failed, by the name of their error's kind.
+    /// Failed calls, by the name of their error's kind.
     pub errors: BTreeMap<String, u64>,
-    /// Byte streams that are open.
+    /// Open byte streams.
     pub open_streams: u64,
     /// Bytes from clients on byte streams.
     pub received_bytes: u64,

@@ -148,7 +148,7 @@ impl Crowd {
                 } else {
                     true
                 };
-                // Those that were told to end may take a moment.
+                // Connections that are to end may take a moment.
                 let refused = !has_room || state.tcp > bounds.tcp + MAX_LEAVING;
                 if !refused {
                     state.strangers.push_back(Stranger { id, network, end: end.clone() });

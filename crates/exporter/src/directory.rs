@@ -18,12 +18,11 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// # Errors
-    /// `Internal` when the system has no random numbers.
+    /// `Internal` if the system has no random numbers.
     pub(crate) fn new(device: &Device) -> Result<Self> {
         let count = device.nodes().iter().map(Node::id).max().map_or(0, |id| id + 1);
         let uuids = (0..count).map(|_| id::random()).collect::<Result<Vec<_>>>()?;
-        // The first node with an id is the driver itself or stands for it: either calls the same
-        // driver.
+        // The first node with an id is the driver itself or its proxy: both call the same driver.
         let mut by_uuid = HashMap::new();
         let mut categories = vec!["other"; count];
         for (index, node) in device.nodes().iter().enumerate() {

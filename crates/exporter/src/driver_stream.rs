@@ -1,4 +1,4 @@
-//! The stream of a driver's channel: two pumps that do not wait for each other.
+//! The stream of a driver's channel: two independent pumps.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,9 +19,9 @@ use crate::Session;
 use crate::layers::{panicked, shutting_down};
 use crate::resource::Incoming;
 
-/// What arrived before its client left has so long to reach the driver: a client that closes right
-/// after its last byte loses none, though a serial port takes its time. A driver that takes nothing
-/// is let go after it.
+/// How long the remaining data of a client that left may take to reach the driver. A client that
+/// closes right after its last byte loses none, even for a slow serial port. A driver that accepts
+/// nothing is dropped after it.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
 
 /// A frame for the client.
@@ -32,10 +32,10 @@ pub(crate) enum Frame {
     End,
 }
 
-/// From the driver to the client, as frames. The pump to the driver is a task: a client that does
-/// not read is heard all the same, and what it sent before it left still reaches the driver.
+/// From the driver to the client, as frames. The pump to the driver is a separate task: a client
+/// that does not read can still send, and its last data reaches the driver after it left.
 ///
-/// With `all` the end says that the driver has taken everything, and an error that it has not.
+/// With `all` the end means that the driver has accepted everything, and an error that it has not.
 pub(crate) fn frames(
     session: &Session,
     connecting: impl Future<Output = Result<Channel>> + Send + 'static,
@@ -60,7 +60,7 @@ pub(crate) fn frames(
     Receiving { reader, sending, all, _left: left.drop_guard() }
 }
 
-/// Connects, hands the driver's direction over, and pumps the other one.
+/// Connects, hands over the driver's direction, and pumps the other one.
 async fn send(
     connecting: impl Future<Output = Result<Channel>>,
     connected: oneshot::Sender<ChannelReader>,
@@ -74,7 +74,7 @@ async fn send(
         biased;
         channel = &mut connecting => channel?,
         () = client_left.cancelled() => {
-            // What it had sent still reaches the driver.
+            // Data that was already sent still reaches the driver.
             match Pin::new(&mut incoming).peek().now_or_never() {
                 Some(Some(Ok(frame))) if frame.frame_type() == FrameType::Data => connecting.await?,
                 _ => return Ok(()),
@@ -82,7 +82,7 @@ async fn send(
         }
     };
     let (reader, writer) = channel.split();
-    // Without a client nobody reads.
+    // Without a client nothing is read.
     drop(connected.send(reader));
     to_driver(incoming, writer, all).await
 }
@@ -91,7 +91,7 @@ async fn send(
 enum Reader {
     Connecting(oneshot::Receiver<ChannelReader>),
     Open(ChannelReader),
-    /// The driver has said everything, and the client is not told yet.
+    /// The driver has ended, and the end mark is not sent yet.
     Silent,
     Ended,
 }
@@ -99,15 +99,15 @@ enum Reader {
 /// From the driver to the client.
 pub(crate) struct Receiving {
     reader: Reader,
-    /// How the other direction ended, until that is known.
+    /// The task of the other direction, until its result is known.
     sending: Option<JoinHandle<Result<()>>>,
-    /// The end says that the driver has taken everything.
+    /// The end means that the driver has accepted everything.
     all: bool,
     _left: DropGuard,
 }
 
 impl Receiving {
-    /// The driver's direction is over.
+    /// Ends the driver's direction.
     fn end(&mut self) -> Poll<Option<Result<Frame>>> {
         self.reader = Reader::Ended;
         Poll::Ready(Some(Ok(Frame::End)))
@@ -134,7 +134,7 @@ impl Stream for Receiving {
         if let Reader::Connecting(connected) = &mut this.reader
             && let Poll::Ready(connected) = connected.poll_unpin(cx)
         {
-            // Where it failed, the other direction says why.
+            // If connecting failed, the other direction has the reason.
             this.reader = connected.map_or(Reader::Silent, Reader::Open);
         }
         if let Reader::Open(reader) = &mut this.reader
@@ -143,7 +143,7 @@ impl Stream for Receiving {
             let doing = "receiving from the driver's connection";
             return match frame.transpose().context(doing)? {
                 Some(payload) => Poll::Ready(Some(Ok(Frame::Data(payload)))),
-                // The end is still to come: that of sending.
+                // The end of sending is still to come.
                 None if this.all && this.sending.is_some() => {
                     this.reader = Reader::Silent;
                     Poll::Pending
@@ -158,8 +158,8 @@ impl Stream for Receiving {
     }
 }
 
-/// Passes the client's frames on until its direction ends. That the driver stopped reading ends
-/// this direction only, unless `all` of it must arrive.
+/// Forwards the client's frames until its direction ends. If the driver stops reading, only this
+/// direction ends, unless `all` of it must arrive.
 async fn to_driver(
     mut incoming: impl Stream<Item = Result<StreamRequest>> + Unpin,
     mut writer: ChannelWriter,

@@ -1,4 +1,4 @@
-//! What is made of files, and made again when they change: certificates, keys, the passphrase.
+//! Values made from files, and made again when these change: certificates, keys, the passphrase.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use jumpstarter_driver_core::{Error, Result};
 use tokio::time::Instant;
 
-/// The files are looked at this often, and only when somebody asks.
+/// How often the files are checked, and only on demand.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A file system that takes longer is not waited for: what was made before goes on.
+/// The longest wait for a file system: afterwards the earlier value stays.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
-/// A value made from files. Clones are the same.
+/// A value made from files. Clones share it.
 pub(crate) struct FilesWatch<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -32,7 +32,7 @@ struct State<T> {
     is_looking: bool,
 }
 
-/// What tells that a file was changed or replaced.
+/// Identifies a version of a file: it differs after a change or a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -54,8 +54,8 @@ impl<T> fmt::Debug for FilesWatch<T> {
     }
 }
 
-/// None for what is not a regular file: it may be read once, as a pipe from a password manager, and
-/// opening it may wait for ever.
+/// `None` for a file that is not regular: it may be readable once, as a pipe from a password
+/// manager, and opening it may block.
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
     let stamp = |file: &PathBuf| {
         let metadata = std::fs::metadata(file).ok().filter(Metadata::is_file)?;
@@ -75,24 +75,24 @@ fn not_a_file(path: &Path) -> Error {
 }
 
 impl<T: Clone + Send + 'static> FilesWatch<T> {
-    /// Makes the value, of these files. Blocks for as long as that takes. What is not a regular file
-    /// is read only now.
+    /// Makes the value from these files. Blocks meanwhile. A file that is not regular is read only
+    /// now.
     ///
     /// # Errors
-    /// That of `make`.
+    /// The error of `make`.
     pub(crate) fn new(
         what: &'static str,
         files: Vec<PathBuf>,
         make: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Result<Self> {
-        // Before they are read: a change in between shows at the next look.
+        // Before they are read: a change in between shows at the next check.
         let stamps = stamps(&files);
         let value = make()?;
         let state = Mutex::new(State { value, stamps, looked: Instant::now(), is_looking: false });
         Ok(Self(Arc::new(Shared { what, files, make: Box::new(make), state })))
     }
 
-    /// The value, of the files as they are now or were within the last second.
+    /// The value of the files as they are now or were within the last second.
     pub(crate) async fn current(&self) -> T {
         {
             let mut state = self.0.state();
@@ -103,7 +103,7 @@ impl<T: Clone + Send + 'static> FilesWatch<T> {
         }
         let shared = self.0.clone();
         let looking = tokio::task::spawn_blocking(move || shared.look());
-        // Where it takes too long the look goes on, and no other one begins.
+        // After the limit the check continues, and no other one begins.
         drop(tokio::time::timeout(LOOK_LIMIT, looking).await);
         self.0.state().value.clone()
     }
@@ -114,7 +114,7 @@ impl<T: Clone> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the value again if a file has changed. Files that cannot be used change nothing.
+    /// Makes the value again if a file has changed. Unusable files change nothing.
     fn look(&self) {
         let found = stamps(&self.files);
         // No lock is held while files are read.
@@ -175,7 +175,7 @@ mod tests {
             later();
             let before = watch.current().await;
             assert_eq!(before, then.parse::<u32>().unwrap() - 1);
-            // As most programs write: another file in its place.
+            // As most programs write: another file replaces it.
             std::fs::write(folder.path().join("new"), then).unwrap();
             std::fs::rename(folder.path().join("new"), &file).unwrap();
             later();

@@ -1,4 +1,5 @@
-//! One call, from its headers to its status (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+//! One call, from its headers to its status
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
 use std::future::{pending, poll_fn};
 use std::task::{Poll, ready};
@@ -17,8 +18,8 @@ use crate::answer::{Answer, Messages};
 use crate::layers::{self, Passphrase};
 use crate::peer::Peer;
 
-/// Answers a call. It ends, and with it all that it opened, when it is answered, and when its
-/// client gives it up or is gone.
+/// Answers a call. The call, and all that it opened, ends when it is answered, when its client
+/// cancels it, and when its connection is lost.
 pub(crate) async fn answer(
     session: Session,
     passphrase: Option<Passphrase>,
@@ -29,7 +30,7 @@ pub(crate) async fn answer(
     let (head, body) = request.into_parts();
     if !grpc::is_call(&head.method, &head.headers) {
         let response = Response::builder().status(StatusCode::UNSUPPORTED_MEDIA_TYPE).body(());
-        // It fails only where nobody waits for it any more.
+        // It fails only if nobody waits for it any more.
         drop(response.map(|response| respond.send_response(response, true)));
         return;
     }
@@ -39,7 +40,7 @@ pub(crate) async fn answer(
         session.dispatch(&head, body, &peer).await
     };
     // The reset comes first. A client that leaves resets the streams of its images as well, and the
-    // driver's error about an image would hide that the client gave up the call.
+    // driver's error about an image would hide the cancellation.
     let answer = tokio::select! {
         biased;
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
@@ -68,7 +69,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// Ends when the client's time is over.
+/// Completes at the client's deadline.
 async fn late(deadline: Option<Instant>) -> Error {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -124,7 +125,7 @@ async fn send_many(
         outcome = sending => outcome?,
         error = over => Some(Err(error)),
     };
-    // What the call holds is free before its client hears of the end.
+    // The call's resources are freed before its client sees the end.
     drop(messages);
     match outcome {
         Some(outcome) => outgoing.end_with(trailers(outcome.as_ref().copied())),

@@ -1,4 +1,4 @@
-//! How often each address guessed a passphrase wrong, and when its next wrong answer is due.
+//! Counts the wrong passphrases of each address, and schedules the next answer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Before the first wrong answer; twice as long before each further one.
+/// The delay of the first wrong answer; each further one takes twice as long.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(5);
-/// Wrong answers that are due to one address at a time; calls beyond are refused at once.
+/// The most pending wrong answers of one address; further calls are refused at once.
 pub(crate) const MAX_DUE: u32 = 8;
-/// Addresses that are remembered at a time.
+/// The most remembered addresses.
 const MAX_PEERS: usize = 4096;
-/// An address that has not guessed wrong for so long is forgotten.
+/// An address without a wrong guess for this long is forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// The wrong guesses of each address.
@@ -23,13 +23,13 @@ pub(crate) struct Guesses(HashMap<Option<IpAddr>, Wrong>);
 #[derive(Debug)]
 struct Wrong {
     failures: u32,
-    /// When its last wrong answer is due.
+    /// When the last wrong answer is due.
     last: Instant,
-    /// Wrong answers that have not been given yet.
+    /// The number of pending wrong answers.
     due: u32,
 }
 
-/// The addresses that one client has: in IPv6 a whole network of 64 bits.
+/// The addresses of one client: in IPv6 a whole network of 64 bits.
 pub(crate) fn network(address: Option<IpAddr>) -> Option<IpAddr> {
     let address = address?.to_canonical();
     Some(match address {
@@ -39,8 +39,8 @@ pub(crate) fn network(address: Option<IpAddr>) -> Option<IpAddr> {
 }
 
 impl Guesses {
-    /// Counts a wrong guess. Returns when it is to be answered, after [`answered`](Self::answered)
-    /// at the latest; `None` for one too many.
+    /// Counts a wrong guess. Returns when to answer it, after [`answered`](Self::answered) at the
+    /// latest; `None` for one too many.
     pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Instant) -> Option<Instant> {
         let address = network(address);
         if !self.0.contains_key(&address) && self.0.len() >= MAX_PEERS {
@@ -52,27 +52,27 @@ impl Guesses {
         }
         let delay = FIRST_DELAY.saturating_mul(1 << wrong.failures.min(10)).min(LAST_DELAY);
         wrong.failures = wrong.failures.saturating_add(1);
-        // Guessers that leave put it off no further than those who wait.
+        // Guessers that leave delay the next answer no more than those that wait.
         wrong.last = (wrong.last.max(now) + delay).min(now + LAST_DELAY * MAX_DUE);
         wrong.due += 1;
         Some(wrong.last)
     }
 
-    /// A wrong answer was given, or its client went before.
+    /// A wrong answer was given, or its client left before.
     pub(crate) fn answered(&mut self, address: Option<IpAddr>) {
         if let Some(wrong) = self.0.get_mut(&network(address)) {
             wrong.due = wrong.due.saturating_sub(1);
         }
     }
 
-    /// An honest client is at the address: the next delay is short again.
+    /// The address has an honest client: the next delay is short again.
     pub(crate) fn forgive(&mut self, address: Option<IpAddr>) {
         if let Some(wrong) = self.0.get_mut(&network(address)) {
             wrong.failures = 0;
         }
     }
 
-    /// Forgets those of long ago, and if there are none the one whose last answer is the oldest.
+    /// Forgets old addresses, or else the one whose last answer is the oldest.
     fn make_room(&mut self, now: Instant) {
         self.0.retain(|_, wrong| wrong.last + MEMORY > now);
         if self.0.len() >= MAX_PEERS

@@ -1,5 +1,6 @@
-//! Random identifiers in the form of version 4 UUIDs. By hand, since nothing else here links `uuid`,
-//! which would bring a second source of random numbers beside `ring`'s for one line of text.
+//! Random identifiers in the form of version 4 UUIDs. Handwritten, since no other code here links
+//! `uuid`, which would bring a second source of random numbers beside `ring`'s for one line of
+//! text.
 
 use jumpstarter_driver_core::{Error, Result};
 use ring::rand::{SecureRandom, SystemRandom};

@@ -1,4 +1,4 @@
-//! A Unix socket that listens again where another program has removed it: cleaners of temporary
+//! A Unix socket that is created again if another program removes it, as cleaners of temporary
 //! folders do.
 
 use std::convert::Infallible;
@@ -11,10 +11,10 @@ use jumpstarter_files::SocketFile;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-/// How often a socket that is served is looked for.
+/// How often a served socket is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Accepts on the socket that was made last. Dropping it removes the socket.
+/// Accepts on the newest socket. Dropping it removes the socket.
 #[derive(Debug)]
 pub(crate) struct KeptListener {
     current: UnixListener,
@@ -22,15 +22,14 @@ pub(crate) struct KeptListener {
     keeper: SocketKeeper,
 }
 
-/// Looks whether the socket of a [`Listener`](crate::Listener) is still in its place. Clones are
-/// the same.
+/// Checks that the socket of a [`Listener`](crate::Listener) still exists. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SocketKeeper(Arc<Kept>);
 
 #[derive(Debug)]
 struct Kept {
     path: PathBuf,
-    /// None once the listener is dropped.
+    /// `None` once the listener is dropped.
     file: Mutex<Option<SocketFile>>,
     /// One renewal at a time.
     turn: AsyncMutex<()>,
@@ -75,7 +74,7 @@ impl KeptListener {
         loop {
             tokio::select! {
                 biased;
-                // Those that reached the socket before it was removed come first.
+                // Connections to the removed socket come first.
                 accepted = self.current.accept() => return accepted.map(|(stream, _)| stream),
                 Some(renewed) = self.renewed.recv() => self.current = renewed,
             }
@@ -90,7 +89,7 @@ impl Drop for KeptListener {
 }
 
 impl SocketKeeper {
-    /// Makes the socket again unless it is there. Without effect once its listener is dropped.
+    /// Creates the socket again if it is missing. Without effect once its listener is dropped.
     ///
     /// # Errors
     /// As [`Listener::bind`](crate::Listener::bind).
@@ -112,7 +111,7 @@ impl SocketKeeper {
         Ok(())
     }
 
-    /// Ensures it again and again. A failure is logged once, until the socket is there again.
+    /// Checks it repeatedly. A failure is logged once, until the socket exists again.
     pub(crate) async fn keep(self) -> Infallible {
         let mut has_failed = false;
         loop {

@@ -1,7 +1,7 @@
-//! The concerns of every call, each in a file of its own, and their order.
+//! The concerns of every call, each in a separate file, and their order.
 //!
-//! A request is let [in](enter()), and is read within its connection's [budget](budgeted). If it
-//! calls a driver, the [`Layer`]s of [`driver_call`] are around the call.
+//! A request is [admitted](enter()), and is read within its connection's [budget](budgeted). If it
+//! calls a driver, the [`Layer`]s of [`driver_call`] wrap the call.
 
 mod authenticated;
 pub(crate) mod budgeted;
@@ -24,7 +24,7 @@ use crate::session::Session;
 use counted::Counted;
 use logged::Logged;
 
-/// One concern of a call, around the rest of it.
+/// One concern of a call, wrapped around the rest of it.
 pub(crate) trait Layer: Sized + Send {
     /// The call, until it has its answer.
     fn around<T: Send>(
@@ -32,7 +32,7 @@ pub(crate) trait Layer: Sized + Send {
         call: impl Future<Output = Result<T>> + Send,
     ) -> impl Future<Output = Result<T>> + Send;
 
-    /// The items of an answer that is a stream, until its end or its first failure. They come after
+    /// The items of a streaming answer, until its end or its first failure. They come after
     /// [`around`](Self::around).
     fn along<T: Send + 'static>(
         self,
@@ -40,7 +40,7 @@ pub(crate) trait Layer: Sized + Send {
     ) -> impl Stream<Item = Result<T>> + Send + Unpin + 'static;
 }
 
-/// The first is around the second.
+/// The first wraps the second.
 impl<A: Layer, B: Layer> Layer for (A, B) {
     fn around<T: Send>(
         &mut self,
@@ -57,11 +57,11 @@ impl<A: Layer, B: Layer> Layer for (A, B) {
     }
 }
 
-/// The layers of one call of a driver, which the client may have named wrongly.
+/// The layers of one call of a driver, whose name may be wrong.
 ///
-/// The guard is the innermost: a panic and a shutdown are failures of the call, and are logged and
-/// counted as what its client is answered. The log is around it, so that what the driver logs, and
-/// its panic, belong to the call. Counting needs nothing of either.
+/// The guard is the innermost: a panic or a shutdown is a failure of the call, and is logged and
+/// counted as the client sees it. The log is around it, so that the driver's records, and its
+/// panic, belong to the call. Counting depends on neither.
 pub(crate) fn driver_call(
     session: &Session,
     node: Option<&Node>,
@@ -71,10 +71,10 @@ pub(crate) fn driver_call(
     (counted, (Logged::new(session, node, method), Guarded::new(session)))
 }
 
-/// Lets a request in.
+/// Admits a request.
 ///
-/// The passphrase comes first: without it a peer is not counted as a client and learns nothing of
-/// the exporter's state. A peer that has to wait for a hook counts as a client.
+/// The passphrase comes first: without it a peer does not count as a client and learns nothing of
+/// the exporter's state. A peer that waits for a hook counts as a client.
 ///
 /// # Errors
 /// `Unauthenticated` without the passphrase, `FailedPrecondition` while a hook runs.

@@ -1,4 +1,4 @@
-//! The lease of a session: what the exporter is doing, and how a client ends its session.
+//! The lease of a session: the exporter's state, and how a client ends its session.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,10 @@ use crate::Stateful;
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) state: Stateful,
-    /// The end of a session is waited for, and the next one begins then.
+    /// Whether the daemon waits for the end of a session, after which the next one begins.
     can_end: AtomicBool,
     pub(crate) ended: Notify,
-    /// What the beforeLease hook adds to the text for people who enter a shell.
+    /// The text that the beforeLease hook adds for people who enter a shell.
     added_motd: Mutex<String>,
 }
 
@@ -39,7 +39,7 @@ impl Lease {
         *self.added_motd.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
-    /// A text, and what was added to it.
+    /// The message, with the added text.
     pub(crate) fn motd(&self, own: &str) -> String {
         let added = self.added_motd.lock().unwrap_or_else(PoisonError::into_inner);
         let texts = [own, added.as_str()];

@@ -1,8 +1,8 @@
 //! Serves a device in Jumpstarter's protocol, so that existing clients drive it unmodified.
 //!
-//! A [`Session`] is a device with its ids, its resources (images on their way) and its log.
-//! [`serve()`] offers it on a listener, [`Server`] on several that end together. A program that only
-//! serves a device needs no more:
+//! A [`Session`] is a device with its ids, its resources (images in transit) and its log.
+//! [`serve()`] offers it on a listener, [`Server`] on several that end together. A program that
+//! only serves a device needs no more:
 //!
 //! ```no_run
 //! use jumpstarter_driver_core::{Device, Result};
@@ -16,14 +16,14 @@
 //! # }
 //! ```
 //!
-//! Hooks, leases, signals, metrics and the log's files are the work of `jumpstarter-daemon`.
+//! `jumpstarter-daemon` adds hooks, leases, signals, metrics and the log's output.
 //!
 //! ```text
 //! listener ─ TLS ─ authority adapter ─ HTTP/2 ─ passphrase ─ Session ─ Caller ─ driver
 //! ```
 //!
-//! Whatever a call opened is owned by the future or stream that answers it, and is dropped with it:
-//! when the client cancels, when its connection breaks, and when the exporter shuts down.
+//! The future or stream of a call's answer owns everything that the call opened, and drops it when
+//! the client cancels, when its connection breaks, and when the exporter shuts down.
 
 mod answer;
 mod arguments;

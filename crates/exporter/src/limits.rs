@@ -1,9 +1,9 @@
-//! What clients and strangers may take of the exporter's memory.
+//! The limits of the exporter's memory for clients and strangers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How much memory connections may take.
+/// The memory that connections may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub(crate) connection_bytes: usize,
@@ -11,16 +11,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What one connection may hold, in bytes: one half is for what arrived and was not read yet,
-    /// the other for messages that are not complete or not used up. The shares that each
-    /// stream has of its own are not counted.
+    /// Sets the bytes that one connection may hold: half for unread data, half for messages that
+    /// are incomplete or in use. The share that each stream always has is not counted.
     #[must_use]
     pub fn connection_bytes(mut self, bytes: usize) -> Self {
         self.connection_bytes = bytes;
         self
     }
 
-    /// The same for all connections together.
+    /// Sets the same limit for all connections together.
     #[must_use]
     pub fn total_bytes(mut self, bytes: usize) -> Self {
         self.total_bytes = bytes;
@@ -49,7 +48,7 @@ fn machine_bytes() -> Option<usize> {
     None
 }
 
-/// Bytes that can be promised to one connection after the other.
+/// Bytes that can be promised to connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Promises(Arc<AtomicUsize>);
 
@@ -58,7 +57,8 @@ impl Promises {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
-    /// Promises that much until the answer is dropped, unless too much has been promised to others.
+    /// Promises that many bytes until the returned value is dropped; `None` if too many are
+    /// promised.
     pub(crate) fn make(&self, bytes: usize) -> Option<Promise> {
         let rest = |left: usize| left.checked_sub(bytes);
         let made = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_ok();
@@ -66,7 +66,7 @@ impl Promises {
     }
 }
 
-/// Bytes that were promised.
+/// Promised bytes, which are returned on drop.
 #[derive(Debug)]
 pub(crate) struct Promise {
     promises: Promises,

@@ -1,4 +1,4 @@
-//! Where clients connect: Unix sockets that only their owner may use, and TCP.
+//! The addresses at which clients connect: Unix sockets that only their owner can use, and TCP.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::kept_socket::{KeptListener, SocketKeeper};
 
-/// Ports that are tried where one has to be free at several addresses.
+/// The number of ports to try if one must be free at several addresses.
 const PORTS_TRIED: usize = 20;
 
 /// A bound address. Dropping it closes it and removes its socket file.
@@ -23,7 +23,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Unix(KeptListener),
-    /// One for each address of a name.
+    /// One listener for each address of a name.
     Tcp(Vec<TcpListener>),
 }
 
@@ -34,12 +34,11 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    /// Starts to listen. A socket file that a dead exporter left is replaced. Cancelling leaves
-    /// nothing.
+    /// Starts to listen. Replaces the socket file of a dead exporter. Cancelling leaves nothing
+    /// behind.
     ///
     /// # Errors
-    /// `AlreadyExists` where something else is: another exporter, or another file. As the system's
-    /// otherwise.
+    /// `AlreadyExists` if another exporter or another file has the path; else the system's errors.
     pub async fn bind(address: &Address) -> Result<Self> {
         let doing = || format!("listening at {}", address.url());
         match address {
@@ -62,13 +61,12 @@ impl Listener {
         }
     }
 
-    /// Where it listens: a port of 0 is filled in.
+    /// The address; a port of 0 is replaced by the actual one.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// What looks after its socket, for a Unix socket. [`serve`](crate::serve()) does so each
-    /// second.
+    /// The keeper of a Unix socket. [`serve`](crate::serve()) checks it each second.
     pub fn keeper(&self) -> Option<SocketKeeper> {
         match &self.socket {
             Socket::Unix(listener) => Some(listener.keeper()),
@@ -90,7 +88,7 @@ impl Listener {
                 });
                 let (stream, address) = accepted.await?;
                 if let Err(error) = TcpKeepalive::EXPORTER.apply(&stream) {
-                    // It has been reset already: reading from it will tell.
+                    // The connection was reset already; reading from it reports that.
                     tracing::debug!(%error, "a connection's options could not be set");
                 }
                 Ok(Accepted::Tcp(stream, address.ip()))
@@ -100,12 +98,12 @@ impl Listener {
 }
 
 /// Binds all addresses of a name, such as both of `localhost`, with one port. A family that this
-/// system lacks is left out.
+/// system lacks is omitted.
 async fn bind_all(addresses: Vec<SocketAddr>) -> std::io::Result<Vec<TcpListener>> {
     let mut left = PORTS_TRIED;
     loop {
         match bind_once(&addresses).await {
-            // The free port of one address was taken at another.
+            // The free port of one address is in use at another.
             Err(error)
                 if error.kind() == std::io::ErrorKind::AddrInUse
                     && addresses.len() > 1
@@ -207,10 +205,10 @@ mod tests {
             let Ok(Accepted::Tcp(_, from)) = accepted else { panic!("{host}") };
             assert_eq!(from.is_ipv6(), host == "[::1]");
         }
-        // One of them is taken: clients would reach somebody else there.
+        // One of them is in use: clients would reach another program there.
         let taken = both.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
         assert_eq!(bind_all(taken).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
-        // A family that is not there is left out.
+        // A missing family is omitted.
         let lacking =
             ["[2001:db8::1]:0", "127.0.0.1:0"].map(|address| address.parse().unwrap()).to_vec();
         assert_eq!(bind_all(lacking).await.unwrap().len(), 1);

@@ -1,5 +1,4 @@
-//! The log that clients see: records of drivers, hooks and the exporter go to every client that
-//! listens.
+//! The log for clients: records of drivers, hooks and the exporter go to every listening client.
 
 mod hub;
 mod layer;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and what is remembered of it over its calls.
+//! The peer of a connection, and its state across its calls.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use tokio::time::Instant;
 use crate::clients::{Clients, Membership};
 use crate::crowd::Place;
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
-    /// None on a Unix socket.
+    /// `None` on a Unix socket.
     pub(crate) address: Option<IpAddr>,
-    /// It came through the socket that only this exporter's hooks know.
+    /// Whether it uses the socket that only this exporter's hooks know.
     pub(crate) is_hook: bool,
     pub(crate) standing: Arc<Standing>,
 }
 
 impl Peer {
-    /// A call of this peer was admitted.
+    /// Admits a call of this peer.
     pub(crate) fn admit(&self, clients: &Clients) {
         if self.standing.membership.admit(clients, self.is_hook, self.address) {
             if let Some(place) = &self.standing.place {
@@ -33,7 +33,7 @@ impl Peer {
     }
 }
 
-/// What is remembered of a connection over its calls.
+/// The state of a connection across its calls.
 #[derive(Debug)]
 pub(crate) struct Standing {
     /// When the connection was accepted.
@@ -42,11 +42,11 @@ pub(crate) struct Standing {
     pub(crate) membership: Membership,
     pub(crate) admitted: Notify,
     pub(crate) place: Option<Place>,
-    /// Its resources that wait for their calls.
+    /// The number of its resources that wait for their calls.
     pub(crate) waiting_resources: AtomicUsize,
-    /// Its byte streams that run.
+    /// The number of its running byte streams.
     pub(crate) streams: AtomicUsize,
-    /// What its messages may take.
+    /// The memory for its messages.
     pub(crate) budget: Budget,
 }
 
@@ -65,12 +65,12 @@ impl Default for Standing {
 }
 
 impl Standing {
-    /// That of a new connection.
+    /// The state of a new connection.
     pub(crate) fn new(place: Place, budget: Budget) -> Self {
         Self { place: Some(place), budget, ..Self::default() }
     }
 
-    /// Waits until the connection is to give way to others.
+    /// Waits until the connection must give way to others.
     pub(crate) async fn crowded_out(&self) {
         match &self.place {
             Some(place) => place.ended().await,
@@ -79,7 +79,7 @@ impl Standing {
     }
 }
 
-/// A byte stream that runs, for the number of them.
+/// Counts a running byte stream.
 pub(crate) struct Running(Arc<Standing>);
 
 impl Running {

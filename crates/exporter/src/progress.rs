@@ -1,4 +1,4 @@
-//! Images that the exporter fetches or sends itself: its log tells clients how far they are.
+//! Images that the exporter fetches or sends: its log reports their progress to clients.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use tracing::Level;
 use crate::Session;
 use crate::logs::{LogHub, LogRecord, LogSource, LogTopic};
 
-/// Between two records of a transfer.
+/// The time between two records of a transfer.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Counts the bytes of one transfer for the metrics, and reports them to clients now and then.
+/// Counts the bytes of one transfer for the metrics, and reports them to clients at intervals.
 pub(crate) struct Watch<C> {
     hub: LogHub,
     record: LogRecord,
@@ -28,8 +28,8 @@ struct State {
 }
 
 impl<C: Fn(usize)> Watch<C> {
-    /// Of a transfer that begins now: `doing` is "downloading", for example. `count` is told of
-    /// each piece's bytes.
+    /// Starts a transfer: `doing` is "downloading", for example. `count` receives the bytes of each
+    /// piece.
     pub(crate) fn new(
         session: &Session,
         node: &Node,
@@ -51,7 +51,7 @@ impl<C: Fn(usize)> Watch<C> {
         Self { hub: session.0.options.logs.clone(), record, count, state }
     }
 
-    /// Takes in how far it is. The last time is the one that is done, or that has all of the bytes.
+    /// Updates the progress. The last update is done or has all bytes.
     pub(crate) fn tell(&self, progress: Progress, is_done: bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let more = progress.transferred_bytes.saturating_sub(state.counted_bytes);

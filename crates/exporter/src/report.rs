@@ -1,4 +1,4 @@
-//! The report of a session: its tree, as clients build theirs from.
+//! The report of a session: the tree from which clients build theirs.
 
 use std::collections::HashMap;
 

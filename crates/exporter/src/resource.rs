@@ -1,6 +1,6 @@
-//! Resources: images on their way between a client's stream and a driver's call.
+//! Resources: images in transit between a client's stream and a driver's call.
 //!
-//! The client opens a stream and is told the id of the resource; the call that follows names that
+//! The client opens a stream and receives the id of the resource; the call that follows names that
 //! id and takes the stream over. A resource is used once. It ends with the client's stream, and the
 //! stream ends when the driver is done.
 
@@ -26,21 +26,20 @@ use tokio_util::sync::PollSender;
 use crate::id;
 use crate::peer::Standing;
 
-/// Streams that were opened and not used yet: of one connection, which has one or two at a time,
-/// and of all.
+/// The most unused streams of one connection, which needs one or two at a time, and of all.
 const MAX_WAITING_OF_ONE: usize = 32;
 const MAX_WAITING: usize = 4096;
-/// The largest frame that is sent: well below what clients accept.
+/// The largest frame that is sent: well below the limit of clients.
 const MAX_FRAME: usize = 256 * 1024;
 
-/// What goes to the client on a resource's stream.
+/// Messages for the client on a resource's stream.
 pub(crate) enum Outgoing {
     Data(Bytes),
-    /// Everything was sent; with the other direction, whose end is awaited then.
+    /// Everything was sent; with the other direction, whose end is then awaited.
     End(Incoming),
 }
 
-/// The frames that a client sends.
+/// The frames of a client.
 pub(crate) type Incoming = BoxStream<'static, Result<StreamRequest>>;
 
 /// A client's stream that waits for its call.
@@ -69,7 +68,7 @@ impl std::fmt::Debug for Resources {
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub(crate) id: String,
-    /// Whether a driver writes to it: it is whole only with an end mark then.
+    /// Whether a driver writes to it: it is then complete only with an end mark.
     pub(crate) dumping: Arc<AtomicBool>,
     resources: Arc<Resources>,
 }
@@ -120,7 +119,7 @@ impl Resources {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a client's stream for the call that will name it, of the driver with that number.
+    /// Keeps a client's stream for the call that will name it, to the driver with that number.
     pub(crate) fn register(
         self: &Arc<Self>,
         driver: usize,
@@ -167,10 +166,10 @@ impl Resources {
 }
 
 impl Waiting {
-    /// What the client sends, decoded. The client's stream ends when the source is dropped.
+    /// The client's data, decoded. The client's stream ends when the source is dropped.
     pub(crate) fn into_source(self, stall_limit: Duration) -> ImageSource {
         let frames = incoming_bytes(self.incoming, stall_limit);
-        // Held for as long as the driver reads: its end tells the client that the driver is done.
+        // Held while the driver reads: dropping it signals the client that the driver is done.
         let outgoing = self.outgoing;
         let decoded = match self.encoding {
             None => frames,
@@ -183,7 +182,7 @@ impl Waiting {
         ImageSource::stream(held, None).with_name("the client's image")
     }
 
-    /// Where the client receives, encoded as it asked.
+    /// The client's stream as a destination, encoded as it asked.
     pub(crate) fn into_sink(self) -> ImageSink {
         self.dumping.store(true, Ordering::Relaxed);
         let writer =
@@ -197,8 +196,8 @@ impl Waiting {
     }
 }
 
-/// The payloads until the client's end mark. A stream that ends without one was cut; one that drips
-/// is given up.
+/// The payloads until the client's end mark. A stream that ends without one is an error; a stalled
+/// one is given up.
 fn incoming_bytes(
     incoming: Incoming,
     stall_limit: Duration,

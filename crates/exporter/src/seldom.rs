@@ -1,12 +1,11 @@
-//! Log lines that others can bring about as often as they like: a few in a row, then one now and
-//! then.
+//! Limits log lines that others can cause at will: a few in a row, then one at intervals.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Says which of many like events are logged.
+/// Decides which of many like events are logged.
 #[derive(Debug)]
 pub(crate) struct Seldom {
     at_once: u32,
@@ -16,19 +15,19 @@ pub(crate) struct Seldom {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When as many may be logged in a row again as at the beginning.
+    /// When the full number in a row is available again.
     idle_at: Option<Instant>,
     unsaid: u64,
 }
 
 impl Seldom {
-    /// So many in a row, and then one in each interval.
+    /// Allows `at_once` in a row, and then one in each interval.
     pub(crate) fn new(at_once: u32, interval: Duration) -> Self {
         Self { at_once, interval, state: Mutex::default() }
     }
 
-    /// How many events were not logged since the last that was; `None` if this one is not to be
-    /// logged either.
+    /// The number of events since the last logged one; `None` if this one is not to be logged
+    /// either.
     pub(crate) fn speak(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,10 +21,10 @@ use crate::seldom::Seldom;
 use crate::watched::OPENING_LIMIT;
 use crate::{Listener, Session, TlsOptions};
 
-/// When no connection can be accepted, the next is tried after that time.
+/// The pause after a failure to accept a connection.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Who may connect to a listener: everybody, unless more is said.
+/// Who may connect to a listener: everybody by default.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     tls: Option<TlsOptions>,
@@ -33,21 +33,22 @@ pub struct Access {
 }
 
 impl Access {
-    /// Speaks TLS, on TCP only.
+    /// Uses TLS, on TCP only.
     #[must_use]
     pub fn tls(mut self, tls: impl Into<Option<TlsOptions>>) -> Self {
         self.tls = tls.into();
         self
     }
 
-    /// Asks for this passphrase on every call.
+    /// Requires this passphrase for every call.
     #[must_use]
     pub fn passphrase(mut self, passphrase: impl Into<Option<Secret>>) -> Self {
         self.passphrase = passphrase.into();
         self
     }
 
-    /// Asks for the passphrase in the first line of this file instead, also after it has changed.
+    /// Requires the passphrase in the first line of this file instead, and reads it again after a
+    /// change.
     #[must_use]
     pub fn passphrase_file(mut self, file: impl Into<Option<PathBuf>>) -> Self {
         self.passphrase_file = file.into();
@@ -64,7 +65,7 @@ impl Access {
         self.passphrase.is_some() || self.passphrase_file.is_some()
     }
 
-    /// Whether it asks for neither a passphrase nor a client's certificate.
+    /// Whether it requires neither a passphrase nor a client's certificate.
     pub fn admits_strangers(&self) -> bool {
         let asks_certificate = self.tls.as_ref().is_some_and(TlsOptions::has_client_authority);
         !asks_certificate && !self.has_passphrase()
@@ -73,7 +74,7 @@ impl Access {
     /// Reads the files.
     ///
     /// # Errors
-    /// `InvalidArgument` and the like for files that cannot be used.
+    /// `InvalidArgument` and the like for unusable files.
     pub fn prepare(&self) -> Result<Door> {
         let acceptor = self.tls.clone().map(|tls| {
             let files = tls.files();
@@ -88,13 +89,13 @@ impl Access {
     }
 }
 
-/// An [`Access`] whose files have been read, and are read again when they change. The default lets
-/// everybody in.
+/// An [`Access`] whose files have been read, and are read again when they change. The default
+/// admits everybody.
 #[derive(Clone, Debug, Default)]
 pub struct Door {
     acceptor: Option<FilesWatch<ServerTls>>,
     passphrase: Option<Passphrase>,
-    /// Only this exporter's hooks know it.
+    /// Whether only this exporter's hooks know it.
     is_for_hooks: bool,
 }
 
@@ -108,18 +109,18 @@ impl Door {
 /// The two steps in which serving ends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
-    /// No new connections.
+    /// Accept no new connections.
     pub(crate) accepting: CancellationToken,
-    /// No new calls either.
+    /// Accept no new calls either.
     pub(crate) serving: CancellationToken,
 }
 
-/// Serves until `stop`: then it accepts nothing more, and returns when the calls that run have
-/// ended ([`Session::shut_down`] ends them). Dropping the future cuts every connection off, with
-/// the calls on it.
+/// Serves until `stop`: then it accepts nothing more, and returns when the running calls have ended
+/// ([`Session::shut_down`] ends them). Dropping the future cuts every connection off, with the
+/// calls on it.
 ///
 /// # Errors
-/// `InvalidArgument` and the like for TLS files that cannot be used.
+/// `InvalidArgument` and the like for unusable TLS files.
 pub async fn serve(
     session: Session,
     listener: Listener,
@@ -130,7 +131,7 @@ pub async fn serve(
     serve_behind(session, listener, door, Stop { accepting: stop.clone(), serving: stop }).await
 }
 
-/// As [`serve`], with files that have been read, and an end in two steps.
+/// As [`serve`], with prepared files, and an end in two steps.
 pub(crate) async fn serve_behind(
     session: Session,
     mut listener: Listener,
@@ -157,8 +158,8 @@ pub(crate) async fn serve_behind(
             Ok(Accepted::Unix(stream)) => (Socket::Unix(stream), Origin::Unix),
             Ok(Accepted::Tcp(stream, address)) => (Socket::Tcp(stream), Origin::Tcp(address)),
             Err(error) => {
-                // Of the connection that would have been next, or there are no descriptors: those
-                // that end free some.
+                // An error of the next connection, or no descriptors are left: connections that end
+                // free some.
                 if let Some(unlogged) = failures.speak() {
                     let unlogged_before = (unlogged > 0).then_some(unlogged);
                     tracing::warn!(%error, unlogged_before, "a connection could not be accepted");
@@ -199,13 +200,13 @@ pub(crate) async fn serve_behind(
         connections.spawn(open.track_future(served));
     }
     drop(listener);
-    // The calls of those who are connected go on until then.
+    // The calls of connected clients continue until then.
     stop.serving.cancelled().await;
     while connections.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Looks after the listener's socket, if it has one in a file system.
+/// Checks the listener's socket, if it has one in a file system.
 fn keep(listener: &Listener) -> impl Future<Output = Infallible> + use<> {
     let keeper = listener.keeper();
     async move {
@@ -216,13 +217,13 @@ fn keep(listener: &Listener) -> impl Future<Output = Infallible> + use<> {
     }
 }
 
-/// A socket that was accepted.
+/// An accepted socket.
 enum Socket {
     Unix(UnixSocket),
     Tcp(TcpStream),
 }
 
-/// What HTTP/2 is spoken on: the socket, or TLS over it.
+/// The transport of HTTP/2: the socket, or TLS over it.
 async fn open_transport(socket: Socket, door: &Door) -> std::io::Result<Box<dyn Transport>> {
     let (stream, acceptor) = match (socket, &door.acceptor) {
         (Socket::Unix(stream), _) => return Ok(Box::new(stream)),

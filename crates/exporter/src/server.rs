@@ -1,4 +1,4 @@
-//! Several listeners of one session: started one by one, ended together.
+//! Several listeners of one session: started separately, ended together.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::serve::{Door, Stop, serve_behind};
 use crate::{Address, Listener, Session};
 
-/// Connections that are cut off end in far less.
+/// The time limit for connections that are cut off, which end much faster.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Serves a session on listeners. Dropping it cuts every connection off, with the calls on it.
@@ -21,7 +21,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves a session, nowhere yet.
+    /// Makes a server without listeners.
     pub fn new(session: &Session) -> Self {
         let (addresses, tasks) = (Vec::new(), JoinSet::new());
         Self { session: session.clone(), addresses, stop: Stop::default(), tasks }
@@ -33,8 +33,8 @@ impl Server {
         self.spawn(listener, door, self.stop.clone());
     }
 
-    /// Serves on a listener that only this exporter's hooks know: their calls pass while a hook
-    /// runs, and new connections are accepted until [`stop`](Self::stop).
+    /// Serves on a listener that only this exporter's hooks know: their calls pass during a hook,
+    /// and new connections are accepted until [`stop`](Self::stop).
     pub fn start_for_hooks(&mut self, listener: Listener) {
         let stop = Stop { accepting: self.stop.serving.clone(), ..self.stop.clone() };
         self.spawn(listener, Door::for_hooks(), stop);
@@ -44,7 +44,7 @@ impl Server {
         self.tasks.spawn(serve_behind(self.session.clone(), listener, door, stop));
     }
 
-    /// Where it is served, without the hooks' listener, in the order of their starts.
+    /// The addresses in the order of their starts, without the hooks' listener.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -59,13 +59,13 @@ impl Server {
         }
     }
 
-    /// Takes no new clients; those that are connected are served on.
+    /// Accepts no new clients; connected ones are still served.
     pub fn stop_accepting(&self) {
         self.stop.accepting.cancel();
     }
 
-    /// Takes no new calls, ends those that run as [`Session::shut_down`] does, and waits for their
-    /// ends; those that run on after `grace` are cut off. Afterwards no connection is left.
+    /// Accepts no new calls, ends running ones as [`Session::shut_down`] does, and waits for their
+    /// ends; calls that outlast `grace` are cut off. Afterwards no connection is left.
     pub async fn stop(mut self, grace: impl Future<Output = ()>) {
         self.stop_accepting();
         self.stop.serving.cancel();

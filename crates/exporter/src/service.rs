@@ -23,7 +23,7 @@ use crate::byte_stream;
 use crate::layers::budgeted;
 use crate::peer::Peer;
 
-/// Frames of byte streams may be so large.
+/// The largest frame of a byte stream.
 const MAX_FRAME: usize = 16 << 20;
 
 impl Session {
@@ -90,7 +90,8 @@ impl Session {
             stream::unfold((subscription, shutdown), |(mut subscription, shutdown)| async {
                 tokio::select! {
                     biased;
-                    // What was logged before the end is sent: the last lines of a hook too.
+                    // Records that were logged before the end are sent, too: the last lines of a
+                    // hook.
                     record = subscription.next() => Some((record, (subscription, shutdown))),
                     () = shutdown.cancelled() => None,
                 }
@@ -130,7 +131,7 @@ impl Session {
         if let Err(hook) = self.state().end_session() {
             return refused(hook);
         }
-        // What was logged for one session is not shown to the next.
+        // The records of one session are not shown to the next.
         self.logs().begin_lease();
         self.0.lease.ended.notify_one();
         answer(true, "The session has ended".to_owned())

@@ -42,21 +42,21 @@ impl SessionOptions {
         self
     }
 
-    /// Gives up a client that sends nothing of its image for so long; 120 s if not said.
+    /// Gives up a client that sends nothing of its image for this long; default: 120 s.
     #[must_use]
     pub fn stall_limit(mut self, limit: Duration) -> Self {
         self.stall_limit = limit;
         self
     }
 
-    /// What connections may take of the memory.
+    /// Limits the memory of connections.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The log that clients see; without one they see nothing.
+    /// The log that clients see; without it they see nothing.
     #[must_use]
     pub fn logs(mut self, logs: LogHub) -> Self {
         self.logs = logs;
@@ -76,7 +76,7 @@ impl Default for SessionOptions {
     }
 }
 
-/// A device that is served. Clones are the same session.
+/// A served device. Clones share the session.
 #[derive(Clone, Debug)]
 pub struct Session(pub(crate) Arc<Shared>);
 
@@ -90,7 +90,7 @@ pub(crate) struct Shared {
     pub(crate) lease: Lease,
     pub(crate) connections: Connections,
     pub(crate) counters: Arc<Counters>,
-    /// Ends every call.
+    /// Ends every call when it is cancelled.
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -98,7 +98,7 @@ impl Session {
     /// A session for a device, ready to be called.
     ///
     /// # Errors
-    /// `Internal` when the system has no random numbers.
+    /// `Internal` if the system has no random numbers.
     pub fn new(device: Device, options: SessionOptions) -> Result<Self> {
         Ok(Self(Arc::new(Shared {
             uuid: id::random()?,
@@ -113,12 +113,12 @@ impl Session {
         })))
     }
 
-    /// What is served.
+    /// The served device.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
 
-    /// What the exporter is doing; clients see it.
+    /// The exporter's state; clients see it.
     pub fn state(&self) -> &Stateful {
         &self.0.lease.state
     }
@@ -128,15 +128,15 @@ impl Session {
         &self.0.options.logs
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.0.counters.counts()
     }
 
-    /// Resets every driver, before anybody may call one.
+    /// Resets every driver, before clients may call one.
     ///
     /// # Errors
-    /// The first driver's that fails, or panics (`Internal`).
+    /// The error of the first driver that fails, or panics (`Internal`).
     pub async fn reset(&self) -> Result<()> {
         self.device().reset().await
     }
@@ -146,8 +146,8 @@ impl Session {
         self.0.shutdown.cancel();
     }
 
-    /// From now on clients may end the session, which [`ended`](Self::ended) reports. Without, they
-    /// are answered that there is none to end.
+    /// Allows clients to end the session, which [`ended`](Self::ended) reports. Otherwise they are
+    /// refused.
     pub fn let_clients_end_it(&self) {
         self.0.lease.let_clients_end_it();
     }
@@ -157,9 +157,9 @@ impl Session {
         self.0.lease.ended.notified().await;
     }
 
-    /// Forgets that a client ended the session: it was the one before.
+    /// Forgets that a client ended the previous session.
     pub fn forget_end(&self) {
-        // The permit that is kept for who waits next.
+        // The permit that is kept for the next waiter.
         let _consumed = self.0.lease.ended.notified().now_or_never();
     }
 
@@ -168,12 +168,12 @@ impl Session {
         self.0.connections.clients.all_left().await;
     }
 
-    /// The text for people who enter a shell: that of the options, and what was added.
+    /// The text for people who enter a shell: that of the options, and the added one.
     pub fn motd(&self) -> String {
         self.0.lease.motd(&self.0.options.motd)
     }
 
-    /// Adds to the text for people who enter a shell, in place of what was added before.
+    /// Adds to the text for people who enter a shell; replaces an earlier addition.
     pub fn add_to_motd(&self, text: String) {
         self.0.lease.add_to_motd(text);
     }

@@ -1,24 +1,24 @@
-//! What the exporter is doing, numbered so that a client sees each change.
+//! The exporter's state, with a version so that a client sees each change.
 
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio::sync::watch;
 
-/// A state with what led to it.
+/// A state with its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct State {
-    /// What the exporter is doing.
+    /// The current phase of the exporter.
     pub status: ExporterStatus,
     /// For people; may be empty.
     pub message: String,
-    /// One more with each change.
+    /// Grows by one with each change.
     pub version: u64,
-    /// What it was doing before.
+    /// The phase before, if any.
     pub previous: Option<ExporterStatus>,
 }
 
 impl State {
-    /// The message of an exporter that takes calls, as clients of the Python packages know it.
+    /// The message of a ready exporter, as clients of the Python packages know it.
     pub const READY: &str = "Ready for commands";
 
     fn change(&mut self, status: ExporterStatus, message: String) {
@@ -28,7 +28,7 @@ impl State {
         self.version += 1;
     }
 
-    /// The hook that is running.
+    /// The running hook, if any.
     pub fn hook(&self) -> Option<&'static str> {
         match self.status {
             ExporterStatus::BeforeLeaseHook => Some("beforeLease"),
@@ -38,7 +38,7 @@ impl State {
     }
 }
 
-/// The state of one exporter; clones show and change the same.
+/// The state of one exporter; clones share it.
 #[derive(Clone, Debug)]
 pub struct Stateful(watch::Sender<State>);
 
@@ -49,22 +49,22 @@ impl Stateful {
         Self(watch::Sender::new(State { status, message, version: 0, previous: None }))
     }
 
-    /// The state now.
+    /// Returns the current state.
     pub fn get(&self) -> State {
         self.0.borrow().clone()
     }
 
-    /// The state now, for a moment in which it does not change.
+    /// Reads the current state, which does not change meanwhile.
     pub(crate) fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
         at(&self.0.borrow())
     }
 
-    /// Goes to another state.
+    /// Changes the state.
     pub fn set(&self, status: ExporterStatus, message: impl Into<String>) {
         self.0.send_modify(|state| state.change(status, message.into()));
     }
 
-    /// Ends a session of clients, unless a hook is running, whose name is the answer then.
+    /// Ends a session of clients. Fails with the name of a running hook.
     pub(crate) fn end_session(&self) -> std::result::Result<(), &'static str> {
         let mut ended = Ok(());
         self.0.send_if_modified(|state| {
@@ -81,7 +81,7 @@ impl Stateful {
         ended
     }
 
-    /// To await changes with.
+    /// A receiver that awaits changes.
     pub fn watch(&self) -> watch::Receiver<State> {
         self.0.subscribe()
     }

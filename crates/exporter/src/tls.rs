@@ -1,4 +1,4 @@
-//! TLS for TCP listeners: the exporter's certificate, and who may connect.
+//! TLS for TCP listeners: the exporter's certificate, and the accepted clients.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,12 @@ pub struct TlsOptions {
 }
 
 impl TlsOptions {
-    /// The exporter's certificate, with those between it and its authority, and its private key.
+    /// The exporter's certificate, with the intermediate ones, and its private key.
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self { certificate: certificate.into(), key: key.into(), client_authority: None }
     }
 
-    /// Lets in only clients with a certificate of these authorities.
+    /// Accepts only clients with a certificate of these authorities.
     #[must_use]
     pub fn client_authority(mut self, file: impl Into<Option<PathBuf>>) -> Self {
         self.client_authority = file.into();
@@ -39,8 +39,8 @@ impl TlsOptions {
     /// Reads the files. A certificate that is not valid now is a warning: clocks may be wrong.
     ///
     /// # Errors
-    /// As the files' reading; `InvalidArgument` for what is not a certificate or key, or where they
-    /// do not match.
+    /// The errors of reading the files; `InvalidArgument` for an invalid certificate or key, or a
+    /// mismatch.
     pub(crate) fn acceptor(&self) -> Result<ServerTls> {
         let identity = Identity::server(&self.certificate, &self.key)?;
         if let Some(fault) = identity.time_fault() {

@@ -1,4 +1,4 @@
-//! The operator's lines about clients that come and go, at a bounded rate.
+//! The operator's log lines about clients that come and go, at a bounded rate.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::logs::VISITS;
 
-/// So many visits are logged in each of these intervals; of the others their number.
+/// How many visits are logged in each interval; of the others only the number.
 const LOGGED: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The visits of one exporter. Clones are the same.
+/// The visits of one exporter. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Visits(Arc<Mutex<Rate>>);
 
@@ -24,7 +24,7 @@ struct Rate {
 }
 
 impl Rate {
-    /// Whether one more may be logged, and how many were left out in the interval before.
+    /// Whether one more may be logged, and how many were omitted in the interval before.
     fn one_more(&mut self, now: Instant) -> Option<u32> {
         let mut left_out = 0;
         if self.since.is_none_or(|since| now - since >= INTERVAL) {
@@ -41,8 +41,8 @@ impl Rate {
 }
 
 impl Visits {
-    /// A client's first call was admitted. Its end is logged when the answer is dropped, if this
-    /// was.
+    /// A client's first call was admitted. Its end is logged when the returned value is dropped, if
+    /// its start was.
     pub(crate) fn begin(&self, address: Option<IpAddr>) -> Option<Visit> {
         let now = Instant::now();
         let left_out = self.0.lock().unwrap_or_else(PoisonError::into_inner).one_more(now)?;
@@ -55,7 +55,7 @@ impl Visits {
     }
 }
 
-/// A client that is connected.
+/// A connected client.
 #[derive(Debug)]
 pub(crate) struct Visit {
     address: String,

@@ -1,6 +1,5 @@
-//! A connection as HTTP/2 reads and writes it: its [authority](crate::authority), how long its client
-//! may take to begin and for the headers of a call, and how many frames it may send that carry
-//! nothing.
+//! A connection as HTTP/2 reads and writes it: its [authority](crate::authority), the time limits
+//! for the client's start and for the headers of a call, and the limit of frames without data.
 
 use std::io;
 use std::pin::Pin;
@@ -14,9 +13,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::authority::{Frames, Phase};
 
-/// A connection that has not begun to speak HTTP/2 by then is closed.
+/// How long a connection may take to start HTTP/2.
 pub(crate) const OPENING_LIMIT: Duration = Duration::from_secs(10);
-/// One whose client has begun to send headers, and not ended, likewise.
+/// How long headers may take, from their start to their end.
 const HEADERS_LIMIT: Duration = Duration::from_secs(30);
 
 /// A transport that is watched.
@@ -26,7 +25,7 @@ pub(crate) struct Watched<T> {
     pace: Pace,
     flooded: Arc<Notify>,
     phase: Phase,
-    /// The end of the time for this phase.
+    /// The end of the time limit of this phase.
     limit: Option<Pin<Box<Sleep>>>,
 }
 
@@ -42,13 +41,12 @@ impl<T> Watched<T> {
         }
     }
 
-    /// Where it is told once that the client sends too many frames that carry nothing; nothing is
-    /// read any more then.
+    /// Notified once if the client sends too many frames without data; afterwards nothing is read.
     pub(crate) fn flooded(&self) -> Arc<Notify> {
         self.flooded.clone()
     }
 
-    /// Notes what has been read.
+    /// Records the bytes that were read.
     fn note(&mut self) {
         let (cost, credit) = self.frames.take_counts();
         if cost > 0 && !self.pace.spend(cost, credit) {
@@ -127,9 +125,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
-/// How many frames without data a client may send: some at once, some each second, and more the
-/// more data goes either way, since each piece of it may be followed by a window's update or a
-/// ping.
+/// The limit of a client's frames without data: some at once, some each second, and more for more
+/// data in either direction, since a window update or a ping may follow each piece of it.
 #[derive(Debug)]
 struct Pace {
     left: f64,
@@ -141,7 +138,7 @@ struct Pace {
 impl Pace {
     const AT_ONCE: f64 = 1000.0;
     const EACH_SECOND: f64 = 200.0;
-    /// Bytes that were sent to the client, for which it may send one frame.
+    /// The bytes sent to the client for which it may send one frame.
     const BYTES: usize = 256;
 
     fn new() -> Self {
@@ -158,7 +155,7 @@ impl Pace {
         self.exceeded
     }
 
-    /// Whether so much more is in order.
+    /// Whether another `cost` is allowed.
     fn spend(&mut self, cost: u32, credit: u32) -> bool {
         let now = Instant::now();
         let earned = (now - self.at).as_secs_f64() * Self::EACH_SECOND
@@ -193,7 +190,7 @@ mod tests {
         for _ in 0..1000 {
             assert!(pace.spend(100, 200), "calls that are given up");
         }
-        // Answers to pings pay for no pings.
+        // Answers to pings earn no pings.
         let mut pings = 0;
         while pace.spend(1, 0) {
             pings += 1;

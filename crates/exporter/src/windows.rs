@@ -1,10 +1,10 @@
-//! How much a client may send before it is read: HTTP/2's flow-control windows, of a connection and
-//! of each stream on it.
+//! The flow-control windows of HTTP/2, of a connection and of each stream on it: how much a client
+//! may send before it is read.
 //!
-//! What the windows allow together must fit into the connection's: were it less, streams that
-//! nobody reads could use it up, and hold up every call. So the more byte streams there are, the
-//! smaller is the window of each. Streams that came one after the other, and were left unread at
-//! the window of their time, take `largest * (1 + ln(streams))` at most; hence the part.
+//! The streams' windows together must fit into the connection's: otherwise unread streams could use
+//! it up, and block every call. So each stream's window shrinks with the number of byte streams.
+//! Streams that came one after the other, and were left unread at the window of their time, take at
+//! most `largest * (1 + ln(streams))`; hence the part.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use bytes::Bytes;
 use h2::server::Connection;
 use tokio::time::Instant;
 
-/// Streams at a time on one connection; a client waits with more.
+/// The most streams of one connection; a client waits with more.
 pub(crate) const MAX_STREAMS: u32 = 1024;
-/// The window of a stream, while there are few.
+/// The window of a stream, while there are few streams.
 const MAX_STREAM: u32 = 1 << 20;
 const MIN_STREAM: u32 = 1 << 10;
-/// The window of a connection without an admitted call, or for which there is no memory.
+/// The window of a connection without an admitted call, or without memory.
 pub(crate) const MIN_CONNECTION: u32 = 4 << 20;
-/// What all streams may be given at a time, as a part of the connection's window.
+/// The part of the connection's window that all streams may have together.
 const PART: u32 = 8;
-/// Windows are not made larger more often.
+/// The shortest time between two enlargements.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The windows of one connection.
@@ -33,7 +33,7 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Those of a connection that begins.
+    /// The windows of a new connection.
     pub(crate) fn new() -> Self {
         let connection = MIN_CONNECTION;
         Self { connection, stream: stream_window(connection, 1), changed: Instant::now() }
@@ -43,7 +43,7 @@ impl Windows {
         self.stream
     }
 
-    /// Makes the connection's window larger.
+    /// Enlarges the connection's window.
     pub(crate) fn widen(
         &mut self,
         wire: &mut Connection<impl Wire, Bytes>,
@@ -58,8 +58,7 @@ impl Windows {
         }
     }
 
-    /// Makes the streams' windows fit to the number of streams: smaller at once, larger after a
-    /// while.
+    /// Adapts the streams' windows to their number: shrinks at once, grows after a while.
     pub(crate) fn adapt(&mut self, wire: &mut Connection<impl Wire, Bytes>, streams: usize) {
         let wanted = stream_window(self.connection, streams);
         if wanted < self.stream || (wanted > self.stream && self.changed.elapsed() >= PAUSE) {
@@ -68,14 +67,14 @@ impl Windows {
     }
 
     fn set(&mut self, wire: &mut Connection<impl Wire, Bytes>, wanted: u32) {
-        // It fails while the client has not acknowledged the change before.
+        // It fails while the client has not acknowledged the previous change.
         if wanted != self.stream && wire.set_initial_window_size(wanted).is_ok() {
             self.stream = wanted;
             self.changed = Instant::now();
         }
     }
 
-    /// Waits until the windows may be made larger again; for ever, if they are as large as can be.
+    /// Waits until the windows may grow again; for ever if they are at their maximum.
     pub(crate) async fn pause(&self) {
         match self.stream < stream_window(self.connection, 1) {
             true => tokio::time::sleep_until(self.changed.max(Instant::now()) + PAUSE).await,
@@ -84,7 +83,7 @@ impl Windows {
     }
 }
 
-/// What carries HTTP/2.
+/// A transport of HTTP/2.
 pub(crate) trait Wire: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Wire for T {}
 

@@ -153,7 +153,7 @@ async fn a_client_that_does_not_read_may_write() {
     let ((), received) = in_time(async { tokio::join!(writing, reading) }).await;
     assert_eq!(received, sent);
 
-    // Its window is full, so nothing can be told to it; the driver's connection ends all the same.
+    // Its window is full, so it cannot be notified; the driver's connection ends all the same.
     served.session.shut_down();
     in_time(flood).await.unwrap();
     drop((client, stream));

@@ -260,7 +260,7 @@ fn a_file_in_a_folder_of_others_is_refused_at_once_and_dumped_in_place() {
         as_user(NOBODY, || {
             StagedFile::create(&path).expect_err(name);
             assert_eq!(fs::read(&path).unwrap(), b"the old one");
-            assert!(dump(&path, b"new").unwrap().is_some(), "{name}: nobody is told");
+            assert!(dump(&path, b"new").unwrap().is_some(), "{name}: nothing is reported");
         });
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(siblings(&path), [""; 0]);

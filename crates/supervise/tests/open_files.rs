@@ -1,4 +1,4 @@
-//! The limit of open files: a process of its own, since it changes that of the whole process.
+//! The limit of open files: in a separate process, since the limit is process-wide.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ pub(crate) struct Image {
 /// The image that an answer holds.
 ///
 /// # Errors
-/// `DataLoss`: its end could not be told from a break, or there is nothing in it.
+/// `DataLoss`: its end cannot be distinguished from a break, or there is nothing in it.
 /// `FailedPrecondition`: it is a page of text, or encoded in a way that is not read here.
 pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Image> {
     let headers = answer.headers().clone();

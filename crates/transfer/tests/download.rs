@@ -69,12 +69,12 @@ async fn answers_that_hold_no_whole_image_are_refused() {
     let html = b"<!doctype html><title>Sign in</title>";
     let gzip = compressed(Encoding::Gzip, &vec![7; 300_000]).await;
     for (what, answer, kind, said) in [
-        ("no end", answer("", b"half an image"), DataLoss, "could not be told"),
+        ("no end", answer("", b"half an image"), DataLoss, "cannot be distinguished"),
         (
             "no end in HTTP/1.0",
             b"HTTP/1.0 200 OK\r\n\r\nhalf an image".to_vec(),
             DataLoss,
-            "could not be told",
+            "cannot be distinguished",
         ),
         (
             "a length that is not reached",
@@ -356,7 +356,7 @@ async fn given_headers_stay_at_their_origin() {
             asked.starts_with("get /c ") && !asked.contains("s3cret") && !asked.contains("custom"),
             "{asked}"
         );
-        // Back again: whoever redirects there may choose what is done with the headers.
+        // Back again: a server that redirects there may choose the fate of the headers.
         stream.write_all(to(format!("http://{here}/d")).as_bytes()).await.unwrap();
         let (asked, mut stream) = head(&first).await;
         assert!(asked.starts_with("get /d ") && !asked.contains("s3cret"), "{asked}");

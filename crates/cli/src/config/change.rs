@@ -25,8 +25,8 @@ pub(super) fn edit(arguments: &Edit, err: &mut dyn Write) -> Result<u8> {
     let path = ExporterConfig::find(&arguments.alias.alias)?;
     let named = |variable| std::env::var(variable).ok().filter(|editor| !editor.trim().is_empty());
     let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
-    // Editors come with arguments: `code --wait`. The shell splits them, and gets the path as it
-    // is.
+    // `$VISUAL` may hold arguments: `code --wait`. The shell splits them, and gets the path
+    // unchanged.
     let command = Command::new("/bin/sh")
         .args(["-c", &format!("{editor} \"$1\""), "sh"])
         .arg(&path)

@@ -14,12 +14,12 @@ use super::{Alias, FileFormat, file_of_user};
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::serving;
 
-/// The largest file that is taken: what an exporter reads.
+/// The largest accepted file, in bytes: the same limit as an exporter's.
 const MAX_LENGTH: u64 = 1 << 20;
 
-/// Give an exporter file an alias, or begin a new one
+/// Give an exporter file an alias, or create a new file
 ///
-/// The file is for this user alone. `jmp shell --exporter ALIAS` and `jmp run --exporter ALIAS`
+/// Only this user can read the file. `jmp shell --exporter ALIAS` and `jmp run --exporter ALIAS`
 /// find it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -30,7 +30,7 @@ Examples:
 pub(super) struct Create {
     #[command(flatten)]
     alias: Alias,
-    /// Take the content of this file, which is checked first; `-` is standard input
+    /// Copy this file, after checking it; `-` is standard input
     #[arg(long, value_name = "FILE",
         conflicts_with_all = ["namespace", "name", "endpoint", "token", "token_file", "insecure_tls"])]
     from: Option<String>,
@@ -43,20 +43,20 @@ pub(super) struct Create {
     /// The controller to join
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Option<String>,
-    /// The exporter's token for the controller; others on this machine can see it in the list of
-    /// processes
+    /// The exporter's token for the controller; other users of this machine can see it in the
+    /// process list
     #[arg(long, conflicts_with = "token_file")]
     token: Option<String>,
     /// Read the token from this file; `-` is standard input
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
-    /// Believe any certificate of the controller
+    /// Accept any certificate of the controller
     #[arg(long)]
     insecure_tls: bool,
-    /// Accepted for scripts that pass it; nothing is ever asked
+    /// Accepted for scripts that pass it; this command never asks
     #[arg(long, hide = true)]
     nointeractive: bool,
-    /// How to print what was made
+    /// How to print the result
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: FileFormat,
 }
@@ -77,13 +77,13 @@ pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Writ
     ExporterConfig::parse(&text, &origin).map_err(|faults| Fault::File(faults.into(), None))?;
     save(&path, &text, alias)?;
     arguments.output.print("created", alias, &path, out)?;
-    // From its new place: relative paths are looked for in its folder.
+    // Loaded from its new place: relative paths are resolved in its folder.
     serving::load(&path, err).map(|_| SUCCESS)
 }
 
 fn read(file: &str) -> Result<String> {
     let mut text = String::new();
-    // One byte more than is taken shows that there is more.
+    // Reads one byte more than the limit, to notice a larger file.
     match file {
         "-" => std::io::stdin()
             .lock()
@@ -103,7 +103,7 @@ fn read(file: &str) -> Result<String> {
     Ok(text)
 }
 
-/// A file without drivers.
+/// The text of an exporter file without drivers.
 fn new_file(arguments: &Create) -> Result<String> {
     let token = match &arguments.token_file {
         Some(file) => Some(read(file)?.trim().to_owned()),
@@ -130,12 +130,12 @@ fn new_file(arguments: &Create) -> Result<String> {
     Ok(text)
 }
 
-/// Writes a new file that only this user may read: whole, or not at all.
+/// Writes a new file that only this user can read. The file appears complete or not at all.
 fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let saving = || format!("saving {}", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(saving)?;
-    // Other programs make it readable for everybody.
+    // Other programs create this folder readable for everybody.
     set_permissions(folder, Permissions::from_mode(0o700)).with_context(saving)?;
     match save_new(path, text.as_bytes()) {
         Ok(()) => Ok(()),

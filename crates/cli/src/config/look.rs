@@ -20,7 +20,7 @@ Examples:
   jmp config exporter list
   jmp config exporter list --output name")]
 pub(super) struct List {
-    /// How to print them
+    /// How to print the list
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: ListFormat,
 }
@@ -32,7 +32,7 @@ enum ListFormat {
     Text,
     /// For programs
     Json,
-    /// The aliases alone
+    /// The aliases only
     Name,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
     Ok(SUCCESS)
 }
 
-/// The file of each alias, the user's before that of the system. A folder that cannot be read is
+/// The file of each alias; the user's file hides the system's. A folder that cannot be read is
 /// reported and skipped.
 fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
@@ -106,8 +106,7 @@ fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     Ok(files)
 }
 
-/// Show an exporter: its file, its settings, its drivers; never its token, nor what its drivers are
-/// configured with
+/// Show an exporter: its file, settings and drivers; never its token or the drivers' configuration
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -157,7 +156,7 @@ pub(super) fn show(arguments: &Show, out: &mut dyn Write) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// What may be shown of the settings; null where there is nothing.
+/// The settings that are safe to show; null if one is not set.
 fn settings(settings: &Settings) -> Vec<(&'static str, Value)> {
     let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
     // Scripts hold passwords, too.

@@ -1,4 +1,4 @@
-//! What to connect to a forwarded endpoint with.
+//! Suggests a command for a forwarded endpoint.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use jumpstarter_driver_core::{Device, Network};
 use jumpstarter_driver_network::Endpoint;
 use jumpstarter_driver_qemu::GUEST_PORT;
 
-/// Asking the device takes no longer: the forward is there without an answer.
+/// The longest wait for the device's answers. The forward works without them.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What listens at an endpoint, as far as its name and its port tell.
+/// The service at an endpoint, guessed from its name and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Ssh,
@@ -18,7 +18,7 @@ enum Service {
     Http,
 }
 
-/// A command, or an address for a browser; none where nothing tells what listens there.
+/// A command, or an address for a browser; `None` if the service is unknown.
 pub(super) async fn of(device: &Device, path: &str, endpoint: &Endpoint) -> Option<String> {
     let service = match labelled(device, path) {
         Some(port) => service(path, Some(port)),
@@ -31,7 +31,7 @@ pub(super) async fn of(device: &Device, path: &str, endpoint: &Endpoint) -> Opti
     Some(command(service, user.as_deref(), endpoint))
 }
 
-/// The port of the guest, where the endpoint's driver reports it.
+/// The guest's port, if the endpoint's driver reports it.
 fn labelled(device: &Device, path: &str) -> Option<u32> {
     let labels = device.node(path).ok()?.labels();
     labels.iter().find(|(name, _)| name == GUEST_PORT)?.1.parse().ok()
@@ -43,7 +43,7 @@ async fn port(device: &Device, path: &str) -> Option<u32> {
     address.trim_end_matches('/').rsplit_once(':')?.1.parse().ok()
 }
 
-/// Names say it best, then the port.
+/// The endpoint's name decides first, then its port.
 fn service(path: &str, port: Option<u32>) -> Option<Service> {
     let name = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
     match (name.as_str(), port) {
@@ -59,7 +59,7 @@ fn service(path: &str, port: Option<u32>) -> Option<Service> {
     }
 }
 
-/// Who may log in, where the driver above the endpoint knows it.
+/// The login name, if the driver above the endpoint knows it.
 async fn user(device: &Device, path: &str) -> Option<String> {
     const METHOD: &str = "get_username";
     let (above, _) = path.rsplit_once('.')?;
@@ -67,7 +67,7 @@ async fn user(device: &Device, path: &str) -> Option<String> {
     let knows = node.interfaces().iter().any(|interface| interface.method(METHOD).is_some());
     let answer =
         if knows { device.call(above, METHOD, Vec::new()).await.ok()? } else { return None };
-    // It becomes a part of a command that people copy.
+    // The name becomes a part of a command that people copy.
     let is_plain = |user: &&str| {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
         !user.is_empty() && !user.starts_with('-') && user.chars().all(plain)
@@ -79,7 +79,7 @@ fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String 
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     match endpoint {
         Endpoint::Tcp(address) => {
-            // What listens everywhere is reached here, too.
+            // A listener at all addresses is reached at the loopback address.
             let mut address = *address;
             if address.ip().is_unspecified() {
                 address.set_ip(match address.is_ipv6() {
@@ -89,7 +89,7 @@ fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String 
             }
             match service {
                 Service::Ssh => format!("ssh -p {} {user}{}", address.port(), address.ip()),
-                // With one colon the number would be that of a display.
+                // With a single colon the number would be that of a display.
                 Service::Vnc => format!("vncviewer {}::{}", address.ip(), address.port()),
                 Service::Https => format!("https://{address}"),
                 Service::Http => format!("http://{address}"),

@@ -1,4 +1,4 @@
-//! What can be said to a driver.
+//! The actions that a driver offers on the command line.
 
 use clap::ArgMatches;
 use jumpstarter_driver_core::{MethodDescriptor, Node};
@@ -9,21 +9,21 @@ use super::{call, method, verbs};
 use crate::fault::Result;
 use crate::print::{self, first_line, line};
 
-/// One thing that can be said to a driver, or to the whole device.
+/// One action of a driver, or of the whole device.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    /// A verb, and the method whose documentation is its help, if there is one.
+    /// A verb, and the method whose documentation is its help, if any.
     Verb(&'static Verb, Option<&'static MethodDescriptor>),
     /// A method that has no verb.
     Method(&'static MethodDescriptor),
-    /// A method of a driver that this program does not know, which the exporter file describes.
+    /// A method that only the exporter file describes: this program does not know its driver.
     Described(String),
-    /// `call` or `stream` of any method by its name.
+    /// `call` or `stream`: any method by its name.
     Generic(&'static Verb),
 }
 
-/// What can be said to the driver of `node`: the verbs of its interfaces in their order, their
-/// further methods, those that only a description tells, and what every driver takes.
+/// The actions of the driver of `node`: the verbs of its interfaces in their order, their other
+/// methods, the methods that only a description names, and the generic verbs.
 pub(crate) fn of(node: &Node) -> Vec<Action> {
     let verbs = verbs::of_client(node.client()).iter().map(|verb| Action::Verb(verb, None));
     let of_interfaces = node.interfaces().iter().flat_map(|interface| {
@@ -49,7 +49,7 @@ pub(crate) fn of(node: &Node) -> Vec<Action> {
 }
 
 impl Action {
-    /// Its name on the command line.
+    /// The action's name on the command line.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => verb.name.to_owned(),
@@ -58,13 +58,12 @@ impl Action {
         }
     }
 
-    /// Whether lists leave it out: what `j call` and `j stream` do as well, where a driver has
-    /// verbs.
+    /// Whether lists omit it, because `j call` and `j stream` do the same and the driver has verbs.
     pub(crate) fn is_hidden(&self, node: &Node) -> bool {
         matches!(self, Self::Generic(_)) && node.interfaces_known()
     }
 
-    /// Its command; `prefix` is what is said before it, `j qemu power`.
+    /// The parser of the action; `prefix` is the words before it, such as `j qemu power`.
     pub(crate) fn command(&self, node: &Node, prefix: &str) -> clap::Command {
         let command = clap::Command::new(self.name());
         let command = match self {
@@ -89,7 +88,7 @@ impl Action {
         with_prefix(command, prefix)
     }
 
-    /// Does it.
+    /// Runs the action.
     pub(crate) async fn run(&self, context: &Context, matches: &ArgMatches) -> Result<u8> {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => (verb.run)(context, matches).await,
@@ -99,7 +98,7 @@ impl Action {
     }
 }
 
-/// The first sentence for lists, everything for the command's own help.
+/// Adds the documentation: the first sentence for lists, everything for the command's help.
 fn documented(command: clap::Command, documentation: &str) -> clap::Command {
     let text = unwrapped(documentation);
     let paragraph = text.split("\n\n").next().unwrap_or_default();
@@ -107,7 +106,7 @@ fn documented(command: clap::Command, documentation: &str) -> clap::Command {
     command.about(sentence.trim_end_matches('.').to_owned()).long_about(text)
 }
 
-/// Paragraphs on one line each: the terminal's width wraps them.
+/// Joins each paragraph to one line: the terminal's width wraps it.
 fn unwrapped(documentation: &str) -> String {
     let paragraphs = documentation.trim().split("\n\n");
     let joined =
@@ -115,7 +114,7 @@ fn unwrapped(documentation: &str) -> String {
     joined.collect::<Vec<_>>().join("\n\n")
 }
 
-/// Examples say `{path}` for what is said before the verb.
+/// Replaces `{path}` in the examples by the words before the verb.
 fn with_prefix(command: clap::Command, prefix: &str) -> clap::Command {
     match command.get_after_help().map(ToString::to_string) {
         Some(text) => command.after_help(text.replace("{path}", prefix)),

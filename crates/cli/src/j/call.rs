@@ -11,8 +11,8 @@ use crate::fault::{Fault, Result};
 /// What is opened when no method is named.
 const CONNECT: &str = "connect";
 
-/// The same below a driver as [`CallPath`] and [`StreamPath`] are for the whole device: `j qemu
-/// power call …`.
+/// `call` and `stream` below a driver, as [`CallPath`] and [`StreamPath`] are for the whole device:
+/// `j qemu power call …`.
 pub(crate) static OF_A_DRIVER: &[Verb] = &[Verb::of::<Call>(), Verb::of::<Stream>()];
 
 /// The arguments of a method, as words.
@@ -23,7 +23,7 @@ pub(crate) struct Words {
     arguments: Vec<String>,
 }
 
-/// Calls a method by its name and prints what it answers
+/// Calls a method by its name and prints the answer
 #[derive(Debug, Args)]
 #[command(after_help = call_help("{path} call", "{path} call"))]
 pub(crate) struct Call {
@@ -33,7 +33,7 @@ pub(crate) struct Call {
     words: Words,
 }
 
-/// Calls a method by its name and prints what it answers
+/// Calls a method by its name and prints the answer
 #[derive(Debug, Args)]
 #[command(after_help = call_help("j call qemu.power", "j call acme"))]
 pub(crate) struct CallPath {
@@ -43,7 +43,7 @@ pub(crate) struct CallPath {
     call: Call,
 }
 
-/// Joins standard input and output to a driver, or prints the values that a method streams
+/// Connects standard input and output to a driver, or prints the values that a method streams
 #[derive(Debug, Args)]
 #[command(after_help = stream_help("{path} stream", "{path} stream"))]
 pub(crate) struct Stream {
@@ -60,7 +60,7 @@ pub(crate) struct Stream {
     values: bool,
 }
 
-/// Joins standard input and output to a driver, or prints the values that a method streams
+/// Connects standard input and output to a driver, or prints the values that a method streams
 #[derive(Debug, Args)]
 #[command(after_help = stream_help("j stream qemu.power", "j stream web"))]
 pub(crate) struct StreamPath {
@@ -73,13 +73,13 @@ pub(crate) struct StreamPath {
 fn call_help(known: &str, unknown: &str) -> String {
     format!(
         "\
-An image that a known method takes is a file, a URL, or - for standard input or output.
+An image argument of a known method is a file, a URL, or - for standard input or output.
 
 Examples:
   {known} on
   {unknown} blink 3 '{{\"colour\": \"red\"}}'
 
-JSON: what the method answers; null when it answers nothing"
+JSON: the method's answer; null if it has none"
     )
 }
 
@@ -87,7 +87,7 @@ fn stream_help(known: &str, unknown: &str) -> String {
     format!(
         "\
 The kind of stream is detected; --bytes and --values set it. The end of standard input ends that direction only; the
-command ends when the driver's side does, or with Ctrl-C.
+command ends when the driver closes its side, or with Ctrl-C.
 
 Examples:
   {unknown} < request > answer
@@ -163,13 +163,13 @@ impl Stream {
     }
 }
 
-/// The command of a method of which only a description is known.
+/// The command of a method that is known only by its description.
 pub(crate) fn described_command(command: clap::Command) -> clap::Command {
     Words::augment_args(command)
 }
 
-/// Calls a method of which only a description is known: whether it answers once, with a stream of
-/// values or with bytes is found out.
+/// Calls a method that is known only by its description. Detects whether it returns one value, a
+/// stream of values or bytes.
 pub(crate) async fn described(
     context: &Context,
     name: &str,
@@ -182,7 +182,7 @@ pub(crate) async fn described(
         Ok(reply) => return method::answer(context, None, reply).await,
         Err(error) => error,
     };
-    // Not called yet: there is no such method that answers once.
+    // The method does not exist as a call with one answer, so it did not run: try streams.
     if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unimplemented) {
         return Err(error.into());
     }
@@ -194,7 +194,8 @@ pub(crate) async fn described(
     Err(error.into())
 }
 
-/// Opens what may be bytes or values: `connect` is bytes, everything else is tried as values first.
+/// Opens a stream of unknown kind: `connect` as bytes; everything else as values first, then as
+/// bytes.
 async fn detected(
     node: &Node,
     name: &str,
@@ -213,14 +214,14 @@ async fn detected(
     {
         return Err(error.into());
     }
-    // When neither works, what the first one said is about what was meant.
+    // If both fail, the first error is about the likelier kind.
     match caller.invoke(name, second, arguments()?).await {
         Ok(reply) => Ok(reply),
         Err(_) => Err(error.into()),
     }
 }
 
-/// An exporter says with the first value that there is no such stream.
+/// An exporter reports a missing stream only with the first value.
 async fn open(
     reply: jumpstarter_driver_core::Result<Reply>,
 ) -> jumpstarter_driver_core::Result<Reply> {

@@ -15,16 +15,16 @@ use crate::environment::Environment;
 use crate::fault::{Result, SUCCESS};
 use crate::print::first_line;
 
-/// A person who pressed TAB waits so long at most.
+/// The longest wait: a person pressed TAB.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The shell that asks, if one does.
+/// The shell that asks for completions, if any.
 pub(crate) fn asked_by(environment: &Environment) -> Option<String> {
     let shell = environment.variable(VARIABLE)?.into_string().ok()?;
     Some(shell).filter(|shell| shell != "0")
 }
 
-/// Answers a script: the arguments after `--` are the line so far.
+/// Answers the script of a shell: the arguments after `--` are the line so far.
 pub(crate) async fn answer(
     shell: &str,
     arguments: &[OsString],
@@ -49,7 +49,7 @@ pub(crate) async fn answer(
     Ok(SUCCESS)
 }
 
-/// The exporter's device. One of this process is not opened: drivers take hold of hardware.
+/// The exporter's device. A local device is not opened: its drivers would take hold of hardware.
 async fn device(environment: &Environment) -> Option<Device> {
     let options = ConnectOptions::from_variables(|name| environment.variable(name)).ok()?;
     Some(connect(&options.connect_timeout(PATIENCE)).await.ok()?.device().clone())
@@ -64,7 +64,7 @@ fn with_paths(command: Command, device: &Device, line: &[OsString]) -> Command {
     let (paths, methods) = (paths(device), methods(device, &chosen));
     ["call", "stream", "tree"].into_iter().fold(command, |command, name| {
         if command.find_subcommand(name).is_none() {
-            // A driver has the name, and no such arguments.
+            // A driver has this name and takes no such arguments.
             return command;
         }
         command.mut_subcommand(name, |command| {
@@ -83,7 +83,7 @@ fn completing(words: &[(String, String)]) -> ArgValueCandidates {
     ArgValueCandidates::new(move || candidates(&words))
 }
 
-/// What can be written, and what it is.
+/// Each word that can be written, and its description.
 fn candidates(words: &[(String, String)]) -> Vec<CompletionCandidate> {
     words
         .iter()

@@ -1,4 +1,4 @@
-//! `j completions`: a script by which a shell completes the device's paths and verbs.
+//! `j completions`: prints a script with which a shell completes the device's paths and verbs.
 
 use std::io::Write;
 
@@ -10,10 +10,10 @@ use super::verb::Say;
 use crate::environment::Environment;
 use crate::fault::{Result, SUCCESS};
 
-/// The scripts set it to the shell's name when they ask.
+/// The environment variable that the scripts set to the shell's name.
 pub(crate) const VARIABLE: &str = "COMPLETE";
 
-/// A shell that there is a script for.
+/// A shell that has a completion script.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Shell {
     Bash,
@@ -22,7 +22,7 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// What makes its script, and answers it.
+    /// The completer that writes the shell's script and answers it.
     pub(crate) fn completer(self) -> &'static dyn EnvCompleter {
         match self {
             Self::Bash => &Bash,
@@ -32,10 +32,10 @@ impl Shell {
     }
 }
 
-/// Prints a script by which a shell completes the device's paths and verbs
+/// Prints a script with which a shell completes the device's paths and verbs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The shell asks the exporter at JUMPSTARTER_HOST when TAB is pressed; a device is never opened for that.
+At each TAB the shell asks the exporter at JUMPSTARTER_HOST; completion never opens a device.
 
 Examples:
   source <(j completions bash)            in ~/.bashrc
@@ -46,7 +46,7 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// Prints the script. It needs no device.
+    /// Prints the script. Needs no device.
     pub(crate) fn print(&self, environment: &Environment) -> Result<u8> {
         let mut script = Vec::new();
         write_registration(self.shell, &mut script)?;
@@ -63,8 +63,8 @@ impl Say for Completions {
     }
 }
 
-/// The script for `j`.
+/// Writes the script for `j`.
 fn write_registration(shell: Shell, script: &mut dyn Write) -> Result<()> {
-    // By its name: the script outlives where the program is now.
+    // Uses the program's name, not its path: the script outlives this path.
     Ok(shell.completer().write_registration(VARIABLE, "j", "j", "j", script)?)
 }

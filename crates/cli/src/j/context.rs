@@ -1,4 +1,4 @@
-//! What a verb works with.
+//! The context of a verb: device, driver and output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,16 @@ use super::output::Output;
 use crate::fault::{Fault, Result};
 use crate::target::Opened;
 
-/// A call that failed because the exporter went away may say so a little before the connection
-/// does.
+/// How long a failed call waits for the loss of the connection to be noticed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The device, the path of the driver that the verb was said to, and how to print.
+/// The device, the path of the verb's driver, and how to print.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) opened: Opened,
-    /// The path of the driver; empty for the root.
+    /// The driver's path; empty for the root.
     pub(crate) path: String,
-    /// How to print.
+    /// Prints answers and notes.
     pub(crate) output: Output,
     interrupts: Interrupts,
 }
@@ -35,28 +34,28 @@ impl Context {
         Self { opened, path, output, interrupts }
     }
 
-    /// The device.
+    /// The device that the command is for, opened or connected.
     pub(crate) fn device(&self) -> &Device {
         &self.opened.device
     }
 
-    /// The driver by one of its interfaces.
+    /// One of the driver's interfaces. Fails if the driver lacks it.
     pub(crate) fn get<I: Interface + ?Sized>(&self) -> Result<Arc<I>> {
         Ok(self.device().get::<I>(&self.path)?)
     }
 
-    /// The node of the driver.
+    /// The driver's node in the tree.
     pub(crate) fn node(&self) -> Result<&Node> {
         Ok(self.device().node(&self.path)?)
     }
 
-    /// Returns when the user wants an end: Ctrl-C or SIGTERM. A verb that awaits it ends itself;
-    /// any other is cancelled. A second signal cancels it all the same.
+    /// Returns when the user interrupts: Ctrl-C or SIGTERM. A verb that awaits this ends itself;
+    /// any other verb is cancelled. A second signal cancels every verb.
     pub(crate) async fn interrupted(&self) {
         self.interrupts.received().await;
     }
 
-    /// An error of a call becomes the loss of the connection where that is its cause.
+    /// Replaces the error of a call by the loss of the connection if that caused it.
     pub(crate) async fn judge(&self, outcome: Result<u8>) -> Result<u8> {
         let error = match outcome {
             Err(Fault::Failed(error)) if error.kind() == ErrorKind::Unavailable => error,

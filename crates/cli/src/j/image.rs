@@ -1,4 +1,4 @@
-//! Images named on the command line: a file, a URL, or `-` for a standard stream.
+//! Images on the command line: a file, a URL, or `-` for a standard stream.
 
 use std::ffi::OsStr;
 
@@ -10,7 +10,7 @@ use super::output::Output;
 use crate::fault::{Fault, Result};
 use crate::terminal::output;
 
-/// Stands for standard input or output.
+/// The word for standard input or output.
 pub(crate) const STANDARD_STREAM: &str = "-";
 
 /// The image to read.
@@ -30,7 +30,8 @@ pub(crate) fn source(word: &OsStr) -> Result<ImageSource> {
     })
 }
 
-/// Whether it names an image in a registry of container images, which only some exporters fetch.
+/// Whether the word names an image in a registry of container images. Only some exporters fetch
+/// these.
 pub(crate) fn is_oci(word: &str) -> bool {
     word.starts_with("oci://")
 }
@@ -39,7 +40,7 @@ fn is_url(word: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| word.starts_with(scheme))
 }
 
-/// Where an image goes.
+/// The destination of an image.
 pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
     Ok(match word.to_str() {
         Some(STANDARD_STREAM) => {
@@ -49,7 +50,7 @@ pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
                     "redirect it, or name a file",
                 ));
             }
-            // Tokio's own loses what was written last when it is shut down without a flush.
+            // Tokio's standard output loses the last write if it is shut down without a flush.
             ImageSink::writer(output().map_err(Error::from)?)
         }
         Some(url) if is_url(url) => ImageSink::url(url).map_err(Fault::Usage)?,
@@ -57,8 +58,8 @@ pub(crate) fn sink(word: &OsStr) -> Result<ImageSink> {
     })
 }
 
-/// The same, opened: what cannot be written to fails before anything is transferred. Waits for the
-/// reader of a named pipe.
+/// As [`sink`], opened: a destination that cannot be written fails before the transfer. Waits for
+/// the reader of a named pipe.
 pub(crate) async fn open_sink(word: &OsStr, output: &Output) -> Result<ImageSink> {
     let mut sink = sink(word)?;
     sink.open().await?;
@@ -68,8 +69,7 @@ pub(crate) async fn open_sink(word: &OsStr, output: &Output) -> Result<ImageSink
     Ok(sink)
 }
 
-/// What to call it in messages: the last part of a path or URL, without what may be secret in the
-/// URL.
+/// The image's name in messages: the last part of a path or URL, without a URL's secrets.
 pub(crate) fn label(word: &OsStr) -> String {
     let word = &*word.to_string_lossy();
     let without_query =
@@ -80,7 +80,7 @@ pub(crate) fn label(word: &OsStr) -> String {
     }
 }
 
-/// The same, for where an image goes.
+/// As [`label`], for a destination.
 pub(crate) fn sink_label(word: &OsStr) -> String {
     if word == STANDARD_STREAM { "standard output".to_owned() } else { label(word) }
 }

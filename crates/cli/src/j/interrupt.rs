@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: they cancel what runs, unless it waits for them and ends itself.
+//! Ctrl-C and SIGTERM cancel the running verb, unless it waits for them and ends itself.
 
 use std::sync::Arc;
 
@@ -19,8 +19,7 @@ impl Signals {
         Ok(Self { interrupt: Heeded::new(Signal::INT)?, terminate: Heeded::new(Signal::TERM)? })
     }
 
-    /// Waits for the next one and answers the exit code that shells expect of it. Cancelling loses
-    /// nothing.
+    /// Waits for the next signal and returns its exit code. Cancelling loses nothing.
     pub(crate) async fn next(&mut self) -> u8 {
         tokio::select! {
             () = self.interrupt.recv() => INTERRUPTED,
@@ -29,7 +28,7 @@ impl Signals {
     }
 }
 
-/// Asks a verb that waits for it to end. Clones are the same.
+/// Asks a verb that waits for an interrupt to end. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupts(Arc<watch::Sender<bool>>);
 
@@ -40,14 +39,13 @@ impl Default for Interrupts {
 }
 
 impl Interrupts {
-    /// Asks the verb to end. False if no verb waits for it, or if it was asked before: the caller
-    /// cancels it then.
+    /// Asks the verb to end. Returns false if no verb waits or it was asked before: the caller then
+    /// cancels it.
     pub(crate) fn send(&self) -> bool {
         self.0.receiver_count() > 0 && !self.0.send_replace(true)
     }
 
-    /// Returns when the user wants an end. A verb that awaits it is not cancelled by the first
-    /// signal.
+    /// Returns when the user interrupts. The first signal does not cancel a verb that awaits this.
     pub(crate) async fn received(&self) {
         // The sender is held by `self`: this cannot fail.
         self.0.subscribe().wait_for(|sent| *sent).await.ok();

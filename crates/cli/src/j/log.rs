@@ -1,4 +1,4 @@
-//! `j log`: the exporter's log.
+//! `j log`: prints the exporter's log.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use super::context::Context;
 use super::verb::Say;
 use crate::fault::{Result, SUCCESS};
 
-/// From the least severe on.
+/// Severities, the least severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Level {
     Debug,
@@ -33,24 +33,24 @@ enum Source {
 /// Follows the exporter's log
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The last 256 records of this lease (of an exporter in Python, those that no client has had yet), then every one from
-now on. Without --count and --for it goes on until Ctrl-C.
+Prints the last 256 records of this lease (of an exporter in Python, those that no client has read yet), then every
+new one. Without --count and --for it continues until Ctrl-C.
 
 Examples:
   j log
   j log --level warning --output json
-  j log --for 1s              what was logged, without waiting for more
+  j log --for 1s              prints what was logged, without waiting for more
 
 JSON: {\"time\" (seconds since 1970), \"severity\", \"source\", \"driver\", \"driver_type\", \"operation\", \"message\",
 \"fields\"} for each record")]
 pub(crate) struct Log {
-    /// The least severe records that are shown
+    /// The least severe records to show
     #[arg(long, value_enum, ignore_case = true, default_value = "debug")]
     level: Level,
     /// Only records of this source
     #[arg(long, value_enum)]
     source: Option<Source>,
-    /// End after so many records
+    /// End after this many records
     #[arg(short = 'n', long, value_name = "NUMBER")]
     count: Option<u64>,
     /// End after this time: seconds, or a time such as 2min
@@ -75,7 +75,7 @@ impl Log {
     async fn follow(&self, context: &Context) -> Result<u8> {
         let exporter = context.opened.exporter.as_ref().ok_or_else(|| {
             Error::unimplemented("a device in this process has no log to follow")
-                .with_hint("its drivers log to standard error: see --log-level")
+                .with_hint("read standard error, where its drivers log: see --log-level")
         })?;
         let mut left = self.count;
         let mut records = exporter.logs().await?;
@@ -94,7 +94,7 @@ impl Log {
         let name = |source: Source| source.to_possible_value();
         let source = self.source.and_then(name);
         let level = Level::from_str(&record.severity, true);
-        // A level that this program does not know is shown.
+        // A record of an unknown level is shown.
         level.map_or(true, |level| level >= self.level)
             && source.is_none_or(|source| record.source == Some(source.get_name()))
     }
@@ -117,7 +117,7 @@ fn text(record: &LogRecord) -> String {
     )
 }
 
-/// Whose call it was: the driver's path, or at least its type.
+/// The driver of the record's call: its path, or at least its type.
 fn driver(record: &LogRecord) -> Option<&str> {
     record.driver.as_deref().or(record.driver_type.as_deref())
 }

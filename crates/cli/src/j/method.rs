@@ -1,4 +1,4 @@
-//! Methods without a verb of their own: called by name with what is on the command line.
+//! Methods without a verb: called by name with the arguments of the command line.
 
 use clap::{Arg, ArgMatches, Command};
 use futures_util::StreamExt;
@@ -12,12 +12,12 @@ use super::context::Context;
 use super::{image, pump};
 use crate::fault::{Fault, Result, SUCCESS};
 
-/// Its name on the command line.
+/// The method's name on the command line.
 pub(crate) fn verb_name(method: &MethodDescriptor) -> String {
     method.name.replace('_', "-")
 }
 
-/// Adds its parameters.
+/// Adds the method's parameters.
 pub(crate) fn with_parameters(command: Command, method: &MethodDescriptor) -> Command {
     command.args(method.parameters.iter().enumerate().map(|(position, parameter)| {
         let help = match parameter.kind {
@@ -34,7 +34,7 @@ pub(crate) fn with_parameters(command: Command, method: &MethodDescriptor) -> Co
     }))
 }
 
-/// Calls it with the arguments that [`with_parameters`] describes.
+/// Calls the method with the arguments that [`with_parameters`] describes.
 pub(crate) async fn run(
     context: &Context,
     method: &MethodDescriptor,
@@ -47,13 +47,13 @@ pub(crate) async fn run(
     answer(context, Some(method), reply).await
 }
 
-/// The method of that name, as far as the driver's interfaces are known.
+/// The method of that name, if the driver's interfaces are known and have it.
 pub(crate) fn find(node: &Node, name: &str) -> Option<&'static MethodDescriptor> {
     node.interfaces().iter().find_map(|interface| interface.method(name))
 }
 
-/// The arguments of a call from words: each is JSON, or the text that it is. Of a known method the
-/// parameters say what they take: text stays text, and images are files, URLs or `-`.
+/// Converts words to the arguments of a call: each is JSON, or else text. For a known method the
+/// parameters decide: text stays text, and images are files, URLs or `-`.
 pub(crate) fn arguments<'a>(
     method: Option<&MethodDescriptor>,
     words: impl IntoIterator<Item = &'a String>,
@@ -84,8 +84,8 @@ fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argum
     })
 }
 
-/// Prints what a call answered: a value, a line for each value of a stream, the bytes of a channel.
-/// Those of a known method have the numbers of its type, as where a verb shows them.
+/// Prints the answer of a call: a value, a line for each value of a stream, the bytes of a channel.
+/// A known method's type decides how numbers are shown, as with verbs.
 pub(crate) async fn answer(
     context: &Context,
     method: Option<&MethodDescriptor>,

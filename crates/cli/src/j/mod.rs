@@ -1,8 +1,8 @@
-//! `j`: one device at a shell. Its commands are those of the device's own tree.
+//! `j` uses one device at a shell. Its commands follow the device's tree.
 //!
-//! [`options`] takes the options of `j` out of the command line, [`tree`] makes the rest a command
-//! of the device's tree. [`verbs`] has what is said to each interface, [`method`] what is said to
-//! interfaces without verbs of their own, [`builtin`] the commands that every device has.
+//! [`options`] takes the options of `j` out of the command line; [`tree`] makes the rest a command
+//! of the device's tree. [`verbs`] has the verbs of each interface, [`method`] calls methods
+//! without a verb, [`builtin`] has the commands of every device.
 
 use std::ffi::OsString;
 use std::io;
@@ -45,13 +45,13 @@ use interrupt::{Interrupts, Signals};
 use options::Options;
 use output::Output;
 
-/// `j` with the commands that every device has.
+/// The parser of `j` with the commands that every device has.
 pub(crate) fn command() -> clap::Command {
     tree::deviceless()
 }
 
-/// Runs `j` with these arguments, the first of which is the program's name, and returns the exit
-/// code. What the command line does not say of the log, `outer` says.
+/// Runs `j` and returns the exit code. The first argument is the program's name. Log options that
+/// the command line lacks come from `outer`.
 pub(crate) fn run(arguments: &[OsString], outer: Option<&Log>, environment: &Environment) -> u8 {
     // One thread: starting more costs more than a call.
     let runtime = match crate::runtime::single() {
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &[OsString], outer: Option<&Log>, environment: &Env
         };
         fault::conclude(outcome, format, environment)
     });
-    // Not waited for: a read of standard input may never end.
+    // No waiting for threads: a read of standard input may never end.
     runtime.shutdown_background();
     jumpstarter_daemon::Log::flush();
     code
@@ -91,12 +91,12 @@ impl Session<'_> {
         if let Some(completions) = tree::completions(&self.words)? {
             return completions.print(self.environment);
         }
-        // Each command would print the warnings about the file again: `jmp check` does it once.
+        // Each command would print the file's warnings again; `jmp check` prints them once.
         let found = match self.options.target.find(self.environment, &mut io::sink()) {
             Ok(found) => found,
             Err(fault) => return self.help_without_device(fault.while_opening()),
         };
-        // Drivers take hold of hardware when they are opened: not for a page of help.
+        // Opening drivers takes hold of hardware, which help does not need.
         if let Found::File(config) = &found
             && let Some(page) = self.help_unopened(config.unopened())
         {
@@ -122,7 +122,7 @@ impl Session<'_> {
         }
     }
 
-    /// Does what the words say; what a signal or the loss of the exporter ends is cancelled.
+    /// Runs the command. A signal, or the loss of the exporter, cancels it.
     async fn perform(&self, opened: Opened, signals: &mut Signals) -> Result<u8> {
         let mut command = tree::command(&opened.device, &self.words);
         let matches = match command.try_get_matches_from_mut(&self.words) {
@@ -132,7 +132,7 @@ impl Session<'_> {
             }
         };
         let chosen = tree::chosen(&opened.device, &matches)?;
-        // Where a driver is called `pipe`, the parser of the device's commands finds the option.
+        // Below a driver called `pipe` the device's own parser finds the option.
         let late = matches.try_get_one::<Format>("output").ok().flatten().copied();
         let format = self.options.output.or(late).unwrap_or_default();
         let output = Output::new(format, self.environment.clone());
@@ -149,9 +149,9 @@ impl Session<'_> {
         }
     }
 
-    /// The page of help that the words ask for, of a device that is not opened; of no device where
-    /// they ask for that of `j` itself. None for anything else, and where only the open device has
-    /// it.
+    /// The page of help that the words ask for, from a device that is not opened. Without a device
+    /// only the page of `j` itself. `None` for anything else, and if only the open device has the
+    /// page.
     fn help_unopened(&self, device: Option<Device>) -> Option<Fault> {
         if !options::ask_for_help(&self.words) {
             return None;
@@ -165,8 +165,8 @@ impl Session<'_> {
         page(tree::command(&device, &self.words).try_get_matches_from(&self.words))
     }
 
-    /// The page of help that the words ask for, of what every device has. Without such a page, what
-    /// is wrong with the device.
+    /// Prints the page of help that the words ask for, of the commands that every device has.
+    /// Without such a page, returns `fault`.
     fn help_without_device(&self, fault: Fault) -> Result<u8> {
         let why = match &fault {
             Fault::Usage(error) | Fault::Unreachable(error) => format!("{error:#}"),
@@ -183,7 +183,7 @@ impl Session<'_> {
     }
 }
 
-/// The page of help that the parser prints, if it prints one.
+/// The page of help that the parser prints, if any.
 fn page(parsed: Result<clap::ArgMatches, clap::Error>) -> Option<Fault> {
     let usage = parsed.err().filter(|usage| usage.kind() == ErrorKind::DisplayHelp)?;
     Some(usage.into())

@@ -1,4 +1,4 @@
-//! What drivers are called on the command line and in lists.
+//! The names of drivers on the command line and in lists.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use jumpstarter_driver_core::{Device, Node};
 use crate::fault::{Fault, Result};
 use crate::print::{self, line};
 
-/// What a driver is called on the command line: as lists show it.
+/// The driver's name on the command line, as lists show it.
 pub(crate) fn shown(name: &str) -> Cow<'_, str> {
     line(name)
 }
 
-/// The driver at a path, as it is or as lists show it; `.` is the root.
+/// The driver at a path, in its own or its shown spelling; `.` is the root.
 pub(crate) fn find<'a>(device: &'a Device, path: &str) -> Result<&'a Node> {
     let path = if path == "." { "" } else { path };
     let meant =
@@ -23,7 +23,7 @@ pub(crate) fn find<'a>(device: &'a Device, path: &str) -> Result<&'a Node> {
     }
 }
 
-/// One line about a driver.
+/// Describes a driver on one line.
 pub(crate) fn about(node: &Node) -> String {
     if let Some(description) = node.description() {
         return print::first_line(description);
@@ -35,7 +35,7 @@ pub(crate) fn about(node: &Node) -> String {
     }
 }
 
-/// Whether a shell takes it for the word that it is: what it completes, it executes later.
+/// Whether a shell takes it as a plain word: a shell executes its completions.
 pub(crate) fn is_plain(word: &str) -> bool {
     let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@+,%".contains(letter);
     !word.is_empty() && !word.starts_with('-') && word.chars().all(plain)

@@ -1,5 +1,5 @@
-//! The options of `j` itself. They may stand anywhere on the command line: they are taken out of it
-//! before the device is known, and the rest is the device's.
+//! The options of `j`. They may stand anywhere: they are removed from the command line before the
+//! device is known; the device's commands parse the rest.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +18,8 @@ pub(crate) struct Options {
     pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) log: Log,
-    /// How answers are printed, text by default; json is one value a line, errors too
-    // Without a default value, which would reach the option of that name that `pipe` has.
+    /// How to print answers, text by default; json is one value a line, errors too
+    // Has no default value, which would override `pipe`'s option of that name.
     #[arg(long, value_enum, value_name = "FORMAT", global = true)]
     pub(crate) output: Option<Format>,
 }
@@ -28,8 +28,8 @@ pub(crate) struct Options {
 const PIPE: &str = "pipe";
 
 impl Options {
-    /// Takes the options out of a command line, and returns what remains of it. The format is
-    /// right also where an option is wrong.
+    /// Removes the options from a command line, and returns the rest. The format is right even if
+    /// an option is wrong.
     pub(crate) fn take(words: &[OsString]) -> (Format, Result<(Self, Vec<OsString>)>) {
         let (own, rest) = split(words);
         let format = Format::of_words(&own);
@@ -41,7 +41,7 @@ impl Options {
     }
 }
 
-/// The options of `j`, and everything else; both with the program's name.
+/// Splits a command line into the options of `j` and everything else; both keep the program's name.
 fn split(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
     let command = Options::augment_args(Command::new("j"));
     let mut words = words.iter().cloned();
@@ -78,7 +78,7 @@ fn split(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
     (own, rest)
 }
 
-/// `j` with its options, without commands.
+/// The parser of `j` with its options, without commands.
 pub(crate) fn base() -> Command {
     Options::augment_args(Command::new("j"))
         .version(env!("CARGO_PKG_VERSION"))
@@ -92,12 +92,12 @@ pub(crate) fn base() -> Command {
 }
 
 const EXAMPLES: &str = "\
-Without an option that names a device, it is the exporter's at JUMPSTARTER_HOST (which `jmp shell`
-sets), else that of the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and
-closes it again; `--help` does not open it. Options may stand anywhere.
+Without an option that names a device, `j` uses the exporter at JUMPSTARTER_HOST (which `jmp shell`
+sets), else the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and closes
+it again; `--help` does not open it. Options may stand anywhere.
 
 Examples:
-  j tree                           shows what the device is made of
+  j tree                           shows the device's tree of drivers
   j power on                       calls a verb of a driver
   j qemu power cycle --wait 5      a driver below another one; `j qemu.power cycle` is the same
   j qemu power --help              shows what a driver can do
@@ -112,7 +112,7 @@ Exit codes:
   3    the device cannot be reached or opened, or the connection is lost
   130  Ctrl-C ended it (143: SIGTERM); the call was cancelled on the device";
 
-/// Whether these words ask for a page of help.
+/// Whether these words ask for help.
 pub(crate) fn ask_for_help(words: &[OsString]) -> bool {
     words.iter().take_while(|word| *word != "--").any(|word| word == "--help" || word == "-h")
 }
@@ -136,7 +136,7 @@ mod tests {
         check("j power --file lab.yaml on -h", "j --file lab.yaml", "j power on -h");
         check("j --tls-grpc-insecure power on", "j --tls-grpc-insecure", "j power on");
         check("j power on --output", "j --output", "j power on");
-        // What follows `--` is a value, and `pipe` has an option of that name.
+        // Everything after `--` is a value, and `pipe` has an option of that name.
         check("j call a b -- --output json", "j", "j call a b -- --output json");
         check(
             "j --output json console pipe --output f",

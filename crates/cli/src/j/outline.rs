@@ -1,4 +1,4 @@
-//! `j tree`: what the device is made of.
+//! `j tree`: prints the tree of drivers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::verb::Say;
 use crate::fault::{Result, SUCCESS};
 use crate::table;
 
-/// States and addresses that take longer are left out.
+/// The longest wait for a driver's state and address. Later answers are omitted.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same, of all drivers together.
+/// The longest wait for all drivers together.
 const PATIENCE_WITH_ALL: Duration = Duration::from_secs(3);
-/// How many are asked at once.
+/// The most drivers that are asked at once.
 const AT_ONCE: usize = 64;
 
-/// Shows what the device is made of
+/// Shows the device's tree of drivers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 `? NAME` is an interface, or the client class of a driver, that this program does not know; `→ PATH` is another name for a driver.
@@ -32,10 +32,10 @@ Examples:
   j tree qemu
   j tree --output json
 
-JSON: {\"path\", \"name\", \"description\", \"client\", \"labels\", \"interfaces\" (null where not known), \"same_as\",
+JSON: {\"path\", \"name\", \"description\", \"client\", \"labels\", \"interfaces\" (null if unknown), \"same_as\",
 \"state\", \"address\", \"methods\" (name and description), \"children\"} of the root")]
 pub(crate) struct Tree {
-    /// Only what is below this driver
+    /// Show only this driver and the drivers below it
     path: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Say for Tree {
     }
 }
 
-/// What a driver says of itself now, where that is cheap.
+/// What a driver reports about its state, if asking is cheap.
 #[derive(Debug, Default)]
 struct Live {
     state: Option<String>,
@@ -70,17 +70,17 @@ async fn tree(context: &Context, path: &str) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Nothing but a group.
+/// Whether the node is only a group.
 fn action_less(node: &Node) -> bool {
     node.interfaces_known() && node.interfaces().is_empty()
 }
 
-/// A device's tree, and what is told of it now.
+/// A device's tree, with the drivers' live states.
 struct Outline<'a> {
     device: &'a Device,
-    /// Of each driver, those below it.
+    /// The indices of each driver's children.
     children: Vec<Vec<usize>>,
-    /// Of each driver, by its number, the node that has its name.
+    /// For a driver's number, the node that names it.
     named: HashMap<usize, usize>,
     live: HashMap<usize, Live>,
 }
@@ -94,8 +94,8 @@ impl<'a> Outline<'a> {
             if let Some(parent) = node.parent() {
                 children[parent].push(index);
             }
-            // Which of two names is the other one is not told: a name at the top stands for one
-            // further down, a later one for an earlier one.
+            // The exporter does not report which of two names is the alias: a name at the top wins
+            // over a deeper one, an earlier over a later one.
             let name = named.entry(node.id()).or_insert(index);
             if depth(index) > depth(*name) {
                 *name = index;
@@ -108,13 +108,13 @@ impl<'a> Outline<'a> {
         &self.device.nodes()[index]
     }
 
-    /// The path of the driver that this node is another name for.
+    /// The path of the driver that this node is an alias of.
     fn same_as(&self, index: usize) -> Option<&'a str> {
         let named = self.named.get(&self.node(index).id()).copied().unwrap_or(index);
         (named != index).then(|| self.node(named).path())
     }
 
-    /// Those that are shown: the node, and what is below it.
+    /// The nodes to show: `top` and those below it.
     fn below(&self, top: usize) -> Vec<usize> {
         let (mut found, mut open) = (vec![top], self.children[top].clone());
         while let Some(index) = open.pop() {
@@ -126,7 +126,7 @@ impl<'a> Outline<'a> {
         found
     }
 
-    /// Asks the drivers that are shown for their states and addresses.
+    /// Asks the shown drivers for their states and addresses.
     async fn ask(&mut self, top: usize) {
         let device = self.device;
         let until = Instant::now() + PATIENCE_WITH_ALL;
@@ -218,12 +218,12 @@ async fn ask(device: &Device, node: &Node) -> Live {
         }
         Some(())
     };
-    // What is not told in time, or at all, is left out.
+    // Late and missing answers are omitted.
     timeout(PATIENCE, asking).await.ok();
     live
 }
 
-/// Its interfaces, or what is told of them.
+/// The driver's interfaces, as far as they are known.
 fn kind(node: &Node) -> String {
     if node.interface_names().is_none() {
         return format!("? {}", node.client());

@@ -1,4 +1,4 @@
-//! What is printed: data on standard output, everything else on standard error.
+//! Prints data on standard output and everything else on standard error.
 
 use std::fmt::Display;
 use std::io;
@@ -11,11 +11,11 @@ use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
 use crate::print::{self, line};
 
-/// How answers are printed.
+/// The format and destination of answers.
 ///
-/// As JSON each answer is one value on one line; a stream is a line for each of its values. What
-/// was done and answers nothing prints `null`. For people an answer is text, and nothing where
-/// there is none.
+/// As JSON each answer is one value on one line; a stream is a line for each of its values. A
+/// command without an answer prints `null`. For people an answer is text; a command without one
+/// prints nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     format: Format,
@@ -27,12 +27,12 @@ impl Output {
         Self { format, environment }
     }
 
-    /// Where it is printed.
+    /// The streams that answers are printed on.
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// Whether a program reads it.
+    /// Whether the answers are for programs.
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
@@ -42,7 +42,7 @@ impl Output {
         self.answer_lines(value, line(&text.to_string()))
     }
 
-    /// The same, with a text of several lines, which are all ours.
+    /// As [`answer`](Self::answer), with a text of several trusted lines.
     pub(crate) fn answer_lines(
         &self,
         value: &impl Serialize,
@@ -54,13 +54,13 @@ impl Output {
         }
     }
 
-    /// It is done, and there is no answer.
+    /// Reports success without an answer.
     pub(crate) fn done(&self) -> Result<u8> {
         self.value(&Value::Null)?;
         Ok(SUCCESS)
     }
 
-    /// Prints an answer of whatever form.
+    /// Prints an answer of any type.
     pub(crate) fn value(&self, value: &Value) -> io::Result<()> {
         match self.format {
             Format::Text if value.is_null() => Ok(()),
@@ -69,13 +69,13 @@ impl Output {
         }
     }
 
-    /// Tells people something that is not the answer, on one line.
+    /// Prints a note for people, on one line, which is not the answer.
     pub(crate) fn note(&self, text: impl Display) {
         self.environment.report(line(&text.to_string()));
     }
 }
 
-/// A text with its lines; of anything larger one line an item or field, deeper ones as JSON.
+/// A text with its lines; of a larger value one line for each item or field, deeper ones as JSON.
 fn readable(value: &Value) -> String {
     let item = |value: &Value| match value {
         Value::String(text) => line(text).into_owned(),

@@ -1,5 +1,5 @@
-//! How far a transfer is: a bar on a terminal, a plain line now and then elsewhere, one line at the
-//! end.
+//! The progress of a transfer: a bar on a terminal, plain lines at intervals elsewhere, one line at
+//! the end.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::output::Output;
 use crate::print::line;
 
-/// Between two plain lines.
+/// The time between two plain lines.
 const INTERVAL: Duration = Duration::from_secs(3);
 
-/// A transfer under way. Dropping it takes the bar away.
+/// A transfer under way. Dropping it removes the bar.
 #[derive(Debug)]
 pub(crate) struct Transfer(Arc<Shared>);
 
@@ -34,17 +34,17 @@ struct State {
     told: Instant,
 }
 
-/// What was transferred in the end.
+/// The result of a transfer.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Summary {
-    /// As the source delivered them; null where somebody else transferred it.
+    /// As the source delivered them; null if another program transferred the image.
     bytes: Option<u64>,
     seconds: f64,
     bytes_per_second: Option<f64>,
 }
 
 impl Summary {
-    /// The summary of what `about`, an object, describes.
+    /// The summary with the fields of `about`, an object.
     pub(crate) fn of(self, mut about: Value) -> serde_json::Result<Value> {
         if let (Value::Object(about), Value::Object(summary)) =
             (&mut about, serde_json::to_value(self)?)
@@ -56,11 +56,11 @@ impl Summary {
 }
 
 impl Transfer {
-    /// One that starts now and is called `label`.
+    /// Starts the display of a transfer called `label`.
     pub(crate) fn start(label: impl Into<String>, output: &Output) -> Self {
         let (label, started) = (line(&label.into()).into_owned(), Instant::now());
         let bar = output.environment().err_is_terminal().then(|| {
-            // On standard error. Nothing is known of the length yet.
+            // The bar is on standard error; the length is unknown yet.
             let bar = ProgressBar::no_length().with_message(label.clone()).with_style(style(false));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -70,13 +70,13 @@ impl Transfer {
         Self(Arc::new(Shared { label, started, output: output.clone(), bar, state }))
     }
 
-    /// To be told how far it is.
+    /// A callback for the transfer's progress.
     pub(crate) fn observer(&self) -> impl Fn(Progress) + Send + Sync + 'static {
         let shared = self.0.clone();
         move |progress| shared.update(progress)
     }
 
-    /// It is done: a line with size, time and rate.
+    /// Ends the display with a line of size, time and rate.
     pub(crate) fn finish(self) -> Summary {
         let shared = &self.0;
         if let Some(bar) = &shared.bar {
@@ -150,7 +150,7 @@ fn style(with_length: bool) -> ProgressStyle {
         }
         false => "{msg}  {spinner}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}",
     };
-    // The templates above are right, which the test below shows.
+    // A test shows that the templates above are valid.
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸ ")

@@ -1,4 +1,4 @@
-//! A channel joined to standard input and output.
+//! Connects a channel to standard input and output.
 
 use std::io;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::io::AsyncWriteExt;
 use crate::fault::{Fault, Result};
 use crate::terminal::Input;
 
-/// The other side may go on for so long after it stopped listening: what it says last is shown.
+/// How long the other side may go on sending after it stopped reading.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Sends standard input to the channel and prints what comes from it until the other side ends. The
-/// end of standard input ends only its own direction.
+/// Copies standard input to the channel, and the channel to standard output, until the other side
+/// ends. The end of standard input ends only its direction.
 pub(crate) async fn standard_streams(channel: Channel) -> Result<()> {
     let (reader, writer) = channel.split();
     let (mut receiving, mut sending) = (Box::pin(receive(reader)), Box::pin(send(writer)));
@@ -46,7 +46,7 @@ async fn send(mut writer: ChannelWriter) -> Result<()> {
     Ok(writer.finish().await?)
 }
 
-/// Only standard output says that nobody reads any more.
+/// Only standard output reports a reader that closed its end.
 fn not_an_ended_reader(error: io::Error) -> Fault {
     Fault::Failed(Error::from(error).context("reading standard input"))
 }

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::verb::Say;
 use crate::fault::{Result, SUCCESS};
 
-/// Says what the exporter is doing, and where it is
+/// Shows the exporter's state and address
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -15,7 +15,7 @@ Example:
 
 JSON: {\"state\", \"message\", \"name\", \"address\"}; state is one of unspecified, offline, available,
 before-lease-hook, ready, after-lease-hook, before-lease-hook-failed and after-lease-hook-failed, or in-process
-where there is no exporter")]
+without an exporter")]
 pub(crate) struct Status {}
 
 impl Say for Status {
@@ -34,7 +34,7 @@ impl Say for Status {
         let value =
             json!({"state": state, "message": status.message, "name": name, "address": address});
         let name = name.map_or_else(String::new, |name| format!("{name} "));
-        // Of a ready exporter the message says no more than that.
+        // The message of a ready exporter adds nothing.
         let message = Some(status.message)
             .filter(|text| !text.is_empty() && status.state != ExporterState::Ready);
         let message = message.map_or_else(String::new, |text| format!(": {text}"));

@@ -1,4 +1,4 @@
-//! The command line of a device: a command for each driver, its verbs below it.
+//! The command line of a device: a command for each driver, with its verbs below it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -14,16 +14,15 @@ use super::{builtin, options};
 use crate::fault::Result;
 use crate::print;
 
-/// `j` for this device, as far as these arguments can be about it: of drivers that no word names
-/// there are name and description, for lists.
+/// The parser of `j` for this device, as far as these arguments need it: drivers that no word names
+/// have only a name and a description, for lists.
 ///
-/// What the device has wins over the commands that `j` has for every device: such a command is
-/// called `@NAME` then.
+/// The device's names win over the built-in commands: such a command is then called `@NAME`.
 pub(crate) fn command(device: &Device, arguments: &[OsString]) -> Command {
     Maker::new(device, |_| true).command(&words(arguments))
 }
 
-/// The same for a shell that completes: without what it would take for more than a name.
+/// The parser for a shell that completes: it omits drivers whose names a shell would interpret.
 pub(crate) fn completing(device: &Device, arguments: &[OsString]) -> Command {
     Maker::new(device, is_plain).command(&words(arguments))
 }
@@ -32,15 +31,15 @@ fn words(arguments: &[OsString]) -> Vec<&str> {
     arguments.iter().skip(1).filter_map(|word| word.to_str()).collect()
 }
 
-/// `j` with the commands that every device has.
+/// The parser of `j` with the commands that every device has.
 pub(crate) fn deviceless() -> Command {
     options::base().subcommands(builtin::ALL.iter().map(|verb| verb.plain_command()))
 }
 
-/// What is asked of `j completions`, which needs no device; none for another command.
+/// The shell of `j completions`, which needs no device; `None` for another command.
 ///
 /// # Errors
-/// When the rest of the line is wrong.
+/// Fails if the rest of the line is wrong.
 pub(crate) fn completions(arguments: &[OsString]) -> Result<Option<Completions>> {
     if arguments.get(1).is_none_or(|word| word != Completions::NAME) {
         return Ok(None);
@@ -53,16 +52,16 @@ pub(crate) fn completions(arguments: &[OsString]) -> Result<Option<Completions>>
 /// Makes the commands of a device's drivers.
 struct Maker<'a> {
     device: &'a Device,
-    /// Whether what is called so is among them.
+    /// Whether an item of this name is included.
     is_wanted: fn(&str) -> bool,
-    /// Of each driver, those below it.
+    /// The indices of each driver's children.
     children: Vec<Vec<usize>>,
 }
 
 impl<'a> Maker<'a> {
     fn new(device: &'a Device, is_wanted: fn(&str) -> bool) -> Self {
         let mut children = vec![Vec::new(); device.nodes().len()];
-        // Two names may look the same: the first has it then.
+        // Two names may look the same: the first one wins.
         let mut paths = HashSet::new();
         for (index, node) in device.nodes().iter().enumerate() {
             if let Some(parent) = node.parent()
@@ -84,8 +83,7 @@ impl<'a> Maker<'a> {
             };
             command = command.subcommand(builtin.plain_command().name(name));
         }
-        // `j qemu.power on`: hidden, so that lists and completions show them only when nothing else
-        // fits.
+        // `j qemu.power on` is hidden: lists and completions show it only if nothing else fits.
         let dotted =
             self.children.iter().flatten().filter(|index| self.node(**index).path().contains('.'));
         command.subcommands(dotted.map(|index| {
@@ -97,7 +95,7 @@ impl<'a> Maker<'a> {
         &self.device.nodes()[index]
     }
 
-    /// The command of one driver: the drivers below it, and its verbs, if a word names it.
+    /// The command of a driver: the drivers below it and, if a word names it, its verbs.
     fn of_node(&self, index: usize, name: &str, prefix: &str, words: &[&str]) -> Command {
         let node = self.node(index);
         let command = Command::new(name.to_owned()).about(about(node));
@@ -133,21 +131,21 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// What the arguments chose.
+/// The action that the arguments chose.
 #[derive(Debug)]
 pub(crate) struct Chosen<'a> {
-    /// The driver; empty for the root.
+    /// The driver's path; empty for the root.
     pub(crate) path: String,
     pub(crate) action: Action,
     /// The arguments of the action.
     pub(crate) matches: &'a ArgMatches,
 }
 
-/// Finds what the arguments chose.
+/// Finds the action that the arguments chose.
 pub(crate) fn chosen<'a>(device: &Device, matches: &'a ArgMatches) -> Result<Chosen<'a>> {
     let nodes = device.nodes();
     let (mut index, mut matches) = (0, matches);
-    // Arguments that the verb itself divides further (`resize disk`) are left to it.
+    // Subcommands of the verb (`resize disk`) are left to it.
     while let Some((name, below)) = matches.subcommand() {
         matches = below;
         let child = |node: &Node| match index {

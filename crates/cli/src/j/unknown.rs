@@ -1,4 +1,4 @@
-//! A path or verb that the device lacks, and lines that end too early.
+//! Explains a path or verb that the device lacks, and incomplete lines.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use jumpstarter_driver_core::{Device, suggest};
 use super::names::shown;
 use crate::fault::Fault;
 
-/// What is wrong with the command line, or the page of help that it asks for.
+/// Returns what is wrong with the command line, or the help that it asks for.
 pub(crate) fn explain(
     usage: clap::Error,
     command: &Command,
@@ -23,7 +23,7 @@ pub(crate) fn explain(
     unknown(name, command, device, arguments)
 }
 
-/// The command that the first words name, and these words.
+/// Returns the command that the first words name, and these words.
 fn chosen<'a>(command: &'a Command, arguments: &[OsString]) -> (&'a Command, Vec<String>) {
     let mut words = Vec::new();
     let mut command = command;

@@ -1,4 +1,4 @@
-//! What is said to a driver, or to the whole device: its name, its arguments, and what it does.
+//! The actions of a driver, or of the whole device: name, arguments and effect.
 
 use std::fmt;
 
@@ -8,32 +8,32 @@ use futures_util::future::BoxFuture;
 use super::context::Context;
 use crate::fault::Result;
 
-/// The arguments of something that is said to a driver: `on`, `flash`, `forward-tcp`.
+/// The arguments of an action: `on`, `flash`, `forward-tcp`.
 ///
-/// Its documentation is the help. A type without one, whose name is that of a method of the
-/// interface, has the method's documentation. Examples say `{path}` for what is said before the
-/// verb (`j qemu power`).
+/// The type's documentation is the help. A type without one, whose name is that of a method of the
+/// interface, has the method's documentation. Examples say `{path}` for the words before the verb
+/// (`j qemu power`).
 pub(crate) trait Say: clap::Args + Send + Sync + 'static {
-    /// Its name on the command line.
+    /// The verb's name on the command line.
     const NAME: &'static str;
 
-    /// Does it and returns the exit code. Ctrl-C drops the future, unless it awaits
+    /// Runs the verb and returns the exit code. Ctrl-C drops the future, unless it awaits
     /// [`Context::interrupted`].
     fn run(self, context: &Context) -> impl Future<Output = Result<u8>> + Send;
 }
 
 /// A type of arguments as a value, for tables.
 pub(crate) struct Verb {
-    /// Its name on the command line.
+    /// The verb's name on the command line.
     pub(crate) name: &'static str,
-    /// Adds its arguments and its help.
+    /// Adds the verb's arguments and help.
     pub(crate) command: fn(clap::Command) -> clap::Command,
-    /// Does it with what was parsed, and returns the exit code.
+    /// Runs the verb with the parsed arguments, and returns the exit code.
     pub(crate) run: for<'a> fn(&'a Context, &'a ArgMatches) -> BoxFuture<'a, Result<u8>>,
 }
 
 impl Verb {
-    /// The verb with these arguments.
+    /// Makes a verb of the arguments' type.
     pub(crate) const fn of<T: Say>() -> Self {
         Self {
             name: T::NAME,
@@ -44,7 +44,7 @@ impl Verb {
         }
     }
 
-    /// Its command, without the documentation of a method.
+    /// The verb's command, without the documentation of a method.
     pub(crate) fn plain_command(&self) -> clap::Command {
         (self.command)(clap::Command::new(self.name))
     }

@@ -1,4 +1,4 @@
-//! `jmp new`: a crate for a driver of one's own.
+//! `jmp new`: writes the crate of a new driver.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use name::Name;
 
 mod name;
 
-/// Write a crate for a driver of your own
+/// Write the crate of a new driver
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -25,10 +25,10 @@ enum What {
     Driver(Driver),
 }
 
-/// Write the crate of a driver: one that works, to be changed into your own
+/// Write the crate of a working driver, for you to change
 ///
-/// The crate has the driver, its conformance test, an exporter file, and a program NAME-jmp, which
-/// is `jmp` and `j` with the driver.
+/// The crate has the driver, its conformance test, an exporter file, and a program NAME-jmp: `jmp`
+/// and `j` with the driver.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,10 +38,10 @@ Examples:
 struct Driver {
     /// Name of the crate and of the driver in exporter files, such as acme-relay
     name: Name,
-    /// What the driver offers
+    /// The driver's interface
     #[arg(long, value_enum, default_value_t)]
     interface: Interface,
-    /// Folder to make the crate's folder in
+    /// The folder in which to create the crate's folder
     #[arg(long, default_value = ".")]
     dir: PathBuf,
     /// Depend on this checkout of jumpstarter-rs, instead of on the published crates
@@ -60,11 +60,11 @@ enum Interface {
     Serial,
     /// Writes images and reads them back
     Flasher,
-    /// An interface of your own, with a Python client
+    /// A new interface of yours, with a Python client
     Own,
 }
 
-/// Where a file goes, and its text.
+/// A file's path and text.
 type File = (&'static str, &'static str);
 
 macro_rules! template {
@@ -73,7 +73,7 @@ macro_rules! template {
     };
 }
 
-/// The files that differ from interface to interface.
+/// The files that differ between interfaces.
 macro_rules! files_of {
     ($folder:literal) => {
         &[
@@ -116,7 +116,7 @@ impl Interface {
         COMMON.iter().chain(own).chain(further)
     }
 
-    /// What the driver depends on, as lines of its manifest.
+    /// The driver's dependencies, as lines of its manifest.
     fn dependencies(self) -> &'static str {
         match self {
             Self::Power => {
@@ -149,7 +149,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
 }
 
 impl Driver {
-    /// Writes the crate beside its place, and moves it there when it is whole.
+    /// Writes the crate beside its place, and moves it there when it is complete.
     fn write(&self, folder: &Path) -> Result<()> {
         if folder.symlink_metadata().is_ok() {
             return Err(Error::failed_precondition(format!("{} exists", folder.display()))
@@ -165,7 +165,7 @@ impl Driver {
         let doing = || format!("creating {}", folder.display());
         let staged = tempfile::Builder::new()
             .prefix(".new-driver-")
-            .permissions(Permissions::from_mode(0o777)) // As far as the umask allows.
+            .permissions(Permissions::from_mode(0o777)) // The umask restricts it further.
             .tempdir_in(&self.dir)
             .with_context(doing)?;
         for (path, text) in self.interface.files() {
@@ -183,7 +183,7 @@ impl Driver {
             fs::write(&path, text).with_context(doing)?;
         }
         fs::rename(staged.path(), folder).with_context(doing)?;
-        // It is no longer where the guard would remove it.
+        // The guard would remove a folder that has moved.
         drop(staged.keep());
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jumpstarter_driver_core::Registry;
 
-/// What Rust or Jumpstarter gives another meaning, as a name of a crate, of a type or of a module.
+/// Names of crates, types or modules that already have a meaning in Rust or Jumpstarter.
 const TAKEN: &[&str] = &[
     "alloc",
     "as",
@@ -129,7 +129,7 @@ impl Name {
         &self.0
     }
 
-    /// Puts the name into a template, whose driver is called `acme-lamp`.
+    /// Replaces `acme-lamp`, in all its forms, by the name in a template.
     pub(super) fn fill_in(&self, template: &str) -> String {
         let upper = |word: &str| word[..1].to_uppercase() + &word[1..];
         let camel: String = self.0.split('-').map(upper).collect();

@@ -1,4 +1,4 @@
-//! The command of a shell: its surroundings, and its life.
+//! The command of a shell: its environment, and its life.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,10 +12,10 @@ use super::prompt;
 use crate::environment::Environment;
 use crate::terminal::{self, Settings};
 
-/// A command that is told to end has so long.
+/// How long a command may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
-/// What clients read to connect, and what a shell says of its device. None of them is inherited:
-/// they are of another device.
+/// The variables that clients connect with, and those that describe a shell's device. They are not
+/// inherited: they belong to another device.
 const VARIABLES: [&str; 11] = [
     "JUMPSTARTER_HOST",
     "JMP_EXPORTER",
@@ -30,11 +30,11 @@ const VARIABLES: [&str; 11] = [
     "JMP_GRPC_KEY",
 ];
 
-/// What a command finds around it.
+/// The environment of the command.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     host: OsString,
-    /// What the device is called where its exporter has no name.
+    /// The device's name if its exporter has none.
     place: String,
     pub(super) exporter: Option<String>,
     motd: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    /// A device at `host`. Where its exporter has no name, the prompt says `place`.
+    /// The environment for a device at `host`. The prompt says `place` if the exporter has no name.
     pub(super) fn new(
         host: impl Into<OsString>,
         place: impl Into<String>,
@@ -63,14 +63,14 @@ impl Surroundings {
         }
     }
 
-    /// Runs the command, or else the user's shell, and answers its exit code; 128 and the signal's
-    /// number if a signal ended it. Cancelling kills it.
+    /// Runs the command, or the user's shell without one, and returns its exit code; 128 plus the
+    /// signal's number if a signal ended it. Cancelling kills it.
     ///
-    /// Ctrl-C is the command's own business. SIGTERM, and the end of the terminal, end it. The
-    /// terminal is put back as it was before.
+    /// The command handles Ctrl-C itself. SIGTERM and a closed terminal end it. The terminal is
+    /// restored afterwards.
     ///
     /// # Errors
-    /// `NotFound` for an unknown command.
+    /// Fails with `NotFound` for an unknown command.
     pub(super) async fn run(self, words: &[OsString], environment: &Environment) -> Result<u8> {
         if let (Some(motd), []) = (&self.motd, words) {
             environment.report_beside(motd.trim_end());
@@ -94,8 +94,8 @@ impl Surroundings {
             .fold(command, |command, variable| command.env_remove(variable))
             .env("JUMPSTARTER_HOST", &self.host)
             .env("JMP_DRIVERS_ALLOW", "UNSAFE")
-            // Clients in Python warn of drivers that they have no class for: this one shows them
-            // all the same.
+            // Clients in Python warn about drivers without a client class; this program shows such
+            // drivers.
             .env("_JMP_SUPPRESS_DRIVER_WARNINGS", "1")
             .env("PS1", &shell.prompt)
             .in_our_group()
@@ -112,7 +112,7 @@ impl Surroundings {
             command = command.env("JMP_GRPC_PASSPHRASE", passphrase.expose());
         }
         if let Some(file) = &self.authorities {
-            // The second one is what clients in Python read.
+            // Clients in Python read the second variable.
             command =
                 command.env("JMP_GRPC_CA", file).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", file);
         }
@@ -154,9 +154,9 @@ async fn attend(command: Command, interactive: bool) -> Result<u8> {
 /// The signals that reach this process while a command runs.
 struct Signals {
     terminate: Heeded,
-    /// The terminal's end; a command that has none outlives it, as `nohup` wants.
+    /// SIGHUP, unless it is ignored, as `nohup` wants.
     hang_up: Option<Heeded>,
-    /// The command gets these from the terminal, too, and decides.
+    /// The terminal sends these to the command, too, and the command decides.
     _keys: [Heeded; 2],
 }
 
@@ -167,7 +167,7 @@ impl Signals {
         Ok(Self { terminate: Heeded::new(Signal::TERM)?, hang_up, _keys: keys })
     }
 
-    /// The next that ends the command.
+    /// Returns the next signal that ends the command.
     async fn next(&mut self) -> Signal {
         let hung_up = async {
             match &mut self.hang_up {

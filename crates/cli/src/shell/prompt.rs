@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// The most letters of a name in a prompt.
+/// The longest name in a prompt, in characters.
 const MAX_NAME: usize = 64;
 
-/// A shell: how it is called, and what is in its environment.
+/// How to start a shell: its arguments and environment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shell {
     pub(super) program: OsString,
@@ -15,8 +15,8 @@ pub(super) struct Shell {
     pub(super) prompt: String,
 }
 
-/// The shell that `SHELL` names. One that sets a prompt of its own when it starts is kept from
-/// that, and with it from the user's other settings.
+/// The shell that `SHELL` names. A shell that would replace the prompt from its start-up files does
+/// not read them, so the user's other settings are missing as well.
 pub(super) fn shell(program: Option<OsString>, device: &str) -> Shell {
     let program = program.filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into());
     let name = Path::new(&program).file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -42,7 +42,7 @@ pub(super) fn shell(program: Option<OsString>, device: &str) -> Shell {
     Shell { program, arguments, prompt }
 }
 
-/// The name without what shells would take for something else: an exporter may be called anything.
+/// Removes characters that shells would interpret: an exporter's name is arbitrary.
 fn plain(device: &str) -> String {
     let plain = |letter: &char| letter.is_alphanumeric() || "-_.:/[]@".contains(*letter);
     device.chars().filter(plain).take(MAX_NAME).collect()

@@ -1,4 +1,4 @@
-//! A shell for a device that is served elsewhere.
+//! A shell for a remote device.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use crate::environment::Environment;
 use crate::print;
 use crate::remote::Remote;
 
-/// An exporter may prepare a lease for so long: its hooks have limits of their own.
+/// The longest wait for an exporter that prepares a lease. Its hooks have shorter limits.
 const READY_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// What is logged about the command's last call has so long to arrive.
+/// How long to wait for the log records of the command's last call.
 const LAST_RECORDS: Duration = Duration::from_millis(200);
 
 /// Connects, waits until the exporter takes calls, and runs the command.
@@ -51,7 +51,7 @@ fn surroundings(
     remote: &Remote,
     environment: &Environment,
 ) -> Result<Surroundings> {
-    // The command may go to another folder.
+    // The command may change the current folder.
     let absolute =
         |file: &PathBuf| std::path::absolute(Path::new(file)).context("finding out where this is");
     let address = match exporter.address() {
@@ -85,14 +85,14 @@ async fn wait_ready(exporter: &Exporter, environment: &Environment) -> Result<()
                 print::line(&why)
             ));
         }
-        // Older exporters have no state: they take calls from their beginning.
+        // Older exporters have no state and always take calls.
         Err(error) if error.kind() == ErrorKind::Unimplemented => return Ok(()),
         Err(error) => return Err(error),
     }
     exporter.wait_ready(READY_LIMIT).await
 }
 
-/// Shows the exporter's log for as long as the work takes.
+/// Shows the exporter's log while the work runs.
 async fn with_logs(
     exporter: &Exporter,
     work: impl Future<Output = Result<u8>>,
@@ -101,7 +101,7 @@ async fn with_logs(
     let records = exporter.logs().await?;
     let mut showing = pin!(async {
         let mut records = records;
-        // Its end is that of the connection, which others tell.
+        // The log ends with the connection, whose loss is reported elsewhere.
         while let Some(Ok(record)) = records.next().await {
             environment.report_beside(line(&record));
         }
@@ -116,7 +116,7 @@ async fn with_logs(
     code
 }
 
-/// As the exporter itself writes it.
+/// The record as the exporter writes it.
 fn line(record: &LogRecord) -> String {
     let driver = record.driver.as_deref().or(record.driver_type.as_deref());
     let driver = driver

@@ -1,4 +1,4 @@
-//! Standard input, read only when somebody wants to have it.
+//! Standard input, read only on demand.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,20 +7,19 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::mpsc;
 
-/// The most that one read takes: enough for whatever is pasted, and for files.
+/// The most bytes of one read: enough for pasted text, and for files.
 const READ_SIZE: usize = 64 * 1024;
 
 /// Standard input as it comes: keys, a pipe, a file.
 ///
-/// A thread reads, each time it is asked to: what was not asked for stays for whoever reads next,
-/// such as the shell that this program was started from. Dropping ends the thread, also while it
-/// waits. (Reading without a thread would need the non-blocking mode, which everybody who has the
-/// same terminal would get.)
+/// A thread reads on demand: unread input is left for the next reader, such as the parent shell.
+/// Dropping ends the thread, even while it waits. (Reading without a thread needs the non-blocking
+/// mode, which all users of the terminal would share.)
 #[derive(Debug)]
 pub(crate) struct Input {
     wanted: mpsc::Sender<()>,
     chunks: mpsc::Receiver<io::Result<Bytes>>,
-    /// A read was asked for and not answered yet.
+    /// Whether a read was requested and not answered yet.
     asked: bool,
     /// Closing it ends the thread's wait.
     _stop: OwnedFd,
@@ -30,7 +29,7 @@ impl Input {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system has no thread or no pipe to give.
+    /// Fails if the system has no thread or no pipe left.
     pub(crate) fn of_stdin() -> io::Result<Self> {
         Self::of(io::stdin().as_fd().try_clone_to_owned()?)
     }
@@ -52,15 +51,15 @@ impl Input {
         Ok(Self { wanted, chunks, asked: false, _stop: stop.into() })
     }
 
-    /// What came in, as much as there is; `None` at the end, also when a terminal was hung up.
+    /// Returns the available input; `None` at its end and after the terminal was closed.
     ///
     /// Cancelling loses nothing.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Fails if reading fails.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         if !self.asked {
-            // Fails when the thread has ended, after which there is no chunk either.
+            // Fails if the thread has ended; then no chunk follows either.
             self.asked = self.wanted.send(()).await.is_ok();
         }
         let chunk = self.chunks.recv().await;
@@ -69,7 +68,7 @@ impl Input {
     }
 }
 
-/// Waits for input and reads it, empty at its end; `None` when it was told to stop first.
+/// Waits for input and reads it, empty at its end; `None` if it was stopped first.
 fn wait_and_read(source: &OwnedFd, stopped: &impl AsFd) -> io::Result<Option<Bytes>> {
     loop {
         let mut both = [
@@ -90,7 +89,7 @@ fn wait_and_read(source: &OwnedFd, stopped: &impl AsFd) -> io::Result<Option<Byt
                 return Ok(Some(buffer.into()));
             }
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            // What a terminal answers after it was hung up.
+            // A terminal answers this after it was closed.
             Err(rustix::io::Errno::IO) => return Ok(Some(Bytes::new())),
             Err(error) => return Err(error.into()),
         }

@@ -11,7 +11,7 @@ use crate::machine::Tmux;
 use crate::served::Served;
 use crate::terminal::DEADLINE;
 
-/// A console that shows whoever comes all that was said.
+/// A console that shows its whole output to every new client.
 struct Shared(ConsoleLog);
 
 impl Driver for Shared {
@@ -36,7 +36,7 @@ async fn a_terminal_answers_what_is_asked_now_and_not_what_was_asked_before() {
     }
     let (mut device, ours) = Channel::pair(Framing::Bytes);
     let log = ConsoleLog::new(ours);
-    // Of the cursor, the terminal's kind and its version, all of which tmux answers.
+    // Queries for the cursor, the terminal's kind and its version; tmux answers all of them.
     let past = "\x1b[1mU-Boot\x1b[0m\x1b[6n\x1b[c\x1b[>c\x1b[>q\x1b[5n ready\r\n";
     device.send(past).await.unwrap();
     eventually("all was read", async || (log.total_bytes() == past.len() as u64).then_some(()))

@@ -141,7 +141,7 @@ async fn a_log_that_is_followed_for_a_while() {
     assert_snapshot!(bench.run(crate::lab::clean(bench.command(&words))).await, @r"
     --- stderr
     error: a device in this process has no log to follow
-    hint: its drivers log to standard error: see --log-level
+    hint: read standard error, where its drivers log: see --log-level
     --- exit code 1
     ");
 }

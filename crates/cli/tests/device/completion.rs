@@ -24,7 +24,7 @@ async fn drivers_and_verbs() {
     assert_snapshot!(offered(&bench, &["j", "rack", ""]).await, @r"
     web	network
     shelf	a group of drivers
-    --output	How answers are printed, text by default; json is one value a line, errors too
+    --output	How to print answers, text by default; json is one value a line, errors too
     --help	Print help (see more with '--help')
     ");
     assert_snapshot!(offered(&bench, &["j", "rack", "shelf", "power", "c"]).await, @"cycle	Cuts power, waits, and applies it again");
@@ -45,7 +45,7 @@ async fn paths_and_methods() {
     on	on()
     off	off()
     read	read()
-    --output	How answers are printed, text by default; json is one value a line, errors too
+    --output	How to print answers, text by default; json is one value a line, errors too
     --help	Print help (see more with '--help')
     ");
     assert_snapshot!(offered(&bench, &["j", "tree", "ra"]).await, @r"
@@ -70,7 +70,7 @@ async fn bash_asks_in_its_own_way() {
 async fn without_a_device_the_commands_of_every_device() {
     let command = clean(Command::new(J)).args(["--", "j", "t"]).env("COMPLETE", "fish");
     let output = run_unchecked(command, DEADLINE).await.unwrap();
-    assert_snapshot!(output.stdout_text(), @"tree	Shows what the device is made of");
+    assert_snapshot!(output.stdout_text(), @"tree	Shows the device's tree of drivers");
 }
 
 /// The script itself, in the shell that it is for.

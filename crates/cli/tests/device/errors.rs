@@ -126,7 +126,7 @@ async fn devices_that_cannot_be_reached() {
     assert_snapshot!(without_device(&["power", "on"], Some("/no/such/socket")).await, @r"
     --- stderr
     error: there is no socket /no/such/socket
-    hint: is the exporter running? it makes the socket when it starts
+    hint: start the exporter: it creates the socket
     --- exit code 3
     ");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -139,7 +139,7 @@ async fn devices_that_cannot_be_reached() {
     ");
     assert_snapshot!(without_device(&["power", "on", "--output", "json"], Some("/no/such/socket")).await, @r#"
     --- stderr
-    {"error":"there is no socket /no/such/socket","kind":"NotFound","hint":"is the exporter running? it makes the socket when it starts"}
+    {"error":"there is no socket /no/such/socket","kind":"NotFound","hint":"start the exporter: it creates the socket"}
     --- exit code 3
     "#);
 }
@@ -196,13 +196,13 @@ export:
     console      the board's
     qemu         machine, qemu
     alias        machine, qemu
-    tree         Shows what the device is made of
-    call         Calls a method by its name and prints what it answers
-    stream       Joins standard input and output to a driver, or prints the values that a method streams
+    tree         Shows the device's tree of drivers
+    call         Calls a method by its name and prints the answer
+    stream       Connects standard input and output to a driver, or prints the values that a method streams
     log          Follows the exporter's log
-    status       Says what the exporter is doing, and where it is
+    status       Shows the exporter's state and address
     reset        Resets every driver of the device
-    completions  Prints a script by which a shell completes the device's paths and verbs
+    completions  Prints a script with which a shell completes the device's paths and verbs
     ");
     assert_snapshot!(help(&["console"]).await, @r"
     start-console  Connects this terminal to the console, until Ctrl-B is pressed three times

@@ -173,7 +173,7 @@ async fn a_digest_must_fit() {
     assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--sha256", &wrong]).await, @r"
     --- stderr
     error: calling `flash`: sending os.img to the exporter at s: its SHA-256 is 10e5ea249ba15cf9da0925b29f6caca069e088f63eec3521e5560c1a0394058a, not 0000000000000000000000000000000000000000000000000000000000000000
-    hint: the download is damaged or another file; the digest is that of the file as downloaded, before decompression
+    hint: compare the digest with the downloaded file, before decompression: the download is damaged, or is another file
     --- exit code 1
     ");
     assert_snapshot!(bench.j(&["flasher", "flash", "os.img", "--sha256", "12"]).await, @r"

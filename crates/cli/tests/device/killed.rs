@@ -36,7 +36,7 @@ async fn kill_in_the_middle(bench: &Bench, connections: usize) {
     drop(open);
 }
 
-#[cfg(target_os = "linux")] // Where /proc tells what a process holds.
+#[cfg(target_os = "linux")] // /proc shows what a process holds.
 #[tokio::test]
 async fn killed_port_forwards_leave_nothing() {
     let bench = Bench::everything().await;

@@ -95,11 +95,11 @@ async fn sizes_and_settings() {
     Usage: j qemu resize [OPTIONS] <COMMAND>
 
     Commands:
-      disk    Sets the size of the root disk; what the guest wrote is never cut off
+      disk    Sets the size of the root disk; it never shrinks
       memory  Sets the size of the memory
 
     Options:
-          --output <FORMAT>  How answers are printed, text by default; json is one value a line, errors too [possible values: text, json]
+          --output <FORMAT>  How to print answers, text by default; json is one value a line, errors too [possible values: text, json]
       -h, --help             Print help (see more with '--help')
 
     Examples:
@@ -224,11 +224,11 @@ async fn a_terminal_is_sane_after_a_console() {
     bench.j(&["qemu", "power", "off"]).await;
 }
 
-/// A terminal with a shell in it, on a server of its own.
+/// A terminal with a shell in it, on a separate tmux server.
 pub(crate) struct Tmux {
     server: jumpstarter_supervise::Child,
     socket: String,
-    /// Its shell gets the path of whoever asks for it.
+    /// The `PATH` of this process, after the folder of `j`.
     path: String,
 }
 
@@ -265,7 +265,7 @@ impl Tmux {
 
     async fn ask(&self, words: &[&str]) -> Option<String> {
         let command = Command::new("tmux")
-            // Not a server of its own, while the one above does not listen yet.
+            // Never start a second server while the first one does not listen yet.
             .args(["-N", "-S", &self.socket])
             .env("PATH", &self.path)
             .args(words)
@@ -290,7 +290,7 @@ impl Tmux {
     }
 
     pub(crate) async fn shows(&self, text: &str) {
-        // Spaces at a line's end are not told.
+        // tmux does not report spaces at a line's end.
         let text = text.trim_end();
         let mut last = String::new();
         let shown = async {

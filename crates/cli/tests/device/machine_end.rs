@@ -19,7 +19,7 @@ struct Running {
     exporter: Child,
     lab: Lab,
     console: Console,
-    /// What QEMU itself tells; it ends with QEMU.
+    /// QEMU's events; the lines end when QEMU ends.
     events: Lines<BufReader<UnixStream>>,
 }
 
@@ -83,7 +83,7 @@ impl Running {
     }
 }
 
-/// A QMP connection of its own.
+/// Opens a separate QMP connection.
 async fn events(socket: &Path) -> Lines<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(socket).await.unwrap();
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await.unwrap();

@@ -1,5 +1,4 @@
-//! `j` and its companions against an exporter in a process of its own: what they print, and how
-//! they end.
+//! `j` and its companions against an exporter in a separate process: output and exit codes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/inside.rs"]

@@ -112,7 +112,7 @@ async fn a_forward_ends_with_its_exporter() {
     assert_eq!(code(&child).await, Some(3));
     assert_snapshot!(bench.lab.plain(&child.stderr_tail()), @r"
     error: the exporter at s went away
-    hint: it has ended, or the network to it failed: connect again when it is back
+    hint: connect again when it is back: it has ended, or the network to it failed
     ");
 }
 
@@ -125,7 +125,7 @@ async fn jmp_forward_tells_what_to_connect_with() {
     let address =
         first.strip_prefix("`echo` is at ").and_then(|rest| rest.strip_suffix("; Ctrl-C ends it"));
     let address = address.unwrap_or_else(|| panic!("{first}"));
-    // Nothing tells what listens there: no advice.
+    // The service is unknown: no advice.
     talk(TcpStream::connect(address).await.unwrap()).await;
     interrupted(&child).await;
     assert_snapshot!(line(&mut lines, &child).await, @"connections: 1, 5 bytes to the device, 5 from it, failed: 0");
@@ -201,6 +201,6 @@ async fn jmp_forward_ends_with_its_exporter() {
     assert_eq!(code(&child).await, Some(1));
     assert_snapshot!(bench.lab.plain(&child.stderr_tail()), @r"
     error: the exporter at s went away
-    hint: it has ended, or the network to it failed: connect again when it is back
+    hint: connect again when it is back: it has ended, or the network to it failed
     ");
 }

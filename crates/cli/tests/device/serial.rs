@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::lab::Bench;
 use crate::terminal::{DEADLINE, code};
 
-/// An exporter whose port is slow, and of which the test is the board.
+/// An exporter with a slow port; the test is the board at its end.
 async fn slow_board(characters_per_second: u32) -> (TcpListener, Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("socket://{}", listener.local_addr().unwrap());

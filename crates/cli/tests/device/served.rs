@@ -24,8 +24,8 @@ impl Served {
         Self { lab, stop }
     }
 
-    /// What `j` with these words and this standard input prints, as a transcript. It has a process
-    /// of its own.
+    /// Runs `j` with these words and this standard input in a separate process, and returns the
+    /// transcript.
     pub(crate) async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
         let command =
             clean(Command::new(J)).args(words).env("JUMPSTARTER_HOST", self.lab.path("s"));

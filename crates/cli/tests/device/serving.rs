@@ -66,7 +66,7 @@ async fn flags_that_do_not_fit_together() {
     assert_snapshot!(said(&lab, &["--tls-grpc-listener", "0"]).await, @r"
     --- stderr
     error: a TCP listener needs TLS
-    hint: add --tls-cert PEM --tls-key PEM; or --tls-grpc-insecure, where the network is trusted
+    hint: add --tls-cert PEM --tls-key PEM, or --tls-grpc-insecure if the network is trusted
     --- exit code 2
     ");
     assert_snapshot!(said(&lab, &["--tls-grpc-insecure", "--listen-unix", "s"]).await, @r"

@@ -147,7 +147,7 @@ async fn what_needs_a_controller_says_so() {
         ["shell", "-n", "x", "--exporter-config", "lab.yaml", "--retry-timeout", "0", "true"];
     assert_snapshot!(said(&lab, &words).await, @r"
     --- stderr
-    warning: `--name` and `--retry-timeout` are for a controller, and have no effect here
+    warning: `--name` and `--retry-timeout` only work with a controller, and have no effect here
     ");
     assert_snapshot!(said(&lab, &["get", "leases", "--all"]).await, @r"
     --- stderr
@@ -217,10 +217,10 @@ async fn an_exporter_that_dies_under_a_shell_is_told_at_once() {
     let child = jmp(&words).stderr(jumpstarter_supervise::Sink::Tail(65536)).spawn().await.unwrap();
     eventually("the command runs", async || ready.exists().then_some(())).await;
     bench.exporter.kill();
-    eventually("it is told", async || child.stderr_tail().contains("hint").then_some(())).await;
+    eventually("it is reported", async || child.stderr_tail().contains("hint").then_some(())).await;
     assert_snapshot!(bench.lab.plain(&child.stderr_tail()), @r"
     error: the exporter at s went away
-    hint: it has ended, or the network to it failed: connect again when it is back
+    hint: connect again when it is back: it has ended, or the network to it failed
     ");
     // The command is the user's own: it goes on until it is ended.
     assert!(child.is_running());
@@ -251,7 +251,7 @@ async fn wrong_shells() {
     assert_snapshot!(said(&lab, &["shell", "--tls-grpc", "./none", "--", "true"]).await, @r"
     --- stderr
     error: there is no socket ./none
-    hint: is the exporter running? it makes the socket when it starts
+    hint: start the exporter: it creates the socket
     --- exit code 1
     ");
     assert_snapshot!(said(&lab, &["shell", "--tls-grpc-insecure", "--", "true"]).await, @r"

@@ -1,4 +1,5 @@
-//! Verbs of storage multiplexers, which are told by their client class: this one is the test's own.
+//! Verbs of storage multiplexers, which are recognised by their client class. The test brings its
+//! driver.
 
 use std::sync::{Arc, Mutex};
 

@@ -131,13 +131,13 @@ async fn help_shows_the_tree_and_the_verbs() {
       flasher      flasher
       rack         the upper one
       switch       power
-      tree         Shows what the device is made of
-      call         Calls a method by its name and prints what it answers
-      stream       Joins standard input and output to a driver, or prints the values that a method streams
+      tree         Shows the device's tree of drivers
+      call         Calls a method by its name and prints the answer
+      stream       Connects standard input and output to a driver, or prints the values that a method streams
       log          Follows the exporter's log
-      status       Says what the exporter is doing, and where it is
+      status       Shows the exporter's state and address
       reset        Resets every driver of the device
-      completions  Prints a script by which a shell completes the device's paths and verbs
+      completions  Prints a script with which a shell completes the device's paths and verbs
 
     Options:
           --exporter-config <FILE>
@@ -153,24 +153,24 @@ async fn help_shows_the_tree_and_the_verbs() {
               Connect without TLS
 
           --tls-ca <PEM>
-              Trust these authorities instead of the system's
+              Trust these certificate authorities instead of the system's
 
           --tls-cert <PEM>
-              The certificate of this client
+              The client's certificate
 
           --tls-key <PEM>
               The certificate's private key
 
           --passphrase <PASSPHRASE>
-              The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the list of processes
+              The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the process list
 
           --log-level <LEVEL>
-              The least severe records that are logged; without it info, and warning for `j` and `jmp forward`
+              The least severe records to log; default: info, and warning for `j` and `jmp forward`
 
               [possible values: debug, info, warning, error]
 
           --log-format <FORMAT>
-              How the log is written to standard error; text without it
+              The log's format on standard error; default: text
 
               Possible values:
               - text: For people
@@ -178,7 +178,7 @@ async fn help_shows_the_tree_and_the_verbs() {
               - auto: Text on a terminal, else JSON
 
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
@@ -190,12 +190,12 @@ async fn help_shows_the_tree_and_the_verbs() {
       -V, --version
               Print version
 
-    Without an option that names a device, it is the exporter's at JUMPSTARTER_HOST (which `jmp shell`
-    sets), else that of the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and
-    closes it again; `--help` does not open it. Options may stand anywhere.
+    Without an option that names a device, `j` uses the exporter at JUMPSTARTER_HOST (which `jmp shell`
+    sets), else the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and closes
+    it again; `--help` does not open it. Options may stand anywhere.
 
     Examples:
-      j tree                           shows what the device is made of
+      j tree                           shows the device's tree of drivers
       j power on                       calls a verb of a driver
       j qemu power cycle --wait 5      a driver below another one; `j qemu.power cycle` is the same
       j qemu power --help              shows what a driver can do
@@ -219,7 +219,7 @@ async fn help_shows_the_tree_and_the_verbs() {
 
     Options:
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
@@ -241,7 +241,7 @@ async fn help_shows_the_tree_and_the_verbs() {
 
     Options:
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
@@ -268,7 +268,7 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
 
     Options:
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
@@ -284,15 +284,15 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
 
     Options:
       -n, --count <NUMBER>
-              How often the meter is asked, 1 by default; 0 goes on until Ctrl-C
+              How often to ask the meter, 1 by default; 0 continues until Ctrl-C
 
       -i, --interval <TIME>
-              How long to wait before it is asked again: seconds, or a time such as 500ms
+              The wait between two readings: seconds, or a time such as 500ms
 
               [default: 1]
 
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
@@ -301,8 +301,8 @@ async fn the_exporter_files_own_words_replace_the_help_of_methods() {
       -h, --help
               Print help (see a summary with '-h')
 
-    Each time, everything that the meter answers is shown: one reading or several. Of a meter that goes on by itself, as
-    many readings as --count says are shown; without --count they are shown until Ctrl-C, and the exit code is 130.
+    Shows all readings of each answer: one or several. For a meter whose answer does not end, --count limits the number
+    of readings; without --count they are shown until Ctrl-C, and the exit code is 130.
 
     Examples:
       j switch read

@@ -1,5 +1,4 @@
-//! A device with a driver of a third party, of which `j` knows nothing: this program links it, `j`
-//! does not.
+//! A device with a third party's driver: this program links it, and `j` knows nothing of it.
 
 use futures_util::{StreamExt, stream};
 use insta::assert_snapshot;
@@ -109,7 +108,7 @@ async fn help_is_what_the_exporter_file_says() {
 
     Options:
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people
@@ -130,7 +129,7 @@ async fn help_is_what_the_exporter_file_says() {
       talk        Opens the lamp's own console
 
     Options:
-          --output <FORMAT>  How answers are printed, text by default; json is one value a line, errors too [possible values: text, json]
+          --output <FORMAT>  How to print answers, text by default; json is one value a line, errors too [possible values: text, json]
       -h, --help             Print help (see more with '--help')
     --- exit code 2
     ");
@@ -173,7 +172,7 @@ async fn its_described_methods_are_commands() {
 
     Options:
           --output <FORMAT>
-              How answers are printed, text by default; json is one value a line, errors too
+              How to print answers, text by default; json is one value a line, errors too
 
               Possible values:
               - text: For people

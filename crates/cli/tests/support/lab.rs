@@ -1,4 +1,4 @@
-//! An exporter in a process of its own, and what `j` says about its device.
+//! An exporter in a separate process, and the output of `j` about its device.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 /// Waits until something holds.
@@ -66,7 +66,7 @@ impl Bench {
         self.lab.j(&self.host, words).await
     }
 
-    /// The same in a process of its own, with this standard input.
+    /// As [`j`](Self::j), in a separate process with this standard input.
     pub async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
         self.run(self.command(words).stdin(Input::Bytes(input.to_vec()))).await
     }
@@ -82,8 +82,8 @@ impl Bench {
         start(self.command(words)).await
     }
 
-    /// Starts `j log`, and returns when the exporter has heard of it: each listener is told what is
-    /// said from then on.
+    /// Starts `j log`, and returns when the exporter has accepted it: a listener receives the
+    /// records from then on.
     pub async fn follow(&self, words: &[&str]) -> (Child, Lines) {
         let all = [&["--log-level", "debug"], words].concat();
         let (child, lines) = self.start(&all).await;
@@ -142,8 +142,8 @@ pub fn transcript(output: &Output) -> String {
 }
 
 impl Lab {
-    /// What `j` with these words prints about the device at `host`, as a transcript. It runs in
-    /// this process, in the lab's folder: each test has a process of its own.
+    /// Returns the transcript of `j` with these words and the device at `host`. It runs in this
+    /// process, in the lab's folder: each test has a separate process.
     pub async fn j(&self, host: &str, words: &[&str]) -> String {
         std::env::set_current_dir(self.folder()).unwrap();
         let (code, out, err) = inside::j(words, &[("JUMPSTARTER_HOST", host)]).await;

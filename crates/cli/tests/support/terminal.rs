@@ -65,7 +65,8 @@ impl Terminal {
         Command::new("/bin/sh").args(["-c", script, "sh"]).arg(&self.path).args(words)
     }
 
-    /// The same, without a session of its own: a signal to the child is one to the program.
+    /// As [`command`](Self::command), without a new session: a signal to the child reaches the
+    /// program.
     pub fn bare_command(&self, words: &[&str]) -> Command {
         let script = r#"tty=$1; shift; exec "$@" <"$tty" >"$tty" 2>&1"#;
         Command::new("/bin/sh")
@@ -145,8 +146,7 @@ impl Lab {
         self.folder.path()
     }
 
-    /// Serves the device in a process of its own, and answers with that and what it says first:
-    /// where it is.
+    /// Serves the device in a separate process. Returns the child and its first line: the address.
     pub async fn serve(&self, options: &[&str]) -> (Child, String) {
         use tokio::io::{AsyncBufReadExt, BufReader};
         let command =

@@ -1,4 +1,4 @@
-//! An image on its way from the exporter.
+//! Receives an image from the exporter.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::{Moved, Transfer, open, remote, transfer};
 use crate::remote_driver::RemoteDriver;
 use crate::wire::{Frames, Messages};
 
-/// How the call names the sink, and what fills it. A URL is left to the exporter, unless what is
-/// sent there is to be compressed: that exporters do only on their way to a client.
+/// Returns the sink's name in the call, and its transfer. The exporter writes to a URL itself,
+/// unless the image is to be compressed: exporters compress only for clients.
 pub(super) async fn prepare(
     driver: &RemoteDriver,
     mut sink: ImageSink,
@@ -28,7 +28,7 @@ pub(super) async fn prepare(
     {
         return remote::prepare(driver, request, "PUT", sink.observers(), answered).await;
     }
-    // What cannot be written to is refused before the exporter reads anything.
+    // An unusable destination is refused before the exporter reads anything.
     sink.open().await.context(doing)?;
     let asked = encoding.filter(|_| driver.implementation.ends_compressed_dumps());
     let resource = open(driver, asked, doing).await?;
@@ -43,8 +43,8 @@ pub(super) async fn prepare(
     Ok(transfer(resource.value, receive(sink, resource.frames, resource.messages, patience)))
 }
 
-/// Receives to the end mark. Of what breaks off the exporter's answer to the call says why, if it
-/// does.
+/// Receives until the end mark. If the image breaks off, the call's answer gives the reason, if
+/// there is one.
 async fn receive(
     mut sink: ImageSink,
     mut frames: Frames,
@@ -72,12 +72,12 @@ async fn receive(
             Some(Err(_)) | None => return Ok(patience.broken(received_bytes)),
         }
     }
-    // The exporter waits for this end, too; that it is gone already does no harm.
+    // The exporter waits for this end, too; a lost one does no harm.
     drop(frames.close().await);
     Ok(Moved::Received(sink))
 }
 
-/// How long the exporter may send nothing.
+/// The limits for a silent exporter.
 struct Patience {
     doing: String,
     answered: watch::Receiver<bool>,
@@ -86,7 +86,7 @@ struct Patience {
 }
 
 impl Patience {
-    /// Waits until it has sent nothing for too long. Before it `began` it may have much to do,
+    /// Waits until the exporter was silent for too long. Before it `began` it may have much to do,
     /// unless the call is answered.
     async fn end(&mut self, began: bool) -> Error {
         if !began {
@@ -101,9 +101,8 @@ impl Patience {
 
     fn error(&self, limit: Duration) -> Error {
         let message = format!("{}: it sent nothing for {limit:?}", self.doing);
-        Error::deadline_exceeded(message).with_hint(
-            "its driver hangs, or its disk; a longer limit can be set where the connection is made",
-        )
+        Error::deadline_exceeded(message)
+            .with_hint("check its driver and its disk, or set a longer limit for the connection")
     }
 
     fn broken(&self, received_bytes: u64) -> Moved {

@@ -1,4 +1,4 @@
-//! Images that the exporter itself fetches or sends: its log says how far they are.
+//! Images that the exporter fetches or sends: its log reports their progress.
 
 use std::future::pending;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use super::{Moved, Transfer, transfer};
 use crate::remote_driver::RemoteDriver;
 use crate::wire::Messages;
 
-/// After the call's answer the last record of the transfer may take so long.
+/// How long the last record of the transfer may take after the call's answer.
 const LAST_RECORD: Duration = Duration::from_secs(1);
 
-/// How the call names the image, and what tells `observers` of it. An exporter in Python does not
-/// say how far it is.
+/// Returns the image's name in the call, and a transfer that notifies `observers`. An exporter in
+/// Python does not report its progress.
 pub(super) async fn prepare(
     driver: &RemoteDriver,
     request: &ImageRequest,
@@ -54,7 +54,8 @@ struct Following {
 }
 
 impl Following {
-    /// Until the transfer or the call is done. Without news the call's own limits hold again.
+    /// Runs until the transfer or the call ends. Without progress the call's own limits apply
+    /// again.
     async fn run(mut self, mut answered: watch::Receiver<bool>) -> Result<Moved> {
         let late = async {
             if answered.wait_for(|answered| *answered).await.is_err() {

@@ -1,4 +1,4 @@
-//! An image on its way to the exporter.
+//! Sends an image to the exporter.
 
 use std::fmt::Write;
 use std::io;
@@ -22,14 +22,14 @@ use super::{END_LIMIT, Moved, Transfer, open, remote, transfer};
 use crate::remote_driver::RemoteDriver;
 use crate::wire::{Frames, MAX_FRAME};
 
-/// Bytes that tell an encoding.
+/// The bytes that show an encoding.
 const SIGNATURE: usize = 10;
 
-/// How the call names the source, and what sends it.
+/// Returns the source's name in the call, and its transfer.
 ///
-/// A URL is left to the exporter, unless this side has to see the bytes to check a digest or to say
-/// how they are encoded. A driver in Python decompresses only what it is told about; others look
-/// for themselves.
+/// The exporter reads a URL itself, unless this side must see the bytes to check a digest or to
+/// detect their encoding. A driver in Python decompresses only if the call names the encoding;
+/// other drivers detect it.
 pub(super) async fn prepare(
     driver: &RemoteDriver,
     mut source: ImageSource,
@@ -70,7 +70,7 @@ pub(super) async fn prepare(
         let is_whole = tokio::select! {
             biased;
             is_whole = sending.send_all() => is_whole?,
-            // Whatever it has not taken by now it does not need.
+            // The exporter does not need what it has not accepted by now.
             _ = answered.wait_for(|answered| *answered) => false,
         };
         Ok(match is_whole {
@@ -80,7 +80,7 @@ pub(super) async fn prepare(
     }))
 }
 
-/// Looks at the beginning.
+/// Detects the encoding from the first bytes.
 async fn detect(
     mut image: Delivered,
 ) -> Result<(Option<Encoding>, BoxStream<'static, io::Result<Bytes>>)> {
@@ -95,20 +95,20 @@ async fn detect(
     Ok((encoding, stream::iter(start).chain(image).boxed()))
 }
 
-/// An image on its way.
+/// A transfer to the exporter.
 struct Sending {
     doing: String,
     image: BoxStream<'static, io::Result<Bytes>>,
     frames: Frames,
-    /// Whether there is something that the source has delivered and the exporter has not taken.
+    /// Whether the source has delivered bytes that the exporter has not accepted.
     in_hand: bool,
-    /// Whether nobody wants the digest, or it is handed in.
+    /// Whether the digest is handed in or not wanted.
     settled: Arc<AtomicBool>,
     stall_timeout: Duration,
 }
 
 impl Sending {
-    /// Whether the exporter took everything; if not, its answer to the call says why.
+    /// Whether the exporter accepted everything; if not, its answer to the call gives the reason.
     async fn send_all(&mut self) -> Result<bool> {
         let limit = self.stall_timeout;
         while let Some(chunk) = self.image.next().await {
@@ -122,7 +122,7 @@ impl Sending {
                     Err(_) => {
                         let message = format!("{}: it took nothing for {limit:?}", self.doing);
                         return Err(Error::deadline_exceeded(message).with_hint(
-                            "its driver hangs, or its disk; a longer limit can be set where the connection is made",
+                            "check its driver and its disk, or set a longer limit for the connection",
                         ));
                     }
                 }
@@ -132,11 +132,11 @@ impl Sending {
         Ok(self.frames.close().await.is_ok())
     }
 
-    /// For an exporter that stopped early: what is wrong if it says that all is well. A digest that
-    /// was asked for is known when nothing but the source's end is missing.
+    /// Checks a successful answer of an exporter that stopped reading early. A requested digest is
+    /// known if only the source's end was missing.
     ///
     /// # Errors
-    /// The digest is another one, or the source fails.
+    /// The digest differs, or the source fails.
     async fn unsettled(&mut self) -> Result<Option<Error>> {
         let rest = async {
             while !self.in_hand
@@ -147,7 +147,7 @@ impl Sending {
             }
             Ok::<_, Error>(())
         };
-        // A source that takes longer is not at its end.
+        // A slower source is not at its end.
         tokio::time::timeout(END_LIMIT, rest).await.unwrap_or(Ok(()))?;
         if self.settled.load(Ordering::Relaxed) {
             return Ok(None);
@@ -161,8 +161,8 @@ impl Sending {
     }
 }
 
-/// What the source delivers: counted, hashed where somebody wants the digest, and compared with the
-/// expected one before the end.
+/// The source's bytes: counted, hashed if the digest is wanted, and compared with the expected
+/// digest before the end.
 struct Delivered {
     image: ImageStream,
     meter: Meter,

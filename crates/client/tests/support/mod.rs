@@ -58,7 +58,7 @@ impl Served {
         Self::at(device, None, Access::default()).await
     }
 
-    /// On a port of its own, or on a Unix socket.
+    /// Serves at a separate port, or at a Unix socket.
     pub async fn at(device: Device, tcp: Option<&str>, access: Access) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = match tcp {

@@ -1,4 +1,4 @@
-//! An exporter in a process of its own, which can be killed.
+//! An exporter in a separate process, which can be killed.
 //!
 //! That process is this test program again: the test `the_exporter_process`, which serves when it
 //! is asked to.

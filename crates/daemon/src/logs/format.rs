@@ -1,4 +1,4 @@
-//! How records are written to standard error: the one place where text logs are made.
+//! The format of records on standard error: text logs are made only here.
 
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
@@ -8,7 +8,7 @@ use jumpstarter_exporter::{LogRecord, LogSource, LogTopic};
 use jumpstarter_text::{json, line};
 use tracing::Level;
 
-/// How records are written to standard error.
+/// The format of records on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {
@@ -19,8 +19,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// A record as one line: whatever its texts hold, they neither end the line nor reach a terminal
-/// raw.
+/// Formats a record as one line: its texts can neither break the line nor reach a terminal
+/// unescaped.
 pub(super) fn write(record: &LogRecord, format: LogFormat, to_journal: bool) -> String {
     let written = match format {
         LogFormat::Text => text(record),
@@ -80,8 +80,8 @@ fn time(time: SystemTime) -> String {
     )
 }
 
-/// The date so many days after 1970 began, counted in years that begin in March: leap days then end
-/// them.
+/// The date of a number of days after 1970 began. Years are counted from March, so that leap days
+/// end them.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
@@ -103,14 +103,13 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Whether standard error is the journal's: it takes the priority of a line from a prefix.
+/// Whether standard error is the journal's, which reads a line's priority from a prefix.
 pub(super) fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     is_stream(&stream, std::io::stderr())
 }
 
-/// Whether a descriptor is the stream of which systemd gave the device and inode: a redirected one
-/// is not.
+/// Whether a descriptor is the stream whose device and inode systemd gave: a redirected one is not.
 fn is_stream(stream: &str, descriptor: impl AsFd) -> bool {
     let Some((device, inode)) = stream.split_once(':') else { return false };
     rustix::fs::fstat(descriptor)

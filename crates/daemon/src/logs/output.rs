@@ -1,5 +1,5 @@
-//! Standard error, written by a thread of its own: a terminal that is held (Ctrl-S) or a pipe that
-//! nobody reads stops no call.
+//! Standard error, written by a separate thread: a paused terminal (Ctrl-S) or a pipe without a
+//! reader blocks no call.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -13,46 +13,46 @@ use tracing::Level;
 
 use super::format::{self, LogFormat};
 
-/// Lines that may wait to be written.
+/// The most lines that wait to be written.
 const QUEUE: usize = 4096;
-/// What waits at the program's end has so long.
+/// How long waiting lines may take at the program's end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Where lines go.
+/// The destination of lines.
 #[derive(Debug)]
 pub(super) struct Output {
     format: LogFormat,
     to_journal: bool,
     /// Whether a thread writes them.
     on_thread: bool,
-    /// That thread, which the first line starts; none if it cannot be started: lines are written
-    /// at once then.
+    /// The thread, which the first line starts; `None` if it cannot be started: lines are then
+    /// written at once.
     thread: OnceLock<Option<SyncSender<Order>>>,
-    /// Lines that found no room.
+    /// The number of lines dropped from a full queue.
     lost: AtomicU64,
 }
 
 enum Order {
     Line(String),
-    /// Says so when everything before is written.
+    /// Reports when all earlier lines are written.
     Flush(SyncSender<()>),
 }
 
-/// That of this process's log.
+/// The queue of this process's log.
 static INSTALLED: OnceLock<SyncSender<Order>> = OnceLock::new();
 
-/// Waits until what was logged is written, for a moment at most.
+/// Waits, for at most a moment, until logged lines are written.
 pub(super) fn flush() {
     let Some(thread) = INSTALLED.get() else { return };
     let (done, written) = sync_channel(1);
     if thread.try_send(Order::Flush(done)).is_ok() {
-        // Too late, or written: the program ends.
+        // Written, or too late: the program ends.
         written.recv_timeout(FLUSH_LIMIT).ok();
     }
 }
 
 impl Output {
-    /// Lines are written at once.
+    /// Writes lines at once.
     pub(super) fn direct(format: LogFormat) -> Self {
         let to_journal = format::stderr_is_journal();
         Self {
@@ -64,7 +64,7 @@ impl Output {
         }
     }
 
-    /// Lines are written by a thread.
+    /// Writes lines on a thread.
     pub(super) fn on_thread(format: LogFormat) -> Self {
         Self { on_thread: true, ..Self::direct(format) }
     }
@@ -101,7 +101,7 @@ impl Output {
 fn start() -> Option<SyncSender<Order>> {
     let (orders, received) = sync_channel(QUEUE);
     thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&received)).ok()?;
-    // The first one is the process's: there is one log.
+    // The first one is the process's: it has one log.
     INSTALLED.set(orders.clone()).ok();
     Some(orders)
 }
@@ -116,6 +116,6 @@ fn write_all(orders: &Receiver<Order>) {
 }
 
 fn write(line: &str) {
-    // Nobody may be left to read it; there is no other place to say so.
+    // Standard error may have no reader; there is no other place to report that.
     io::stderr().lock().write_all(line.as_bytes()).ok();
 }

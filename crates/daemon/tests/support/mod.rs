@@ -1,4 +1,4 @@
-//! An exporter in a process of its own, and a client for it.
+//! An exporter in a separate process, and a client for it.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 

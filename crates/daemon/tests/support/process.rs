@@ -1,4 +1,4 @@
-//! An exporter in a process of its own, which tests signal and watch.
+//! An exporter in a separate process, which tests signal and watch.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub fn shell(script: &str) -> Command {
     command
 }
 
-/// A running exporter, in a folder of its own, which is also where its temporary files are.
+/// A running exporter in a separate folder, which also has its temporary files.
 pub struct Exporter {
     pub child: Child,
     pub folder: tempfile::TempDir,

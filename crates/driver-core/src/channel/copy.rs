@@ -1,11 +1,11 @@
-//! Pumping between two channels, both ways.
+//! Copies between two channels, in both directions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Channel, ChannelReader, ChannelWriter};
 use crate::error::{Error, Result};
 
-/// Bytes that a [`copy_both`] has passed on so far; shared with who watches it.
+/// The bytes that a [`copy_both`] has copied so far; its observers share them.
 #[derive(Debug, Default)]
 pub struct Counters {
     first_to_second: AtomicU64,
@@ -13,18 +13,18 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Bytes passed on from the first channel to the second.
+    /// Bytes copied from the first channel to the second.
     pub fn first_to_second(&self) -> u64 {
         self.first_to_second.load(Ordering::Relaxed)
     }
 
-    /// Bytes passed on from the second channel to the first.
+    /// Bytes copied from the second channel to the first.
     pub fn second_to_first(&self) -> u64 {
         self.second_to_first.load(Ordering::Relaxed)
     }
 }
 
-/// Bytes that a [`copy_both`] passed on until both directions ended.
+/// The bytes that a [`copy_both`] copied until both directions ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Copied {
@@ -34,16 +34,16 @@ pub struct Copied {
     pub second_to_first_bytes: u64,
 }
 
-/// Passes everything on between two channels until both directions have ended.
+/// Copies between two channels until both directions have ended.
 ///
-/// The end of one direction is passed on and the other goes on, also when it ended because its
-/// receiver stopped reading; datagrams stay whole. Nothing is stored but the frame in hand.
-/// `counters` are added to as bytes pass, so that they can be shared by several copies. Cancelling
-/// drops both channels.
+/// The end of one direction is passed on and the other continues, even if a receiver stopped
+/// reading; datagrams stay whole. Only the current frame is stored. `counters` grow as bytes pass,
+/// so several copies can share them. Cancelling drops both channels.
 ///
 /// # Errors
-/// `InvalidArgument` when one carries datagrams and the other bytes; otherwise the first failure.
-/// One of receiving ends both directions at once, one of sending its own direction.
+/// `InvalidArgument` if one channel carries datagrams and the other bytes; otherwise the first
+/// error. An error of receiving ends both directions at once, an error of sending only its
+/// direction.
 pub async fn copy_both(
     first: Channel,
     second: Channel,
@@ -67,7 +67,7 @@ pub async fn copy_both(
     Ok(Copied { first_to_second_bytes: forth?, second_to_first_bytes: back? })
 }
 
-/// The outer error is one of receiving, the inner one of sending.
+/// The outer error is from receiving, the inner one from sending.
 async fn pump(
     from: &mut ChannelReader,
     to: &mut ChannelWriter,

@@ -23,7 +23,7 @@ impl ChannelIo {
         Self { reader, writer }
     }
 
-    /// The two directions, to be used and dropped apart.
+    /// Splits it into its two directions, which can be used and dropped separately.
     pub fn into_split(self) -> (ReaderIo, WriterIo) {
         (self.reader, self.writer)
     }

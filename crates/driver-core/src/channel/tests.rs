@@ -75,7 +75,7 @@ async fn a_cancelled_send_to_a_full_socket_keeps_the_order() {
     while left.send(vec![1; 100_000]).now_or_never().is_some() {
         sent += 100_000;
     }
-    sent += 100_000; // Taken, and partly on its way, when it was cancelled.
+    sent += 100_000; // The cancelled send was accepted, and partly sent.
     let mut right = right.into_io().unwrap();
     let mut all = Vec::new();
     let (result, ()) = within(async {

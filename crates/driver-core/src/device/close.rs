@@ -1,4 +1,4 @@
-//! Closing a device: once, whoever asks how often, and to the end, whoever stops waiting.
+//! Closes a device once and completely, even with several callers or cancelled ones.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::backend::Backend;
 use crate::closing::guarded;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The end of a closing, for all who wait for it.
+/// The result of closing, shared by all callers that wait for it.
 pub(super) type Closing = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
 
-/// Starts to close a device. A task of its own does it, so that it goes on when nobody waits;
-/// outside a runtime, those who wait do.
+/// Starts to close a device. A separate task does it, so that it continues when nobody waits;
+/// without a runtime, the waiting callers drive it.
 pub(super) fn start(backend: Arc<dyn Backend>) -> Closing {
     let work = async move { guarded(backend.close()).await.map_err(Arc::new) };
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {

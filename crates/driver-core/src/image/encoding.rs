@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::suggest;
 
-/// How an image is compressed.
+/// The compression of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// gzip.
+    /// `.gz`, by RFC 1952.
     Gzip,
-    /// xz.
+    /// `.xz`, the format of XZ Utils.
     Xz,
-    /// bzip2.
+    /// `.bz2`.
     Bz2,
-    /// Zstandard.
+    /// Zstandard, `.zst`.
     Zstd,
 }
 
 impl Encoding {
-    /// All of them.
+    /// Every encoding.
     pub const ALL: [Self; 4] = [Self::Gzip, Self::Xz, Self::Bz2, Self::Zstd];
 
     /// Its name on the wire and on command lines.
@@ -36,12 +36,13 @@ impl Encoding {
         }
     }
 
-    /// Tells it by the first bytes of a file; ten are enough.
+    /// Detects the encoding from the first bytes of a file; ten are enough.
     pub fn of_signature(start: &[u8]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
-            // The level, and then a block or the end: three letters alone are too few.
+            // Checks the level and the start of a block or the end: three letters alone are too
+            // few.
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
             | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => {
                 Some(Self::Bz2)

@@ -1,32 +1,32 @@
-//! How far a transfer is, told to whoever asked, at most twenty times a second.
+//! Reports the progress of a transfer to observers, at most twenty times a second.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much of an image went through.
+/// The progress of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Bytes so far, as the source delivers them (compressed, if the image is).
     pub transferred_bytes: u64,
-    /// How many it will be, if that is known.
+    /// The total, if it is known.
     pub total_bytes: Option<u64>,
 }
 
 impl Progress {
-    /// So many bytes of so many, where the whole is known.
+    /// The progress so far, with the total if it is known.
     pub fn new(transferred_bytes: u64, total_bytes: Option<u64>) -> Self {
         Self { transferred_bytes, total_bytes }
     }
 }
 
-/// Who is told: called from any thread, and must not block.
+/// A callback for progress: called from any thread, and must not block.
 pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Counts bytes and tells observers: at most 20 times a second, and once more at the end.
+/// Counts bytes and notifies observers: at most 20 times a second, and once at the end.
 pub struct Meter {
     observers: Vec<Observer>,
     progress: Progress,
@@ -49,7 +49,7 @@ impl Meter {
         self.tell();
     }
 
-    /// Tells the final count, whatever was told before.
+    /// Reports the final count, even if it was reported before.
     pub fn finish(&mut self) {
         self.tell();
     }
@@ -59,7 +59,7 @@ impl Meter {
         self.progress
     }
 
-    /// How many bytes it will be, if that is known.
+    /// The total, if it is known.
     pub(super) fn total_bytes(&self) -> Option<u64> {
         self.progress.total_bytes
     }

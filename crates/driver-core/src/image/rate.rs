@@ -1,13 +1,13 @@
-//! How fast a transfer goes, for who watches one.
+//! The speed of a transfer, for its observers.
 
 use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 
-/// What the current rate is the mean of, about.
+/// Roughly the window of the current rate.
 const MEMORY: Duration = Duration::from_secs(3);
 
-/// The rate of a transfer, from the [`Progress`] that an observer is told.
+/// The rate of a transfer, from the [`Progress`] that an observer receives.
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -25,14 +25,14 @@ const MEMORY: Duration = Duration::from_secs(3);
 pub struct Rate {
     started: Instant,
     progress: Progress,
-    /// When the rate was worked out last, and with how many bytes.
+    /// When the rate was last computed, and the byte count then.
     updated: Instant,
     counted_bytes: u64,
     current: Option<f64>,
 }
 
 impl Rate {
-    /// Of a transfer that starts now.
+    /// Starts the clock of a transfer.
     pub fn start() -> Self {
         Self::start_at(Instant::now())
     }
@@ -42,7 +42,7 @@ impl Rate {
         Self { started: now, progress, updated: now, counted_bytes: 0, current: None }
     }
 
-    /// Takes in how far the transfer is.
+    /// Updates the rate with a new progress.
     pub fn update(&mut self, progress: Progress) {
         self.update_at(progress, Instant::now());
     }
@@ -51,8 +51,7 @@ impl Rate {
         let passed = now.saturating_duration_since(self.updated).as_secs_f64();
         let bytes = progress.transferred_bytes.saturating_sub(self.counted_bytes);
         self.progress = progress;
-        // Two reports at the same time say nothing of the rate: what they moved counts when time
-        // has passed.
+        // Two reports at the same time give no rate: their bytes count when time has passed.
         if passed <= 0.0 {
             return;
         }
@@ -65,18 +64,18 @@ impl Rate {
         self.counted_bytes = progress.transferred_bytes;
     }
 
-    /// Bytes per second over the last few seconds; 0 before anything is known.
+    /// Bytes per second over the last few seconds; 0 before the first measurement.
     pub fn bytes_per_second(&self) -> f64 {
         self.current.unwrap_or_default()
     }
 
-    /// Bytes per second since the start, up to the last update; 0 before anything is known.
+    /// Bytes per second since the start, up to the last update; 0 before the first measurement.
     pub fn mean_bytes_per_second(&self) -> f64 {
         let passed = self.updated.saturating_duration_since(self.started).as_secs_f64();
         if passed > 0.0 { self.progress.transferred_bytes as f64 / passed } else { 0.0 }
     }
 
-    /// How long the rest takes at the current rate, if the total is known and something moves.
+    /// The remaining time at the current rate, if the total is known and the rate is not 0.
     pub fn remaining(&self) -> Option<Duration> {
         let left = self.progress.total_bytes?.saturating_sub(self.progress.transferred_bytes);
         let seconds = left as f64 / self.current.filter(|rate| *rate > 0.0)?;

@@ -1,4 +1,4 @@
-//! Images at URLs, and the crate that reads and writes them: this one has neither HTTP nor codecs.
+//! Images at URLs. A linked crate reads and writes them: this one has neither HTTP nor codecs.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 
 /// An image at an `http` or `https` URL, read with GET or written with PUT.
 ///
-/// An exporter elsewhere makes the request itself, so the URL has to be reachable from there;
-/// in-process this program makes it. URL and headers may hold secrets: `Debug` and `Display` show
+/// For a remote device the exporter makes the request, so the URL must be reachable from there; for
+/// a local one this program makes it. URL and headers may hold secrets: `Debug` and `Display` show
 /// the URL without its query, and no header.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ImageRequest {
@@ -25,7 +25,7 @@ impl ImageRequest {
     /// A request without headers.
     ///
     /// # Errors
-    /// `InvalidArgument` for what is no `http` or `https` URL.
+    /// `InvalidArgument` for anything but an `http` or `https` URL.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         match url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
@@ -41,25 +41,25 @@ impl ImageRequest {
         self
     }
 
-    /// Says that somebody compares the SHA-256 of what arrives with an expected one, so that a
-    /// break is found.
+    /// Marks that the receiver compares the SHA-256 with an expected one, so a truncated answer is
+    /// noticed.
     #[must_use]
     pub fn checked(mut self) -> Self {
         self.is_checked = true;
         self
     }
 
-    /// Whether a break is found by a digest.
+    /// Whether a digest detects a truncated answer.
     pub fn is_checked(&self) -> bool {
         self.is_checked
     }
 
-    /// The whole URL.
+    /// The complete URL, with its query.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The headers.
+    /// The headers in the order in which they were added; they may hold secrets.
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
     }
@@ -80,14 +80,14 @@ impl fmt::Debug for ImageRequest {
 /// A writer that may move between threads.
 pub type BoxWriter = Pin<Box<dyn AsyncWrite + Send>>;
 
-/// How images at URLs, and encoded ones, are read and written in this program.
+/// The functions of this program that read and write images at URLs, and encode them.
 #[derive(Clone, Copy)]
 pub struct ImageSupport {
-    /// An image that is fetched when it is read.
+    /// Makes an image that is fetched when it is read.
     pub download: fn(ImageRequest) -> Result<ImageSource>,
-    /// A writer whose shutdown ends the upload.
+    /// Makes a writer whose shutdown ends the upload.
     pub upload: fn(ImageRequest) -> Result<BoxWriter>,
-    /// A writer that encodes; its shutdown writes the end and shuts the inner one down.
+    /// Makes a writer that encodes; its shutdown writes the end and shuts the inner one down.
     pub encode: fn(Encoding, BoxWriter) -> BoxWriter,
 }
 
@@ -108,7 +108,7 @@ impl fmt::Debug for ImageSupport {
     }
 }
 
-/// What is linked; `what` is what it is needed for.
+/// The linked support; `what` says in the error what needs it.
 pub(super) fn support(what: &str) -> Result<ImageSupport> {
     let linked = inventory::iter::<SupportEntry>().next();
     linked.map(|entry| entry.0).ok_or_else(|| {

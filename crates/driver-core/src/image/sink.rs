@@ -1,4 +1,5 @@
-//! Where an image that is read back goes: a file that appears when it is whole, or a writer.
+//! The destination of an image that is read back: a file that appears when it is complete, or a
+//! writer.
 
 use super::encoding::Encoding;
 use super::progress::{Meter, Observer, Progress};
@@ -15,18 +16,18 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 
-/// A named pipe is looked at for a reader so often.
+/// How often a named pipe is checked for a reader.
 const PIPE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Takes the bytes of a dumped image.
 ///
-/// A driver calls [`write`](Self::write) until it has nothing more, then [`finish`](Self::finish).
-/// Dropping the sink without that aborts: a file at the path is then as it was before, and a writer
-/// is dropped without a shutdown.
+/// A driver calls [`write`](Self::write) until the image ends, then [`finish`](Self::finish).
+/// Dropping the sink earlier aborts: a file at the path keeps its old content, and a writer is
+/// dropped without a shutdown.
 ///
-/// A path may name whatever can be written to: a file, a pipe, a device. A file that cannot be
-/// replaced is written in place, and then holds a part of the image when the sink is dropped early:
-/// see [`open`](Self::open).
+/// A path may name anything that can be written to: a file, a pipe, a device. A file that cannot be
+/// replaced is written in place, and holds a part of the image if the sink is dropped early: see
+/// [`open`](Self::open).
 pub struct ImageSink {
     name: String,
     path: Option<PathBuf>,
@@ -41,7 +42,7 @@ enum State {
     File(Target),
     Request(ImageRequest),
     Writer(BoxWriter),
-    /// A write failed or was cancelled in the middle: what came of it is not known.
+    /// A write failed or was cancelled halfway: its effect is unknown.
     Broken,
 }
 
@@ -50,24 +51,23 @@ impl ImageSink {
         Self { name, path: None, state, observers: Vec::new(), meter: None, encoding: None }
     }
 
-    /// What `path` names: a file, which is replaced when everything has arrived, or a pipe or
-    /// device.
+    /// A path: a file is replaced when everything has arrived; a pipe or device is written.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let named = Self::new(path.display().to_string(), State::Unopened(path.clone()));
         Self { path: Some(path), ..named }
     }
 
-    /// The `http` or `https` URL to which it is sent with PUT, by the machine of the driver: see
+    /// An `http` or `https` URL to which the driver's machine sends the image with PUT: see
     /// [`ImageRequest`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument): no such URL.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for another URL.
     pub fn url(url: impl Into<String>) -> Result<Self> {
         ImageRequest::new(url).map(Self::request)
     }
 
-    /// What a PUT request takes.
+    /// The target of a PUT request.
     pub fn request(request: ImageRequest) -> Self {
         Self::new(request.to_string(), State::Request(request))
     }
@@ -77,26 +77,26 @@ impl ImageSink {
         Self::new("the receiver".to_owned(), State::Writer(Box::pin(writer)))
     }
 
-    /// Has the image compressed: on the way already, where the driver is elsewhere.
+    /// Compresses the image; for a remote driver before the transfer.
     #[must_use]
     pub fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = Some(encoding);
         self
     }
 
-    /// How it is to be compressed.
+    /// The wanted compression, if any.
     pub fn encoding(&self) -> Option<Encoding> {
         self.encoding
     }
 
-    /// Takes the bytes as they come: for who has compressed them already.
+    /// Takes the bytes unchanged: for callers that have compressed them.
     #[must_use]
     pub fn without_encoding(mut self) -> Self {
         self.encoding = None;
         self
     }
 
-    /// The request, for a sink that is one.
+    /// The request, if the sink is one.
     pub fn as_request(&self) -> Option<&ImageRequest> {
         match &self.state {
             State::Request(request) => Some(request),
@@ -104,7 +104,7 @@ impl ImageSink {
         }
     }
 
-    /// Has `observer` told how much went through: at most 20 times a second, and once at the end.
+    /// Adds an `observer` of the progress: notified at most 20 times a second, and once at the end.
     ///
     /// It is called from any thread and must not block.
     #[must_use]
@@ -113,22 +113,22 @@ impl ImageSink {
         self
     }
 
-    /// Who is told how much went through.
+    /// The callbacks for the progress.
     pub fn observers(&self) -> Vec<Observer> {
         self.observers.clone()
     }
 
-    /// The path, for a sink that has one and takes the bytes as they are.
+    /// The path, if the sink has one and takes the bytes unchanged.
     pub fn local_path(&self) -> Option<&Path> {
         self.path.as_deref().filter(|_| self.encoding.is_none())
     }
 
-    /// Opens what a path names, so that what cannot be written to is refused before an image is
-    /// read. Waits for the reader of a named pipe. Otherwise the first write does this.
-    /// Cancelling leaves the sink as it was.
+    /// Opens the path, so that an unusable one is refused before an image is read. Waits for the
+    /// reader of a named pipe. Without this call the first write opens it. Cancelling leaves the
+    /// sink unchanged.
     ///
     /// # Errors
-    /// Those of the file system; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a
+    /// The file system's errors; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a
     /// folder or a socket.
     pub async fn open(&mut self) -> Result<()> {
         let State::Unopened(path) = &self.state else { return Ok(()) };
@@ -158,7 +158,7 @@ impl ImageSink {
         }
     }
 
-    /// For drivers: says how many bytes it will be, before the first one.
+    /// For drivers: announces the total before the first byte, if it is known.
     pub fn announce(&mut self, total_bytes: Option<u64>) {
         self.meter = Some(Meter::new(self.observers.clone(), total_bytes));
     }
@@ -166,9 +166,9 @@ impl ImageSink {
     /// For drivers: writes all of `bytes`. Cancelling aborts the sink.
     ///
     /// # Errors
-    /// What the disk or the receiver fails with, [`Aborted`](crate::ErrorKind::Aborted) after an
-    /// earlier failure, [`Unimplemented`](crate::ErrorKind::Unimplemented) where nothing here
-    /// sends to URLs or compresses.
+    /// The errors of the disk or the receiver, [`Aborted`](crate::ErrorKind::Aborted) after an
+    /// earlier failure, [`Unimplemented`](crate::ErrorKind::Unimplemented) if nothing in this
+    /// program sends to URLs or compresses.
     pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
@@ -189,7 +189,7 @@ impl ImageSink {
         Ok(())
     }
 
-    /// For drivers: everything was written; the file takes its name, the writer is shut down.
+    /// For drivers: completes the image; the file takes its name, the writer is shut down.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -209,7 +209,7 @@ impl ImageSink {
         Ok(())
     }
 
-    /// Opens what is not open, and puts the encoder in front of it.
+    /// Opens the target if needed, and puts the encoder in front of it.
     async fn prepare(&mut self) -> Result<()> {
         self.open().await?;
         if let State::Request(request) = &self.state {
@@ -245,7 +245,7 @@ impl fmt::Debug for ImageSink {
     }
 }
 
-/// What fails is tidied up here, where it may block.
+/// A failed target is cleaned up here, where it may block.
 fn write(mut target: Target, bytes: &[u8]) -> Result<Target> {
     match target.write(bytes) {
         Ok(()) => Ok(target),

@@ -1,4 +1,4 @@
-//! Where an image comes from: a file, a stream, a reader, or memory.
+//! The source of an image: a file, a stream, a reader, or memory.
 
 use super::encoding::Encoding;
 use super::progress::{Observer, Progress};
@@ -20,17 +20,17 @@ use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
 use tokio_util::io::ReaderStream;
 
-/// Bytes asked of a file or reader at once.
+/// Bytes requested from a file or reader at once.
 const CHUNK: usize = 1024 * 1024;
 
 /// An image to be flashed; read once, from its beginning.
 ///
-/// Whoever flashes makes one and adds wishes ([`with_observer`](Self::with_observer),
-/// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256)). A driver hands
-/// it to `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it itself
-/// with [`open`](Self::open): that tells observers and checks the length, but refuses a source with
-/// a digest wish, since nobody would check it. A driver that can check takes the wishes out first,
-/// with [`take_wishes`](Self::take_wishes).
+/// The caller of a flash makes one and adds wishes ([`with_observer`](Self::with_observer),
+/// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256)). A driver passes
+/// it to `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it with
+/// [`open`](Self::open). The latter notifies observers and checks the length, but refuses a source
+/// with a digest wish, since nothing would check it. A driver that checks digests takes the wishes
+/// out first, with [`take_wishes`](Self::take_wishes).
 pub struct ImageSource {
     name: Option<String>,
     length: Option<u64>,
@@ -51,7 +51,7 @@ impl ImageSource {
         Self { name: None, length, origin, wishes: Wishes::default(), encoding: None }
     }
 
-    /// A file of this machine; opened when it is read, so a missing one is found then.
+    /// A file of this machine; it is opened when it is read, so a missing file is noticed then.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self::new(Origin::Path(path.into()), None)
     }
@@ -63,26 +63,26 @@ impl ImageSource {
         Self::new(Origin::Bytes(bytes), Some(length))
     }
 
-    /// The file at an `http` or `https` URL, which the machine of the driver must reach: see
+    /// The file at an `http` or `https` URL, which the driver's machine must reach: see
     /// [`ImageRequest`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`]: no such URL.
+    /// [`ErrorKind::InvalidArgument`] for another URL.
     pub fn url(url: impl Into<String>) -> Result<Self> {
         ImageRequest::new(url).map(Self::request)
     }
 
-    /// What answers to a GET request.
+    /// The answer to a GET request.
     pub fn request(request: ImageRequest) -> Self {
         Self::new(Origin::Request(request), None)
     }
 
-    /// What `reader` yields until its end; `length` in bytes if it is known, and then enforced.
+    /// The bytes of `reader` until its end; `length` in bytes, if it is known, is enforced.
     pub fn reader(reader: impl AsyncRead + Send + 'static, length: Option<u64>) -> Self {
         Self::stream(ReaderStream::with_capacity(reader, CHUNK), length)
     }
 
-    /// What `stream` yields until its end; `length` in bytes if it is known, and then enforced.
+    /// The bytes of `stream` until its end; `length` in bytes, if it is known, is enforced.
     pub fn stream(
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         length: Option<u64>,
@@ -90,27 +90,27 @@ impl ImageSource {
         Self::new(Origin::Stream(stream.boxed()), length)
     }
 
-    /// Says what to call the image in messages. A path has its file name without this.
+    /// Sets the image's name in messages. By default a path has its file name.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Says how the bytes are compressed, where their signature does not tell; an exporter
-    /// elsewhere then decompresses them so. In-process, drivers go by the signature.
+    /// Sets the compression, if the signature does not show it; a remote exporter then decompresses
+    /// accordingly. Local drivers use the signature.
     #[must_use]
     pub fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = Some(encoding);
         self
     }
 
-    /// How the bytes are compressed, if that was said.
+    /// The compression that was set, if any.
     pub fn encoding(&self) -> Option<Encoding> {
         self.encoding
     }
 
-    /// The request, for a source that is one.
+    /// The request, if the source is one.
     pub fn as_request(&self) -> Option<&ImageRequest> {
         match &self.origin {
             Origin::Request(request) => Some(request),
@@ -118,12 +118,12 @@ impl ImageSource {
         }
     }
 
-    /// Whether a digest of the bytes is expected or asked for.
+    /// Whether a digest of the bytes is expected or requested.
     pub fn needs_sha256(&self) -> bool {
         self.wishes.needs_sha256()
     }
 
-    /// Has `observer` told how far the transfer is: at most 20 times a second, and once at its end.
+    /// Adds an `observer` of the progress: notified at most 20 times a second, and once at the end.
     ///
     /// It is called from any thread and must not block.
     #[must_use]
@@ -132,11 +132,11 @@ impl ImageSource {
         self
     }
 
-    /// Demands that the bytes *as the source delivers them* (the downloaded file, compressed if it
-    /// is) have this SHA-256, before anything is replaced.
+    /// Requires the bytes *as the source delivers them* (the downloaded file, compressed if it is)
+    /// to have this SHA-256; it is checked before anything is replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`]: not 64 hexadecimal digits.
+    /// [`ErrorKind::InvalidArgument`] unless `hex` is 64 hexadecimal digits.
     pub fn expect_sha256(mut self, hex: impl AsRef<str>) -> Result<Self> {
         let hex = hex.as_ref().trim().to_ascii_lowercase();
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -148,15 +148,15 @@ impl ImageSource {
         Ok(self)
     }
 
-    /// Asks for the SHA-256 of the bytes as the source delivers them; it is in the report once the
-    /// flash is done.
+    /// Requests the SHA-256 of the bytes as the source delivers them; the report has it after the
+    /// flash.
     #[must_use]
     pub fn report_sha256(mut self) -> (Self, DigestReport) {
         let report = self.wishes.report.get_or_insert_default().clone();
         (self, report)
     }
 
-    /// What to call the image in messages.
+    /// The image's name in messages.
     pub fn name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
@@ -173,9 +173,9 @@ impl ImageSource {
         }
     }
 
-    /// How many bytes it delivers, if that is known: announced, or the size of the file now.
+    /// The number of bytes, if it is known: the announced one, or the file's current size.
     ///
-    /// Waits for the file's file system; a call that hangs there keeps no runtime thread.
+    /// Waits for the file system of the file, without blocking a runtime thread.
     pub fn length(&self) -> impl Future<Output = Option<u64>> + Send + use<> {
         let (path, announced) = (self.local_path().map(Path::to_owned), self.length);
         async move {
@@ -186,7 +186,7 @@ impl ImageSource {
         }
     }
 
-    /// The file, for a source that is one: a driver may read it in its own way.
+    /// The file, if the source is one: a driver may read it directly.
     pub fn local_path(&self) -> Option<&Path> {
         match &self.origin {
             Origin::Path(path) => Some(path),
@@ -194,8 +194,8 @@ impl ImageSource {
         }
     }
 
-    /// What was asked for besides the bytes. Whoever takes the wishes fulfils them; the source has
-    /// none afterwards.
+    /// Takes the wishes beyond the bytes. The caller must fulfil them; the source has none
+    /// afterwards.
     pub fn take_wishes(&mut self) -> Wishes {
         if let (Origin::Request(request), Some(_)) =
             (&mut self.origin, &self.wishes.expected_sha256)
@@ -207,13 +207,13 @@ impl ImageSource {
 
     /// Opens the image for reading, as it is stored (not decompressed).
     ///
-    /// The stream tells the observers, and fails with [`ErrorKind::DataLoss`] if it ends before or
-    /// after the announced length. Cancelling is harmless.
+    /// The stream notifies the observers, and fails with [`ErrorKind::DataLoss`] if it ends before
+    /// or after the announced length. Cancelling is harmless.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`] and the like: the file cannot be
-    /// opened. [`ErrorKind::Unimplemented`]: it is at a URL, and nothing here fetches; the caller
-    /// expects a digest, and this driver did not take that wish.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`] and the like if the file cannot be
+    /// opened. [`ErrorKind::Unimplemented`] for a URL if nothing in this program fetches it, and
+    /// for an expected digest if this driver did not take that wish.
     pub async fn open(mut self) -> Result<ImageStream> {
         let name = self.name();
         let wishes = self.take_wishes();
@@ -243,7 +243,7 @@ impl ImageSource {
         Ok(ImageStream::new(name, stream, length, wishes.observers))
     }
 
-    /// As [`open`](Self::open), at the first read; what opening says is then the first item.
+    /// As [`open`](Self::open), at the first read; an error of opening is then the first item.
     pub fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
         stream::once(async move { self.open().await.map_err(io::Error::from) })
             .try_flatten()
@@ -251,8 +251,8 @@ impl ImageSource {
     }
 }
 
-/// Opens a file, device or pipe, and says how long it is, if that is known. Does not wait for a
-/// pipe's writer: the first read does, which can be cancelled and timed.
+/// Opens a file, device or pipe, and returns its length, if it is known. Does not wait for a pipe's
+/// writer: the first read does, which can be cancelled and timed.
 async fn open_path(path: &Path) -> Result<(BoxStream<'static, io::Result<Bytes>>, Option<u64>)> {
     let path = path.to_owned();
     let opened = blocking(move || {
@@ -284,7 +284,7 @@ impl fmt::Debug for ImageSource {
     }
 }
 
-/// What is asked of whoever reads a source, besides reading it.
+/// The wishes of a source, which its reader fulfils.
 #[derive(Default)]
 pub struct Wishes {
     observers: Vec<Observer>,
@@ -293,21 +293,21 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// Whether somebody wants the SHA-256 of the delivered bytes, to compare or to know.
+    /// Whether the SHA-256 of the delivered bytes is wanted, for comparison or report.
     pub fn needs_sha256(&self) -> bool {
         self.expected_sha256.is_some() || self.report.is_some()
     }
 
-    /// Who is to be told of the progress.
+    /// The callbacks for the progress.
     pub fn observers(&self) -> Vec<Observer> {
         self.observers.clone()
     }
 
-    /// Hands in the digest of all bytes that were delivered (lower-case hexadecimal), before
-    /// anything is replaced.
+    /// Hands in the digest of all delivered bytes (lower-case hexadecimal), before anything is
+    /// replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::DataLoss`]: another one was expected.
+    /// [`ErrorKind::DataLoss`] if another digest was expected.
     pub fn settle_sha256(&self, found: &str) -> Result<()> {
         if let Some(report) = &self.report {
             // A second hand-in changes nothing: a source is read once.
@@ -316,7 +316,7 @@ impl Wishes {
         match &self.expected_sha256 {
             Some(expected) if expected != found => {
                 Err(Error::new(ErrorKind::DataLoss, format!("its SHA-256 is {found}, not {expected}"))
-                    .with_hint("the download is damaged or another file; the digest is that of the file as downloaded, before decompression"))
+                    .with_hint("compare the digest with the downloaded file, before decompression: the download is damaged, or is another file"))
             }
             _ => Ok(()),
         }
@@ -333,12 +333,12 @@ impl fmt::Debug for Wishes {
     }
 }
 
-/// Where the digest of a flashed image will be.
+/// The digest of a flashed image, once it is known.
 #[derive(Clone, Debug, Default)]
 pub struct DigestReport(Arc<OnceLock<String>>);
 
 impl DigestReport {
-    /// The SHA-256 in lower-case hexadecimal, once all bytes were read.
+    /// The SHA-256 in lower-case hexadecimal, once all bytes are read.
     pub fn sha256(&self) -> Option<String> {
         self.0.get().cloned()
     }

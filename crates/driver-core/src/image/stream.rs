@@ -1,4 +1,4 @@
-//! An opened image: its bytes, counted and held against the announced length.
+//! An opened image: its bytes, counted and checked against the announced length.
 
 use super::progress::{Meter, Observer};
 use crate::error::{Error, Result};
@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-/// The bytes of an [`ImageSource`](super::ImageSource), in order. After an error or the end there
-/// is nothing more.
+/// The bytes of an [`ImageSource`](super::ImageSource), in order. Nothing follows an error or the
+/// end.
 pub struct ImageStream {
     name: String,
     length: Option<u64>,
@@ -31,21 +31,21 @@ impl ImageStream {
         Self { name, length, meter: Meter::new(observers, length), stream: Some(stream) }
     }
 
-    /// How many bytes it will be, if that is known.
+    /// The number of bytes, if it is known.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// The next bytes; `None` at the end. Cancelling loses nothing.
+    /// Returns the next bytes; `None` at the end. Cancelling loses nothing.
     ///
     /// # Errors
-    /// What the source failed with; [`DataLoss`](crate::ErrorKind::DataLoss) if its length is not
-    /// what was announced.
+    /// The source's errors; [`DataLoss`](crate::ErrorKind::DataLoss) if its length differs from the
+    /// announced one.
     pub async fn receive(&mut self) -> Result<Option<Bytes>> {
         Ok(self.next().await.transpose()?)
     }
 
-    /// The same as an [`AsyncRead`].
+    /// Converts it to an [`AsyncRead`].
     pub fn into_async_read(self) -> impl AsyncRead + Send + Unpin + 'static {
         StreamReader::new(self)
     }

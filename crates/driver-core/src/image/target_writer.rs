@@ -1,4 +1,4 @@
-//! A [`Target`] as a writer whose shutdown puts it in place: for what is encoded on its way there.
+//! A [`Target`] as a writer whose shutdown puts it in place: for encoded images.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::Error;
 
-/// Bytes taken at once.
+/// The most bytes accepted at once.
 const PIECE: usize = 1024 * 1024;
 
 pub(super) struct TargetWriter(State);
@@ -28,7 +28,7 @@ impl TargetWriter {
         Self(State::Idle(target))
     }
 
-    /// Waits for the write under way. Its error comes here, however it was asked for.
+    /// Waits for the write under way, and returns its error.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let State::Writing(task) = &mut self.0 {
             let outcome = ready!(task.poll_unpin(cx));

@@ -74,7 +74,7 @@ async fn dropped_before_it_was_polled_and_after_once() {
     bench.assert_untouched();
 }
 
-/// Run in a process of its own by the next test, which kills it.
+/// Run in a separate process by the next test, which kills it.
 #[tokio::test]
 async fn hanging_helper() {
     if let Ok(disk) = std::env::var("FLASHER_TEST_HANG") {

@@ -37,7 +37,7 @@ async fn it_holds_up_its_own_flash_alone() {
             tokio::time::timeout(Duration::from_millis(200), flash()).await
         };
         assert!(outcome.is_err());
-        // The caller is gone, and what else this thread does goes on.
+        // The caller was dropped, and this thread's other work continues.
         let other = write_image(ImageSource::bytes("new"), &elsewhere, WriteOptions::default());
         tokio::time::timeout(DEADLINE, other).await.expect("another flash is held up").unwrap();
         mount.thaw();

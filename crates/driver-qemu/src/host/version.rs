@@ -73,7 +73,7 @@ pub(super) async fn probe(binary: &Path) -> Result<QemuVersion> {
     let version = QemuVersion::parse(&text).ok_or_else(|| {
         let answer = text.lines().next().unwrap_or_default();
         Error::failed_precondition(format!("{}: it answered `{answer}`", doing()))
-            .with_hint("is it QEMU?")
+            .with_hint("check that the program is QEMU")
     })?;
     known().insert(key, version);
     Ok(version)

@@ -87,7 +87,7 @@ impl Message {
 
 /// The version in the greeting.
 pub(super) fn greeting(line: &[u8]) -> Result<Value> {
-    let hint = "is something else than QMP at the other end?";
+    let hint = "check that QEMU is at the other end";
     let mut object = object(line).map_err(|why| Error::data_loss(why).with_hint(hint))?;
     match object.get_mut("QMP") {
         // Not by index: that panics where it is no object.

@@ -128,5 +128,5 @@ async fn fit(overlay: &QemuImage, wanted: Option<u64>) -> Result<()> {
 fn too_small(wanted: u64, what: &str, size: u64) -> Error {
     let (wanted, size) = (ByteSize::bytes(wanted), ByteSize::bytes(size));
     Error::invalid_argument(format!("disk_size {wanted} is less than the {what} {size}"))
-        .with_hint("a disk only grows; flash a smaller image, or leave `disk_size` out")
+        .with_hint("flash a smaller image, or leave out `disk_size`: a disk only grows")
 }

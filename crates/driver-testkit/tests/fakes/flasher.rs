@@ -18,7 +18,7 @@ const PIECE: usize = 1 << 20;
 pub(crate) struct FlasherConfig {
     /// The fault.
     fault: String,
-    /// A folder in which each image is a file of its own, if it is to have one.
+    /// The folder in which each image is a separate file, if the fake has one.
     #[serde(default)]
     medium: Option<PathBuf>,
 }
@@ -168,7 +168,7 @@ impl Flasher for FlasherFake {
         if let Some(medium) = &self.medium {
             std::fs::write(medium.join("disk.img"), &loaded).unwrap();
         }
-        // Whoever comes first waits for the other, and both have the other's half.
+        // The first flash waits for the second, and both get the other's half.
         if self.is("mixes") && self.mixed.load(SeqCst) {
             let half = loaded.len() / 2;
             loaded[half..].fill(0xaa);

@@ -72,7 +72,7 @@ impl Network for NetworkFake {
                     writer.send(bytes).await.ok();
                 }
                 ended.send_replace(number);
-                // The others are gone before anybody sees the end of this one.
+                // The others are closed before a client sees the end of this one.
                 while open.load(SeqCst) > 1 {
                     tokio::task::yield_now().await;
                 }

@@ -1,4 +1,4 @@
-//! An interface of its own, with an adapter written by hand so that it can be wrong.
+//! An additional interface with a handwritten adapter, so that it can be wrong.
 
 use std::sync::Arc;
 

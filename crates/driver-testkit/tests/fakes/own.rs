@@ -1,4 +1,4 @@
-//! A driver with an interface of its own, a child that it makes, and children that it is given.
+//! A driver with a new interface, a child that it makes, and children that it is given.
 
 use std::fs::File;
 use std::sync::Arc;

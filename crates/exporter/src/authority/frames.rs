@@ -12,31 +12,31 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Where in the connection the next byte is.
+/// The position of the next byte in the connection.
 #[derive(Debug)]
 enum Place {
-    /// In the preface, of which so many bytes came.
+    /// In the preface; the number of its bytes so far.
     Preface(usize),
     /// In the header of a frame.
     Header { bytes: [u8; HEADER], have: usize },
-    /// In what is of no interest, for so many bytes.
+    /// In bytes to skip; the number of those left.
     Skip(usize),
     /// At the length of a header frame's padding.
     PadLength { left: usize, skip: usize },
-    /// Before the header block: so many bytes of priority.
+    /// Before the header block: priority bytes to skip.
     Before { left: usize, skip: usize, padding: usize },
-    /// In the header block, for so many bytes, with padding after it.
+    /// In the header block; the number of its bytes left, and the padding after it.
     Block { left: usize, padding: usize },
-    /// This is not HTTP/2 as we know it.
+    /// The bytes are not HTTP/2 as expected.
     Lost,
 }
 
-/// Of what the client is in the middle.
+/// The phase of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It has not said yet that it speaks HTTP/2, or something else.
+    /// It has not sent the HTTP/2 preface yet, or something else.
     Opening,
-    /// It is in the middle of headers, the so many-th of the connection.
+    /// It sends headers; their number in the connection.
     Headers(u32),
     Between,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Frames {
     last: bool,
     /// How many header blocks have begun.
     blocks_begun: u32,
-    /// What frames without data count for, and what the others pay for.
+    /// The cost of frames without data, and the credit of the others.
     counts: (u32, u32),
 }
 
@@ -84,7 +84,7 @@ impl Frames {
         std::mem::take(&mut self.counts)
     }
 
-    /// Counts a frame. Each call may be given up, and each piece of data may bring a ping with it.
+    /// Counts a frame. Each call may be cancelled, and each piece of data may bring a ping with it.
     fn count(&mut self, kind: u8, length: usize) {
         let (cost, credit) = match kind {
             DATA => (0, length / 1024),
@@ -96,7 +96,7 @@ impl Frames {
         self.counts.1 = self.counts.1.saturating_add(u32::try_from(credit).unwrap_or(u32::MAX));
     }
 
-    /// Passes over the next bytes and rewrites authorities in them.
+    /// Passes the next bytes, and rewrites authorities in them.
     pub(crate) fn pass(&mut self, data: &mut [u8]) {
         let mut at = 0;
         while let Some(first) = data.get(at).copied() {
@@ -178,7 +178,7 @@ impl Frames {
         }
     }
 
-    /// `left` bytes of the frame remain: what to skip, the block, the padding.
+    /// `left` bytes of the frame remain: bytes to skip, the block, the padding.
     fn before(&mut self, left: usize, skip: usize, padding: usize) {
         self.place = match left.checked_sub(skip + padding) {
             None => Place::Lost,
@@ -188,7 +188,7 @@ impl Frames {
         };
     }
 
-    /// The part of the header block in this frame is over.
+    /// The header block's part in this frame has ended.
     fn leave(&mut self, padding: usize) {
         if self.last {
             self.blocks.end();

@@ -5,14 +5,15 @@ const AUTHORITY: u64 = 1;
 /// The first index of the dynamic table.
 const DYNAMIC: u64 = 62;
 const NAME: &[u8] = b":authority";
-/// The same in HPACK's Huffman code (RFC 7541, appendix B), which has one way to write it.
+/// `:authority` in HPACK's Huffman code (RFC 7541, appendix B), which has one way to write it.
 const CODED_NAME: &[u8] = &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f];
-/// Longer integers than any header needs end the walk.
+/// The walk ends at longer integers, which no header needs.
 const MAX_SHIFT: u32 = 28;
 
-/// How the Huffman codes of `%` (010101) and of the blank (010100) begin, and no others.
+/// The common beginning of the Huffman codes of `%` (010101) and of the blank (010100), and of no
+/// others.
 const PERCENT: Symbol = Symbol { code: 0b0_1010, bits: 5 };
-/// How many symbols have a code of so many bits. The code is canonical: these numbers define where
+/// The number of symbols for each length of code. The code is canonical: these numbers define where
 /// each code ends.
 const SYMBOLS: [u32; 31] = [
     0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
@@ -27,11 +28,11 @@ struct Symbol {
 }
 
 impl Symbol {
-    /// Passes over a byte and rewrites it; false for what is no code.
+    /// Passes a byte and rewrites it; returns false for an invalid code.
     ///
-    /// The fifth bit tells a `%` (or a blank, which no authority has). Turned over, it makes the
-    /// code that of `.` (010111; of `-`, 010110): it is the bit under way, so that what was
-    /// handed on before stays as it was.
+    /// The fifth bit identifies a `%` (or a blank, which no authority has). Flipped, it makes the
+    /// code that of `.` (010111; of `-`, 010110). Only the current bit changes, so the bits that
+    /// were handed on stay valid.
     fn pass(&mut self, byte: &mut u8) -> bool {
         for bit in (0..8).rev() {
             self.code = self.code << 1 | u32::from(*byte >> bit & 1);
@@ -55,21 +56,21 @@ impl Symbol {
     }
 }
 
-/// What the integer that is being read says.
+/// The meaning of the integer being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
-    /// Nothing that matters: an indexed field, or the size of the table.
+    /// An indexed field, or the size of the table: it does not matter.
     Nothing,
     /// The name's index in a field whose value follows, and whether the field goes into the dynamic
     /// table.
     NameIndex { kept: bool },
-    /// The length of a name.
+    /// How many bytes of a header's name follow.
     NameLength { kept: bool, huffman: bool },
-    /// The length of a value.
+    /// How many bytes of a header's value follow.
     ValueLength { huffman: bool, authority: bool },
 }
 
-/// Where in the block the next byte is.
+/// The position of the next byte in the block.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// At a field.
@@ -80,14 +81,14 @@ enum Place {
     NameStart { kept: bool },
     /// At the length of a value.
     ValueStart { authority: bool },
-    /// In a name: whether it has been `:authority` so far, in plain bytes or coded, and how many
-    /// bytes that were.
+    /// In a name: whether it has matched `:authority` so far, in plain or coded bytes, and the
+    /// number of those bytes.
     Name { kept: bool, huffman: bool, left: u64, matched: Option<usize> },
     /// In a value.
     Value { left: u64, rewrite: bool },
     /// In the value of `:authority`, Huffman-coded.
     Coded { left: u64, symbol: Symbol },
-    /// Not HPACK as we know it: the rest of this block passes.
+    /// Not valid HPACK: the rest of this block passes.
     Lost,
 }
 
@@ -95,10 +96,10 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct HeaderBlocks {
     place: Place,
-    /// Which entries of the dynamic table are named `:authority`, the lowest bit being the newest.
-    /// An entry takes 32 bytes at least, so that the server's table of 4096 bytes never has
-    /// more of them. What was evicted is forgotten here only when it is shifted out, which
-    /// does not matter: nothing valid refers to it.
+    /// Which entries of the dynamic table are named `:authority`; the lowest bit is the newest. An
+    /// entry takes at least 32 bytes, so the server's table of 4096 bytes never has more of them.
+    /// An evicted entry is forgotten here only when it is shifted out. That does not matter:
+    /// nothing valid refers to it.
     authorities: u128,
 }
 
@@ -114,7 +115,7 @@ impl HeaderBlocks {
         self.place = Place::Field;
     }
 
-    /// Passes over the next bytes of a block.
+    /// Passes the next bytes of a block.
     pub(super) fn pass(&mut self, data: &mut [u8]) {
         for byte in data {
             self.place = match self.place {
@@ -168,7 +169,7 @@ impl HeaderBlocks {
         }
     }
 
-    /// The first byte of an integer whose prefix has so many bits.
+    /// The first byte of an integer with a prefix of `bits` bits.
     fn integer(&mut self, byte: u8, bits: u32, meaning: Meaning) -> Place {
         let full = (1u8 << bits) - 1;
         match byte & full {
@@ -179,7 +180,7 @@ impl HeaderBlocks {
         }
     }
 
-    /// What follows an integer.
+    /// The place after an integer.
     fn after(&mut self, meaning: Meaning, value: u64) -> Place {
         match meaning {
             Meaning::Nothing => Place::Field,
@@ -206,7 +207,7 @@ impl HeaderBlocks {
             || newest.is_some_and(|age| age < u128::BITS && self.authorities >> age & 1 == 1)
     }
 
-    /// The name of a field is known; it may go into the table.
+    /// A field's name is known; it may go into the table.
     fn named(&mut self, kept: bool, authority: bool) -> Place {
         if kept {
             self.authorities = self.authorities << 1 | u128::from(authority);

@@ -1,5 +1,4 @@
-//! The whole of it against the HTTP/2 library: what that decodes after the rewriting is what was
-//! meant.
+//! Compares the rewriting with the HTTP/2 library: it must decode the intended requests.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::tests::{Numbers, Pieces, frame, integer};
 use crate::watched::Watched;
 
-/// HPACK's Huffman code (RFC 7541, appendix B): the code of each byte, and how many bits it has.
+/// HPACK's Huffman code (RFC 7541, appendix B): the code of each byte, and its number of bits.
 #[rustfmt::skip]
 const CODES: [(u32, u32); 256] = [
     (0x1ff8, 13), (0x7fffd8, 23), (0xfffffe2, 28), (0xfffffe3, 28), (0xfffffe4, 28), (0xfffffe5, 28),
@@ -53,9 +52,9 @@ const CODES: [(u32, u32); 256] = [
     (0x3ffffee, 26),
 ];
 
-/// What may stand in an authority, and is no delimiter.
+/// The characters of an authority that are not delimiters.
 const UNRESERVED: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
-/// The variable that says how many connections are tried, where it should be more than a few.
+/// The variable with the number of connections to try, if more than a few.
 const ROUNDS: &str = "JUMPSTARTER_FUZZ_ROUNDS";
 
 fn huffman(text: &[u8]) -> Vec<u8> {
@@ -80,12 +79,12 @@ fn string(text: &[u8], coded: bool) -> Vec<u8> {
     [integer(if coded { 0x80 } else { 0 }, 7, bytes.len()), bytes].concat()
 }
 
-/// The encoder of a client: it knows what the dynamic table holds, the newest first.
+/// A client's encoder: it knows the dynamic table, the newest entry first.
 #[derive(Default)]
 struct Encoder(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Encoder {
-    /// A field, written in one of the ways that there are for it.
+    /// Writes a field in one of the possible ways.
     fn field(&mut self, name: &[u8], value: &[u8], numbers: &mut Numbers) -> Vec<u8> {
         let whole = self.0.iter().position(|(n, v)| n == name && v == value);
         if let Some(at) = whole.filter(|_| numbers.below(3) > 0) {
@@ -120,7 +119,7 @@ impl Encoder {
     }
 }
 
-/// A request as it is meant.
+/// The intended request.
 struct Wanted {
     authority: Vec<u8>,
     path: Vec<u8>,
@@ -141,7 +140,7 @@ impl Wanted {
         Self { authority, path, headers }
     }
 
-    /// Every `%` of the authority became something else, and nothing else changed.
+    /// Checks that every `%` of the authority was replaced, and nothing else changed.
     #[track_caller]
     fn check(&self, request: &http::Request<RecvStream>) {
         let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
@@ -166,7 +165,7 @@ fn request(wanted: &Wanted, stream: u32, encoder: &mut Encoder, numbers: &mut Nu
     for (name, value) in &wanted.headers {
         block.extend(encoder.field(name.as_bytes(), value, numbers));
     }
-    // The library takes few CONTINUATION frames.
+    // The library accepts few CONTINUATION frames.
     let size = (1 + numbers.below(200)).max(block.len().div_ceil(4));
     let pieces: Vec<&[u8]> = block.chunks(size).collect();
     let mut out = Vec::new();
@@ -198,13 +197,13 @@ fn on_stream(stream: u32, mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// What the library makes of a connection after the rewriting.
+/// What the library decodes from a rewritten connection.
 async fn decoded(
     bytes: Vec<u8>,
     sizes: Vec<usize>,
     requests: usize,
 ) -> Vec<http::Request<RecvStream>> {
-    // The client stays; what the server says to it goes nowhere.
+    // The client stays connected; the server's answers are discarded.
     let (silence, _open) = tokio::io::duplex(1);
     let connection = tokio::io::join(Pieces::new(bytes, sizes).chain(silence), tokio::io::sink());
     let handshake = server::Builder::new()

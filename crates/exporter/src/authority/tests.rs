@@ -1,4 +1,4 @@
-//! Connections as clients may write them, split at every place.
+//! Valid and damaged connections, split at every position.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use super::Frames;
 use crate::watched::Watched;
 
-/// Some symbols of RFC 7541, appendix B: the symbol, its code, how many bits that has.
+/// Some symbols of RFC 7541, appendix B: the symbol, its code and its number of bits.
 #[rustfmt::skip]
 const CODES: &[(u8, u32, u32)] = &[
     (b'a', 0x3, 5), (b'b', 0x23, 6), (b'j', 0x74, 7), (b'2', 0x2, 5), (b'F', 0x61, 7), (b'%', 0x15, 6),
@@ -59,9 +59,9 @@ pub(super) fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 enum Name {
     /// By its index in the static table.
     Static,
-    /// By that of an earlier `:authority` in the dynamic table, after which came so many fields.
+    /// By the index of an earlier `:authority` in the dynamic table; the number of fields after it.
     Dynamic(usize),
-    /// As it is.
+    /// As plain text.
     Literal,
     /// Huffman-coded.
     Coded,
@@ -70,7 +70,7 @@ enum Name {
 /// How a client writes its headers.
 #[derive(Clone, Debug)]
 struct Style {
-    /// The first byte of the field, its index aside, and how many bits that has.
+    /// The first byte of the field without its index, and the number of its bits.
     representation: (u8, u32),
     name: Name,
     /// Whether the value is Huffman-coded.
@@ -81,7 +81,7 @@ struct Style {
     pieces: usize,
 }
 
-/// What becomes of an authority.
+/// The expected rewriting of an authority.
 fn rewritten(authority: &[u8], coded: bool) -> Vec<u8> {
     let rewrite = |byte: &u8| match (byte, coded) {
         (b'%', true) => b'.',
@@ -95,7 +95,8 @@ fn connection(authority: &[u8], style: &Style) -> Vec<u8> {
     let (first, bits) = style.representation;
     let mut block = vec![0x82, 0x3f, 0xe1, 0x1f]; // :method GET, a table of 4096 bytes
     block.extend([&[0x40][..], &string(b"x-percent", false), &string(b"100%", false)].concat());
-    block.extend([&[0x40 + 62][..], &string(b"50%", false)].concat()); // the name of the field before
+    // the name of the field before
+    block.extend([&[0x40 + 62][..], &string(b"50%", false)].concat());
     match style.name {
         Name::Static => block.extend(integer(first, bits, 1)),
         Name::Literal => {
@@ -110,7 +111,7 @@ fn connection(authority: &[u8], style: &Style) -> Vec<u8> {
                 let field = match number % 3 {
                     0 => [&[0x40][..], &string(b"n", false), &string(b"%", false)].concat(),
                     1 => [&[0x40 + 62][..], &string(b"%", false)].concat(),
-                    // Not kept in the table: it moves nothing.
+                    // Not kept in the table: it shifts nothing.
                     _ => [&[0x00][..], &string(b"n", false), &string(b"%", false)].concat(),
                 };
                 block.extend(field);
@@ -145,7 +146,7 @@ fn connection(authority: &[u8], style: &Style) -> Vec<u8> {
     out
 }
 
-/// Yields the bytes in pieces of these sizes, over and over.
+/// Yields the bytes in pieces of these sizes, repeatedly.
 pub(super) struct Pieces(VecDeque<u8>, Vec<usize>, usize);
 
 impl Pieces {
@@ -242,7 +243,7 @@ fn split_at_every_byte_and_into_frames_of_every_size() {
     }
 }
 
-/// Numbers that look random and are the same in every run (xorshift64*).
+/// Pseudo-random numbers, the same in every run (xorshift64*).
 pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
@@ -268,8 +269,7 @@ impl Numbers {
         }
     }
 
-    /// Nearly a connection: frames of any kind, or one as clients make it, some bytes of which are
-    /// damaged.
+    /// A damaged connection: frames of any kind, or a client's connection with some wrong bytes.
     fn connection(&mut self) -> Vec<u8> {
         let mut bytes = match self.below(3) {
             0 => {
@@ -295,7 +295,7 @@ impl Numbers {
     }
 }
 
-/// Which bytes of a connection are in header blocks, up to the first frame that cannot be.
+/// Which bytes of a connection are in header blocks, up to the first invalid frame.
 fn in_header_blocks(bytes: &[u8]) -> Vec<bool> {
     let mut inside = vec![false; bytes.len()];
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -1,4 +1,4 @@
-//! The passphrase of a TCP listener: asked for on every call of every kind.
+//! The passphrase of a TCP listener: required for every call of every kind.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,10 +20,10 @@ use crate::peer::Peer;
 use crate::seldom::Seldom;
 
 const TOO_MANY: &str = "too many wrong passphrases come from this address";
-/// Failures that are logged in a row; after these, one for each interval.
+/// The number of failures that are logged in a row; then one for each interval.
 const LOGGED_AT_ONCE: u32 = 10;
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// As much of a passphrase's file is read: its first line is meant.
+/// The most of a passphrase's file that is read: only its first line counts.
 const MAX_FILE: u64 = 64 << 10;
 /// The most of a method's name that is logged, in bytes.
 const MAX_METHOD: usize = 120;
@@ -31,7 +31,7 @@ const MAX_METHOD: usize = 120;
 /// Refuses calls without the right passphrase.
 ///
 /// The right one is admitted at once, always. Wrong ones are answered late, one after the other for
-/// each address, and later each time; what comes beyond a few that wait is refused at once.
+/// each address, with growing delays; with too many pending ones further calls are refused at once.
 #[derive(Clone)]
 pub(crate) struct Passphrase(Arc<Guard>);
 
@@ -41,8 +41,7 @@ struct Guard {
     log: Seldom,
 }
 
-/// The digest of the passphrase: digests compare in constant time, whatever their passphrases'
-/// lengths.
+/// The digest of the passphrase: digests compare in constant time for all lengths.
 type Digest = [u8; 32];
 
 enum Expected {
@@ -55,10 +54,10 @@ impl Passphrase {
         Self::expecting(Expected::Fixed(sha256(passphrase.expose().as_bytes())))
     }
 
-    /// The first line of a file, also when that changes.
+    /// Reads the first line of a file, and again after changes.
     ///
     /// # Errors
-    /// As the file's reading; `InvalidArgument` where there is none.
+    /// The errors of reading the file; `InvalidArgument` without a passphrase in it.
     pub(crate) fn of_file(file: PathBuf) -> Result<Self> {
         let read = {
             let file = file.clone();
@@ -88,7 +87,7 @@ impl Passphrase {
     /// Admits a call.
     ///
     /// # Errors
-    /// `Unauthenticated`: at once without a passphrase, after a while with a wrong one.
+    /// `Unauthenticated`: at once without a passphrase, after a delay with a wrong one.
     pub(crate) async fn admit(&self, head: &Parts, peer: &Peer) -> Result<()> {
         self.0.admit(&head.headers, head.uri.path(), peer).await
     }
@@ -122,9 +121,9 @@ impl Guard {
         self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cancelling frees the place of a wrong answer that is due.
+    /// Cancelling frees the place of a pending wrong answer.
     async fn admit(&self, headers: &HeaderMap, method: &str, peer: &Peer) -> Result<()> {
-        // Nothing was guessed, so nothing is held against the peer.
+        // Nothing was guessed, so the peer is not delayed.
         let Some(given) = headers.get(PASSPHRASE) else {
             self.note(method, peer);
             return Err(unauthenticated("the passphrase is missing"));
@@ -144,7 +143,7 @@ impl Guard {
         Err(unauthenticated("wrong passphrase"))
     }
 
-    /// Logs a refusal, in words that operators of either implementation look for.
+    /// Logs a refusal with the words of the exporter in Python, which operators search for.
     fn note(&self, method: &str, peer: &Peer) {
         let Some(unsaid) = self.log.speak() else { return };
         let method = line(method);
@@ -163,7 +162,7 @@ fn unauthenticated(message: &str) -> Error {
     Error::new(ErrorKind::Unauthenticated, message)
 }
 
-/// A wrong answer that has not been given yet.
+/// A pending wrong answer.
 struct Due<'a> {
     guard: &'a Guard,
     peer: &'a Peer,
@@ -189,7 +188,7 @@ mod tests {
             Passphrase::new(&Secret::new(passphrase)).0
         }
 
-        /// What is answered to a call, and after how many milliseconds.
+        /// The answer to a call, and its delay in milliseconds.
         async fn answer(&self, given: &str, peer: &Peer) -> (String, u128) {
             let start = Instant::now();
             let headers = HeaderMap::from_iter([(

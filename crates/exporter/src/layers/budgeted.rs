@@ -1,4 +1,4 @@
-//! What messages that nobody has read yet may take of the memory.
+//! The memory of unread messages.
 
 use h2::RecvStream;
 use http::HeaderMap;
@@ -8,10 +8,10 @@ use prost::Message;
 
 use crate::peer::Peer;
 
-/// The messages of a request, in the memory that its connection has, none of them longer than that.
+/// The messages of a request, within their connection's memory, each with a limited length.
 ///
 /// # Errors
-/// `Unimplemented` for messages that are compressed in an unknown way.
+/// `Unimplemented` for messages with an unknown compression.
 pub(crate) fn incoming<T: Message + Default>(
     headers: &HeaderMap,
     body: RecvStream,

@@ -1,5 +1,5 @@
-//! Which calls are let through in which state: while a hook runs, only those that come through the
-//! hooks' own socket.
+//! Decides by the exporter's state which calls pass: during a hook only those from the hooks' own
+//! socket.
 
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::Method;
@@ -12,18 +12,18 @@ use crate::state::State;
 const ALWAYS: [Method; 4] =
     [Method::GetReport, Method::GetStatus, Method::LogStream, Method::EndSession];
 
-/// Lets a call of a method through.
+/// Checks a call of a method.
 ///
-/// A call that was let through goes on when the state changes.
+/// A call that passed continues when the state changes.
 ///
 /// # Errors
-/// `FailedPrecondition`, by which clients know that they may try again later.
+/// `FailedPrecondition`, on which clients retry later.
 pub(super) fn pass(method: Option<Method>, peer: &Peer, state: &State) -> Result<()> {
     if method.is_some_and(|method| ALWAYS.contains(&method)) {
         return Ok(());
     }
     match (state.status, state.hook()) {
-        // Without a controller nobody else can have the device when a session has ended.
+        // Without a controller nobody else can have the device after the end of a session.
         (ExporterStatus::LeaseReady | ExporterStatus::Available, _) => Ok(()),
         (_, Some(_)) if peer.is_hook => Ok(()),
         (_, Some(hook)) => Err(Error::failed_precondition(format!(
@@ -62,7 +62,7 @@ mod tests {
             Some(Method::StreamingDriverCall),
             Some(Method::Reset),
             Some(Method::Stream),
-            // One of a later version.
+            // A method of a later version.
             None,
         ];
         for (status, of_client, of_hook) in [

@@ -1,5 +1,5 @@
-//! Keeps what drivers do from the exporter: a panic is `Internal`, and a shutdown ends the call with
-//! `Unavailable`.
+//! Isolates the exporter from drivers: a panic becomes `Internal`, and a shutdown ends the call
+//! with `Unavailable`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +41,7 @@ impl Layer for Guarded {
         self,
         items: impl Stream<Item = Result<T>> + Send + Unpin + 'static,
     ) -> impl Stream<Item = Result<T>> + Send + Unpin + 'static {
-        // None after the last item.
+        // `None` after the last item.
         let mut open = Some((items, Box::pin(self.shutdown.cancelled_owned())));
         futures_util::stream::poll_fn(move |cx| {
             let Some((items, shutdown)) = &mut open else { return Poll::Ready(None) };

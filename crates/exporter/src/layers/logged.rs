@@ -1,5 +1,5 @@
-//! Reports each call to the log: that it started, how it ended and after how long. What a driver
-//! logs meanwhile belongs to the call.
+//! Logs each call: its start, its result and its duration. Records of the driver during the call
+//! belong to it.
 
 use std::task::Poll;
 use std::time::Instant;
@@ -15,10 +15,10 @@ use super::Layer;
 use crate::logs::CALLS;
 use crate::session::Session;
 
-/// Of a method's name, which its client chooses.
+/// The most of a method's name that is logged: its client chooses it.
 const MAX_NAME_BYTES: usize = 128;
 
-/// A call under way. Its success is reported when it is dropped; without an end it was cancelled.
+/// A call under way. Its success is logged when it is dropped; without a result it was cancelled.
 ///
 /// The texts and the fields `result` and `error_type` are those of the exporter in Python.
 pub(crate) struct Logged {
@@ -32,18 +32,17 @@ pub(crate) struct Logged {
 enum Outcome {
     Open,
     Success,
-    /// It was reported.
+    /// The failure was logged.
     Failure,
 }
 
 impl Logged {
-    /// Reports that a call starts; the driver is the one that the client named, if there is such a
-    /// one.
+    /// Logs the start of a call, with the driver that the client named, if it exists.
     pub(super) fn new(session: &Session, node: Option<&Node>, method: &str) -> Self {
         let driver = node.map_or("", Node::path);
         let driver_type = node.map(|node| session.0.directory.category(node));
         let operation = &*truncated(method, MAX_NAME_BYTES);
-        // Of the severest level, so that a driver's warnings have it whatever is logged.
+        // At the highest level, so that a driver's warnings carry the span at every log level.
         let span = tracing::error_span!("call", driver, driver_type, operation);
         span.in_scope(|| tracing::info!(target: CALLS, "Operation started"));
         let (session, started) = (session.clone(), Instant::now());
@@ -59,7 +58,8 @@ impl Logged {
         let (duration, error_type) = (self.duration(), error_type(kind));
         self.span.in_scope(|| {
             let (result, report) = ("failure", error.report());
-            // A client may ask whether a driver can do something: `j tree` asks endpoints for their addresses.
+            // A client may probe whether a driver supports a method: `j tree` asks endpoints for
+            // their addresses.
             if kind == ErrorKind::Unimplemented {
                 tracing::info!(target: CALLS, result, error_type, ?kind, duration, "Operation failed: {report}");
             } else {

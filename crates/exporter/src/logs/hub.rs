@@ -1,5 +1,4 @@
-//! Hands the log's records to the clients that listen, the last ones also to a client that comes
-//! later.
+//! Distributes the log's records to listening clients; a later client first gets the last records.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,12 +8,12 @@ use tracing::Level;
 
 use super::record::{LogRecord, LogSource, LogTopic};
 
-/// Records that one client may be behind.
+/// The most records that one client may be behind.
 const QUEUE: usize = 1024;
-/// Records that are kept for clients that come later, as in the exporter in Python.
+/// The records that are kept for later clients, as in the exporter in Python.
 const BACKLOG: usize = 256;
 
-/// Hands each record to every subscriber. Clones are the same hub.
+/// Distributes each record to every subscriber. Clones share the hub.
 #[derive(Clone, Debug, Default)]
 pub struct LogHub(Arc<Hub>);
 
@@ -26,7 +25,7 @@ struct Hub {
 #[derive(Debug, Default)]
 struct Listeners {
     queues: Vec<Weak<Queue>>,
-    /// The last records of this lease.
+    /// The last records of this lease, the oldest first.
     backlog: VecDeque<Arc<LogRecord>>,
 }
 
@@ -43,7 +42,7 @@ struct Pending {
 }
 
 impl LogHub {
-    /// The last records of this lease, and every one from now on.
+    /// Subscribes to the last records of this lease, and to every new one.
     pub fn subscribe(&self) -> Subscription {
         let mut listeners = self.listeners();
         let records = listeners.backlog.clone();
@@ -56,12 +55,12 @@ impl LogHub {
         Subscription(queue)
     }
 
-    /// Forgets what was published so far: clients of the next lease do not see it.
+    /// Forgets earlier records: clients of the next lease do not see them.
     pub fn begin_lease(&self) {
         self.listeners().backlog.clear();
     }
 
-    /// Hands a record out. Never waits: a slow listener loses the oldest of its own records.
+    /// Distributes a record. Never waits: a slow listener loses its oldest records.
     pub fn publish(&self, record: LogRecord) {
         let mut listeners = self.listeners();
         let record = Arc::new(record);
@@ -93,8 +92,8 @@ impl LogHub {
 pub struct Subscription(Arc<Queue>);
 
 impl Subscription {
-    /// The next record. Cancelling loses nothing. Where records were lost, one that says how many
-    /// comes first.
+    /// Returns the next record. Cancelling loses nothing. After lost records, the first one says
+    /// how many.
     pub async fn next(&mut self) -> Arc<LogRecord> {
         loop {
             {

@@ -1,4 +1,4 @@
-//! The layer of `tracing` that makes records of what drivers, hooks and the exporter log.
+//! The `tracing` layer that makes records of events of drivers, hooks and the exporter.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,11 +13,10 @@ use tracing_subscriber::registry::LookupSpan;
 use super::hub::LogHub;
 use super::record::{CALLS, LogRecord, LogSource, LogTopic, VISITS};
 
-/// Of a message, or of one field: clients accept no records of some megabytes, and would lose the
-/// log with one.
+/// The longest message or field: clients reject records of some megabytes, and would lose the log.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
-/// Where every record goes as well.
+/// A further destination of every record.
 type Output = Box<dyn Fn(&LogRecord) + Send + Sync>;
 
 /// The layer of `tracing` that publishes what is logged to a hub.
@@ -38,8 +37,8 @@ impl LogLayer {
         Self { hub, output: None }
     }
 
-    /// Hands every record also to `output`: the records about clients that come and go, too, which
-    /// clients do not see.
+    /// Passes every record to `output` as well, including those about clients that come and go,
+    /// which clients do not see.
     #[must_use]
     pub fn with_output(mut self, output: impl Fn(&LogRecord) + Send + Sync + 'static) -> Self {
         self.output = Some(Box::new(output));
@@ -47,7 +46,7 @@ impl LogLayer {
     }
 }
 
-/// What an event or a span says.
+/// The fields of an event or a span.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -69,7 +68,7 @@ impl Visit for Fields {
     }
 }
 
-/// Which call a span is of.
+/// The call that a span belongs to.
 struct Call {
     driver: Option<String>,
     driver_type: Option<String>,

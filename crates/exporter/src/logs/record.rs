@@ -1,4 +1,4 @@
-//! One record of the log, and how it travels.
+//! One record of the log, and its form on the wire.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -14,35 +14,35 @@ pub(crate) const CALLS: &str = "jumpstarter_exporter::operation";
 /// The target of records about clients that come and go.
 pub(crate) const VISITS: &str = "jumpstarter_exporter::visits";
 
-/// Who wrote a record.
+/// The author of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogSource {
-    /// A driver.
+    /// A driver, during a call or by itself.
     Driver,
-    /// The hook before a lease.
+    /// Output of the beforeLease hook.
     BeforeLeaseHook,
-    /// The hook after a lease.
+    /// Output of the afterLease hook.
     AfterLeaseHook,
     /// The exporter itself.
     System,
 }
 
-/// What a record reports, where that decides to which places it goes.
+/// The topic of a record, if it decides where the record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogTopic {
-    /// A call: that it started, or how it ended. Clients know these records by their text.
+    /// The start or the end of a call. Clients know these records by their text.
     Call,
-    /// A client that comes or goes, which is the operator's business alone.
+    /// A client that comes or goes, which only the operator sees.
     Visit,
-    /// How far a transfer is: for who listens now, and for programs.
+    /// The progress of a transfer: for current listeners, and for programs.
     Progress,
     /// Anything else.
     Other,
 }
 
-/// One record.
+/// One record of the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogRecord {
@@ -50,31 +50,31 @@ pub struct LogRecord {
     pub time: SystemTime,
     /// How severe it is.
     pub level: Level,
-    /// Who wrote it.
+    /// The author of the record.
     pub source: LogSource,
-    /// What it says.
+    /// The text, one line or several.
     pub message: String,
-    /// The driver that was called, by its path.
+    /// The called driver, by its path.
     pub driver: Option<String>,
     /// The category of that driver: `power`, `storage`, `network`, `serial`, `composite` or
     /// `other`.
     pub driver_type: Option<String>,
     /// The method that was called.
     pub operation: Option<String>,
-    /// Everything else, by name.
+    /// Further fields, by name.
     pub fields: BTreeMap<String, String>,
-    /// What it reports.
+    /// Decides where the record goes.
     pub topic: LogTopic,
 }
 
 impl LogSource {
-    /// The target of `tracing` by which [`LogLayer`](crate::LogLayer) recognises what the hook
-    /// before a lease prints.
+    /// The target of `tracing` by which [`LogLayer`](crate::LogLayer) recognises output of the
+    /// beforeLease hook.
     pub const BEFORE_LEASE_HOOK: &str = "jumpstarter_exporter::hook::before";
-    /// The same for the hook after a lease.
+    /// The same for the afterLease hook.
     pub const AFTER_LEASE_HOOK: &str = "jumpstarter_exporter::hook::after";
 
-    /// Who writes with a target; the span may say that it is a driver.
+    /// The author for a target; the span may say that it is a driver.
     pub(super) fn from_target(target: &str) -> Self {
         match target {
             Self::BEFORE_LEASE_HOOK => Self::BeforeLeaseHook,
@@ -87,7 +87,7 @@ impl LogSource {
 }
 
 impl LogRecord {
-    /// A record of now.
+    /// Makes a record with the current time.
     pub fn new(level: Level, source: LogSource, message: impl Into<String>) -> Self {
         Self {
             time: SystemTime::now(),
@@ -121,7 +121,7 @@ impl LogRecord {
             LogSource::System => WireSource::System,
         };
         let mut message = self.message.clone();
-        // Clients show the message alone.
+        // Clients show only the message.
         for (name, value) in self
             .fields
             .iter()

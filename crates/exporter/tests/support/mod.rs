@@ -52,7 +52,7 @@ pub async fn serve_guarded(device: Device, access: Access) -> Served {
 }
 
 impl Served {
-    /// A connection of its own; dropping the client closes it.
+    /// Opens a separate connection; dropping the client closes it.
     pub async fn client(&self) -> Client {
         connect(&self.folder.path().join("socket")).await
     }

@@ -12,8 +12,8 @@ use crate::processes::{MARK, TREE_SIZE, guardian, marked, new_mark, ready, shell
 /// Says to the test below what to do as the owner that is to die.
 const ROLE: &str = "SUPERVISE_TEST_ROLE";
 
-/// Run as a process of its own by the tests below: owns two trees, and dies in the way that is
-/// asked for. Without a role, it checks the tree that the others rely on.
+/// Run in a separate process by the tests below: owns two trees, and dies in the requested way.
+/// Without a role, it checks the tree that the others rely on.
 #[tokio::test(flavor = "multi_thread")]
 async fn owner_of_two_trees() {
     let mark = std::env::var(MARK).unwrap_or_else(|_| new_mark("owner"));
@@ -42,7 +42,7 @@ async fn owner_of_two_trees() {
     }
 }
 
-/// Starts the owner above in a process of its own.
+/// Starts the owner above in a separate process.
 fn start_owner(
     role: &str,
     mark: &str,
@@ -222,7 +222,7 @@ async fn a_program_dies_with_its_guardian() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     assert_eq!(child.wait().await, ExitStatus::Unknown);
     child.wait_gone().await;
-    eventually("its group is gone, too", || marked(&mark).is_empty()).await;
+    eventually("its group has ended, too", || marked(&mark).is_empty()).await;
 }
 
 #[tokio::test]

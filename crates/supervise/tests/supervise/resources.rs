@@ -19,8 +19,8 @@ fn open_here() -> usize {
 #[tokio::test]
 async fn a_hundred_programs_leave_no_descriptor_and_no_zombie() {
     run(Command::new("true"), LONG).await.unwrap();
-    // Tests of other modules may run in this process, with descriptors of their own: so the count
-    // is compared with what a hundred leaks would make of it.
+    // Tests of other modules may run in this process, with their own descriptors, so the count is
+    // compared with that of a hundred leaks.
     let before = open_here();
     let mut guardians = Vec::new();
     for _ in 0..100 {
@@ -70,8 +70,8 @@ async fn a_program_starts_with_signals_as_usual() {
     let field = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert_eq!(field("SigBlk:"), "SigBlk:\t0000000000000000");
     assert_eq!(field("SigCgt:"), "SigCgt:\t0000000000000000");
-    // Some environments ignore signals of their own; a Rust program ignores SIGPIPE, and must not
-    // pass that on.
+    // Some environments ignore further signals; a Rust program ignores SIGPIPE, and must not pass
+    // that on.
     let ignored = u64::from_str_radix(field("SigIgn:").rsplit('\t').next().unwrap(), 16).unwrap();
     assert_eq!(ignored & (1 << 12 | 1 << 16), 0, "SIGPIPE and SIGCHLD");
 }

@@ -1,4 +1,4 @@
-//! Stops: in order, once, whoever asks and whoever gives up waiting.
+//! Stops: in order and once, with several callers and cancelled ones.
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ async fn a_stop_takes_the_whole_tree() {
     let child = tree(&mark).await;
     let stopped = child.stop(StopPlan::terminate(LONG)).await.unwrap();
     assert_eq!(stopped.by.as_deref(), Some("SIGTERM"));
-    assert_eq!(marked(&mark), [0; 0], "the grandchildren are gone when the stop returns");
+    assert_eq!(marked(&mark), [0; 0], "the grandchildren have ended when the stop returns");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// The folder that the owner below deletes.
 const FOLDER: &str = "SUPERVISE_TEST_FOLDER";
 
-/// Run as a process of its own by the test below: its secrets are in its environment, and its
-/// current folder is deleted.
+/// Run in a separate process by the test below: its secrets are in its environment, and its current
+/// folder is deleted.
 #[tokio::test]
 async fn owner_with_secrets_in_a_deleted_folder() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {

@@ -18,7 +18,7 @@ use crate::j::verb::{Say, Verb};
 
 pub(super) static VERBS: &[Verb] = &[Verb::of::<Flash>(), Verb::of::<Dump>()];
 
-/// How an image is compressed.
+/// The compression of an image.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Compression {
     Gzip,
@@ -41,7 +41,7 @@ impl From<Compression> for Encoding {
 /// Writes images
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Compressed images (gzip, xz, bzip2, zstd) are decompressed on the way. Ctrl-C leaves the old image.
+Compressed images (gzip, xz, bzip2, zstd) are decompressed on the way. Ctrl-C keeps the old image.
 
 Examples:
   {path} flash os.img.zst
@@ -49,21 +49,21 @@ Examples:
   {path} flash -t root:os.img -t bios:firmware.bin
   zcat os.img.gz | {path} flash -
 
-An exporter in Python fetches oci:// images for its virtual machines, too, and prints what it does.
+An exporter in Python also fetches oci:// images for its virtual machines, and prints its progress.
 
-JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes are those of
-the file, null where an exporter in Python fetched it itself")]
+JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes is the size of
+the file, null if an exporter in Python fetched it itself")]
 struct Flash {
     /// The image: a file, an http(s) URL, or - for standard input
     #[arg(required_unless_present = "target", value_hint = ValueHint::FilePath)]
     file: Option<OsString>,
-    /// What to write where; may be repeated. With FILE, the NAME alone
+    /// What to write where; may be repeated. With FILE, only the NAME
     #[arg(short, long, value_name = "NAME:FILE")]
     target: Vec<OsString>,
-    /// How the image is compressed, where that cannot be told from its first bytes
+    /// The image's compression, if its first bytes do not show it
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     compression: Option<Compression>,
-    /// The digest that FILE must have, as `sha256sum FILE` prints it; otherwise nothing changes
+    /// The digest that FILE must have, as `sha256sum FILE` prints it; on a mismatch nothing changes
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
 }
@@ -75,16 +75,16 @@ Examples:
   {path} dump backup.img
   {path} dump --target bios - | sha256sum
 
-JSON: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; nothing when it goes to standard output")]
+JSON: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; nothing if the image goes to standard output")]
 struct Dump {
-    /// Where it goes: a file, which appears when it is whole, a pipe or device, or - for standard
-    /// output
+    /// The destination: a file, which appears when it is complete, a pipe or device, or - for
+    /// standard output
     #[arg(value_hint = ValueHint::FilePath)]
     file: OsString,
-    /// What to read; the driver's default without it
+    /// What to read; without it, the driver's default
     #[arg(short, long, value_name = "NAME")]
     target: Option<String>,
-    /// Compress it
+    /// The compression of the file
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     compression: Option<Compression>,
 }
@@ -147,7 +147,7 @@ impl Say for Dump {
 }
 
 impl Flash {
-    /// What is to be flashed where.
+    /// The images to flash, each with its target.
     fn images(&self) -> Result<Vec<(OsString, Option<String>)>> {
         match (&self.file, self.target.as_slice()) {
             (Some(file), []) => Ok(vec![(file.clone(), None)]),

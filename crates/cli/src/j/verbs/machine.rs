@@ -1,5 +1,5 @@
-//! Verbs of virtual machines that show more than what the call answers. The others are its methods
-//! as they are.
+//! Verbs of virtual machines that show more than the call's answer. Other methods are called as
+//! they are.
 
 use std::io::{self, IsTerminal};
 
@@ -30,7 +30,7 @@ pub(super) static VERBS: &[Verb] = &[
   {path} state
 
 JSON: {\"state\": \"off\", \"starting\", \"running\", \"paused\", \"stopping\", \"crashed\" or \"destroyed\"}, with \"why\" \
-for a crash, and for a pause that the host's full disk has brought about")]
+after a crash, and during a pause that a full disk of the host caused")]
 struct State {}
 
 impl Say for State {
@@ -63,7 +63,7 @@ impl Say for Stop {
 /// Waits until the machine is in a state
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It fails at once when the machine goes off or crashes instead.
+Fails at once if the machine powers off or crashes instead.
 
 Examples:
   {path} wait
@@ -71,11 +71,11 @@ Examples:
 
 JSON: as of `state`")]
 struct Wait {
-    /// The state
+    /// The state to wait for
     #[arg(default_value = "running",
         value_parser = PossibleValuesParser::new(Phase::ALL.map(|phase| phase.to_string())))]
     state: String,
-    /// How long at most: seconds, or a time such as 2min
+    /// The longest wait: seconds, or a time such as 2min
     #[arg(long, value_name = "TIME", default_value = "60")]
     timeout: Span,
 }
@@ -99,7 +99,7 @@ impl Say for Wait {
     after_help = "Example:\n  {path} events\n\nJSON: {\"name\", \"state\", \"data\"} for each event"
 )]
 struct Events {
-    /// How many; 0 goes on until Ctrl-C
+    /// How many to print; 0 continues until Ctrl-C
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 0)]
     count: u64,
 }
@@ -128,13 +128,13 @@ impl Say for Events {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nobody can use the machine after that until the exporter is started anew. On a terminal it asks first; elsewhere it
-wants --yes.
+The machine cannot be used again until the exporter is restarted. On a terminal the command asks first; elsewhere it
+needs --yes.
 
 Example:
   {path} destroy --yes")]
 struct Destroy {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -154,7 +154,7 @@ impl Say for Destroy {
     }
 }
 
-/// Asks on the terminal.
+/// Asks for confirmation on the terminal.
 async fn confirmed(path: &str, environment: &Environment) -> Result<bool> {
     if !(io::stdin().is_terminal() && environment.err_is_terminal()) {
         let message = format!(

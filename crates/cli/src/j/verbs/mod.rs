@@ -1,4 +1,4 @@
-//! What is said to drivers, by interface.
+//! The verbs of drivers, by interface.
 
 use super::verb::Verb;
 
@@ -10,7 +10,7 @@ mod qemu;
 mod serial;
 mod storage;
 
-/// The verbs of an interface, by its name; none for an interface that has no verbs of its own.
+/// The verbs of an interface, by its name. Empty if the interface has no verbs.
 pub(crate) fn of(interface: &str) -> &'static [Verb] {
     match interface {
         "power" => power::VERBS,
@@ -24,7 +24,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
     }
 }
 
-/// The verbs of drivers that only their client class tells.
+/// The verbs of drivers that are recognised by their client class.
 pub(crate) fn of_client(client: &str) -> &'static [Verb] {
     match client {
         power::VIRTUAL_CLIENT => power::VIRTUAL_VERBS,
@@ -32,7 +32,7 @@ pub(crate) fn of_client(client: &str) -> &'static [Verb] {
     }
 }
 
-/// Methods that need no verb: the verbs of their interface do what they do.
+/// Methods that the verbs of their interface already cover.
 pub(crate) fn covered(interface: &str) -> &'static [&'static str] {
     match interface {
         "network" | "serial" => &["connect"],

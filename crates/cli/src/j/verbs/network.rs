@@ -17,7 +17,7 @@ pub(super) static VERBS: &[Verb] =
     &[Verb::of::<ForwardTcp>(), Verb::of::<ForwardUnix>(), Verb::of::<Address>()];
 
 const FORWARD_JSON: &str = "\
-Once it listens it prints where. Ctrl-C ends it, with exit code 0; what it did is printed then.
+Prints the address once it listens. Ctrl-C ends it with a summary and exit code 0.
 
 JSON: {\"address\", \"host\", \"port\", \"socket\"} when it listens; at its end {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\",
 \"failures\", \"last_error\"}";
@@ -28,7 +28,7 @@ JSON: {\"address\", \"host\", \"port\", \"socket\"} when it listens; at its end 
     "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-tcp 8080\n  {{path}} forward-tcp --address 0.0.0.0 8080"
 ))]
 struct ForwardTcp {
-    /// Where to listen; 0.0.0.0 opens the device to everyone who reaches this machine
+    /// The address to listen at; 0.0.0.0 opens the device to everyone who can reach this machine
     #[arg(long, value_name = "HOST", default_value = "localhost")]
     address: String,
     /// The port; 0 takes a free one
@@ -50,13 +50,13 @@ impl Say for ForwardTcp {
     }
 }
 
-/// Makes the endpoint a Unix socket of this machine, for this user alone
+/// Makes the endpoint a Unix socket of this machine, for this user only
 #[derive(Debug, Args)]
 #[command(after_help = format!(
     "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-unix\n  {{path}} forward-unix ./vnc.sock"
 ))]
 struct ForwardUnix {
-    /// The socket; a new one in $XDG_RUNTIME_DIR without it
+    /// The socket's path; without it, a new one in $XDG_RUNTIME_DIR
     #[arg(value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ impl Say for ForwardUnix {
     const NAME: &'static str = "forward-unix";
 
     async fn run(self, context: &Context) -> Result<u8> {
-        // Removed with what is in it at the end.
+        // Removed with its contents at the end.
         let mut folder = None;
         let path = match self.socket {
             Some(path) => path,
@@ -79,14 +79,14 @@ impl Say for ForwardUnix {
     }
 }
 
-/// Prints where the endpoint is, as the exporter's machine sees it
+/// Prints the endpoint's address, as the exporter's machine sees it
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   {path} address
   ssh -p \"$({path} address --port)\" \"$({path} address --host)\"
 
-JSON: {\"address\", \"host\", \"port\"}; the last two are null where the address has none")]
+JSON: {\"address\", \"host\", \"port\"}; the last two are null if the address has none")]
 struct Address {
     /// Only the host
     #[arg(long)]

@@ -11,17 +11,16 @@ use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
 use crate::j::verb::{Say, Verb};
 
-/// An answer that has all the readings that were wanted has so long to end: a meter that goes on by
-/// itself does not.
+/// How long an answer may stay open after the wanted readings. A meter that never ends exceeds it.
 const MORE: Duration = Duration::from_millis(500);
 
 pub(super) static VERBS: &[Verb] =
     &[Verb::of::<On>(), Verb::of::<Off>(), Verb::of::<Cycle>(), Verb::of::<Read>()];
 
-/// The client class of virtual devices, which switching off can destroy.
+/// The client class of virtual devices, which can be destroyed when they are switched off.
 pub(super) const VIRTUAL_CLIENT: &str = "jumpstarter_driver_power.client.VirtualPowerClient";
 
-/// What replaces the verbs above for them.
+/// The verbs that virtual devices have instead of those above.
 pub(super) static VIRTUAL_VERBS: &[Verb] = &[Verb::of::<VirtualOff>()];
 
 #[derive(Debug, Args)]
@@ -54,7 +53,7 @@ impl Say for Off {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  {path} off\n  {path} off --destroy")]
 struct VirtualOff {
-    /// Destroy the virtual device after that
+    /// Destroy the virtual device afterwards
     #[arg(long)]
     destroy: bool,
 }
@@ -72,7 +71,7 @@ impl Say for VirtualOff {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  {path} cycle\n  {path} cycle --wait 10")]
 struct Cycle {
-    /// How long it stays off: seconds, or a time such as 500ms
+    /// How long the power stays off: seconds, or a time such as 500ms
     #[arg(short, long, value_name = "TIME", default_value = "2")]
     wait: Span,
 }
@@ -95,8 +94,8 @@ impl Say for Cycle {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each time, everything that the meter answers is shown: one reading or several. Of a meter that goes on by itself, as
-many readings as --count says are shown; without --count they are shown until Ctrl-C, and the exit code is 130.
+Shows all readings of each answer: one or several. For a meter whose answer does not end, --count limits the number
+of readings; without --count they are shown until Ctrl-C, and the exit code is 130.
 
 Examples:
   {path} read
@@ -106,10 +105,10 @@ Examples:
 
 JSON: {\"voltage\": volts, \"current\": amperes, \"apparent_power\": volt-amperes} for each reading")]
 struct Read {
-    /// How often the meter is asked, 1 by default; 0 goes on until Ctrl-C
+    /// How often to ask the meter, 1 by default; 0 continues until Ctrl-C
     #[arg(short = 'n', long, value_name = "NUMBER")]
     count: Option<u64>,
-    /// How long to wait before it is asked again: seconds, or a time such as 500ms
+    /// The wait between two readings: seconds, or a time such as 500ms
     #[arg(short, long, value_name = "TIME", default_value = "1")]
     interval: Span,
 }
@@ -117,11 +116,11 @@ struct Read {
 impl Say for Read {
     const NAME: &'static str = "read";
 
-    /// Asks the meter so often, and shows all that it answers each time.
+    /// Asks the meter `count` times, and shows all readings of each answer.
     async fn run(self, context: &Context) -> Result<u8> {
         let power = context.get::<dyn Power>()?;
         let count = self.count.unwrap_or(1);
-        // Without it, all that one answer has.
+        // Without a count, all readings of one answer.
         let most = self.count.filter(|count| *count > 0);
         let mut asked = 0_u64;
         // A person may not expect a meter that never ends.
@@ -145,15 +144,15 @@ impl Say for Read {
     }
 }
 
-/// How the answer of a meter ended.
+/// How a meter's answer ended.
 #[derive(Debug, PartialEq)]
 enum Pass {
     Ended,
-    /// It has more readings than were wanted.
+    /// The meter has more readings than were wanted.
     GoesOn,
 }
 
-/// Shows the readings of one answer, `most` of them at the most.
+/// Shows the readings of one answer, at most `most`.
 async fn pass(
     mut readings: ValueStream<PowerReading>,
     most: Option<u64>,
@@ -191,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// Of so many readings, after which the meter ends, or keeps quiet for good.
+    /// Checks a meter of `readings`, after which it ends or stays silent.
     async fn check(readings: u64, ends: bool, most: Option<u64>, expected: (u64, Pass)) {
         let reading = PowerReading { voltage: 1.0, current: 1.0 };
         let some = stream::iter((0..readings).map(move |_| Ok(reading)));

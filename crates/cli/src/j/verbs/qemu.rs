@@ -1,4 +1,4 @@
-//! Verbs of QEMU machines that other exporters have too.
+//! Verbs of QEMU machines that other exporters have, too.
 
 use clap::{Args, Subcommand};
 use jumpstarter_driver_core::{ByteSize, Error};
@@ -23,7 +23,7 @@ struct Resize {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Sets the size of the root disk; what the guest wrote is never cut off
+    /// Sets the size of the root disk; it never shrinks
     Disk(Size),
     /// Sets the size of the memory
     Memory(Size),
@@ -44,7 +44,7 @@ impl Say for Resize {
             What::Memory(size) => ("memory", size),
         };
         let parsed = with_unit(&size).map_err(Fault::Usage)?;
-        // As text, which every exporter takes; drivers in Python take no numbers.
+        // Sent as text, which every exporter accepts; drivers in Python accept no numbers.
         let method = format!("set_{what}_size");
         context.device().call(&context.path, &method, vec![json!(size)]).await?;
         if !context.output.is_json() {
@@ -54,7 +54,7 @@ impl Say for Resize {
     }
 }
 
-/// A size that says its unit: exporters take a bare number for bytes, or for MiB.
+/// Parses a size with a unit: exporters differ on whether a bare number means bytes or MiB.
 fn with_unit(text: &str) -> jumpstarter_driver_core::Result<ByteSize> {
     let parsed: ByteSize = text.parse()?;
     if text.trim().ends_with(|last: char| last.is_ascii_digit() || last == '.') {

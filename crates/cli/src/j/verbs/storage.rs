@@ -71,7 +71,7 @@ Example:
   {path} write os.img
   {path} dut
 
-JSON: {\"file\", \"bytes\", \"seconds\", \"bytes_per_second\"}; the numbers are null where the exporter fetched it itself"
+JSON: {\"file\", \"bytes\", \"seconds\", \"bytes_per_second\"}; the numbers are null if the exporter fetched the image itself"
 )]
 struct Write {
     /// The image: a file, a URL, or - for standard input
@@ -96,7 +96,7 @@ impl Say for Write {
 Example:
   {path} read backup.img
 
-JSON: as of `write`; nothing when it goes to standard output")]
+JSON: as of `write`; nothing if the image goes to standard output")]
 struct Read {
     /// The image: a file, or - for standard output
     #[arg(value_hint = ValueHint::FilePath)]

@@ -1,4 +1,4 @@
-//! Images of a registry (`oci://…`): exporters in Python fetch them for their virtual machines.
+//! Images of a registry (`oci://…`), which exporters in Python fetch for their virtual machines.
 
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Error, ErrorKind};
@@ -8,18 +8,18 @@ use crate::environment::Environment;
 use crate::fault::Result;
 use crate::j::context::Context;
 
-/// The method that such a flasher has: it streams `[standard output, standard error, exit code]` of
-/// what it runs.
+/// The method of such a flasher: it streams `[standard output, standard error, exit code]` of the
+/// program that it runs.
 const METHOD: &str = "flash_oci";
 
-/// Shows what a program on the exporter printed: its lines, and what it wrote over a line before.
+/// Prints the output of a program on the exporter: its lines, and rewritten lines.
 fn show(output: &str, environment: &Environment) {
     for line in output.split(['\n', '\r']).filter(|line| !line.is_empty()) {
         environment.report(line);
     }
 }
 
-/// Has the exporter fetch the image and write it.
+/// Makes the exporter fetch the image and write it.
 pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) -> Result<()> {
     let refused = |error: Error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::Unimplemented => Error::unimplemented(format!(

@@ -1,4 +1,4 @@
-//! `start-console`: this terminal is the device's.
+//! `start-console`: connects this terminal to the device's console.
 
 use bytes::Bytes;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Error, ResultExt, Serial};
@@ -10,19 +10,19 @@ use crate::j::context::Context;
 use crate::j::verb::Say;
 use crate::terminal::{Input, RawTerminal, is_interactive, output};
 
-/// Ctrl-B.
+/// The code of Ctrl-B.
 const LEAVE: u8 = 0x02;
-/// So many in a row leave.
+/// How many in a row leave the console.
 const TIMES: u8 = 3;
 
-/// Why a conversation ended.
+/// Why the console session ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The user left.
     Left,
-    /// The device's side ended.
+    /// The device closed its side.
     Ended,
-    /// This side's terminal is gone.
+    /// This terminal was closed.
     HungUp,
 }
 
@@ -56,14 +56,14 @@ async fn run(context: &Context) -> Result<u8> {
         .output
         .note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", context.path));
     let raw = RawTerminal::enter()?;
-    // Other signals end this by dropping it, which puts the terminal back as well.
+    // Other signals drop this future, which restores the terminal as well.
     let end = tokio::select! {
         end = converse(reader, writer) => end,
         () = hang_up.recv() => Ok(End::HungUp),
         () = quit.recv() => return Ok(QUIT),
     };
     drop(raw);
-    // The device's last line rarely ends.
+    // The device's last line rarely ends with a newline.
     context.output.note("");
     match end? {
         End::Left => {
@@ -72,12 +72,12 @@ async fn run(context: &Context) -> Result<u8> {
         }
         End::HungUp => Ok(HUNG_UP),
         End::Ended => Err(Error::unavailable(format!("the console of `{}` ended", context.path))
-            .with_hint("the device or its exporter closed it: is the exporter still running?")
+            .with_hint("check that the exporter is running: it or the device closed the connection")
             .into()),
     }
 }
 
-/// Passes bytes both ways as they are.
+/// Copies bytes in both directions.
 async fn converse(
     reader: ChannelReader,
     writer: ChannelWriter,
@@ -113,15 +113,15 @@ async fn to_terminal(mut reader: ChannelReader) -> jumpstarter_driver_core::Resu
     Ok(End::Ended)
 }
 
-/// Looks for the keys that leave. The others, and the first two Ctrl-B, are the device's.
+/// Finds the keys that leave. All other keys, and the first two Ctrl-B, go to the device.
 #[derive(Debug, Default)]
 struct Escape {
-    /// How many Ctrl-B came last.
+    /// The number of Ctrl-B received last.
     count: u8,
 }
 
 impl Escape {
-    /// How many of these keys come before the one that leaves, if it is among them.
+    /// The number of these keys before the one that leaves; `None` if none does.
     fn before_leaving(&mut self, keys: &Bytes) -> Option<usize> {
         keys.iter().position(|key| {
             self.count = if *key == LEAVE { self.count + 1 } else { 0 };

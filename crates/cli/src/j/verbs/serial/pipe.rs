@@ -1,4 +1,4 @@
-//! `pipe`: the port's bytes to standard output or a file, standard input's to the port.
+//! `pipe`: copies the port's bytes to standard output or a file, and standard input to the port.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -15,32 +15,32 @@ use crate::j::pump::LAST_WORDS;
 use crate::j::verb::Say;
 use crate::terminal::{Input, output};
 
-/// What was sent last has so long to reach a port of this process before it is closed.
+/// How long the last bytes may take to reach a local port before it is closed.
 const DELIVERY: Duration = Duration::from_secs(1);
-/// Bytes per second of a port at the usual 115,200 baud: how long the ports of exporters that do
-/// not tell are waited for.
+/// Bytes per second at the usual 115,200 baud: the wait for ports whose exporter does not report
+/// delivery.
 const USUAL_RATE: u64 = 11_520;
 
 /// Copies the port's output to standard output or a file, and standard input to the port
 ///
-/// Standard input is copied when it is no terminal. At its end the port goes on being read, until
+/// Standard input is copied unless it is a terminal. After its end the port is still read, until
 /// Ctrl-C.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  {path} pipe                            show what the port says
-  {path} pipe -o serial.log -a           keep it
-  echo reboot | {path} pipe              send a line, and show what comes
+  {path} pipe                            show the port's output
+  {path} pipe -o serial.log -a           append it to a file
+  echo reboot | {path} pipe              send a line, and show the output
   {path} pipe --no-output < commands     send a file and end")]
 pub(super) struct Pipe {
     /// Write to this file instead of standard output
-    // Its name is that of an option of all commands, which it stands in for.
+    // Its name replaces that of an option of all commands.
     #[arg(id = "output", short = 'o', long = "output", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Add to the file instead of replacing it
+    /// Append to the file instead of replacing it
     #[arg(short, long, requires = "output")]
     append: bool,
-    /// Copy standard input to the port, also from a terminal
+    /// Copy standard input to the port even if it is a terminal
     #[arg(short, long)]
     input: bool,
     /// Copy nothing to the port
@@ -70,8 +70,7 @@ impl Say for Pipe {
         let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
         context.output.note(plan(send, false, self.file.as_ref()));
         let sending = async {
-            // The writer is kept until the end: some ports take the end of one direction for that
-            // of both.
+            // The writer is kept until the end: some ports end both directions when one ends.
             let sent = if send { Some(forward(writer).await) } else { None };
             match sent {
                 Some(Err(fault)) => fault,
@@ -105,7 +104,7 @@ async fn send_only(context: &Context) -> Result<u8> {
     let began = Instant::now();
     let (mut discarding, mut sending) = (pin!(discard(reader)), pin!(forward(writer)));
     let mut ended = false;
-    // What the port has to say does not matter, but that it cannot take more does.
+    // The port's output does not matter, but its end does.
     let (_writer, sent) = tokio::select! {
         sent = &mut sending => sent?,
         outcome = &mut discarding => {
@@ -130,12 +129,12 @@ async fn send_only(context: &Context) -> Result<u8> {
     if context.opened.exporter.is_some() {
         context
             .output
-            .note("Sent; this exporter does not tell whether the port has taken all of it.");
+            .note("Sent; this exporter does not report whether the port has taken all of it.");
     }
     Ok(SUCCESS)
 }
 
-/// What is about to happen, and how to end it.
+/// Describes what will happen, and how to end it.
 fn plan(send: bool, no_output: bool, file: Option<&PathBuf>) -> String {
     let target = file.map_or("standard output".to_owned(), |file| format!("`{}`", file.display()));
     match (send, no_output) {
@@ -158,8 +157,7 @@ async fn target(
     Ok(Box::new(file.with_context(|| format!("opening {}", path.display()))?))
 }
 
-/// Sends standard input to its end, and then that end. Answers the writer and how many bytes there
-/// were.
+/// Sends standard input to its end, and then that end. Returns the writer and the number of bytes.
 async fn forward(mut writer: ChannelWriter) -> Result<(ChannelWriter, u64)> {
     let mut input = Input::of_stdin()?;
     let mut sent = 0;

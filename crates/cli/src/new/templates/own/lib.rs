@@ -1,4 +1,4 @@
-//! A lamp whose brightness can be set: a driver with an interface of its own.
+//! A lamp whose brightness can be set: a driver with a new interface.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,8 @@ use jumpstarter::prelude::*;
     client = "jumpstarter_driver_acme_lamp.client.AcmeLampClient"
 )]
 pub trait AcmeLamp {
-    /// Sets the brightness in percent, and returns the one before. `InvalidArgument` above 100.
+    /// Sets the brightness in percent, and returns the previous one. Fails with `InvalidArgument`
+    /// above 100.
     async fn set_brightness(&self, percent: u8) -> Result<u8>;
 
     /// Returns the brightness in percent.
@@ -22,7 +23,7 @@ pub trait AcmeLamp {
 #[config(crate = jumpstarter)]
 #[derive(Debug)]
 pub struct AcmeLampConfig {
-    /// Brightness at first, in percent.
+    /// The initial brightness, in percent.
     #[serde(default)]
     brightness: u8,
 }

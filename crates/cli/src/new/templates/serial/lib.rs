@@ -21,7 +21,7 @@ pub struct AcmeLampConfig {
 pub struct AcmeLamp {
     host: String,
     port: u16,
-    /// Ends every connection when it changes.
+    /// Changes when every connection must end.
     closes: watch::Sender<()>,
 }
 

@@ -7,7 +7,7 @@ class AcmeLampClient(DriverClient):
     """Dims a lamp."""
 
     def set_brightness(self, percent: int) -> int:
-        """Sets the brightness in percent, and returns the one before."""
+        """Sets the brightness in percent, and returns the previous one."""
         return int(self.call("set_brightness", percent))
 
     def brightness(self) -> int:
