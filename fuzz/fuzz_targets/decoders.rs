@@ -25,7 +25,16 @@ fn decoded(compression: Compression, file: &[u8], piece: usize) -> Option<Result
 
 fuzz_target!(|input: &[u8]| {
     let [kind, piece, file @ ..] = input else { return };
-    let compressions = [Compression::Gzip, Compression::Xz, Compression::Bzip2, Compression::Zstd];
+    let compressions = [
+        Compression::Gzip,
+        Compression::Xz,
+        Compression::Bzip2,
+        Compression::Zstd,
+        Compression::Lz4,
+        Compression::Lzma,
+        Compression::Lzip,
+        Compression::AndroidSparse,
+    ];
     let compression = compressions[usize::from(kind % 4)];
     let whole = decoded(compression, file, file.len().max(1));
     let split = decoded(compression, file, usize::from((*piece).max(1)));

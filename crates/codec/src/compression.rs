@@ -4,6 +4,8 @@ use std::fmt;
 
 use jumpstarter_driver_core::image::Encoding;
 
+use crate::sparse;
+
 /// How an image is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -18,10 +20,20 @@ pub enum Compression {
     Bzip2,
     /// Zstandard (RFC 8878), any number of frames.
     Zstd,
+    /// lz4 (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>), any number of frames;
+    /// not its legacy format, whose end cannot be distinguished from a break.
+    Lz4,
+    /// lzma, as `xz --format=lzma` writes it: one stream, which has no checksum.
+    Lzma,
+    /// lzip (<https://www.nongnu.org/lzip/manual/lzip_manual.html#File-format>), any number of
+    /// members.
+    Lzip,
+    /// An Android sparse image, version 1.
+    AndroidSparse,
 }
 
 /// Bytes that [`Compression::detect`] looks at.
-pub const SIGNATURE: usize = 10;
+pub const SIGNATURE: usize = 14;
 
 impl Compression {
     /// Tells the compression by the first bytes of a file.
@@ -29,6 +41,10 @@ impl Compression {
         match start {
             // A frame to be skipped (RFC 8878, section 3.1.2) may come first.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Lz4,
+            [b'L', b'Z', b'I', b'P', 0 | 1, ..] => Self::Lzip,
+            _ if start.starts_with(sparse::MAGIC) => Self::AndroidSparse,
+            _ if is_lzma(start) => Self::Lzma,
             _ => Encoding::of_signature(start).map_or(Self::Raw, Self::from),
         }
     }
@@ -53,6 +69,28 @@ impl fmt::Display for Compression {
             Self::Xz => "xz",
             Self::Bzip2 => "bzip2",
             Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Lzma => "lzma",
+            Self::Lzip => "lzip",
+            Self::AndroidSparse => "Android sparse",
         })
     }
+}
+
+/// lzma has no signature: properties, a dictionary whose size is 2^n or 2^n + 2^(n-1), a size that
+/// is unknown or likely, and the range coder's first byte, which is 0. Of the properties only those
+/// that tools write count, since the vectors of a microcontroller may look like others.
+fn is_lzma(start: &[u8]) -> bool {
+    let Some((header, [0, ..])) = start.split_first_chunk::<13>() else { return false };
+    let [properties, d0, d1, d2, d3, size @ ..] = *header;
+    let dictionary = u32::from_le_bytes([d0, d1, d2, d3]);
+    let is_round = match dictionary.count_ones() {
+        1 => true,
+        2 => dictionary.trailing_zeros() + dictionary.leading_zeros() == 30,
+        _ => dictionary == u32::MAX,
+    };
+    let size = u64::from_le_bytes(size);
+    let is_likely = size == u64::MAX || (1..1 << 38).contains(&size);
+    // The usual ones, and those of OpenWrt's kernels.
+    matches!(properties, 0x5d | 0x6d) && dictionary >= 4096 && is_round && is_likely
 }

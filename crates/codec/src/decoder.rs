@@ -3,11 +3,14 @@
 use std::io::{self, BufRead, Read};
 
 use crate::compression::Compression;
-#[cfg(any(feature = "gzip", feature = "bzip2"))]
+#[cfg(feature = "lz4")]
+use crate::lz4::Lz4;
+#[cfg(any(feature = "gzip", feature = "bzip2", feature = "lz4"))]
 use crate::members::Members;
 use crate::memory::Memory;
+use crate::sparse::Sparse;
 #[cfg(feature = "xz")]
-use crate::xz::Xz;
+use crate::xz::{Format, Xz};
 #[cfg(feature = "zstd")]
 use crate::zstandard::Zstandard;
 
@@ -28,7 +31,14 @@ impl Compression {
             #[cfg(feature = "gzip")]
             Self::Gzip => Ok(Box::new(Members::new(flate2::bufread::GzDecoder::new(input)))),
             #[cfg(feature = "xz")]
-            Self::Xz => Ok(Box::new(Xz::new(input, memory.share(self))?)),
+            Self::Xz => Ok(Box::new(Xz::new(Format::Xz, input, memory.share(self))?)),
+            #[cfg(feature = "xz")]
+            Self::Lzma => Ok(Box::new(Xz::new(Format::Lzma, input, memory.share(self))?)),
+            #[cfg(feature = "xz")]
+            Self::Lzip => Ok(Box::new(Xz::new(Format::Lzip, input, memory.share(self))?)),
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => Ok(Box::new(Members::new(Lz4::new(input)))),
+            Self::AndroidSparse => Ok(Box::new(Sparse::new(input))),
             #[cfg(feature = "bzip2")]
             Self::Bzip2 => Ok(Box::new(Members::new(bzip2::bufread::BzDecoder::new(input)))),
             #[cfg(feature = "zstd")]
@@ -37,7 +47,8 @@ impl Compression {
                 feature = "gzip",
                 feature = "xz",
                 feature = "bzip2",
-                feature = "zstd"
+                feature = "zstd",
+                feature = "lz4"
             )))]
             missing => {
                 drop((input, memory));

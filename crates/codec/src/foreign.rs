@@ -11,8 +11,8 @@ pub const FOREIGN_SIGNATURE: usize = 512;
 /// ```
 /// use jumpstarter_codec::foreign;
 ///
-/// let found = foreign(b"\x04\x22\x4d\x18 and so on").unwrap();
-/// assert_eq!(found.to_string(), "lz4 compressed data");
+/// let found = foreign(b"\x02\x21\x4c\x18 and so on").unwrap();
+/// assert_eq!(found.to_string(), "lz4 compressed data (legacy format)");
 /// assert_eq!(found.hint(), "decompress it first: `lz4 -d FILE`");
 /// assert!(foreign(b"\xeb\x63\x90 boot sector").is_none());
 /// ```
@@ -53,7 +53,6 @@ pub fn foreign(start: &[u8]) -> Option<Foreign> {
     listed
         .map(|(_, name, hint)| Foreign { name, hint })
         .or_else(|| is_compress(start).then_some(COMPRESS))
-        .or_else(|| is_lzma(start).then_some(LZMA))
         .or_else(|| is_tar(start).then_some(TAR))
         .or_else(|| is_page(start).then_some(PAGE))
 }
@@ -63,14 +62,11 @@ const DECRYPT: &str = "decrypt it first and flash the image in it";
 
 /// Signatures at the very beginning.
 const LISTED: &[(&[u8], &str, &str)] = &[
-    (b"\x04\x22\x4d\x18", "lz4 compressed data", "decompress it first: `lz4 -d FILE`"),
     (
         b"\x02\x21\x4c\x18",
         "lz4 compressed data (legacy format)",
         "decompress it first: `lz4 -d FILE`",
     ),
-    (b"LZIP\x01", "lzip compressed data", "decompress it first: `lzip -d FILE`"),
-    (b"LZIP\x00", "lzip compressed data", "decompress it first: `lzip -d FILE`"),
     (b"\x89LZO\x00\r\n\x1a\n", "lzop compressed data", "decompress it first: `lzop -d FILE`"),
     (b"LRZI\x00", "lrzip compressed data", "decompress it first: `lrzip -d FILE`"),
     (b"\xff\x06\x00\x00sNaPpY", "snappy compressed data", "decompress it first: `snzip -d FILE`"),
@@ -97,11 +93,6 @@ const LISTED: &[(&[u8], &str, &str)] = &[
     (b"!<arch>\n", "an ar archive (a Debian package, for example)", UNPACK),
     (b"\xed\xab\xee\xdb", "an RPM package", UNPACK),
     (
-        b"\x3a\xff\x26\xed\x01\x00",
-        "an Android sparse image",
-        "convert it first: `simg2img FILE FILE.raw`, and flash that",
-    ),
-    (
         b"partclone-image",
         "a partclone image",
         "restore it first: `partclone.restore -C -s FILE -O FILE.raw`, and flash that",
@@ -122,10 +113,6 @@ const LISTED: &[(&[u8], &str, &str)] = &[
 
 const COMPRESS: Foreign =
     Foreign { name: "compress'd data (.Z)", hint: "decompress it first: `gzip -d FILE.Z`" };
-const LZMA: Foreign = Foreign {
-    name: "lzma compressed data",
-    hint: "decompress it first: `xz --format=lzma -d FILE`",
-};
 const TAR: Foreign = Foreign {
     name: "a tar archive",
     hint: "unpack it first: `tar -xf FILE`, and flash the image in it",
@@ -138,23 +125,6 @@ const PAGE: Foreign = Foreign {
 /// `compress`: two bytes, then the largest code's bits (9 to 16) and flags of which two are unused.
 fn is_compress(start: &[u8]) -> bool {
     matches!(start, [0x1f, 0x9d, flags, ..] if (9..=16).contains(&(flags & 0x1f)) && flags & 0x60 == 0)
-}
-
-/// LZMA_Alone has no signature: properties, a dictionary whose size is 2^n or 2^n + 2^(n-1), a size
-/// that is unknown or likely, and the range coder's first byte, which is 0.
-fn is_lzma(start: &[u8]) -> bool {
-    let Some((header, [0, ..])) = start.split_first_chunk::<13>() else { return false };
-    let [properties, d0, d1, d2, d3, size @ ..] = *header;
-    let (literal, position) = (properties % 9 + properties / 9 % 5, properties / 45);
-    let dictionary = u32::from_le_bytes([d0, d1, d2, d3]);
-    let is_round = match dictionary.count_ones() {
-        1 => true,
-        2 => dictionary.trailing_zeros() + dictionary.leading_zeros() == 30,
-        _ => dictionary == u32::MAX,
-    };
-    let size = u64::from_le_bytes(size);
-    let is_likely = size == u64::MAX || (1..1 << 38).contains(&size);
-    literal <= 4 && position <= 4 && dictionary >= 4096 && is_round && is_likely
 }
 
 /// A header whose checksum is right, in any of tar's formats. The checksum is counted as blanks;

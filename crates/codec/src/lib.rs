@@ -3,8 +3,9 @@
 //!
 //! Flashers use it for files that are compressed, the exporter for what is compressed on its way.
 //!
-//! Each compression has a feature (`gzip`, `xz`, `bzip2`, `zstd`), all on by default. Without it a
-//! file is still detected, and refused by name.
+//! Each compression has a feature (`gzip`, `xz` with lzma and lzip, `bzip2`, `zstd`, `lz4`), all on by
+//! default. Without it a file is still detected, and refused by name. Android sparse images need
+//! none.
 //!
 //! ```
 //! use jumpstarter_codec::Compression;
@@ -17,7 +18,9 @@ mod compression;
 mod decoder;
 mod decompress;
 mod foreign;
-#[cfg(any(feature = "gzip", feature = "bzip2"))]
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(any(feature = "gzip", feature = "xz", feature = "bzip2", feature = "lz4"))]
 mod members;
 #[cfg_attr(
     not(any(feature = "xz", feature = "zstd")),
@@ -25,6 +28,7 @@ mod members;
 )]
 mod memory;
 mod pool;
+mod sparse;
 #[cfg(feature = "xz")]
 mod xz;
 #[cfg(feature = "zstd")]

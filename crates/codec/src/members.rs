@@ -69,7 +69,7 @@ impl<M: Member> Read for Members<M> {
     }
 }
 
-fn only_zeros(mut input: impl BufRead) -> io::Result<()> {
+pub(crate) fn only_zeros(mut input: impl BufRead) -> io::Result<()> {
     loop {
         let rest = input.fill_buf()?;
         if rest.is_empty() {

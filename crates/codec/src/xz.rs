@@ -1,14 +1,24 @@
-//! xz, with memory that is asked for first: written here because the crate's own reader ends at its
+//! xz, lzma and lzip, with memory that is asked for first: written here because the crate's own reader ends at its
 //! limit instead of going on with a larger one.
 
 use std::io::{self, BufRead, Read};
 
 use liblzma::stream::{Action, CONCATENATED, Error, Status, Stream};
 
+use crate::members::only_zeros;
 use crate::memory::Share;
 
-/// All streams of a file, and the zeros between and behind them.
+/// The formats that the library decodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Xz,
+    Lzma,
+    Lzip,
+}
+
+/// All streams of a file, and the zeros that may be between and behind them.
 pub(crate) struct Xz<R> {
+    format: Format,
     input: R,
     stream: Stream,
     share: Share,
@@ -16,10 +26,14 @@ pub(crate) struct Xz<R> {
 }
 
 impl<R: BufRead> Xz<R> {
-    pub(crate) fn new(input: R, share: Share) -> io::Result<Self> {
+    pub(crate) fn new(format: Format, input: R, share: Share) -> io::Result<Self> {
         // So little that each need for more is seen.
-        let stream = Stream::new_stream_decoder(1, CONCATENATED)?;
-        Ok(Self { input, stream, share, ended: false })
+        let stream = match format {
+            Format::Xz => Stream::new_stream_decoder(1, CONCATENATED)?,
+            Format::Lzma => Stream::new_lzma_decoder(1)?,
+            Format::Lzip => Stream::new_lzip_decoder(1, CONCATENATED)?,
+        };
+        Ok(Self { format, input, stream, share, ended: false })
     }
 
     /// Asks for what the decoder needs, and gives it. It goes on from where it was then.
@@ -62,6 +76,10 @@ impl<R: BufRead> Read for Xz<R> {
                 Err(error) => return Err(error.into()),
                 Ok(status) => {
                     self.ended = status == Status::StreamEnd;
+                    if self.ended && self.format != Format::Xz {
+                        // The library stops at what follows, whatever that is.
+                        only_zeros(&mut self.input)?;
+                    }
                     if written == 0 && is_last && !self.ended {
                         return Err(io::Error::new(
                             io::ErrorKind::UnexpectedEof,

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
+use std::io::Read;
+
+use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, Memory, foreign};
+use jumpstarter_driver_core::ByteSize;
 
 /// What a file of the folder `foreign` is called.
 #[track_caller]
@@ -17,19 +20,42 @@ fn check(file: &str, expected: &str) {
 
 #[test]
 fn what_other_programs_make_is_named() {
-    check("image.lz4", "lz4");
     check("image.legacy.lz4", "lz4");
-    check("image.lz", "lzip");
     check("image.lzo", "lzop");
-    check("image.lzma", "lzma");
-    check("openwrt.lzma", "lzma");
     check("image.Z", "compress");
     check("image.zip", "zip archive");
     check("image.7z", "7z");
-    check("image.simg", "Android sparse");
     for format in ["v7", "ustar", "gnu", "posix"] {
         check(&format!("{format}.tar"), "a tar archive");
     }
+}
+
+/// The files that other programs made all hold the same.
+#[track_caller]
+fn decoded(file: &str, expected: Compression) -> Vec<u8> {
+    let bytes =
+        std::fs::read(format!("{}/tests/foreign/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert_eq!(Compression::detect(&bytes), expected, "{file}");
+    assert_eq!(foreign(&bytes), None, "{file}");
+    let mut plain = Vec::new();
+    let decoder = expected.decoder(&*bytes, Memory::limited(ByteSize::mebibytes(16)));
+    decoder.unwrap().read_to_end(&mut plain).unwrap();
+    plain
+}
+
+#[test]
+fn what_other_programs_make_is_decoded() {
+    let plain = decoded("image.lz4", Compression::Lz4);
+    assert!(!plain.is_empty());
+    assert_eq!(decoded("image.lz", Compression::Lzip), plain);
+    assert_eq!(decoded("image.lzma", Compression::Lzma), plain);
+    assert_eq!(decoded("openwrt.lzma", Compression::Lzma), plain);
+    // A block of data, two that repeat `abcd`, three of zeros, one of data.
+    let expanded = decoded("image.simg", Compression::AndroidSparse);
+    assert_eq!(expanded.len(), 7 * 4096);
+    assert!(expanded[4096..3 * 4096].chunks(4).all(|word| word == b"abcd"));
+    assert!(expanded[3 * 4096..6 * 4096].iter().all(|byte| *byte == 0));
+    assert_eq!((expanded[6 * 4096], expanded[6 * 4096 + 1]), (b'x', 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::time::{Duration, Instant};
 
 use jumpstarter_codec::{Compression, Memory};
@@ -34,11 +34,21 @@ fn files() -> Vec<(Compression, Vec<u8>)> {
     let xz = read(Box::new(liblzma::read::XzEncoder::new(&*plain, 1)));
     let bzip2 = read(Box::new(bzip2::read::BzEncoder::new(&*plain, bzip2::Compression::fast())));
     let zstd = read(Box::new(zstd::stream::read::Encoder::new(&*plain, 1).unwrap()));
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(&plain).unwrap();
+    let lz4 = lz4.finish().unwrap();
+    let options = liblzma::stream::LzmaOptions::new_preset(1).unwrap();
+    let stream = liblzma::stream::Stream::new_lzma_encoder(&options).unwrap();
+    let lzma = read(Box::new(liblzma::bufread::XzEncoder::new_stream(&*plain, stream)));
+    let sparse = include_bytes!("foreign/image.simg").to_vec();
     let once = [
         (Compression::Gzip, gzip),
         (Compression::Xz, xz),
         (Compression::Bzip2, bzip2),
         (Compression::Zstd, zstd),
+        (Compression::Lz4, lz4),
+        (Compression::Lzma, lzma),
+        (Compression::AndroidSparse, sparse),
     ];
     once.iter().flat_map(|(kind, file)| [(*kind, file.clone()), (*kind, file.repeat(2))]).collect()
 }

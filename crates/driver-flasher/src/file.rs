@@ -23,7 +23,8 @@ pub struct FileFlasherConfig {
     /// Further ones, by the name of the target (`partition` for a dump).
     #[serde(default)]
     targets: BTreeMap<String, HostPath>,
-    /// Whether images compressed with gzip, xz, bzip2 or zstd are decompressed.
+    /// Whether images compressed with gzip, xz, bzip2, zstd, lz4, lzma or lzip are decompressed, and
+    /// Android sparse images expanded. Otherwise every file is written as it is.
     #[serde(default = "yes")]
     decompress: bool,
     /// How long an image's transfer may stand still before it is given up, for example `30s`.

@@ -1,23 +1,25 @@
-//! What is written as it is though it looks like no image: said by name, in the log that the client
-//! sees.
+//! What looks like no image is refused by name, before anything is written: an archive, a web page,
+//! something that was compressed twice.
 //!
-//! It is no error. A partition may well be meant to hold an archive, or something that a boot
-//! loader decompresses. With `decompress: false` the owner asks for that, and there is no warning.
+//! A partition may be meant to hold an archive. With `decompress: false` its owner asks for that.
 
 use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
+use jumpstarter_driver_core::{Error, Result};
 
-/// How much of an image's start [`warn`] looks at.
+/// How much of an image's start [`refuse`] looks at.
 pub(crate) const LOOKED_AT: usize = FOREIGN_SIGNATURE;
 
-/// Warns of an image that starts so once `compression` is taken off.
-pub(crate) fn warn(name: &str, start: &[u8], compression: Compression) {
-    if let Some((what, hint)) = suspicious(start) {
-        let inside = match compression {
-            Compression::Raw => String::new(),
-            _ => format!(" (in {compression})"),
-        };
-        tracing::warn!("{name} is {what}{inside}: it is written as it is; {hint}");
-    }
+/// Refuses an image that starts so once `compression` is taken off.
+pub(crate) fn refuse(name: &str, start: &[u8], compression: Compression) -> Result<()> {
+    let Some((what, hint)) = suspicious(start) else { return Ok(()) };
+    let inside = match compression {
+        Compression::Raw => String::new(),
+        _ => format!(" (in {compression})"),
+    };
+    let message = format!("{name} is {what}{inside}, not an image; nothing was written");
+    Err(Error::invalid_argument(message).with_hint(format!(
+        "{hint}; a flasher with `decompress: false` in the exporter file writes it as it is"
+    )))
 }
 
 /// What these first bytes are of, and what to do about it.

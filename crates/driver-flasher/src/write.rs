@@ -138,6 +138,13 @@ async fn run(
     }
 }
 
+/// What a thread of its own decodes.
+fn decoded(input: ItemReader, compression: Compression) -> Result<ItemReader> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    spawn("flash-decode", move || decode(input, compression, &sender))?;
+    Ok(ItemReader::new(receiver))
+}
+
 /// The thread at the end of the pipeline, which knows whether everything went well.
 struct WriteStage {
     /// What to call the image.
@@ -166,10 +173,23 @@ impl WriteStage {
         {
             return Err(too_large(limit));
         }
+        let compressed = (compression != Compression::Raw).then(|| input.counter());
+        let mut plain = input;
+        if compression != Compression::Raw {
+            plain = decoded(plain, compression)?;
+            if Compression::detect(plain.peek(SIGNATURE)?) == Compression::AndroidSparse {
+                plain = decoded(plain, Compression::AndroidSparse)?;
+            }
+        }
+        if self.options.compression.is_none() {
+            foreign::refuse(&self.name, plain.peek(foreign::LOOKED_AT)?, compression)?;
+        }
         // Nothing is made for a cancelled flash: its caller may look at what it left.
         check(&self.turn)?;
         medium.begin()?;
-        let filled = self.fill(input, compression, &mut medium).and_then(|report| {
+        let filled = self.fill(plain, compression, &mut medium).and_then(|report| {
+            let bytes_read = compressed.map_or(report.bytes_written, |counter| counter.get());
+            let report = WriteReport { bytes_read, ..report };
             medium.inspect(self.written)?;
             check(&self.turn)?;
             Ok(report)
@@ -185,25 +205,11 @@ impl WriteStage {
     /// Writes what comes, and checks that it is all of it.
     fn fill(
         &mut self,
-        mut input: ItemReader,
+        mut plain: ItemReader,
         compression: Compression,
         medium: &mut impl ImageMedium,
     ) -> Result<WriteReport> {
-        let bytes_read = if compression == Compression::Raw {
-            if self.options.compression.is_none() {
-                foreign::warn(&self.name, input.peek(foreign::LOOKED_AT)?, compression);
-            }
-            self.copy(&mut input, medium)?;
-            None
-        } else {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            let counter = input.counter();
-            spawn("flash-decode", move || decode(input, compression, &sender))?;
-            let mut plain = ItemReader::new(receiver);
-            foreign::warn(&self.name, plain.peek(foreign::LOOKED_AT)?, compression);
-            self.copy(&mut plain, medium)?;
-            Some(counter.get())
-        };
+        self.copy(&mut plain, medium)?;
         let bytes_written = self.written;
         if bytes_written == 0 {
             return Err(Error::data_loss(format!("the {compression} file holds nothing")));
@@ -216,9 +222,8 @@ impl WriteStage {
             }
             Some(_) => return Err(Error::internal("the digest was not finished")),
         };
-        let bytes_read = bytes_read.unwrap_or(bytes_written);
         Ok(WriteReport {
-            bytes_read,
+            bytes_read: bytes_written,
             bytes_written,
             sha256,
             compression,

@@ -5,12 +5,15 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{Compression, WriteOptions, write_image};
 
 /// Each codec with the tool that makes it.
-const TOOLS: [(Compression, &str, &[&str]); 5] = [
+const TOOLS: [(Compression, &str, &[&str]); 8] = [
     (Compression::Gzip, "gzip", &[]),
     (Compression::Xz, "xz", &["-1"]),
     (Compression::Bzip2, "bzip2", &[]),
     (Compression::Zstd, "zstd", &["-q"]),
+    (Compression::Lz4, "lz4", &["-q"]),
+    (Compression::Lz4, "lz4", &["-q", "-B4", "-BD", "-BX", "--content-size"]),
     (Compression::Zstd, "zstd", &["-q", "--no-check", "--long=27"]),
+    (Compression::Lz4, "lz4", &["-q", "--no-frame-crc"]),
 ];
 
 async fn flash(bench: &Bench, bytes: &[u8]) -> Result<Vec<u8>> {
@@ -75,7 +78,7 @@ async fn flipped_bits_are_found() {
     let plain = image(150_000);
     let file = bench.file("plain", &plain);
     // Without its checksum zstd cannot find every flip.
-    for (_, program, arguments) in &TOOLS[..4] {
+    for (_, program, arguments) in &TOOLS[..6] {
         let compressed = tool(program, arguments, &file);
         for offset in (12..compressed.len()).step_by(compressed.len() / 60) {
             let mut damaged = compressed.clone();
@@ -172,5 +175,20 @@ async fn a_compression_bomb_stops_at_the_limit() {
     let error =
         write_image(ImageSource::bytes(compressed), &bench.disk(), options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    bench.assert_untouched();
+}
+
+#[tokio::test]
+async fn android_sparse_images_are_expanded_also_inside_a_compression() {
+    let bench = Bench::new();
+    let sparse = include_bytes!("../../../codec/tests/foreign/image.simg");
+    let packed = tool("gzip", &[], &bench.file("sparse", sparse));
+    let flashed = flash(&bench, sparse).await.unwrap();
+    assert_eq!(flashed.len(), 7 * 4096);
+    assert!(flashed[4096..3 * 4096].chunks(4).all(|word| word == b"abcd"));
+    assert!(flash(&bench, &packed).await.unwrap() == flashed);
+    std::fs::write(bench.disk(), "old").unwrap();
+    let error = flash(&bench, &sparse[..sparse.len() - 1]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error:?}");
     bench.assert_untouched();
 }

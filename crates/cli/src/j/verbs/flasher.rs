@@ -41,7 +41,7 @@ impl From<Compression> for Encoding {
 /// Writes images
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Compressed images (gzip, xz, bzip2, zstd) are decompressed on the way. Ctrl-C keeps the old image.
+Compressed images (gzip, xz, bzip2, zstd, lz4, lzma, lzip) are decompressed on the way. Ctrl-C keeps the old image.
 
 Examples:
   {path} flash os.img.zst
