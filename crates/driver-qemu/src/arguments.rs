@@ -1,9 +1,9 @@
 //! QEMU's command line, as a pure function of the configuration, the host's facts, and the paths of
 //! one run.
 //!
-//! Nothing is left to QEMU's defaults or to a user's configuration files, so that the machine is
-//! the same everywhere. Devices are virtio: the guest needs drivers for virtio-blk and virtio-net,
-//! which every Linux distribution has.
+//! Nothing depends on QEMU's defaults or a user's configuration files, so the machine is the same
+//! everywhere. Devices are virtio: the guest needs drivers for virtio-blk and virtio-net, which
+//! every Linux distribution has.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::config::{Architecture, Protocol, QemuConfig};
 use crate::disk::{Access, Disk};
 use crate::host::{AcceleratorKind, HostFacts, SANDBOX};
 
-/// What one run of QEMU uses on the host.
+/// The host's resources for one run of QEMU.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     /// QEMU's end of the socket for QMP: a descriptor that it inherits.
@@ -23,45 +23,45 @@ pub(crate) struct Paths {
     pub(crate) console: RawFd,
     /// Where QEMU listens for VNC, without a password: its folder must be private.
     pub(crate) vnc: PathBuf,
-    /// What the machine starts with.
+    /// The firmware that the machine starts with.
     pub(crate) boot: Boot,
-    /// The root disk; without one the firmware finds nothing to start.
+    /// The root disk; without it the firmware finds nothing to boot.
     pub(crate) root: Option<Disk>,
     /// cloud-init's disk; read only.
     pub(crate) seed: Option<Disk>,
-    /// The guest's address on vsock, for hosts where that is usable; 3 and up.
+    /// The guest's address on vsock, if the host supports it; 3 and up.
     pub(crate) vsock_cid: Option<u32>,
 }
 
-/// What the machine starts with.
+/// The firmware that a machine starts with.
 #[derive(Debug, Clone)]
 pub(crate) enum Boot {
     /// QEMU's own firmware: SeaBIOS on x86_64, none at all on aarch64.
     BuiltIn,
     /// This BIOS image.
     Bios(PathBuf),
-    /// UEFI.
+    /// UEFI firmware, in two parts.
     Uefi {
         /// The code; read only.
         code: Disk,
-        /// The variables; written, so an overlay or a copy. Without, they are forgotten at every
+        /// The variables; written, so an overlay or a copy. Without it, they are lost at every
         /// power-off.
         vars: Option<Disk>,
     },
 }
 
-/// A port of the guest, and where the host reaches it.
+/// A port of the guest, and the host's address for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forward {
-    /// What is forwarded.
+    /// The transport protocol of the port.
     pub(crate) protocol: Protocol,
-    /// Where QEMU listens; IPv4.
+    /// The address at which QEMU listens; IPv4.
     pub(crate) host: SocketAddr,
     /// The guest's port.
     pub(crate) guestport: u16,
 }
 
-/// The arguments for QEMU, without the program.
+/// Returns QEMU's arguments, without the program.
 pub(crate) fn command_line(
     config: &QemuConfig,
     facts: &HostFacts,
@@ -75,7 +75,7 @@ pub(crate) fn command_line(
     if facts.sandbox.is_usable() && !config.extra_args.iter().any(chosen) {
         line.option("-sandbox", Value::new(SANDBOX));
     }
-    // Names of threads show what QEMU is busy with, in `top -H`.
+    // Names of threads show QEMU's activity in `top -H`.
     line.option("-name", Value::new("guest=").escaped(&config.hostname).plain(",debug-threads=on"));
     machine(&mut line, facts, &paths.boot);
     line.option("-cpu", Value::new("").plain(cpu(config, facts)));
@@ -88,10 +88,10 @@ pub(crate) fn command_line(
     line.option("-serial", Value::new("chardev:console"));
 
     line.option("-display", Value::new("none"));
-    // With its key: a path with `=` in it would be taken for a key and a value.
+    // With its key: a path with `=` in it would be parsed as a key and a value.
     line.option("-vnc", Value::new("vnc=unix:").escaped(&paths.vnc));
     match facts.target {
-        // What a BIOS shows, it shows on a VGA. A PS/2 keyboard and a mouse are there already.
+        // The BIOS shows its text on VGA. A PS/2 keyboard and a mouse exist by default.
         Architecture::X86_64 => line.device("virtio-vga"),
         Architecture::Aarch64 => {
             line.device("virtio-gpu-pci");
@@ -110,7 +110,7 @@ pub(crate) fn command_line(
     }
 
     line.option("-netdev", network(config.restrict, forwards));
-    // No ROM: nothing is started over the network.
+    // No ROM: the machine does not boot from the network.
     line.device("virtio-net-pci,netdev=net,romfile=");
     if let (Some(cid), true) = (paths.vsock_cid, facts.vsock.is_usable()) {
         line.device(&format!("vhost-vsock-pci,guest-cid={cid}"));
@@ -154,7 +154,7 @@ fn cpu<'a>(config: &'a QemuConfig, facts: &HostFacts) -> &'a str {
     match (&config.cpu, facts.accelerator.kind, facts.target) {
         (Some(cpu), ..) => cpu,
         (None, AcceleratorKind::Kvm | AcceleratorKind::Hvf, _) => "host",
-        // QEMU's default lacks what distributions for x86-64-v2 and v3 need.
+        // QEMU's default lacks features that distributions for x86-64-v2 and v3 need.
         (None, AcceleratorKind::Tcg, Architecture::X86_64) => "max",
         // `max` has pointer authentication, which is slow to emulate.
         (None, AcceleratorKind::Tcg, Architecture::Aarch64) => "cortex-a57",
@@ -173,8 +173,8 @@ fn socket(line: &mut Line, name: &str, end: RawFd) {
     line.option("-chardev", Value::new("socket,id=").plain(name).plain(&format!(",fd={end}")));
 }
 
-/// A disk under a name: a node for each of its files, the lowest first. No format is guessed, and
-/// where a file is given as a descriptor, in a set of that number, nothing is opened by path.
+/// A disk with a name: a node for each of its files, the lowest first. No format is guessed, and a
+/// file that is given as a descriptor, in a set of that number, is not opened by path.
 fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
     let mut below: Option<String> = None;
     for (depth, layer) in disk.layers.iter().enumerate().rev() {
@@ -189,7 +189,7 @@ fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
         }
         value = value
             .plain(match access {
-                // What the guest frees is freed on the host.
+                // Space that the guest frees is freed on the host.
                 Access::Write if depth == 0 => ",discard=unmap,file.discard=unmap",
                 _ => ",read-only=on",
             })
@@ -210,8 +210,8 @@ fn disk(line: &mut Line, name: &str, disk: &Disk, access: Access) {
     }
 }
 
-/// QEMU's own network: the guest gets 10.0.2.15 by DHCP, and, unless restricted, reaches what the
-/// host reaches, the host's loopback included.
+/// QEMU's user network: the guest gets 10.0.2.15 by DHCP, and, unless restricted, reaches
+/// everything that the host reaches, the host's loopback included.
 fn network(restrict: bool, forwards: &[Forward]) -> Value {
     let network = Value::new("user,id=net").plain(if restrict { ",restrict=on" } else { "" });
     forwards.iter().fold(network, |value, forward| {
@@ -247,13 +247,13 @@ impl Value {
         Self(text.into())
     }
 
-    /// Adds text that means itself.
+    /// Adds text that needs no escaping.
     fn plain(mut self, text: &str) -> Self {
         self.0.push(text);
         self
     }
 
-    /// Adds a path where QEMU knows no commas to be special.
+    /// Adds a path where QEMU treats commas as plain characters.
     fn raw(mut self, path: &Path) -> Self {
         self.0.push(path);
         self

@@ -1,4 +1,4 @@
-//! Machines for programs that want no exporter file.
+//! Machines for programs without an exporter file.
 
 use jumpstarter_driver_core::prelude::*;
 
@@ -6,24 +6,24 @@ use crate::config::QemuConfig;
 use crate::names::Names;
 use crate::vm::Vm;
 
-/// Makes machines under names that differ.
+/// Creates machines with unique names.
 ///
-/// A name is free again when its machine is destroyed or its last handle dropped.
+/// A name is free again when its machine is destroyed or its last handle is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct QemuDriver {
     names: Names,
 }
 
 impl QemuDriver {
-    /// No machines yet.
+    /// A driver without machines.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes a machine that is off; see [`Vm::create`].
+    /// Creates a machine that is off; see [`Vm::create`].
     ///
     /// # Errors
-    /// `AlreadyExists` when a machine of that name is there, else those of [`Vm::create`].
+    /// `AlreadyExists` if a machine of that name exists, else the errors of [`Vm::create`].
     pub async fn create_vm(&self, name: impl Into<String>, config: QemuConfig) -> Result<Vm> {
         let name = name.into();
         let Some(held) = self.names.hold(&name) else {

@@ -1,4 +1,4 @@
-//! Configuration of `qemu`: every key, its default, and what is wrong beyond the types.
+//! Configuration of `qemu`: every key, its default, and its checks beyond the types.
 
 mod count;
 mod forwards;
@@ -16,9 +16,9 @@ pub use memory::MemorySize;
 
 /// A virtual machine run by QEMU.
 ///
-/// All of its children are made by itself: `power`, `flasher`, `console`, `vnc`, `ssh` (only where
-/// vsock works), and one network for each entry of `hostfwd`, named by its key. An entry `ssh` of
-/// `hostfwd` takes the place of that over vsock.
+/// The driver makes all of its children: `power`, `flasher`, `console`, `vnc`, `ssh` (only if vsock
+/// works), and one network for each entry of `hostfwd`, named by its key. An entry `ssh` of
+/// `hostfwd` replaces the child over vsock.
 ///
 /// In a program, begin with the default and set fields:
 ///
@@ -46,55 +46,53 @@ pub struct QemuConfig {
     /// driver take it.
     #[serde(deserialize_with = "memory::deserialize")]
     pub mem: ByteSize,
-    /// Size that the root disk has at least: a smaller image is shown to the guest with free space
-    /// at its end.
+    /// Minimum size of the root disk: a smaller image gets free space at its end.
     pub disk_size: Option<ByteSize>,
     /// Host name that cloud-init gives the guest.
     pub hostname: String,
-    /// User that cloud-init makes in the guest, with sudo and without a question.
+    /// User that cloud-init creates in the guest, with sudo and without a question.
     pub username: String,
     /// Password of that user.
     pub password: Secret,
-    /// Images that are in place before anything was flashed.
+    /// Images that are used until others are flashed.
     pub default_partitions: Partitions,
     /// Ports of the guest that the host can reach: each key names a child, a network.
     pub hostfwd: HostForwards,
     /// Whether the guest is cut off from every network: it then reaches neither this host nor
-    /// anything beyond. Its ports in `hostfwd` stay reachable. Without, it reaches all that
-    /// this host reaches, this host's loopback included (at 10.0.2.2).
+    /// anything beyond. Its ports in `hostfwd` stay reachable. By default it reaches everything
+    /// that this host reaches, this host's loopback included (at 10.0.2.2).
     pub restrict: bool,
-    /// Version of the flashing tool of the Python driver. Accepted for its configurations, and not
-    /// used.
+    /// Version of the flashing tool of the Python driver. Accepted for its configurations, without
+    /// effect.
     pub fls_version: Option<String>,
-    /// Accepted for configurations of the Python driver, and not used.
+    /// Accepted for configurations of the Python driver, without effect.
     pub fls_allow_custom_binaries: bool,
-    /// Accepted for configurations of the Python driver, and not used.
+    /// Accepted for configurations of the Python driver, without effect.
     pub fls_custom_binary_url: Option<String>,
     /// How long flashing one image may take.
     pub flash_timeout: Span,
-    /// The largest image that is flashed, decompressed, such as `20G`. Without it an image may be
-    /// as large as the file system of the temporary folder has room, but for a reserve of 5 %,
-    /// at most 1 GiB.
+    /// The largest image that is flashed, decompressed, such as `20G`. By default an image may fill
+    /// the file system of the temporary folder, except a reserve of 5 %, at most 1 GiB.
     pub flash_limit: Option<ByteSize>,
     /// What executes the guest's instructions.
     pub accel: Accel,
-    /// What becomes of what the guest writes to its root disk.
+    /// What happens to the guest's writes to its root disk.
     pub root_writes: RootWrites,
-    /// Format of `default_partitions.root`. Without it the format is detected by the file's first
+    /// Format of `default_partitions.root`. By default the format is detected from the file's first
     /// bytes, once, before a guest writes to it; a block device is raw.
     pub root_format: Option<DiskFormat>,
-    /// What `off` of the child `power` does, and the closing of a device whose machine runs, as at
-    /// the exporter's end.
+    /// What `off` of the child `power` does, and so does closing the device of a running machine,
+    /// as at the exporter's end.
     pub off: OffMode,
     /// Further arguments for QEMU, one element each, after all others. QEMU runs in its sandbox
     /// (`-sandbox`), which forbids it to start programs; a `-sandbox` among these arguments
-    /// takes its place.
+    /// replaces it.
     pub extra_args: Vec<String>,
-    /// The QEMU program: a path, or a name that is looked for in PATH; by default
+    /// The QEMU program: a path, or a name that is looked up in PATH; by default
     /// `qemu-system-<arch>`.
     pub binary: Option<HostPath>,
-    /// Socket of a launcher that runs QEMU elsewhere, as in the Python driver's configurations.
-    /// Accepted for those: QEMU is run by the exporter itself.
+    /// Socket of a launcher that runs QEMU elsewhere, as in configurations of the Python driver.
+    /// Accepted without effect: the exporter runs QEMU itself.
     pub launcher_socket: Option<HostPath>,
     /// How long the steps of the machine's life may take.
     pub timeouts: Timeouts,
@@ -113,7 +111,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The name that QEMU uses too.
+    /// The name, as QEMU spells it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -147,21 +145,21 @@ pub enum Accel {
     Hvf,
 }
 
-/// What becomes of what the guest writes to its root disk.
+/// What happens to the guest's writes to its root disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum RootWrites {
-    /// They go to an overlay that lasts until the next flash; the flashed image stays as it is.
+    /// They go to an overlay that lasts until the next flash; the flashed image stays unchanged.
     #[default]
     Overlay,
-    /// They go to an overlay that is thrown away at every power-off.
+    /// They go to an overlay that is discarded at every power-off.
     Discard,
     /// They go to the flashed image itself.
     Persist,
 }
 
-/// How a machine is powered off by `off` of the child `power`, and by the closing of its device.
+/// How `off` of the child `power`, and closing the device, power a machine off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -169,21 +167,21 @@ pub enum OffMode {
     /// Cuts the power, as with a relay: the guest is not asked.
     #[default]
     Cut,
-    /// Does what `stop` does: presses the power button, and cuts only when the guest does not react
-    /// in time.
+    /// Does what `stop` does: presses the power button, and cuts the power only if the guest does
+    /// not react in time.
     Graceful,
 }
 
-/// Images that are in place before anything was flashed, by the names that `flash` takes, too.
+/// Images that are used until others are flashed, by the names that `flash` takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Partitions {
     /// Root disk, in any format that QEMU knows.
     pub root: Option<HostPath>,
-    /// BIOS image in place of QEMU's own SeaBIOS; not looked at when there is an `OVMF_CODE.fd`.
+    /// BIOS image that replaces QEMU's SeaBIOS; unused with an `OVMF_CODE.fd`.
     pub bios: Option<HostPath>,
-    /// UEFI firmware. By default x86_64 boots by BIOS, and aarch64 by the AAVMF that is installed.
+    /// UEFI firmware. By default x86_64 boots by BIOS, and aarch64 by the installed AAVMF.
     #[serde(rename = "OVMF_CODE.fd")]
     pub ovmf_code: Option<HostPath>,
     /// The UEFI firmware's variables. They are never written: the guest's changes go to an
@@ -199,10 +197,10 @@ pub struct Partitions {
 pub struct Timeouts {
     /// From power-on until QEMU runs the guest.
     pub start: Span,
-    /// From pressing the power button until the guest has shut down, before the power is cut. At
-    /// its end the exporter waits for 90 s at most, for the whole device.
+    /// From pressing the power button until the guest has shut down; then the power is cut. At its
+    /// own end the exporter waits at most 90 s for the whole device.
     pub shutdown: Span,
-    /// From asking QEMU to quit until its process has ended, before it is killed.
+    /// From asking QEMU to quit until its process has ended; then it is killed.
     pub quit: Span,
     /// From a command over QMP until its answer.
     pub command: Span,
@@ -253,23 +251,23 @@ impl Default for QemuConfig {
 impl QemuConfig {
     /// The driver's name.
     pub(crate) const NAME: &'static str = "qemu";
-    /// The names that it answers to as well.
+    /// The names that also denote it.
     pub(crate) const PYTHON_NAMES: &'static [&'static str] =
         &["jumpstarter_driver_qemu.driver.Qemu"];
 
-    /// Names of the children that every machine has: no forward may be called so.
+    /// Names of the children that every machine has: a forward must not have one of them.
     pub(crate) const OWN_CHILDREN: [&'static str; 4] = ["power", "flasher", "console", "vnc"];
 
-    /// The child that a machine has over vsock, unless a forward is called so.
+    /// The child that a machine has over vsock, unless a forward has that name.
     pub(crate) const SSH: &'static str = "ssh";
 
-    /// What its fields are called elsewhere.
+    /// Other names of its fields.
     pub(crate) const SYNONYMS: &'static [(&'static str, &'static str)] = synonyms::SYNONYMS;
 
     /// The machine's architecture.
     ///
     /// # Errors
-    /// FailedPrecondition: none is configured, and the host's is not one of the two.
+    /// `FailedPrecondition` if none is configured, and the host's is not one of the two.
     pub(crate) fn architecture(&self) -> Result<Architecture> {
         self.arch.or_else(Architecture::host).ok_or_else(|| {
             let host = std::env::consts::ARCH;
@@ -278,8 +276,8 @@ impl QemuConfig {
         })
     }
 
-    /// What does not work on this host as it is: files that are not there, and what is accepted
-    /// without effect. Looks at files.
+    /// Returns what does not work on this host now: missing files, and fields without effect. Reads
+    /// files.
     pub(crate) fn warnings(&self) -> Vec<ConfigProblem> {
         let Partitions { root, bios, ovmf_code, ovmf_vars } = &self.default_partitions;
         let partitions = [
@@ -295,7 +293,7 @@ impl QemuConfig {
                 found.push(ConfigProblem::from_error(field, &error));
             }
         }
-        // A bare name is looked for in PATH.
+        // A bare name is looked up in PATH.
         let is_path = |binary: &&HostPath| binary.written().contains('/');
         if let Some(Err(error)) = self.binary.as_ref().filter(is_path).map(HostPath::find) {
             found.push(ConfigProblem::from_error("binary", &error));
@@ -310,7 +308,7 @@ impl QemuConfig {
         found
     }
 
-    /// What is wrong beyond the types. Touches nothing outside.
+    /// Returns problems beyond the types. Uses no files.
     pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
         let mut problem =
@@ -363,10 +361,10 @@ impl QemuConfig {
     }
 }
 
-/// The largest disk that a machine has: the largest file of ext4, in which a dump of it has room.
+/// The largest disk of a machine: the largest file of ext4, so that a dump of it fits.
 const LARGEST_DISK: ByteSize = ByteSize::mebibytes(16 << 20);
 
-/// An argument of QEMU under which the machine's state could not be known.
+/// An argument of QEMU that would hide the machine's state.
 fn refused(argument: &str) -> Option<ConfigProblem> {
     let name = argument.strip_prefix("--").or(argument.strip_prefix('-'));
     let (why, hint) = match name {
@@ -383,7 +381,7 @@ fn refused(argument: &str) -> Option<ConfigProblem> {
     Some(ConfigProblem::new("extra_args", message).with_hint(hint))
 }
 
-/// What to do instead of keeping QEMU after the guest's shutdown.
+/// The alternative to keeping QEMU after the guest's shutdown.
 const NO_SHUTDOWN: &str = "leave it out; `-no-reboot` and `-action panic=pause` can be used";
 
 fn is_host_name(name: &str) -> bool {

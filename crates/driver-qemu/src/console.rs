@@ -1,5 +1,5 @@
-//! The machine's console, over all of its power cycles: QEMU's socket takes one client, this shares
-//! it.
+//! The machine's console, over all of its power cycles: QEMU's socket accepts one client, and this
+//! shares it.
 
 use std::io;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lock::lock;
 
-/// How long the last words of a run may take to be in the log.
+/// How long the last output of a run may take to reach the log.
 const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 
 /// The console of a machine. It can be opened while the machine is off, as a board's serial port
@@ -28,15 +28,15 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Console {
     log: ConsoleLog,
-    /// Each power-on sends its connection; none once the machine is destroyed.
+    /// Each power-on sends its connection; `None` once the machine is destroyed.
     sources: Mutex<Option<mpsc::UnboundedSender<Channel>>>,
-    /// Where in the log this power cycle began.
+    /// The position in the log at which this power cycle began.
     cycle_start: AtomicU64,
-    /// Whether a client was there since then.
+    /// Whether a client was connected since then.
     heard: AtomicBool,
-    /// Whether all that the last run said is in the log.
+    /// Whether the log has the complete output of the last run.
     settled: watch::Receiver<bool>,
-    /// Cancelled when the clients of today are to end.
+    /// Cancelled when the current clients must end.
     open: Mutex<CancellationToken>,
 }
 
@@ -67,20 +67,20 @@ impl Console {
         }
     }
 
-    /// Waits until what the last run said is in the log, which is a matter of moments once it is
-    /// over.
+    /// Waits until the log has the complete output of the last run, which takes a moment after its
+    /// end.
     pub(crate) async fn settle(&self) {
         let mut settled = self.settled.clone();
         drop(timeout(SETTLES_WITHIN, settled.wait_for(|settled| *settled)).await);
     }
 
-    /// What was said so far is no longer quoted, nor shown to the next client.
+    /// Earlier output is no longer quoted, nor shown to the next client.
     pub(crate) fn forget(&self) {
         self.cycle_start.store(self.log.total_bytes(), Ordering::SeqCst);
         self.heard.store(false, Ordering::SeqCst);
     }
 
-    /// A power cycle begins with this connection, once the last one has [settled](Self::settle).
+    /// Starts a power cycle with this connection, once the last one has [settled](Self::settle).
     pub(crate) fn power_on(&self, connection: UnixStream) {
         self.forget();
         let (reader, writer) = connection.into_split();
@@ -90,8 +90,8 @@ impl Console {
         }
     }
 
-    /// A channel for one more client. The first one of a power cycle also gets what was said since
-    /// its beginning.
+    /// Returns a channel for another client. The first client of a power cycle also gets the output
+    /// since its beginning.
     pub(crate) fn attach(&self) -> Channel {
         let from = if self.heard.swap(true, Ordering::SeqCst) {
             ReadFrom::Now
@@ -121,7 +121,7 @@ impl Console {
     }
 }
 
-/// Takes input until the console is hung up.
+/// Accepts input until the console is hung up.
 struct UntilHungUp {
     writer: ChannelWriter,
     open: CancellationToken,

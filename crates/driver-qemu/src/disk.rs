@@ -3,15 +3,15 @@
 //!
 //! # When a format is guessed
 //!
-//! A guest that may write to a *raw* disk can write the header of another format to its start, one
-//! that names a file of the host as its backing file. A program that then guesses the format shows
+//! A guest that may write to a *raw* disk can write the header of another format to its start,
+//! which names a file of the host as its backing file. A program that then guesses the format shows
 //! the guest that file. So:
 //!
-//! - [`Header`] is the only place that guesses. It looks at the file's first bytes itself, and
-//!   refuses, unless told otherwise, an image that refers to other files.
+//! - Only [`Header`] guesses. It reads the file's first bytes itself, and by default refuses an
+//!   image that refers to other files.
 //! - Everything else, qemu-img and QEMU included, gets the format; an overlay names its backing
 //!   file's format.
-//! - Hence guess once, when an image arrives, and keep the [`QemuImage`].
+//! - So guess once, when an image arrives, and keep the [`QemuImage`].
 
 mod chain;
 mod header;
@@ -42,7 +42,7 @@ use crate::off_runtime::off_runtime;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DiskFormat {
-    /// The disk's bytes as they are.
+    /// The disk's plain bytes.
     Raw,
     /// QEMU's own; grows as it is written.
     Qcow2,
@@ -112,7 +112,7 @@ pub struct QemuImage {
 }
 
 impl QemuImage {
-    /// An image in a file, whose format is known already. Touches no file.
+    /// An image in a file of a known format. Touches no file.
     pub fn with_format(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
         Self { path: path.into(), format, block_device: false }
     }
@@ -124,21 +124,22 @@ impl QemuImage {
         self
     }
 
-    /// The same, having looked whether it is one.
+    /// The same, after checking whether it is one.
     pub(crate) fn look_for_block_device(mut self) -> Self {
         self.block_device =
             self.path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
         self
     }
 
-    /// Opens an image, guessing its format from its first bytes; runs no program. Blocks for two
+    /// Opens an image, and guesses its format from its first bytes; runs no program. Blocks for two
     /// reads.
     ///
     /// A file of no known format is raw. [`Header`] decides what is accepted.
     ///
     /// # Errors
-    /// NotFound and others of the file system; FailedPrecondition when it refers to other files and
-    /// that is refused, and for images that no machine can use; DataLoss for damaged ones.
+    /// `NotFound` and other errors of the file system; `FailedPrecondition` if it refers to other
+    /// files and that is refused, and for images that no machine can use; `DataLoss` for damaged
+    /// ones.
     pub fn open(path: impl Into<PathBuf>, references: References) -> Result<Self> {
         let path = path.into();
         let format = Header::read(&path)?
@@ -152,7 +153,7 @@ impl QemuImage {
     /// Cancelling leaves no file.
     ///
     /// # Errors
-    /// AlreadyExists, others of the file system, and what qemu-img says.
+    /// `AlreadyExists`, other errors of the file system, and qemu-img's errors.
     pub async fn create(path: impl Into<PathBuf>, format: DiskFormat, size: u64) -> Result<Self> {
         let path = path.into();
         let doing = format!("create the {format} image {}", path.display());
@@ -188,7 +189,7 @@ impl QemuImage {
         self.format
     }
 
-    /// Whether it is a block device of the host, or a link to one; told by [`QemuImage::open`].
+    /// Whether it is a block device of the host, or a link to one; detected by [`QemuImage::open`].
     pub fn is_block_device(&self) -> bool {
         self.block_device
     }
@@ -197,7 +198,7 @@ impl QemuImage {
     /// qemu-img.
     ///
     /// # Errors
-    /// Those of [`QemuImage::info`].
+    /// The errors of [`QemuImage::info`].
     pub async fn virtual_size(&self) -> Result<u64> {
         if self.format == DiskFormat::Raw {
             return Header::raw_size(&self.path);
@@ -209,10 +210,11 @@ impl QemuImage {
         }
     }
 
-    /// What qemu-img says about it.
+    /// Returns qemu-img's description.
     ///
     /// # Errors
-    /// NotFound; FailedPrecondition while a machine uses it; Internal with what qemu-img says.
+    /// `NotFound`; `FailedPrecondition` while a machine uses it; `Internal` with qemu-img's
+    /// message.
     pub async fn info(&self) -> Result<ImageInfo> {
         let doing = format!("inspect the {} image {}", self.format, self.path.display());
         let command = qemu_img("info")
@@ -229,8 +231,8 @@ impl QemuImage {
     /// Checks it for damage.
     ///
     /// # Errors
-    /// DataLoss when it is damaged; Unimplemented for formats that cannot be checked (raw); those
-    /// of [`QemuImage::info`].
+    /// `DataLoss` if it is damaged; `Unimplemented` for formats that cannot be checked (raw); the
+    /// errors of [`QemuImage::info`].
     pub async fn check(&self, deadline: Duration) -> Result<()> {
         let doing = format!("check the {} image {}", self.format, self.path.display());
         if self.format == DiskFormat::Raw {
@@ -251,9 +253,9 @@ impl QemuImage {
     /// Changes its size, in bytes. Growing adds zeros at the end.
     ///
     /// # Errors
-    /// FailedPrecondition while a machine uses it, and for formats that cannot be resized (qemu-img
-    /// can raw and qcow2); InvalidArgument when it would shrink and `shrink` refuses, or when
-    /// the format cannot shrink without damage (all but raw).
+    /// `FailedPrecondition` while a machine uses it, and for formats that cannot be resized
+    /// (qemu-img resizes raw and qcow2); `InvalidArgument` if it would shrink and `shrink` refuses,
+    /// or if the format cannot shrink without damage (all but raw).
     pub async fn resize(&self, size: u64, shrink: Shrink) -> Result<()> {
         let doing = format!("resize the {} image {}", self.format, self.path.display());
         let size = size.div_ceil(512).saturating_mul(512);
@@ -272,7 +274,8 @@ impl QemuImage {
                 (Shrink::IfUnwritten, DiskFormat::Qcow2)
                     if self.written_up_to(&doing).await? <= size =>
                 {
-                    // qemu-img visits all of what goes, which takes minutes for some terabytes.
+                    // qemu-img visits all of the removed part, which takes minutes for some
+                    // terabytes.
                     return overlay::set_size(&self.path, size).context(doing);
                 }
                 (Shrink::IfUnwritten, _) => {
@@ -299,12 +302,13 @@ impl QemuImage {
     }
 
     /// Writes its contents, those of the files below it included, to a new image at `to`, which
-    /// appears when it is whole, and replaces what is there. Cancelling leaves nothing at `to`.
+    /// appears when it is complete, and replaces an existing file. Cancelling leaves nothing at
+    /// `to`.
     ///
     /// # Errors
-    /// FailedPrecondition while a machine uses it; InvalidArgument for compression in a format that
-    /// has none (all but qcow2); DeadlineExceeded; those of the file system; what qemu-img
-    /// says.
+    /// `FailedPrecondition` while a machine uses it; `InvalidArgument` for compression in a format
+    /// without it (all but qcow2); `DeadlineExceeded`; the errors of the file system and of
+    /// qemu-img.
     pub async fn save(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
         let (this, to) = (self.clone(), to.to_owned());
         off_runtime(async move { this.save_blocking(&to, save, deadline).await }).await
@@ -313,8 +317,7 @@ impl QemuImage {
     /// As [`QemuImage::save`], on a thread that may block.
     async fn save_blocking(&self, to: &Path, save: Save, deadline: Duration) -> Result<Self> {
         let doing = format!("save {} as {} to {}", self.path.display(), save.format, to.display());
-        // The files below it with their formats, too: what is read is what a machine would be
-        // given.
+        // The files below it have known formats, too: QEMU reads what a machine would see.
         let source = chain::options(self).context(&*doing)?;
         let mut command = qemu_img("convert").args(["-q", "-O", save.format.name()]);
         if save.compressed {
@@ -341,7 +344,8 @@ impl QemuImage {
     /// least `size` bytes large.
     ///
     /// # Errors
-    /// AlreadyExists, others of the file system; InvalidArgument for a path of over 1023 bytes.
+    /// `AlreadyExists`, other errors of the file system; `InvalidArgument` for a path of over 1023
+    /// bytes.
     pub async fn overlay(&self, at: impl Into<PathBuf>, size: Option<u64>) -> Result<Self> {
         let at = at.into();
         let doing = format!("create an overlay of {} at {}", self.path.display(), at.display());
@@ -351,7 +355,8 @@ impl QemuImage {
         Ok(Self::with_format(at, DiskFormat::Qcow2))
     }
 
-    /// As a path that starts with `/`, and so is never taken for a protocol (`nbd:`) or an option.
+    /// As a path that starts with `/`, so that it is never parsed as a protocol (`nbd:`) or an
+    /// option.
     fn absolute(&self, doing: &str) -> Result<PathBuf> {
         let path = std::path::absolute(&self.path).context(doing)?;
         path.metadata().context(doing)?;
@@ -359,15 +364,15 @@ impl QemuImage {
     }
 }
 
-/// What becomes of the end of an image that is to be smaller than it is.
+/// What happens to the end of an image that shrinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shrink {
     /// An error.
     Refuse,
-    /// It goes where nothing was written to it, else an error. qcow2 images only.
+    /// The end is removed if nothing was written to it, else an error. qcow2 images only.
     IfUnwritten,
-    /// It is cut off, and lost. Raw images only.
+    /// The end is cut off, and lost. Raw images only.
     CutOff,
 }
 

@@ -18,12 +18,11 @@ use crate::storage::compressed_defaults;
 use crate::vm::Vm;
 use crate::vsock::VsockNetwork;
 
-/// QEMU listened before it answered: somebody has removed its socket since.
+/// QEMU listened before it answered: another program has removed its socket since.
 const SCREEN_REMEDY: &str =
     "power the machine off and on: that makes its socket again, if somebody removed it";
 
-/// The label under which a network that leads to a port of the guest reports that port: its address
-/// has the host's.
+/// The label with the guest's port, on networks that lead to one: their address has the host's.
 pub const GUEST_PORT: &str = "guest-port";
 
 /// A QEMU machine as a driver, with its children.
@@ -34,7 +33,7 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// The driver of a machine. The driver's `close` is [`Vm::close`].
+    /// Makes the driver of a machine. The driver's `close` is [`Vm::close`].
     pub fn new(vm: Vm) -> Self {
         let mut children = vec![
             Child::new("power", Arc::new(QemuPower::new(vm.clone())))
@@ -77,7 +76,7 @@ impl Qemu {
         Self { vm, children }
     }
 
-    /// The machine that it drives, for what no interface offers.
+    /// The machine that it drives, for uses beyond the interfaces.
     pub fn vm(&self) -> &Vm {
         &self.vm
     }
@@ -147,7 +146,7 @@ impl Driver for Qemu {
 
     async fn reset(&self) -> Result<()> {
         self.vm.cut().await?;
-        // What the last user's guest said is not the next user's.
+        // The output of the last user's guest is not shown to the next user.
         self.vm.0.console.settle().await;
         self.vm.0.console.forget();
         Ok(())
@@ -213,7 +212,7 @@ impl QemuSettings for Qemu {
 }
 
 impl Qemu {
-    /// Changes the configuration for the next power-on, if what comes out is valid.
+    /// Changes the configuration for the next power-on, if the result is valid.
     fn change(&self, change: impl FnOnce(&mut QemuConfig)) -> Result<()> {
         let mut config = lock(&self.vm.0.config);
         let mut changed = config.clone();
@@ -230,12 +229,12 @@ impl Qemu {
     }
 }
 
-/// A network endpoint that is there only while the machine runs.
+/// A network endpoint that exists only while the machine runs.
 #[derive(Debug)]
 struct Endpoint<N> {
     vm: Vm,
     network: N,
-    /// What to do when it is not there all the same.
+    /// The hint if it is missing although the machine runs.
     remedy: Option<&'static str>,
     guest_port: Option<u16>,
 }
@@ -249,7 +248,7 @@ impl<N> Endpoint<N> {
         Self { remedy: Some(remedy), ..self }
     }
 
-    /// One that leads to a port of the guest.
+    /// An endpoint that leads to a port of the guest.
     fn to_port(vm: &Vm, network: N, port: u16) -> Self {
         Self { guest_port: Some(port), ..Self::new(vm, network) }
     }

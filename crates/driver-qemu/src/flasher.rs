@@ -8,7 +8,7 @@ use crate::storage::Partition;
 use crate::vm::Vm;
 
 /// Flashes partitions `root` (the default), `bios`, `OVMF_CODE.fd` and `OVMF_VARS.fd`; refused
-/// while the machine runs. `dump` gives the root disk as the guest sees it, in raw bytes.
+/// while the machine runs. `dump` returns the root disk as the guest sees it, in raw bytes.
 #[derive(Debug)]
 pub(crate) struct QemuFlasher(pub(crate) Vm);
 
@@ -40,7 +40,7 @@ impl Flasher for QemuFlasher {
     }
 }
 
-/// Does what needs a machine that is off, within `flash_timeout`. It ends when the machine is
+/// Does work that needs a machine that is off, within `flash_timeout`. It ends when the machine is
 /// destroyed.
 async fn alone(
     vm: &Vm,

@@ -1,4 +1,4 @@
-//! The private folders of a machine: of its sockets, and of its images where that is another one.
+//! The private folders of a machine: of its sockets, and of its images if they are in another one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,26 +13,26 @@ use crate::off_runtime::off_runtime;
 
 /// The kind in the folders' names.
 const KIND: &str = "qemu";
-/// How long a look at them may take.
+/// The time limit for checking them.
 const LOOKED_WITHIN: Duration = Duration::from_secs(30);
-/// How long removing them may take.
+/// The time limit for removing them.
 const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 
-/// The private folders, each with all that is in it. Dropping them removes them, without waiting.
+/// The private folders with their contents. Dropping them removes them, without waiting.
 #[derive(Debug)]
 pub(crate) struct Folders {
     sockets: PathBuf,
     images: PathBuf,
-    /// None once they are removed.
+    /// Empty once they are removed.
     held: Mutex<Vec<Arc<RuntimeDir>>>,
 }
 
 impl Folders {
-    /// Makes them, and removes those of machines whose programs were killed.
+    /// Creates them, and removes those of machines whose programs were killed.
     pub(crate) async fn make() -> Result<Self> {
         off_runtime(async {
             let sockets = RuntimeDir::create(KIND)?;
-            // Where TMPDIR is too long for sockets they are elsewhere, on what may be a small file
+            // If TMPDIR is too long for sockets, these are elsewhere, possibly on a small file
             // system in memory.
             let images = match sockets.is_for_files() {
                 true => None,
@@ -51,20 +51,20 @@ impl Folders {
         .await
     }
 
-    /// Where the sockets are, and other small files.
+    /// The folder of the sockets, and of other small files.
     pub(crate) fn sockets(&self) -> &Path {
         &self.sockets
     }
 
-    /// Where the images are.
+    /// The folder of the images.
     pub(crate) fn images(&self) -> &Path {
         &self.images
     }
 
-    /// Makes again what somebody else removed; what was in it is lost.
+    /// Creates folders again that another program removed; their contents are lost.
     ///
     /// # Errors
-    /// Those of the file system; `DeadlineExceeded` where it hangs.
+    /// The errors of the file system; `DeadlineExceeded` if it hangs.
     pub(crate) async fn ensure(&self) -> Result<()> {
         let held = lock(&self.held).clone();
         let looking = off_runtime(async move {
@@ -78,13 +78,13 @@ impl Folders {
     /// Removes them.
     ///
     /// # Errors
-    /// Those of the file system; `DeadlineExceeded` where it hangs. The removing goes on then.
+    /// The errors of the file system; `DeadlineExceeded` if it hangs. The removal then continues.
     pub(crate) async fn remove(&self) -> Result<()> {
         let held = std::mem::take(&mut *lock(&self.held));
-        // Images may be large, and their file system may hang: it holds up nobody. Not
-        // `off_runtime`, which would let go.
+        // Images may be large, and their file system may hang, but nothing waits for it. Not
+        // `off_runtime`, which would stop.
         let removing = tokio::task::spawn_blocking(move || {
-            // One that is being looked at right now is removed when that ends.
+            // A folder that is being checked is removed when that ends.
             held.into_iter().filter_map(Arc::into_inner).try_for_each(RuntimeDir::close)
         });
         match timeout(REMOVED_WITHIN, removing).await {

@@ -1,5 +1,5 @@
-//! What this host offers for virtual machines, looked up once when the driver opens: power-on waits
-//! for none of it.
+//! The host's abilities for virtual machines, probed once when the driver opens: power-on waits for
+//! none of it.
 
 mod accelerator;
 mod firmware;
@@ -20,7 +20,7 @@ pub use version::QemuVersion;
 use crate::config::{Architecture, QemuConfig};
 use crate::off_runtime::off_runtime;
 
-/// What QEMU inherits of the exporter's environment: nothing that it could give away.
+/// The variables of the exporter's environment that QEMU inherits: none with secrets.
 pub(crate) const ENVIRONMENT: &[&str] = &[
     "PATH",
     "HOME",
@@ -30,16 +30,16 @@ pub(crate) const ENVIRONMENT: &[&str] = &[
     "LC_*",
     "LD_LIBRARY_PATH",
     "QEMU_MODULE_DIR",
-    // For a display that `extra_args` ask for.
+    // For a display that `extra_args` request.
     "DISPLAY",
     "WAYLAND_DISPLAY",
     "XAUTHORITY",
     "XDG_RUNTIME_DIR",
-    // By these tests find what they left running.
+    // Tests find left processes by these.
     "JUMPSTARTER_TEST_*",
 ];
 
-/// What this host offers for machines of one architecture.
+/// The host's abilities for machines of one architecture.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HostFacts {
@@ -49,40 +49,40 @@ pub struct HostFacts {
     pub target: Architecture,
     /// The QEMU program, as an absolute path.
     pub binary: PathBuf,
-    /// What the program answered to `--version`, once for each program and process.
+    /// The program's answer to `--version`, probed once for each program and process.
     pub version: QemuVersion,
-    /// What executes the guest's instructions, and why that.
+    /// The accelerator, and why it was chosen.
     pub accelerator: Accelerator,
-    /// Whether guests can be reached over vsock.
+    /// Whether guests are reachable over vsock.
     pub vsock: Vsock,
     /// Whether QEMU can be sandboxed.
     pub sandbox: Sandbox,
-    /// UEFI firmware that is installed for this architecture.
+    /// The installed UEFI firmware for this architecture.
     pub firmware: Option<Firmware>,
 }
 
-/// Whether guests can be reached over vsock.
+/// Whether guests are reachable over vsock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Vsock {
-    /// Yes.
+    /// Guests can be reached over vsock.
     Usable,
-    /// No, and why not.
+    /// Vsock cannot be used, for this reason.
     Unusable(String),
 }
 
 impl HostFacts {
-    /// Looks everything up. Runs QEMU for its version and whether it has a sandbox, once for each
-    /// program and process, and otherwise opens a few files.
+    /// Probes everything. Runs QEMU for its version and its sandbox, once for each program and
+    /// process, and otherwise opens a few files.
     ///
     /// # Errors
-    /// FailedPrecondition when QEMU is not installed or does not run, and when the accelerator that
-    /// is asked for cannot work; the hint says what to do.
+    /// `FailedPrecondition` if QEMU is not installed or does not run, and if the configured
+    /// accelerator cannot work; the hint says what to do.
     pub async fn probe(config: &QemuConfig) -> Result<Self> {
         let target = config.architecture()?;
         let host = Architecture::host();
         let (accel, wanted) = (config.accel, config.binary.clone());
-        // Devices, PATH and the folders of firmware: each may lie on a file system that hangs.
+        // Devices, PATH and the folders of firmware may be on a file system that hangs.
         let (accelerator, binary, vsock, firmware) = off_runtime(async move {
             let accelerator = accelerator::choose(accel, target, host, &KvmFacts::look_up())?;
             let binary = find_binary(target, wanted.as_ref())?;
@@ -99,7 +99,7 @@ impl HostFacts {
 }
 
 impl Vsock {
-    /// Opens what QEMU would open.
+    /// Opens the device that QEMU would open.
     pub fn probe() -> Self {
         const DEVICE: &str = "/dev/vhost-vsock";
         match File::options().read(true).write(true).open(DEVICE) {
@@ -114,7 +114,7 @@ impl Vsock {
     }
 }
 
-/// The program that was asked for, or the one in PATH, as an absolute path.
+/// The configured program, or the one in PATH, as an absolute path.
 fn find_binary(target: Architecture, binary: Option<&HostPath>) -> Result<PathBuf> {
     let package = match target {
         Architecture::X86_64 => "qemu-system-x86",
@@ -179,7 +179,7 @@ mod tests {
             "{facts:?}"
         );
         assert_eq!(facts.accelerator.kind, AcceleratorKind::Tcg);
-        // Every distribution's has it.
+        // Every distribution's QEMU has it.
         assert!(facts.sandbox.is_usable() || !cfg!(target_os = "linux"), "{facts:?}");
         assert_eq!(
             facts.vsock.is_usable(),

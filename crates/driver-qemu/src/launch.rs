@@ -1,4 +1,4 @@
-//! From a machine to its run: what is on disk before QEMU starts, its command line, its sockets.
+//! Prepares a machine's run: the files on disk, the command line and the sockets.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -71,7 +71,7 @@ pub(crate) async fn start(machine: &Parts, run: RunNumber) -> Result<Started> {
         .await
 }
 
-/// Makes the disks ready, and the one of cloud-init.
+/// Prepares the disks, and that of cloud-init.
 async fn prepare(machine: &Parts, config: &QemuConfig) -> Result<(Disks, Disk)> {
     machine.folders.ensure().await?;
     let mut disks = machine.storage.prepare(config, &machine.facts).await?;
@@ -85,7 +85,7 @@ async fn prepare(machine: &Parts, config: &QemuConfig) -> Result<(Disks, Disk)> 
     Ok((disks, seed))
 }
 
-/// A connected pair of sockets: ours for Tokio, and QEMU's.
+/// A connected pair of sockets: one for Tokio, and one for QEMU.
 fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
     let (ours, qemus) = std::os::unix::net::UnixStream::pair().context("making a socket")?;
     ours.set_nonblocking(true).context("making a socket")?;

@@ -2,15 +2,14 @@
 //!
 //! - In exporter files: the driver `qemu` ([`QemuConfig`], [`Qemu`]), with the children `power`,
 //!   `flasher`, `console`, `vnc`, `ssh` (where vsock works) and one network for each `hostfwd`.
-//! - In programs: [`QemuDriver`] makes machines ([`Vm`]) by name; [`Machine`] is what one can do
-//!   with them.
+//! - In programs: [`QemuDriver`] makes machines ([`Vm`]) by name; [`Machine`] has their methods.
 //! - [`QemuImage`] creates, inspects, grows, converts and overlays disk images.
-//! - [`qmp`] speaks to a QEMU that somebody else started. It is the only module that shows types of
-//!   the crate `qapi`.
+//! - [`qmp`] talks to a QEMU that another program started. Only this module exposes types of the
+//!   crate `qapi`.
 //!
-//! What a machine writes to lies in its private folder, which is removed with it: sockets,
-//! overlays, flashed images. Files that a configuration names are never written, unless
-//! `root_writes: persist` asks for it.
+//! A machine's files are in its private folder, which is removed with it: sockets, overlays,
+//! flashed images. Files that a configuration names are never written, unless `root_writes:
+//! persist` is set.
 
 mod arguments;
 mod builder;

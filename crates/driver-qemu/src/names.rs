@@ -10,7 +10,7 @@ use crate::lock::lock;
 pub(crate) struct Names(Arc<Mutex<HashSet<String>>>);
 
 impl Names {
-    /// Holds a name; `None` where somebody holds it.
+    /// Holds a name; `None` if it is held already.
     pub(crate) fn hold(&self, name: &str) -> Option<NameGuard> {
         let is_free = lock(&self.0).insert(name.to_owned());
         is_free.then(|| NameGuard { names: self.clone(), name: name.to_owned() })

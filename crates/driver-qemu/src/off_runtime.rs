@@ -1,11 +1,11 @@
-//! File work away from the runtime's threads: a file system may be slow, or hang for good.
+//! File work outside the runtime's threads: a file system may be slow, or hang for ever.
 
 use jumpstarter_driver_core::prelude::*;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// Runs `work`, which may block between its waits, on a thread for such work. Dropping the future
-/// drops `work` where it waits next; a call to a file that hangs keeps its thread, and nobody else.
+/// drops `work` at its next wait; a hanging file operation blocks only its thread.
 pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {

@@ -1,4 +1,4 @@
-//! What a virtual machine is made of.
+//! The parts of a virtual machine.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use crate::run::Run;
 use crate::status::Status;
 use crate::storage::Storage;
 
-/// What all handles of a machine share.
+/// Shared by all handles of a machine.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) name: String,
@@ -27,18 +27,19 @@ pub(crate) struct Parts {
     pub(crate) forwards: Forwards,
     pub(crate) console: Console,
     pub(crate) status: Status,
-    /// The run that is under way; one that is over is let go when it is next looked at.
+    /// The current run; a finished one is dropped at the next access.
     pub(crate) run: Mutex<Option<Arc<Run>>>,
-    /// Held by what may not happen at once: starting, flashing, dumping, destroying.
+    /// Held by operations that exclude each other: starting, flashing, dumping, destroying.
     pub(crate) exclusive: tokio::sync::Mutex<()>,
-    /// Cancelled when the machine is destroyed, and with it what is under way.
+    /// Cancelled when the machine is destroyed, which ends its operations.
     pub(crate) destroyed: CancellationToken,
     pub(crate) taken_name: Mutex<Option<NameGuard>>,
 }
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        // The monitor task holds QEMU alive: it has to be told. The folder goes with the field.
+        // The monitor task keeps QEMU alive, so it must be notified. The folder is dropped with the
+        // field.
         if let Some(run) = lock(&self.run).take() {
             run.kill();
         }

@@ -1,5 +1,5 @@
 //! Free ports of the host for `hostfwd` entries whose `hostport` is 0: chosen once, so that
-//! `address` is the same over all power cycles.
+//! `address` stays the same over all power cycles.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +13,7 @@ use crate::config::{Protocol, QemuConfig};
 use crate::lock::lock;
 
 /// Below the range from which systems take ports for outgoing connections (Linux: 32768 on), which
-/// would otherwise get in between the choice and QEMU's listening.
+/// could otherwise take the port between the choice and QEMU's listening.
 const RANGE: std::ops::Range<u16> = 18_000..32_000;
 
 /// Ports that machines of this process hold.
@@ -25,15 +25,15 @@ static HELD: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 pub struct ForwardedPort {
     /// The name of its entry in `hostfwd`, and of the child that leads to it.
     pub name: String,
-    /// What is forwarded.
+    /// The transport protocol of the port.
     pub protocol: Protocol,
-    /// Where the host reaches it.
+    /// The host's address for it.
     pub address: SocketAddr,
-    /// The guest's port.
+    /// The port inside the guest, from `guestport`.
     pub guest_port: u16,
 }
 
-/// Listens for a moment on a port of the host.
+/// Listens on a port of the host for a moment.
 fn try_to_listen(protocol: Protocol, address: impl Into<SocketAddr>) -> io::Result<()> {
     match protocol {
         Protocol::Tcp => TcpListener::bind(address.into()).map(drop),
@@ -41,7 +41,7 @@ fn try_to_listen(protocol: Protocol, address: impl Into<SocketAddr>) -> io::Resu
     }
 }
 
-/// The forwards of a machine; the chosen ports are given back when it is dropped.
+/// The forwards of a machine; dropping it releases the chosen ports.
 #[derive(Debug)]
 pub(crate) struct Forwards {
     pub(crate) all: Vec<ForwardedPort>,
@@ -70,10 +70,10 @@ impl Forwards {
         Ok(forwards)
     }
 
-    /// Whether QEMU will be able to listen on all of them: it does not say why when it cannot.
+    /// Checks that QEMU can listen on all of them: QEMU does not report why it cannot.
     ///
     /// # Errors
-    /// `FailedPrecondition`, with the forward's name and what to do.
+    /// `FailedPrecondition`, with the forward's name and a hint.
     pub(crate) fn check_free(&self) -> Result<()> {
         self.all.iter().try_for_each(|forward| {
             let Err(error) = try_to_listen(forward.protocol, forward.address) else { return Ok(()) };
@@ -99,8 +99,7 @@ impl Forwards {
         })
     }
 
-    /// A port of `range` that is free, and none of the `fixed` ones, on which QEMU is to listen as
-    /// well.
+    /// A free port of `range`, other than the `fixed` ones, on which QEMU will listen as well.
     fn free_port(
         &mut self,
         protocol: Protocol,
@@ -149,7 +148,7 @@ mod tests {
         let range = 31_000..31_004;
         let fixed = HashSet::from([31_000, 31_001, 31_003]);
         let mut forwards = Forwards { all: Vec::new(), chosen: Vec::new() };
-        // Somebody else may listen on the last one.
+        // Another program may listen on the last one.
         if let Ok(port) = forwards.free_port(Protocol::Tcp, Ipv4Addr::LOCALHOST, &range, &fixed) {
             assert_eq!(port, 31_002);
         }

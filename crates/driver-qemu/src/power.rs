@@ -11,13 +11,12 @@ use crate::interface::Machine;
 use crate::lock::lock;
 use crate::vm::Vm;
 
-/// What a reading is the average of takes at least so long, unless the machine was powered on
-/// later.
+/// The shortest time that a reading averages over, unless the machine was powered on later.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Power of a machine: `on` starts QEMU, `off` does what the configuration's `off` says. `read`
-/// gives one reading and ends: 1 volt while the machine is powered and 0 while it is not; the
-/// amperes are the cores of the host that it has used since the reading before, or since power-on.
+/// returns one reading and ends: 1 volt while the machine is powered, else 0; the amperes are the
+/// cores of the host that it has used since the previous reading, or since power-on.
 #[derive(Debug)]
 pub(crate) struct QemuPower {
     vm: Vm,
@@ -51,8 +50,8 @@ impl QemuPower {
             ..now
         });
         let elapsed = now.at.duration_since(since.at);
-        // The system counts in hundredths of a second: what is asked for more often has a longer
-        // average.
+        // The system counts in hundredths of a second: more frequent readings average over a longer
+        // time.
         if elapsed >= SHORTEST {
             *last = Some(now);
         }
@@ -85,7 +84,7 @@ impl Power for QemuPower {
 /// User and system time of a process so far (proc(5), `/proc/PID/stat`, fields 14 and 15).
 fn processor_time(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command, field 2, may hold spaces and parentheses: the rest begins after the last one.
+    // The command, field 2, may contain spaces and parentheses: the rest begins after the last one.
     let mut fields = stat.get(stat.rfind(')')? + 2..)?.split_whitespace().skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     let per_second = rustix::param::clock_ticks_per_second();

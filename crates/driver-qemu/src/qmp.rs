@@ -1,10 +1,9 @@
 //! The connection to a running QEMU, over QMP (source: QEMU's `docs/interop/qmp-spec.txt`).
 //!
 //! One task owns the connection for the machine's life. Callers send it requests and wait for their
-//! answers; a caller that gives up leaves nothing half done: its command is sent whole, its answer
+//! answers. A cancelled caller leaves nothing half done: its command is sent completely, its answer
 //! is read and dropped, and its number is never used again. Messages are read as JSON values, so
-//! what a newer QEMU adds (events, fields) does no harm; only the answer that a caller wants typed
-//! must fit its type.
+//! additions of a newer QEMU (events, fields) do no harm; only a typed answer must fit its type.
 
 mod connection;
 mod lines;
@@ -47,12 +46,12 @@ struct Shared {
 }
 
 impl Qmp {
-    /// Reads the greeting on a fresh connection, and leaves the mode in which QEMU takes no
+    /// Reads the greeting on a fresh connection, and leaves the mode in which QEMU accepts no
     /// commands.
     ///
     /// # Errors
-    /// DeadlineExceeded; Unavailable when the connection ends; DataLoss when the other side is not
-    /// QEMU.
+    /// `DeadlineExceeded`; `Unavailable` if the connection ends; `DataLoss` if the other side is
+    /// not QEMU.
     pub async fn start(
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
         deadline: Duration,
@@ -92,12 +91,12 @@ impl Qmp {
     }
 
     /// Executes a command, and waits for its answer. A dropped or overdue call leaves the
-    /// connection as it should be; the command may or may not be executed then.
+    /// connection usable; the command may or may not be executed then.
     ///
     /// # Errors
-    /// What QEMU says (Unimplemented for a command that it lacks, NotFound for a device that is not
-    /// there, else FailedPrecondition); DeadlineExceeded; Unavailable at once when the
-    /// connection ends; DataLoss for an answer that does not fit its type.
+    /// QEMU's error (`Unimplemented` for a command that it lacks, `NotFound` for a missing device,
+    /// else `FailedPrecondition`); `DeadlineExceeded`; `Unavailable` at once if the connection
+    /// ends; `DataLoss` for an answer that does not fit its type.
     pub async fn execute<C: qapi::Command>(&self, command: C, deadline: Duration) -> Result<C::Ok> {
         let arguments = serde_json::to_value(&command).map_err(|error| {
             Error::internal(format!("write the QMP command {}", C::NAME)).with_source(error)
@@ -115,7 +114,7 @@ impl Qmp {
     /// As [`Qmp::execute`], untyped: for commands and answers that the types do not know.
     ///
     /// # Errors
-    /// Those of [`Qmp::execute`] but DataLoss.
+    /// The errors of [`Qmp::execute`], without `DataLoss`.
     pub async fn execute_value(
         &self,
         name: &str,
@@ -153,14 +152,14 @@ impl Qmp {
             })
     }
 
-    /// Waits until the connection has ended, and says why. Cancelling changes nothing.
+    /// Waits until the connection has ended, and returns the reason. Cancelling changes nothing.
     pub async fn closed(&self) -> Arc<str> {
         let mut closed = self.shared.closed.clone();
         let reason = closed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         reason.unwrap_or_else(|| "the task that owned it was dropped".into())
     }
 
-    /// Why the connection has ended, if it has.
+    /// The reason for the end of the connection, if it has ended.
     pub fn closed_reason(&self) -> Option<Arc<str>> {
         self.shared.closed.borrow().clone()
     }

@@ -1,4 +1,4 @@
-//! One run of QEMU: from its start to its end. A monitor task follows the process and its QMP
+//! One run of QEMU, from its start to its end. A monitor task follows the process and its QMP
 //! events and drives the machine's state.
 
 mod ending;
@@ -26,19 +26,19 @@ use crate::status::{RunNumber, Starting, Status};
 /// Bytes of QEMU's stderr that are kept for errors.
 const STDERR_TAIL_BYTES: usize = 16 * 1024;
 
-/// How much later than QMP's end the end of the process may be seen.
+/// How much later than QMP's end the end of the process may be noticed.
 const LAG: Duration = Duration::from_millis(500);
 
-/// How long what was killed may take to disappear.
+/// How long killed processes may take to end.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(10);
 
 /// The signal of a system call that the sandbox forbids.
 const SIGSYS: i32 = if cfg!(target_os = "macos") { 12 } else { 31 };
 
-/// Lines of the console that errors quote.
+/// The number of console lines that errors quote.
 pub(crate) const QUOTED_LINES: usize = 5;
 
-/// What QEMU is started with, and our ends of the sockets that it is given.
+/// QEMU's command, and our ends of its sockets.
 pub(crate) struct Launch {
     pub(crate) command: Command,
     pub(crate) qmp: UnixStream,
@@ -56,15 +56,15 @@ pub(crate) struct Run {
     started_at: Instant,
     timeouts: Timeouts,
     status: Status,
-    /// We cut the power: QEMU's end is no crash.
+    /// This program cut the power: QEMU's end is not a crash.
     cut: AtomicBool,
-    /// We killed QEMU because it did not quit in time.
+    /// This program killed QEMU because it did not quit in time.
     killed: AtomicBool,
     /// The guest shut itself down.
     guest_shut_down: AtomicBool,
     /// The final state is a crash.
     crashed: AtomicBool,
-    /// Asks the monitor task to say when it has seen all that QMP has said.
+    /// Asks the monitor task to confirm that it has handled all messages of QMP.
     settle: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Started {
     pub(crate) following: Following,
 }
 
-/// What is to be followed of a run.
+/// The parts of a run that the monitor follows.
 pub(crate) struct Following {
     state: MachineState,
     events: broadcast::Receiver<QmpEvent>,
@@ -92,8 +92,8 @@ impl Following {
 }
 
 impl Run {
-    /// Starts QEMU and returns when QMP answers. A start that fails has left no process; dropping
-    /// the future leaves none a moment later.
+    /// Starts QEMU and returns when QMP answers. A failed start leaves no process; dropping the
+    /// future leaves none after a moment.
     pub(crate) async fn start(
         launch: Launch,
         number: RunNumber,
@@ -105,7 +105,7 @@ impl Run {
             .command
             .stderr(Sink::Tail(STDERR_TAIL_BYTES))
             .stdout(Sink::Tail(STDERR_TAIL_BYTES));
-        // The program may lie on a file system that hangs.
+        // The program may be on a file system that hangs.
         let spawned = timeout_at(deadline, command.spawn()).await.map_err(|_| {
             Error::deadline_exceeded(format!(
                 "QEMU's program did not start within {}",
@@ -116,7 +116,7 @@ impl Run {
 
         let connect = async {
             let qmp = Qmp::start(launch.qmp, timeouts.start.as_duration()).await?;
-            // It may have been told not to run yet (`-S`, `-incoming`).
+            // It may have been started paused (`-S`, `-incoming`).
             let rest = deadline.saturating_duration_since(Instant::now());
             let answer = qmp.execute(qapi::qmp::query_status {}, rest).await?;
             Ok((qmp, if answer.running { MachineState::Running } else { monitor::paused(&answer) }))
@@ -172,7 +172,7 @@ impl Run {
         self.started_at
     }
 
-    /// Waits until the run is over and its state is final.
+    /// Waits until the run has ended and its state is final.
     pub(crate) async fn over(&self) {
         self.status.over(self.number).await;
     }
@@ -188,7 +188,7 @@ impl Run {
         }
     }
 
-    /// Executes a QMP command; returns when the state tells of what it did.
+    /// Executes a QMP command; returns when the state reflects its effect.
     pub(crate) async fn execute_and_settle<C: qapi::Command + Send + Sync + 'static>(
         &self,
         command: C,
@@ -205,12 +205,11 @@ impl Run {
             }
             Ok(_) => {}
         }
-        // The monitor task looks at nothing any more but the process's end.
+        // The monitor task waits only for the process's end.
         Err(ended_early(&self.child))
     }
 
-    /// Whether the error of a command is that QEMU has ended: of its two ends QMP's is often seen
-    /// first.
+    /// Whether a command failed because QEMU has ended: QMP's end is often noticed first.
     async fn has_died(&self, error: &Error) -> bool {
         if error.kind() == ErrorKind::Unavailable {
             drop(timeout(LAG, self.child.wait()).await);
@@ -219,7 +218,7 @@ impl Run {
     }
 }
 
-/// What the start's failure comes from: the process's own words are the better error.
+/// The cause of a failed start: the process's own message is the better error.
 async fn why_not_started(error: Error, child: &Child, timeouts: &Timeouts) -> Error {
     if error.kind() == ErrorKind::Unavailable {
         drop(timeout(LAG, child.wait()).await);
@@ -240,7 +239,7 @@ async fn why_not_started(error: Error, child: &Child, timeouts: &Timeouts) -> Er
     .with_hint("raise `timeouts.start` on a slow host")
 }
 
-/// QEMU ended when it should have run: its own words are the error.
+/// The error if QEMU ended during its start: its own message.
 fn ended_early(child: &Child) -> Error {
     let said = child.stderr_tail();
     let said = said.trim();
@@ -261,7 +260,7 @@ fn ended_early(child: &Child) -> Error {
     }
 }
 
-/// Adds to an error what the guest said last.
+/// Adds the guest's last output to an error.
 pub(crate) fn with_console(error: Error, lines: &str) -> Error {
     if lines.is_empty() {
         return error;
@@ -274,11 +273,11 @@ pub(crate) fn with_console(error: Error, lines: &str) -> Error {
     }
 }
 
-/// The last lines on a console that nobody has read yet.
+/// The last lines on a console that was not read yet.
 fn said_so_far(console: UnixStream) -> String {
     let mut said = Vec::new();
     if let Ok(mut console) = console.into_std() {
-        // It is not blocking: this reads what is there.
+        // Non-blocking: reads the available bytes.
         drop(console.read_to_end(&mut said));
     }
     let text = String::from_utf8_lossy(&said);

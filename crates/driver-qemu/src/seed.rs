@@ -1,8 +1,8 @@
-//! The disk from which cloud-init takes host name and user: NoCloud's, labelled CIDATA, written
-//! natively.
+//! The disk from which cloud-init takes host name and user: NoCloud's, labelled CIDATA, written by
+//! this program.
 //!
-//! Source: cloud-init's documentation of its NoCloud data source. Network configuration is left
-//! out, so the guest falls back to DHCP.
+//! Source: cloud-init's documentation of its NoCloud data source. Network configuration is omitted,
+//! so the guest uses DHCP.
 
 mod fat;
 mod yaml;
@@ -15,14 +15,14 @@ use jumpstarter_driver_core::prelude::*;
 
 use crate::config::QemuConfig;
 
-/// What the guest is to be told.
+/// The data for the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seed {
     /// The guest's host name.
     pub(crate) hostname: String,
-    /// The user to be made.
+    /// The name of the user to create.
     pub(crate) username: String,
-    /// Its password.
+    /// The password of the created user.
     pub(crate) password: Secret,
 }
 
@@ -38,10 +38,10 @@ impl From<&QemuConfig> for Seed {
 
 impl Seed {
     /// Writes the disk image to `path`, a raw FAT12 image of 1.4 MiB (sparse: about 20 KiB on the
-    /// host), mode 0600, replacing what is there. Blocks for a few small writes.
+    /// host), mode 0600, and replaces an existing file. Blocks for a few small writes.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// The errors of the file system.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let doing = || format!("write the cloud-init disk {}", path.display());
         let (meta_data, user_data) = (self.meta_data(), self.user_data());
@@ -58,14 +58,14 @@ impl Seed {
     }
 
     /// The file `meta-data`. Another host name, user or password is another instance, for which
-    /// cloud-init runs again; the same ones are the same instance, for ever.
+    /// cloud-init runs again; the same ones are always the same instance.
     fn meta_data(&self) -> String {
         let hostname = yaml::text(&self.hostname);
         format!("instance-id: jumpstarter-{:016x}\nlocal-hostname: {hostname}\n", self.digest())
     }
 
-    /// FNV-1a, 64 bits, over what the guest gets: the standard library's hashes change between
-    /// its versions. The password itself is on the same disk, so this need not hide it.
+    /// FNV-1a, 64 bits, over the guest's data: the standard library's hashes change between its
+    /// versions. The password itself is on the same disk, so this need not hide it.
     fn digest(&self) -> u64 {
         let fields = [self.hostname.as_str(), &self.username, self.password.expose()];
         let bytes = fields.iter().flat_map(|field| field.bytes().chain([0]));
@@ -132,7 +132,7 @@ mod tests {
             other(|seed| seed.hostname.push('x')),
             other(|seed| seed.username.push('x')),
             other(|seed| seed.password = "other".into()),
-            // The same letters, elsewhere.
+            // The same letters, divided differently.
             other(|seed| (seed.hostname, seed.username) = ("demoj".into(), "umpstarter".into())),
         ];
         let different: std::collections::HashSet<_> = digests.iter().collect();

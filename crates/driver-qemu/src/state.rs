@@ -1,4 +1,4 @@
-//! What a machine is doing, what happened to it, and how it was stopped.
+//! The state of a machine, its events, and how it was stopped.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use serde_json::Value;
 #[serde(tag = "state", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MachineState {
-    /// No process.
+    /// There is no process.
     Off,
     /// The process is starting; QMP has not answered yet.
     Starting,
@@ -28,25 +28,25 @@ pub enum MachineState {
     Running,
     /// The guest's processors are stopped; memory and devices are kept.
     Paused {
-        /// Why, where QEMU has stopped them by itself: the host's disk is full. Resuming tries
-        /// again what failed.
+        /// Why, if QEMU has paused by itself: the host's disk is full. Resuming retries the failed
+        /// writes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
     /// The process is being stopped.
     Stopping,
-    /// The process ended, or the guest panicked, without being asked to. `start` works again.
+    /// The process ended, or the guest panicked, without a request. `start` works again.
     Crashed {
-        /// What happened.
+        /// The cause, with QEMU's messages.
         why: String,
     },
-    /// Somebody destroyed it, or its device is closed: it comes back when its device is opened
-    /// again, as by a restart of the exporter.
+    /// It was destroyed, or its device is closed. It exists again when its device is opened again,
+    /// as by a restart of the exporter.
     Destroyed,
 }
 
 impl MachineState {
-    /// Paused, as asked.
+    /// Paused on request.
     pub const PAUSED: Self = Self::Paused { why: None };
 
     /// The state without its details.
@@ -67,7 +67,7 @@ impl MachineState {
         matches!(self, Self::Running | Self::Paused { .. })
     }
 
-    /// Whether there is no process any more.
+    /// Whether the process has ended.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Off | Self::Crashed { .. } | Self::Destroyed)
     }
@@ -86,7 +86,7 @@ impl fmt::Display for MachineState {
     }
 }
 
-/// A [`MachineState`] without its details: what one waits for.
+/// A [`MachineState`] without its details, to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -102,7 +102,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Every one.
+    /// Every phase.
     pub const ALL: [Self; 7] = [
         Self::Off,
         Self::Starting,
@@ -133,16 +133,16 @@ impl fmt::Display for Phase {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StopOutcome {
-    /// It was off already.
+    /// The machine was off already.
     AlreadyOff,
     /// The guest shut itself down.
     Graceful,
-    /// The power was cut by QMP's `quit`: the guest did not shut down in time, was not asked, or
-    /// somebody hurried.
+    /// QMP's `quit` cut the power: the guest did not shut down in time, was not asked, or another
+    /// call cut the power.
     Cut,
     /// QEMU did not quit in time either: its process was killed.
     Killed,
-    /// QEMU crashed, or was killed by somebody else, before the guest had shut down; the state says
+    /// QEMU crashed, or another program killed it, before the guest had shut down; the state says
     /// why.
     Crashed,
 }
@@ -164,13 +164,13 @@ impl fmt::Display for StopOutcome {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct MachineEvent {
-    /// `STATE` for a change of state, `LOST` where the reader was too slow (`data.count` events),
-    /// else the name of QEMU's event, such as `SHUTDOWN`, `RESET` or `GUEST_PANICKED` (QEMU
-    /// QMP reference manual).
+    /// `STATE` for a change of state, `LOST` if the reader was too slow (`data.count` events), else
+    /// the name of QEMU's event, such as `SHUTDOWN`, `RESET` or `GUEST_PANICKED` (QEMU QMP
+    /// reference manual).
     pub name: String,
     /// The state after it.
     pub state: MachineState,
-    /// The event's own data; null where there is none.
+    /// The event's data; null if it has none.
     #[serde(default)]
     pub data: Value,
 }

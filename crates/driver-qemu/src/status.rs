@@ -1,6 +1,6 @@
 //! The state and the events of a machine, over all of its runs. A change belongs to one run, and is
-//! made only while that run is the machine's and has not ended: nothing that comes late can undo
-//! what the next run says.
+//! made only while that run is the current one and has not ended: a late change cannot affect the
+//! next run.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ pub(crate) const STATE: &str = "STATE";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
-    /// The machine, for the log.
+    /// The machine's name, for the log.
     name: Arc<str>,
     current: watch::Sender<Current>,
     events: broadcast::Sender<MachineEvent>,
 }
 
-/// What a machine is doing, and in which of its runs.
+/// The state of a machine, and the number of its run.
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
     pub(crate) state: MachineState,
@@ -35,14 +35,15 @@ pub(crate) struct Current {
 pub(crate) struct RunNumber(u64);
 
 impl Current {
-    /// Whether that run is under way. Its final state is its end: nothing comes between the two.
+    /// Whether that run is the current one. Its final state is its end: nothing comes between the
+    /// two.
     fn is_live(&self, run: RunNumber) -> bool {
         self.run == run && !self.state.is_over()
     }
 }
 
 impl Status {
-    /// Of the machine of that name, which is off.
+    /// The status of the machine of that name, which is off.
     pub(crate) fn new(name: &str) -> Self {
         let current = watch::Sender::new(Current { state: MachineState::Off, run: RunNumber(0) });
         Self { name: name.into(), current, events: broadcast::Sender::new(EVENT_BACKLOG) }
@@ -65,7 +66,7 @@ impl Status {
         self.events.subscribe()
     }
 
-    /// A new run begins. It is over when what is returned is dropped before
+    /// Begins a new run. The run ends when the returned value is dropped before
     /// [`Starting::succeeded`].
     pub(crate) fn begin(&self) -> Starting {
         let mut run = RunNumber(0);
@@ -77,7 +78,7 @@ impl Status {
         Starting { status: self.clone(), run, succeeded: false }
     }
 
-    /// Makes the change that `next` says, if any, unless the run is over.
+    /// Makes the change that `next` returns, if any, unless the run has ended.
     pub(crate) fn change(
         &self,
         run: RunNumber,
@@ -89,8 +90,8 @@ impl Status {
         });
     }
 
-    /// As [`Status::change`], with an event of QEMU's as the cause: readers get it with the state
-    /// after it, and then the change.
+    /// As [`Status::change`], caused by an event of QEMU: readers get the event with the new state,
+    /// and then the change.
     pub(crate) fn happened(
         &self,
         run: RunNumber,
@@ -110,7 +111,7 @@ impl Status {
         });
     }
 
-    /// A crash that was seen: the machine is off.
+    /// Makes a crashed machine off, after the crash was noticed.
     pub(crate) fn clear_crash(&self) {
         self.current.send_if_modified(|current| {
             let crashed = current.state.phase() == Phase::Crashed;
@@ -118,7 +119,7 @@ impl Status {
         });
     }
 
-    /// The last state. A run that is under way is over.
+    /// Sets the last state. A current run has ended.
     pub(crate) fn destroy(&self) {
         self.current
             .send_if_modified(|current| self.replace(current, Some(MachineState::Destroyed)));
@@ -148,7 +149,7 @@ impl Status {
 
     fn tell_state(&self, state: &MachineState) {
         match state {
-            // What brings it back is of no interest at an exporter's end.
+            // At an exporter's end the way back is not logged.
             MachineState::Destroyed => {
                 tracing::info!(machine = &*self.name, state = "destroyed", "machine")
             }
@@ -158,12 +159,12 @@ impl Status {
     }
 
     fn tell(&self, event: MachineEvent) {
-        // No reader is not an error.
+        // An event without a reader is fine.
         drop(self.events.send(event));
     }
 }
 
-/// A run that is starting; dropped, it is over, and the machine off.
+/// A run that is starting; dropping it ends the run, and the machine is off.
 #[derive(Debug)]
 pub(crate) struct Starting {
     status: Status,

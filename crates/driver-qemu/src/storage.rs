@@ -1,9 +1,9 @@
-//! What the machine boots from: images that were flashed or configured, and the overlays that take
-//! the guest's writes.
+//! The images that the machine boots from: flashed or configured ones, and the overlays for the
+//! guest's writes.
 //!
-//! What is true of an image (its format, which overlay belongs to it) is kept by the identity of
-//! its file. So it changes in the moment in which a new image takes the old one's place, and not a
-//! step later that may fail.
+//! Facts about an image (its format, its overlay) are kept by the identity of its file. So they
+//! change at the moment when a new image replaces the old one, and not in a later step that may
+//! fail.
 
 mod firmware;
 mod format;
@@ -32,11 +32,11 @@ use crate::off_runtime::off_runtime;
 
 pub(crate) use format::compressed_defaults;
 
-/// How long file work of an earlier call, which was given up, is waited for.
+/// How long file work of an earlier, cancelled call is waited for.
 const EARLIER_WORK: Duration =
     if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
-/// A place that an image can be flashed to.
+/// A target of a flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Partition {
     Root,
@@ -57,7 +57,7 @@ impl Partition {
         }
     }
 
-    /// The partition of that name; root where none is given.
+    /// The partition of that name; root without a name.
     pub(crate) fn find(name: Option<&str>) -> Result<Self> {
         let Some(name) = name else { return Ok(Self::Root) };
         Self::ALL.into_iter().find(|partition| partition.name() == name).ok_or_else(|| {
@@ -76,7 +76,7 @@ impl Partition {
         }
     }
 
-    /// Where its configured file is now.
+    /// The current place of its configured file.
     fn find_file(self, path: &HostPath) -> Result<PathBuf> {
         let found = path.find().map_err(|error| {
             let remedy = "correct `default_partitions`, or flash it";
@@ -89,7 +89,7 @@ impl Partition {
     }
 }
 
-/// What QEMU is given to boot from.
+/// The disks that QEMU boots from.
 #[derive(Debug)]
 pub(crate) struct Disks {
     pub(crate) root: Option<Disk>,
@@ -114,32 +114,32 @@ pub(crate) struct Storage(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
-    /// Held for moments, never over a call to a file.
+    /// Held for moments, never during a file operation.
     known: Mutex<Known>,
-    /// Held by file work until it has really ended, which may be after its caller gave it up.
+    /// Held by file work until it has really ended, possibly after its caller was cancelled.
     busy: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The formats of what was flashed, found out before it took its place. A guest that writes
+    /// The formats of flashed images, detected before they were put in place. A guest that writes
     /// another format's header to its disk changes nothing here.
     flashed: HashMap<Identity, DiskFormat>,
-    /// The partitions that have something flashed to them.
+    /// The partitions with a flashed image.
     taken: HashSet<Partition>,
-    /// The configured root image, and what it was like when its format was found out.
+    /// The configured root image, and its fingerprint when its format was detected.
     configured: Option<(QemuImage, Fingerprint)>,
-    /// The root disk's overlay, and what the image was like when the overlay was made.
+    /// The root disk's overlay, and the image's fingerprint when the overlay was made.
     overlay: Option<(QemuImage, Fingerprint)>,
-    /// What the firmware's variables and its code were like when the overlay of the variables was
+    /// The fingerprints of the firmware's variables and code when the overlay of the variables was
     /// made.
     variables: Option<(Fingerprint, Fingerprint)>,
 }
 
-/// Which file it is: its device's number and its own.
+/// The identity of a file: the numbers of its device and its inode.
 type Identity = (u64, u64);
 
-/// Whether a file is still the one that it was.
+/// Identifies a version of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fingerprint {
     file: Identity,
@@ -158,15 +158,15 @@ fn fingerprint(path: &Path) -> Result<Fingerprint> {
     Ok(Fingerprint { file, length: metadata.len(), modified })
 }
 
-/// What is called from outside. It leaves the file work to a thread that may block.
+/// The public operations. They leave the file work to a thread that may block.
 impl Storage {
     pub(crate) fn new(folder: &Path) -> Self {
         let (known, busy) = (Mutex::default(), Arc::default());
         Self(Arc::new(Inner { folder: folder.to_owned(), known, busy }))
     }
 
-    /// Looks at the configured images, as far as they are there already: the root image's format is
-    /// found out before a guest runs, and what no machine can boot from is refused now.
+    /// Inspects the configured images that exist already: detects the root image's format before a
+    /// guest runs, and refuses unusable ones.
     pub(crate) async fn inspect_defaults(&self, config: &QemuConfig) -> Result<()> {
         let (this, config) = (self.clone(), config.clone());
         self.alone(async move {
@@ -183,8 +183,7 @@ impl Storage {
         .await
     }
 
-    /// Makes ready what QEMU boots from: overlays are made, grown or renewed as the configuration
-    /// says.
+    /// Prepares the disks that QEMU boots from: overlays are made, grown or renewed as configured.
     pub(crate) async fn prepare(&self, config: &QemuConfig, facts: &HostFacts) -> Result<Disks> {
         let (this, config, facts) = (self.clone(), config.clone(), facts.clone());
         self.alone(async move {
@@ -201,8 +200,8 @@ impl Storage {
         .await
     }
 
-    /// Writes an image to a partition. On failure the old one stays; when cancelled, one of the two
-    /// is there, whole.
+    /// Writes an image to a partition. A failure keeps the old one; after a cancellation one of the
+    /// two is there, complete.
     pub(crate) async fn flash(
         &self,
         source: ImageSource,
@@ -219,8 +218,8 @@ impl Storage {
         };
         write_image(source, &self.flashed(partition), options).await?;
         lock(&self.0.known).taken.insert(partition);
-        // The new image is in its place. What is left of the old one belongs to another file, and
-        // is not used again: that it cannot be removed now is no failure of the flash.
+        // The new image is in its place. Remains of the old one belong to another file, and are not
+        // used again: failing to remove them now is not a failure of the flash.
         let (this, config) = (self.clone(), config.clone());
         let tidied = self
             .alone(async move {
@@ -270,7 +269,7 @@ impl Storage {
         read_image(&path, sink).await.map(drop)
     }
 
-    /// Does file work away from the runtime, once that of an earlier call has ended.
+    /// Does file work outside the runtime, once that of an earlier call has ended.
     async fn alone<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
@@ -290,18 +289,18 @@ impl Storage {
     }
 }
 
-/// What blocks.
+/// The blocking part.
 impl Storage {
     fn flashed(&self, partition: Partition) -> PathBuf {
         self.0.folder.join(format!("flashed-{}", partition.name()))
     }
 
-    /// What was flashed to a partition, with the format that it had then.
+    /// The flashed image of a partition, with its format at that time.
     fn flashed_image(&self, partition: Partition) -> Result<Option<QemuImage>> {
         let path = self.flashed(partition);
         let metadata = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // Not the configured one instead: nobody asked for that.
+                // Never falls back to the configured one, which was not requested.
                 return match lock(&self.0.known).taken.contains(&partition) {
                     true => Err(deleted(
                         &format!("the image that was flashed to `{}`", partition.name()),
@@ -324,12 +323,12 @@ impl Storage {
         }
     }
 
-    /// Looks at a new image before it takes the old one's place: whether a machine may be given it,
-    /// and what it is.
+    /// Inspects a new image before it replaces the old one: whether a machine may use it, and its
+    /// format.
     fn inspect_new(&self, file: &File, partition: Partition, target: Architecture) -> Result<()> {
         let header = Header::read_file(file)?;
         let format = match header.fixed_size {
-            // Without its footer it is raw, and all of it is shown.
+            // Without its footer it is raw, and QEMU shows all of it.
             Some(size) => {
                 file.set_len(size)?;
                 DiskFormat::Raw
@@ -349,7 +348,7 @@ impl Storage {
         Ok(())
     }
 
-    /// The disk of a partition with what the guest wrote.
+    /// The disk of a partition with the guest's writes.
     fn as_seen(&self, partition: Partition, config: &QemuConfig) -> Result<Option<QemuImage>> {
         match partition {
             Partition::Root => self.root_as_seen(config),
@@ -361,7 +360,7 @@ impl Storage {
     }
 }
 
-/// Programs that tidy the temporary folder do so.
+/// The error for a file that another program deleted, as cleaners of temporary folders do.
 fn deleted(what: &str, path: &Path) -> Error {
     let path = path.display();
     Error::failed_precondition(format!(
@@ -395,7 +394,7 @@ impl Drop for RemoveOnDrop {
                 tracing::warn!(error = %error.report(), "a temporary image stays");
             }
         };
-        // Without a thread it stays until the machine's folder goes.
+        // Without a thread it stays until the machine's folder is removed.
         std::thread::Builder::new().name("image-remove".into()).spawn(removing).ok();
     }
 }

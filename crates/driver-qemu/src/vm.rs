@@ -28,16 +28,16 @@ use crate::status::{STATE, Status};
 use crate::storage::Storage;
 use crate::vsock;
 
-/// How long [`Machine::wait_for`] waits unless told otherwise.
+/// The default timeout of [`Machine::wait_for`].
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
-/// How long a flash or a start that was told to end may take to end.
+/// How long a cancelled flash or start may take to end.
 const LET_GO_WITHIN: Duration = Duration::from_secs(20);
 
 /// A virtual machine. Cheap to clone; every method may be called from many tasks at once.
 ///
 /// Dropping the last clone kills QEMU and removes the machine's private folder, without waiting;
-/// [`Machine::destroy`] does the same in order.
+/// [`Machine::destroy`] does the same and waits.
 ///
 /// ```no_run
 /// # use jumpstarter_driver_core::prelude::*;
@@ -59,12 +59,12 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(20);
 pub struct Vm(pub(crate) Arc<Parts>);
 
 impl Vm {
-    /// Makes a machine that is off: finds QEMU and the accelerator, chooses free ports, makes its
-    /// private folder.
+    /// Creates a machine that is off: finds QEMU and the accelerator, chooses free ports, creates
+    /// its private folder.
     ///
     /// # Errors
-    /// `InvalidArgument` for a configuration that cannot work; `FailedPrecondition` where QEMU is
-    /// not installed, or where the asked-for accelerator does not work here. Nothing is left
+    /// `InvalidArgument` for a configuration that cannot work; `FailedPrecondition` if QEMU is not
+    /// installed, or if the configured accelerator does not work here. A failure leaves nothing
     /// behind.
     pub async fn create(name: impl Into<String>, config: QemuConfig) -> Result<Self> {
         Self::create_named(name.into(), config, None).await
@@ -107,17 +107,17 @@ impl Vm {
         })))
     }
 
-    /// The name under which it was created, for messages and logs.
+    /// Its name, for messages and logs.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The configuration as it is for the next power-on.
+    /// The configuration for the next power-on.
     pub fn config(&self) -> QemuConfig {
         lock(&self.0.config).clone()
     }
 
-    /// What was found out about this host when the machine was made.
+    /// The facts about this host when the machine was created.
     pub fn host(&self) -> &HostFacts {
         &self.0.facts
     }
@@ -127,7 +127,7 @@ impl Vm {
         self.running().map(|run| run.pid())
     }
 
-    /// Where the machine's screen is while it runs: a Unix socket that speaks VNC (RFB).
+    /// The path of the screen's Unix socket, which speaks VNC (RFB) while the machine runs.
     pub fn vnc_path(&self) -> PathBuf {
         self.0.folders.sockets().join(launch::VNC_SOCKET)
     }
@@ -138,9 +138,9 @@ impl Vm {
         &self.0.forwards.all
     }
 
-    /// Opens the console, also while the machine is off. The first client of a power cycle also
-    /// gets what was said since its beginning (the last mebibyte of it). Many clients may be
-    /// there at once.
+    /// Opens the console, even while the machine is off. The first client of a power cycle also
+    /// gets the output since its beginning (the last mebibyte of it). Many clients may be connected
+    /// at once.
     ///
     /// # Errors
     /// `FailedPrecondition` for a destroyed machine.
@@ -149,12 +149,12 @@ impl Vm {
         Ok(self.0.console.attach())
     }
 
-    /// Refuses what needs a machine that is up.
+    /// Refuses an operation that needs a machine that is up.
     pub(crate) fn require_up(&self, doing: &str) -> Result<()> {
         self.up(doing).map(drop)
     }
 
-    /// The run that is under way. One that is over is let go, and with it what it held.
+    /// The current run. A finished one is dropped, with its resources.
     pub(crate) fn running(&self) -> Option<Arc<Run>> {
         let mut run = lock(&self.0.run);
         if run.as_ref().is_some_and(|run| !run.is_live()) {
@@ -172,7 +172,7 @@ impl Vm {
             .with_hint("restart the exporter, or start a new `jmp shell`: the machine is created again when its device is opened")
     }
 
-    /// The run of a machine that is up, or why there is none.
+    /// The run of a machine that is up; fails with the reason if it is not.
     fn up(&self, doing: &str) -> Result<Arc<Run>> {
         self.usable()?;
         let state = self.0.status.get();
@@ -186,7 +186,7 @@ impl Vm {
         }
     }
 
-    /// Refuses what may not happen while the machine runs.
+    /// Refuses an operation that is not possible while the machine runs.
     pub(crate) fn refuse_while_running(&self, doing: &str) -> Result<()> {
         self.usable()?;
         match self.running() {
@@ -205,7 +205,7 @@ impl Vm {
     /// Powers off as the configuration's `off` says.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
+    /// `DeadlineExceeded` if even SIGKILL does not end QEMU.
     pub async fn power_off(&self) -> Result<StopOutcome> {
         match self.config().off {
             OffMode::Cut => self.cut().await,
@@ -213,11 +213,11 @@ impl Vm {
         }
     }
 
-    /// Cuts the power as pulling a plug does: QMP's `quit`, then SIGKILL. Idempotent; hurries a
-    /// `stop` under way, and waits for a start under way. A crashed machine is off after it.
+    /// Cuts the power like pulling a plug: QMP's `quit`, then SIGKILL. Idempotent; ends a running
+    /// `stop` sooner, and waits for a running start. A crashed machine is off after it.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
+    /// `DeadlineExceeded` if even SIGKILL does not end QEMU.
     pub async fn cut(&self) -> Result<StopOutcome> {
         match self.stoppable().await {
             Some(run) => run.cut().await,
@@ -225,15 +225,15 @@ impl Vm {
         }
     }
 
-    /// Ends the machine in order: one that runs is powered off as the configuration's `off` says,
-    /// and is then destroyed. What is under way otherwise ends as with [`Machine::destroy`].
-    /// Idempotent; `cut` and `destroy` hurry it.
+    /// Shuts the machine down: a running one is powered off as the configuration's `off` says, and
+    /// is then destroyed. Other operations end as with [`Machine::destroy`]. Idempotent; `cut` and
+    /// `destroy` end it sooner.
     ///
-    /// Cancelling does not stop the powering off; what the machine holds is then removed when its
+    /// Cancelling does not stop the power-off; the machine's resources are then removed when its
     /// last handle is dropped, which also kills a QEMU that has not ended.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when QEMU does not end even of SIGKILL.
+    /// `DeadlineExceeded` if even SIGKILL does not end QEMU.
     pub async fn close(&self) -> Result<()> {
         self.0.destroyed.cancel();
         if self.config().off == OffMode::Graceful
@@ -251,14 +251,13 @@ impl Vm {
         self.destroy().await
     }
 
-    /// The run that is to be stopped. Waits for nothing but a start that is under way; where
-    /// nothing runs or starts, a crash is cleared.
+    /// The run to stop. Waits only for a running start; if nothing runs or starts, clears a crash.
     async fn stoppable(&self) -> Option<Arc<Run>> {
         if let Some(run) = self.running() {
             return Some(run);
         }
         if !self.0.status.get().is_over() {
-            // A start is under way: its run appears before it lets go of `exclusive`.
+            // A start is running: its run appears before it releases `exclusive`.
             let _exclusive = self.0.exclusive.lock().await;
             if let Some(run) = self.running() {
                 return Some(run);
@@ -268,7 +267,7 @@ impl Vm {
         None
     }
 
-    /// Executes a QMP command of a machine that is up, and lets the state follow.
+    /// Executes a QMP command of a machine that is up, and waits until the state reflects it.
     async fn command<C: qapi::Command + Send + Sync + 'static>(
         &self,
         doing: &str,
@@ -281,8 +280,8 @@ impl Vm {
         })
     }
 
-    /// Waits until the machine is in `phase`, were it for a moment. Ends at once when it dies
-    /// instead, or is in a state that leads nowhere.
+    /// Waits until the machine is in `phase`, even for a moment. Fails at once if it ends instead,
+    /// or is in a final state.
     async fn reach(&self, phase: Phase, within: Duration) -> Result<MachineState> {
         let (doing, name) = (format!("waiting for `{phase}`"), &self.0.name);
         // From here on no change is missed.
@@ -304,7 +303,7 @@ impl Vm {
                     match events.recv().await {
                         Ok(event) if event.name == STATE => break event.state,
                         Ok(_) => {}
-                        // Some were missed after all.
+                        // Some events were missed.
                         Err(_) => break self.0.status.get(),
                     }
                 };
@@ -325,7 +324,7 @@ impl Vm {
                 let message = format!("{doing}: machine `{name}` is still {state} after {within}");
                 let error = Error::deadline_exceeded(message);
                 match state {
-                    // What was said in the last power cycle explains nothing.
+                    // Output of the last power cycle explains nothing.
                     MachineState::Off => return Err(error),
                     MachineState::Paused { why: Some(_) } => error.with_hint(STALLED_HINT),
                     _ => error,
@@ -350,7 +349,7 @@ impl Machine for Vm {
             if self.0.status.get().is_up() {
                 return Ok(());
             }
-            // On its way down: the new run begins where the old one has ended.
+            // It is stopping: the new run begins after the old one has ended.
             let timeouts = self.config().timeouts;
             let within =
                 timeouts.shutdown.as_duration() + timeouts.quit.as_duration() + KILL_WITHIN;
@@ -400,7 +399,7 @@ impl Machine for Vm {
         self.0.destroyed.cancel();
         let doing = || format!("destroying machine `{}`", self.0.name);
         let cut = self.cut().await;
-        // A start, a flash or a dump that was under way is ending.
+        // A running start, flash or dump is ending.
         let let_go = timeout(LET_GO_WITHIN, self.0.exclusive.lock()).await;
         self.0.status.destroy();
         self.0.console.end();
@@ -424,7 +423,7 @@ impl Machine for Vm {
 
     async fn events(&self) -> Result<ValueStream<MachineEvent>> {
         self.usable()?;
-        // Holds the events' channel only, not the machine: a forgotten stream keeps no machine
+        // Holds only the events' channel, not the machine: a forgotten stream keeps no machine
         // alive.
         let (receiver, state) = (self.0.status.events(), self.0.status.watch());
         let stream =

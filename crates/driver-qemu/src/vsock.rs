@@ -1,4 +1,4 @@
-//! The child `ssh`: the guest's port 22 over vsock, on hosts where vsock works.
+//! The child `ssh`: the guest's port 22 over vsock, on hosts with a working vsock.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,11 +7,11 @@ use tokio_vsock::{VsockAddr, VsockStream};
 
 use crate::host::HostFacts;
 
-/// Addresses below are the hypervisor's and the host's (vsock(7)).
+/// Lower addresses are the hypervisor's and the host's (vsock(7)).
 const FIRST_GUEST_CID: u32 = 3;
 
-/// An address for a guest of this host, where vsock is usable. There is no registry of them: it is
-/// drawn at random, and QEMU refuses one that is taken.
+/// A random address for a guest of this host, if vsock is usable. There is no registry of them:
+/// QEMU refuses one that is in use.
 pub(crate) fn choose_cid(facts: &HostFacts) -> Option<u32> {
     let random = RandomState::new().hash_one(std::process::id()) as u32;
     facts

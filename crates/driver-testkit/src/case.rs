@@ -6,19 +6,19 @@ use futures_util::future::BoxFuture;
 
 use crate::instance::Instance;
 
-/// What a case finds: nothing, or how the driver breaks the duty.
+/// A case's result: nothing, or how the driver breaks the duty.
 pub type Outcome = Result<(), String>;
 
-/// One behaviour that a driver owes its callers, and the code that looks for it.
+/// One behaviour that a driver owes its callers, and the code that checks it.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// The interface, or option of one, that it belongs to; `generic` for every driver.
+    /// The interface, or its option, that the case belongs to; `generic` for every driver.
     pub group: &'static str,
     /// Its name within the group.
     pub name: &'static str,
     /// The duty that it enforces, as `docs/driver-duties.md` lists it.
     pub duty: &'static str,
-    /// Looks for the behaviour in a fresh instance, which the caller closes.
+    /// Checks a fresh instance, which the caller closes.
     pub run: for<'a> fn(&'a Instance) -> BoxFuture<'a, Outcome>,
 }
 

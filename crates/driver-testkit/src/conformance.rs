@@ -1,4 +1,4 @@
-//! The macro that makes a test of every case, and the list of cases behind it.
+//! The macro that makes a test of every case, and its list of cases.
 
 /// Makes a test of every case of a driver's interfaces, each as `direct` (the driver itself) and as
 /// `proxy` (the typed proxy over an in-process caller): `power::on_is_idempotent::proxy`.
@@ -12,7 +12,7 @@
 ///     mod second_channel, RelayConfig, { "port": fake_board(), "channel": 2 }, [power],
 ///     deadline: 120 s,
 ///     needs: || qemu_available(Arch::X86_64),
-///     waive: { "GENERIC-3": "the board keeps its port until it is told" }
+///     waive: { "GENERIC-3": "the board keeps its port until it restarts" }
 /// );
 /// # fn main() {}
 /// ```
@@ -21,30 +21,29 @@
 ///   may be any expressions; they are evaluated once a case, inside a tokio runtime, and may await.
 ///   What they start (a fake board, a server) lives until the case's process ends.
 /// - The list names every interface that the driver offers, no more and no less. `network(echo)`
-///   says that the peer sends back what it gets, `serial(loopback)` that the port does; both add
-///   cases. `flasher(target("root"))` flashes another target than the default one, and
-///   `flasher(in_place)` says that the old image cannot outlive a failed flash, and
-///   `flasher(any_target)` that any name is a target, and `flasher(any_target, as_is)` that images
-///   are kept as they come, compressed ones too. `flasher(size("5M"))` flashes images of that size:
-///   choose one larger than the pieces in which the driver writes and reads.
-///   `flasher(medium("path"))` names the configuration's field with the file, folder or device that
-///   is written, for the suite to look at past the driver. `custom Machine` is an interface of the driver's
-///   own, which gets the generic cases.
+///   says that the peer echoes, `serial(loopback)` that the port does; both add cases.
+///   `flasher(target("root"))` flashes another target than the default one, `flasher(in_place)`
+///   says that the old image cannot outlive a failed flash, `flasher(any_target)` that any name is
+///   a target, and `flasher(any_target, as_is)` that images are stored unchanged, even compressed
+///   ones. `flasher(size("5M"))` flashes images of that size: choose one larger than the pieces in
+///   which the driver writes and reads. `flasher(medium("path"))` names the configuration's field
+///   with the file, folder or device that is written, so that the suite can read it without the
+///   driver. `custom Machine` is a new interface of the driver, which gets the generic cases.
 /// - `custom Machine { wait_for: ["running"], resize: ["memory", 96] }` gives arguments for methods
-///   that the suite cannot call without (an array of those that are no images).
-/// - `child power: [power]` runs the cases of interfaces on a child that the driver makes; the name
-///   of the tests is said where the child's is no word of Rust: `child "usb-c" as usb_c: [power]`.
+///   that the suite cannot call without them (an array of those that are not images).
+/// - `child power: [power]` runs the cases of interfaces on a child that the driver makes; a child
+///   whose name is not an identifier gets one: `child "usb-c" as usb_c: [power]`.
 /// - `children: { "a": { "type": "mock-power" } }` gives the driver configured children, as an
 ///   exporter file does. Their drivers must be linked into the test.
-/// - `deadline: 120 s` replaces the 30 seconds that a case may take.
-/// - `needs: || qemu_available(Arch::X86_64)` skips every case where it says no, after a
+/// - `deadline: 120 s` replaces the case's limit of 30 seconds.
+/// - `needs: || qemu_available(Arch::X86_64)` skips every case if it returns false, after a
 ///   [`skip`](crate::skip()).
-/// - `waive: { "GENERIC-3": "why" }` skips the cases of a duty that is a SHOULD; one that is a MUST
-///   does not compile.
+/// - `waive: { "GENERIC-3": "why" }` skips the cases of a duty that is a SHOULD; a MUST does not
+///   compile.
 /// - `mod name,` in front puts the tests into a module: for several drivers in a file.
 ///
-/// Each case runs in a process of its own with an empty temporary folder, on an instance of its
-/// own, and fails if a process, socket or file is left when that is closed. Files in folders that
+/// Each case runs in a separate process with an empty temporary folder, on a separate instance. It
+/// fails if a process, socket or file is left when the instance is closed. Files in folders that
 /// the configuration's expressions made may stay (a flashed image), but hidden ones and sockets may
 /// not.
 #[macro_export]
@@ -259,7 +258,7 @@ macro_rules! __cases {
     ($what:ident medium) => {};
 }
 
-/// Makes what was asked for of each case.
+/// Makes the requested item for each case.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __each {

@@ -1,18 +1,18 @@
-//! Damaged input, for short runs of what the fuzz targets do at length.
+//! Damaged input, for short runs of the fuzz targets' tests.
 
 use fastrand::Rng;
 
-/// Random numbers that are the same in each run.
+/// A random number generator with the same numbers in each run.
 pub fn random() -> Rng {
     Rng::with_seed(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The bytes with one to four things wrong: bits and bytes changed, inserted, removed, repeated,
-/// the end cut off or zeros appended. `telling` are the bytes that mean something in the format.
+/// Returns the bytes with one to four damages: bits and bytes changed, inserted, removed, repeated,
+/// the end cut off or zeros appended. `telling` are bytes with a meaning in the format.
 pub fn damaged(bytes: &[u8], telling: &[u8], random: &mut Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..random.usize(1..=4) {
-        // One past the end is a place to insert at.
+        // The position after the end is valid for an insertion.
         let (one, other) = (random.usize(..=bytes.len()), random.usize(..=bytes.len()));
         let (from, to) = (one.min(other), one.max(other));
         match random.u8(..8) {

@@ -1,11 +1,11 @@
-//! Which duties may be waived.
+//! Decides which duties may be waived.
 
 /// The list of duties.
 const DUTIES: &[u8] = include_bytes!("../duties.md");
 
-/// Whether a driver may waive a duty: only one that is a SHOULD.
+/// Whether a driver may waive a duty: only a SHOULD.
 ///
-/// [`conformance!`](crate::conformance) asks when it is compiled.
+/// [`conformance!`](crate::conformance) calls it at compile time.
 pub const fn can_be_waived(duty: &str) -> bool {
     let (duty, mut at) = (duty.as_bytes(), 0);
     while at < DUTIES.len() {

@@ -1,4 +1,4 @@
-//! What the suite needs to know of a driver: how to make one, and what it claims to be.
+//! A driver for the suite: how to make an instance, and its claims.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,14 +20,14 @@ use crate::instance::{Handles, Instance, Mode};
 macro_rules! options {
     ($type:ident) => {
         impl<C: DriverConfig> $type<C> {
-            /// Says that the network's peer sends back what it gets.
+            /// Says that the network's peer echoes.
             #[must_use]
             pub fn echo(mut self) -> Self {
                 self.options_mut().echo = true;
                 self
             }
 
-            /// Says that the serial port sends back what it gets.
+            /// Says that the serial port's other side echoes.
             #[must_use]
             pub fn loopback(self) -> Self {
                 self
@@ -47,38 +47,38 @@ macro_rules! options {
                 self
             }
 
-            /// Says that images can be flashed under any name.
+            /// Says that any name is a target.
             #[must_use]
             pub fn any_target(mut self) -> Self {
                 self.options_mut().any_target = true;
                 self
             }
 
-            /// Says that images are kept as they come, compressed ones too.
+            /// Says that images are stored unchanged, even compressed ones.
             #[must_use]
             pub fn as_is(mut self) -> Self {
                 self.options_mut().as_is = true;
                 self
             }
 
-            /// Names the field of the configuration that holds the path of the medium: the file,
-            /// folder or device that is written. After a flash that is refused or cancelled the
-            /// suite looks at it itself: nothing in it may have changed, and nothing be added.
+            /// Names the configuration's field with the path of the medium: the file, folder or
+            /// device that is written. The suite reads it after a refused or cancelled flash:
+            /// nothing in it may have changed, and nothing may be added.
             #[must_use]
             pub fn medium(mut self, field: &'static str) -> Self {
                 self.options_mut().medium = Some(field);
                 self
             }
 
-            /// Flashes images of this size, such as `5M`: larger than the pieces in which the driver writes
-            /// and reads.
+            /// Flashes images of this size, such as `5M`: larger than the pieces in which the
+            /// driver writes and reads.
             ///
             /// # Panics
-            /// When the text is no size.
+            /// If the text is not a size.
             #[must_use]
             pub fn size(mut self, size: &str) -> Self {
                 let size: ByteSize = size.parse().expect("a size with its unit, such as 5M");
-                // One byte more is a multiple of no block.
+                // One byte more is not a multiple of any block.
                 self.options_mut().size =
                     Some(usize::try_from(size.as_bytes()).map_or(usize::MAX, |size| size + 1));
                 self
@@ -93,7 +93,7 @@ type Configuration = Box<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>;
 type AddOfChild = fn(&Device, &mut Handles) -> Result<(), Error>;
 type Add<D> = Box<dyn Fn(&Arc<D>, &mut Handles) + Send + Sync>;
 
-/// A driver to be tested: [`conformance!`](crate::conformance) makes one, or a tool of its own.
+/// A driver under test: [`conformance!`](crate::conformance), or another tool, makes one.
 pub struct Fixture<C: DriverConfig> {
     configuration: Configuration,
     listed: Vec<&'static InterfaceDescriptor>,
@@ -103,15 +103,15 @@ pub struct Fixture<C: DriverConfig> {
     pub(crate) deadline: Duration,
     pub(crate) settle: Duration,
     pub(crate) waived: Vec<(&'static str, &'static str)>,
-    /// Whether it can run here; says why not.
+    /// Whether it can run here; it reports the reason if not.
     pub(crate) needs: fn() -> bool,
     options: Options,
 }
 
-/// What the driver's author says about the other side.
+/// The author's claims about the other side.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// The network's peer sends back what it gets.
+    /// The network's peer echoes.
     pub(crate) echo: bool,
     /// The target to flash, if not the default.
     pub(crate) target: Option<String>,
@@ -119,13 +119,13 @@ pub(crate) struct Options {
     pub(crate) in_place: bool,
     /// Every name is a target.
     pub(crate) any_target: bool,
-    /// Images are kept as they come: compressed ones stay so.
+    /// Images are stored unchanged, even compressed ones.
     pub(crate) as_is: bool,
     /// The length of the images in bytes, if not the usual one.
     pub(crate) size: Option<usize>,
-    /// The field of the configuration that holds the path of what is written.
+    /// The configuration's field with the path of the medium.
     pub(crate) medium: Option<&'static str>,
-    /// Arguments with which methods are called, by the method's name.
+    /// Arguments for methods, by the method's name.
     pub(crate) given: Vec<(&'static str, Vec<Value>)>,
 }
 
@@ -150,7 +150,8 @@ impl<C: DriverConfig> fmt::Debug for Fixture<C> {
 }
 
 impl<C: DriverConfig> Fixture<C> {
-    /// A driver without interfaces yet; `configuration` is called once a case, in a tokio runtime.
+    /// Makes a driver without interfaces; `configuration` is called once for each case, in a tokio
+    /// runtime.
     pub fn new(
         configuration: impl Fn() -> BoxFuture<'static, Value> + Send + Sync + 'static,
     ) -> Self {
@@ -172,7 +173,7 @@ impl<C: DriverConfig> Fixture<C> {
         &mut self.options
     }
 
-    /// Gives the driver children, as `children:` of an exporter file does.
+    /// Gives the driver children, like `children:` of an exporter file.
     #[must_use]
     pub fn children(
         mut self,
@@ -182,14 +183,14 @@ impl<C: DriverConfig> Fixture<C> {
         self
     }
 
-    /// How long a case may take, 30 seconds if not said.
+    /// Sets the time limit of a case; default: 30 seconds.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long what a close releases may take to disappear, 10 seconds if not said.
+    /// Sets how long released resources may take to disappear; default: 10 seconds.
     #[must_use]
     pub fn settle(mut self, settle: Duration) -> Self {
         self.settle = settle;
@@ -199,7 +200,7 @@ impl<C: DriverConfig> Fixture<C> {
     /// Skips the cases of a duty that is a SHOULD.
     ///
     /// # Panics
-    /// When the duty is a MUST.
+    /// If the duty is a MUST.
     #[must_use]
     pub fn waive(mut self, duty: &'static str, reason: &'static str) -> Self {
         assert!(can_be_waived(duty), "{duty} is a MUST: it cannot be waived");
@@ -207,15 +208,15 @@ impl<C: DriverConfig> Fixture<C> {
         self
     }
 
-    /// Skips every case where `needs` says no, after a [`skip`](crate::skip()) with the reason: for
-    /// drivers of programs that are not installed everywhere.
+    /// Skips every case if `needs` returns false, after a [`skip`](crate::skip()) with the reason:
+    /// for drivers of programs that are not installed everywhere.
     #[must_use]
     pub fn needs(mut self, needs: fn() -> bool) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Lists an interface of the driver's own; `cast` is `|driver| driver`.
+    /// Lists a new interface of the driver; `cast` is `|driver| driver`.
     #[must_use]
     pub fn custom<I: Interface + ?Sized>(mut self, cast: fn(Arc<C::Driver>) -> Arc<I>) -> Self {
         self.listed.push(I::DESCRIPTOR);
@@ -226,7 +227,7 @@ impl<C: DriverConfig> Fixture<C> {
     /// Calls the method with these arguments: an array without those that are images.
     ///
     /// # Panics
-    /// When `arguments` is no array.
+    /// If `arguments` is not an array.
     #[must_use]
     pub fn given(mut self, method: &'static str, arguments: Value) -> Self {
         let Value::Array(arguments) = arguments else { panic!("no array: {arguments}") };
@@ -375,13 +376,13 @@ fn of_child(driver: &dyn Driver, name: &str, add: &[AddOfChild]) -> Result<Handl
     Ok(handles)
 }
 
-/// A child that the driver makes, to be tested: [`conformance!`](crate::conformance) makes one of
-/// `child power: [power]`.
+/// A driver's child under test: [`conformance!`](crate::conformance) makes one of `child power:
+/// [power]`.
 #[derive(Debug)]
 pub struct ChildFixture<C: DriverConfig>(Fixture<C>);
 
 impl<C: DriverConfig> ChildFixture<C> {
-    /// The child of that name, without interfaces yet.
+    /// The child of that name, without interfaces.
     pub fn new(mut parent: Fixture<C>, name: &'static str) -> Self {
         parent.child = Some((name, Vec::new()));
         parent.options = Options::default();

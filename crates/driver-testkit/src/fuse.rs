@@ -1,5 +1,5 @@
-//! A folder behind a FUSE program: a file system without modes, or one that stops answering as that
-//! of a dead NFS server does.
+//! A folder behind a FUSE program: a file system without modes, or one that stops responding, like
+//! that of a dead NFS server.
 
 use std::fs;
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::wait::blocking_eventually;
 /// How long bindfs may take to mount.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A folder that is shown at another place by bindfs. Dropping it unmounts it.
+/// A folder that bindfs mounts at another place. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct FuseMount {
     program: Child,
@@ -24,7 +24,7 @@ pub struct FuseMount {
 }
 
 impl FuseMount {
-    /// Why nothing can be mounted here, if that can be seen without trying.
+    /// Why nothing can be mounted here, if that is known without trying.
     pub fn obstacle() -> Option<String> {
         let folders = std::env::var_os("PATH").unwrap_or_default();
         if !std::env::split_paths(&folders).any(|folder| folder.join("bindfs").is_file()) {
@@ -37,11 +37,11 @@ impl FuseMount {
             .then(|| "only root may unmount it by force".to_owned())
     }
 
-    /// Shows the folder `behind` at the folder `at`, with these options of bindfs; blocks until it
-    /// is there.
+    /// Mounts the folder `behind` at the folder `at`, with these options of bindfs; blocks until it
+    /// is mounted.
     ///
     /// # Errors
-    /// A text that says why it cannot be mounted: a reason to [`skip`](crate::skip()) a test.
+    /// The reason why it cannot be mounted, to [`skip`](crate::skip()) a test.
     #[expect(clippy::disallowed_methods, reason = "it is stopped and continued by hand")]
     pub fn new(behind: &Path, at: &Path, options: &[&str]) -> Result<Self, String> {
         if let Some(obstacle) = Self::obstacle() {
@@ -79,12 +79,12 @@ impl FuseMount {
         self.program.id()
     }
 
-    /// Makes each access wait.
+    /// Blocks every access.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets the file system answer again.
+    /// Lets the file system respond again.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }

@@ -1,4 +1,4 @@
-//! What tests of virtual machines need from outside: QEMU, and guests with Linux.
+//! The external parts of tests of virtual machines: QEMU, and guests with Linux.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use crate::skip;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Arch {
-    /// `x86_64`.
+    /// `x86_64`, the usual PC.
     X86_64,
-    /// `aarch64`.
+    /// `aarch64`, 64-bit Arm.
     Aarch64,
 }
 
@@ -24,9 +24,9 @@ impl Arch {
 }
 
 /// The image of the tiny Linux guest, as `cargo xtask test` builds it and names it in
-/// `JUMPSTARTER_GUEST_X86_64` and `JUMPSTARTER_GUEST_AARCH64`; `None`, after a [`skip`], where it
-/// is missing: the test returns. Where it could not be built, `JUMPSTARTER_GUEST_X86_64_MISSING`
-/// (or `…_AARCH64_MISSING`) is the reason.
+/// `JUMPSTARTER_GUEST_X86_64` and `JUMPSTARTER_GUEST_AARCH64`. `None`, after a [`skip`], if it is
+/// missing: the test returns. If it could not be built, `JUMPSTARTER_GUEST_X86_64_MISSING` (or
+/// `…_AARCH64_MISSING`) has the reason.
 pub fn tiny_linux(arch: Arch) -> Option<PathBuf> {
     let variable = format!("JUMPSTARTER_GUEST_{}", arch.name().to_uppercase());
     match std::env::var_os(&variable).map(PathBuf::from) {
@@ -43,12 +43,12 @@ pub fn tiny_linux(arch: Arch) -> Option<PathBuf> {
     }
 }
 
-/// Whether QEMU for `arch` is installed; `false` comes after a [`skip`]: the test returns.
+/// Whether QEMU for `arch` is installed; `false` follows a [`skip`]: the test returns.
 pub fn qemu_available(arch: Arch) -> bool {
     is_installed(&format!("qemu-system-{}", arch.name()))
 }
 
-/// Whether `qemu-img` is installed; `false` comes after a [`skip`]: the test returns.
+/// Whether `qemu-img` is installed; `false` follows a [`skip`]: the test returns.
 pub fn qemu_img_available() -> bool {
     is_installed("qemu-img")
 }

@@ -1,5 +1,5 @@
-//! TCP connections of this process to itself: a client that keeps one alive and the test's own
-//! server wait for each other, and nothing ever closes it.
+//! TCP connections of this process to itself: a client that keeps one alive and the test's server
+//! wait for each other, and neither closes it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::fs;
 /// The state of a connection in which both ends may send.
 const ESTABLISHED: &str = "01";
 
-/// Sockets of this process whose other end is in this process too, as `/proc` names what is open:
+/// The sockets of this process whose other end is in this process, too, by their names in `/proc`:
 /// `socket:[123]`.
 pub(crate) fn connected_to_own() -> BTreeSet<String> {
     let mut connections = Vec::new();

@@ -1,24 +1,24 @@
-//! Images to flash: small, and different everywhere.
+//! Images to flash: small, and without repetition.
 
-/// The length of the images in bytes, where a test names no other: not a multiple of any block.
+/// The default length of the images in bytes: not a multiple of any block.
 pub(crate) const LENGTH: usize = 192 * 1024 + 123;
 
-/// An image that a test flashes first.
+/// The image that a test flashes first.
 pub fn old() -> Vec<u8> {
     old_of(LENGTH)
 }
 
-/// An image to replace it, of the same length.
+/// The image that replaces it, of the same length.
 pub fn new() -> Vec<u8> {
     new_of(LENGTH)
 }
 
-/// An image of that length in bytes that a test flashes first.
+/// The image of that length in bytes that a test flashes first.
 pub fn old_of(length: usize) -> Vec<u8> {
     pattern(length, 1)
 }
 
-/// An image to replace it.
+/// The image of that length that replaces it.
 pub fn new_of(length: usize) -> Vec<u8> {
     pattern(length, 2)
 }
@@ -34,8 +34,8 @@ pub fn new_compressed(tool: &str) -> Option<&'static [u8]> {
     }
 }
 
-/// Blocks of 4 KiB, of which every third is zero, and so is every third mebibyte: others for each
-/// seed, so that no zero of one image lies over a zero of the other.
+/// Blocks of 4 KiB; every third block, and every third mebibyte, is zero. The seed shifts them, so
+/// that no zero of one image lies over a zero of the other.
 fn pattern(length: usize, seed: usize) -> Vec<u8> {
     let byte = |at: usize| match at / 4096 {
         block if block % 3 == seed || (at >> 20) % 3 == 3 - seed => 0,

@@ -68,17 +68,17 @@ pub struct Instance {
     driver: Arc<dyn Driver>,
     handles: Handles,
     pub(crate) options: Options,
-    /// What the author lists.
+    /// The interfaces that the author lists.
     pub(crate) listed: Vec<&'static InterfaceDescriptor>,
-    /// What the registry says, or why it does not know the driver.
+    /// The interfaces that the registry reports, or why it does not know the driver.
     pub(crate) registered: std::result::Result<Vec<&'static InterfaceDescriptor>, String>,
-    /// The children that the configuration names, if it can.
+    /// The children that the configuration names, if it names them.
     pub(crate) named_children: Option<Vec<PlannedChild>>,
     /// The children that the suite opened for the driver.
     pub(crate) configured: Vec<Child>,
-    /// How long what is released may take to disappear.
+    /// How long released resources may take to disappear.
     pub(crate) settle: Duration,
-    /// What a flasher writes, as its author says.
+    /// The flasher's medium, as its author names it.
     pub(crate) medium: Option<PathBuf>,
     doing: Mutex<String>,
     dropped: AtomicBool,
@@ -118,12 +118,12 @@ impl Instance {
         }
     }
 
-    /// The driver.
+    /// The driver itself, for cases that need more than its interfaces.
     pub fn driver(&self) -> &dyn Driver {
         &*self.driver
     }
 
-    /// Notes what is being waited for: the text of a missed deadline.
+    /// Notes the current step: the text of a missed deadline.
     pub(crate) fn doing(&self, what: impl Into<String>) {
         *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
     }
@@ -132,7 +132,7 @@ impl Instance {
         self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for the driver to be dropped without a close.
+    /// Requests that the driver is dropped without a close.
     pub(crate) fn leave_unclosed(&self) {
         self.dropped.store(true, Ordering::Relaxed);
     }
@@ -243,7 +243,7 @@ struct InProcess(Vec<Arc<dyn Adapter>>);
 impl Caller for InProcess {
     async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
         let adapter = self.0.iter().find(|adapter| adapter.descriptor().method(method).is_some());
-        // An unknown method is the first interface's to refuse.
+        // The first interface refuses an unknown method.
         let adapter = adapter
             .or(self.0.first())
             .ok_or_else(|| Error::not_found("there are no interfaces"))?;
@@ -258,7 +258,7 @@ impl Caller for InProcess {
     }
 }
 
-/// Every number as a double.
+/// Converts every number to a double.
 fn doubles(value: Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),

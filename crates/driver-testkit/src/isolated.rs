@@ -1,28 +1,28 @@
-//! Runs a test's body in a process of its own, whichever way the tests are run.
+//! Runs a test's body in a separate process, with any test runner.
 
 use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_supervise::{Command, run_blocking};
 
-/// In the process of its own: the file that takes the verdict.
+/// In the separate process: the file for the verdict.
 const REPORT: &str = "JUMPSTARTER_TEST_REPORT";
-/// In the process of its own: a mark that its descendants inherit, wherever they go.
+/// In the separate process: a mark that all its descendants inherit.
 pub(crate) const MARK: &str = "JUMPSTARTER_TEST_CASE";
-/// In the process of its own: the test's name.
+/// In the separate process: the test's name.
 pub(crate) const NAME: &str = "JUMPSTARTER_TEST_NAME";
 /// The verdict of a body that returned `Ok`.
 const PASSED: &str = "passed";
 
 /// Runs `body` in a fresh process of this test program with an empty temporary folder (`TMPDIR`,
-/// `XDG_RUNTIME_DIR`), kills what it leaves, and panics if it fails or takes longer than
+/// `XDG_RUNTIME_DIR`), and kills what is left of it. Panics if it fails or takes longer than
 /// `deadline`.
 ///
-/// `name` is the full path of the calling `#[test]`, its crate included: in that process the test
-/// is run by this name, arrives here again, and runs the body.
+/// `name` is the full path of the calling `#[test]`, its crate included: that process runs the test
+/// by this name, arrives here again, and runs the body.
 ///
 /// # Panics
-/// With what the body returned, or how its process ended.
+/// With the body's error, or the way its process ended.
 #[track_caller]
 pub fn isolated(name: &str, deadline: Duration, body: impl FnOnce() -> Result<(), String>) {
     if let Some(report) = std::env::var_os(REPORT) {
@@ -39,7 +39,7 @@ pub fn isolated(name: &str, deadline: Duration, body: impl FnOnce() -> Result<()
 fn elsewhere(name: &str, deadline: Duration) -> Result<(), String> {
     let name = name.split_once("::").map_or(name, |(_, rest)| rest);
     let failed = |error: std::io::Error| format!("preparing a process for {name}: {error}");
-    // A short name: a Unix socket's path has 107 bytes at most.
+    // A short name: a Unix socket's path has at most 107 bytes.
     let folder = tempfile::Builder::new().prefix("js").tempdir().map_err(failed)?;
     let (temporary, report) = (folder.path().join("t"), folder.path().join("report"));
     std::fs::create_dir(&temporary).map_err(failed)?;
@@ -73,7 +73,7 @@ fn make_private(folder: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
-#[expect(clippy::print_stdout, reason = "a skip is told on the test's output")]
+#[expect(clippy::print_stdout, reason = "a skip is reported on the test's output")]
 fn repeat_skips(output: &str) {
     for line in output.lines().filter(|line| line.starts_with("skipped: ")) {
         println!("{line}");

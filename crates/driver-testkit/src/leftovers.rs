@@ -1,5 +1,5 @@
-//! What a process holds: open files, descendants, files in its temporary folder. Linux only;
-//! elsewhere it sees files.
+//! Resources of a process: open files, descendants, files in its temporary folder. Linux only;
+//! elsewhere only files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -14,36 +14,36 @@ use crate::idle::connected_to_own;
 use crate::isolated::MARK;
 use crate::processes;
 
-/// Connections to a peer in this process that nothing happens to for this long are kept alive.
+/// Connections to a peer in this process that are idle for this long count as kept alive.
 const IDLE: Duration = Duration::from_secs(1);
-/// Why they are, and what to do.
+/// The reason, and the remedy.
 const KEPT_ALIVE: &str = "; these are idle connections between the driver and a peer in this \
     process, which each end keeps alive for the other: in `close`, end the driver's idle \
     connections (drop its HTTP client), or have the test's server close them, for HTTP with the \
     header `connection: close`";
 
-/// What there was at one moment.
+/// The resources at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// By kind (`socket`, `pipe`, a path), what is open.
+    /// Open files by kind (`socket`, `pipe`, a path).
     open: BTreeMap<String, Vec<String>>,
     processes: BTreeSet<u32>,
     files: BTreeSet<PathBuf>,
 }
 
-/// What is there that was not there before.
+/// The resources that were not there before.
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     found: Vec<String>,
     /// Open files that were not there before.
     new: BTreeSet<String>,
-    /// Whether nothing but open files is left.
+    /// Whether only open files are left.
     pub(crate) only_open_files: bool,
 }
 
 impl Leftovers {
-    /// Whether all that is left are connections between the driver and a peer in this process. They
-    /// do not end by themselves.
+    /// Whether only connections between the driver and a peer in this process are left. They do not
+    /// end by themselves.
     pub(crate) fn is_kept_alive(&self) -> bool {
         self.only_open_files && !self.new.is_empty() && self.new.is_subset(&connected_to_own())
     }
@@ -64,7 +64,7 @@ impl Snapshot {
         Self { open: open_files(), processes: descendants(), files: files() }
     }
 
-    /// Waits until nothing is there that was not there before.
+    /// Waits until no new resources are left.
     pub(crate) async fn wait_for_return(&self, limit: Duration) -> Result<(), Leftovers> {
         let start = Instant::now();
         let (mut last, mut since) = (BTreeSet::new(), start);
@@ -107,8 +107,8 @@ impl Snapshot {
             found.push(format!("process {process} ({})", command.trim()));
         }
         let new = self.files.difference(&before.files).filter(|path| {
-            // Files in a folder of the fixture's are what the driver is for, unless they are of
-            // passing use.
+            // Files in the fixture's folders are the driver's results, unless they are temporary
+            // ones.
             path.parent().is_none_or(|folder| !before.files.contains(folder)) || is_passing(path)
         });
         found.extend(new.map(|path| format!("file {}", path.display())));
@@ -164,7 +164,7 @@ fn descendants() -> BTreeSet<u32> {
     descendants.chain(ids.filter(|id| marked(*id))).filter(|id| *id != own).collect()
 }
 
-/// Everything in the temporary folder, where that is this process's own.
+/// Everything in the temporary folder, if it belongs to this process.
 fn files() -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     let root = std::env::temp_dir();

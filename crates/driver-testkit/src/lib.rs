@@ -1,7 +1,7 @@
 //! The conformance suite that every driver runs, and what tests of drivers share.
 //!
-//! One line in a driver's `tests/conformance.rs` runs every case of its interfaces, each twice: on
-//! the driver itself, and through the typed proxies that a remote caller uses.
+//! One line in a driver's `tests/conformance.rs` runs every case of its interfaces twice: on the
+//! driver itself, and through the typed proxies of a remote caller.
 //!
 //! ```
 //! # mod relay { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/relay.in")); }
@@ -11,10 +11,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`conformance!`] tells the rest. The duties that the cases enforce are listed in
-//! `docs/driver-duties.md`. A tool that wants the verdicts as values calls [`run_case`].
+//! See [`conformance!`] for the details. The duties that the cases enforce are listed in
+//! `docs/driver-duties.md`. A tool that needs the verdicts as values calls [`run_case`].
 
-// So that the macros' expansions work in this crate too.
+// The macros' expansions work in this crate, too.
 extern crate self as jumpstarter_driver_testkit;
 
 mod case;
@@ -54,7 +54,7 @@ pub use served::{Served, open, served};
 pub use skip::skip;
 pub use wait::{blocking_eventually, eventually, eventually_some};
 
-/// What the macros' expansions name. Not part of the API.
+/// The names that the macros' expansions use. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::duty::can_be_waived;

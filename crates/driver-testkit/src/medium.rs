@@ -1,4 +1,4 @@
-//! What a flasher writes, as the suite sees it past the driver.
+//! A flasher's medium, which the suite reads without the driver.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::instance::Instance;
 pub(crate) struct Content(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Content {
-    /// Of the instance's medium, if the driver's author names it.
+    /// The content of the instance's medium, if the driver's author names it.
     pub(crate) fn of(instance: &Instance) -> Result<Option<Self>, String> {
         let Some(medium) = &instance.medium else { return Ok(None) };
         let mut files = BTreeMap::new();
@@ -22,7 +22,7 @@ impl Content {
         Ok(Some(Self(files)))
     }
 
-    /// Waits until the medium is as it was: what a driver staged may be removed on another thread.
+    /// Waits until the medium has this content again: another thread may remove staged files.
     pub(crate) async fn is_unchanged(&self, instance: &Instance) -> Result<(), String> {
         let start = Instant::now();
         while Self::of(instance).ok().flatten().as_ref() != Some(self) {

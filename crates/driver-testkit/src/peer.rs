@@ -1,8 +1,6 @@
-//! Other sides to talk to: for the configuration's expressions of
-//! [`conformance!`](crate::conformance).
+//! Peers for the configuration's expressions of [`conformance!`](crate::conformance).
 //!
-//! What is started here lives until the process ends; folders are removed with the case's temporary
-//! folder.
+//! Peers live until the process ends; folders are removed with the case's temporary folder.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,10 +8,10 @@ use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncWrite, copy};
 use tokio::net::{TcpListener, UnixListener};
 
-/// A TCP server on this host that sends back what it gets, and half-closes when its client does.
+/// A TCP server on this host that echoes, and half-closes when its client does.
 ///
 /// # Panics
-/// When no port can be opened.
+/// If no port can be opened.
 pub async fn tcp_echo() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port of this host");
     let address = listener.local_addr().expect("a listener has an address");
@@ -26,10 +24,10 @@ pub async fn tcp_echo() -> SocketAddr {
     address
 }
 
-/// The same on a Unix socket in a folder of its own.
+/// The same on a Unix socket in a new folder.
 ///
 /// # Panics
-/// When the socket cannot be made.
+/// If the socket cannot be made.
 pub fn unix_echo() -> PathBuf {
     let path = folder().join("echo");
     let listener = UnixListener::bind(&path).expect("a fresh folder has no such socket");
@@ -42,10 +40,10 @@ pub fn unix_echo() -> PathBuf {
     path
 }
 
-/// A fresh folder, in which the driver may leave what it is for, such as a flashed image.
+/// A new folder for the driver's results, such as a flashed image.
 ///
 /// # Panics
-/// When the temporary folder cannot be written to.
+/// If the temporary folder cannot be written.
 pub fn folder() -> PathBuf {
     tempfile::tempdir().expect("the temporary folder can be written to").keep()
 }

@@ -1,10 +1,9 @@
 //! The pico guest: a disk image that boots to a login in a fraction of a second.
 //!
-//! For tests of virtual machines whose guest only has to be *a* guest: it boots from a BIOS disk
-//! (QEMU's `q35` and `pc`, any disk that SeaBIOS boots), talks on the first serial port, obeys the
-//! ACPI power button, and powers off, resets, crashes or hangs when told to. `pico/README.md` in
-//! this crate lists its commands and what they write; `pico/pico.S` is its source. Whoever writes a
-//! test needs this much:
+//! For tests of virtual machines that need *any* guest. It boots from a BIOS disk (QEMU's `q35` and
+//! `pc`, any disk that SeaBIOS boots), talks on the first serial port, obeys the ACPI power button,
+//! and powers off, resets, crashes or hangs on command. `pico/README.md` in this crate lists its
+//! commands and output; `pico/pico.S` is its source. A test needs this much:
 //!
 //! ```text
 //! <CR LF>
@@ -17,8 +16,8 @@
 //! power off                   POWER_OFF_LINE
 //! ```
 //!
-//! Its lines end with CR LF. What is typed is echoed; CR, LF and CR LF end a line. Bytes sent
-//! before the first `login: ` may be lost, and so is a press of the power button before the banner.
+//! Its lines end with CR LF. Input is echoed; CR, LF and CR LF end a line. Bytes sent before the
+//! first `login: ` may be lost, and so is a press of the power button before the banner.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +28,7 @@ static IMAGE: &[u8] = include_bytes!("../pico/pico.img");
 /// Size of a disk sector in bytes, as the commands of the guest count them.
 pub const SECTOR_SIZE: usize = 512;
 
-/// The first line that the guest writes.
+/// The guest's first line.
 pub const BANNER: &str = "pico guest 1";
 
 /// Asks for a name; any but the empty one will do.
@@ -63,19 +62,19 @@ pub const IGNORE_LINE: &str = "power button ignored";
 /// [`FIRST_SCRATCH_TEXT`].
 pub const FIRST_SCRATCH_SECTOR: u32 = 32;
 
-/// What [`FIRST_SCRATCH_SECTOR`] holds in an image that no guest has written to.
+/// The text in [`FIRST_SCRATCH_SECTOR`] of an image that no guest has written to.
 pub const FIRST_SCRATCH_TEXT: &str = "as shipped";
 
 /// The last sector of the image; as shipped it holds [`LAST_TEXT`].
 pub const LAST_SECTOR: u32 = 1023;
 
-/// What [`LAST_SECTOR`] holds in an image that no guest has written to.
+/// The text in [`LAST_SECTOR`] of an image that no guest has written to.
 pub const LAST_TEXT: &str = "last sector as shipped";
 
 /// Length of a line of [`command::flood`] in characters, without CR LF.
 pub const FLOOD_LINE_LENGTH: usize = 64;
 
-/// What to type at the [`PROMPT`], without the line's end.
+/// The commands for the [`PROMPT`], without the line's end.
 pub mod command {
     /// Powers off over ACPI: QEMU ends, with the event `SHUTDOWN` by `guest-shutdown`.
     pub const POWER_OFF: &str = "poweroff";
@@ -107,10 +106,10 @@ pub mod command {
     /// received.
     pub const TICKS: &str = "ticks";
 
-    /// Back to the login.
+    /// Returns to the login.
     pub const LOG_OUT: &str = "logout";
 
-    /// Writes what [`digest_line`](super::digest_line) gives for the first `sectors` of the disk.
+    /// Writes the [`digest_line`](super::digest_line) of the first `sectors` of the disk.
     #[must_use]
     pub fn digest(sectors: u32) -> String {
         format!("digest {sectors}")
@@ -123,32 +122,31 @@ pub mod command {
     }
 
     /// Writes the text (one line, below 480 bytes) to the sector, from
-    /// [`FIRST_SCRATCH_SECTOR`](super::FIRST_SCRATCH_SECTOR) on, and says `wrote sector N`.
+    /// [`FIRST_SCRATCH_SECTOR`](super::FIRST_SCRATCH_SECTOR) on, and prints `wrote sector N`.
     #[must_use]
     pub fn write(sector: u32, text: &str) -> String {
         format!("write {sector} {text}")
     }
 
-    /// Writes so many [`flood_line`](super::flood_line)s as fast as the reader takes them. Only the
-    /// power button, or a reset, stops it.
+    /// Writes that many [`flood_line`](super::flood_line)s as fast as the reader accepts them. Only
+    /// the power button, or a reset, stops it.
     #[must_use]
     pub fn flood(lines: u32) -> String {
         format!("flood {lines}")
     }
 }
 
-/// The image: a raw disk of 512 KiB, mostly zeros, that may be flashed as it is, or onto a larger
-/// disk.
+/// The image: a raw disk of 512 KiB, mostly zeros, to be flashed as it is, or onto a larger disk.
 #[must_use]
 pub fn image() -> &'static [u8] {
     IMAGE
 }
 
-/// Writes the [image](image()) to a file, which is created, or replaced.
+/// Writes the [image](image()) to a file, which is created or replaced.
 ///
 /// # Errors
 ///
-/// What the system said about the file, with its path.
+/// The system's error, with the file's path.
 pub fn write_to(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     std::fs::write(path, IMAGE).map_err(|error| {
@@ -159,20 +157,20 @@ pub fn write_to(path: impl AsRef<Path>) -> io::Result<()> {
     })
 }
 
-/// What [`command::digest`] writes for a disk that begins with `bytes` (whole sectors): `crc32
+/// The output of [`command::digest`] for a disk that begins with `bytes` (whole sectors): `crc32
 /// 1a2b3c4d`.
 #[must_use]
 pub fn digest_line(bytes: &[u8]) -> String {
     format!("crc32 {:08x}", crc32(bytes))
 }
 
-/// What [`command::read`] writes for a sector with this text.
+/// The output of [`command::read`] for a sector with this text.
 #[must_use]
 pub fn sector_line(sector: u32, text: &str) -> String {
     format!("sector {sector}: {text}")
 }
 
-/// What [`command::flood`] writes as its line of this number, counted from 1.
+/// The line of [`command::flood`] with this number, counted from 1.
 #[must_use]
 pub fn flood_line(number: u32) -> String {
     format!("{number:010} abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")

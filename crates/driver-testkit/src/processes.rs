@@ -1,17 +1,17 @@
-//! Processes, by what `/proc` reports. Linux only; elsewhere there are none.
+//! Processes, as `/proc` reports them. Linux only; elsewhere the lists are empty.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-/// A process.
+/// A process at the moment of the call; it may have ended since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Process {
-    /// Its id.
+    /// The process id, which may be reused after the process was reaped.
     pub id: u32,
     /// The id of its parent.
     pub parent: u32,
-    /// What the kernel calls it: at most 15 bytes.
+    /// The kernel's name for it: at most 15 bytes.
     pub name: String,
     /// Whether it has ended and waits to be reaped.
     pub is_zombie: bool,
@@ -44,7 +44,7 @@ pub fn descendants(root: u32) -> Vec<Process> {
 /// The process with this id; `None` if it was reaped.
 pub fn find(id: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name is in brackets and may hold anything.
+    // The name is in brackets and may contain any character.
     let (head, rest) = stat.rsplit_once(") ")?;
     let name = head.split_once('(')?.1.to_owned();
     let mut fields = rest.split(' ');

@@ -15,20 +15,19 @@ use crate::isolated::isolated;
 use crate::leftovers::Snapshot;
 use crate::skip::skip_test;
 
-/// The duty that forbids leftovers, whichever case finds them.
+/// The duty that forbids leftovers; every case checks it.
 const RELEASES: &str = "GENERIC-2";
-/// The duty that forbids panics and hanging closes, whichever case finds them.
+/// The duty that forbids panics and hanging closes; every case checks it.
 const CLOSES: &str = "GENERIC-4";
-/// The duty of opening and listing, for a driver that does not even open.
+/// The duty of opening and listing, for a driver that does not open.
 const OPENS: &str = "GENERIC-1";
 
 /// The duty that a driver broke, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its id in `docs/driver-duties.md`: the case's own, or that of a duty every case looks
-    /// after.
+    /// Its id in `docs/driver-duties.md`: the case's, or that of a duty that every case checks.
     pub duty: &'static str,
-    /// What was seen.
+    /// What the case observed.
     pub message: String,
 }
 
@@ -38,9 +37,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs one case in this process, in a runtime of its own; blocks. Cases exclude each other.
+/// Runs one case in this process, in a separate runtime; blocks. Only one case runs at a time.
 ///
-/// Leftover files are found only where the temporary folder belongs to this process: inside
+/// Leftover files are noticed only if the temporary folder belongs to this process: inside
 /// [`isolated`].
 ///
 /// # Errors
@@ -58,8 +57,8 @@ pub fn run_case<C: DriverConfig>(
     let runtime = runtime
         .map_err(|error| Failure { duty: OPENS, message: format!("no tokio runtime: {error}") })?;
     let mut outcome = runtime.block_on(attempt(fixture, case, mode));
-    // What a library opens once and keeps (a signal pipe, a resolver) does not come a second time;
-    // a leak does.
+    // Resources that a library opens once and keeps (a signal pipe, a resolver) do not appear a
+    // second time; a leak does.
     if let Err((_, true)) = &outcome {
         outcome = runtime.block_on(attempt(fixture, case, mode));
     }
@@ -95,7 +94,7 @@ async fn attempt<C: DriverConfig>(
             Err(late(&format!("`{}`, while {}", case.name, instance.was_doing())))
         }
     };
-    // Whatever the verdict: the next case must not meet this one's remains.
+    // Released after every verdict: the next case must not see this one's resources.
     let held = release(instance, limit).await;
     if let Err(message) = verdict {
         return fail(case.duty, message);
@@ -117,7 +116,7 @@ async fn attempt<C: DriverConfig>(
     Ok(())
 }
 
-/// Closes the driver, and keeps it: closing alone must release everything. One that is to be
+/// Closes the driver, and keeps it: closing alone must release everything. A driver that must be
 /// dropped is dropped.
 async fn release(
     instance: Arc<Instance>,
@@ -138,7 +137,7 @@ async fn release(
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// A panic in a task that nobody joins would go unseen.
+/// Counts panics in tasks that nobody joins.
 fn count_panics() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -172,7 +171,7 @@ pub fn test<C: DriverConfig>(
     if !(fixture.needs)() {
         return;
     }
-    // Configuring, opening, the case and closing, twice, and the leftovers' time to disappear.
+    // Configuring, opening, the case and closing, twice, and the time for leftovers to disappear.
     let outer = (fixture.deadline * 4 + fixture.settle) * 2;
     isolated(&name, outer, || {
         run_case(&fixture, case, mode).map_err(|failure| failure.to_string())

@@ -1,4 +1,4 @@
-//! A device over a real exporter, for tests of what callers elsewhere see.
+//! A device over a real exporter, for tests of remote callers.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Served {
 /// ```
 ///
 /// # Errors
-/// Those of the exporter and of the client.
+/// The errors of the exporter and of the client.
 pub async fn served(device: Device) -> Result<Served> {
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("exporter");
@@ -56,10 +56,10 @@ pub async fn served(device: Device) -> Result<Served> {
     Ok(Served { remote, local: device, server, _folder: folder })
 }
 
-/// Opens a driver with the configuration that an exporter file would hold, as a device of its own.
+/// Opens a driver with the configuration of an exporter file, as a separate device.
 ///
 /// # Errors
-/// `InvalidArgument` for a configuration that is wrong; the driver's own.
+/// `InvalidArgument` for a wrong configuration; the driver's errors.
 pub async fn open<C: DriverConfig>(configuration: Value) -> Result<Device> {
     let wrong = |why: String| Error::invalid_argument(format!("the configuration: {why}"));
     let config: C =
@@ -71,7 +71,7 @@ pub async fn open<C: DriverConfig>(configuration: Value) -> Result<Device> {
 }
 
 impl Served {
-    /// The device, as a client elsewhere has it.
+    /// The device, as a remote client has it.
     pub fn device(&self) -> &Device {
         &self.remote
     }
@@ -79,7 +79,7 @@ impl Served {
     /// Stops the exporter and closes the device.
     ///
     /// # Errors
-    /// Those of the drivers' closing.
+    /// The errors of closing the drivers.
     pub async fn close(self) -> Result<()> {
         drop(self.remote);
         self.server.stop(tokio::time::sleep(GRACE)).await;

@@ -1,18 +1,18 @@
-//! Skips that are seen and counted.
+//! Skips that are reported and counted.
 
 use std::io::Write;
 
 use crate::isolated;
 
-/// Says that the calling test is skipped and why: on its output, and as a line (its name, a tab,
-/// the reason) in the file that `JUMPSTARTER_SKIP_LOG` names. The test then returns.
+/// Reports that the calling test is skipped, and why: on its output, and as a line (its name, a
+/// tab, the reason) in the file that `JUMPSTARTER_SKIP_LOG` names. The test then returns.
 ///
-/// Call it on the test's own thread: the name is that thread's, or what nextest says.
+/// Call it on the test's thread: the name is the thread's, or nextest's.
 pub fn skip(reason: &str) {
     skip_test(&name(), reason);
 }
 
-#[expect(clippy::print_stdout, reason = "a skip is told on the test's output")]
+#[expect(clippy::print_stdout, reason = "a skip is reported on the test's output")]
 pub(crate) fn skip_test(name: &str, reason: &str) {
     println!("skipped: {name}: {reason}");
     let Some(log) = std::env::var_os("JUMPSTARTER_SKIP_LOG") else { return };

@@ -1,20 +1,20 @@
-//! Waiting for a condition that nothing announces.
+//! Waits for conditions without a notification.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// How long a condition may take to become true: longer than any machine under load needs.
+/// The time limit of a condition: more than a loaded machine needs.
 const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` holds, and panics at its caller's line if that takes a minute; `what`
-/// says what is waited for.
+/// Waits until `condition` holds, and panics at its caller's line after a minute; `what` names the
+/// condition.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     eventually_some(what, async move || condition().then_some(()))
 }
 
-/// Waits until `attempt` returns something, as [`eventually`] does.
+/// Waits until `attempt` returns a value, as [`eventually`] does.
 #[track_caller]
 pub fn eventually_some<T>(
     what: &str,
@@ -33,7 +33,7 @@ pub fn eventually_some<T>(
     }
 }
 
-/// Waits on this thread until `condition` holds; false if it does not within `limit`.
+/// Waits on this thread until `condition` holds; returns false after `limit`.
 #[expect(clippy::disallowed_methods, reason = "for tests without a runtime")]
 pub fn blocking_eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! Where an exporter is, and where it listens.
+//! The address of an exporter, to connect to or to listen at.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use jumpstarter_driver_core::Error;
 
 /// The address of an exporter.
 ///
-/// It is read as `JUMPSTARTER_HOST` holds it, and shown so; [`url`](Self::url) shows it as `jmp run`
-/// prints it.
+/// Parsed and displayed in the form of `JUMPSTARTER_HOST`; [`url`](Self::url) displays it as `jmp
+/// run` prints it.
 ///
 /// ```
 /// use jumpstarter_protocol::Address;
@@ -27,13 +27,13 @@ pub enum Address {
     Tcp {
         /// A name or an IP address, IPv6 without brackets.
         host: String,
-        /// The port. To listen at, 0 takes a free one.
+        /// The port. For a listener, 0 takes a free one.
         port: u16,
     },
 }
 
 impl Address {
-    /// Reads `[HOST:]PORT`, where to listen: without a host, at every IPv4 address of this machine.
+    /// Parses `[HOST:]PORT` of a listener: without a host, every IPv4 address of this machine.
     ///
     /// # Errors
     /// `InvalidArgument` for anything else.
@@ -49,7 +49,7 @@ impl Address {
         )
     }
 
-    /// Shows it with its scheme: `unix:///run/lab.sock`, `tcp://lab:8082`.
+    /// Displays it with its scheme: `unix:///run/lab.sock`, `tcp://lab:8082`.
     pub fn url(&self) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| {
             let scheme = match self {
@@ -61,7 +61,7 @@ impl Address {
     }
 }
 
-/// The host of `HOST:PORT`: an IPv6 address has to be in brackets.
+/// The host of `HOST:PORT`: an IPv6 address must be in brackets.
 fn host_without_brackets(host: &str) -> Option<&str> {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_bare = !host.is_empty() && !host.contains(':');
@@ -71,8 +71,8 @@ fn host_without_brackets(host: &str) -> Option<&str> {
 impl FromStr for Address {
     type Err = Error;
 
-    /// Reads `/path`, `./path`, `unix:path`, `host:port` or `[::1]:port`; also what `jmp run`
-    /// prints when it is ready, `unix:///path` and `tcp://host:port`.
+    /// Parses `/path`, `./path`, `unix:path`, `host:port` or `[::1]:port`; also the output of `jmp
+    /// run`, `unix:///path` and `tcp://host:port`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
             Error::invalid_argument(format!("`{text}` is not the address of an exporter"))

@@ -1,11 +1,10 @@
-//! What messages that have arrived may take of the memory: those that are not complete yet, and
-//! those that are not used up.
+//! The memory for messages that have arrived: for those that are incomplete, and for those that are
+//! in use.
 //!
-//! Each stream has a share of its own. A message that fits into it waits until what came before on
-//! the same stream is used up, so that streams that nobody reads do not hold up the others. A
-//! larger one is taken from what the connection has for such, and all connections together. It
-//! waits *before* it is read, and holds nothing meanwhile, so that messages do not wait for each
-//! other.
+//! Each stream has its own share. A message that fits into it waits until earlier ones of the same
+//! stream are released, so unread streams do not block others. A larger one is taken from the
+//! connection's memory for such, and that of all connections together. It waits *before* it is
+//! read, and holds nothing meanwhile, so messages do not wait for each other.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,10 +21,10 @@ const SHARES: usize = 64 << 20;
 /// The share of one stream.
 const MIN_SHARE: usize = 64 << 10;
 const MAX_SHARE: usize = 2 << 20;
-/// A large message waits so long for memory that others of its connection hold.
+/// How long a large message waits for memory that others of its connection hold.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// The memory for the messages of all connections. Clones are the same.
+/// The memory for the messages of all connections. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Memory(Arc<Pool>);
 
@@ -43,12 +42,12 @@ struct State {
 }
 
 impl Memory {
-    /// So many bytes.
+    /// Makes a memory of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Pool { limit, state: Mutex::default() }))
     }
 
-    /// The budget of a new connection, which has at most so many of the bytes.
+    /// Makes the budget of a new connection, with at most `limit` of the bytes.
     pub fn connection(&self, limit: usize) -> Budget {
         let purse = Arc::new(Purse {
             memory: self.clone(),
@@ -70,7 +69,7 @@ impl Memory {
     }
 }
 
-/// The budget of one connection. Clones are the same.
+/// The budget of one connection. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Purse>);
 
@@ -78,7 +77,7 @@ pub struct Budget(Arc<Purse>);
 struct Purse {
     memory: Memory,
     limit: usize,
-    /// What is held beyond the streams' shares. It changes while the memory is locked only.
+    /// The bytes held beyond the streams' shares. Changed only while the memory is locked.
     held: AtomicUsize,
     streams: AtomicUsize,
     revoked: AtomicBool,
@@ -86,26 +85,26 @@ struct Purse {
 }
 
 impl Default for Budget {
-    /// As much as there is.
+    /// A budget without a limit.
     fn default() -> Self {
         Memory::new(usize::MAX).connection(usize::MAX)
     }
 }
 
 impl Budget {
-    /// A further stream of the connection.
+    /// The share of another stream of the connection.
     pub(crate) fn stream(&self) -> Share {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         Share(Arc::new(Stream { purse: self.0.clone(), own: Mutex::default() }))
     }
 
-    /// What the connection's streams hold beyond their shares, in bytes.
+    /// The bytes that the connection's streams hold beyond their shares.
     pub fn held_bytes(&self) -> usize {
         self.0.held.load(Ordering::Relaxed)
     }
 
-    /// Waits until the connection is to be ended: of all connections it held the most when there
-    /// was no more.
+    /// Waits until the connection must end: it held the most of all connections when the memory was
+    /// used up.
     pub async fn revoked(&self) {
         while !self.0.revoked.load(Ordering::Relaxed) {
             self.0.revoking.notified().await;
@@ -124,7 +123,7 @@ impl Purse {
             let others = state.connections.iter().filter_map(Weak::upgrade);
             let largest = others.max_by_key(|other| other.held.load(Ordering::Relaxed));
             match largest.filter(|largest| largest.held.load(Ordering::Relaxed) > held) {
-                // It is soon over, and what it holds is free.
+                // It ends soon, and releases what it holds.
                 Some(largest) => largest.revoke(),
                 None => granted = false,
             }
@@ -151,7 +150,7 @@ impl Purse {
 
     fn revoke(&self) {
         self.revoked.store(true, Ordering::Relaxed);
-        // The one waiter may not wait yet: then it finds the permit.
+        // The waiter may not wait yet: then it finds the permit.
         self.revoking.notify_one();
     }
 
@@ -160,7 +159,7 @@ impl Purse {
     }
 }
 
-/// What one stream may hold. Clones are the same.
+/// The memory of one stream. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Share(Arc<Stream>);
 
@@ -170,7 +169,7 @@ struct Stream {
     own: Mutex<Own>,
 }
 
-/// What is held of the stream's own share, and who waits for it.
+/// The held part of the stream's own share, and the waiter for it.
 #[derive(Debug, Default)]
 struct Own {
     held: usize,
@@ -211,12 +210,12 @@ impl Share {
     /// Takes memory at once.
     ///
     /// # Errors
-    /// `ResourceExhausted` where others hold it.
+    /// `ResourceExhausted` if others hold it.
     pub(crate) fn take(&self, bytes: usize) -> Result<Hold, Error> {
         self.take_with(bytes, None).ok_or_else(|| exhausted(&self.0.purse))
     }
 
-    /// Takes memory as soon as there is some.
+    /// Takes memory as soon as it is available.
     pub(crate) fn poll_take(
         &self,
         cx: &mut Context<'_>,
@@ -252,7 +251,7 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// Whether it is of the connection's budget, and not of the stream's own share.
+    /// Whether it is from the connection's budget, and not from the stream's own share.
     pub(crate) fn is_shared(&self) -> bool {
         !self.is_own
     }

@@ -1,16 +1,16 @@
-//! How a call fails.
+//! The error of a call.
 
 use h2::Reason;
 use jumpstarter_driver_core::{Error, ErrorKind};
 
-/// The failure of a call: which end, or what between them, failed it.
+/// The failure of a call: at this end, at the other end, or between them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The other end answered the call with this error.
+    /// The other end answered with this error.
     #[error(transparent)]
     Answer(Error),
-    /// What the other end sent cannot be read, or is too much for this one.
+    /// The other end's data cannot be decoded, or exceeds a limit.
     #[error(transparent)]
     Unreadable(Error),
     /// The connection, or this call on it, broke off.
@@ -28,7 +28,7 @@ impl From<CallError> for Error {
     }
 }
 
-/// The kinds are those by which gRPC names the reasons of HTTP/2.
+/// The kinds are those that gRPC maps HTTP/2's reasons to.
 impl From<h2::Error> for CallError {
     fn from(error: h2::Error) -> Self {
         let kind = match error.reason() {

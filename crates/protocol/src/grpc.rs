@@ -16,7 +16,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.starts_with(GRPC.as_bytes()))
 }
 
-/// The head of a request for `path` from the server at `authority`.
+/// Makes the head of a request for `path` from the server at `authority`.
 ///
 /// # Errors
 /// `Internal` for an authority that cannot be sent.
@@ -39,19 +39,19 @@ pub fn is_call(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::POST && is_grpc(headers)
 }
 
-/// The head of an answer.
+/// Makes the head of an answer.
 pub fn response() -> Response<()> {
     let mut response = Response::new(());
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
-/// Adds how requests may be compressed, for clients that compress them in another way.
+/// Adds the accepted compressions of requests, for clients that use another one.
 pub fn say_encodings(headers: &mut HeaderMap) {
     headers.insert("grpc-accept-encoding", HeaderValue::from_static(MessageEncoding::ACCEPTED));
 }
 
-/// Whether an answer is one to a call.
+/// Checks that an answer is one to a call.
 ///
 /// # Errors
 /// `Unimplemented` for an answer that is not gRPC.
@@ -62,7 +62,7 @@ pub fn check_response(status: StatusCode, headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// How long the client gives the call: at most eight digits and a unit.
+/// The client's timeout of the call: at most eight digits and a unit.
 pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -1,4 +1,4 @@
-//! When the system gives up a TCP connection whose other end has vanished.
+//! Limits after which the system closes a TCP connection whose peer is lost.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,24 +6,22 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// How long the other machine may acknowledge nothing.
+/// The limits for an unresponsive peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpKeepalive {
-    /// A connection on which nothing came for so long is probed.
+    /// A connection that received nothing for this long is probed.
     pub idle: Duration,
     /// The time between probes.
     pub interval: Duration,
-    /// After so many probes without an answer the connection is closed.
+    /// The number of unanswered probes after which the connection is closed.
     pub probes: u32,
-    /// On Linux, a connection on which something was sent is closed if it is not acknowledged for
-    /// so long.
+    /// On Linux, a connection is closed if sent data is not acknowledged for this long.
     pub unacknowledged: Duration,
 }
 
 impl TcpKeepalive {
-    /// The exporter's: a client that has vanished (its power, its network) is noticed within a
-    /// minute or two.
+    /// The exporter's: a lost client (its power, its network) is noticed within a minute or two.
     pub const EXPORTER: Self = Self {
         idle: Duration::from_secs(30),
         interval: Duration::from_secs(10),
@@ -31,16 +29,16 @@ impl TcpKeepalive {
         unacknowledged: Duration::from_secs(90),
     };
 
-    /// Notices within about `limit`, in whole seconds, that the other machine has vanished.
+    /// Notices a lost peer within about `limit`, in whole seconds.
     pub fn within(limit: Duration) -> Self {
         let part = |parts: u32| (limit / parts).max(Duration::from_secs(1));
         Self { idle: part(2), interval: part(4), probes: 2, unacknowledged: part(1) }
     }
 
-    /// Sets this for a TCP socket, on which small messages now leave at once.
+    /// Applies the limits to a TCP socket, and makes it send small messages at once.
     ///
     /// # Errors
-    /// As the system's.
+    /// The system's errors.
     pub fn apply(&self, socket: impl AsFd) -> io::Result<()> {
         sockopt::set_tcp_nodelay(&socket, true)?;
         sockopt::set_tcp_keepidle(&socket, self.idle)?;

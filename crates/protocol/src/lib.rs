@@ -1,20 +1,20 @@
-//! Jumpstarter's wire protocol, for both ends: nothing else in this project has a string of it.
+//! Jumpstarter's wire protocol, for both ends: no other crate of this project has a string of it.
 //!
 //! - [`rpc`]: the calls with their paths, requests and answers, which [`v1`] defines; [`metadata`],
 //!   [`labels`] and [`fields`] beside them.
-//! - [`StreamTarget`] and [`ImageReference`]: what a byte stream leads to, how a call names an
-//!   image.
+//! - [`StreamTarget`] and [`ImageReference`]: the target of a byte stream, and the name of an image
+//!   in a call.
 //! - [`encode_value`] and [`decode_value`]: the arguments of calls.
-//! - [`Incoming`] and [`Outgoing`]: messages on HTTP/2, within the memory that a [`Budget`] has;
+//! - [`Incoming`] and [`Outgoing`]: messages on HTTP/2, within the memory of a [`Budget`];
 //!   [`grpc`]: the headers around them.
 //! - [`write_status`] and [`read_status`]: errors as statuses, and back. [`CallError`] says which
 //!   end failed a call.
-//! - [`Address`], [`TcpKeepalive`], [`UnixSocket`], [`ClientTls`] and [`ServerTls`]: what it runs
-//!   on.
-//! - [`python`]: what peers in Python do otherwise.
+//! - [`Address`], [`TcpKeepalive`], [`UnixSocket`], [`ClientTls`] and [`ServerTls`]: the
+//!   transports.
+//! - [`python`]: how peers in Python differ.
 //!
-//! HTTP/2 itself is h2's, which both ends hand their streams from: [`Incoming::new`] and
-//! [`Outgoing::new`] take them, so that a new major version of h2 is one of this crate.
+//! HTTP/2 is h2's: both ends pass its streams to [`Incoming::new`] and [`Outgoing::new`], so a new
+//! major version of h2 is a new major version of this crate.
 //!
 //! ```
 //! use jumpstarter_protocol::{decode_value, encode_value};
@@ -73,23 +73,22 @@ pub mod labels {
 
 /// Fields of log records.
 pub mod fields {
-    /// The path of the driver that was called; beside its type, which has a field of its own in the
-    /// message.
+    /// The path of the called driver; its type has a separate field in the message.
     pub const DRIVER: &str = "driver";
-    /// The id of the driver for which the exporter itself fetches or sends an image. Such a record
-    /// says how far it is.
+    /// The id of the driver for which the exporter fetches or sends an image. Such a record reports
+    /// the progress.
     pub const TRANSFER_DRIVER: &str = "transfer_driver";
     /// The URL of that image, without its query.
     pub const TRANSFER_URL: &str = "transfer_url";
-    /// Bytes so far.
+    /// The bytes so far.
     pub const TRANSFER_BYTES: &str = "transfer_bytes";
-    /// How many it will be, where that is known.
+    /// The total, if it is known.
     pub const TRANSFER_TOTAL: &str = "transfer_total";
-    /// There with any value in the last record of a transfer.
+    /// Present, with any value, in the last record of a transfer.
     pub const TRANSFER_DONE: &str = "transfer_done";
 }
 
-/// The messages and services of package `jumpstarter.v1`; what they mean stands in `proto/`.
+/// The messages and services of package `jumpstarter.v1`, which `proto/` documents.
 #[allow(
     missing_docs,
     unreachable_pub,

@@ -1,40 +1,42 @@
-//! What peers in Python (Jumpstarter 0.9) do otherwise: every quirk of theirs, in one place.
+//! How peers in Python (Jumpstarter 0.9) differ: all of their quirks, in one place.
 //!
-//! Those that decide what this project does have a function or a name here:
+//! Quirks that decide what this project does have a function or a name here:
 //!
-//! - [`is_stream_end`], [`is_datagram_address`] and the methods of [`Implementation`] for exporters.
-//! - [`COMPOSITE_CLIENT`] and [`STORAGE_MUX_CLIENT`], by which their reports name what nodes can do.
+//! - [`is_stream_end`], [`is_datagram_address`] and the methods of [`Implementation`] for
+//!   exporters.
+//! - [`COMPOSITE_CLIENT`] and [`STORAGE_MUX_CLIENT`], by which their reports name the abilities of
+//!   nodes.
 //! - For clients, [`write_status`](crate::write_status) sends a driver's own `NotFound` and
 //!   `FailedPrecondition` as `UNKNOWN` with the kind beside it. The client in Python raises
 //!   `DriverMethodNotImplemented` for the first, and `ExporterNotReady` for the second.
 //!
-//! Others shape the exporter where the bytes are:
+//! Others shape the exporter at the place of the bytes:
 //!
 //! - Over a Unix socket grpcio (C core) sends the socket's path, percent-encoded, as `:authority`,
 //!   which HTTP/2 libraries refuse. The exporter's `authority` module makes it acceptable.
-//! - A client whose end mark meets a call that has finished loses what it received last. The
+//! - A client whose end mark meets a finished call loses the last data that it received. The
 //!   exporter waits for that mark before it ends the stream of an image (`byte_stream`).
-//! - The client's `pipe` closes a stream as soon as it has sent. What has arrived by then still
-//!   reaches the driver, within five seconds (`driver_stream`).
+//! - The client's `pipe` closes a stream as soon as it has sent. Data that has arrived by then
+//!   still reaches the driver, within five seconds (`driver_stream`).
 //! - `j power read` reads to the end of the readings. A driver's `read` therefore ends.
 //! - An exporter does not end the stream of an image that it has received. The client holds it
 //!   until the call is answered (`images`).
-//! - grpcio ends a connection on which HTTP/2 pings come more often than every five minutes
+//! - grpcio ends a connection with HTTP/2 pings more often than every five minutes
 //!   (`too_many_pings`, <https://github.com/grpc/grpc/blob/master/doc/keepalive.md>). The client's
-//!   signs of life are calls therefore.
-//! - An exporter keeps its last 256 log records until one client has read them. What a client reads
-//!   may be older than its subscription, and another client does not get it.
+//!   signs of life are therefore calls.
+//! - An exporter keeps its last 256 log records until one client has read them. A client's records
+//!   may be older than its subscription, and another client does not get them.
 
 use jumpstarter_driver_core::{Error, ErrorKind};
 
 use crate::labels::INTERFACES;
 use crate::v1::DriverInstanceReport;
 
-/// The client class of a node that only holds others.
+/// The client class of a node that only groups others.
 pub const COMPOSITE_CLIENT: &str = "jumpstarter_driver_composite.client.CompositeClient";
 
 /// The client class of storage multiplexers that can flash. Their exporter only writes and reads
-/// the medium; which side has it, the client class decides.
+/// the medium; the client class switches it between the sides.
 pub const STORAGE_MUX_CLIENT: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
 
 /// Whether the status of a byte stream is its orderly end. A peer in Python ends its streams with
@@ -61,7 +63,7 @@ pub enum Implementation {
 }
 
 impl Implementation {
-    /// Returns which one reported a node: the one in Python does not list interfaces.
+    /// Returns the implementation that reported a node: the one in Python does not list interfaces.
     pub fn of_node(node: &DriverInstanceReport) -> Self {
         match node.labels.contains_key(INTERFACES) {
             true => Self::Rust,
@@ -75,8 +77,8 @@ impl Implementation {
         self == Self::Rust
     }
 
-    /// Whether its drivers look at an image to find its compression. Those in Python decompress
-    /// only what the client names.
+    /// Whether its drivers detect an image's compression. Those in Python decompress only what the
+    /// client names.
     pub fn detects_compression(self) -> bool {
         self == Self::Rust
     }
@@ -86,8 +88,8 @@ impl Implementation {
         self == Self::Rust
     }
 
-    /// Whether silence means that it is lost. This project's exporter answers `GetStatus` at once in
-    /// every state; the one in Python promises nothing of the kind.
+    /// Whether silence means that it is lost. This project's exporter answers `GetStatus` at once
+    /// in every state; the one in Python gives no such guarantee.
     pub fn answers_heartbeats(self) -> bool {
         self == Self::Rust
     }

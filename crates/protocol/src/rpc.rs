@@ -6,11 +6,11 @@ use crate::v1;
 
 /// A call with its types.
 pub trait Rpc {
-    /// The call.
+    /// The call's name and path.
     const METHOD: Method;
-    /// What is sent.
+    /// The message that the client sends.
     type Request: Message + Default;
-    /// What is answered, once or many times.
+    /// The message, or messages, of the answer.
     type Answer: Message + Default;
 }
 
@@ -27,14 +27,14 @@ macro_rules! calls {
             /// Every call.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// Returns the path by which it is called.
+            /// Returns the call's path.
             pub const fn path(self) -> &'static str {
                 match self {
                     $(Self::$name => $path,)*
                 }
             }
 
-            /// Returns the call of that path.
+            /// Returns the call with that path.
             pub fn from_path(path: &str) -> Option<Self> {
                 match path {
                     $($path => Some(Self::$name),)*

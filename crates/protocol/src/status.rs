@@ -1,4 +1,4 @@
-//! The one mapping between errors and gRPC's statuses, in both directions.
+//! The mapping between errors and gRPC's statuses, in both directions.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 const STATUS: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
 const MESSAGE_NAME: HeaderName = HeaderName::from_static(MESSAGE);
-/// The trailer that holds the kind of a driver's error whose code says something else.
+/// The trailer with the kind of a driver's error whose code differs.
 const KIND: &str = "jumpstarter-error-kind";
 const KIND_NAME: HeaderName = HeaderName::from_static(KIND);
 
-/// What is percent-encoded in a message, beside all that is not ASCII; the standard asks for `%`
-/// and control characters only.
+/// The characters that are percent-encoded in a message, beside those outside ASCII; the standard
+/// requires only `%` and control characters.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -27,20 +27,20 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
-/// What separates the hint in a status' message.
+/// The separator of the hint in a status' message.
 const HINT: &str = "\nhint: ";
-/// What a message may take in its header, where some characters take three bytes: clients accept 8
-/// KiB of headers.
+/// The most bytes of a message in its header, where some characters take three bytes: clients
+/// accept 8 KiB of headers.
 const MAX_ENCODED: usize = 6 * 1024;
-/// Of which a hint may take so much.
+/// The most bytes of a hint within them.
 const MAX_HINT: usize = 2 * 1024;
 
 /// Writes the status of an answer into its trailers: the error's kind as the code, its chain and
-/// hint as the message, cut where it is too long.
+/// hint as the message, shortened if it is too long.
 ///
-/// A driver's own `NotFound` and `FailedPrecondition` go as `UNKNOWN`, with the kind beside it:
-/// [clients in Python](crate::python) give these two codes another meaning. Only
-/// [refusals](Error::is_refusal) have them.
+/// A driver's own `NotFound` and `FailedPrecondition` are sent as `UNKNOWN`, with the kind beside
+/// it: [clients in Python](crate::python) give these two codes another meaning. Only
+/// [refusals](Error::is_refusal) use them.
 pub fn write_status(headers: &mut HeaderMap, outcome: Result<(), &Error>) {
     let Err(error) = outcome else {
         headers.insert(STATUS, HeaderValue::from(0));
@@ -63,8 +63,8 @@ pub fn write_status(headers: &mut HeaderMap, outcome: Result<(), &Error>) {
     }
 }
 
-/// Reads the status of an answer from its trailers, with the error's hint apart; `None` where there
-/// is no status.
+/// Reads the status of an answer from its trailers; the error's hint is separate. `None` without a
+/// status.
 pub fn read_status(headers: &HeaderMap) -> Option<Result<(), Error>> {
     let code = headers.get(STATUS)?.to_str().ok().and_then(|code| code.parse().ok());
     let code = code.unwrap_or(UNKNOWN);
@@ -110,8 +110,8 @@ fn message(error: &Error) -> String {
     }
 }
 
-/// How many bytes a character takes in a header: all that could be percent-encoded counts as if it
-/// were.
+/// The bytes of a character in a header: every character that could be percent-encoded counts as if
+/// it were.
 fn encoded(character: char) -> usize {
     match character.is_ascii_alphanumeric() || "-_.,:;/()[]'=+*".contains(character) {
         true => 1,
@@ -123,7 +123,7 @@ fn encoded_length(text: &str) -> usize {
     text.chars().map(encoded).sum()
 }
 
-/// The text, and where it takes more than that, its beginning with an ellipsis.
+/// The text; a longer one is cut, with an ellipsis at its end.
 fn cut(text: &str, limit: usize) -> String {
     if encoded_length(text) <= limit {
         return text.to_owned();

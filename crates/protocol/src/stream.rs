@@ -1,4 +1,5 @@
-//! What a byte stream leads to, and how a call names an image: JSON within metadata and arguments.
+//! The target of a byte stream, and the name of an image in a call: JSON within metadata and
+//! arguments.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::metadata::{REQUEST, RESOURCE};
 
-/// What a byte stream leads to.
+/// The target of a byte stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -28,7 +29,7 @@ pub enum StreamTarget {
     Resource {
         /// The id of the driver that will be called.
         uuid: String,
-        /// How the client would like to encode it on its way.
+        /// The encoding that the client would like for the transfer.
         #[serde(default)]
         x_jmp_content_encoding: Option<Encoding>,
     },
@@ -38,7 +39,7 @@ impl StreamTarget {
     /// Returns the value of the metadata [`REQUEST`].
     ///
     /// # Errors
-    /// `InvalidArgument` for a method whose name has characters that cannot be sent.
+    /// `InvalidArgument` for a method whose name has unsendable characters.
     pub fn to_header(&self) -> Result<HeaderValue> {
         json_header(self).ok_or_else(|| {
             Error::invalid_argument("the method's name has characters that cannot be sent")
@@ -48,7 +49,7 @@ impl StreamTarget {
     /// Reads the metadata [`REQUEST`].
     ///
     /// # Errors
-    /// `InvalidArgument` where it is missing, or something else.
+    /// `InvalidArgument` if it is missing or malformed.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self> {
         let text = headers.get(REQUEST).ok_or_else(|| {
             Error::invalid_argument(format!("the stream has no metadata `{REQUEST}`")).with_hint(
@@ -62,7 +63,7 @@ impl StreamTarget {
     }
 }
 
-/// How a call names its image.
+/// The name of an image in a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -71,7 +72,7 @@ pub enum ImageReference {
     ClientStream {
         /// The id that the exporter gave it.
         uuid: String,
-        /// How it is encoded on its way.
+        /// The encoding of the transfer.
         #[serde(default)]
         x_jmp_content_encoding: Option<Encoding>,
     },
@@ -91,7 +92,7 @@ impl ImageReference {
     /// Returns the argument of a call.
     ///
     /// # Errors
-    /// None that are known.
+    /// None are known.
     pub fn to_argument(&self) -> Result<Value> {
         serde_json::to_value(self)
             .map_err(|error| Error::internal("naming the image").with_source(error))
@@ -111,13 +112,13 @@ impl ImageReference {
     }
 }
 
-/// Reads the metadata [`RESOURCE`]: what the call that follows passes on as its argument, whatever
-/// the exporter wrote there.
+/// Reads the metadata [`RESOURCE`] as the exporter wrote it: the following call passes it on as its
+/// argument.
 pub fn resource(headers: &HeaderMap) -> Option<Value> {
     json(headers, RESOURCE)
 }
 
-/// A request for an image that the exporter makes by itself.
+/// A request for an image that the exporter makes itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresignedRequest {
     headers: BTreeMap<String, String>,
@@ -145,7 +146,7 @@ impl PresignedRequest {
     /// Returns the request, if it has this HTTP method.
     ///
     /// # Errors
-    /// `InvalidArgument` for another method, or an address that is not one.
+    /// `InvalidArgument` for another method, or an invalid address.
     pub fn prepare(self, method: &str) -> Result<ImageRequest> {
         if self.method != method {
             let message =

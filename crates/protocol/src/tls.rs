@@ -1,4 +1,4 @@
-//! TLS for both ends: certificates and keys from PEM files, whom to trust, and why it failed.
+//! TLS for both ends: certificates and keys from PEM files, trust, and failures.
 
 mod failure;
 mod trust;
@@ -22,12 +22,12 @@ pub use self::trust::TrustedCertificates;
 use self::version::is_version_1;
 use crate::Transport;
 
-/// The one protocol that is spoken inside TLS (ALPN): HTTP/2.
+/// The only protocol inside TLS (ALPN): HTTP/2.
 const HTTP_2: &[u8] = b"h2";
-/// What a file of certificates or of a key may hold: those of all authorities take 250 KB.
+/// The largest file of certificates or of a key: all public authorities take 250 KB.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A certificate with those between it and its authority, and its private key.
+/// A certificate with the intermediate ones, and its private key.
 #[derive(Clone, Debug)]
 pub struct Identity(Arc<CertifiedKey>);
 
@@ -35,8 +35,8 @@ impl Identity {
     /// Reads a client's certificate and key. Hints name these `variables` of the environment.
     ///
     /// # Errors
-    /// As the files' reading; `InvalidArgument` for what is not a certificate or key, for X.509's
-    /// version 1, and where the two do not belong together.
+    /// The errors of reading the files; `InvalidArgument` for an invalid certificate or key, for
+    /// X.509's version 1, and for a mismatch of the two.
     pub fn client(certificate: &Path, key: &Path, variables: &str) -> Result<Self> {
         Self::read(certificate, key, Some(variables), "basicConstraints=CA:FALSE")
     }
@@ -67,7 +67,7 @@ impl Identity {
             return Err(Error::invalid_argument(message)
                 .with_hint(format!("make one with extensions, such as `-addext {extension}`")));
         }
-        // Its error says that the key is none, which it is.
+        // Its error would deny that it is a key, which it is.
         let private_key = provider().key_provider.load_private_key(private_key).map_err(|_| {
             Error::invalid_argument(format!(
                 "the private key {key} is of a kind or size that is not supported, or damaged"
@@ -98,7 +98,7 @@ impl Identity {
         }
     }
 
-    /// Returns what is wrong with the certificate's time now: [`CertificateFault::Expired`] or
+    /// Returns the fault of the certificate's time now: [`CertificateFault::Expired`] or
     /// [`CertificateFault::NotValidYet`].
     pub fn time_fault(&self) -> Option<CertificateFault> {
         self.0.cert.first().and_then(|certificate| trust::time_fault(certificate, UnixTime::now()))
@@ -109,7 +109,7 @@ impl Identity {
     }
 }
 
-/// TLS as a client speaks it.
+/// The client's side of TLS.
 #[derive(Clone)]
 pub struct ClientTls(TlsConnector);
 
@@ -120,7 +120,7 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// Trusts these servers, and shows them this certificate.
+    /// Trusts these servers, and presents this certificate.
     ///
     /// # Errors
     /// `Internal` if the library refuses the settings.
@@ -138,11 +138,11 @@ impl ClientTls {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Shakes hands with the server `host`.
+    /// Performs the handshake with the server `host`.
     ///
     /// # Errors
-    /// `InvalidInput` for a host that no certificate can name; the connection's own otherwise:
-    /// [`TlsFailure::find`] finds what TLS failed with.
+    /// `InvalidInput` for a host that no certificate can name; else the connection's errors:
+    /// [`TlsFailure::find`] extracts the TLS failure.
     pub async fn connect<T: Transport>(
         &self,
         host: &str,
@@ -154,7 +154,7 @@ impl ClientTls {
     }
 }
 
-/// TLS as a server speaks it. Clones share their settings.
+/// The server's side of TLS. Clones share their settings.
 #[derive(Clone)]
 pub struct ServerTls(TlsAcceptor);
 
@@ -165,7 +165,7 @@ impl std::fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Shows clients this certificate, and lets in those that show a trusted one; everyone without
+    /// Presents this certificate, and accepts clients with a trusted one; all clients without
     /// `trusted`.
     ///
     /// # Errors
@@ -184,10 +184,10 @@ impl ServerTls {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// Shakes hands with a client.
+    /// Performs the handshake with a client.
     ///
     /// # Errors
-    /// The connection's own, and what TLS refuses.
+    /// The errors of the connection and of TLS.
     pub async fn accept<T: Transport>(&self, socket: T) -> io::Result<impl Transport + use<T>> {
         self.0.accept(socket).await
     }
@@ -201,7 +201,7 @@ fn setting_up(error: rustls::Error) -> Error {
     Error::internal("setting up TLS").with_source(error)
 }
 
-/// Why a file has no private key that can be read.
+/// Explains why a file has no readable private key.
 fn not_a_key(text: &[u8], file: &Path) -> Error {
     let file = file.display();
     let is_encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
@@ -217,7 +217,7 @@ fn not_a_key(text: &[u8], file: &Path) -> Error {
     }
 }
 
-/// A file, which `variables` of the environment name.
+/// Reads a file, which `variables` of the environment name.
 fn read(doing: &str, file: &Path, variables: Option<&str>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read =

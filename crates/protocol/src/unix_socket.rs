@@ -1,4 +1,4 @@
-//! A Unix socket whose owner sleeps on while its peer reads.
+//! A Unix socket whose owner is not woken when its peer reads.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -13,33 +13,32 @@ use tokio::net::unix::pipe;
 
 /// A connected Unix socket, as bytes.
 ///
-/// Linux tells whoever watches such a socket for room that there is some, each time that the other
-/// side has read (`unix_write_space` in net/unix/af_unix.c), whether or not it was full. Tokio's
-/// own type always watches for room, and so wakes up twice for each answer to a short request;
-/// between two processes that is most of a call's time. This one watches for room only while there
-/// is none.
+/// Each time that the peer has read, Linux wakes every watcher of such a socket's room
+/// (`unix_write_space` in net/unix/af_unix.c), even if the socket was not full. Tokio's own type
+/// always watches for room, and so wakes up twice for each answer to a short request; between two
+/// processes that is most of a call's time. This type watches for room only while there is none.
 ///
-/// It reads as a pipe does, and not with tokio's `AsyncFd`: that would have to clear every buffer
-/// before it is read into, or need unsafe code.
+/// It reads like a pipe, and not with tokio's `AsyncFd`, which would have to clear every buffer
+/// before reading into it, or need unsafe code.
 #[derive(Debug)]
 pub struct UnixSocket {
-    /// Reads from the socket, and watches for nothing else.
+    /// Reads from the socket, and watches for incoming data only.
     reader: pipe::Receiver,
     /// Writes to the socket, and watches for room, while there is none.
     room: Option<pipe::Sender>,
 }
 
 impl UnixSocket {
-    /// Takes the socket over.
+    /// Takes over the socket.
     ///
     /// # Errors
-    /// What the system says, such as that there are too many open files.
+    /// The system's errors, such as too many open files.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         let reader = pipe::Receiver::from_owned_fd_unchecked(stream.into_std()?.into())?;
         Ok(Self { reader, room: None })
     }
 
-    /// Writes `pieces`, as soon as there is room.
+    /// Writes `pieces` as soon as there is room.
     fn poll_writing(
         &mut self,
         cx: &mut Context<'_>,

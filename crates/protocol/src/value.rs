@@ -4,10 +4,10 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as Wire};
 use serde_json::{Number, Value};
 
-/// How deep values may be nested; the wire format's own limit is about the same.
+/// The deepest nesting of values; the wire format's own limit is about the same.
 const MAX_DEPTH: usize = 64;
-/// How many values the arguments of a call may have, those within values included. A value of two
-/// bytes on the wire takes about a hundred in memory.
+/// The most values in the arguments of a call, nested ones included. A value of two bytes on the
+/// wire takes about a hundred in memory.
 const MAX_ARGUMENT_VALUES: usize = 10_000;
 
 /// A value that cannot cross the wire.

@@ -1,9 +1,8 @@
-//! gRPC's framing on HTTP/2 (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), for both sides:
-//! messages that arrive, and what is sent as the other side makes room.
+//! gRPC's framing on HTTP/2 (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), for
+//! both sides: incoming messages, and outgoing ones within the other side's window.
 //!
-//! Why not tonic's client and server: payloads go through without copies, an image that is broken
-//! off ends with a reset and not with an end that looks like success, and a call under load costs
-//! half.
+//! Not tonic's client and server: here payloads are not copied, a broken image ends with a reset
+//! and not with an end that looks like success, and a call under load costs half.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -25,17 +24,18 @@ use crate::CallError;
 use crate::budget::{Budget, Hold, Share};
 use crate::v1::FrameType;
 
-/// Before each message: whether it is compressed (ours never are), and its length in four bytes.
+/// The prefix of each message: whether it is compressed (ours never are), and its length in four
+/// bytes.
 const PREFIX: usize = 5;
-/// A message of up to this length is copied out of what was received, so that it keeps nothing else
-/// of it.
+/// The longest message that is copied out of the received data, so that it keeps nothing else of
+/// it.
 const COPIED: usize = 16 << 10;
-/// A message of up to this length holds no memory that counts.
+/// The longest message whose memory does not count.
 const UNCOUNTED: usize = 1 << 10;
-/// A large message of which nothing more comes for so long is given up.
+/// How long a large message may make no progress.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// A message with its prefix, as it is sent.
+/// Encodes a message with its prefix.
 ///
 /// # Errors
 /// `InvalidArgument` for 4 GiB and more.
@@ -50,8 +50,7 @@ pub fn encode(message: &impl Message) -> Result<Bytes, Error> {
     Ok(buffer.freeze())
 }
 
-/// A message with its prefix, as it is sent: in two pieces, where it is a frame whose payload is
-/// not to be copied.
+/// An encoded message with its prefix: in two pieces for a frame, whose payload is not copied.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     head: Bytes,
@@ -67,7 +66,8 @@ impl Encoded {
         Ok(Self { head: encode(message)?, payload: Bytes::new() })
     }
 
-    /// A `StreamRequest` or `StreamResponse`: both look the same. The payload has less than 4 GiB.
+    /// A `StreamRequest` or `StreamResponse`: both have the same encoding. The payload must be
+    /// shorter than 4 GiB.
     pub fn frame(kind: FrameType, payload: Bytes) -> Self {
         let payload_length = match payload.len() {
             0 => 0,
@@ -89,7 +89,7 @@ impl Encoded {
     }
 }
 
-/// How messages may be compressed, each by itself.
+/// The compression of single messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageEncoding {
     /// gzip (RFC 1952).
@@ -99,10 +99,10 @@ pub enum MessageEncoding {
 }
 
 impl MessageEncoding {
-    /// Those that are understood, as the header `grpc-accept-encoding` says it.
+    /// The supported encodings, for the header `grpc-accept-encoding`.
     pub const ACCEPTED: &str = "identity,deflate,gzip";
 
-    /// What the header `grpc-encoding` says; `None` where messages are not compressed.
+    /// The value of the header `grpc-encoding`; `None` without compression.
     ///
     /// # Errors
     /// `Unimplemented` for any other encoding.
@@ -117,7 +117,7 @@ impl MessageEncoding {
         }
     }
 
-    /// The message, unless it is longer than that.
+    /// Decompresses a message, up to `max_bytes`.
     fn decompress(self, message: &[u8], max_bytes: usize) -> Result<Bytes, Error> {
         let limit = max_bytes as u64 + 1;
         let mut out = Vec::new();
@@ -135,7 +135,7 @@ impl MessageEncoding {
     }
 }
 
-/// The decoder names each of the levels that it went down.
+/// The decoder names each nesting level of the fault.
 fn undecodable(error: &prost::DecodeError) -> Error {
     let text = error.to_string();
     let parts: Vec<&str> = text.split(": ").collect();
@@ -155,38 +155,37 @@ fn too_long(max_bytes: usize) -> Error {
     Error::new(ErrorKind::ResourceExhausted, message)
 }
 
-/// The messages of a body, one after the other. What was received makes room for as much again once
-/// it is asked for, so that a slow reader slows the sender down.
+/// The messages of a body, in order. Received data opens the window again only once it is
+/// requested, so a slow reader slows the sender down.
 #[derive(Debug)]
 pub struct Incoming<T> {
     body: RecvStream,
     encoding: Option<MessageEncoding>,
     max_message_bytes: usize,
     ended: bool,
-    /// What was received and not yet used: one piece, or, while a message is in several, their
-    /// copy.
+    /// The received and unused data: one piece, or a copy of the pieces of one message.
     whole: Bytes,
     partial: BytesMut,
     memory: Reserved,
-    /// The end of the time for more of a large message.
+    /// The deadline for progress of a large message.
     stall: Option<Pin<Box<Sleep>>>,
     message: PhantomData<fn() -> T>,
 }
 
-/// The memory for the message that comes next.
+/// The memory for the next message.
 #[derive(Debug)]
 struct Reserved {
-    /// None where it does not count.
+    /// `None` if memory is not limited.
     budget: Option<Budget>,
-    /// The stream's, once it is needed.
+    /// The stream's share, once it is needed.
     share: Option<Share>,
     hold: Option<Hold>,
-    /// The end of the time that it is waited for.
+    /// The deadline for waiting for it.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Reserved {
-    /// The share to take that much from; `None` where it does not count.
+    /// The share to take that much from; `None` if it does not count.
     fn share(&mut self, bytes: usize) -> Option<&Share> {
         let budget = self.budget.as_ref().filter(|_| bytes > UNCOUNTED)?;
         Some(self.share.get_or_insert_with(|| budget.stream()))
@@ -212,7 +211,7 @@ impl Reserved {
     }
 }
 
-/// A message, and the memory that it holds until nobody has a part of it any more.
+/// A message, and its memory, which is held until all parts of it are dropped.
 struct Held {
     bytes: Bytes,
     _hold: Hold,
@@ -225,8 +224,8 @@ impl AsRef<[u8]> for Held {
 }
 
 impl<T: Message + Default> Incoming<T> {
-    /// The messages in `body`, of which none may be longer than that, and some may be compressed
-    /// so.
+    /// Reads the messages in `body`, each at most that long, and possibly compressed with that
+    /// encoding.
     pub fn new(
         body: RecvStream,
         encoding: Option<MessageEncoding>,
@@ -245,20 +244,19 @@ impl<T: Message + Default> Incoming<T> {
         }
     }
 
-    /// The same, in the memory that this budget has.
+    /// Limits the memory to this budget.
     #[must_use]
     pub fn within(mut self, budget: Budget) -> Self {
         self.memory.budget = Some(budget);
         self
     }
 
-    /// The next message; `None` at the body's end.
+    /// Returns the next message; `None` at the body's end.
     ///
     /// # Errors
-    /// `ResourceExhausted` for a message that is too long, or for which there is no memory,
-    /// `DeadlineExceeded` for a large one that does not go on, `Internal` for one that cannot
-    /// be read or is cut off, and what the connection failed with. Nothing comes after an
-    /// error.
+    /// `ResourceExhausted` for a message that is too long, or without memory, `DeadlineExceeded`
+    /// for a large one that stalls, `Internal` for a malformed or truncated one, and the
+    /// connection's errors. Nothing follows an error.
     pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, CallError>>> {
         if self.ended {
             return Poll::Ready(None);
@@ -271,10 +269,10 @@ impl<T: Message + Default> Incoming<T> {
         Poll::Ready(next)
     }
 
-    /// What comes after the body's end.
+    /// Returns the trailers after the body's end.
     ///
     /// # Errors
-    /// What the connection failed with.
+    /// The connection's errors.
     pub fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
@@ -315,7 +313,7 @@ impl<T: Message + Default> Incoming<T> {
         }
     }
 
-    /// Waits until a message that holds what others want has made no progress for too long.
+    /// Waits until a message that holds shared memory has made no progress for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.memory.hold.as_ref().is_some_and(Hold::is_shared) {
             return Poll::Pending;
@@ -328,7 +326,7 @@ impl<T: Message + Default> Incoming<T> {
         if self.partial.is_empty() { &self.whole } else { &self.partial }
     }
 
-    /// How the next message is compressed, and how long it is on its way, once that is known.
+    /// The compression and the encoded length of the next message, once they are known.
     fn next_length(&self) -> Result<Option<(Option<MessageEncoding>, usize)>, Error> {
         let Some((prefix, _)) = self.held().split_at_checked(PREFIX) else { return Ok(None) };
         let length = (&prefix[1..]).get_u32() as usize;
@@ -343,7 +341,7 @@ impl<T: Message + Default> Incoming<T> {
         }
     }
 
-    /// The next message of that length, if it is there whole.
+    /// The next message of that length, if it has arrived completely.
     fn take(
         &mut self,
         encoding: Option<MessageEncoding>,
@@ -355,7 +353,7 @@ impl<T: Message + Default> Incoming<T> {
         let mut bytes = if self.partial.is_empty() {
             self.whole.split_to(PREFIX + length)
         } else {
-            // What belongs to the next message must not keep this one's memory.
+            // Data of the next message must not keep this one's memory.
             let mut message = std::mem::take(&mut self.partial);
             self.whole = Bytes::copy_from_slice(&message[PREFIX + length..]);
             message.truncate(PREFIX + length);
@@ -381,7 +379,7 @@ impl<T: Message + Default> Incoming<T> {
             return;
         }
         if self.partial.is_empty() {
-            // The length is known, mostly: one allocation holds the message.
+            // The length is usually known: one allocation holds the message.
             let length =
                 self.whole.get(1..PREFIX).map_or(0, |mut length| length.get_u32() as usize);
             self.partial.reserve(PREFIX + length.min(self.max_message_bytes));
@@ -395,17 +393,17 @@ impl<T: Message + Default> Incoming<T> {
 #[derive(Debug)]
 pub struct Outgoing {
     stream: SendStream<Bytes>,
-    /// What waits for room.
+    /// Data that waits for room.
     queue: VecDeque<Bytes>,
 }
 
 impl Outgoing {
-    /// What is sent goes to `stream`.
+    /// Sends into `stream`.
     pub fn new(stream: SendStream<Bytes>) -> Self {
         Self { stream, queue: VecDeque::new() }
     }
 
-    /// Hands a message over; [`poll_drained`](Self::poll_drained) sends it.
+    /// Queues a message; [`poll_drained`](Self::poll_drained) sends it.
     pub fn push(&mut self, message: Encoded) {
         self.queue.push_back(message.head);
         if !message.payload.is_empty() {
@@ -413,15 +411,15 @@ impl Outgoing {
         }
     }
 
-    /// Whether everything that was handed over is on its way.
+    /// Whether all queued messages are sent.
     pub fn is_drained(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Sends what was handed over, as the other side makes room.
+    /// Sends queued messages within the other side's window.
     ///
     /// # Errors
-    /// What the stream failed with; it has ended then.
+    /// The stream's error; it has ended then.
     pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         while let Some(front) = self.queue.front_mut() {
             let mut room = self.stream.capacity();
@@ -441,28 +439,28 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the other side, or the connection's end, has ended the stream.
+    /// Completes when the other side, or the end of the connection, has ended the stream.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(drop)
     }
 
-    /// Ends the direction: everything was sent.
+    /// Ends the direction after everything was sent.
     ///
     /// # Errors
-    /// For a stream that has ended.
+    /// Fails if the stream has ended.
     pub fn end(&mut self) -> Result<(), CallError> {
         Ok(self.stream.send_data(Bytes::new(), true)?)
     }
 
-    /// Ends the direction with trailers: everything was sent.
+    /// Ends the direction with trailers after everything was sent.
     ///
     /// # Errors
-    /// For a stream that has ended.
+    /// Fails if the stream has ended.
     pub fn end_with(&mut self, trailers: HeaderMap) -> Result<(), CallError> {
         Ok(self.stream.send_trailers(trailers)?)
     }
 
-    /// Breaks the stream off.
+    /// Resets the stream.
     pub fn reset(&mut self) {
         self.stream.send_reset(Reason::CANCEL);
     }

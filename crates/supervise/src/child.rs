@@ -20,9 +20,9 @@ use crate::{ExitStatus, Signal, SuperviseError};
 /// A handle to a program that was started with [`Command::spawn`]. Clones are handles to the same
 /// program.
 ///
-/// When the last handle is dropped, the program and all of its descendants are killed, unless
-/// they are gone already. Dropping never blocks; the kill is carried out a moment later, by the
-/// program's guardian. A [`stop`](Child::stop) under way counts as a handle until it is done.
+/// When the last handle is dropped, the program and its remaining descendants are killed. Dropping
+/// never blocks; the program's guardian carries out the kill a moment later. A running
+/// [`stop`](Child::stop) counts as a handle.
 ///
 /// Descendants may outlive the program itself: they are killed with the last handle, or by a stop.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub struct Child {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all handles share.
+/// Shared by all handles.
 pub(crate) struct Shared {
     pub(crate) program: String,
     pub(crate) pid: u32,
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pipes: Mutex<Pipes>,
 }
 
-/// Ends of pipes that were asked for and not taken yet.
+/// Ends of requested pipes that were not taken yet.
 #[derive(Default)]
 struct Pipes {
     stdin: Option<ChildStdin>,
@@ -74,7 +74,7 @@ impl Command {
         let (send, started) = oneshot::channel();
         drop(runtime.spawn_blocking(move || {
             if !send.is_closed() {
-                // If nobody waits any more, this drops the handle, which kills the program.
+                // Without a receiver this drops the handle, which kills the program.
                 drop(send.send(Child::start(self)));
             }
         }));
@@ -83,8 +83,7 @@ impl Command {
 }
 
 impl Child {
-    /// Starts the program and the task that watches over it. Blocks for the time of the fork and
-    /// the exec.
+    /// Starts the program and its watching task. Blocks for the time of the fork and the exec.
     fn start(mut command: Command) -> Result<Self, SuperviseError> {
         let program = command.name();
         let explain = |command: &Command, error| {
@@ -105,8 +104,8 @@ impl Child {
         match (launched.guardian.stdin.take(), stdin) {
             (Some(mut pipe), Input::Bytes(bytes)) => {
                 drop(tokio::spawn(async move {
-                    // A program that does not read all of its input is not an error; it says so if
-                    // it is one to it.
+                    // A program that does not read all of its input is not an error here; the
+                    // program reports it if it matters.
                     drop(pipe.write_all(&bytes).await);
                 }));
             }
@@ -159,14 +158,14 @@ impl Child {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The program's process id. Once it has ended, the number may be another process's: to signal
-    /// the program, use [`Child::signal`], which cannot hit another.
+    /// The program's process id. Once it has ended, the number may belong to another process:
+    /// [`Child::signal`] cannot hit another.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.shared.pid
     }
 
-    /// The program as it was asked for.
+    /// The program as it was named in the command.
     #[must_use]
     pub fn program(&self) -> &str {
         &self.shared.program
@@ -184,11 +183,10 @@ impl Child {
         self.try_status().is_none()
     }
 
-    /// Waits for the program's end; any number of callers may, at any time, and cancelling changes
-    /// nothing.
+    /// Waits for the program's end. Any number of callers may wait; cancelling changes nothing.
     ///
-    /// All that the program wrote before it ended is in the tails (and was given to line callbacks)
-    /// when this returns. Descendants may be running still: see [`Child::wait_gone`].
+    /// When this returns, the tails and line callbacks have everything that the program wrote
+    /// before it ended. Descendants may still run: see [`Child::wait_gone`].
     pub async fn wait(&self) -> ExitStatus {
         self.shared.wait().await
     }
@@ -199,13 +197,13 @@ impl Child {
         self.shared.wait_gone().await;
     }
 
-    /// Sends the program a signal; false if it had ended before.
+    /// Sends the program a signal; returns false if it has ended.
     pub fn signal(&self, signal: Signal) -> bool {
         self.is_running() && self.shared.control.order(SIGNAL_PROGRAM, signal.as_raw())
     }
 
-    /// Sends the program's process group a signal; false if the program and its descendants had
-    /// ended before.
+    /// Sends the program's process group a signal; returns false if the program and its descendants
+    /// have ended.
     ///
     /// After the program's own end the signal goes to its orphaned descendants (Linux).
     pub fn signal_group(&self, signal: Signal) -> bool {
@@ -232,25 +230,25 @@ impl Child {
         self.shared.stderr.text()
     }
 
-    /// The writing end of stdin, the first time, if it was asked for with [`Input::Piped`].
+    /// Takes the writing end of stdin, once, if [`Input::Piped`] was requested.
     #[must_use]
     pub fn take_stdin(&self) -> Option<ChildStdin> {
         self.shared.pipes().stdin.take()
     }
 
-    /// The reading end of stdout, the first time, if it was asked for with [`Sink::Piped`].
+    /// Takes the reading end of stdout, once, if [`Sink::Piped`] was requested.
     #[must_use]
     pub fn take_stdout(&self) -> Option<ChildStdout> {
         self.shared.pipes().stdout.take()
     }
 
-    /// The reading end of stderr, the first time, if it was asked for with [`Sink::Piped`].
+    /// Takes the reading end of stderr, once, if [`Sink::Piped`] was requested.
     #[must_use]
     pub fn take_stderr(&self) -> Option<ChildStderr> {
         self.shared.pipes().stderr.take()
     }
 
-    /// What is kept of stdout, for the output of a short tool.
+    /// The kept part of stdout, for the output of a short tool.
     pub(crate) fn stdout_kept(&self) -> &Tail {
         &self.shared.stdout
     }
@@ -280,7 +278,7 @@ impl Shared {
         self.kill_rest();
     }
 
-    /// Kills whatever is left.
+    /// Kills the remaining descendants.
     pub(crate) fn kill_rest(&self) {
         self.control.order(KILL_ALL, 0);
     }

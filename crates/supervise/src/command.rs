@@ -1,4 +1,4 @@
-//! What to run, and with what: program, arguments, environment, streams.
+//! What to run: program, arguments, environment, streams.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::environment;
 
-/// How much of a stream is kept unless asked otherwise, in bytes.
+/// The default size of the kept part of a stream, in bytes.
 pub(crate) const DEFAULT_TAIL: usize = 16 * 1024;
 
 /// Where a child's stdin comes from.
@@ -26,7 +26,7 @@ pub enum Input {
     Bytes(Vec<u8>),
 }
 
-/// What is called with every line.
+/// A callback for every line.
 pub type EachLine = Box<dyn FnMut(&str) + Send>;
 
 /// Where a child's stdout or stderr goes.
@@ -39,8 +39,7 @@ pub enum Sink {
     /// Into a pipe, whose other end is [`Child::take_stdout`](crate::Child::take_stdout) or
     /// [`Child::take_stderr`](crate::Child::take_stderr).
     Piped,
-    /// Into memory, of which the last so many bytes are kept:
-    /// [`Child::stdout_tail`](crate::Child::stdout_tail),
+    /// Memory that keeps the last so many bytes: [`Child::stdout_tail`](crate::Child::stdout_tail),
     /// [`Child::stderr_tail`](crate::Child::stderr_tail). The default for stderr, with 16 KiB.
     Tail(usize),
     /// Each line, without its end, to this function, which must neither block nor panic; made by
@@ -51,8 +50,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Calls `each` with every line, without its end. A line of over 8 KiB comes in pieces; what is
-    /// not UTF-8 is replaced. The function must neither block nor panic.
+    /// Calls `each` with every line, without its end. A line of over 8 KiB comes in pieces; invalid
+    /// UTF-8 is replaced. The function must neither block nor panic.
     pub fn lines(each: impl FnMut(&str) + Send + 'static) -> Self {
         Self::Lines(Box::new(each))
     }
@@ -66,15 +65,15 @@ impl Sink {
 /// kept, and it leads a new process group. It inherits no file descriptor but the three
 /// standard streams.
 ///
-/// It inherits this process's environment but for Jumpstarter's secrets: variables of `JMP_…` and
+/// It inherits this process's environment without Jumpstarter's secrets: variables of `JMP_…` and
 /// `JUMPSTARTER_…` with the word PASSPHRASE, PASSWORD, SECRET, TOKEN or CREDENTIALS in their names.
 /// [`Command::env`] sets one for a child that needs it; [`Command::env_only`] is for programs that
 /// need next to nothing.
 ///
-/// It runs in this process's current folder, or in `/` when that folder was deleted.
+/// It runs in this process's current folder, or in `/` if that folder was deleted.
 ///
 /// Its `Debug` shows the arguments (every user of the machine can read those, so they are no place
-/// for secrets), but of the environment the names only.
+/// for secrets), but only the names of environment variables.
 pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
@@ -136,7 +135,7 @@ impl Command {
         self
     }
 
-    /// Inherits no environment variable, and forgets those that were set so far.
+    /// Inherits no environment variable, and forgets those that were set.
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.env.clear();
@@ -144,9 +143,8 @@ impl Command {
         self
     }
 
-    /// Inherits these variables only, as far as they are set, and none that carries a secret. A
-    /// name that ends with `*` stands for all that begin so. Forgets the variables that were
-    /// set so far.
+    /// Inherits only these variables, if they are set, and none that carries a secret. A name that
+    /// ends with `*` stands for all with that beginning. Forgets variables that were set before.
     #[must_use]
     pub fn env_only(mut self, names: &[&str]) -> Self {
         let among = environment::among(names).into_iter();
@@ -162,29 +160,29 @@ impl Command {
         self
     }
 
-    /// Says where stdin comes from.
+    /// Sets the source of stdin.
     #[must_use]
     pub fn stdin(mut self, input: Input) -> Self {
         self.stdin = input;
         self
     }
 
-    /// Says where stdout goes.
+    /// Sets the destination of stdout.
     #[must_use]
     pub fn stdout(mut self, sink: Sink) -> Self {
         self.stdout = Some(sink);
         self
     }
 
-    /// Says where stderr goes.
+    /// Sets the destination of stderr.
     #[must_use]
     pub fn stderr(mut self, sink: Sink) -> Self {
         self.stderr = Some(sink);
         self
     }
 
-    /// Lets the child inherit this file descriptor, under the number that it has here
-    /// (read it with `as_raw_fd` before). This process's copy is closed once the child runs.
+    /// Lets the child inherit this file descriptor, under the same number (read it with `as_raw_fd`
+    /// before). This process's copy is closed once the child runs.
     #[must_use]
     pub fn keep_fd(mut self, fd: OwnedFd) -> Self {
         self.kept.push(fd);
@@ -199,14 +197,14 @@ impl Command {
         self
     }
 
-    /// What to do when there is no such program, as "apt-get install qemu-utils".
+    /// The hint for a missing program, as "apt-get install qemu-utils".
     #[must_use]
     pub fn install_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The program, for messages.
+    /// The program's name in messages.
     pub(crate) fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
@@ -216,12 +214,12 @@ impl Command {
         self.kept.iter().map(AsRawFd::as_raw_fd).collect()
     }
 
-    /// Where stderr goes, the default filled in.
+    /// The destination of stderr, with the default filled in.
     pub(crate) fn take_stderr(&mut self) -> Sink {
         self.stderr.take().unwrap_or(Sink::Tail(DEFAULT_TAIL))
     }
 
-    /// Where stdout goes, the default filled in.
+    /// The destination of stdout, with the default filled in.
     pub(crate) fn take_stdout(&mut self) -> Sink {
         self.stdout.take().unwrap_or(Sink::Null)
     }

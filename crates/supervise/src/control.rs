@@ -9,14 +9,13 @@ pub(crate) const SIGNAL_GROUP: u8 = 2;
 /// Kill the program and all of its descendants.
 pub(crate) const KILL_ALL: u8 = 3;
 
-/// An order is two bytes: what to do, and a signal number. Pipes keep so few together.
+/// An order is two bytes: its kind, and a signal number. A pipe never splits so few.
 pub(crate) const ORDER_BYTES: usize = 2;
 
 /// The writing end. Dropping it kills the program and all of its descendants; so does this
 /// process's death.
 ///
-/// A guardian that somebody stopped (SIGSTOP) carries out nothing: it is continued with every
-/// order.
+/// A suspended guardian (SIGSTOP) carries out nothing: every order also continues it.
 #[derive(Debug)]
 pub(crate) struct Control {
     pipe: OwnedFd,
@@ -31,8 +30,8 @@ impl Control {
         Ok(Self { pipe, guardian: Guardian::new(guardian) })
     }
 
-    /// Gives an order; false if the guardian has ended, and so everything that it guarded. Never
-    /// blocks.
+    /// Gives an order; returns false if the guardian, and so everything that it guarded, has ended.
+    /// Never blocks.
     pub(crate) fn order(&self, what: u8, signal: i32) -> bool {
         let signal = u8::try_from(signal).unwrap_or(0);
         let given =
@@ -48,7 +47,7 @@ impl Drop for Control {
     }
 }
 
-/// A handle to the guardian that another process's number can never be taken for.
+/// A handle to the guardian that cannot refer to a later process of the same number.
 #[derive(Debug)]
 struct Guardian {
     #[cfg(target_os = "linux")]
@@ -60,7 +59,7 @@ impl Guardian {
     fn new(pid: Option<u32>) -> Self {
         use rustix::process::{Pid, PidfdFlags, pidfd_open};
         let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        // Before Linux 5.3 there are no such handles: a stopped guardian stays stopped then.
+        // Before Linux 5.3 there are no such handles: a suspended guardian stays suspended.
         Self { handle: pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) }
     }
 

@@ -1,4 +1,4 @@
-//! What a child finds in its environment: this process's variables, but for Jumpstarter's secrets.
+//! The environment of a child: this process's variables, without Jumpstarter's secrets.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

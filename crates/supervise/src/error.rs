@@ -1,4 +1,4 @@
-//! What can go wrong with a child process, in words that name the program.
+//! The errors of child processes; their texts name the program.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::ExitStatus;
 
 /// Why a program could not be started, failed, or could not be stopped.
 ///
-/// The text says what happened to which program; what to do about it is apart, in
+/// The text says what happened to which program; the remedy is separate, in
 /// [`SuperviseError::hint`]. Cheap to clone, because every caller of one stop gets the same result.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -19,9 +19,9 @@ pub enum SuperviseError {
     NotFound {
         /// The program as it was asked for.
         program: String,
-        /// What exactly is missing: the program, or the interpreter that it names.
+        /// The missing file: the program, or the interpreter that it names.
         what: String,
-        /// What to do about it.
+        /// The instruction that remedies it.
         hint: String,
     },
     /// The program exists and may not be executed.
@@ -35,9 +35,9 @@ pub enum SuperviseError {
     Folder {
         /// The program as it was asked for.
         program: String,
-        /// The folder.
+        /// The folder's path, as set by [`Command::current_dir`].
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
     /// The system could not start the program, for another reason.
@@ -45,7 +45,7 @@ pub enum SuperviseError {
     Start {
         /// The program as it was asked for.
         program: String,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
     /// The program ran, and did not end with success.
@@ -63,12 +63,12 @@ pub enum SuperviseError {
     Deadline {
         /// The program as it was asked for.
         program: String,
-        /// The deadline.
+        /// The time that the program had.
         deadline: Duration,
-        /// The end of what it wrote to stderr.
+        /// The last part of its stderr.
         stderr: String,
     },
-    /// The program wrote more to stdout than is kept.
+    /// The program wrote more to stdout than the limit.
     #[error("`{program}` wrote more than the {limit} bytes of output that are kept")]
     OutputTooLarge {
         /// The program as it was asked for.
@@ -85,11 +85,10 @@ pub enum SuperviseError {
         program: String,
         /// The program's process id.
         pid: u32,
-        /// How long was waited after the SIGKILL.
+        /// The wait after the SIGKILL.
         waited: Duration,
     },
-    /// The runtime that watched over the child was shut down meanwhile (or there was none to start
-    /// it on).
+    /// The runtime that watched the child was shut down (or there was none to start it on).
     #[error("nothing watches over `{program}`: there is no async runtime, or it was shut down")]
     NoRuntime {
         /// The program as it was asked for.
@@ -98,7 +97,7 @@ pub enum SuperviseError {
 }
 
 impl SuperviseError {
-    /// What to do about it, where something is known to help.
+    /// An instruction that remedies the error, if one is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -114,7 +113,7 @@ impl SuperviseError {
         }
     }
 
-    /// Says why starting `program` failed with `error`.
+    /// Explains why starting `program` failed with `error`.
     pub(crate) fn from_start(
         program: &str,
         folder: Option<&Path>,
@@ -155,7 +154,7 @@ impl SuperviseError {
     }
 }
 
-/// What a program said last, for the end of a sentence.
+/// The program's last output, for the end of a sentence.
 fn quoted(stderr: &str) -> &str {
     match stderr.trim() {
         "" => "it wrote nothing to stderr",

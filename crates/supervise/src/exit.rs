@@ -1,4 +1,4 @@
-//! Work that this process does before it exits in order.
+//! Runs work before this process exits.
 #![expect(unsafe_code, reason = "the C library's list of exit functions has no safe interface")]
 
 use std::sync::Mutex;
@@ -6,10 +6,10 @@ use std::sync::Mutex;
 static WORK: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
 /// Runs `work` when this process exits by returning from `main` or by [`std::process::exit`],
-/// before the work that was given earlier. A process that a signal kills runs none of it.
+/// before work that was registered earlier. A process that a signal kills runs none of it.
 ///
-/// The work runs on the thread that exits, while other threads still run. It must have a time limit
-/// of its own and must not panic.
+/// The work runs on the exiting thread, while other threads still run. It must limit its own time
+/// and must not panic.
 pub fn at_exit(work: fn()) {
     let Ok(mut list) = WORK.lock() else { return };
     if list.is_empty() {

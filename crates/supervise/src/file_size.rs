@@ -3,13 +3,13 @@
 
 use std::{mem, ptr};
 
-/// Has writes beyond the limit for the size of files fail with an error (`EFBIG`) instead of ending
-/// this process.
+/// Makes writes beyond the limit for the size of files fail with an error (`EFBIG`) instead of
+/// ending this process.
 ///
-/// Programs that this process starts have the system's default again; where the signal was ignored
-/// from the beginning, it stays ignored, for them too.
+/// Programs that this process starts have the system's default again; a signal that was ignored
+/// from the beginning stays ignored, for them too.
 pub fn survive_file_size_limit() {
-    // SAFETY: the structures are locals, of which zeroes are a valid value; the handler does
+    // SAFETY: the structures are locals, and zeroes are a valid value of theirs; the handler does
     // nothing, which is safe in a signal handler.
     unsafe {
         let mut before: libc::sigaction = mem::zeroed();

@@ -1,8 +1,8 @@
 //! What happens between fork and exec, and in the guardian, which is a fork that never execs.
 //!
-//! All of this runs in a copy of a process that had many threads, of which only one was copied:
-//! locks may be held forever by threads that are not there. So nothing here allocates, locks,
-//! panics or unwinds; it makes system calls on plain numbers, and those that POSIX lists as
+//! All of this runs in a copy of a process with many threads, and only the current thread was
+//! copied: threads that do not exist may hold locks for ever. So nothing here allocates, locks,
+//! panics or unwinds; it makes system calls on plain numbers, and calls that POSIX lists as
 //! async-signal-safe.
 #![expect(
     unsafe_code,
@@ -132,15 +132,15 @@ unsafe fn guard(setup: &Setup, program: pid_t) -> ! {
     // SAFETY: async-signal-safe calls on plain numbers; the two descriptors are open, and above 2.
     unsafe {
         if setup.own_group {
-            // The program does so too: whoever comes first, the group is there before an order is
-            // read.
+            // The program does so too: the group exists before an order is read, whichever call
+            // comes first.
             libc::setpgid(program, program);
         }
         libc::setsid();
         libc::chdir(c"/".as_ptr());
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_NAME, c"js-guardian".as_ptr(), 0, 0, 0);
-        // One that somebody suspended does not see the owner's death: it is continued then (and, in
+        // A suspended guardian does not notice the owner's death: it is continued then (and, in
         // vain, when the thread ends that has forked it).
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0);
@@ -200,7 +200,7 @@ fn obey(guarded: &Guarded) -> bool {
     count == 0
 }
 
-/// Whether anything is left to guard.
+/// The remaining processes to guard.
 #[derive(PartialEq, Eq)]
 enum Left {
     Something,
@@ -342,7 +342,7 @@ unsafe fn wait(listening: bool, pause: Option<&libc::timespec>) -> bool {
     }
 }
 
-/// Writes one number to the owner, who may be gone.
+/// Writes one number to the owner, which may have ended.
 ///
 /// # Safety
 ///

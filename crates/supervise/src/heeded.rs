@@ -9,8 +9,8 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::Signal;
 
-/// A signal that this process waits for, unless it was ignored when the program started: then it
-/// stays ignored, as `nohup` and a shell's background jobs mean it.
+/// A signal that this process waits for. A signal that was ignored when the program started stays
+/// ignored, as `nohup` and a shell's background jobs expect.
 #[derive(Debug)]
 pub struct Heeded(Option<unix::Signal>);
 
@@ -18,7 +18,7 @@ impl Heeded {
     /// Begins to listen, inside a tokio runtime.
     ///
     /// # Errors
-    /// What the system answers when it has no room for another listener.
+    /// The system's error if it has no room for another listener.
     pub fn new(signal: Signal) -> io::Result<Self> {
         let listener = (!is_ignored(signal))
             .then(|| unix::signal(SignalKind::from_raw(signal.as_raw())))
@@ -31,7 +31,7 @@ impl Heeded {
         poll_fn(|cx| self.poll_recv(cx)).await;
     }
 
-    /// Whether the signal came.
+    /// Completes when the signal arrives.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Some(listener) => listener.poll_recv(cx).map(drop),
@@ -42,7 +42,7 @@ impl Heeded {
 
 /// Whether this process ignores a signal.
 fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: nothing is set, and the answer goes to a local, of which zeroes are a valid value.
+    // SAFETY: nothing is set, and the answer goes to a local, whose type zeroes are valid for.
     unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         libc::sigaction(signal.as_raw(), ptr::null(), &mut action) == 0

@@ -1,4 +1,4 @@
-//! Starts a program under a guardian: the one place where a process is made.
+//! Starts a program under a guardian: processes are made only here.
 #![expect(
     unsafe_code,
     reason = "std lets code run between fork and exec only through an unsafe function"
@@ -26,10 +26,10 @@ pub(crate) struct Launched {
     pub(crate) pid: u32,
 }
 
-/// Starts the program; returns once it was executed, or with the reason why it could not be.
+/// Starts the program; returns once it was executed, or with the reason for the failure.
 ///
-/// To be called in the context of a runtime. Takes the sinks' files out of the command, and blocks
-/// for the time of two forks and an exec.
+/// Must be called in the context of a runtime. Takes the sinks' files out of the command, and
+/// blocks for the time of two forks and an exec.
 pub(crate) fn launch(
     command: &Command,
     stdin: &Input,
@@ -65,7 +65,7 @@ pub(crate) fn launch(
     }
     match &command.folder {
         Some(folder) => drop(process.current_dir(folder)),
-        // Programs that ask where they are fail in a folder that was deleted.
+        // Programs that ask for the current folder fail in a deleted one.
         None if current_folder_is_deleted() => drop(process.current_dir("/")),
         None => {}
     }
@@ -79,10 +79,10 @@ pub(crate) fn launch(
     // after the spawn, and above 2, because a Rust program starts with 0, 1 and 2 open.
     unsafe { process.pre_exec(move || split(&setup)) };
 
-    // Not kill_on_drop: that would kill the guardian. Closing `control` makes it kill what it
+    // Without kill_on_drop, which would kill the guardian. Closing `control` makes it kill what it
     // guards.
     let guardian = process.spawn()?;
-    // Nobody has reaped the guardian yet: its number is its own.
+    // The guardian is not reaped yet, so its number is still its own.
     let control = Control::new(control.into(), guardian.id())?;
     drop((orders, reports));
     let mut pid = [0; 4];

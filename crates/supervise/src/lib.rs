@@ -1,4 +1,4 @@
-//! Child processes that are owned: ended in order, never left behind.
+//! Child processes with an owner: ended in order, never left behind.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -24,13 +24,12 @@
 //!              ◀──status pipe───
 //! ```
 //!
-//! Every program runs under its own guardian: a fork of this process that never execs, holds
-//! nothing open but its two pipes, leads a new session (so Ctrl-C does not reach it) and
-//! adopts every orphan below it. When the control pipe closes, because the last [`Child`] was
-//! dropped or because this process died in whatever way (`kill -9` too), the guardian kills the
-//! program and all of its descendants, those that moved to another session included, and exits. It
-//! also exits by itself once nothing is left to guard. Because the guardian is the one that reaps,
-//! a signal can never reach a process id that was reused.
+//! Every program runs under a guardian: a fork of this process that never execs, holds only its two
+//! pipes open, leads a new session (so Ctrl-C does not reach it) and adopts every orphan below it.
+//! The control pipe closes when the last [`Child`] is dropped, or when this process dies in any way
+//! (`kill -9` too). The guardian then kills the program and all of its descendants, including those
+//! that moved to another session, and exits. It also exits by itself once nothing is left to guard.
+//! Because the guardian reaps, a signal can never reach a process id that was reused.
 //!
 //! In a process list a guardian is called `js-guardian`, with the command line of this process. It
 //! shares this process's memory copy-on-write, so a parent that holds gigabytes pins the pages that

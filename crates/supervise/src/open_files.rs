@@ -1,5 +1,5 @@
-//! How many files may be open: this process may have as many as the system lets it, its children as
-//! many as before.
+//! The limit of open files: this process takes the highest allowed one, its children keep the
+//! earlier one.
 
 use std::sync::OnceLock;
 
@@ -7,13 +7,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The limit before it was raised.
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
-/// More are of no use, and programs that try all numbers take long with more.
+/// More are useless, and programs that try all numbers take long with more.
 const ENOUGH: u64 = 1 << 20;
 
-/// Raises this process's limit of open files (`ulimit -n`) as far as it may.
+/// Raises this process's limit of open files (`ulimit -n`) as far as allowed.
 ///
-/// Programs that are started later have the limit from before: some try all numbers, and such as
-/// use `select` fail with large ones.
+/// Programs that are started later have the earlier limit: some try all numbers, and those that use
+/// `select` fail with large ones.
 pub fn raise_open_files() {
     BEFORE.get_or_init(|| {
         let limit = getrlimit(Resource::Nofile);
@@ -25,7 +25,7 @@ pub fn raise_open_files() {
     });
 }
 
-/// The limit that programs get, where it is not this process's.
+/// The limit for programs, if it differs from this process's.
 pub(crate) fn limit_of_programs() -> Option<u64> {
     BEFORE.get().copied().flatten()
 }

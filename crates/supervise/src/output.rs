@@ -1,4 +1,4 @@
-//! What a child wrote: the last part of it is kept, lines are handed on.
+//! The output of a child: its last part is kept, lines are passed on.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -13,8 +13,8 @@ use crate::command::{DEFAULT_TAIL, EachLine, Sink};
 
 /// The most that a line callback gets at once, in bytes.
 const LONGEST_LINE: usize = 8 * 1024;
-/// The most that a pipe holds, unless root raised it: what was written before the exit is no more
-/// than this.
+/// The most that a pipe holds, unless root raised it, and so the most that was written before the
+/// exit and is still unread.
 const LARGEST_PIPE: usize = 1024 * 1024;
 
 /// The last bytes of a stream; shared by the pump and the handles.
@@ -36,23 +36,23 @@ impl Tail {
         inner.dropped |= excess > 0;
     }
 
-    /// What is kept.
+    /// The kept bytes.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().copied().collect()
     }
 
-    /// What is kept, as text.
+    /// The kept bytes, as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
-    /// Whether something was written that is no longer kept.
+    /// Whether earlier bytes were dropped.
     pub(crate) fn is_cut(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
 }
 
-/// What is done with what was read.
+/// Keeps bytes, and passes lines on.
 struct Keeper {
     tail: Tail,
     limit: usize,
@@ -83,7 +83,7 @@ impl Keeper {
         }
     }
 
-    /// Hands on the line so far, if there is one.
+    /// Passes on the incomplete last line, if there is one.
     fn end_line(&mut self) {
         if let Some(each) = &mut self.each
             && !self.line.is_empty()
@@ -112,19 +112,19 @@ impl Pump {
         Ok(Self { drain, task })
     }
 
-    /// Returns when all that was written before this call has been kept and handed on. Never waits
-    /// for the writer, so a descendant that keeps the pipe open does not matter.
+    /// Returns when everything that was written before this call has been kept and passed on. Never
+    /// waits for the writer, so a descendant that keeps the pipe open does not matter.
     pub(crate) async fn drain(self) -> Reading {
         let (answer, done) = oneshot::channel();
         if self.drain.send(answer).is_ok() {
-            // An error means that the pump has ended, so it has read all.
+            // An error means that the pump has ended, so it has read everything.
             drop(done.await);
         }
         Reading(self.task)
     }
 }
 
-/// A pump that goes on reading what descendants write, until it is dropped.
+/// A pump that continues to read the output of descendants, until it is dropped.
 pub(crate) struct Reading(tokio::task::JoinHandle<()>);
 
 impl Drop for Reading {
@@ -167,9 +167,9 @@ async fn pump(
     keeper.end_line();
 }
 
-/// Reads until the pipe is empty or as much was read as a pipe can hold; true at its end.
+/// Reads until the pipe is empty or a whole pipe was read; returns true at its end.
 ///
-/// Asks the system directly: the runtime may not have heard yet that there is something to read.
+/// Asks the system directly: the runtime may not know yet that there is data.
 fn read_available(pipe: &Receiver, buffer: &mut [u8], keeper: &mut Keeper) -> bool {
     let mut total = 0;
     while total <= LARGEST_PIPE {

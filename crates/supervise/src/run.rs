@@ -1,29 +1,29 @@
-//! Running a short tool to its end.
+//! Runs a short tool to its end.
 
 use std::time::Duration;
 
 use crate::{Child, Command, ExitStatus, Input, Sink, StopPlan, SuperviseError};
 
-/// How much of a tool's stdout is kept unless asked otherwise, in bytes.
+/// The default limit of a tool's stdout, in bytes.
 const STDOUT_LIMIT: usize = 16 * 1024 * 1024;
 
-/// How long what a tool left running may take to disappear.
+/// How long the processes that a tool left may take to end.
 const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a tool said, and how it ended.
+/// The output of a tool, and its exit status.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Output {
-    /// How it ended.
+    /// The exit status; never a failure after [`run`].
     pub status: ExitStatus,
-    /// All that it wrote to stdout.
+    /// Its complete stdout.
     pub stdout: Vec<u8>,
-    /// The end of what it wrote to stderr.
+    /// The last part of its stderr.
     pub stderr: String,
 }
 
 impl Output {
-    /// What it wrote to stdout, as text; what is not UTF-8 is replaced.
+    /// Its stdout as text; invalid UTF-8 is replaced.
     #[must_use]
     pub fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
@@ -32,14 +32,13 @@ impl Output {
 
 /// Runs a tool to its end, which must come within `deadline` and be a success.
 ///
-/// Its stdout is returned, up to 16 MiB or to the limit of the [`Sink::Tail`] that the command
-/// names. What it left running is killed. Dropping the future kills the tool and all of its
-/// descendants.
+/// Its stdout is returned, up to 16 MiB or the limit of the command's [`Sink::Tail`]. Processes
+/// that it left are killed. Dropping the future kills the tool and all of its descendants.
 ///
 /// # Errors
 ///
-/// Those of [`Command::spawn`], [`Failed`](SuperviseError::Failed) for any end but exit code 0,
-/// [`Deadline`](SuperviseError::Deadline), [`OutputTooLarge`](SuperviseError::OutputTooLarge).
+/// The errors of [`Command::spawn`], [`Failed`](SuperviseError::Failed) for any end but exit code
+/// 0, [`Deadline`](SuperviseError::Deadline), [`OutputTooLarge`](SuperviseError::OutputTooLarge).
 pub async fn run(command: Command, deadline: Duration) -> Result<Output, SuperviseError> {
     let program = command.name();
     let output = run_unchecked(command, deadline).await?;
@@ -49,11 +48,11 @@ pub async fn run(command: Command, deadline: Duration) -> Result<Output, Supervi
     Err(SuperviseError::Failed { program, status: output.status, stderr: output.stderr })
 }
 
-/// As [`run`], but however the tool ends is fine: for tools whose exit code is an answer.
+/// As [`run`], but accepts any exit status: for tools whose exit code is an answer.
 ///
 /// # Errors
 ///
-/// Those of [`run`] but [`Failed`](SuperviseError::Failed).
+/// The errors of [`run`], without [`Failed`](SuperviseError::Failed).
 pub async fn run_unchecked(
     mut command: Command,
     deadline: Duration,
@@ -72,11 +71,11 @@ pub async fn run_unchecked(
 }
 
 impl Child {
-    /// Kills what an ended program left running, and gives that and the guardian a moment to
-    /// disappear.
+    /// Kills the processes that an ended program left, and gives them and the guardian a moment to
+    /// end.
     async fn leave_nothing(&self) {
         self.shared.kill_rest();
-        // A process that is stuck in the kernel is killed later, by its guardian.
+        // The guardian kills a process that is stuck in the kernel later.
         tokio::time::timeout(LEFTOVERS_WITHIN, self.shared.wait_gone()).await.ok();
     }
 }
@@ -96,21 +95,21 @@ async fn overdue(child: &Child, deadline: Duration) -> SuperviseError {
 ///
 /// # Errors
 ///
-/// Those of [`run`].
+/// The errors of [`run`].
 pub fn run_blocking(command: Command, deadline: Duration) -> Result<Output, SuperviseError> {
     block_on(command.name(), run(command, deadline))
 }
 
 impl Command {
-    /// Runs a program that talks to the user: with this process's own terminal, and Ctrl-C for
-    /// both. Blocks until the program ends, however long that takes; callable with and without
-    /// an async runtime. What it left running is killed.
+    /// Runs an interactive program: it has this process's terminal, and Ctrl-C reaches both. Blocks
+    /// until the program ends, without a limit; callable with and without an async runtime.
+    /// Processes that it left are killed.
     ///
-    /// Streams that were set on the command stay as set, and the others are this process's own.
+    /// Streams that were set on the command stay as set; the others are this process's.
     ///
     /// # Errors
     ///
-    /// Those of [`Command::spawn`]. However the program ends is fine.
+    /// The errors of [`Command::spawn`]. Every exit status is accepted.
     pub fn status_inherit(mut self) -> Result<ExitStatus, SuperviseError> {
         if matches!(self.stdin, Input::Null) {
             self.stdin = Input::Inherit;
@@ -126,8 +125,7 @@ impl Command {
     }
 }
 
-/// Runs a future to its end on a new thread with a new runtime, so that it does not matter where
-/// this is called.
+/// Runs a future to its end on a new thread with a new runtime, so that it can be called anywhere.
 fn block_on<T: Send>(
     program: String,
     future: impl Future<Output = Result<T, SuperviseError>> + Send,

@@ -1,7 +1,7 @@
-//! Which standard streams this process was given.
+//! Which standard streams were open when this process started.
 //!
-//! Rust's runtime opens /dev/null in place of those that are closed, before `main`: what is written
-//! there is lost without an error. So this looks earlier.
+//! Before `main`, Rust's runtime opens /dev/null in place of closed streams: writes to it are lost
+//! without an error. So this checks earlier.
 #![expect(
     unsafe_code,
     reason = "only the linker's list of first functions runs before the runtime"
@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A stream that every process has from its beginning, unless its parent closed it.
+/// A standard stream, which every process has unless its parent closed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StandardStream {

@@ -1,9 +1,9 @@
-//! How a process ended.
+//! The exit status of a process.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 
-/// How a process ended.
+/// The exit status of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitStatus {
@@ -11,8 +11,8 @@ pub enum ExitStatus {
     Code(i32),
     /// A signal with this number killed it.
     Signal(i32),
-    /// Nobody saw its end: its guardian was killed (then so was the process), or the runtime was
-    /// shut down.
+    /// Its end was not observed: its guardian was killed (then so was the process), or the runtime
+    /// was shut down.
     Unknown,
 }
 
@@ -41,7 +41,7 @@ impl ExitStatus {
         }
     }
 
-    /// From the number that waitpid(2) gives.
+    /// From the status that waitpid(2) returns.
     pub(crate) fn from_wait(raw: i32) -> Self {
         let status = std::process::ExitStatus::from_raw(raw);
         match (status.code(), status.signal()) {

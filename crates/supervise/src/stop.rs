@@ -1,4 +1,4 @@
-//! Stopping a program: a written order of steps, each with its deadline, and SIGKILL at the end.
+//! Stops a program: a given order of steps, each with its deadline, and SIGKILL at the end.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ use crate::status::signal_name;
 use crate::stopped::{StopResult, Stopped};
 use crate::{Signal, SuperviseError};
 
-/// How long what was killed may take to disappear, unless asked otherwise.
+/// How long killed processes may take to end, by default.
 const KILL_WITHIN: Duration = Duration::from_secs(10);
 
 /// The steps by which a program is stopped, in order; the last is always SIGKILL to it and all of
@@ -48,7 +48,7 @@ enum Action {
 }
 
 impl StopPlan {
-    /// No step but SIGKILL.
+    /// A plan with SIGKILL as its only step.
     #[must_use]
     pub fn new() -> Self {
         Self { steps: Vec::new(), kill_within: KILL_WITHIN }
@@ -60,10 +60,10 @@ impl StopPlan {
         Self::new().signal(Signal::TERM, within)
     }
 
-    /// Asks the program to end by `request`, and waits for its end, for `within` in all.
+    /// Asks the program to end with `request`, and waits for its end, for `within` in total.
     ///
     /// If `request` fails, the next step follows at once. It is dropped when the program ends or
-    /// the time is up.
+    /// the time has passed.
     #[must_use]
     pub fn ask<R, E>(mut self, name: impl Into<String>, within: Duration, request: R) -> Self
     where
@@ -87,7 +87,7 @@ impl StopPlan {
         self.push_signal(signal, within, true)
     }
 
-    /// How long the killed may take to disappear before the stop fails; 10 s unless set.
+    /// Sets how long killed processes may take to end before the stop fails; default: 10 s.
     #[must_use]
     pub fn kill_within(mut self, within: Duration) -> Self {
         self.kill_within = within;
@@ -127,13 +127,13 @@ impl fmt::Debug for StopPlan {
 }
 
 impl Child {
-    /// Stops the program by the steps of `plan`, kills what is left of its descendants, and returns
-    /// when all have ended; at once if they already have.
+    /// Stops the program by the steps of `plan`, kills its remaining descendants, and returns when
+    /// all have ended; at once if they already have.
     ///
-    /// Once begun, the stop goes on by itself: dropping the future does not end it, nor does
-    /// dropping all handles. Concurrent and later calls get the same result, and their
-    /// plans are not used; to end a stop that takes too long use [`Child::kill`]. A stop that
-    /// failed may be tried again.
+    /// Once started, the stop continues by itself: dropping the future does not end it, nor does
+    /// dropping all handles. Concurrent and later calls get the same result, and their plans are
+    /// not used; to end a stop that takes too long use [`Child::kill`]. A failed stop may be tried
+    /// again.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Child {
         }
     }
 
-    /// Joins the stop that is under way or done, or begins one.
+    /// Joins the stop that is running or finished, or starts one.
     fn begin_stop(&self, plan: StopPlan) -> watch::Receiver<StopResult> {
         let mut current = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stop) = &*current

@@ -9,12 +9,12 @@ use crate::status::ExitStatus;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// The name of the step that ended it (`SIGTERM`; the name of an `ask`; `SIGKILL`), or nothing
-    /// if it had ended before.
+    /// The name of the step that ended it (`SIGTERM`; the name of an `ask`; `SIGKILL`); `None` if
+    /// it had ended before.
     pub by: Option<String>,
     /// How the program ended.
     pub status: ExitStatus,
-    /// The steps before, which did not end it, each with the reason.
+    /// The earlier steps, which did not end it, each with the reason.
     pub in_vain: Vec<String>,
 }
 
@@ -31,5 +31,5 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// Nothing while a stop is under way, then its result.
+/// `None` while a stop is running, then its result.
 pub(crate) type StopResult = Option<Result<Stopped, SuperviseError>>;

@@ -1,5 +1,4 @@
-//! The task that watches over one program: sees its end, gathers its last words, reaps its
-//! guardian.
+//! The task that watches one program: notices its end, reads its last output, reaps its guardian.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -9,16 +8,16 @@ use tracing::warn;
 use crate::ExitStatus;
 use crate::output::{Pump, Reading};
 
-/// How far a program's life has come.
+/// The phase of a program's life.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Life {
-    /// How the program ended, once it has and its output was read.
+    /// The exit status, once the program has ended and its output was read.
     pub(crate) status: Option<ExitStatus>,
     /// Whether the program, all of its descendants and its guardian have ended.
     pub(crate) gone: bool,
 }
 
-/// What the task owns.
+/// The resources of the task.
 pub(crate) struct Supervisor {
     pub(crate) program: String,
     pub(crate) pid: u32,
@@ -53,13 +52,13 @@ impl Supervisor {
         warn!(program = self.program, pid = self.pid, "the guardian of a program was killed");
         let group = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
         if let (true, Some(group)) = (self.own_group, group) {
-            // Fails if nobody is left.
+            // Fails if no process is left.
             rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
         }
     }
 }
 
-/// The program's wait status, or nothing if the guardian died first.
+/// The program's wait status; `None` if the guardian died first.
 async fn read_status(pipe: &mut Receiver) -> Option<i32> {
     let mut bytes = [0; 4];
     pipe.read_exact(&mut bytes).await.ok()?;

@@ -1,4 +1,4 @@
-//! Command lines as they are, and whether the real QEMU takes them.
+//! Expected command lines, and a check that the real QEMU accepts them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;

@@ -18,21 +18,21 @@ use super::QemuConfig;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HostForward {
-    /// What is forwarded.
+    /// The transport protocol of the port.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Address of the host to listen on: IPv4, or `localhost` for 127.0.0.1.
+    /// Address of the host to listen at: IPv4, or `localhost` for 127.0.0.1.
     #[serde(default = "loopback", deserialize_with = "host_address")]
     #[schemars(with = "String")]
     pub hostaddr: Ipv4Addr,
-    /// Port of the host; 0 (the default) for one that is free.
+    /// Port of the host; 0 (the default) takes a free one.
     #[serde(default)]
     pub hostport: u16,
     /// Port of the guest.
     pub guestport: u16,
 }
 
-/// What is forwarded.
+/// The transport protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -137,14 +137,14 @@ impl HostForward {
         Self { protocol: Protocol::Udp, ..Self::tcp(guestport) }
     }
 
-    /// The same at this address of the host; port 0 is one that is free.
+    /// The same at this address of the host; port 0 takes a free one.
     #[must_use]
     pub fn at(mut self, address: SocketAddrV4) -> Self {
         (self.hostaddr, self.hostport) = (*address.ip(), address.port());
         self
     }
 
-    /// Whether both cannot listen at the same time.
+    /// Whether both need the same port.
     fn collides(&self, other: &Self) -> bool {
         let address = self.hostaddr == other.hostaddr
             || self.hostaddr.is_unspecified()

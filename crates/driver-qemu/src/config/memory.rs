@@ -12,9 +12,9 @@ use serde::{Deserializer, Serializer};
 /// Bare numbers below it are numbers of MiB.
 const SMALLEST: u64 = 1 << 20;
 
-/// A size of memory. It reads as a [`ByteSize`] does, but for a bare number below 1 MiB: that is a
-/// number of MiB, as it is to QEMU's `-m` and to the Python driver. So `1024` is 1 GiB, and `1024K`
-/// is 1 MiB.
+/// A size of memory. It is read as a [`ByteSize`], except for a bare number below 1 MiB: that is a
+/// number of MiB, as for QEMU's `-m` and the Python driver. So `1024` is 1 GiB, and `1024K` is 1
+/// MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemorySize(pub ByteSize);
 
@@ -26,7 +26,7 @@ impl From<ByteSize> for MemorySize {
 
 impl Serialize for MemorySize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // With its unit: a small size is not to be taken for MiB.
+        // With its unit: a small size must not be read as MiB.
         serializer.collect_str(&format_args!("{}B", self.0.as_bytes()))
     }
 }

@@ -1,5 +1,5 @@
-//! Relative paths that no exporter file anchors are made absolute when the machine is made: what
-//! becomes of the current folder later does not matter.
+//! Relative paths without an exporter file are made absolute when the machine is created, so later
+//! changes of the current folder do not matter.
 
 use jumpstarter_driver_core::prelude::*;
 
@@ -9,7 +9,7 @@ impl QemuConfig {
     /// Makes the paths of the configuration absolute.
     ///
     /// # Errors
-    /// `FailedPrecondition` for a relative path where the current folder was deleted.
+    /// `FailedPrecondition` for a relative path if the current folder was deleted.
     pub(crate) fn anchor_paths(&mut self) -> Result<()> {
         let partitions = &mut self.default_partitions;
         // A name alone is looked up in PATH.

@@ -1,7 +1,7 @@
-//! What the fields of a machine's configuration are called elsewhere, and by whoever does not look
-//! them up.
+//! Other names of the fields of a machine's configuration: those of other tools, and likely
+//! guesses.
 
-/// What is written, and the field that is meant.
+/// Pairs of a written name and the intended field.
 pub(super) const SYNONYMS: &[(&str, &str)] = &[
     ("memory", "mem"),
     ("memory_size", "mem"),

@@ -1,9 +1,8 @@
-//! A disk as QEMU is given it: each file of its chain, by a descriptor and with its format.
+//! A disk for QEMU: each file of its chain, by a descriptor and with its format.
 //!
-//! QEMU then opens no file by a name that an image says, and looks for no format. Two kinds are
-//! left to it, by path, and only where the owner of the host named the image: what lies behind a
-//! protocol (`nbd://`), and what is spread over several files (a qcow2 image's external data file,
-//! a VMDK's extents).
+//! QEMU then opens no file by a name in an image, and guesses no format. Two kinds are left to it,
+//! by path, and only if the owner of the host named the image: images behind a protocol (`nbd://`),
+//! and images in several files (a qcow2 image's external data file, a VMDK's extents).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,7 +18,7 @@ use super::{Header, QemuImage, References};
 /// The most files of a chain.
 const LONGEST: usize = 64;
 
-/// A disk as QEMU is given it.
+/// A disk for QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
     /// The files of its chain, the one that the guest writes to first.
@@ -31,12 +30,12 @@ pub(crate) struct Disk {
 pub(crate) struct Layer {
     /// The file and its format.
     pub(crate) image: QemuImage,
-    /// The number under which QEMU inherits the open file; by path where there is none.
+    /// The number under which QEMU inherits the open file; `None` if it is opened by path.
     pub(crate) fd: Option<RawFd>,
 }
 
 impl From<QemuImage> for Disk {
-    /// By path; QEMU follows what the image refers to.
+    /// By path; QEMU follows the image's references.
     fn from(image: QemuImage) -> Self {
         Self { layers: vec![Layer { image, fd: None }] }
     }
@@ -52,11 +51,11 @@ pub(crate) enum Access {
 }
 
 impl Disk {
-    /// Opens the files of a disk, of which the first of `images` is the one that the guest writes
-    /// to, if it may. The last one may have further ones below it. Blocks.
+    /// Opens the files of a disk. The guest may write only to the first of `images`. The last one
+    /// may have further ones below it. Blocks.
     ///
     /// # Errors
-    /// Those of the file system, and of [`Header::read`] for what is below.
+    /// The errors of the file system, and of [`Header::read`] for the images below.
     pub(crate) fn open(images: &[QemuImage], access: Access) -> Result<(Self, Vec<OwnedFd>)> {
         let (mut layers, mut files) = (Vec::new(), Vec::new());
         for (image, is_followed) in chain(images)? {
@@ -72,8 +71,8 @@ impl Disk {
     }
 }
 
-/// An image with what is below it, for qemu-img's `--image-opts`; `None` for one that names no file
-/// below it, or whose references QEMU follows itself.
+/// An image with those below it, for qemu-img's `--image-opts`; `None` for one without a file below
+/// it, or whose references QEMU follows itself.
 pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {
     let chain = chain(std::slice::from_ref(image))?;
     if chain.len() < 2 {
@@ -98,8 +97,8 @@ pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {
     Ok(Some(OsString::from_vec(options)))
 }
 
-/// The files of a disk, of which the last one of `images` may have further ones below it, and
-/// whether QEMU follows what one refers to.
+/// The files of a disk, and whether QEMU follows references of the last one. The last of `images`
+/// may have further ones below it.
 fn chain(images: &[QemuImage]) -> Result<Vec<(QemuImage, bool)>> {
     let Some((last, above)) = images.split_last() else {
         return Err(Error::internal("a disk of no files"));
@@ -137,7 +136,7 @@ enum Below {
     Nothing,
     /// Its backing file.
     Image(QemuImage),
-    /// What QEMU follows itself.
+    /// Files that QEMU follows itself.
     Followed,
 }
 
@@ -156,8 +155,8 @@ fn below(image: &QemuImage) -> Result<Below> {
     let folder = image.path().parent().unwrap_or(Path::new("."));
     let path = folder.join(&backing.name);
     Ok(Below::Image(match backing.format {
-        // A format that was not written down may have been changed by a guest: it has no more to
-        // say.
+        // A guest may have changed a format that was not written down: its further references are
+        // refused.
         None => QemuImage::open(path, References::Refuse)?,
         Some(format) => match super::DiskFormat::named(&format) {
             Some(format) => QemuImage::with_format(path, format).look_for_block_device(),
@@ -166,7 +165,7 @@ fn below(image: &QemuImage) -> Result<Below> {
     }))
 }
 
-/// Whether QEMU takes a name for something else than a path: there is a colon before the first
+/// Whether QEMU parses a name as something other than a path: there is a colon before the first
 /// slash.
 fn has_protocol(name: &Path) -> bool {
     let name = name.as_os_str().as_encoded_bytes();

@@ -1,14 +1,13 @@
-//! What an image's first bytes say, and which images a machine is given: the one place that
-//! decides.
+//! The meaning of an image's first bytes, and the only decision which images a machine may use.
 //!
-//! It is an allow-list. An image is a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a
-//! VDI, a VHDX or a VHD, each only as far as it is known what QEMU makes of it: an encrypted one,
-//! one with features that QEMU does not know, and one whose contents lie in other files of which
-//! nothing is known are refused, with the command that mends that. So is every other format that
-//! QEMU would recognise: read as raw, it would be no disk.
+//! It is an allow-list: a raw disk, a qcow2 or qcow image, a VMDK in one sparse file, a VDI, a VHDX
+//! or a VHD, each only as far as QEMU's treatment of it is known. Encrypted images, images with
+//! features that QEMU does not know, and images whose contents are in unknown other files are
+//! refused, with a command that remedies that. So is every other format that QEMU would recognise:
+//! read as raw, it would not be a disk.
 //!
-//! It is written here because QEMU's own readers are more lenient than is safe, and no library
-//! decides what is; the tests have qemu-img judge the same images.
+//! It is handwritten because QEMU's readers are more lenient than is safe, and no library decides
+//! what is; the tests let qemu-img judge the same images.
 //!
 //! The magic numbers and offsets are those of QEMU's `docs/interop` and of its drivers in `block/`.
 
@@ -26,25 +25,25 @@ use jumpstarter_driver_core::prelude::*;
 
 use super::{DiskFormat, References};
 
-/// How much of a file's start is looked at: the header of each format, and the descriptor of a
-/// VMDK.
+/// The part of a file's start that is read: it has the header of each format, and the descriptor of
+/// a VMDK.
 const LOOKED_AT: usize = 64 * 1024;
-/// How much of its end.
+/// The part of its end that is read.
 const END: usize = 512;
 
-/// What an image's first bytes, and its last ones, say.
+/// The contents of an image's first and last bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
-    /// The format; raw when it is none of the others.
+    /// The format; raw if it is none of the others.
     pub format: DiskFormat,
-    /// Size of the disk that QEMU shows, in bytes, where the header says it.
+    /// Size of the disk that QEMU shows, in bytes, if the header has it.
     pub virtual_size: Option<u64>,
-    /// What else of the host it refers to, in words.
+    /// Its reference to other parts of the host, in words.
     pub reference: Option<String>,
     /// The backing file, if it has one.
     pub backing: Option<BackingName>,
-    /// For a VHD of fixed size: the disk is the file's first so many bytes, as they are; a footer
+    /// For a VHD of fixed size: the length of the disk, which is the file's first bytes; a footer
     /// follows them.
     pub fixed_size: Option<u64>,
 }
@@ -53,9 +52,9 @@ pub struct Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackingName {
-    /// A path, relative to the image's folder, or what QEMU takes for a protocol's address.
+    /// A path, relative to the image's folder, or a protocol's address as QEMU parses it.
     pub name: PathBuf,
-    /// Its format as QEMU names it, where it is written down.
+    /// Its format as QEMU names it, if the image has it.
     pub format: Option<String>,
 }
 
@@ -75,18 +74,18 @@ impl Header {
     /// Reads a file's first and last bytes. Blocks.
     ///
     /// # Errors
-    /// Those of the file system; InvalidArgument for what is no file; DataLoss for a header that is
-    /// cut off; FailedPrecondition for an image that no machine can use, with what to do about
-    /// it.
+    /// The errors of the file system; `InvalidArgument` for something that is not a file;
+    /// `DataLoss` for a truncated header; `FailedPrecondition` for an image that no machine can
+    /// use, with a hint.
     pub fn read(path: &Path) -> Result<Self> {
         let doing = || format!("open the disk image {}", path.display());
         Self::read_file(&open(path)?).with_context(doing)
     }
 
-    /// The same of an open file; its cursor stays where it is.
+    /// Reads an open file in the same way; its cursor stays.
     ///
     /// # Errors
-    /// Those of [`Header::read`].
+    /// The errors of [`Header::read`].
     pub fn read_file(file: &File) -> Result<Self> {
         let length = length(file)?;
         let start = read_at(file, 0, length.min(LOOKED_AT as u64) as usize)?;
@@ -95,11 +94,11 @@ impl Header {
         Self::from_bytes(&start, &end, length)
     }
 
-    /// What a file of `length` bytes with this start (64 KiB of it, or all) and end (512 bytes of
-    /// it, or all) is.
+    /// Reads a file of `length` bytes from its start (64 KiB of it, or all) and its end (512 bytes
+    /// of it, or all).
     ///
     /// # Errors
-    /// DataLoss and FailedPrecondition, as [`Header::read`].
+    /// `DataLoss` and `FailedPrecondition`, as [`Header::read`].
     pub fn from_bytes(start: &[u8], end: &[u8], length: u64) -> Result<Self> {
         if let Some(found) = qcow::read(start)
             .or_else(|| vmdk::read(start))
@@ -110,17 +109,17 @@ impl Header {
             return found;
         }
         if start.starts_with(b"vhdxfile") {
-            // One that has a parent is refused by QEMU itself.
+            // QEMU itself refuses one that has a parent.
             return Ok(Self::new(DiskFormat::Vhdx));
         }
         Ok(Self::new(DiskFormat::Raw).with_size(length))
     }
 
-    /// The format of an image that a machine is given as it is.
+    /// The format of an image that a machine may use unchanged.
     ///
     /// # Errors
-    /// FailedPrecondition: it refers to other files, and that is refused; QEMU would not show all
-    /// of it.
+    /// `FailedPrecondition` if it refers to other files and that is refused, or if QEMU would not
+    /// show all of it.
     pub fn admit(&self, references: References) -> Result<DiskFormat> {
         match (&self.reference, references) {
             (Some(reference), References::Refuse) => {
@@ -138,19 +137,19 @@ impl Header {
     /// The size of a raw image, in bytes: of a file, or of a block device.
     ///
     /// # Errors
-    /// Those of [`Header::read`].
+    /// The errors of [`Header::read`].
     pub(crate) fn raw_size(path: &Path) -> Result<u64> {
         length(&open(path)?).with_context(|| format!("open the disk image {}", path.display()))
     }
 }
 
-/// Why no machine can use an image, and the command that makes a usable one of it.
+/// The error for an unusable image, with the command that makes a usable one of it.
 fn unusable(format: &str, why: impl std::fmt::Display) -> Error {
     Error::failed_precondition(format!("the {format} image {why}"))
         .with_hint(format!("convert it: {}", convert(format)))
 }
 
-/// The command that takes in what an image of that format refers to.
+/// The command that copies the referenced files into an image of that format.
 fn convert(format: &str) -> String {
     format!("`qemu-img convert -f {format} -O qcow2 IMAGE IMAGE.qcow2`")
 }
@@ -169,7 +168,7 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(doing)
 }
 
-/// How many bytes a file or a block device holds.
+/// The length of a file or a block device.
 fn length(file: &File) -> Result<u64> {
     let now = rustix::fs::tell(file).map_err(std::io::Error::from)?;
     let end = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0)).map_err(std::io::Error::from)?;
@@ -188,7 +187,7 @@ fn has(bytes: &[u8], at: usize, wanted: &[u8]) -> bool {
     bytes.get(at..).is_some_and(|rest| rest.starts_with(wanted))
 }
 
-/// `N` bytes at an offset, or that the header is cut off.
+/// `N` bytes at an offset; an error if the header is truncated.
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
     let field = bytes.get(at..).and_then(|rest| rest.first_chunk::<N>());
     field.copied().ok_or_else(|| Error::data_loss("its header is cut off"))

@@ -1,5 +1,5 @@
-//! Writes an empty qcow2 image, optionally with a backing file. It is written here because power-on
-//! waits for it, and a run of qemu-img would take longer than all else.
+//! Writes an empty qcow2 image, optionally with a backing file. It is handwritten because power-on
+//! waits for it, and a run of qemu-img would take longer than everything else.
 //!
 //! Source: QEMU's `docs/interop/qcow2.txt`, version 3 of the format.
 
@@ -16,7 +16,7 @@ use super::DiskFormat;
 const CLUSTER_BITS: u32 = 16;
 /// Size of a cluster, in bytes: QEMU's default.
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
-/// How much of the disk one entry of the first-level table describes, in bytes.
+/// The part of the disk that one entry of the first-level table describes, in bytes.
 const L1_COVERS: u64 = CLUSTER * (CLUSTER / 8);
 /// The largest first-level table that QEMU reads, in bytes.
 const L1_LIMIT: u64 = 32 << 20;
@@ -40,8 +40,8 @@ pub(crate) struct Backing {
 /// small writes.
 ///
 /// # Errors
-/// AlreadyExists, others of the file system; InvalidArgument for a size of over 2 PiB and for a
-/// backing file's path of over 1023 bytes.
+/// `AlreadyExists`, other errors of the file system; `InvalidArgument` for a size of over 2 PiB and
+/// for a backing file's path of over 1023 bytes.
 pub(crate) fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> Result<()> {
     let size = size.div_ceil(512).saturating_mul(512);
     let l1_entries = size.div_ceil(L1_COVERS);
@@ -72,15 +72,15 @@ pub(crate) fn write_qcow2(path: &Path, size: u64, backing: Option<&Backing>) -> 
     Ok(written?)
 }
 
-/// Makes a qcow2 image smaller whose end holds nothing: a size in its header. Its tables stay as
-/// large as they are.
+/// Shrinks a qcow2 image whose end holds nothing, by changing the size in its header. Its tables
+/// keep their size.
 pub(super) fn set_size(path: &Path, size: u64) -> Result<()> {
     const SIZE_AT: u64 = 24;
     Ok(File::options().write(true).open(path)?.write_all_at(&size.to_be_bytes(), SIZE_AT)?)
 }
 
-/// Creates an empty raw image of `size` bytes (rounded up to 512), mode 0600, that takes no room
-/// yet.
+/// Creates an empty raw image of `size` bytes (rounded up to 512), mode 0600, that occupies no
+/// space yet.
 pub(super) fn write_raw(path: &Path, size: u64) -> Result<()> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let written = file.set_len(size.div_ceil(512).saturating_mul(512));

@@ -1,4 +1,4 @@
-//! qemu-img: what it says about images, and what its failures mean.
+//! qemu-img: its description of images, and the meaning of its failures.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -12,7 +12,7 @@ use super::{DiskFormat, QemuImage};
 /// How long qemu-img may take to inspect, resize or create an image.
 pub(super) const QUICK: Duration = Duration::from_secs(30);
 
-/// What qemu-img says about an image.
+/// qemu-img's description of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -21,7 +21,7 @@ pub struct ImageInfo {
     pub format: String,
     /// Size of the disk that the guest sees, in bytes.
     pub virtual_size: u64,
-    /// Room that the file takes on the host, in bytes.
+    /// Space that the file takes on the host, in bytes.
     #[serde(default)]
     pub actual_size: u64,
     /// Size of a cluster, in bytes, if the format has clusters.
@@ -40,30 +40,30 @@ pub struct ImageInfo {
     pub encrypted: bool,
 }
 
-/// A part of a disk, as `qemu-img map` tells it.
+/// A part of a disk, as `qemu-img map` reports it.
 #[derive(Debug, Deserialize)]
 struct Extent {
     start: u64,
     length: u64,
-    /// In which file of the chain it is: 0 is the topmost.
+    /// The number of its file in the chain: 0 is the topmost.
     depth: u32,
     data: bool,
-    /// Whether it is in a file of the chain at all; told since QEMU 6.1.
+    /// Whether any file of the chain has it; reported since QEMU 6.1.
     present: Option<bool>,
 }
 
 impl QemuImage {
-    /// Has QEMU open an image of that format: what it cannot open is refused when it arrives, and
-    /// not at the next power-on. Gives the disk's size; `None` where qemu-img is not installed.
+    /// Makes QEMU open an image of that format: an image that it cannot open is refused on arrival,
+    /// and not at the next power-on. Returns the disk's size; `None` if qemu-img is not installed.
     /// Blocks.
     ///
     /// # Errors
-    /// FailedPrecondition with what qemu-img says; DeadlineExceeded.
+    /// `FailedPrecondition` with qemu-img's message; `DeadlineExceeded`.
     pub(crate) fn try_open(file: &File, format: DiskFormat) -> Result<Option<u64>> {
         let doing = format!("open the {format} image");
         let copy = file.try_clone().context(&*doing)?;
         // `-U`: the writer of the file holds a lock of another kind, which some file systems do not
-        // tell from QEMU's.
+        // distinguish from QEMU's.
         let command = qemu_img("info")
             .args(["--output=json", "-U", "-f", format.name()])
             .arg(format!("/dev/fd/{}", copy.as_raw_fd()))
@@ -83,7 +83,7 @@ impl QemuImage {
             })
             .context(doing)?;
         match info.backing_filename {
-            // Seen by QEMU, and not by us.
+            // QEMU sees it, and this program does not.
             Some(_) => Err(Error::failed_precondition(format!(
                 "the {format} image refers to a backing file"
             ))),
@@ -91,7 +91,7 @@ impl QemuImage {
         }
     }
 
-    /// Up to where something was written to this file itself, in bytes of the disk.
+    /// The end of the last write to this file itself, in bytes of the disk.
     pub(super) async fn written_up_to(&self, doing: &str) -> Result<u64> {
         let command = qemu_img("map")
             .args(["--output=json", "-f", self.format.name()])

@@ -105,7 +105,7 @@ async fn an_image_that_refers_to_the_hosts_files_is_refused() {
     write_qcow2(&trap, MIB, Some(&secret)).unwrap();
     fs::write(disk.path(), fs::read(&trap).unwrap()).unwrap();
     assert_eq!(refused(disk.path(), "/etc/passwd").format(), DiskFormat::Qcow2);
-    // Whoever knows the format sees the guest's bytes, and nothing of the host's.
+    // A reader that knows the format sees the guest's bytes, and nothing of the host's.
     assert_eq!(disk.info().await.unwrap().format, "raw");
     let overlay = disk.overlay(folder.path().join("overlay"), None).await.unwrap();
     let saved = Save { format: DiskFormat::Raw, compressed: false };
@@ -258,8 +258,8 @@ async fn an_image_in_use_is_refused() {
     image.info().await.unwrap();
 }
 
-/// What QEMU opens of an image whose format it is given, by its own words: the image's path apart,
-/// no other file.
+/// The files that QEMU opens for an image of a given format, as it reports them: only the image's
+/// path.
 #[tokio::test]
 async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
     if !qemu_img_available() {
@@ -308,13 +308,13 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
         accepted += 1;
         let command =
             qemu_img("info").args(["--output=json", "-f", opened.format().name()]).arg(&path);
-        // What QEMU refuses reads nothing.
+        // QEMU reads nothing of a refused image.
         let Ok(output) = run(command, LONG).await else { continue };
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(!said.contains(secret), "round {round}: {said}");
         let info: ImageInfo = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(info.backing_filename, None, "round {round}");
-        // And what it converts to holds nothing of the other file.
+        // And the converted image has nothing of the other file.
         if opened.format() == DiskFormat::Vmdk {
             let raw = folder.path().join("raw");
             let save = Save { format: DiskFormat::Raw, compressed: false };
@@ -329,7 +329,7 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
     assert!(accepted > 20, "only {accepted} were accepted: nothing was shown");
 }
 
-/// A guest's word is not believed in the middle of a chain either.
+/// A guest's header does not count in the middle of a chain either.
 #[tokio::test]
 async fn what_is_saved_is_read_with_the_formats_of_its_chain() {
     if !qemu_img_available() {
@@ -346,12 +346,12 @@ async fn what_is_saved_is_read_with_the_formats_of_its_chain() {
     let trap = folder.path().join("trap");
     write_qcow2(&trap, MIB, Some(&Backing { path: secret, format: DiskFormat::Raw })).unwrap();
     fs::write(base.path(), fs::read(&trap).unwrap()).unwrap();
-    // With its format written down it is raw, whatever it looks like.
+    // With its format recorded it is raw, whatever its header.
     let middle = base.overlay(folder.path().join("middle"), None).await.unwrap();
     let top = middle.overlay(folder.path().join("top"), None).await.unwrap();
     let saved = save(&top).await.unwrap();
     assert!(fs::read(saved.path()).unwrap().starts_with(b"QFI\xfb"));
-    // Without, it has to be whole; qemu-img by itself would show the other file.
+    // Without it, it must be complete; qemu-img alone would show the other file.
     let mut header = fs::read(middle.path()).unwrap();
     let at = header.windows(4).position(|bytes| bytes == 0xe279_2aca_u32.to_be_bytes()).unwrap();
     header[at..at + 4].copy_from_slice(&[0x12, 0x34, 0x56, 0x78]);

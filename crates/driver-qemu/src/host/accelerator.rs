@@ -1,9 +1,9 @@
-//! What executes the guest's instructions: chosen from facts, with the reason.
+//! The choice of the accelerator, from facts and with the reason.
 //!
-//! That /dev/kvm opens says little: it does on hosts that are virtual machines themselves and were
-//! given no virtualisation, where guests then hang. So on x86_64 the processor must have it as
-//! well. On aarch64 nothing of user space tells: there an openable /dev/kvm is believed, and no
-//! virtual CPU is tried; where guests hang all the same, `accel: tcg` is the remedy.
+//! An openable /dev/kvm is not enough: it exists on hosts that are virtual machines without nested
+//! virtualisation, where guests then hang. So on x86_64 the processor must report virtualisation as
+//! well. On aarch64 user space cannot check that: an openable /dev/kvm is trusted, and no virtual
+//! CPU is tried; if guests hang, set `accel: tcg`.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -35,13 +35,13 @@ impl AcceleratorKind {
     }
 }
 
-/// What executes the guest's instructions, and why that.
+/// The accelerator, and why it was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accelerator {
-    /// What it is.
+    /// The chosen accelerator.
     pub kind: AcceleratorKind,
-    /// Why, for people.
+    /// Why it was chosen, for people.
     pub reason: String,
 }
 
@@ -51,18 +51,18 @@ impl fmt::Display for Accelerator {
     }
 }
 
-/// What this host says about KVM.
+/// The host's facts about KVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KvmFacts {
-    /// What opening /dev/kvm for reading and writing failed with, if it did.
+    /// The error of opening /dev/kvm for reading and writing, if any.
     pub open_error: Option<String>,
-    /// Whether the processor lists vmx or svm; `None` where /proc/cpuinfo does not say.
+    /// Whether the processor lists vmx or svm; `None` if /proc/cpuinfo has no flags.
     pub virtualisation: Option<bool>,
 }
 
 impl KvmFacts {
-    /// Looks at /dev/kvm and /proc/cpuinfo.
+    /// Reads /dev/kvm and /proc/cpuinfo.
     pub fn look_up() -> Self {
         let open = File::options().read(true).write(true).open("/dev/kvm");
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").ok();
@@ -72,7 +72,7 @@ impl KvmFacts {
         }
     }
 
-    /// Why KVM cannot work for machines of this architecture, and what to do, if it cannot.
+    /// Why KVM cannot work for machines of this architecture, with a hint; `None` if it can.
     fn obstacle(
         &self,
         target: Architecture,
@@ -100,13 +100,13 @@ impl KvmFacts {
     }
 }
 
-/// Whether the flags in /proc/cpuinfo name vmx or svm; none if there are no flags (not x86).
+/// Whether the flags in /proc/cpuinfo name vmx or svm; `None` without flags (not x86).
 fn has_virtualisation(cpuinfo: &str) -> Option<bool> {
     let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'))?.1;
     Some(flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))
 }
 
-/// Chooses an accelerator, or says why the one that is asked for cannot work.
+/// Chooses an accelerator. Fails if the configured one cannot work.
 pub(super) fn choose(
     accel: Accel,
     target: Architecture,
@@ -152,8 +152,7 @@ mod tests {
         KvmFacts { open_error: open_error.map(str::to_owned), virtualisation }
     }
 
-    /// With `auto` the expected kind for the expected reason; with `kvm` an error exactly when it
-    /// is not KVM.
+    /// Expects this kind for this reason with `auto`; with `kvm` an error exactly if it is not KVM.
     #[track_caller]
     fn check(target: Architecture, host: Option<Architecture>, kvm: &KvmFacts, expected: &str) {
         let auto = choose(Accel::Auto, target, host, kvm).unwrap();

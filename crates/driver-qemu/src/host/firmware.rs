@@ -1,7 +1,7 @@
-//! UEFI firmware that is installed on this host.
+//! The installed UEFI firmware.
 //!
 //! Source: QEMU's `docs/interop/firmware.json` (descriptors in `share/qemu/firmware`, read in the
-//! order of their names), then the places where distributions put it without one.
+//! order of their names), then the places of distributions without descriptors.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use crate::config::Architecture;
 pub struct Firmware {
     /// The code; read only.
     pub code: PathBuf,
-    /// The variables at first; a template, never written.
+    /// The initial variables; a template, never written.
     pub vars: Option<PathBuf>,
 }
 
-/// Folders with descriptors; the first ones matter more.
+/// Folders with descriptors; the first ones take precedence.
 const DESCRIPTORS: [&str; 4] = [
     "/etc/qemu/firmware",
     "/usr/share/qemu/firmware",
@@ -25,7 +25,7 @@ const DESCRIPTORS: [&str; 4] = [
     "/usr/local/share/qemu/firmware",
 ];
 
-/// Code and variables, where there is no descriptor.
+/// Code and variables without a descriptor.
 const X86_64: [(&str, &str); 6] = [
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
@@ -60,7 +60,7 @@ impl Firmware {
         )
     }
 
-    /// What to install where there is none.
+    /// The package to install if there is none.
     pub fn install_hint(target: Architecture) -> &'static str {
         match target {
             Architecture::X86_64 => {
@@ -73,7 +73,7 @@ impl Firmware {
         }
     }
 
-    /// The first that fits of the descriptors in a folder.
+    /// The first fitting descriptor in a folder.
     fn described(folder: &Path, target: Architecture) -> Option<Self> {
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();

@@ -1,5 +1,5 @@
-//! QEMU's sandbox: a filter of system calls, by which a guest that breaks out of its machine starts
-//! no program and gains no rights. The options are those of libvirt.
+//! QEMU's sandbox: a filter of system calls. A guest that breaks out of its machine can neither
+//! start programs nor gain rights. The options are those of libvirt.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ use super::ENVIRONMENT;
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// Where the kernel says that it filters system calls.
+/// The kernel lists its filters of system calls here.
 const KERNEL: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
 /// Whether QEMU can be sandboxed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sandbox {
-    /// Yes.
+    /// The sandbox is used by default.
     Usable,
-    /// No, and why not.
+    /// The sandbox cannot be used, for this reason.
     Unusable(String),
 }
 
-/// A program, and when it was changed last.
+/// A program, and the time of its last change.
 type Key = (PathBuf, Option<SystemTime>);
 
-/// What is known already.
+/// The results so far.
 static KNOWN: LazyLock<Mutex<HashMap<Key, Sandbox>>> = LazyLock::new(Mutex::default);
 
 impl Sandbox {
@@ -58,8 +58,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// QEMU reads its options in their order: it knows the sandbox's when it gets to say its
-    /// version.
+    /// QEMU parses its options in order: it knows the sandbox's when it prints its version.
     async fn ask(binary: &Path) -> Self {
         let command =
             Command::new(binary).env_only(ENVIRONMENT).args(["-sandbox", SANDBOX, "--version"]);

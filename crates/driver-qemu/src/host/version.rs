@@ -1,4 +1,4 @@
-//! The version of a QEMU program, asked once for each program and process.
+//! The version of a QEMU program, probed once for each program and process.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_supervise::{Command, run};
 
-/// Version of QEMU.
+/// A release of QEMU; later ones compare greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct QemuVersion {
@@ -47,13 +47,13 @@ impl fmt::Display for QemuVersion {
     }
 }
 
-/// A program, and when it was changed last.
+/// A program, and the time of its last change.
 type Key = (PathBuf, Option<SystemTime>);
 
-/// The versions that are known already.
+/// The versions known so far.
 static KNOWN: LazyLock<Mutex<HashMap<Key, QemuVersion>>> = LazyLock::new(Mutex::default);
 
-/// The version of `binary`.
+/// Probes the version of `binary`.
 pub(super) async fn probe(binary: &Path) -> Result<QemuVersion> {
     let changed = binary.metadata().and_then(|metadata| metadata.modified()).ok();
     let key = (binary.to_owned(), changed);

@@ -11,12 +11,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::lines::Lines;
 use super::message::{Message, QmpEvent};
 
-/// How many bytes may wait to be written before no further request is taken.
+/// The most unwritten bytes; above it no further request is accepted.
 const UNWRITTEN_LIMIT: usize = 1 << 20;
-/// How many answers may be missing before no further request is taken.
+/// The most missing answers; above it no further request is accepted.
 const UNANSWERED_LIMIT: usize = 1024;
 
-/// A command, and who waits for its answer.
+/// A command, and the receiver of its answer.
 pub(super) struct Request {
     pub(super) name: String,
     pub(super) arguments: Value,
@@ -64,11 +64,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         }
     }
 
-    /// Runs until the connection ends or nobody has a handle any more; then says why.
+    /// Runs until the connection ends or the last handle is dropped; then publishes the reason.
     pub(super) async fn run(mut self, closing: watch::Sender<Option<Arc<str>>>) {
         let reason = self.exchange().await;
         tracing::debug!(reason, "QMP has ended");
-        // First the reason, then, with `self`, those who wait for an answer and ask for the reason.
+        // The reason is published first; then `self`, with the waiting callers, is dropped.
         closing.send_replace(Some(reason.into()));
     }
 
@@ -85,7 +85,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 written = self.writer.write(&self.unwritten), if !self.unwritten.is_empty() => match written {
                     Ok(0) => return "QEMU takes no more commands".to_owned(),
                     Ok(count) => drop(self.unwritten.drain(..count)),
-                    // What QEMU still said, such as why it ended, is to be read.
+                    // QEMU's last messages, such as the reason for its end, must still be read.
                     Err(_) => self.unwritten.clear(),
                 },
                 request = self.requests.recv(), if may_take => match request {
@@ -113,7 +113,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         match message {
             Message::Event(event) => {
                 tracing::debug!(name = event.name, data = %event.data, "QMP event");
-                // Nobody listening is fine.
+                // An event without a listener is fine.
                 self.events.send(event).ok();
             }
             Message::Answer(id, result) => match id.and_then(|id| self.unanswered.remove(&id)) {

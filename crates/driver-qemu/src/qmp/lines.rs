@@ -4,8 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest message, in bytes. The longest that QEMU is known to send, its own schema, has about
-/// 200 KiB.
+/// The longest message, in bytes. The longest known message of QEMU, its schema, has about 200 KiB.
 pub(super) const LINE_LIMIT: usize = 16 << 20;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 8 * 1024;
@@ -17,7 +16,7 @@ const CLOSED: &str = "QEMU closed the connection";
 pub(super) struct Lines<R> {
     reader: R,
     buffer: Vec<u8>,
-    /// Up to where the buffer is known to have no line's end.
+    /// The part of the buffer that is known to contain no line's end.
     searched: usize,
 }
 
@@ -26,7 +25,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader, buffer: Vec::with_capacity(CHUNK), searched: 0 }
     }
 
-    /// The next line that is not empty, without its end, or why there is none.
+    /// Returns the next line that is not empty, without its end; fails with the reason if there is
+    /// none.
     pub(super) async fn next(&mut self) -> Result<Vec<u8>, String> {
         loop {
             if let Some(line) = self.take() {
@@ -41,8 +41,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             self.buffer.reserve(CHUNK);
             match self.reader.read_buf(&mut self.buffer).await {
                 Ok(0) if self.buffer.is_empty() => return Err(CLOSED.to_owned()),
-                // It closed with something of ours unread, which can be the line's end after
-                // `quit`.
+                // QEMU closed with unread data, which can be the line's end after `quit`.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Err(CLOSED.to_owned());
                 }

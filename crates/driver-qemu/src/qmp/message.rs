@@ -5,24 +5,23 @@ use std::time::{Duration, SystemTime};
 use jumpstarter_driver_core::prelude::*;
 use serde_json::Value;
 
-/// The longest event whose data is kept, in bytes; the longest that QEMU is known to send has about
-/// 1 KiB.
+/// The longest event whose data is kept, in bytes; the longest known event of QEMU has about 1 KiB.
 const EVENT_LIMIT: usize = 64 << 10;
 /// The longest name of an event, in bytes.
 const NAME_LIMIT: usize = 128;
 /// How many characters of an error's text are kept.
 const TEXT_LIMIT: usize = 4096;
 
-/// Something that QEMU says unasked.
+/// An event that QEMU sent.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QmpEvent {
-    /// Its name, as `SHUTDOWN`.
+    /// The event's name in QEMU's reference, as `SHUTDOWN`.
     pub name: String,
-    /// What it carries; null if nothing, `{"omitted_bytes": …}` if it is larger than anything that
-    /// QEMU is known to send.
+    /// The event's data; null if it has none, `{"omitted_bytes": …}` if it is larger than any known
+    /// event of QEMU.
     pub data: Value,
-    /// When it happened, by the host's clock.
+    /// The time by the host's clock.
     pub timestamp: Option<SystemTime>,
 }
 
@@ -31,7 +30,7 @@ pub(super) enum Message {
     Event(QmpEvent),
     /// To the request of this number.
     Answer(Option<u64>, Result<Value, Failure>),
-    /// Neither: of a kind that a newer QEMU may have.
+    /// Neither: a kind that a newer QEMU may have.
     Other,
 }
 
@@ -53,7 +52,7 @@ impl Failure {
 }
 
 impl Message {
-    /// Reads a line, or says why it is none of QMP's.
+    /// Parses a line; fails with the reason if it is not a message of QMP.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let mut object = object(line)?;
         if let Some(name) = object.get("event").and_then(Value::as_str) {
@@ -90,7 +89,7 @@ pub(super) fn greeting(line: &[u8]) -> Result<Value> {
     let hint = "check that QEMU is at the other end";
     let mut object = object(line).map_err(|why| Error::data_loss(why).with_hint(hint))?;
     match object.get_mut("QMP") {
-        // Not by index: that panics where it is no object.
+        // Not by index, which panics for a value that is not an object.
         Some(greeting) => Ok(greeting.get_mut("version").map(Value::take).unwrap_or_default()),
         None => {
             let first = message_start(line);
@@ -109,7 +108,7 @@ fn message_start(line: &[u8]) -> String {
 }
 
 fn timestamp(value: &Value) -> Option<SystemTime> {
-    // QEMU writes -1 when it does not know.
+    // QEMU writes -1 if it does not know.
     let seconds = Duration::from_secs(value["seconds"].as_u64()?);
     let microseconds = Duration::from_micros(value["microseconds"].as_u64()?);
     SystemTime::UNIX_EPOCH.checked_add(seconds.checked_add(microseconds)?)
@@ -126,7 +125,7 @@ mod tests {
         }
     }
 
-    /// A guest that broke out of QEMU says what it likes.
+    /// A guest that broke out of QEMU may send anything.
     #[test]
     fn what_no_qemu_says_is_bounded() {
         let late = |seconds: u64, microseconds: u64| {

@@ -1,4 +1,4 @@
-//! QMP against the real QEMU, and against a fake one that sends what the real one does not.
+//! QMP against the real QEMU, and against a fake one for messages that the real one does not send.
 
 use std::os::fd::AsRawFd;
 
@@ -31,7 +31,7 @@ async fn real() -> (Child, Qmp) {
     (child, qmp)
 }
 
-/// The far end of a connection: what is sent is decided by the test.
+/// The far end of a connection: the test decides what is sent.
 struct Fake {
     reader: BufReader<ReadHalf<DuplexStream>>,
     writer: WriteHalf<DuplexStream>,
@@ -91,7 +91,7 @@ async fn the_real_one_answers_refuses_and_ends() {
     assert!(!status.running);
     qmp.execute(qapi::qmp::cont {}, LONG).await.unwrap();
     assert_eq!(events.recv().await.unwrap().name, "RESUME");
-    // The longest answer that there is.
+    // The longest known answer.
     let schema = qmp.execute_value("query-qmp-schema", json!({}), LONG).await.unwrap();
     assert!(schema.as_array().unwrap().len() > 500);
 
@@ -132,7 +132,7 @@ async fn when_the_process_dies_every_call_ends_at_once() {
         return;
     }
     let (child, qmp) = real().await;
-    // Stopped, it answers nothing.
+    // A stopped process answers nothing.
     child.signal(jumpstarter_supervise::Signal::STOP);
     let stat = format!("/proc/{}/stat", child.pid());
     let stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
@@ -185,7 +185,7 @@ async fn what_a_newer_qemu_says_does_no_harm() {
     )
     .await;
     assert!(call.await.unwrap().unwrap().running);
-    // An answer that does not fit fails its own call, and no other.
+    // A misfit answer fails its own call, and no other.
     let call = typed(qmp.clone());
     fake.answer("query-status", json!({"running": true, "status": "levitating"})).await;
     let error = call.await.unwrap().unwrap_err();
@@ -204,7 +204,7 @@ async fn answers_find_who_asked() {
     let (qmp, mut fake) = Fake::started().await;
     let (first, second) = (ask(&qmp, "first"), ask(&qmp, "second"));
     let commands = [fake.command().await, fake.command().await];
-    // Of no request, of one that was answered before, of one that is no number; then in the other
+    // For no request, for one that was answered before, for an invalid number; then in the other
     // order.
     fake.send(r#"{"return": 0, "id": 4711}"#).await;
     fake.send(r#"{"return": 0, "id": 1}"#).await;
@@ -218,7 +218,7 @@ async fn answers_find_who_asked() {
         (json!("first"), json!("second"))
     );
 
-    // An overdue call: its number is not used again, so its late answer is nobody's.
+    // An overdue call: its number is not used again, so its late answer is ignored.
     let error = qmp.execute_value("slow", json!({}), Duration::from_millis(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     let next = ask(&qmp, "next");
@@ -231,13 +231,13 @@ async fn answers_find_who_asked() {
     assert_eq!(next.await.unwrap().unwrap(), "next");
 }
 
-/// Sends `bytes` while a call is under way, and ends the connection if asked to: the call must fail
-/// for this reason.
+/// Sends `bytes` during a call, and ends the connection if requested: the call must fail for this
+/// reason.
 async fn check_end(bytes: Vec<u8>, end: bool, expected: &str) {
     let (qmp, mut fake) = Fake::started().await;
     let call = ask(&qmp, "query-status");
     fake.command().await;
-    // The other side may stop reading half way.
+    // The other side may stop reading halfway.
     fake.writer.write_all(&bytes).await.ok();
     if end {
         fake.writer.shutdown().await.ok();
@@ -267,7 +267,7 @@ async fn a_message_may_be_split_anywhere() {
     for at in 0..text.len() {
         for part in [&text[..at], &text[at..]] {
             fake.writer.write_all(part).await.unwrap();
-            // The reader gets what there is before the rest comes.
+            // The reader gets the first part before the rest arrives.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
         }

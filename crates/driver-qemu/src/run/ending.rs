@@ -1,4 +1,4 @@
-//! How a run is ended: by the guest when it is asked, by QMP's `quit`, or by SIGKILL.
+//! Ends a run: by a request to the guest, by QMP's `quit`, or by SIGKILL.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,17 +11,17 @@ use tokio::time::timeout;
 use super::{KILL_WITHIN, Run};
 use crate::state::{MachineState, Phase, StopOutcome};
 
-/// How long after the process's end the state may tell of it.
+/// How long after the process's end the state may take to be final.
 const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 
 impl Run {
-    /// Asks the guest over ACPI, then quits, then kills. Goes on when the caller is cancelled.
+    /// Asks the guest over ACPI, then quits, then kills. Continues after the caller is cancelled.
     pub(crate) async fn stop(self: &Arc<Self>) -> Result<StopOutcome> {
         let paused = self.begin_stopping().is_some_and(|state| state.phase() == Phase::Paused);
         let (asked, quit, kill) = (self.clone(), self.clone(), self.clone());
         let powerdown = async move {
             if paused {
-                // A guest that does not run cannot hear the button.
+                // A paused guest cannot react to the button.
                 asked.execute(qapi::qmp::cont {}).await?;
             }
             asked.execute(qapi::qmp::system_powerdown {}).await.map(drop)
@@ -44,7 +44,7 @@ impl Run {
         Ok(self.outcome())
     }
 
-    /// Waits for the final state of a run that was ended in one way or another.
+    /// Waits for the final state of an ended run.
     async fn ended(&self) -> Result<()> {
         timeout(KILL_WITHIN + SETTLES_WITHIN, self.over()).await.map_err(|_| self.still_there())
     }
@@ -59,8 +59,8 @@ impl Run {
         ))
     }
 
-    /// Cuts the power: quits, then kills. Hurries a `stop` that is under way. Goes on when the
-    /// caller is cancelled.
+    /// Cuts the power: quits, then kills. Ends a running `stop` sooner. Continues after the caller
+    /// is cancelled.
     pub(crate) async fn cut(self: &Arc<Self>) -> Result<StopOutcome> {
         self.begin_stopping();
         let run = self.clone();
@@ -79,7 +79,7 @@ impl Run {
         cutting.await.map_err(|error| Error::internal("cutting the power").with_source(error))?
     }
 
-    /// Makes the state `Stopping`, unless the run is over, and tells what it was.
+    /// Makes the state `Stopping`, unless the run has ended, and returns the state before.
     fn begin_stopping(&self) -> Option<MachineState> {
         let mut was = None;
         self.status.change(self.number, |state| {
@@ -102,7 +102,7 @@ impl Run {
         self.child.kill();
     }
 
-    /// How the run, which is over, was ended.
+    /// How the finished run was ended.
     fn outcome(&self) -> StopOutcome {
         if self.guest_shut_down.load(Ordering::SeqCst) {
             StopOutcome::Graceful

@@ -14,21 +14,21 @@ use super::{KILL_WITHIN, Run};
 use crate::qmp::QmpEvent;
 use crate::state::{MachineState, Phase};
 
-/// What to do for a guest that QEMU has paused because of a disk.
+/// The hint for a guest that QEMU has paused because of a disk.
 pub(crate) const STALLED_HINT: &str = "Make room where its images are (the exporter's TMPDIR; with `root_writes: persist` \
                                        beside the image), then `resume` it";
 
-/// What was seen of a run and bears on what comes next.
+/// What was observed of a run and affects later events.
 #[derive(Default)]
 struct Seen {
     panicked: Option<String>,
     /// Why QEMU has stopped the guest, or is about to.
     stalled: Option<String>,
-    /// What the log was last told about a disk.
+    /// The last message about a disk in the log.
     failed: Option<String>,
 }
 
-/// The state of a guest that does not run.
+/// The state of a guest that is not running.
 pub(super) fn paused(answer: &StatusInfo) -> MachineState {
     let failed = answer.status == RunState::io_error;
     let why =
@@ -53,19 +53,20 @@ impl Run {
                     Err(broadcast::error::RecvError::Lagged(lost)) => self.resynchronise(lost).await,
                     Err(broadcast::error::RecvError::Closed) => {
                         monitored = false;
-                        // QEMU has most likely ended: a guardian that was suspended is to say so.
+                        // QEMU has probably ended: a suspended guardian must report it.
                         self.child.signal(Signal::CONT);
                     }
                 },
                 _ = self.child.wait() => break,
-                // Only when no event is waiting. The caller may have given up.
+                // Only if no event is waiting. The caller may have given up.
                 Some(settled) = settle.recv() => drop(settled.send(())),
             }
         }
         drop(settle);
-        // What QEMU was started through, or has started, may outlive it; and may hold its sockets.
+        // Wrapper processes and children of QEMU may outlive it, and hold its sockets.
         self.child.kill();
-        // What QMP said last says why: it is read to its end, which the process's end brings.
+        // QMP's last messages have the reason: they are read to the end, which the process's end
+        // brings.
         let rest = async {
             while let Ok(event) = events.recv().await {
                 self.on_event(&event, &mut seen);
@@ -84,7 +85,7 @@ impl Run {
         let reason = event.data.get("reason").and_then(Value::as_str).unwrap_or_default();
         match event.name.as_str() {
             "GUEST_PANICKED" => seen.panicked = Some("the guest panicked".to_owned()),
-            // A guest that was kept after its panic begins anew.
+            // A guest that was kept after its panic starts again.
             "RESET" => seen.panicked = None,
             "BLOCK_IO_ERROR" => self.on_block_error(&event.data, seen),
             "RESUME" => seen.stalled = None,
@@ -99,7 +100,7 @@ impl Run {
                 "STOP" if *state == MachineState::Running => {
                     Some(MachineState::Paused { why: seen.stalled.clone() })
                 }
-                // It was paused already when the writing failed.
+                // It was already paused when the write failed.
                 "BLOCK_IO_ERROR" if state.phase() == Phase::Paused && seen.stalled.is_some() => {
                     Some(MachineState::Paused { why: seen.stalled.clone() })
                 }
@@ -110,8 +111,8 @@ impl Run {
         });
     }
 
-    /// QEMU could not read or write a disk. By default it stops the guest when there is no room on
-    /// the host's disk, and else lets the guest see the failure.
+    /// QEMU could not read or write a disk. By default it stops the guest if the host's disk is
+    /// full, and otherwise reports the failure to the guest.
     fn on_block_error(&self, data: &Value, seen: &mut Seen) {
         let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
         let disk = if text("node-name").is_empty() { text("device") } else { text("node-name") };
@@ -124,11 +125,11 @@ impl Run {
             format!("QEMU cannot {doing} the guest's disk `{disk}`: {why}")
         };
         let (machine, stops) = (self.status.name(), text("action") == "stop");
-        // Each request that waited fails alike, and a guest may go on trying.
+        // Each waiting request fails alike, and a guest may retry.
         if seen.failed.as_ref() != Some(&why) {
             match stops {
                 true => tracing::warn!(machine, "{why}; the guest is paused. {STALLED_HINT}"),
-                false => tracing::warn!(machine, "{why}; the guest is told"),
+                false => tracing::warn!(machine, "{why}; the guest sees the error"),
             }
         }
         if stops {
@@ -137,7 +138,7 @@ impl Run {
         seen.failed = Some(why);
     }
 
-    /// Events were lost: QEMU is asked what it is doing.
+    /// Events were lost: asks QEMU for its state.
     async fn resynchronise(&self, lost: u64) {
         let count = serde_json::json!({ "count": lost });
         self.status.happened(self.number, "LOST", &count, |_| None);

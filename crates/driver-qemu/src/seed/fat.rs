@@ -1,8 +1,8 @@
 //! Writes a small FAT12 file system, of the size of a floppy disk, with a few files in its root
 //! folder.
 //!
-//! It is written here because it is small, and because nothing else that is linked knows FAT; the
-//! tests have mtools read it.
+//! It is handwritten because it is small, and because no linked crate knows FAT; mtools reads it in
+//! the tests.
 //!
 //! Source: Microsoft's "FAT: General Overview of On-Disk Format", version 1.03. One sector a
 //! cluster; no dates.
@@ -22,14 +22,14 @@ const DATA_AT: usize = ROOT_AT + ROOT_ENTRIES * 32;
 /// Clusters for data; their numbers start at 2.
 const CLUSTERS: usize = SECTORS - DATA_AT / SECTOR;
 const MEDIA: u8 = 0xf8;
-/// Letters in one entry of a long name.
+/// The number of letters in one entry of a long name.
 const LONG_LETTERS: usize = 13;
 
 /// Writes the file system, with these files (name, contents), to an empty file.
 ///
 /// # Errors
-/// Those of the file system; InvalidArgument when the files do not fit, or for a name that is not
-/// ASCII.
+/// The errors of the file system; `InvalidArgument` if the files do not fit, or for a name that is
+/// not ASCII.
 pub(super) fn write(file: &File, label: &str, files: &[(&str, &[u8])]) -> Result<()> {
     let mut fat = Fat(vec![0; FAT_SECTORS * SECTOR]);
     fat.set(0, 0xf00 | u16::from(MEDIA));
@@ -119,7 +119,7 @@ fn boot_sector(label: &str) -> [u8; SECTOR] {
     sector.extend(18_u16.to_le_bytes()); // sectors per track
     sector.extend(2_u16.to_le_bytes()); // heads
     sector.extend([0; 8]); // hidden sectors, and the size if it did not fit above
-    sector.extend([0x80, 0, 0x29]); // drive, and that the next three fields are there
+    sector.extend([0x80, 0, 0x29]); // drive, and the mark of the next three fields
     sector.extend(b"CIDA"); // volume id
     sector.extend(label_field(label));
     sector.extend(b"FAT12   ");
@@ -137,7 +137,7 @@ fn entry(name: &[u8; 11], attributes: u8, cluster: u16, size: u32) -> [u8; 32] {
     let mut entry = [0; 32];
     entry[..11].copy_from_slice(name);
     entry[11] = attributes;
-    // The earliest date that there is, 1980-01-01: a zero is no date.
+    // The earliest valid date, 1980-01-01: zero is not a date.
     entry[16..18].copy_from_slice(&[0x21, 0]);
     entry[18..20].copy_from_slice(&[0x21, 0]);
     entry[24..26].copy_from_slice(&[0x21, 0]);
@@ -146,7 +146,7 @@ fn entry(name: &[u8; 11], attributes: u8, cluster: u16, size: u32) -> [u8; 32] {
     entry
 }
 
-/// A short name that no other file has; readers show the long one.
+/// A unique short name; readers show the long one.
 fn short_name(number: usize) -> [u8; 11] {
     label_field(&format!("FILE~{number}"))
 }
@@ -180,7 +180,7 @@ mod tests {
     use jumpstarter_supervise::{Command, SuperviseError, run_blocking};
     use std::time::Duration;
 
-    /// The files in an image, read after the same specification, but from the image alone.
+    /// The files in an image, read by the same specification, from the image alone.
     fn read(image: &[u8]) -> Vec<(String, Vec<u8>)> {
         let word = |at: usize| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
         let (fat_at, root_entries, fat_sectors) = (word(14) * 512, word(17), word(22));

@@ -1,11 +1,10 @@
-//! Text as a YAML value that means this text, whatever is in it.
+//! Quotes text as a YAML value.
 //!
-//! It is written here because no kept library writes YAML, and three strings need none.
+//! It is handwritten because no maintained library writes YAML, and three strings need none.
 
 use std::fmt::Write;
 
-/// Plain where that can mean nothing else, in single quotes where all of it can be printed, else in
-/// double quotes.
+/// Plain if that is unambiguous, in single quotes if all of it is printable, else in double quotes.
 pub(super) fn text(value: &str) -> String {
     if is_plain(value) {
         return value.to_owned();

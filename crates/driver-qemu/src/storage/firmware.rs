@@ -1,5 +1,5 @@
-//! Firmware: which one a machine starts with, whether QEMU's flash can hold it, and whether code
-//! and variables are of one build.
+//! The choice of the firmware, and checks that it fits QEMU's flash and that code and variables
+//! match.
 //!
 //! Sources: QEMU's `hw/i386/pc_sysfw.c` and `hw/arm/virt.c`; UEFI's "Platform Initialization",
 //! volume 3, for the header of a firmware volume; edk2's `OvmfPkg` for the sizes of its builds.
@@ -29,7 +29,7 @@ const VARIABLES: [u8; 16] = [
     0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50,
 ];
 
-/// Refuses firmware that QEMU would not start with.
+/// Refuses firmware with which QEMU would not start.
 pub(super) fn check_size(
     partition: Partition,
     format: DiskFormat,
@@ -97,7 +97,7 @@ impl Chip {
     }
 }
 
-/// Why code and variables do not belong together, if that can be seen.
+/// Why code and variables do not match, if that is detectable.
 fn mismatch(code: &Chip, vars: &Chip, target: Architecture) -> Option<String> {
     let both = || format!("{} and {} do not belong together", code.shown(), vars.shown());
     if code.holds_variables == Some(true) || vars.holds_variables == Some(false) {
@@ -117,8 +117,7 @@ fn mismatch(code: &Chip, vars: &Chip, target: Architecture) -> Option<String> {
 }
 
 impl Storage {
-    /// The firmware: the flashed or configured one, else the host's where the machine has none of
-    /// its own.
+    /// The firmware: the flashed or configured one, else the host's if the machine needs one.
     pub(super) async fn prepare_boot(
         &self,
         config: &QemuConfig,
@@ -159,7 +158,7 @@ impl Storage {
         Ok(Boot::Uefi { code: disks.open(&[code], Access::Read)?, vars })
     }
 
-    /// Warns when the firmware that stands there now is no pair.
+    /// Warns if the current code and variables do not match.
     pub(super) async fn warn_of_mismatch(
         &self,
         config: &QemuConfig,
@@ -177,8 +176,7 @@ impl Storage {
         Ok(())
     }
 
-    /// What stands in a partition for firmware: the flashed image, else the configured file, which
-    /// has to be there.
+    /// The firmware of a partition: the flashed image, else the configured file, which must exist.
     pub(super) fn firmware_image(
         &self,
         partition: Partition,
@@ -195,7 +193,7 @@ impl Storage {
                 Error::not_found(message).with_hint("correct `default_partitions`, or flash it")
             );
         }
-        // A BIOS is loaded as it is, whatever it looks like.
+        // A BIOS is loaded unchanged, whatever its contents.
         Ok(Some(match partition {
             Partition::Bios => QemuImage::with_format(path, DiskFormat::Raw),
             _ => QemuImage::open(path, References::Allow)?,
@@ -225,7 +223,7 @@ impl Storage {
         remove(&self.variables())
     }
 
-    /// What the guest's firmware wrote over its variables.
+    /// The overlay with the guest's changes to its firmware's variables.
     pub(super) fn variables(&self) -> PathBuf {
         self.0.folder.join("variables.qcow2")
     }
@@ -295,7 +293,7 @@ mod tests {
             let why = pair(code, vars, x86).unwrap();
             assert!(why.contains("`OVMF_CODE.fd`") && why.contains("`OVMF_VARS.fd`"), "{why}");
         }
-        // Of what is no firmware volume nothing is known but what QEMU says.
+        // Only QEMU's own limits are known for a file that is not a firmware volume.
         assert_eq!(pair((1 << 20, None), (4096, None), x86), None);
         assert!(pair((6 << 20, None), (4 << 20, None), x86).unwrap().contains("8 MiB"));
         assert_eq!(pair((CHIP, Some(false)), (CHIP, Some(true)), Architecture::Aarch64), None);

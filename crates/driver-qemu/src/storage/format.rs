@@ -1,10 +1,11 @@
-//! The format of a configured root image: found out once, and never again after a guest could write
+//! The format of a configured root image: detected once, and never again after a guest could write
 //! to it.
 //!
 //! With `root_writes: persist` a guest writes to the image itself. Into a raw one it can write
-//! another format's header, one that names a file of this host. So the format is written down
-//! beside the image, in an extended attribute, before the first guest runs, and goes before what
-//! the file says from then on, after a restart of this program too. `root_format` goes before both.
+//! another format's header, which names a file of this host. So the format is recorded beside the
+//! image, in an extended attribute, before the first guest runs. From then on, even after a restart
+//! of this program, the record takes precedence over the file's contents. `root_format` takes
+//! precedence over both.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,7 +21,7 @@ use super::Partition;
 use crate::config::{QemuConfig, RootWrites};
 use crate::disk::{DiskFormat, Header, QemuImage, References};
 
-/// Where an image's format is written down.
+/// The attribute that records an image's format.
 const ATTRIBUTE: &str = "user.jumpstarter.disk-format";
 
 /// The configured root image, with its format.
@@ -30,7 +31,7 @@ pub(super) fn find_configured(path: &Path, config: &QemuConfig) -> Result<QemuIm
         return Ok(QemuImage::with_format(path, format).look_for_block_device());
     }
     if path.metadata()?.file_type().is_block_device() {
-        // Nothing can be written down beside it, and who wrote to it last is not known.
+        // Nothing can be recorded beside it, and its last writer is unknown.
         warn_if_it_says_otherwise(path, DiskFormat::Raw);
         return Ok(QemuImage::with_format(path, DiskFormat::Raw).on_block_device());
     }
@@ -42,7 +43,7 @@ pub(super) fn find_configured(path: &Path, config: &QemuConfig) -> Result<QemuIm
     if config.root_writes != RootWrites::Persist {
         return QemuImage::open(path, References::Allow);
     }
-    // A guest may have written to it already: without the owner's word it has to be whole.
+    // A guest may have written to it already: without the owner's setting it must be complete.
     let image = QemuImage::open(path, References::Refuse).map_err(|error| match error.kind() {
         ErrorKind::FailedPrecondition => Error::failed_precondition(format!("{error:#}")).with_hint(
             "with `root_writes: persist` it may be the guest's word: set `root_format`, to `raw` if it is a raw disk",
@@ -53,16 +54,16 @@ pub(super) fn find_configured(path: &Path, config: &QemuConfig) -> Result<QemuIm
     Ok(image)
 }
 
-/// Writes down the format of an image to which a guest will write.
+/// Records the format of an image that a guest will write to.
 ///
 /// # Errors
-/// FailedPrecondition: it cannot be written down, and at the next start what the file says could be
-/// the guest's word.
+/// `FailedPrecondition` if it cannot be recorded: at the next start the file's contents could be
+/// the guest's.
 fn remember(image: &QemuImage) -> Result<()> {
     let (path, format) = (image.path(), image.format());
     match (setxattr(path, ATTRIBUTE, format.name().as_bytes(), XattrFlags::empty()), format) {
         (Ok(()), _) => Ok(()),
-        // Should it look like another format the next time, that is refused below.
+        // If it looks like another format the next time, that is refused below.
         (Err(error), DiskFormat::Raw) => {
             let path = path.display();
             tracing::warn!(%error, "{path}: its format cannot be written down; set `root_format: raw`");
@@ -84,7 +85,7 @@ fn recall(path: &Path) -> Option<DiskFormat> {
     std::str::from_utf8(&value[..length]).ok().and_then(DiskFormat::named)
 }
 
-/// A file that was replaced in place looks the same as one into which a guest wrote.
+/// A file that was replaced in place is indistinguishable from one into which a guest wrote.
 fn warn_if_it_says_otherwise(path: &Path, format: DiskFormat) {
     let says = Header::read(path).ok().map(|header| header.format);
     if let Some(says) = says.filter(|says| *says != format) {
@@ -96,15 +97,15 @@ fn warn_if_it_says_otherwise(path: &Path, format: DiskFormat) {
     }
 }
 
-/// The configured images that are compressed, or archives: a machine is given them as they are, and
-/// would not boot.
+/// The configured images that are compressed, or archives: a machine gets them unchanged, and would
+/// not boot.
 pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
     let partitions = Partition::ALL.into_iter();
     let partitions = partitions
         .filter(|partition| *partition != Partition::Root || config.root_format.is_none());
     let found = partitions.filter_map(|partition| {
         let path = partition.configured(config)?;
-        // What a guest wrote to its raw disk is its own affair.
+        // A guest's data on its raw disk is not checked.
         let mut problem = compressed(path).filter(|_| recall(path).is_none())?;
         problem.field = format!("default_partitions.{}", partition.name());
         Some(problem)
@@ -112,9 +113,9 @@ pub(crate) fn compressed_defaults(config: &QemuConfig) -> Vec<ConfigProblem> {
     found.collect()
 }
 
-/// What is wrong with a file that is no image but holds one.
+/// The problem of a file that contains an image but is none.
 fn compressed(path: &Path) -> Option<ConfigProblem> {
-    // Anything else than a file could block; what is missing is told elsewhere.
+    // Opening another kind of file could block; a missing one is reported elsewhere.
     let file = path
         .metadata()
         .ok()
@@ -159,19 +160,19 @@ mod tests {
             return jumpstarter_driver_testkit::skip("this file system keeps no attributes");
         }
         assert_eq!(find_configured(&path, &plain).unwrap().format(), DiskFormat::Raw);
-        // In another mode too; and the owner's word goes before.
+        // In another mode, too; and the owner's setting takes precedence.
         let overlay = QemuConfig { root_writes: RootWrites::Overlay, ..plain.clone() };
         assert_eq!(find_configured(&path, &overlay).unwrap().format(), DiskFormat::Raw);
         let told = config(&path, Some(DiskFormat::Qcow2));
         assert_eq!(find_configured(&path, &told).unwrap().format(), DiskFormat::Qcow2);
-        // Another file in its place is another image.
+        // Another file at its path is another image.
         std::fs::rename(&evil, &path).unwrap();
         assert_eq!(find_configured(&path, &plain).unwrap().format(), DiskFormat::Qcow2);
     }
 
     #[test]
     fn a_format_that_cannot_be_written_down_has_to_be_given() {
-        // No file system keeps attributes of users here.
+        // This file system keeps no user attributes.
         let path = Path::new("/proc/self/cmdline");
         let error = remember(&QemuImage::with_format(path, DiskFormat::Qcow2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);

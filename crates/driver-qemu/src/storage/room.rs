@@ -1,8 +1,8 @@
-//! Room for what a guest writes, and for copies of its disk.
+//! Disk space for the guest's writes, and for copies of its disk.
 //!
-//! What a guest may write to its overlay has no other limit than the size of its disk and the room
-//! of the file system: QEMU pauses the guest when that is full. So whether there is room is checked
-//! before the start, and before a disk is copied for a dump.
+//! The guest's writes to its overlay are limited only by the size of its disk and the free space of
+//! the file system: QEMU pauses the guest when that is full. So the space is checked before the
+//! start, and before a disk is copied for a dump.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,13 +12,13 @@ use jumpstarter_driver_flasher::free_room;
 
 use crate::disk::QemuImage;
 
-/// With less room than this no guest boots.
+/// No guest boots with less space.
 const LEAST: ByteSize = ByteSize::mebibytes(1);
 
-/// Checks that a guest can write to a file in `folder`, and warns where it soon cannot.
+/// Checks that a guest can write to a file in `folder`, and warns if space is low.
 ///
 /// # Errors
-/// ResourceExhausted: the file system has less than 1 MiB free. Those of the file system.
+/// `ResourceExhausted` if the file system has less than 1 MiB free. The errors of the file system.
 pub(super) fn check_for_writes(folder: &Path) -> Result<()> {
     let doing = || format!("looking for room in {}", folder.display());
     if free_room(folder).with_context(doing)? > 0 {
@@ -39,10 +39,10 @@ pub(super) fn check_for_writes(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a copy of a disk has room in `folder`: at least what its files take now.
+/// Checks that `folder` has space for a copy of a disk: at least the current size of its files.
 ///
 /// # Errors
-/// ResourceExhausted, before anything is written. Those of the file system.
+/// `ResourceExhausted`, before anything is written. The errors of the file system.
 pub(super) fn check_for_copy(folder: &Path, disk: &[&QemuImage]) -> Result<()> {
     let mut needed = 0;
     for image in disk {

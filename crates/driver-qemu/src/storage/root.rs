@@ -1,4 +1,4 @@
-//! The root disk: the image, and the overlay that takes the guest's writes.
+//! The root disk: the image, and the overlay for the guest's writes.
 
 use jumpstarter_driver_core::prelude::*;
 
@@ -8,9 +8,9 @@ use crate::disk::{QemuImage, Shrink};
 use crate::lock::lock;
 
 impl Storage {
-    /// The root image: what was flashed, else the configured one. A configured one is looked at
-    /// anew when the file was changed; but not when it is the guest that changes it, who may
-    /// have written another format's header.
+    /// The root image: the flashed one, else the configured one. A configured one is inspected
+    /// again after the file was changed, but not after the guest changed it, which may have written
+    /// another format's header.
     pub(super) fn root(&self, config: &QemuConfig) -> Result<Option<QemuImage>> {
         if let Some(flashed) = self.flashed_image(Partition::Root)? {
             return Ok(Some(flashed));
@@ -26,14 +26,14 @@ impl Storage {
                 return Ok(Some(root));
             }
         }
-        // First this: what is written between the two is seen the next time.
+        // Taken first: a write between the two is noticed the next time.
         let now = fingerprint(path).context(doing)?;
         let image = format::find_configured(path, config).context(doing)?;
         lock(&self.0.known).configured = Some((image.clone(), now));
         Ok(Some(image))
     }
 
-    /// Makes ready what the guest writes to, and what is below it.
+    /// Prepares the disk that the guest writes to, and those below it.
     pub(super) async fn prepare_root(
         &self,
         base: QemuImage,
@@ -84,7 +84,7 @@ impl Storage {
         let Some(base) = self.root(config)? else { return Ok(None) };
         let overlay = lock(&self.0.known).overlay.clone();
         Ok(Some(match overlay {
-            // Over a base that was changed, an overlay shows a mixture of both: it is dropped then.
+            // Over a changed base, an overlay shows a mixture of both, so it is dropped.
             Some((overlay, then))
                 if config.root_writes == RootWrites::Overlay
                     && then == fingerprint(base.path())? =>
@@ -102,7 +102,7 @@ impl Storage {
     }
 }
 
-/// Gives an overlay the wanted size. It becomes smaller only where the guest wrote nothing.
+/// Resizes an overlay. It shrinks only if the guest wrote nothing there.
 async fn fit(overlay: &QemuImage, wanted: Option<u64>) -> Result<()> {
     let shown = overlay.virtual_size().await?;
     match wanted {

@@ -1,4 +1,4 @@
-//! What the machine is given to boot from; nothing here runs QEMU.
+//! The disks that the machine boots from; no test here runs QEMU.
 
 use jumpstarter_driver_testkit::guest::qemu_img_available;
 
@@ -35,7 +35,7 @@ async fn flash(storage: &Storage, source: ImageSource, partition: Partition) -> 
     storage.flash(source, partition, &QemuConfig::default(), target).await
 }
 
-/// What the guest writes to.
+/// The image that the guest writes to.
 fn top(disk: &Disk) -> QemuImage {
     disk.layers[0].image.clone()
 }
@@ -126,7 +126,7 @@ async fn a_changed_root_file_is_looked_at_anew() {
     let second = storage.prepare(&config, &facts).await.unwrap().root.as_ref().map(top).unwrap();
     assert_eq!(second.virtual_size().await.unwrap(), 1 << 20);
 
-    // A dump does not show what the guest had written over the old one.
+    // A dump does not show the guest's writes to the old image.
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, vec![2; 8192]).unwrap();
     assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![2; 8192]);
@@ -139,7 +139,7 @@ async fn a_guest_that_writes_to_its_image_does_not_choose_the_format() {
     let config = QemuConfig { root_writes: RootWrites::Persist, ..with_root(&path) };
     std::fs::write(&path, vec![0; 4096]).unwrap();
     assert_eq!(storage.root(&config).unwrap().unwrap().format(), DiskFormat::Raw);
-    // What a guest can write to its first sectors.
+    // A header that a guest can write to its first sectors.
     let evil = folder.path().join("evil");
     QemuImage::create(&evil, DiskFormat::Qcow2, 1 << 20).await.unwrap();
     std::fs::write(&path, std::fs::read(&evil).unwrap()).unwrap();
@@ -153,7 +153,7 @@ async fn what_refers_to_the_hosts_files_is_refused_and_the_old_image_stays() {
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "of the host").unwrap();
     flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::Root).await.unwrap();
-    // As QEMU reads it, a VMDK without a capacity is what its text names.
+    // QEMU reads the contents of a VMDK without a capacity from the files that its text names.
     let mut vmdk = vec![0; 65536];
     vmdk[..8].copy_from_slice(b"KDMV\x01\0\0\0");
     vmdk[28] = 1;
@@ -190,7 +190,7 @@ async fn a_fixed_vhd_keeps_its_last_bytes_whoever_made_it() {
         jumpstarter_supervise::Command::new("qemu-img").args(arguments).arg(&raw).arg(&vhd);
     jumpstarter_supervise::run(command, Duration::from_secs(60)).await.unwrap();
     let mut image = std::fs::read(&vhd).unwrap();
-    // As VirtualBox signs it, with the geometry for that size.
+    // With VirtualBox's signature, and the geometry for that size.
     let footer = image.len() - 512;
     image[footer + 28..footer + 32].copy_from_slice(b"vbox");
     image[footer + 56..footer + 60].copy_from_slice(&[0, 21, 16, 63]);
@@ -235,15 +235,15 @@ async fn an_overlay_is_never_shown_over_another_image() {
     flash(&storage, ImageSource::bytes(vec![1; 4096]), Partition::Root).await.unwrap();
     let disks = storage.prepare(&config, &facts).await.unwrap();
     let overlay = top(&disks.root.unwrap()).path().to_owned();
-    // What the guest writes.
+    // The guest's writes.
     let command = jumpstarter_supervise::Command::new("qemu-io");
     let command = command.args(["-f", "qcow2", "-c", "write -P 9 0 512"]).arg(&overlay);
     jumpstarter_supervise::run(command, Duration::from_secs(60)).await.unwrap();
     assert!(dumped(&storage, Partition::Root, &config).await.unwrap().starts_with(&[9; 512]));
     let (kept, then) = lock(&storage.0.known).overlay.clone().unwrap();
 
-    // The overlay cannot be removed, as on a file system that fails just then: a folder stands in
-    // its place. That is no failure of the flash.
+    // The overlay cannot be removed, as on a failing file system: a folder is at its path. That is
+    // not a failure of the flash.
     let aside = folder.path().join("aside");
     std::fs::rename(&overlay, &aside).unwrap();
     std::fs::create_dir(&overlay).unwrap();
@@ -251,7 +251,7 @@ async fn an_overlay_is_never_shown_over_another_image() {
     assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![2; 4096]);
     std::fs::remove_dir(&overlay).unwrap();
 
-    // The flash was given up right after the new image took its place: nothing was forgotten yet.
+    // The flash was cancelled right after the new image took its place: nothing was forgotten yet.
     std::fs::rename(&aside, &overlay).unwrap();
     lock(&storage.0.known).overlay = Some((kept, then));
     assert_eq!(dumped(&storage, Partition::Root, &config).await.unwrap(), vec![2; 4096]);
@@ -327,7 +327,7 @@ async fn firmware_that_is_no_pair_is_refused_at_power_on_with_both_names() {
         flash(&storage, volume([0x78, 0xe5], 1_966_081), Partition::OvmfCode).await.unwrap_err();
     assert_eq!(odd.kind(), ErrorKind::InvalidArgument);
     storage.prepare(&config, &facts).await.unwrap();
-    // The pair that was configured is held to the same.
+    // A configured pair is checked, too.
     let file = folder.path().join("odd.fd");
     std::fs::write(&file, vec![0; 4097]).unwrap();
     let (_other, storage) = self::storage();
@@ -353,8 +353,7 @@ async fn compressed_defaults_are_refused_when_the_machine_is_made() {
     );
 }
 
-/// A file call that does not return holds up the machine's other file work for a while, and nothing
-/// else.
+/// A file operation that does not return delays the machine's other file work, and nothing else.
 #[tokio::test]
 async fn a_file_system_that_hangs_holds_up_no_thread_of_the_runtime() {
     let (_folder, storage) = storage();

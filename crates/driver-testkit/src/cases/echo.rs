@@ -1,4 +1,4 @@
-//! Cases of a `Network` whose other side sends back what it gets.
+//! Cases of a `Network` whose peer echoes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,11 @@ use jumpstarter_driver_core::{Channel, Framing};
 use crate::case::{MustSucceed, Outcome, ensure};
 use crate::instance::Instance;
 
-/// What the integrity cases send, in bytes.
+/// The amount that the integrity cases send, in bytes.
 const AMOUNT: usize = 1024 * 1024;
 const CHUNK: usize = 32 * 1024;
-/// More than any chain of sockets buffers: who takes this much without a reader has no bound.
+/// More than any chain of sockets buffers: a driver that accepts this much without a reader has no
+/// bound.
 const UNBOUNDED: usize = 64 * 1024 * 1024;
 
 async fn connect(instance: &Instance) -> Result<Channel, String> {
@@ -84,11 +85,11 @@ pub(crate) async fn slow_reader_slows_the_writer(instance: &Instance) -> Outcome
             }
         }
     }
-    drop(writer); // Dropped earlier it would have been a half-close.
+    drop(writer); // An earlier drop would have been a half-close.
     Ok(())
 }
 
-/// Sends and reads at once; with `to_the_end`, reads until the peer's end too.
+/// Sends and reads concurrently; with `to_the_end` also reads until the peer's end.
 pub(crate) async fn round_trip(instance: &Instance, channel: Channel, to_the_end: bool) -> Outcome {
     let (mut reader, mut writer) = channel.split();
     let sending = tokio::spawn(async move {
@@ -116,7 +117,7 @@ async fn datagrams(instance: &Instance, mut channel: Channel) -> Outcome {
     for size in [1, 2, 511, 512, 1200, 1400] {
         let datagram = bytes_at(size, size);
         instance.doing(format!("waiting for a datagram of {size} bytes"));
-        // One that the network drops is sent again.
+        // A datagram that the network drops is sent again.
         let mut back = None;
         while back.is_none() {
             channel.send(datagram.clone()).await.must("sending a datagram")?;

@@ -18,7 +18,7 @@ use crate::image;
 use crate::instance::Instance;
 use crate::medium::Content;
 
-/// How long nothing may be written after a cancelled flash, as far as the suite looks.
+/// How long the suite watches for late writes after a cancelled flash.
 const LATE: Duration = Duration::from_millis(200);
 
 /// FLASHER-1: what was flashed is what is dumped.
@@ -68,7 +68,7 @@ pub(crate) async fn truncated_compression_is_refused(instance: &Instance) -> Out
         let start = whole.slice(..whole.len() * 2 / 3);
         let source = ImageSource::bytes(start.clone());
         if instance.options.as_is {
-            // To it this is a whole image.
+            // For the flasher this is a complete image.
             flash(instance, source)
                 .await
                 .must(&format!("flashing the beginning of a {tool} image"))?;
@@ -252,8 +252,8 @@ pub(crate) async fn concurrent_flashes_do_not_mix(instance: &Instance) -> Outcom
     Ok(())
 }
 
-/// FLASHER-18: a flash that is cancelled after the end of its source leaves the old image or the new
-/// one whole, and writes nothing later.
+/// FLASHER-18: a flash that is cancelled after the end of its source leaves the old image or the
+/// new one whole, and writes nothing later.
 pub(crate) async fn late_cancel_is_heeded(instance: &Instance) -> Outcome {
     let (old, new) = (instance.options.old_image(), instance.options.new_image());
     for polls in [0, 1, 3, 10] {
@@ -336,7 +336,8 @@ async fn decompressed(instance: &Instance, tool: &str) -> Outcome {
     }
 }
 
-/// Flashes what must be refused over the old image, which must stay. No kinds: any will do.
+/// Flashes an image that must be refused over the old image, which must stay. Without `kinds`, any
+/// kind of error will do.
 async fn refused(
     instance: &Instance,
     source: ImageSource,
@@ -367,7 +368,7 @@ async fn holds(instance: &Instance, image: &[u8]) -> Outcome {
     compare(&dump(instance).await?, image)
 }
 
-/// A device is longer than its image; what follows is not ours.
+/// A device is longer than its image; the rest is not compared.
 pub(super) fn compare(found: &[u8], image: &[u8]) -> Outcome {
     if found.starts_with(image) {
         return Ok(());
@@ -389,14 +390,14 @@ async fn dump(instance: &Instance) -> std::result::Result<Vec<u8>, String> {
     Ok(std::mem::take(&mut *bytes))
 }
 
-/// Keeps what is written.
+/// Keeps the written bytes.
 #[derive(Clone, Default)]
 pub(super) struct Collected(pub(super) Arc<Mutex<Vec<u8>>>);
 
-/// Fails.
+/// Fails every write.
 struct Broken;
 
-/// Never takes anything, and tells when somebody tries.
+/// Accepts nothing, and notifies at the first attempt.
 struct Stuck(Arc<Notify>);
 
 macro_rules! writer {

@@ -1,4 +1,4 @@
-//! Cases of every driver, whatever its interfaces.
+//! Cases of every driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
@@ -17,7 +17,7 @@ use crate::cases;
 use crate::instance::{Instance, Method};
 use crate::leftovers::Snapshot;
 
-/// How long what a dropped channel holds may take to be released.
+/// How long the resources of a dropped channel may take to be released.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// GENERIC-1: the driver offers the interfaces that its author lists, and the registry knows the
@@ -40,12 +40,12 @@ pub(crate) async fn interfaces_are_as_listed(instance: &Instance) -> Outcome {
 
 /// GENERIC-2: an opened and closed driver leaves no process, open file, socket or temporary file.
 pub(crate) async fn closing_releases_everything(_: &Instance) -> Outcome {
-    Ok(()) // The runner closes and looks, as after every case.
+    Ok(()) // The runner closes and checks, as after every case.
 }
 
 /// GENERIC-3: a driver that is dropped without being closed leaves nothing either.
 pub(crate) async fn dropping_releases_everything(instance: &Instance) -> Outcome {
-    instance.leave_unclosed(); // The runner drops and looks.
+    instance.leave_unclosed(); // The runner drops and checks.
     Ok(())
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn surplus_argument_is_refused(instance: &Instance) -> Outcome 
 pub(crate) async fn argument_of_wrong_type_is_refused(instance: &Instance) -> Outcome {
     for method in instance.methods() {
         for (position, parameter) in method.descriptor.parameters.iter().enumerate() {
-            // A parameter that takes any value has no wrong type.
+            // A parameter that accepts any value has no wrong type.
             if parameter.value.is_some_and(|value| value.json_types().len() == JsonType::ALL.len())
             {
                 continue;
@@ -147,7 +147,7 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
     for method in instance.methods().into_iter().filter(|method| is_callable(instance, method)) {
         let name = method.descriptor.name;
         instance.doing(format!("calling `{name}`"));
-        // The second call is the measure: some methods differ the first time.
+        // The second call is the reference: some methods differ the first time.
         drop(call(instance, &method, plausible(instance, &method)).await);
         let before = ending(&call(instance, &method, plausible(instance, &method)).await);
         for polls in [1, 2, 5] {
@@ -164,7 +164,7 @@ pub(crate) async fn cancelled_call_leaves_it_usable(instance: &Instance) -> Outc
             drop(cancelled);
             instance.doing(format!("calling `{name}` after a dropped call"));
             let mut after = ending(&call(instance, &method, plausible(instance, &method)).await);
-            // A port that only one can hold may be released a moment later.
+            // An exclusive port may be released a moment later.
             for _ in 0..100 {
                 if after == before {
                     break;
@@ -219,7 +219,8 @@ pub(crate) async fn methods_have_different_names(instance: &Instance) -> Outcome
     Ok(())
 }
 
-/// GENERIC-14: a stream of an interface of one's own can be dropped at any moment, and opened again.
+/// GENERIC-14: a stream of an interface of one's own can be dropped at any moment, and opened
+/// again.
 pub(crate) async fn dropped_stream_can_be_repeated(instance: &Instance) -> Outcome {
     for method in own(instance, MethodKind::Stream) {
         let name = method.descriptor.name;
@@ -228,7 +229,7 @@ pub(crate) async fn dropped_stream_can_be_repeated(instance: &Instance) -> Outco
             let reply = again(instance, &method).await?;
             let mut stream = reply.into_stream::<Value>().must(&format!("the stream `{name}`"))?;
             for _ in 0..items {
-                // It may say nothing for long.
+                // It may stay silent for long.
                 tokio::time::timeout(Duration::from_millis(100), stream.next()).await.ok();
             }
         }
@@ -242,7 +243,7 @@ pub(crate) async fn dropped_channel_is_closed(instance: &Instance) -> Outcome {
     for method in own(instance, MethodKind::Channel) {
         let name = method.descriptor.name;
         instance.doing(format!("opening the channel `{name}`"));
-        // What is opened once for all channels is open from here on.
+        // Resources that are opened once for all channels are open from here on.
         drop(again(instance, &method).await?);
         instance.doing(format!("waiting until dropped channels of `{name}` are closed"));
         tokio::task::yield_now().await;
@@ -255,7 +256,7 @@ pub(crate) async fn dropped_channel_is_closed(instance: &Instance) -> Outcome {
     Ok(())
 }
 
-/// The methods of that kind that the suite can call, of interfaces that have no cases of their own.
+/// The methods of that kind that the suite can call, of interfaces without specific cases.
 fn own(instance: &Instance, kind: MethodKind) -> impl Iterator<Item = Method> {
     let methods = instance.methods().into_iter().filter(move |method| {
         let interface = method.adapter.descriptor().name;
@@ -266,7 +267,7 @@ fn own(instance: &Instance, kind: MethodKind) -> impl Iterator<Item = Method> {
     methods.collect::<Vec<_>>().into_iter()
 }
 
-/// Calls a method that must succeed, at the latest a moment after what it opened before is dropped.
+/// Calls a method that must succeed, at the latest a moment after its earlier result was dropped.
 async fn again(instance: &Instance, method: &Method) -> std::result::Result<Reply, String> {
     let mut outcome = call(instance, method, plausible(instance, method)).await;
     for _ in 0..100 {
@@ -286,13 +287,13 @@ fn ending(outcome: &Result<Reply>) -> String {
     }
 }
 
-/// The arguments that the driver's author gives for the method, without images.
+/// The arguments that the driver's author lists for the method, without images.
 fn given<'a>(instance: &'a Instance, method: &Method) -> Option<&'a [Value]> {
     let mut all = instance.options.given.iter();
     all.find(|(name, _)| *name == method.descriptor.name).map(|(_, arguments)| &**arguments)
 }
 
-/// Whether the suite can call it: it knows what the arguments mean, or is told.
+/// Whether the suite can call it: it knows the meaning of the arguments, or the author lists them.
 fn is_callable(instance: &Instance, method: &Method) -> bool {
     given(instance, method).is_some()
         || method
@@ -335,7 +336,7 @@ async fn refused(
     }
 }
 
-/// The given arguments, else such of the right types, as far as these say.
+/// The listed arguments, else plausible ones of the right types.
 fn plausible(instance: &Instance, method: &Method) -> Vec<Argument> {
     let mut given = given(instance, method).unwrap_or_default().iter();
     let argument = |parameter: &ParameterDescriptor| match (parameter.kind, given.as_slice()) {

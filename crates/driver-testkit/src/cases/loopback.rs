@@ -1,4 +1,4 @@
-//! The case of a `Serial` whose other side sends back what it gets.
+//! The case of a `Serial` whose other side echoes.
 
 use crate::case::{MustSucceed, Outcome};
 use crate::cases::echo::round_trip;

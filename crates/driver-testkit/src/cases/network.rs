@@ -1,4 +1,4 @@
-//! Cases of `Network`, whatever the other side is.
+//! Cases of `Network` with any peer.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::leftovers::Snapshot;
 /// How long a connection may take to be closed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Connects; `None` where nothing answers, which only an echo may not do.
+/// Connects; `None` if nothing answers, which is a failure only with an echo.
 async fn connect(instance: &Instance) -> Result<Option<Channel>, String> {
     match instance.network().connect().await {
         Ok(channel) => Ok(Some(channel)),
@@ -59,7 +59,7 @@ pub(crate) async fn half_close_keeps_the_connection(instance: &Instance) -> Outc
         .await
         .map_err(|error| format!("finishing the writing half failed: {error:?}"))?;
     finished.finish().await.map_err(|error| format!("finishing it again failed: {error:?}"))?;
-    // The other side may answer, end or stay silent; it must not be an error.
+    // The other side may answer, end or stay silent; an error is a failure.
     if let Ok(Err(error)) =
         tokio::time::timeout(Duration::from_millis(200), finished.receive()).await
     {
@@ -93,7 +93,7 @@ pub(crate) async fn address_has_a_scheme(instance: &Instance) -> Outcome {
 
 /// NETWORK-5: dropping a channel closes its connection, while the driver stays open.
 pub(crate) async fn dropped_connection_is_closed(instance: &Instance) -> Outcome {
-    // What is opened once for all connections is open from here on.
+    // Resources that are opened once for all connections are open from here on.
     drop(connect(instance).await?);
     instance.doing("waiting until dropped connections are closed");
     tokio::task::yield_now().await;

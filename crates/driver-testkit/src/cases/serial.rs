@@ -1,4 +1,4 @@
-//! Cases of `Serial`, whatever the other side is.
+//! Cases of `Serial` with any other side.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::case::{MustSucceed, Outcome, ensure};
 use crate::instance::Instance;
 use crate::leftovers::Snapshot;
 
-/// How often opening is tried, while the port is still being released.
+/// How often opening is tried while the port is being released.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens the port, which an earlier holder may be about to release.
+/// Opens the port, which an earlier holder may still be releasing.
 async fn reopen(instance: &Instance, what: &str) -> std::result::Result<Channel, String> {
     instance.doing(what);
     let mut tries = 0;
@@ -50,7 +50,7 @@ pub(crate) async fn control_lines_work_or_are_unimplemented(instance: &Instance)
     settable(serial.set_rts(true).await, "`set_rts` without a connection", false)
 }
 
-/// Without a connection a port may also say that it needs one.
+/// Without a connection a port may also answer that it needs one.
 fn settable(outcome: Result<()>, what: &str, open: bool) -> Outcome {
     match outcome {
         Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(()),
@@ -68,7 +68,7 @@ pub(crate) async fn close_ends_connections(instance: &Instance) -> Outcome {
     instance.doing("closing the port");
     serial.close().await.must("`close`")?;
     instance.doing("waiting for the end of a closed connection");
-    // What arrived before the close may still be delivered; the end or an error comes after it.
+    // Data from before the close may still be delivered; the end or an error follows.
     while let Ok(Some(_)) = channel.receive().await {}
     drop(reopen(instance, "opening the port after `close`").await?);
     serial.close().await.must("`close` again")
@@ -76,7 +76,7 @@ pub(crate) async fn close_ends_connections(instance: &Instance) -> Outcome {
 
 /// SERIAL-4: dropping a channel closes its connection, while the driver stays open.
 pub(crate) async fn dropped_connection_is_closed(instance: &Instance) -> Outcome {
-    // What is opened once for all connections is open from here on.
+    // Resources that are opened once for all connections are open from here on.
     drop(reopen(instance, "opening the port").await?);
     instance.serial().close().await.must("`close`")?;
     let before = Snapshot::take();

@@ -1,4 +1,4 @@
-//! Why TLS failed.
+//! Explains failures of TLS.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMess
 
 use super::trust::is_authority;
 
-/// What TLS failed with, during its handshake or later.
+/// A failure of TLS, during its handshake or later.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct TlsFailure(rustls::Error);
 
-/// What a failure of TLS means.
+/// The meaning of a failure of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsFault {
@@ -19,23 +19,23 @@ pub enum TlsFault {
     NotTls,
     /// The peer speaks TLS, but not HTTP/2.
     NotHttp2,
-    /// The peer's certificate is not accepted here.
+    /// The peer's certificate is rejected here.
     Certificate(CertificateFault),
     /// The server requires a client certificate.
     CertificateRequired,
-    /// The peer does not accept the certificate that was shown to it.
+    /// The peer rejects the presented certificate.
     CertificateRefused,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// What is wrong with a certificate.
+/// The fault of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFault {
     /// No trusted authority has signed it.
     UnknownIssuer,
-    /// It is for these hosts, which may be none.
+    /// It is for these hosts; the list may be empty.
     WrongHost(Vec<String>),
     /// It has expired.
     Expired,
@@ -51,20 +51,20 @@ pub enum CertificateFault {
     WrongPurpose,
     /// It is an authority's, and not itself trusted.
     Authority,
-    /// Anything else, as a text.
+    /// Another fault, as a text.
     Other(String),
 }
 
 impl TlsFailure {
-    /// Finds what TLS itself failed with, if that is the error.
+    /// Finds the TLS failure in an error.
     pub fn find(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().cloned().map(Self)
     }
 
-    /// Returns what it means.
+    /// Returns the failure's meaning.
     pub fn fault(&self) -> TlsFault {
         match &self.0 {
-            // A chain of very many certificates.
+            // A very long chain of certificates.
             rustls::Error::InvalidMessage(
                 InvalidMessage::HandshakePayloadTooLarge
                 | InvalidMessage::CertificatePayloadTooLarge,

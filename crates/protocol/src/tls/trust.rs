@@ -1,4 +1,4 @@
-//! Which certificates are trusted.
+//! The trusted certificates.
 
 use std::io;
 use std::path::Path;
@@ -22,8 +22,8 @@ use super::{CertificateFault, certificates, is_version_1, provider, setting_up};
 /// Certificates that are trusted: as authorities, and themselves.
 ///
 /// `openssl req -x509` makes certificates that are also an authority's (`CA:TRUE`), and TLS
-/// libraries refuse those as a server's or client's. One that is itself among the trusted ones is
-/// accepted all the same.
+/// libraries refuse those as a server's or client's. Such a certificate is accepted if it is itself
+/// trusted.
 #[derive(Clone, Debug)]
 pub struct TrustedCertificates {
     roots: Arc<RootCertStore>,
@@ -31,12 +31,12 @@ pub struct TrustedCertificates {
 }
 
 impl TrustedCertificates {
-    /// Trusts those of a PEM file. Hints name these `variables` of the environment, where the file
-    /// comes from one.
+    /// Trusts the certificates of a PEM file. Hints name these `variables` of the environment, if
+    /// the file comes from one.
     ///
     /// # Errors
-    /// As the file's reading; `InvalidArgument` for one without certificates, or with one that
-    /// cannot be an authority's.
+    /// The errors of reading the file; `InvalidArgument` for a file without certificates, or with
+    /// one that cannot be an authority's.
     pub fn from_file(file: &Path, variables: Option<&str>) -> Result<Self> {
         let themselves = certificates(file, variables)?;
         let mut roots = RootCertStore::empty();
@@ -49,7 +49,7 @@ impl TrustedCertificates {
         Ok(Self { roots: Arc::new(roots), themselves })
     }
 
-    /// Trusts those that this system trusts; `None` if there are none.
+    /// Trusts the system's certificates; `None` if there are none.
     pub fn from_system() -> Option<Self> {
         let themselves = rustls_native_certs::load_native_certs().certs;
         let mut roots = RootCertStore::empty();
@@ -72,14 +72,14 @@ impl TrustedCertificates {
     }
 }
 
-/// Whether an authority's certificate was shown as a server's or client's own; its time has been
-/// judged by then.
+/// Whether an authority's certificate was presented as a server's or client's; its time has been
+/// checked by then.
 pub(super) fn is_authority(error: &CertificateError) -> bool {
     let CertificateError::Other(OtherError(other)) = error else { return false };
     matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// What is wrong with a certificate at that time, its signature apart. The time is judged first.
+/// The fault of a certificate at that time, without its signature. The time is checked first.
 pub(super) fn time_fault(
     certificate: &CertificateDer<'_>,
     now: UnixTime,
@@ -93,7 +93,7 @@ pub(super) fn time_fault(
     }
 }
 
-/// Asks `signed`, and then whether a certificate is itself trusted.
+/// Asks `signed`, and then checks whether a certificate is itself trusted.
 #[derive(Debug)]
 struct Trusting<V: ?Sized> {
     themselves: Vec<CertificateDer<'static>>,
@@ -107,7 +107,7 @@ impl<V: ?Sized> Trusting<V> {
     }
 }
 
-/// The checks that are the same for servers and clients.
+/// The checks that servers and clients share.
 macro_rules! signatures {
     () => {
         fn verify_tls12_signature(

@@ -1,6 +1,6 @@
-//! What the TLS library does not tell of a certificate.
+//! The version of a certificate, which the TLS library does not expose.
 
-/// The content of the DER element that `bytes` begins with, if it has that tag.
+/// The content of the DER element at the start of `bytes`, if it has that tag.
 fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     let (&found, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first().filter(|_| found == tag)?;
@@ -15,8 +15,8 @@ fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     rest.get(..length)
 }
 
-/// Whether a certificate in DER is of X.509's version 1, which has no extensions and which TLS
-/// libraries refuse: it says neither for which hosts it is, nor whether it is an authority's.
+/// Whether a certificate in DER is of X.509's version 1, which TLS libraries refuse: it has no
+/// extensions, so it names neither its hosts, nor whether it is an authority's.
 pub(super) fn is_version_1(der: &[u8]) -> bool {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;

@@ -1,4 +1,4 @@
-//! Formats that QEMU would recognise and that no machine is given: the guest would see the
+//! Formats that QEMU would recognise and that no machine may use: the guest would see the
 //! container, not the disk.
 //!
 //! LUKS is not among them: a guest may have encrypted its whole disk.

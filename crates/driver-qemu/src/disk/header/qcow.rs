@@ -76,7 +76,7 @@ fn second(start: &[u8], version: u32) -> Result<Header> {
         return Err(Error::data_loss("the qcow2 image is marked as damaged")
             .with_hint("try to repair it: `qemu-img check -r all IMAGE`"));
     }
-    // A shorter header has no such field, and zlib.
+    // A shorter header lacks the field, and means zlib.
     let compression = if features & COMPRESSION_TYPE != 0 { field::<1>(start, 104)?[0] } else { 0 };
     if compression > ZSTD {
         return Err(unusable(
@@ -92,7 +92,7 @@ fn second(start: &[u8], version: u32) -> Result<Header> {
     })
 }
 
-/// The backing file, whose place is the same in both.
+/// The backing file, at the same place in both formats.
 fn backing_file(start: &[u8]) -> Result<Option<BackingName>> {
     let (offset, length) = (long_number(start, 8)?, number(start, 16)?);
     if offset == 0 {

@@ -1,4 +1,4 @@
-//! Headers made by hand: what each says, and what is refused.
+//! Handmade headers: the meaning of each, and the refused ones.
 
 use super::*;
 

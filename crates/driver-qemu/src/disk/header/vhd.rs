@@ -1,7 +1,7 @@
-//! Virtual PC's VHD: a footer of 512 bytes, which a growing image has at its start too.
+//! Virtual PC's VHD: a footer of 512 bytes; a growing image has a copy at its start.
 //!
-//! Two sizes are written there: the disk's, and a geometry, which is often smaller. QEMU goes by
-//! the geometry unless it knows the program that made the image; the disk then lacks its last part.
+//! It contains two sizes: the disk's, and a geometry, which is often smaller. QEMU uses the
+//! geometry unless it knows the program that made the image; the disk then lacks its last part.
 //! Source: Microsoft's "Virtual Hard Disk Image Format Specification", QEMU's `block/vpc.c`.
 
 use jumpstarter_driver_core::prelude::*;
@@ -13,7 +13,7 @@ const COOKIE: &[u8] = b"conectix";
 const FOOTER: u64 = 512;
 const FIXED: u32 = 2;
 const DYNAMIC: u32 = 3;
-/// Programs whose size QEMU believes, as far back as 2.6.
+/// Programs whose size QEMU uses, back to version 2.6.
 const SIZE_IS_BELIEVED: [&[u8]; 5] = [b"win ", b"qem2", b"d2v ", b"CTXS", b"tap"];
 /// The largest geometry, in sectors: it stands for "more than that".
 const MAX_GEOMETRY: u64 = 65535 * 16 * 255;
@@ -22,7 +22,7 @@ pub(super) fn read(start: &[u8], end: &[u8], length: u64) -> Option<Result<Heade
     if has(start, 0, COOKIE) {
         return Some(growing(start));
     }
-    // A guest may have written those letters to its last sector: it has to be a whole footer.
+    // A guest may have written those letters to its last sector: the footer must be complete.
     let is_footer = end.len() as u64 == FOOTER && has(end, 0, COOKIE) && is_intact(end);
     is_footer.then(|| fixed(end, length))
 }
@@ -38,7 +38,7 @@ fn growing(start: &[u8]) -> Result<Header> {
     Ok(Header::new(DiskFormat::Vpc).with_size(size))
 }
 
-/// The disk would not be all of the image.
+/// The error for an image whose disk would lack its end.
 pub(super) fn two_sizes() -> Error {
     Error::failed_precondition("the VHD image names two sizes, and QEMU goes by its geometry")
         .with_hint(

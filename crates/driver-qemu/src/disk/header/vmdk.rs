@@ -1,5 +1,5 @@
 //! VMware's VMDK. Most of its kinds are a text that names other files, any file of the host; one
-//! kind holds all of the disk itself, and that one is accepted, if nothing in it can lead QEMU's
+//! kind contains the whole disk, and only that one is accepted, if nothing in it can lead QEMU's
 //! lenient reader elsewhere.
 //!
 //! Source: VMware's "Virtual Disk Format 5.0", QEMU's `block/vmdk.c`.
@@ -9,11 +9,11 @@ use jumpstarter_driver_core::prelude::*;
 use super::{Header, field, has};
 use crate::disk::DiskFormat;
 
-/// Where the text is in a sparse image, in bytes.
+/// The position of the text in a sparse image, in bytes.
 const TEXT_AT: usize = 512;
-/// How much of it QEMU reads, in sectors.
+/// The length that QEMU reads of it, in sectors.
 const TEXT_SECTORS: u64 = 20;
-/// The kinds that lie in one file.
+/// The kinds in one file.
 const WHOLE: [&str; 2] = ["monolithicSparse", "streamOptimized"];
 /// Keys of the text's first part that name nothing.
 const HARMLESS: [&str; 5] = ["version", "encoding", "CID", "parentCID", "isNativeSnapshot"];
@@ -32,25 +32,26 @@ pub(super) fn read(start: &[u8]) -> Option<Result<Header>> {
     None
 }
 
-/// The size of the disk of a sparse image that is whole; none of one that may need other files.
+/// The size of the disk of a sparse image that is complete; `None` for one that may need other
+/// files.
 fn sparse(start: &[u8]) -> Result<Option<u64>> {
     let number = |at| field(start, at).map(u64::from_le_bytes);
     let version = u32::from_le_bytes(field(start, 4)?);
     let (sectors, text_at, text_sectors) = (number(12)?, number(28)?, number(36)?);
-    // Without a capacity QEMU reads the disk's parts from the text, whatever the rest of the header
-    // says.
+    // Without a capacity QEMU reads the disk's parts from the text, and ignores the rest of the
+    // header.
     let is_whole = (1..=3).contains(&version)
         && sectors > 0
         && text_at == 1
         && text_sectors <= TEXT_SECTORS
         && start.get(TEXT_AT..TEXT_AT + text_sectors as usize * 512).is_some_and(|text| {
-            // QEMU reads on to the first zero, or for 20 sectors.
+            // QEMU reads up to the first zero, or 20 sectors.
             names_nothing(text) && (text.contains(&0) || text_sectors == TEXT_SECTORS)
         });
     Ok(is_whole.then(|| sectors.saturating_mul(512)))
 }
 
-/// Whether a sparse image's text is known line by line to name no other file.
+/// Whether every line of a sparse image's text is known to name no other file.
 fn names_nothing(text: &[u8]) -> bool {
     let (text, padding) =
         text.split_at(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
@@ -77,7 +78,7 @@ fn names_nothing(text: &[u8]) -> bool {
             _ => return false,
         }
     }
-    // QEMU looks for a parent's name wherever it stands.
+    // QEMU looks for a parent's name at every position.
     let lower = text.to_ascii_lowercase();
     padding.iter().all(|byte| *byte == 0)
         && kind.is_some_and(|kind| WHOLE.contains(&kind))
