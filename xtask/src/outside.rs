@@ -27,6 +27,7 @@ const FEATURES: &[&str] = &[
     "serial",
     "flasher",
     "qemu",
+    "python",
     "supervise",
 ];
 

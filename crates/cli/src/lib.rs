@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use jumpstarter_driver_flasher as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_power as _;
+use jumpstarter_driver_python as _;
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_serial as _;
 

@@ -1,7 +1,10 @@
 //! The way of every call to a driver: values, images and channels.
 
 use async_trait::async_trait;
-use jumpstarter_driver_core::{Argument, Arguments, Caller, Error, MethodKind, Reply, Result};
+use jumpstarter_driver_core::image::Encoding;
+use jumpstarter_driver_core::{
+    Argument, Arguments, Caller, Error, MethodKind, Reply, Resource, Result,
+};
 use serde_json::Value;
 
 use crate::remote_driver::RemoteDriver;
@@ -34,6 +37,14 @@ impl Caller for RemoteCaller {
                 Err(Error::unimplemented(format!("this client cannot call {other:?} methods")))
             }
         }
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        true
+    }
+
+    async fn open_resource(&self, encoding: Option<Encoding>) -> Result<Resource> {
+        images::open_to_pass_on(&self.0, encoding).await
     }
 }
 

@@ -3,8 +3,11 @@
 //! On the wire each frame stays one frame. An exporter of this project reports whether the
 //! boundaries carry meaning; for one in Python the network's address shows it.
 
+use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_core::Stream;
 use futures_util::StreamExt;
 use http::HeaderValue;
 use jumpstarter_driver_core::{Channel, Error, Framing, Result};
@@ -22,7 +25,7 @@ pub(crate) async fn open(
     connection: &Connection,
     target: &StreamTarget,
     doing: &str,
-) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
+) -> Result<(h2::SendStream<Bytes>, Messages<StreamResponse>)> {
     open_with(connection, target, doing, None).await
 }
 
@@ -31,7 +34,7 @@ async fn open_with(
     target: &StreamTarget,
     doing: &str,
     further: Option<&'static str>,
-) -> Result<(h2::SendStream<bytes::Bytes>, Messages<StreamResponse>)> {
+) -> Result<(h2::SendStream<Bytes>, Messages<StreamResponse>)> {
     let target = target.to_header()?;
     let opening = async {
         let asked = || HeaderValue::from_static("?");
@@ -75,11 +78,19 @@ pub(crate) async fn connect_to_send(
 
 fn channel(
     connection: Arc<Connection>,
-    sending: h2::SendStream<bytes::Bytes>,
+    sending: h2::SendStream<Bytes>,
     messages: Messages<StreamResponse>,
     framing: Framing,
 ) -> Channel {
-    let frames = futures_util::stream::unfold(Some(messages), move |messages| {
+    Channel::from_parts(framing, received(connection, messages), Frames::new(sending, framing))
+}
+
+/// The payloads until the end mark.
+pub(crate) fn received(
+    connection: Arc<Connection>,
+    messages: Messages<StreamResponse>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    futures_util::stream::unfold(Some(messages), move |messages| {
         let connection = connection.clone();
         async move {
             let mut messages = messages?;
@@ -98,8 +109,7 @@ fn channel(
                 }
             }
         }
-    });
-    Channel::from_parts(framing, frames, Frames::new(sending, framing))
+    })
 }
 
 fn reset() -> Error {

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::options::Explanation;
 use crate::socket::{Noting, Traffic};
 use crate::wire::{MAX_MESSAGE, Messages};
 use crate::{Address, ConnectOptions};
@@ -65,6 +66,7 @@ pub(crate) struct Connection {
     pub(crate) call_timeout: Duration,
     pub(crate) stall_timeout: Duration,
     pub(crate) image_timeout: Duration,
+    explanation: Option<Explanation>,
     traffic: Arc<Traffic>,
     requests: SendRequest<Bytes>,
     authority: String,
@@ -149,6 +151,7 @@ impl Connection {
             call_timeout: options.call_timeout,
             stall_timeout: options.stall_timeout,
             image_timeout: options.image_timeout,
+            explanation: options.explanation.clone(),
             traffic,
             requests,
             authority,
@@ -232,6 +235,16 @@ impl Connection {
         }
     }
 
+    /// As [`error_of`](Self::error_of), with what who connected knows of it.
+    pub(crate) async fn explanation_of(&self, end: &End) -> Error {
+        if let (End::Lost, Some(Explanation(why))) = (end, &self.explanation)
+            && let Ok(why) = tokio::time::timeout(GRACE, why.clone()).await
+        {
+            return why.again();
+        }
+        self.error_of(end)
+    }
+
     /// The error of a failed call: the exporter's own, or the loss of the connection while `doing`.
     pub(crate) async fn explain(&self, error: CallError, doing: &str) -> Error {
         match error {
@@ -250,7 +263,7 @@ impl Connection {
                 error.context(message)
             }
             error => match tokio::time::timeout(GRACE, self.ended()).await {
-                Ok(end) => self.error_of(&end),
+                Ok(end) => self.explanation_of(&end).await,
                 Err(_) => Error::from(error)
                     .context(format!("the exporter at {} broke off the call", self.address)),
             },
@@ -260,7 +273,7 @@ impl Connection {
     /// The error of an endless stream that ended: the exporter is stopping or was lost.
     pub(crate) async fn explain_end(&self, doing: &str) -> Error {
         let error = match tokio::time::timeout(GRACE, self.ended()).await {
-            Ok(end) => self.error_of(&end),
+            Ok(end) => self.explanation_of(&end).await,
             Err(_) => Error::unavailable(format!("the exporter at {} is ending", self.address))
                 .with_hint("connect again when it is back"),
         };

@@ -238,7 +238,7 @@ impl Exporter {
     /// way.
     pub async fn lost(&self) -> Error {
         let end = self.connection.ended().await;
-        self.connection.error_of(&end)
+        self.connection.explanation_of(&end).await
     }
 }
 

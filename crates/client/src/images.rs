@@ -14,7 +14,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::image::Encoding;
-use jumpstarter_driver_core::{Argument, Error, ErrorKind, ImageSink, Result};
+use jumpstarter_driver_core::{
+    Argument, Channel, Error, ErrorKind, Framing, ImageSink, Resource, Result,
+};
 use jumpstarter_protocol::metadata::ACCEPT_ENCODING;
 use jumpstarter_protocol::v1::StreamResponse;
 use jumpstarter_protocol::{StreamTarget, resource, rpc};
@@ -112,7 +114,7 @@ pub(crate) async fn call(
 }
 
 /// The stream of an image, and its name in the call.
-struct Resource {
+struct Opened {
     value: Value,
     frames: Frames,
     messages: Messages<StreamResponse>,
@@ -122,7 +124,7 @@ struct Resource {
 
 /// Opens the stream of an encoded image. An exporter that does not know the encoding gets it
 /// decoded.
-async fn open(driver: &RemoteDriver, encoding: Option<Encoding>, doing: &str) -> Result<Resource> {
+async fn open(driver: &RemoteDriver, encoding: Option<Encoding>, doing: &str) -> Result<Opened> {
     let resource = open_once(driver, encoding, doing).await?;
     match encoding.is_some() && !resource.encoded {
         true => open_once(driver, None, doing).await,
@@ -134,7 +136,7 @@ async fn open_once(
     driver: &RemoteDriver,
     encoding: Option<Encoding>,
     doing: &str,
-) -> Result<Resource> {
+) -> Result<Opened> {
     let uuid = driver.uuid.clone();
     let target = StreamTarget::Resource { uuid, x_jmp_content_encoding: encoding };
     let (sending, messages) = channel::open(&driver.connection, &target, doing).await?;
@@ -145,7 +147,19 @@ async fn open_once(
     let encoded = encoding.is_some_and(|encoding| {
         accepted.is_some_and(|name| name.trim_matches('"') == encoding.name())
     });
-    Ok(Resource { value, frames: Frames::whole_or_nothing(sending), messages, encoded })
+    Ok(Opened { value, frames: Frames::whole_or_nothing(sending), messages, encoded })
+}
+
+/// Opens the stream of an image that somebody else sends or receives, whatever the exporter says
+/// of its encoding.
+pub(crate) async fn open_to_pass_on(
+    driver: &RemoteDriver,
+    encoding: Option<Encoding>,
+) -> Result<Resource> {
+    let opened = open_once(driver, encoding, "opening the stream of an image").await?;
+    let frames = channel::received(driver.connection.clone(), opened.messages);
+    let channel = Channel::from_parts(Framing::Bytes, frames, opened.frames);
+    Ok(Resource::new(opened.value, opened.encoded, channel))
 }
 
 /// Makes the transfer of an image for `call`.

@@ -1,9 +1,13 @@
 //! How to connect: address, security, and timeouts.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use jumpstarter_driver_core::{Error, Result, Secret};
 
 use crate::Address;
@@ -39,6 +43,17 @@ pub struct ConnectOptions {
     pub(crate) stall_timeout: Duration,
     pub(crate) image_timeout: Duration,
     pub(crate) keepalive: Duration,
+    pub(crate) explanation: Option<Explanation>,
+}
+
+/// Why a connection was lost, once that is known.
+#[derive(Clone)]
+pub(crate) struct Explanation(pub(crate) Shared<BoxFuture<'static, Arc<Error>>>);
+
+impl fmt::Debug for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Explanation")
+    }
 }
 
 impl ConnectOptions {
@@ -55,6 +70,7 @@ impl ConnectOptions {
             stall_timeout: STALL_TIMEOUT,
             image_timeout: IMAGE_TIMEOUT,
             keepalive: KEEPALIVE,
+            explanation: None,
         }
     }
 
@@ -185,6 +201,14 @@ impl ConnectOptions {
     #[must_use]
     pub fn image_timeout(mut self, limit: Duration) -> Self {
         self.image_timeout = limit;
+        self
+    }
+
+    /// What calls on a connection fail with that was lost, for who knows better why it was: such as
+    /// who started the exporter. `why` is waited for a moment, and its error given to every call.
+    #[must_use]
+    pub fn explained_by(mut self, why: impl Future<Output = Error> + Send + 'static) -> Self {
+        self.explanation = Some(Explanation(why.map(Arc::new).boxed().shared()));
         self
     }
 

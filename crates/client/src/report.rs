@@ -60,6 +60,7 @@ pub(crate) fn nodes(
             .with_client(client)
             .with_labels(sorted(report.labels));
         nodes.push(match interfaces {
+            Some(known) if label.is_none() => node.with_guessed_interfaces(known),
             Some(known) => node.with_interfaces(known, unknown_interfaces),
             None => node,
         });

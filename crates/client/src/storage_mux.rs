@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::storage::{dump_medium, flash_medium};
 use jumpstarter_driver_core::{
-    Argument, Arguments, Caller, Error, Interface, MethodKind, Reply, Result, StorageMux,
+    Argument, Arguments, Caller, Error, Interface, MethodKind, Reply, Resource, Result, StorageMux,
 };
 use serde_json::Value;
 
@@ -36,6 +37,14 @@ impl Caller for MuxCaller {
             _ => Err(Error::invalid_argument(format!("`{method}` takes an image"))),
         }?;
         Reply::value(())
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.0.is_elsewhere()
+    }
+
+    async fn open_resource(&self, encoding: Option<Encoding>) -> Result<Resource> {
+        self.0.open_resource(encoding).await
     }
 }
 

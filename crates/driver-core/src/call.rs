@@ -14,6 +14,7 @@ use crate::channel::Channel;
 use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::error::{Error, Result};
 use crate::finite;
+use crate::image::Encoding;
 
 /// The stream of a streaming method. Dropping it ends the stream.
 pub type ValueStream<T> = BoxStream<'static, Result<T>>;
@@ -127,5 +128,42 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<'a, Result<Reply>> {
         let _ = interface;
         self.invoke(method, kind, arguments)
+    }
+
+    /// Whether the driver is elsewhere, so that an exporter passes on to it what its own clients
+    /// send: as it is, without understanding it.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Opens the stream of an image for a call that follows, which names it with the resource's
+    /// handle: for an exporter that passes the image on to a driver that [is
+    /// elsewhere](Caller::is_elsewhere).
+    ///
+    /// # Errors
+    /// `Unimplemented` for a driver that is here, else the other end's.
+    async fn open_resource(&self, encoding: Option<Encoding>) -> Result<Resource> {
+        let _ = encoding;
+        Err(Error::unimplemented("the driver is not elsewhere: it takes images as arguments"))
+    }
+}
+
+/// The stream of an image, open at an exporter.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Resource {
+    /// How a call names it, as the exporter says.
+    pub handle: Value,
+    /// Whether the exporter takes, or gives, the image encoded as was asked for.
+    pub is_encoded: bool,
+    /// The image. Dropping its writer without [finishing](crate::ChannelWriter::finish) breaks the
+    /// image off.
+    pub channel: Channel,
+}
+
+impl Resource {
+    /// A stream that an exporter has opened.
+    pub fn new(handle: Value, is_encoded: bool, channel: Channel) -> Self {
+        Self { handle, is_encoded, channel }
     }
 }

@@ -1,7 +1,9 @@
 //! The driver trait, and how drivers are configured and opened.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -13,6 +15,7 @@ use crate::call::{Caller, Reply};
 use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::error::{Error, Result};
 use crate::interface::{Interface, Interfaces};
+use crate::mount::{Mount, Mounted};
 use crate::problem::ConfigProblem;
 use crate::suggest;
 
@@ -60,6 +63,12 @@ pub trait Driver: Send + Sync + 'static {
     /// Current figures for monitoring. They are read often and at any time: this must not wait.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
+    }
+
+    /// The branch of another device that stands in its place: its root in the driver's, with all
+    /// that is below. What the driver itself offers is not shown then.
+    fn mount(&self) -> Option<Mount> {
+        None
     }
 
     /// Whether something that the driver runs, such as the guest of a virtual machine, can open
@@ -141,13 +150,18 @@ impl Child {
                 .with_hint("write the driver itself here, and the proxy where it was"));
         }
         let wanted = I::DESCRIPTOR.name;
+        if let Some(mount) = self.driver.mount() {
+            let names = mount.root().interface_names();
+            if names.as_ref().is_none_or(|names| names.contains(&wanted)) {
+                return Ok(I::remote(mount.root_caller()));
+            }
+            return Err(lacks(name, wanted, names.unwrap_or_default()));
+        }
         let interfaces = self.driver.interfaces();
         if interfaces.descriptors().any(|interface| interface.name == wanted) {
             return Ok(I::remote(Arc::new(LocalCaller(self.driver.clone()))));
         }
-        let names = suggest::list(interfaces.descriptors().map(|interface| interface.name));
-        let message = format!("the child `{name}` has no interface `{wanted}`");
-        Err(Error::unimplemented(message).with_hint(format!("its interfaces: {names}")))
+        Err(lacks(name, wanted, interfaces.descriptors().map(|interface| interface.name)))
     }
 
     /// Returns a child of this one, made by its driver or configured in the exporter file.
@@ -155,10 +169,19 @@ impl Child {
     /// # Errors
     /// `NotFound`, with the existing names.
     pub fn child(&self, name: &str) -> Result<Child> {
+        let mount = self.driver.mount();
+        let mounted = mount.iter().flat_map(Mount::children);
+        let mounted = mounted.map(|(name, branch)| Child::new(name, Arc::new(Mounted(branch))));
+        let own = self.driver.children().into_iter();
         let children: Vec<Child> =
-            self.driver.children().into_iter().chain(self.configured.iter().cloned()).collect();
+            mounted.chain(own).chain(self.configured.iter().cloned()).collect();
         find(&children, name).cloned()
     }
+}
+
+fn lacks<'a>(name: &str, wanted: &str, has: impl IntoIterator<Item = &'a str>) -> Error {
+    let message = format!("the child `{name}` has no interface `{wanted}`");
+    Error::unimplemented(message).with_hint(format!("its interfaces: {}", suggest::list(has)))
 }
 
 fn find<'a>(children: &'a [Child], name: &str) -> Result<&'a Child> {
@@ -282,6 +305,24 @@ impl Gauge {
     }
 }
 
+/// What the drivers of one device have in common, by type.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>);
+
+impl Shared {
+    fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = all.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        one.clone().downcast().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
 /// The place and the children of a driver that is being opened.
 #[derive(Debug, Default)]
 #[non_exhaustive]
@@ -290,12 +331,13 @@ pub struct OpenContext {
     pub path: String,
     /// The drivers of its `children:`, already open. The tree shows them below it.
     pub children: Vec<Child>,
+    pub(crate) shared: Shared,
 }
 
 impl OpenContext {
     /// A context for a driver at `path`, without children.
     pub fn at(path: impl Into<String>) -> Self {
-        Self { path: path.into(), children: Vec::new() }
+        Self { path: path.into(), ..Self::default() }
     }
 
     /// Returns one of its `children:`, for [`Child::get`]. Name it in
@@ -310,6 +352,11 @@ impl OpenContext {
     /// Whether the exporter file has a child of that name: for optional children.
     pub fn has_child(&self, name: &str) -> bool {
         self.children.iter().any(|child| child.name == name)
+    }
+
+    /// What the drivers of the device have in common of that type, made for the first that asks.
+    pub fn shared<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.shared.get()
     }
 
     /// Its key under its parent.
@@ -339,6 +386,10 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     const SYNONYMS: &'static [(&'static str, &'static str)] = &[];
     /// The driver that it opens.
     type Driver: Driver;
+
+    /// Whether it hosts the drivers that no other of the program is named for: it opens whatever an
+    /// exporter file names by a dotted path and the program lacks, and stands for it.
+    const HOSTS_OTHERS: bool = false;
 
     /// Returns problems beyond the types: ranges, fields that exclude each other. Must not use
     /// files, devices or the network.

@@ -190,7 +190,7 @@ impl Error {
     }
 
     /// A copy for a second caller: kind, hint, and the chain as one message.
-    pub(crate) fn again(&self) -> Self {
+    pub fn again(&self) -> Self {
         let mut again = Self::new(self.kind(), format!("{self:#}"));
         again.0.refused = self.is_refusal();
         match self.hint() {

@@ -78,6 +78,7 @@ mod generic;
 mod host_path;
 pub mod image;
 mod interface;
+mod mount;
 mod node;
 mod outline;
 mod path;
@@ -99,7 +100,7 @@ pub use async_trait::async_trait;
 pub use backend::Backend;
 pub use blocking::blocking;
 pub use builtin::{COMPOSITE_CLIENT, Composite, CompositeConfig};
-pub use call::{Caller, Reply, ValueStream};
+pub use call::{Caller, Reply, Resource, ValueStream};
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
 pub use descriptor::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
@@ -114,6 +115,7 @@ pub use interface::{Interface, Interfaces};
 #[doc(hidden)]
 pub use inventory;
 pub use jumpstarter_driver_core_macros::{config, data, interface};
+pub use mount::Mount;
 pub use node::Node;
 pub use plan::Planned;
 pub use problem::ConfigProblem;

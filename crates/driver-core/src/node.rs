@@ -27,6 +27,7 @@ pub struct Node {
     pub(crate) interfaces: Vec<&'static InterfaceDescriptor>,
     pub(crate) unknown_interfaces: Vec<String>,
     pub(crate) interfaces_told: bool,
+    pub(crate) interfaces_guessed: bool,
     pub(crate) caller: Arc<dyn Caller>,
     pub(crate) driver: Option<Arc<dyn Driver>>,
 }
@@ -57,6 +58,7 @@ impl Node {
             interfaces: Vec::new(),
             unknown_interfaces: Vec::new(),
             interfaces_told: false,
+            interfaces_guessed: false,
             caller,
             driver: None,
         }
@@ -100,6 +102,13 @@ impl Node {
         self.unknown_interfaces = unknown;
         self.interfaces_told = true;
         self
+    }
+
+    /// Adds its interfaces where its exporter does not report them: what its client class tells.
+    #[must_use]
+    pub fn with_guessed_interfaces(mut self, known: Vec<&'static InterfaceDescriptor>) -> Self {
+        self.interfaces_guessed = true;
+        self.with_interfaces(known, Vec::new())
     }
 
     /// Identifies its driver: a proxy has the number of its target.
@@ -158,6 +167,11 @@ impl Node {
     /// [others](Node::unknown_interfaces), or its interfaces are [unknown](Node::interface_names).
     pub fn interfaces_known(&self) -> bool {
         self.interfaces_told && self.unknown_interfaces.is_empty()
+    }
+
+    /// Whether its interfaces are told from its client class, and not by its exporter.
+    pub fn interfaces_guessed(&self) -> bool {
+        self.interfaces_guessed
     }
 
     /// The names of interfaces of a remote driver that this program does not know, such as a third

@@ -27,6 +27,7 @@ pub struct Planned {
     description: Option<String>,
     methods_description: Vec<(String, String)>,
     log_level: Option<String>,
+    hosted: Option<String>,
     children: Vec<Planned>,
 }
 
@@ -60,6 +61,7 @@ impl Planned {
             description: None,
             methods_description: Vec::new(),
             log_level: None,
+            hosted: None,
             children: Vec::new(),
         }
     }
@@ -82,6 +84,13 @@ impl Planned {
     #[must_use]
     pub fn with_log_level(mut self, level: Option<String>) -> Self {
         self.log_level = level;
+        self
+    }
+
+    /// Says which driver stands in its place, one that this program lacks and another [hosts](crate::DriverConfig::HOSTS_OTHERS), by its import path.
+    #[must_use]
+    pub fn with_hosted(mut self, import_path: Option<String>) -> Self {
+        self.hosted = import_path;
         self
     }
 
@@ -110,6 +119,11 @@ impl Planned {
             Kind::Driver(entry, _) => Some(entry),
             Kind::Group | Kind::Reference(_) => None,
         }
+    }
+
+    /// The import path of the driver that its driver hosts; none for a driver of this program.
+    pub fn hosted(&self) -> Option<&str> {
+        self.hosted.as_deref()
     }
 
     /// The driver's checked configuration, which may hold secrets. Null for a group or a reference.

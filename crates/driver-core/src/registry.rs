@@ -34,6 +34,9 @@ pub struct DriverEntry {
     /// Names that are written for fields of its configuration by mistake, as
     /// [`DriverConfig::SYNONYMS`].
     pub synonyms: &'static [(&'static str, &'static str)],
+    /// Whether it stands for drivers that the registry lacks, as
+    /// [`DriverConfig::HOSTS_OTHERS`].
+    pub hosts_others: bool,
     /// The crate that defines it.
     pub package: &'static str,
     /// The interfaces that its type implements.
@@ -83,6 +86,7 @@ impl DriverEntry {
             name: C::NAME,
             python_names: C::PYTHON_NAMES,
             synonyms: C::SYNONYMS,
+            hosts_others: C::HOSTS_OTHERS,
             package,
             interfaces: C::Driver::declared_interfaces,
             schema: |generator| C::json_schema(generator),

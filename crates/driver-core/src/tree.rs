@@ -8,8 +8,9 @@ use futures_util::future::BoxFuture;
 use crate::ambiguity::Ambiguity;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
 use crate::closing::close_driver;
-use crate::driver::{Child, Driver, LocalCaller, OpenContext};
+use crate::driver::{Child, Driver, LocalCaller, OpenContext, Shared};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mount::Mount;
 use crate::node::Node;
 use crate::path::{join, shown};
 use crate::plan::Planned;
@@ -21,7 +22,8 @@ use crate::{bounds, proxies};
 pub(crate) async fn open(entries: &[Planned]) -> Result<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
     let mut opened = Vec::new();
-    let result = open_children(entries, "", &mut root, &mut opened).await;
+    let shared = Shared::default();
+    let result = open_children(entries, "", &shared, &mut root, &mut opened).await;
     let nodes = match result {
         Ok(()) => flatten(root).and_then(unambiguous),
         Err(error) => Err(error),
@@ -67,6 +69,7 @@ pub(crate) fn planned(entry: &Planned) -> Child {
 fn open_children<'a>(
     entries: &'a [Planned],
     parent: &'a str,
+    shared: &'a Shared,
     into: &'a mut Child,
     opened: &'a mut Vec<Arc<dyn Driver>>,
 ) -> BoxFuture<'a, Result<()>> {
@@ -74,9 +77,13 @@ fn open_children<'a>(
         for entry in entries {
             let path = join(parent, entry.name());
             let mut child = planned(entry);
-            open_children(entry.children(), &path, &mut child, opened).await?;
+            open_children(entry.children(), &path, shared, &mut child, opened).await?;
             if let Some(driver) = entry.entry() {
-                let context = OpenContext { path, children: child.configured.clone() };
+                let context = OpenContext {
+                    path,
+                    children: child.configured.clone(),
+                    shared: shared.clone(),
+                };
                 child.driver = (driver.open)(entry.config().clone(), context).await?;
                 opened.push(child.driver.clone());
             }
@@ -134,10 +141,16 @@ fn visit(
         interfaces,
         unknown_interfaces: Vec::new(),
         interfaces_told: true,
+        interfaces_guessed: false,
         caller: Arc::new(LocalCaller(driver.clone())),
-        driver: Some(driver),
+        driver: Some(driver.clone()),
     });
-    let own: HashSet<String> = children.iter().map(|child| child.name.clone()).collect();
+    if let Some(mount) = driver.mount() {
+        mount.stand_in(&mut nodes[index]);
+        mount.add_below(depth, nodes, references)?;
+    }
+    let mut own: HashSet<String> = children.iter().map(|child| child.name.clone()).collect();
+    own.extend(driver.mount().iter().flat_map(Mount::children).map(|(name, _)| name.to_owned()));
     for configured in child.configured {
         if !own.contains(&configured.name) {
             children.push(configured);

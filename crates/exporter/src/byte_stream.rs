@@ -1,5 +1,6 @@
 //! The two kinds of byte stream: to a driver's channel, and of a resource.
 
+use std::future::ready;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::Session;
 use crate::answer::Messages;
-use crate::driver_stream::{self, Frame};
+use crate::driver_stream::{self, Content, Frame};
 use crate::layers::{Guarded, Layer};
 use crate::resource::{Incoming, Outgoing, Registered};
 
@@ -28,7 +29,13 @@ pub(crate) fn driver(
     incoming: Incoming,
     ends_when_sent: bool,
 ) -> Messages {
-    messages(session, driver_stream::frames(session, channel, incoming, ends_when_sent))
+    let content = if ends_when_sent { Content::All } else { Content::Talk };
+    messages(session, driver_stream::frames(session, channel, incoming, content))
+}
+
+/// The stream of an image that another exporter takes or gives.
+pub(crate) fn passed_on(session: &Session, image: Channel, incoming: Incoming) -> Messages {
+    messages(session, driver_stream::frames(session, ready(Ok(image)), incoming, Content::Image))
 }
 
 /// The frames as messages: counted, and guarded like every call.

@@ -1,15 +1,15 @@
 //! Calling drivers.
 
 use futures_util::StreamExt;
-use jumpstarter_driver_core::Arguments;
-use jumpstarter_driver_core::Node;
+use jumpstarter_driver_core::image::Encoding;
+use jumpstarter_driver_core::{Arguments, Node, Resource};
 use jumpstarter_driver_core::{Channel, Error, Result, ValueStream};
 use jumpstarter_driver_core::{MethodKind, Reply};
 use jumpstarter_protocol::{Value as Wire, decode_arguments, encode_value};
 use serde_json::Value;
 
 use crate::Session;
-use crate::layers::{Layer, driver_call};
+use crate::layers::{Guarded, Layer, driver_call};
 
 impl Session {
     /// Calls a method.
@@ -60,6 +60,21 @@ impl Session {
         layers.around(call).await
     }
 
+    /// Whether the driver with that id is at another exporter.
+    pub(crate) fn is_elsewhere(&self, uuid: &str) -> bool {
+        self.node(uuid).is_ok_and(|node| node.caller().is_elsewhere())
+    }
+
+    /// Opens the stream of an image at the exporter that has the driver.
+    pub(crate) async fn open_resource(
+        &self,
+        uuid: &str,
+        encoding: Option<Encoding>,
+    ) -> Result<Resource> {
+        let node = self.node(uuid)?;
+        Guarded::new(self).around(node.caller().open_resource(encoding)).await
+    }
+
     /// Resets every driver.
     pub(crate) async fn reset_called(&self) -> Result<()> {
         driver_call(self, None, "reset").around(self.device().reset()).await
@@ -93,6 +108,8 @@ impl Session {
     ) -> Result<Arguments> {
         let descriptor = node.interfaces().iter().find_map(|interface| interface.method(method));
         match descriptor {
+            // The other end decides, and has the resources that they name.
+            _ if node.caller().is_elsewhere() => Ok(decode(arguments)?.into_iter().collect()),
             Some(descriptor) if descriptor.kind != kind => Ok(Arguments::new()),
             // The driver's answer shows which methods exist.
             None if node.interfaces_known() => Ok(Arguments::new()),

@@ -32,15 +32,25 @@ pub(crate) enum Frame {
     End,
 }
 
+/// What a stream carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Bytes that come and go.
+    Talk,
+    /// What must arrive: the end says that the driver has taken everything, and an error that it
+    /// has not.
+    All,
+    /// An image, which is worth nothing without its end mark.
+    Image,
+}
+
 /// From the driver to the client, as frames. The pump to the driver is a separate task: a client
 /// that does not read can still send, and its last data reaches the driver after it left.
-///
-/// With `all` the end means that the driver has accepted everything, and an error that it has not.
 pub(crate) fn frames(
     session: &Session,
     connecting: impl Future<Output = Result<Channel>> + Send + 'static,
     incoming: Incoming,
-    all: bool,
+    content: Content,
 ) -> Receiving {
     let (connected, reader) = oneshot::channel();
     let (left, shutdown) = (CancellationToken::new(), session.0.shutdown.clone());
@@ -51,12 +61,13 @@ pub(crate) fn frames(
             tokio::time::sleep(LAST_LIMIT).await;
         };
         tokio::select! {
-            sent = send(connecting, connected, incoming, all, &client_left) => sent,
+            sent = send(connecting, connected, incoming, content, &client_left) => sent,
             () = too_late => Ok(()),
             () = shutdown.cancelled() => Err(shutting_down()),
         }
     });
     let (reader, sending) = (Reader::Connecting(reader), Some(sending));
+    let all = content == Content::All;
     Receiving { reader, sending, all, _left: left.drop_guard() }
 }
 
@@ -65,7 +76,7 @@ async fn send(
     connecting: impl Future<Output = Result<Channel>>,
     connected: oneshot::Sender<ChannelReader>,
     incoming: Incoming,
-    all: bool,
+    content: Content,
     client_left: &CancellationToken,
 ) -> Result<()> {
     let mut incoming = incoming.peekable();
@@ -84,7 +95,7 @@ async fn send(
     let (reader, writer) = channel.split();
     // Without a client nothing is read.
     drop(connected.send(reader));
-    to_driver(incoming, writer, all).await
+    to_driver(incoming, writer, content).await
 }
 
 /// The driver's direction.
@@ -163,8 +174,10 @@ impl Stream for Receiving {
 async fn to_driver(
     mut incoming: impl Stream<Item = Result<StreamRequest>> + Unpin,
     mut writer: ChannelWriter,
-    all: bool,
+    content: Content,
 ) -> Result<()> {
+    let all = content == Content::All;
+    let mut is_marked = false;
     while let Some(frame) = incoming.next().await {
         let frame: StreamRequest = frame.context("receiving from the client")?;
         match frame.frame_type() {
@@ -177,12 +190,18 @@ async fn to_driver(
                     return Ok(());
                 }
             }
-            FrameType::Goaway => break,
+            FrameType::Goaway => {
+                is_marked = true;
+                break;
+            }
             FrameType::RstStream => {
                 return Err(Error::new(ErrorKind::Aborted, "the client reset the stream"));
             }
             FrameType::Ping => {}
         }
+    }
+    if content == Content::Image && !is_marked {
+        return Ok(());
     }
     if let Err(error) = writer.finish().await {
         if all {

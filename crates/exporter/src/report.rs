@@ -13,7 +13,8 @@ impl Session {
         let reports = nodes.iter().map(|node| {
             let mut labels: HashMap<String, String> = node.labels().iter().cloned().collect();
             labels.insert(CLIENT.to_owned(), node.client().to_owned());
-            if let Some(names) = node.interface_names() {
+            // What passes on calls says no more of itself than the other end does.
+            if let Some(names) = node.interface_names().filter(|_| !node.interfaces_guessed()) {
                 labels.insert(INTERFACES.to_owned(), names.join(","));
             }
             if node.parent().is_some() {

@@ -15,7 +15,7 @@ use jumpstarter_protocol::v1::{
     GetStatusResponse, ResetRequest, ResetResponse, StreamRequest, StreamingDriverCallRequest,
     StreamingDriverCallResponse,
 };
-use jumpstarter_protocol::{Encoded, ImageReference, Method, StreamTarget};
+use jumpstarter_protocol::{Encoded, ImageReference, Method, StreamTarget, image_handle};
 
 use crate::Session;
 use crate::answer::{Answer, message};
@@ -173,6 +173,16 @@ impl Session {
                 let session = self.clone();
                 let connecting = async move { session.connect(&uuid, &method).await };
                 byte_stream::driver(self, connecting, incoming, false)
+            }
+            StreamTarget::Resource { uuid, x_jmp_content_encoding: encoding }
+                if self.is_elsewhere(&uuid) =>
+            {
+                let resource = self.open_resource(&uuid, encoding).await?;
+                metadata.insert(RESOURCE, image_handle(&resource.handle)?);
+                if let Some(encoding) = encoding.filter(|_| resource.is_encoded) {
+                    metadata.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding.name()));
+                }
+                byte_stream::passed_on(self, resource.channel, incoming)
             }
             StreamTarget::Resource { uuid, x_jmp_content_encoding: encoding } => {
                 let open = || {

@@ -14,6 +14,7 @@
 //! | `daemon` | `daemon` | a program that runs an exporter, as `jmp run` does |
 //! | `cli` | `cli` | a `jmp` and `j` with drivers of one's own; has every driver |
 //! | `testkit` | `testkit` | tests of drivers: the conformance suite |
+//! | `python` | `python` | devices of other exporters as branches of one |
 //! | `supervise` | `supervise` | drivers that run programs: owned child processes |
 //!
 //! # A test of a device
@@ -105,6 +106,9 @@ pub use jumpstarter_driver_network as network;
 #[cfg(feature = "power")]
 #[doc(inline)]
 pub use jumpstarter_driver_power as power;
+#[cfg(feature = "python")]
+#[doc(inline)]
+pub use jumpstarter_driver_python as python;
 #[cfg(feature = "qemu")]
 #[doc(inline)]
 pub use jumpstarter_driver_qemu as qemu;

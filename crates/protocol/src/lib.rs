@@ -50,7 +50,7 @@ pub use keepalive::TcpKeepalive;
 pub use prost_types::{Duration, Timestamp, Value};
 pub use rpc::{Method, Rpc};
 pub use status::{read_status, write_status};
-pub use stream::{ImageReference, PresignedRequest, StreamTarget, resource};
+pub use stream::{ImageReference, PresignedRequest, StreamTarget, image_handle, resource};
 #[cfg(feature = "tls")]
 pub use tls::{
     CertificateFault, ClientTls, Identity, ServerTls, TlsFailure, TlsFault, TrustedCertificates,

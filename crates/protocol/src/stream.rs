@@ -118,6 +118,14 @@ pub fn resource(headers: &HeaderMap) -> Option<Value> {
     json(headers, RESOURCE)
 }
 
+/// The value of the metadata [`RESOURCE`] for the handle of another exporter.
+///
+/// # Errors
+/// `Internal` for one that cannot be sent.
+pub fn image_handle(handle: &Value) -> Result<HeaderValue> {
+    json_header(handle).ok_or_else(|| Error::internal("the image's id cannot be sent"))
+}
+
 /// A request for an image that the exporter makes itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresignedRequest {

@@ -1,0 +1,251 @@
+//! Mounts: branches of a device's tree that come from another device.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+
+use crate::arguments::Arguments;
+use crate::call::{Caller, Reply, Resource};
+use crate::descriptor::{InterfaceDescriptor, MethodKind};
+use crate::device::Device;
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::image::Encoding;
+use crate::node::Node;
+use crate::path::{join, shown};
+use crate::references::{PlaceKind, References};
+use crate::{bounds, proxies};
+
+/// A branch of another device that stands in the place of a driver, which gives it as its
+/// [`Driver::mount`]. Clones, and branches, are of the same device.
+///
+/// The tree shows the branch as it was when the driver was opened. Calls go to the device of the
+/// moment: one that is gone can be [replaced](Mount::replace) by one that has the same tree.
+///
+/// ```
+/// use std::sync::Arc;
+/// use jumpstarter_driver_core::prelude::*;
+/// use jumpstarter_driver_core::{Mount, Planned, Registry};
+///
+/// /// Stands for a device that is open already.
+/// struct Elsewhere(Mount);
+///
+/// impl Driver for Elsewhere {
+///     fn mount(&self) -> Option<Mount> {
+///         Some(self.0.clone())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// let composite = Registry::linked().find("composite")?;
+/// let plan = Planned::group("rack").with_child(Planned::driver("a", composite, serde_json::json!({})));
+/// let other = Device::open(&[plan]).await?;
+/// let device = Device::of_driver(Elsewhere(Mount::new(other, "rack")?));
+/// assert_eq!(device.nodes()[1].path(), "a");
+/// # device.close().await }
+/// ```
+#[derive(Clone)]
+pub struct Mount {
+    place: Arc<Place>,
+    /// The position of the branch's root among the place's nodes.
+    root: usize,
+}
+
+/// What all mounts of one device share.
+struct Place {
+    /// The tree that is shown.
+    nodes: Vec<Node>,
+    device: RwLock<Device>,
+}
+
+impl Mount {
+    /// The branch of `device` at `path`; `""` is all of it.
+    ///
+    /// # Errors
+    /// `NotFound` for a path that does not exist, with those that do.
+    pub fn new(device: Device, path: &str) -> Result<Self> {
+        let nodes = device.nodes().to_vec();
+        let place = Arc::new(Place { nodes, device: RwLock::new(device) });
+        Self { place, root: 0 }.branch(path)
+    }
+
+    /// The branch at `path`, from this one's root.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn branch(&self, path: &str) -> Result<Self> {
+        let path = match self.nodes()[self.root].path() {
+            "" => path.to_owned(),
+            own if path.is_empty() => own.to_owned(),
+            own => join(own, path),
+        };
+        let device = self.device();
+        device.node(&path)?;
+        let root = self.nodes().iter().position(|node| node.path() == path);
+        let root = root.ok_or_else(|| {
+            Error::not_found(format!("there was no `{}` when the device was opened", shown(&path)))
+        })?;
+        Ok(Self { place: self.place.clone(), root })
+    }
+
+    /// The device that is called now.
+    pub fn device(&self) -> Device {
+        self.place.device.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls `device` from now on, which has the tree that the one before had.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where it lacks a driver that the tree shows.
+    pub fn replace(&self, device: Device) -> Result<()> {
+        if let Some(lost) = self.nodes().iter().find(|node| device.node(node.path()).is_err()) {
+            let message = format!("`{}` is not there any more", lost.path());
+            return Err(Error::failed_precondition(message)
+                .with_hint("start the exporter again, which reads the tree anew"));
+        }
+        *self.place.device.write().unwrap_or_else(PoisonError::into_inner) = device;
+        Ok(())
+    }
+
+    fn nodes(&self) -> &[Node] {
+        &self.place.nodes
+    }
+
+    /// The root of the branch, as the device shows it.
+    pub(crate) fn root(&self) -> &Node {
+        &self.nodes()[self.root]
+    }
+
+    /// The way to the driver at that position.
+    fn caller(&self, index: usize) -> Arc<dyn Caller> {
+        Arc::new(MountedCaller { place: self.place.clone(), index })
+    }
+
+    /// The way to the driver of its root.
+    pub(crate) fn root_caller(&self) -> Arc<dyn Caller> {
+        self.caller(self.root)
+    }
+
+    /// The positions of the nodes directly below.
+    fn below(&self, parent: usize) -> impl Iterator<Item = usize> + '_ {
+        let nodes = self.nodes().iter().enumerate().skip(parent + 1);
+        nodes.filter(move |(_, node)| node.parent == Some(parent)).map(|(index, _)| index)
+    }
+
+    /// The branches directly below.
+    pub(crate) fn children(&self) -> impl Iterator<Item = (&str, Mount)> {
+        self.below(self.root).map(|index| {
+            (self.nodes()[index].name(), Mount { place: self.place.clone(), root: index })
+        })
+    }
+
+    /// Makes `node`, which stands for the driver of this mount, the branch's root.
+    pub(crate) fn stand_in(&self, node: &mut Node) {
+        let root = self.root();
+        node.description = node.description.take().or_else(|| root.description.clone());
+        if node.methods_description.is_empty() {
+            node.methods_description.clone_from(&root.methods_description);
+        }
+        node.client.clone_from(&root.client);
+        node.labels.clone_from(&root.labels);
+        node.interfaces.clone_from(&root.interfaces);
+        node.unknown_interfaces.clone_from(&root.unknown_interfaces);
+        node.interfaces_told = root.interfaces_told;
+        node.interfaces_guessed = root.interfaces_guessed;
+        node.caller = self.root_caller();
+    }
+
+    /// Adds what is below the branch's root, whose node is the last one and so deep.
+    pub(crate) fn add_below(
+        &self,
+        depth: usize,
+        nodes: &mut Vec<Node>,
+        references: &mut References,
+    ) -> Result<()> {
+        let (first, base) = (self.root, nodes.len() - 1);
+        // A driver that the branch shows twice is one driver here as well.
+        let mut ids = HashMap::from([(self.root().id, base)]);
+        let mut depths = vec![depth];
+        // A tree lists what is below a node right after it.
+        let below = self.nodes().iter().enumerate().skip(first + 1);
+        for (index, shown) in below {
+            let Some(parent) = shown.parent.filter(|parent| *parent >= first) else { break };
+            let depth = depths[parent - first] + 1;
+            bounds::admit(&shown.name, depth, nodes.len()).map_err(proxies::too_large)?;
+            depths.push(depth);
+            let parent = base + parent - first;
+            let mut node = shown.clone();
+            node.id = *ids.entry(shown.id).or_insert(nodes.len());
+            node.path = join(&nodes[parent].path, &node.name);
+            node.parent = Some(parent);
+            node.driver_type = nodes[base].driver_type;
+            node.driver = None; // the device of the mount closes it
+            node.caller = self.caller(index);
+            references.add(parent, &node.name, PlaceKind::Known);
+            nodes.push(node);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mount({:?})", self.root())
+    }
+}
+
+/// Stands for the branch of a mount.
+pub(crate) struct Mounted(pub(crate) Mount);
+
+impl Driver for Mounted {
+    fn mount(&self) -> Option<Mount> {
+        Some(self.0.clone())
+    }
+}
+
+/// Calls a driver of the device that a mount has now.
+struct MountedCaller {
+    place: Arc<Place>,
+    index: usize,
+}
+
+impl MountedCaller {
+    fn now(&self) -> Result<Arc<dyn Caller>> {
+        let path = self.place.nodes[self.index].path();
+        let device = self.place.device.read().unwrap_or_else(PoisonError::into_inner);
+        // The same tree has it in the same position.
+        let there = device.nodes().get(self.index).filter(|node| node.path() == path);
+        let node = there.map_or_else(|| device.node(path), Ok)?;
+        Ok(node.caller().clone())
+    }
+}
+
+#[async_trait]
+impl Caller for MountedCaller {
+    async fn invoke(&self, method: &str, kind: MethodKind, arguments: Arguments) -> Result<Reply> {
+        self.now()?.invoke(method, kind, arguments).await
+    }
+
+    fn invoke_interface<'a>(
+        &'a self,
+        interface: &'static InterfaceDescriptor,
+        method: &'a str,
+        kind: MethodKind,
+        arguments: Arguments,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        Box::pin(
+            async move { self.now()?.invoke_interface(interface, method, kind, arguments).await },
+        )
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.now().is_ok_and(|caller| caller.is_elsewhere())
+    }
+
+    async fn open_resource(&self, encoding: Option<Encoding>) -> Result<Resource> {
+        self.now()?.open_resource(encoding).await
+    }
+}

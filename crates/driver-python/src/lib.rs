@@ -1,0 +1,8 @@
+//! Branches of a device that are elsewhere.
+//!
+//! `remote` ([`RemoteConfig`]) mounts a device, or a branch of one, that another exporter serves.
+
+mod log;
+mod remote;
+
+pub use remote::{Remote, RemoteConfig, RemoteTls};

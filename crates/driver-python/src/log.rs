@@ -1,0 +1,61 @@
+//! The log of the other end, as records of this exporter's.
+
+use futures_util::StreamExt;
+use jumpstarter_client::{Exporter, LogRecord};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Level;
+
+/// What records about calls begin with: this exporter makes its own.
+const CALLS: &str = "Operation ";
+
+/// Passes the log of `exporter` on until it is gone; its drivers are shown as at or below `place`.
+pub(crate) fn follow(exporter: &Exporter, place: &str) -> AbortOnDropHandle<()> {
+    let (exporter, place) = (exporter.clone(), place.to_owned());
+    let device = exporter.device().clone();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        // The task must not keep the connection: the stream of the log does until its end.
+        let log = exporter.logs().await;
+        drop(exporter);
+        match log {
+            Ok(mut log) => {
+                while let Some(Ok(record)) = log.next().await {
+                    write(record, &place);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = error.report(), "the log of `{place}` cannot be followed");
+            }
+        }
+        drop(device);
+    }))
+}
+
+fn write(record: LogRecord, place: &str) {
+    let operation = record.operation.as_deref().unwrap_or_default();
+    if record.message.starts_with(CALLS) && !operation.is_empty() {
+        return;
+    }
+    let driver = match record.driver.as_deref() {
+        None | Some("") => place.to_owned(),
+        Some(below) => format!("{place}.{below}"),
+    };
+    let driver_type = record.driver_type.as_deref().unwrap_or("other");
+    let span = tracing::error_span!("call", driver, driver_type, operation);
+    let message = record.message;
+    span.in_scope(|| match level(&record.severity) {
+        Level::ERROR => tracing::error!("{message}"),
+        Level::WARN => tracing::warn!("{message}"),
+        Level::INFO => tracing::info!("{message}"),
+        _ => tracing::debug!("{message}"),
+    });
+}
+
+/// The level of a severity by Python's names.
+fn level(severity: &str) -> Level {
+    match severity {
+        "CRITICAL" | "ERROR" => Level::ERROR,
+        "WARNING" => Level::WARN,
+        "INFO" => Level::INFO,
+        _ => Level::DEBUG,
+    }
+}

@@ -1,0 +1,184 @@
+//! `remote`: a device of another exporter, or a branch of one.
+
+use std::future::ready;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jumpstarter_client::{Address, ConnectOptions, Exporter, connect};
+use jumpstarter_driver_core::Mount;
+use jumpstarter_driver_core::prelude::*;
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::log;
+
+/// How long a call may take: as long as the exporter's own clients let it.
+pub(crate) const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A device that another exporter serves, or a branch of one. The exporter may be of this project,
+/// or the one in Python.
+///
+/// The tree is read when the device is opened. Calls, streams and images pass through as they are.
+#[config]
+#[derive(Clone, Debug)]
+pub struct RemoteConfig {
+    /// Where the exporter is: HOST:PORT, or the path of its Unix socket.
+    pub address: String,
+    /// How a TCP connection is secured: with TLS and the system's authorities unless said
+    /// otherwise.
+    #[serde(default)]
+    pub tls: RemoteTls,
+    /// The passphrase that the exporter asks for.
+    #[serde(default)]
+    pub passphrase: Option<Secret>,
+    /// The dotted path of the branch, such as `rack.board`; all of the device if not said.
+    #[serde(default)]
+    pub path: String,
+}
+
+/// How a TCP connection to another exporter is secured.
+#[config]
+#[derive(Clone, Debug, Default)]
+#[serde(default)]
+pub struct RemoteTls {
+    /// No TLS: who listens on the way reads everything, the passphrase too.
+    pub insecure: bool,
+    /// A PEM file of authorities to trust instead of the system's.
+    pub ca: Option<HostPath>,
+    /// A PEM file of a certificate to show to the exporter.
+    pub certificate: Option<HostPath>,
+    /// The PEM file of that certificate's key.
+    pub key: Option<HostPath>,
+}
+
+#[async_trait]
+impl DriverConfig for RemoteConfig {
+    const NAME: &'static str = "remote";
+    type Driver = Remote;
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        match self.address.parse::<Address>() {
+            Err(error) => {
+                let mut problem = ConfigProblem::new("address", error.to_string());
+                problem.hint = error.hint().map(str::to_owned);
+                problems.push(problem);
+            }
+            Ok(Address::Unix(_)) if !self.tls.is_default() => {
+                problems.push(ConfigProblem::new("tls", "a Unix socket has no TLS"));
+            }
+            Ok(_) => {}
+        }
+        let tls = &self.tls;
+        if tls.insecure && (tls.ca.is_some() || tls.certificate.is_some()) {
+            problems.push(ConfigProblem::new("tls", "`insecure` says that there is no TLS"));
+        }
+        if tls.certificate.is_some() != tls.key.is_some() {
+            let problem = "a certificate and its key go together";
+            problems.push(ConfigProblem::new("tls", problem));
+        }
+        problems
+    }
+
+    fn children(&self) -> Option<Vec<PlannedChild>> {
+        None
+    }
+
+    async fn open(self, context: OpenContext) -> Result<Remote> {
+        let options = self.options(&context.path).await?;
+        let link = Link::open(&options, &context.path).await?;
+        let mount = Mount::new(link.exporter.device().clone(), &self.path)?;
+        let is_whole = self.path.is_empty();
+        Ok(Remote { options, is_whole, place: context.path, mount, link: Mutex::new(link) })
+    }
+}
+
+register_driver!(RemoteConfig);
+
+impl RemoteTls {
+    fn is_default(&self) -> bool {
+        !self.insecure && self.ca.is_none() && self.certificate.is_none() && self.key.is_none()
+    }
+}
+
+impl RemoteConfig {
+    async fn options(&self, place: &str) -> Result<ConnectOptions> {
+        let gone = Error::unavailable(format!(
+            "the exporter at {}, whose device is mounted at `{place}`, went away",
+            self.address
+        ))
+        .with_hint("the device is connected anew when it is reset, and for the next session");
+        let mut options = ConnectOptions::new(self.address.parse()?)
+            .call_timeout(NO_LIMIT)
+            .explained_by(ready(gone));
+        if self.tls.insecure {
+            options = options.insecure();
+        }
+        if let Some(ca) = &self.tls.ca {
+            options = options.ca_file(ca.located().await);
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls.certificate, &self.tls.key) {
+            options = options.client_certificate(certificate.located().await, key.located().await);
+        }
+        if let Some(passphrase) = &self.passphrase {
+            options = options.passphrase(passphrase.clone());
+        }
+        Ok(options)
+    }
+}
+
+/// A connection, and the task that follows the log on it.
+#[derive(Debug)]
+struct Link {
+    exporter: Exporter,
+    _log: AbortOnDropHandle<()>,
+}
+
+impl Link {
+    async fn open(options: &ConnectOptions, place: &str) -> Result<Self> {
+        let exporter = connect(options).await?;
+        let log = log::follow(&exporter, place);
+        Ok(Self { exporter, _log: log })
+    }
+}
+
+/// Stands for a device that another exporter serves, or a branch of one.
+#[derive(Debug)]
+pub struct Remote {
+    options: ConnectOptions,
+    is_whole: bool,
+    place: String,
+    mount: Mount,
+    link: Mutex<Link>,
+}
+
+#[async_trait]
+impl Driver for Remote {
+    fn mount(&self) -> Option<Mount> {
+        Some(self.mount.clone())
+    }
+
+    /// Connects again where the connection is lost. Else it resets the other device, if all of it
+    /// is mounted: a branch is reset with the rest only, which may have other users.
+    async fn reset(&self) -> Result<()> {
+        let mut link = self.link.lock().await;
+        if link.exporter.lost().now_or_never().is_some() {
+            let next = Link::open(&self.options, &self.place).await?;
+            self.mount.replace(next.exporter.device().clone())?;
+            *link = next;
+            return Ok(());
+        }
+        if !self.is_whole {
+            return Ok(());
+        }
+        match link.exporter.device().reset().await {
+            // The exporter in Python has no such call.
+            Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.link.lock().await.exporter.device().close().await
+    }
+}
