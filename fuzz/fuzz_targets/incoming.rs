@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
+use jumpstarter_protocol::http2::ServerConnection;
 use jumpstarter_protocol::v1::StreamRequest;
 use jumpstarter_protocol::{Incoming, Memory, MessageEncoding};
 use libfuzzer_sys::fuzz_target;
@@ -34,9 +35,7 @@ async fn received(body: &[u8], piece: usize, encoding: Option<MessageEncoding>) 
     };
     let memory = Memory::new(1 << 20);
     let receiving = async {
-        // As the exporter: bodies in small pieces are no reason to end the connection.
-        let mut builder = h2::server::Builder::new();
-        let opening = builder.data_frame_budget(64 << 20).handshake::<_, Bytes>(far);
+        let opening = ServerConnection::open(far, 1 << 16, 1 << 16, 1);
         let mut connection = opening.await.expect("the client is there");
         let (request, _respond) = connection.accept().await.expect("there is a call").expect("it is whole");
         let budget = memory.connection(1 << 20);

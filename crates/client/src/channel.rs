@@ -14,7 +14,7 @@ use jumpstarter_driver_core::{Channel, Error, Framing, Result};
 use jumpstarter_protocol::metadata::{DATAGRAMS, ENDS_WHEN_SENT, FRAMING, REQUEST};
 use jumpstarter_protocol::python::is_stream_end;
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
-use jumpstarter_protocol::{CallError, StreamTarget, rpc};
+use jumpstarter_protocol::{CallError, Outgoing, StreamTarget, rpc};
 
 use crate::connection::Connection;
 use crate::remote_driver::RemoteDriver;
@@ -25,7 +25,7 @@ pub(crate) async fn open(
     connection: &Connection,
     target: &StreamTarget,
     doing: &str,
-) -> Result<(h2::SendStream<Bytes>, Messages<StreamResponse>)> {
+) -> Result<(Outgoing, Messages<StreamResponse>)> {
     open_with(connection, target, doing, None).await
 }
 
@@ -34,7 +34,7 @@ async fn open_with(
     target: &StreamTarget,
     doing: &str,
     further: Option<&'static str>,
-) -> Result<(h2::SendStream<Bytes>, Messages<StreamResponse>)> {
+) -> Result<(Outgoing, Messages<StreamResponse>)> {
     let target = target.to_header()?;
     let opening = async {
         let asked = || HeaderValue::from_static("?");
@@ -78,7 +78,7 @@ pub(crate) async fn connect_to_send(
 
 fn channel(
     connection: Arc<Connection>,
-    sending: h2::SendStream<Bytes>,
+    sending: Outgoing,
     messages: Messages<StreamResponse>,
     framing: Framing,
 ) -> Channel {

@@ -1,8 +1,4 @@
 //! One connection to an exporter: calls on it, and how it ends.
-//!
-//! It uses h2 directly. The clients of tonic and hyper hide what is needed here: streams that break
-//! off with a reset instead of an end, the wait for HTTP/2's acknowledgement before a connection is
-//! closed, and payloads without copies.
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
@@ -11,14 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use h2::SendStream;
-use h2::client::SendRequest;
 use http::{HeaderName, HeaderValue};
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_protocol::http2::{ClientConnection, Requests};
 use jumpstarter_protocol::metadata::PASSPHRASE;
 use jumpstarter_protocol::rpc::{GetReport, GetStatus};
 use jumpstarter_protocol::v1::GetStatusRequest;
-use jumpstarter_protocol::{CallError, Method, Rpc, Transport, encode, grpc};
+use jumpstarter_protocol::{CallError, Method, Outgoing, Rpc, Transport, encode, grpc};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,17 +23,6 @@ use crate::socket::{Noting, Traffic};
 use crate::wire::{MAX_MESSAGE, Messages};
 use crate::{Address, ConnectOptions};
 
-/// The most unread bytes of one stream.
-const STREAM_WINDOW: u32 = 8 << 20;
-/// The most unread bytes of all streams: the protocol's maximum. With less, unread streams could
-/// use it up and block every other call.
-const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
-const HTTP_FRAME: u32 = 1 << 20;
-/// The most unsent bytes of one stream while the network is busy.
-const SEND_BUFFER: usize = 2 << 20;
-/// The largest headers of an answer, and its largest trailers, which hold the error.
-const MAX_HEADERS: u32 = 256 << 10;
 /// The largest accepted report: some hundred bytes for each of the most drivers of a device.
 const MAX_REPORT: usize = 4 << 20;
 /// A call may notice the end before the connection does: the longest wait for the reason.
@@ -68,7 +52,7 @@ pub(crate) struct Connection {
     pub(crate) image_timeout: Duration,
     explanation: Option<Explanation>,
     traffic: Arc<Traffic>,
-    requests: SendRequest<Bytes>,
+    requests: Requests,
     authority: String,
     passphrase: Option<HeaderValue>,
     end: watch::Receiver<Option<End>>,
@@ -105,19 +89,10 @@ impl Connection {
             value.set_sensitive(true);
             Ok::<_, Error>(value)
         });
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(HTTP_FRAME)
-            .max_header_list_size(MAX_HEADERS)
-            .max_send_buffer_size(SEND_BUFFER)
-            .enable_push(false);
         let traffic = io.traffic().clone();
-        let (requests, mut connection) =
-            builder.handshake::<_, Bytes>(io).await.map_err(|error| {
-                Error::unavailable(format!("connecting to {}", options.address)).with_source(error)
-            })?;
+        let (requests, mut connection) = ClientConnection::open(io).await.map_err(|error| {
+            Error::unavailable(format!("connecting to {}", options.address)).with_source(error)
+        })?;
         let noted = traffic.clone();
         let closing = CancellationToken::new();
         let (ended, end) = watch::channel(None);
@@ -285,7 +260,7 @@ impl Connection {
         &self,
         metadata: Vec<(&'static str, HeaderValue)>,
         body: Option<Bytes>,
-    ) -> Result<(SendStream<Bytes>, Messages<R::Answer>), CallError> {
+    ) -> Result<(Outgoing, Messages<R::Answer>), CallError> {
         self.open_for::<R>(metadata, body, MAX_MESSAGE).await
     }
 
@@ -295,7 +270,7 @@ impl Connection {
         metadata: Vec<(&'static str, HeaderValue)>,
         body: Option<Bytes>,
         max_message_bytes: usize,
-    ) -> Result<(SendStream<Bytes>, Messages<R::Answer>), CallError> {
+    ) -> Result<(Outgoing, Messages<R::Answer>), CallError> {
         let request = grpc::request(&self.authority, R::METHOD.path());
         let mut request = request.map_err(CallError::Broken)?;
         let headers = request.headers_mut();
@@ -303,12 +278,10 @@ impl Connection {
         headers.extend(
             passphrase.chain(metadata).map(|(name, value)| (HeaderName::from_static(name), value)),
         );
-        let mut requests = self.requests.clone().ready().await?;
-        let (answer, mut sending) = requests.send_request(request, false)?;
-        drop(requests);
+        let (answer, mut sending) = self.requests.send(request).await?;
         if let Some(body) = body {
             // An exporter that refuses a call may have ended it already; its answer says so.
-            drop(sending.send_data(body, true));
+            drop(sending.end_after(body));
         }
         let messages = Messages::new(answer.await?, max_message_bytes)?;
         Ok((sending, messages))
@@ -400,23 +373,15 @@ impl Connection {
 }
 
 /// Sends accepted data, and waits until the other side has read it.
-async fn flush<T: Transport>(
-    connection: &mut h2::client::Connection<Noting<T>>,
-    traffic: &Traffic,
-) {
+async fn flush<T: Transport>(connection: &mut ClientConnection<Noting<T>>, traffic: &Traffic) {
     let sending = poll_fn(|cx| match connection.poll_unpin(cx) {
         Poll::Ready(_) => Poll::Ready(false),
         // It waits for the other side: everything is sent unless the system's buffer is full.
         Poll::Pending if !traffic.is_writing() => Poll::Ready(true),
         Poll::Pending => Poll::Pending,
     });
-    if !sending.await {
-        return;
-    }
-    let Some(mut ping) = connection.ping_pong() else { return };
-    tokio::select! {
-        _ = connection => {}
-        _ = ping.ping(h2::Ping::opaque()) => {}
+    if sending.await {
+        connection.acknowledged().await;
     }
 }
 

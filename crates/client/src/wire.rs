@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
-use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use jumpstarter_driver_core::{Error, Framing};
+use jumpstarter_protocol::http2::Body;
 use jumpstarter_protocol::v1::FrameType;
 use jumpstarter_protocol::{
     CallError, Encoded, Incoming, MessageEncoding, Outgoing, grpc, read_status,
@@ -37,7 +37,7 @@ impl<T: Message + Default> Messages<T> {
     /// # Errors
     /// The status of a call that failed at once; `Unimplemented` for an answer that is not gRPC.
     pub(crate) fn new(
-        response: Response<RecvStream>,
+        response: Response<Body>,
         max_message_bytes: usize,
     ) -> Result<Self, CallError> {
         let (head, body) = response.into_parts();
@@ -94,14 +94,14 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn new(stream: SendStream<Bytes>, framing: Framing) -> Self {
-        Self { outgoing: Outgoing::new(stream), framing, finished: false, whole: false }
+    pub(crate) fn new(outgoing: Outgoing, framing: Framing) -> Self {
+        Self { outgoing, framing, finished: false, whole: false }
     }
 
     /// As [`new`](Self::new), for data that is worthless unless complete: dropping it breaks the
     /// stream off.
-    pub(crate) fn whole_or_nothing(stream: SendStream<Bytes>) -> Self {
-        let mut frames = Self::new(stream, Framing::Bytes);
+    pub(crate) fn whole_or_nothing(outgoing: Outgoing) -> Self {
+        let mut frames = Self::new(outgoing, Framing::Bytes);
         frames.whole = true;
         frames
     }

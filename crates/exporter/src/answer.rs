@@ -4,11 +4,11 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
-use h2::RecvStream;
 use http::HeaderMap;
 use http::request::Parts;
 use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::Encoded;
+use jumpstarter_protocol::http2::Body;
 use prost::Message;
 
 use crate::layers::budgeted::incoming;
@@ -42,7 +42,7 @@ impl Answer {
 /// earlier is also reset, which some clients report as a failure.
 pub(crate) async fn message<T: Message + Default>(
     head: &Parts,
-    body: RecvStream,
+    body: Body,
     peer: &Peer,
 ) -> Result<T> {
     let mut incoming = incoming(&head.headers, body, peer, MAX_REQUEST)?;

@@ -1,16 +1,10 @@
 //! One accepted connection: its peer, its time limits, and the calls on it.
-//!
-//! It uses h2 directly. hyper's server reports a request body that the client has reset as one that
-//! ended: a broken image would look complete. Neither hyper nor tonic can adapt the windows of
-//! streams and connection to the available memory.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::Reason;
+use jumpstarter_protocol::http2::{GoAway, ServerConnection};
 use jumpstarter_protocol::{Method, Transport};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -25,22 +19,6 @@ use crate::{Session, grpc};
 const STRANGER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the reason for the end may take to be sent.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// The overhead of small unread pieces, of all streams: as much as two streams can have.
-const SMALL_PIECES: usize = 64 << 20;
-/// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
-const MAX_FRAME: u32 = 256 * 1024;
-/// The most unsent bytes of one stream while its client reads slowly.
-const SEND_BUFFER: usize = 128 * 1024;
-/// The number of streams that are remembered after an early answer: their remaining data is
-/// ignored.
-const REMEMBERED_STREAMS: usize = MAX_STREAMS as usize;
-/// Data for forgotten streams is answered with a reset; a client that causes this many loses its
-/// connection. (Refused calls soon reach the library's own bound; without one, a client that reads
-/// nothing could accumulate resets.)
-const MAX_STRAYS: usize = 64 * 1024;
-/// The largest headers of one call.
-const MAX_HEADERS: u32 = 16 * 1024;
-
 /// Ends a connection's membership when its serving ends in any way.
 struct Open(Arc<Standing>);
 
@@ -114,10 +92,10 @@ impl End {
         }
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(&self) -> GoAway {
         match self {
-            Self::CrowdedOut | Self::Stranger => Reason::NO_ERROR,
-            Self::Memory | Self::Flood => Reason::ENHANCE_YOUR_CALM,
+            Self::CrowdedOut | Self::Stranger => GoAway::NoError,
+            Self::Memory | Self::Flood => GoAway::EnhanceYourCalm,
         }
     }
 }
@@ -134,23 +112,10 @@ pub(crate) async fn serve(
     let standing = peer.standing.clone();
     let _open = Open(standing.clone());
     let mut windows = Windows::new();
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(windows.stream())
-        .initial_connection_window_size(MIN_CONNECTION)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_frame_size(MAX_FRAME)
-        .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(SMALL_PIECES)
-        // Clients may cancel as many calls at once as they may make.
-        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
-        .max_concurrent_reset_streams(REMEMBERED_STREAMS)
-        .max_local_error_reset_streams(Some(MAX_STRAYS))
-        .max_header_list_size(MAX_HEADERS);
     let watched = Watched::new(transport);
     let end = End::of(standing.clone(), watched.flooded());
     tokio::pin!(end);
-    let handshake = builder.handshake::<_, Bytes>(watched);
+    let handshake = ServerConnection::open(watched, windows.stream(), MIN_CONNECTION, MAX_STREAMS);
     let opened = tokio::select! {
         opened = handshake => opened,
         end = &mut end => {
@@ -207,14 +172,13 @@ pub(crate) async fn serve(
                 if matches!(end, End::CrowdedOut) {
                     break;
                 }
-                connection.abrupt_shutdown(end.reason());
                 // Whether the client receives it changes nothing.
-                drop(tokio::time::timeout(FAREWELL_LIMIT, poll_fn(|cx| connection.poll_closed(cx))).await);
+                drop(tokio::time::timeout(FAREWELL_LIMIT, connection.abort(end.reason())).await);
                 break;
             }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
-                connection.graceful_shutdown();
+                connection.finish();
             }
         }
     }

@@ -4,13 +4,11 @@
 use std::future::{pending, poll_fn};
 use std::task::{Poll, ready};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
-use h2::RecvStream;
-use h2::server::SendResponse;
 use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::{Error, Result};
-use jumpstarter_protocol::{CallError, Encoded, Outgoing, grpc, write_status};
+use jumpstarter_protocol::http2::{Body, Respond};
+use jumpstarter_protocol::{CallError, Encoded, grpc, write_status};
 use tokio::time::Instant;
 
 use crate::Session;
@@ -24,14 +22,14 @@ pub(crate) async fn answer(
     session: Session,
     passphrase: Option<Passphrase>,
     peer: Peer,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    request: Request<Body>,
+    mut respond: Respond,
 ) {
     let (head, body) = request.into_parts();
     if !grpc::is_call(&head.method, &head.headers) {
         let response = Response::builder().status(StatusCode::UNSUPPORTED_MEDIA_TYPE).body(());
         // It fails only if nobody waits for it any more.
-        drop(response.map(|response| respond.send_response(response, true)));
+        drop(response.map(|response| respond.end(response)));
         return;
     }
     let deadline = grpc::timeout(&head.headers).map(|limit| Instant::now() + limit);
@@ -43,7 +41,7 @@ pub(crate) async fn answer(
     // driver's error about an image would hide the cancellation.
     let answer = tokio::select! {
         biased;
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        () = poll_fn(|cx| respond.poll_reset(cx)) => return,
         answer = called => answer,
         error = late(deadline) => Err(error),
     };
@@ -84,29 +82,29 @@ fn trailers(outcome: Result<(), &Error>) -> HeaderMap {
     trailers
 }
 
-fn refuse(respond: &mut SendResponse<Bytes>, error: &Error) -> Result<(), CallError> {
+fn refuse(respond: &mut Respond, error: &Error) -> Result<(), CallError> {
     let mut response = grpc::response();
     write_status(response.headers_mut(), Err(error));
     grpc::say_encodings(response.headers_mut());
-    Ok(respond.send_response(response, true).map(drop)?)
+    respond.end(response)
 }
 
-async fn send_one(mut respond: SendResponse<Bytes>, message: Encoded) -> Result<(), CallError> {
-    let mut outgoing = Outgoing::new(respond.send_response(grpc::response(), false)?);
+async fn send_one(mut respond: Respond, message: Encoded) -> Result<(), CallError> {
+    let mut outgoing = respond.begin(grpc::response())?;
     outgoing.push(message);
     poll_fn(|cx| outgoing.poll_drained(cx)).await?;
     outgoing.end_with(trailers(Ok(())))
 }
 
 async fn send_many(
-    mut respond: SendResponse<Bytes>,
+    mut respond: Respond,
     metadata: HeaderMap,
     mut messages: Messages,
     over: impl Future<Output = Error>,
 ) -> Result<(), CallError> {
     let mut response = grpc::response();
     response.headers_mut().extend(metadata);
-    let mut outgoing = Outgoing::new(respond.send_response(response, false)?);
+    let mut outgoing = respond.begin(response)?;
     let sending = poll_fn(|cx| {
         loop {
             if outgoing.poll_reset(cx).is_ready() {

@@ -3,10 +3,10 @@
 use std::future::ready;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use h2::RecvStream;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use jumpstarter_driver_core::{Error, Framing, Result};
+use jumpstarter_protocol::http2::Body;
 use jumpstarter_protocol::metadata::{
     ACCEPT_ENCODING, BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING, RESOURCE,
 };
@@ -28,12 +28,7 @@ const MAX_FRAME: usize = 16 << 20;
 
 impl Session {
     /// Calls the method with that path.
-    pub(crate) async fn dispatch(
-        &self,
-        head: &Parts,
-        body: RecvStream,
-        peer: &Peer,
-    ) -> Result<Answer> {
+    pub(crate) async fn dispatch(&self, head: &Parts, body: Body, peer: &Peer) -> Result<Answer> {
         let path = head.uri.path();
         let method = Method::from_path(path);
         match method {
@@ -137,12 +132,7 @@ impl Session {
         answer(true, "The session has ended".to_owned())
     }
 
-    async fn byte_stream(
-        &self,
-        headers: &HeaderMap,
-        body: RecvStream,
-        peer: &Peer,
-    ) -> Result<Answer> {
+    async fn byte_stream(&self, headers: &HeaderMap, body: Body, peer: &Peer) -> Result<Answer> {
         let target = match StreamTarget::from_headers(headers) {
             Ok(target) => target,
             Err(error) => return Err(self.refused("stream", error).await),

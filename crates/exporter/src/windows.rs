@@ -8,8 +8,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::Connection;
+use jumpstarter_protocol::http2::ServerConnection;
 use tokio::time::Instant;
 
 /// The most streams of one connection; a client waits with more.
@@ -46,29 +45,29 @@ impl Windows {
     /// Enlarges the connection's window.
     pub(crate) fn widen(
         &mut self,
-        wire: &mut Connection<impl Wire, Bytes>,
+        wire: &mut ServerConnection<impl Wire>,
         bytes: usize,
         streams: usize,
     ) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min((1 << 31) - 1);
         if bytes > self.connection {
             self.connection = bytes;
-            wire.set_target_window_size(bytes);
+            wire.set_connection_window(bytes);
             self.set(wire, stream_window(bytes, streams));
         }
     }
 
     /// Adapts the streams' windows to their number: shrinks at once, grows after a while.
-    pub(crate) fn adapt(&mut self, wire: &mut Connection<impl Wire, Bytes>, streams: usize) {
+    pub(crate) fn adapt(&mut self, wire: &mut ServerConnection<impl Wire>, streams: usize) {
         let wanted = stream_window(self.connection, streams);
         if wanted < self.stream || (wanted > self.stream && self.changed.elapsed() >= PAUSE) {
             self.set(wire, wanted);
         }
     }
 
-    fn set(&mut self, wire: &mut Connection<impl Wire, Bytes>, wanted: u32) {
+    fn set(&mut self, wire: &mut ServerConnection<impl Wire>, wanted: u32) {
         // It fails while the client has not acknowledged the previous change.
-        if wanted != self.stream && wire.set_initial_window_size(wanted).is_ok() {
+        if wanted != self.stream && wire.set_stream_window(wanted) {
             self.stream = wanted;
             self.changed = Instant::now();
         }

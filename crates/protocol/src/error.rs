@@ -29,16 +29,14 @@ impl From<CallError> for Error {
 }
 
 /// The kinds are those that gRPC maps HTTP/2's reasons to.
-impl From<h2::Error> for CallError {
-    fn from(error: h2::Error) -> Self {
-        let kind = match error.reason() {
-            Some(Reason::REFUSED_STREAM) => ErrorKind::Unavailable,
-            Some(Reason::CANCEL) => ErrorKind::Cancelled,
-            Some(Reason::ENHANCE_YOUR_CALM) => ErrorKind::ResourceExhausted,
-            Some(Reason::INADEQUATE_SECURITY) => ErrorKind::PermissionDenied,
-            Some(_) => ErrorKind::Internal,
-            None => ErrorKind::Unknown,
-        };
-        Self::Broken(Error::new(kind, "HTTP/2 failed").with_source(error))
-    }
+pub(crate) fn broken(error: h2::Error) -> CallError {
+    let kind = match error.reason() {
+        Some(Reason::REFUSED_STREAM) => ErrorKind::Unavailable,
+        Some(Reason::CANCEL) => ErrorKind::Cancelled,
+        Some(Reason::ENHANCE_YOUR_CALM) => ErrorKind::ResourceExhausted,
+        Some(Reason::INADEQUATE_SECURITY) => ErrorKind::PermissionDenied,
+        Some(_) => ErrorKind::Internal,
+        None => ErrorKind::Unknown,
+    };
+    CallError::Broken(Error::new(kind, "HTTP/2 failed").with_source(error))
 }

@@ -6,15 +6,12 @@
 //!   in a call.
 //! - [`encode_value`] and [`decode_value`]: the arguments of calls.
 //! - [`Incoming`] and [`Outgoing`]: messages on HTTP/2, within the memory of a [`Budget`];
-//!   [`grpc`]: the headers around them.
+//!   [`grpc`]: the headers around them; [`http2`]: the connections below.
 //! - [`write_status`] and [`read_status`]: errors as statuses, and back. [`CallError`] says which
 //!   end failed a call.
 //! - [`Address`], [`TcpKeepalive`], [`UnixSocket`], [`ClientTls`] and [`ServerTls`]: the
 //!   transports.
 //! - [`python`]: how peers in Python differ.
-//!
-//! HTTP/2 is h2's: both ends pass its streams to [`Incoming::new`] and [`Outgoing::new`], so a new
-//! major version of h2 is a new major version of this crate.
 //!
 //! ```
 //! use jumpstarter_protocol::{decode_value, encode_value};
@@ -30,6 +27,7 @@ mod address;
 mod budget;
 mod error;
 pub mod grpc;
+pub mod http2;
 mod keepalive;
 pub mod metadata;
 pub mod python;

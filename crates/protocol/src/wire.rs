@@ -22,6 +22,8 @@ use tokio::time::Sleep;
 
 use crate::CallError;
 use crate::budget::{Budget, Hold, Share};
+use crate::error::broken;
+use crate::http2::Body;
 use crate::v1::FrameType;
 
 /// The prefix of each message: whether it is compressed (ours never are), and its length in four
@@ -226,13 +228,9 @@ impl AsRef<[u8]> for Held {
 impl<T: Message + Default> Incoming<T> {
     /// Reads the messages in `body`, each at most that long, and possibly compressed with that
     /// encoding.
-    pub fn new(
-        body: RecvStream,
-        encoding: Option<MessageEncoding>,
-        max_message_bytes: usize,
-    ) -> Self {
+    pub fn new(body: Body, encoding: Option<MessageEncoding>, max_message_bytes: usize) -> Self {
         Self {
-            body,
+            body: body.0,
             encoding,
             max_message_bytes,
             ended: false,
@@ -277,7 +275,7 @@ impl<T: Message + Default> Incoming<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<HeaderMap>, CallError>> {
-        self.body.poll_trailers(cx).map_err(CallError::from)
+        self.body.poll_trailers(cx).map_err(broken)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, CallError>>> {
@@ -295,7 +293,7 @@ impl<T: Message + Default> Incoming<T> {
                     self.stall = None;
                     self.push(data);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(broken(error)))),
                 Poll::Ready(None) if self.whole.is_empty() && self.partial.is_empty() => {
                     return Poll::Ready(None);
                 }
@@ -398,8 +396,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Sends into `stream`.
-    pub fn new(stream: SendStream<Bytes>) -> Self {
+    pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
         Self { stream, queue: VecDeque::new() }
     }
 
@@ -426,15 +423,15 @@ impl Outgoing {
             if room == 0 {
                 self.stream.reserve_capacity(front.len());
                 room = match ready!(self.stream.poll_capacity(cx)) {
-                    Some(room) => room?,
-                    None => return Poll::Ready(Err(h2::Error::from(Reason::STREAM_CLOSED).into())),
+                    Some(room) => room.map_err(broken)?,
+                    None => return Poll::Ready(Err(broken(Reason::STREAM_CLOSED.into()))),
                 };
             }
             let piece = front.split_to(room.min(front.len()));
             if front.is_empty() {
                 self.queue.pop_front();
             }
-            self.stream.send_data(piece, false)?;
+            self.stream.send_data(piece, false).map_err(broken)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -449,7 +446,15 @@ impl Outgoing {
     /// # Errors
     /// Fails if the stream has ended.
     pub fn end(&mut self) -> Result<(), CallError> {
-        Ok(self.stream.send_data(Bytes::new(), true)?)
+        self.stream.send_data(Bytes::new(), true).map_err(broken)
+    }
+
+    /// Sends a message and ends the direction. What the other side has no room for is kept.
+    ///
+    /// # Errors
+    /// Fails if the stream has ended.
+    pub fn end_after(&mut self, message: Bytes) -> Result<(), CallError> {
+        self.stream.send_data(message, true).map_err(broken)
     }
 
     /// Ends the direction with trailers after everything was sent.
@@ -457,7 +462,7 @@ impl Outgoing {
     /// # Errors
     /// Fails if the stream has ended.
     pub fn end_with(&mut self, trailers: HeaderMap) -> Result<(), CallError> {
-        Ok(self.stream.send_trailers(trailers)?)
+        self.stream.send_trailers(trailers).map_err(broken)
     }
 
     /// Resets the stream.

@@ -1,8 +1,8 @@
 //! The memory of unread messages.
 
-use h2::RecvStream;
 use http::HeaderMap;
 use jumpstarter_driver_core::Result;
+use jumpstarter_protocol::http2::Body;
 use jumpstarter_protocol::{Incoming, MessageEncoding};
 use prost::Message;
 
@@ -14,7 +14,7 @@ use crate::peer::Peer;
 /// `Unimplemented` for messages with an unknown compression.
 pub(crate) fn incoming<T: Message + Default>(
     headers: &HeaderMap,
-    body: RecvStream,
+    body: Body,
     peer: &Peer,
     max_message_bytes: usize,
 ) -> Result<Incoming<T>> {
