@@ -42,7 +42,7 @@ enum Step {
     Api,
     /// Every test, with virtual machines of both architectures
     Test,
-    /// The façade with each feature alone
+    /// Crates with each of their features alone
     Features,
     /// Drivers outside of this workspace, against the packaged crates
     Outside,

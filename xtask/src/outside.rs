@@ -13,22 +13,23 @@ use crate::workspace;
 /// What `jmp new driver --interface` takes.
 const INTERFACES: &[&str] = &["power", "network", "serial", "flasher", "own"];
 /// What is not published.
-const PRIVATE: &[&str] = &["jumpstarter-tests", "xtask"];
-/// The features of the crate `jumpstarter`, each of which compiles alone.
-const FEATURES: &[&str] = &[
-    "client",
-    "config",
-    "exporter",
-    "daemon",
-    "cli",
-    "testkit",
-    "power",
-    "network",
-    "serial",
-    "flasher",
-    "qemu",
-    "python",
-    "supervise",
+const PRIVATE: &[&str] = &["jumpstarter-tests", "jumpstarter-test-support", "xtask"];
+/// The compressions, each a feature.
+const CODECS: &str = "gzip xz bzip2 zstd";
+/// Crates, each of which compiles without a feature and with each of these alone.
+const FEATURES: &[(&str, &str, &str)] = &[
+    ("jumpstarter-codec", "lz4", CODECS),
+    ("jumpstarter-driver-flasher", "lz4", CODECS),
+    ("jumpstarter-transfer", "http tls", CODECS),
+    ("jumpstarter-protocol", "tls", ""),
+    ("jumpstarter-client", "tls http", CODECS),
+    ("jumpstarter-config", "preserve_order", ""),
+    (
+        "jumpstarter",
+        "client config exporter daemon cli testkit power network serial flasher qemu python \
+         supervise",
+        "",
+    ),
 ];
 
 /// Arguments of `cargo xtask outside`.
@@ -72,11 +73,14 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
     use_a_driver(&cargo, &drivers.join("acme-power")).await
 }
 
-/// Compiles the crate `jumpstarter` with each of its features alone.
+/// Compiles crates with each of their features alone.
 pub(crate) async fn each_feature() -> Result<()> {
-    for feature in FEATURES {
-        let check = Run::cargo().args(["check", "--quiet", "-p", "jumpstarter", "--lib"]);
-        check.args(["--no-default-features", "--features", feature]).show().await?;
+    for (package, features, codecs) in FEATURES {
+        let features = features.split_whitespace().chain(codecs.split_whitespace());
+        for feature in std::iter::once("").chain(features) {
+            let check = Run::cargo().args(["check", "--quiet", "-p", package, "--lib"]);
+            check.args(["--no-default-features", "--features", feature]).show().await?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: makes sure that QEMU, its firmware and cargo-nextest are installed, or says
-//! how to.
+//! `cargo xtask setup`: makes sure that QEMU, its firmware, mtools and cargo-nextest are installed,
+//! or says how to.
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -43,6 +43,8 @@ pub(crate) enum Need {
     Socat,
     /// `bindfs`, a file system that can be stopped.
     Bindfs,
+    /// `mtools`, which the file systems that we write are read with.
+    Mtools,
 }
 
 impl Need {
@@ -53,6 +55,7 @@ impl Need {
             Need::Images => find_program("qemu-img").is_some(),
             Need::Socat => find_program("socat").is_some(),
             Need::Bindfs => find_program("bindfs").is_some(),
+            Need::Mtools => find_program("mtools").is_some(),
         }
     }
 
@@ -63,6 +66,7 @@ impl Need {
             Need::Images => "qemu-img".to_owned(),
             Need::Socat => "socat".to_owned(),
             Need::Bindfs => "bindfs".to_owned(),
+            Need::Mtools => "mtools".to_owned(),
         }
     }
 }
@@ -93,6 +97,7 @@ fn firmware(arch: Arch) -> &'static [&'static str] {
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     ensure_qemu(&arguments.arches, arguments.policy).await?;
+    ensure_mtools(arguments.policy).await?;
     ensure_cargo_tool("nextest", arguments.policy).await
 }
 
@@ -113,6 +118,11 @@ pub(crate) async fn ensure_socat(policy: Policy) -> Result<()> {
 /// The same for bindfs.
 pub(crate) async fn ensure_bindfs(policy: Policy) -> Result<()> {
     ensure(&[Need::Bindfs], policy).await
+}
+
+/// The same for mtools.
+pub(crate) async fn ensure_mtools(policy: Policy) -> Result<()> {
+    ensure(&[Need::Mtools], policy).await
 }
 
 async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {

@@ -6,7 +6,7 @@ use std::io::Write;
 use jumpstarter_config::{ConfigField, fields, of_driver};
 use jumpstarter_driver_core::{
     DriverEntry, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
-    PlannedChild, Registry,
+    PlannedChild, Registry, WantedChild,
 };
 use serde_json::{Value, json};
 
@@ -77,6 +77,15 @@ fn page(entry: &DriverEntry) -> String {
             |child: &PlannedChild| vec![format!("  {}", child.name), names(&child.interfaces)];
         page += &table::aligned(&children.iter().map(row).collect::<Vec<_>>());
     }
+    let wanted = wanted_children(entry);
+    if !wanted.is_empty() {
+        page += "\nChildren that it uses, under `children:`\n";
+        let row = |child: &WantedChild| {
+            let state = if child.is_required { "required" } else { "" };
+            vec![format!("  {}", child.name), names(&child.interfaces), state.to_owned()]
+        };
+        page += &table::aligned(&wanted.iter().map(row).collect::<Vec<_>>());
+    }
     for interface in (entry.interfaces)() {
         // Writing into a string does not fail.
         writeln!(page, "\nInterface {}: {}", interface.name, first_line(interface.documentation))
@@ -106,6 +115,12 @@ fn rows(field: &ConfigField) -> Vec<Vec<String>> {
 /// configuration to decide.
 fn children(entry: &DriverEntry) -> Vec<PlannedChild> {
     (entry.children)(json!({})).unwrap_or_default()
+}
+
+/// The children that a driver uses where nothing is configured; none where a configuration is
+/// needed to tell.
+fn wanted_children(entry: &DriverEntry) -> Vec<WantedChild> {
+    (entry.wanted_children)(json!({}))
 }
 
 fn names(interfaces: &[&InterfaceDescriptor]) -> String {
@@ -179,6 +194,14 @@ fn as_json(entry: &DriverEntry) -> Value {
             json!({"name": child.name, "interfaces": interfaces})
         })
         .collect();
+    let wanted: Vec<Value> = wanted_children(entry)
+        .iter()
+        .map(|child| {
+            let interfaces: Vec<&str> =
+                child.interfaces.iter().map(|interface| interface.name).collect();
+            json!({"name": child.name, "interfaces": interfaces, "required": child.is_required})
+        })
+        .collect();
     let interfaces: Vec<Value> =
         (entry.interfaces)().iter().map(|interface| interface_as_json(interface)).collect();
     json!({
@@ -188,6 +211,7 @@ fn as_json(entry: &DriverEntry) -> Value {
         "documentation": documentation(entry),
         "configuration": fields,
         "children": children,
+        "wanted_children": wanted,
         "interfaces": interfaces,
     })
 }
@@ -220,4 +244,52 @@ fn interface_as_json(interface: &InterfaceDescriptor) -> Value {
         "name": interface.name, "client": interface.client, "documentation": interface.documentation,
         "methods": methods,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jumpstarter_driver_core::Power;
+    use jumpstarter_driver_core::prelude::*;
+
+    use super::{Registry, as_json, json, page};
+
+    /// Switches the mains of a rack.
+    #[config]
+    #[derive(Debug)]
+    struct RackConfig {}
+
+    #[derive(Debug)]
+    struct Rack;
+
+    impl Driver for Rack {
+        interfaces!();
+    }
+
+    #[async_trait]
+    impl DriverConfig for RackConfig {
+        const NAME: &'static str = "test-rack";
+        type Driver = Rack;
+        async fn open(self, _: OpenContext) -> Result<Rack> {
+            Ok(Rack)
+        }
+        fn wanted_children(&self) -> Vec<WantedChild> {
+            vec![WantedChild::required("mains").with::<dyn Power>(), WantedChild::optional("fan")]
+        }
+    }
+
+    #[test]
+    fn a_page_names_the_children_that_a_driver_uses() {
+        let registry = Registry::new().with::<RackConfig>();
+        let entry = registry.find("test-rack").unwrap();
+        let page = page(entry);
+        let wanted = "Children that it uses, under `children:`\n  mains  power  required\n  fan";
+        assert!(page.contains(wanted), "{page}");
+        assert_eq!(
+            as_json(entry)["wanted_children"],
+            json!([
+                {"name": "mains", "interfaces": ["power"], "required": true},
+                {"name": "fan", "interfaces": [], "required": false},
+            ])
+        );
+    }
 }

@@ -5,7 +5,7 @@ mod advice;
 use std::io::Write;
 use std::path::PathBuf;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Network};
+use jumpstarter_driver_core::{Error, Network};
 use jumpstarter_driver_network::{ForwardStats, PortForward};
 use jumpstarter_supervise::{Heeded, Signal};
 use serde_json::json;
@@ -66,7 +66,7 @@ async fn forward(arguments: &Arguments, found: Found, out: &mut dyn Write) -> Re
     let opened = tokio::select! {
         opened = found.open() => opened?,
         () = &mut ended => {
-            return Err(Error::new(ErrorKind::Cancelled, "ended while the device was opened").into());
+            return Err(Error::cancelled("ended while the device was opened").into());
         }
     };
     let outcome = serve(arguments, &opened, ended, out).await;

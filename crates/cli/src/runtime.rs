@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_driver_core::{Error, Result, ResultExt};
 use tokio::runtime::{Builder, Runtime};
 
 /// File descriptors for a runtime and a first connection.
@@ -44,7 +44,7 @@ fn spare_descriptors() -> Result<()> {
     let files: std::io::Result<Vec<File>> =
         (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
     files.map(drop).map_err(|error| {
-        Error::new(ErrorKind::ResourceExhausted, "this program may open too few files")
+        Error::resource_exhausted("this program may open too few files")
             .with_source(error)
             .with_hint("raise the limit: `ulimit -n 1024`")
     })
@@ -59,12 +59,9 @@ fn spare_threads(count: usize) -> Result<()> {
         match thread::Builder::new().spawn(move || ended.iter().for_each(drop)) {
             Ok(thread) => ends.push((end, thread)),
             Err(error) => {
-                started = Err(Error::new(
-                    ErrorKind::ResourceExhausted,
-                    "this user may start no more threads",
-                )
-                .with_source(error)
-                .with_hint("raise the limit: `ulimit -u`"));
+                started = Err(Error::resource_exhausted("this user may start no more threads")
+                    .with_source(error)
+                    .with_hint("raise the limit: `ulimit -u`"));
                 break;
             }
         }

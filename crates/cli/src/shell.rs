@@ -12,8 +12,8 @@ use jumpstarter_daemon::Served;
 use crate::controller::Controller;
 use crate::environment::Environment;
 use crate::fault::{Fault, Result};
-use crate::remote::Remote;
-use crate::serving::{Log, Which, runtime};
+use crate::serving::{Log, runtime};
+use crate::target::{Found, Target};
 use command::Surroundings;
 
 /// Run a command, or a shell, in which `j` and scripts reach a device
@@ -32,9 +32,7 @@ has no `j`, this program's `j` is added. --exporter-logs shows the device's log;
 errors of a device that is opened here are shown.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    which: Which,
-    #[command(flatten)]
-    remote: Remote,
+    target: Target,
     /// Show the exporter's log while the command runs
     #[arg(long)]
     exporter_logs: bool,
@@ -50,7 +48,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -> Result<u8> {
     let words = &arguments.command;
-    let has_device = arguments.remote.tls_grpc.is_some() || arguments.which.is_given();
+    let has_device = arguments.target.is_given();
     arguments.controller.check(has_device, &mut environment.err())?;
     if !has_device
         && let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word)))
@@ -59,14 +57,16 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -
         let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
         return Err(Fault::usage("which device?", hint));
     }
-    if let Some(options) = arguments.remote.options(environment) {
-        arguments.log.install(log)?;
-        let shell =
-            remote::shell(&options, &arguments.remote, arguments.exporter_logs, words, environment);
-        return Ok(runtime()?.block_on(shell)?);
-    }
-    let config = arguments.which.load(None, &mut environment.err())?;
+    let found = arguments.target.find_given(environment, &mut environment.err())?;
     let logs = arguments.log.install(log)?;
+    let config = match found {
+        Found::File(config) => config,
+        Found::Exporter(options) => {
+            let (remote, show_logs) = (arguments.target.remote(), arguments.exporter_logs);
+            let shell = remote::shell(&options, remote, show_logs, words, environment);
+            return Ok(runtime()?.block_on(shell)?);
+        }
+    };
     if arguments.exporter_logs {
         logs.show_all();
     }

@@ -46,6 +46,28 @@ pub(crate) struct Opened {
 }
 
 impl Target {
+    /// Whether the command line names a device.
+    pub(crate) fn is_given(&self) -> bool {
+        self.remote.tls_grpc.is_some() || self.which.is_given()
+    }
+
+    /// How the command line says to reach an exporter.
+    pub(crate) fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// Reads what the command line says. The warnings about a file go to `warnings`.
+    pub(crate) fn find_given(
+        &self,
+        environment: &Environment,
+        warnings: &mut dyn Write,
+    ) -> Result<Found> {
+        match self.remote.options(environment) {
+            Some(options) => Ok(Found::Exporter(Box::new(options))),
+            None => Ok(Found::File(Box::new(self.which.load(None, warnings)?))),
+        }
+    }
+
     /// Finds the device: from the command line, else from `JUMPSTARTER_HOST` and its companions,
     /// else from the file `JMP_EXPORTER_CONFIG`. Warnings about a file go to `warnings`.
     pub(crate) fn find(
@@ -53,17 +75,13 @@ impl Target {
         environment: &Environment,
         warnings: &mut dyn Write,
     ) -> Result<Found> {
-        if let Some(options) = self.remote.options(environment) {
-            return Ok(Found::Exporter(Box::new(options.call_timeout(CALL_TIMEOUT))));
-        }
-        let config = if self.which.is_given() {
-            self.which.load(None, warnings)?
+        let found = if self.is_given() {
+            self.find_given(environment, warnings)?
         } else if environment.variable(HOST).is_some() {
             let options = ConnectOptions::from_variables(|name| environment.variable(name));
-            let options = options.map_err(Fault::Usage)?.call_timeout(CALL_TIMEOUT);
-            return Ok(Found::Exporter(Box::new(options)));
+            Found::Exporter(Box::new(options.map_err(Fault::Usage)?))
         } else if let Some(file) = environment.variable(FILE) {
-            serving::load(file.as_ref(), warnings)?
+            Found::File(Box::new(serving::load(file.as_ref(), warnings)?))
         } else {
             return Err(Fault::usage(
                 "which device?",
@@ -71,7 +89,12 @@ impl Target {
                  HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT",
             ));
         };
-        Ok(Found::File(Box::new(config)))
+        Ok(match found {
+            Found::Exporter(options) => {
+                Found::Exporter(Box::new(options.call_timeout(CALL_TIMEOUT)))
+            }
+            file @ Found::File(_) => file,
+        })
     }
 }
 

@@ -42,7 +42,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jumpstarter_driver_core::channel::ChannelIo;
 use jumpstarter_driver_core::{
-    Error, ErrorKind, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream,
+    Error, Flasher, ImageSink, ImageSource, Interface, Result, ValueStream,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -95,7 +95,7 @@ impl Runtime {
 }
 
 fn no_thread(error: io::Error) -> Error {
-    Error::new(ErrorKind::ResourceExhausted, "making a thread for a blocking device")
+    Error::resource_exhausted("making a thread for a blocking device")
         .with_source(error)
         .with_hint("raise the limits of threads and memory: see `ulimit -u` and `ulimit -v`")
 }

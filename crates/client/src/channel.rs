@@ -113,5 +113,5 @@ pub(crate) fn received(
 }
 
 fn reset() -> Error {
-    Error::new(jumpstarter_driver_core::ErrorKind::Aborted, "the exporter reset the stream")
+    Error::aborted("the exporter reset the stream")
 }

@@ -103,7 +103,7 @@ fn refused(options: &ConnectOptions, error: Error) -> Error {
                     "set JMP_GRPC_PASSPHRASE (--passphrase)",
                 ),
             };
-            Error::new(ErrorKind::Unauthenticated, message).with_hint(hint)
+            Error::unauthenticated(message).with_hint(hint)
         }
         ErrorKind::Unimplemented => {
             Error::unavailable(format!("{address} is not an exporter: {error}"))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use http::{HeaderName, HeaderValue};
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_driver_core::{Error, Result, ResultExt};
 use jumpstarter_protocol::http2::{ClientConnection, Requests};
 use jumpstarter_protocol::metadata::PASSPHRASE;
 use jumpstarter_protocol::rpc::{GetReport, GetStatus};
@@ -152,8 +152,8 @@ impl Connection {
                 if traffic.received_bytes() != before {
                     continue;
                 }
-                let limit =
-                    interval + Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
+                let under_way = Duration::from_secs(traffic.unanswered_bytes() / SLOWEST_LINK);
+                let limit = interval.saturating_add(under_way);
                 let Some(connection) = weak.upgrade() else { return };
                 let Ok(request) = encode(&GetStatusRequest {}) else { return };
                 let asking = connection.answer::<GetStatus>(request, MAX_MESSAGE);
@@ -161,7 +161,7 @@ impl Connection {
                 if tokio::time::timeout(limit, asking).await.is_err()
                     && traffic.received_bytes() == before
                 {
-                    connection.silent.send_replace(Some(interval + limit));
+                    connection.silent.send_replace(Some(interval.saturating_add(limit)));
                 }
             }
         });
@@ -365,7 +365,7 @@ impl Connection {
         tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
             let message =
                 format!("{doing}: the exporter at {} did not answer within {limit:?}", self.address);
-            Err(Error::new(ErrorKind::DeadlineExceeded, message).with_hint(
+            Err(Error::deadline_exceeded(message).with_hint(
                 "check whether the driver is busy or hangs, or set a longer limit for the connection",
             ))
         })

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{
-    Caller, Device, Error, ErrorKind, Flasher, Interface, InterfaceDescriptor, Node, Result,
-    StorageMux,
+    Caller, Device, Error, Flasher, Interface, InterfaceDescriptor, Node, Result, StorageMux,
 };
 use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
 use jumpstarter_protocol::python::{COMPOSITE_CLIENT, Implementation, STORAGE_MUX_CLIENT};
@@ -25,7 +24,7 @@ pub(crate) fn nodes(
     if reports.len() > Device::MAX_DRIVERS {
         let message =
             format!("it has {} drivers; {} are the most", reports.len(), Device::MAX_DRIVERS);
-        return Err(Error::new(ErrorKind::ResourceExhausted, message));
+        return Err(Error::resource_exhausted(message));
     }
     let mut last_with: HashMap<String, usize> = HashMap::new();
     let mut ids: HashMap<String, usize> = HashMap::new();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::{TcpKeepalive, Transport, UnixSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -91,13 +91,11 @@ fn unix_error(address: &Address, error: &io::Error) -> Error {
             Error::unavailable(format!("nothing listens at the socket {address}"))
                 .with_hint("its exporter has ended: start it again")
         }
-        io::ErrorKind::PermissionDenied => Error::new(
-            ErrorKind::PermissionDenied,
-            format!("the socket {address} is not open to you"),
-        )
-        .with_hint(
-            "run this as the user of the exporter: only that user can connect to its socket",
-        ),
+        io::ErrorKind::PermissionDenied => {
+            Error::permission_denied(format!("the socket {address} is not open to you")).with_hint(
+                "run this as the user of the exporter: only that user can connect to its socket",
+            )
+        }
         kind => Error::new(
             Error::from(io::Error::from(kind)).kind(),
             format!("connecting to {address}: {error}"),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 pub(crate) use jumpstarter_protocol::TlsFailure;
 use jumpstarter_protocol::{
     CertificateFault, ClientTls, Identity, TlsFault, Transport, TrustedCertificates,
@@ -70,16 +70,12 @@ pub(crate) fn explain(
         TlsFault::NotTls => Error::unavailable(format!("{address} does not speak TLS"))
             .with_hint("for an exporter without TLS set JMP_GRPC_INSECURE=1 (--tls-grpc-insecure)"),
         TlsFault::Certificate(fault) => certificate_error(fault, address, options),
-        TlsFault::CertificateRequired => Error::new(
-            ErrorKind::Unauthenticated,
-            format!("{address} asks for a client certificate"),
+        TlsFault::CertificateRequired => Error::unauthenticated(format!("{address} asks for a client certificate"),
         )
         .with_hint(format!(
             "give one that the exporter's authority has signed, and its key: as options, or in {CLIENT}"
         )),
-        TlsFault::CertificateRefused => Error::new(
-            ErrorKind::Unauthenticated,
-            format!("{address} does not accept the client certificate"),
+        TlsFault::CertificateRefused => Error::unauthenticated(format!("{address} does not accept the client certificate"),
         )
         .with_source(failure.clone())
         .with_hint("give one that the exporter's authority has signed, and that is valid now"),
@@ -95,9 +91,8 @@ fn certificate_error(
     address: &Address,
     options: &ConnectOptions,
 ) -> Error {
-    let error = |text: &str| {
-        Error::new(ErrorKind::PermissionDenied, format!("the certificate of {address} {text}"))
-    };
+    let error =
+        |text: &str| Error::permission_denied(format!("the certificate of {address} {text}"));
     match fault {
         CertificateFault::UnknownIssuer => {
             let trusted = match &options.ca_file {

@@ -1,18 +1,15 @@
 //! Exporters that answer what none should: each is refused, soon, with an error that says who did
 //! it.
 
-#[path = "support/hostile.rs"]
-mod hostile;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use hostile::{Answer, Hostile, driver, report};
 use jumpstarter_client::{ConnectOptions, Exporter, connect};
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::Value;
 use jumpstarter_protocol::v1::{DriverCallResponse, GetReportResponse, GetStatusResponse};
+use jumpstarter_test_support::hostile::{Answer, Hostile, driver, report};
 use prost::Message;
 
 async fn connected(exporter: &Hostile) -> Result<Exporter> {

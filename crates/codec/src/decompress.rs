@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf, Bytes};
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 
 use crate::memory::TooMuch;
 use crate::{BUFFER, Compression, Memory, Pool};
@@ -17,9 +17,9 @@ use crate::{BUFFER, Compression, Memory, Pool};
 /// false.
 ///
 /// # Errors
-/// What `next` fails with, as it is. [`ErrorKind::DataLoss`]: the data is damaged, ends early or is
-/// followed by garbage. [`ErrorKind::Unimplemented`]: the crate was built without this compression.
-/// [`ErrorKind::ResourceExhausted`]: there is no memory for the decoder, or it needs more than it
+/// What `next` fails with, as it is. `DataLoss`: the data is damaged, ends early or is
+/// followed by garbage. `Unimplemented`: the crate was built without this compression.
+/// `ResourceExhausted`: there is no memory for the decoder, or it needs more than it
 /// may take.
 pub fn decompress(
     compression: Compression,
@@ -119,7 +119,7 @@ fn damaged(compression: Compression, done: u64, error: io::Error, hint: &str) ->
     let message = match error.kind() {
         io::ErrorKind::OutOfMemory => {
             let message = format!("no memory to decompress {compression}");
-            return Error::new(ErrorKind::ResourceExhausted, message).with_source(error);
+            return Error::resource_exhausted(message).with_source(error);
         }
         io::ErrorKind::UnexpectedEof => "the compressed data ends early",
         _ => "the compressed data is damaged",

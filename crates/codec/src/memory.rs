@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, Result};
+use jumpstarter_driver_core::{ByteSize, Error, Result};
 
 use crate::compression::Compression;
 
@@ -113,7 +113,7 @@ impl TooMuch {
                  mostly), or compress it with a smaller dictionary: `xz -9`"
             ),
         };
-        Error::new(ErrorKind::ResourceExhausted, self.to_string()).with_hint(hint)
+        Error::resource_exhausted(self.to_string()).with_hint(hint)
     }
 }
 

@@ -31,7 +31,8 @@ pub struct ConfigField {
     pub values: Vec<(Json, String)>,
 }
 
-/// The fields of a driver's configuration, in the order in which they are declared.
+/// The fields of a driver's configuration: sorted, or, with the feature `preserve_order`, in the
+/// order in which they are declared.
 pub fn fields(entry: &DriverEntry) -> Vec<ConfigField> {
     let (schema, definitions) = schema::of_driver(entry);
     let mut found = Vec::new();

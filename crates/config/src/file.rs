@@ -8,11 +8,11 @@ use jumpstarter_driver_core::{Device, Error, Planned, Registry, Result};
 use super::check::Checker;
 use super::entries::Entries;
 use super::fault::{At, ConfigFaults, ConfigWarnings, Fault, Place, join};
-use super::paths::Bases;
+use super::paths::{self, Bases};
 use super::settings::Settings;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
-use super::{hooks, schema};
+use super::{hooks, schema, secrets};
 
 /// The largest file that is read: far more than any device needs.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -189,7 +189,8 @@ impl<'a> Reader<'a> {
         let bases = Bases::new(folder);
         let mut loader = Entries::new(self.registry, bases.clone(), origin);
         loader.warnings = unknown_at_the_top(&of_settings, &mut root);
-        Checker::new(definitions).check(&of_settings, &root, &start, &mut loader.faults);
+        let checker = Checker::new(definitions);
+        checker.check(&of_settings, &root, &start, &mut loader.faults);
         let export = root
             .get("export")
             .map(|entry| loader.export(&entry.value, entry.place))
@@ -200,8 +201,11 @@ impl<'a> Reader<'a> {
         if faults.is_empty() {
             let mut value = root.value.to_json();
             if let Some(fields) = value.as_object_mut() {
-                fields.shift_remove("export");
+                fields.retain(|key, _| key != "export");
             }
+            paths::decide(&checker, &of_settings, &mut value, &bases);
+            let place = (&root, &start);
+            warnings.extend(secrets::place(&checker, &of_settings, &mut value, place, origin));
             match serde_path_to_error::deserialize(value) {
                 Ok(read) => {
                     settings = read;

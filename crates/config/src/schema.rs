@@ -75,9 +75,7 @@ pub fn schema(registry: &Registry) -> Result<Json> {
 fn without_null_defaults(schema: &mut Json) {
     match schema {
         Json::Object(fields) => {
-            if fields.get("default") == Some(&Json::Null) {
-                fields.shift_remove("default");
-            }
+            fields.retain(|key, value| key != "default" || !value.is_null());
             fields.values_mut().for_each(without_null_defaults);
         }
         Json::Array(items) => items.iter_mut().for_each(without_null_defaults),

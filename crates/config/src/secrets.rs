@@ -1,11 +1,11 @@
-//! The secrets of a driver's configuration in environment variables or files. They are found by
-//! their schema, and read when the driver is opened.
+//! The secrets in environment variables or files. They are found by their schema, and read when they
+//! are needed: those of a driver when it is opened.
 
 use jumpstarter_driver_core::Secret;
 use serde_json::Value as Json;
 
 use super::check::Checker;
-use super::fault::{At, Fault};
+use super::fault::{At, Fault, join};
 use super::paths::visit;
 use super::words;
 use super::yaml::Node;
@@ -29,7 +29,7 @@ pub(super) fn place(
             .ok()
             .and_then(|secret| secret.resolve().err());
         if let Some(fields) = value.as_object_mut() {
-            let (place, path) = (node.locate(path), format!("{}.{path}", at.path));
+            let (place, path) = (node.locate(path), join(&at.path, path));
             let written = format!("{origin}:{}:{}: {path}", place.line, place.column);
             fields.insert("place".to_owned(), written.into());
             warnings.extend(unreadable.map(|error| {

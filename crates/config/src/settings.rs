@@ -21,7 +21,7 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// How the controller proves who it is.
     pub tls: Tls,
-    /// The exporter's token for the controller.
+    /// The exporter's token for the controller: [`Secret::resolve`] reads it where it is elsewhere.
     pub token: Option<Secret>,
     /// Channel arguments of gRPC, as the Python exporter takes them.
     pub grpc_options: Option<BTreeMap<String, GrpcOption>>,

@@ -131,3 +131,24 @@ fn other_forms_are_faults_without_the_value() {
     assert!(unknown.contains("unknown field; did you mean `env`?"), "{unknown}");
     assert_eq!(parse("{}"), format!("{at}name either `env` or `file`"));
 }
+
+#[test]
+fn the_exporters_own_token_is_found_as_the_secrets_of_drivers() {
+    let lab = Lab::new();
+    lab.write("token", "t0ken\n");
+    let load = |token: &str| {
+        let text = format!("endpoint: lab.example:1234\ntoken: {token}\n");
+        ExporterConfig::load(lab.write("lab.yaml", &text)).unwrap()
+    };
+    let config = load("{file: token}");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let token = config.settings.token.unwrap();
+    assert!(token.is_elsewhere());
+    assert_eq!(token.resolve().unwrap().expose(), "t0ken", "a relative path is in the folder");
+    let config = load("{file: none}");
+    let place = "lab.yaml:2:8: warning: token: there is no `none`";
+    let warnings = config.warnings.to_text("lab.yaml");
+    assert!(warnings.starts_with(place), "{warnings}");
+    let error = config.settings.token.unwrap().resolve().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}

@@ -6,7 +6,7 @@ mod output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_exporter::{LogHub, LogLayer, LogRecord, LogSource, LogTopic};
 use jumpstarter_text::truncated;
 use tracing::Level;
@@ -60,8 +60,7 @@ impl Log {
         });
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
         tracing::subscriber::set_global_default(subscriber).map_err(|error| {
-            Error::new(ErrorKind::AlreadyExists, "this process has a log already")
-                .with_source(error)
+            Error::already_exists("this process has a log already").with_source(error)
         })?;
         log_panics(format);
         Ok(log)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jumpstarter_config::{ExporterConfig, Hooks};
-use jumpstarter_driver_core::{Device, Error, ErrorKind, Result, ResultExt, suggest};
+use jumpstarter_driver_core::{Device, Error, Result, ResultExt, suggest};
 use jumpstarter_exporter::{
     Access, Address, Door, Limits, Listener, LogHub, Server, Session, SessionOptions,
 };
@@ -199,7 +199,7 @@ async fn run_until_signal(
         let session = tokio::select! {
             session = open(&options.config, &options.logs, options.limits.clone()) => session?,
             name = signals.next() => {
-                return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
+                return Err(Error::cancelled(format!("{name} while the device was opened")));
             }
         };
         options.warn_of_guests(session.device());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_exporter::{Door, Limits, Server, Session};
 use jumpstarter_protocol::v1::ExporterStatus;
 
@@ -47,7 +47,7 @@ where
     let session = tokio::select! {
         session = open(config, log.hub(), Limits::default()) => session?,
         name = signals.next() => {
-            return Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was opened")));
+            return Err(Error::cancelled(format!("{name} while the device was opened")));
         }
     };
     let outcome = serve(config, log, &session, command).await;
@@ -79,7 +79,7 @@ where
     }
     let begun = tokio::select! {
         begun = lease.begin() => begun,
-        name = signals.next() => Err(Error::new(ErrorKind::Cancelled, format!("{name} while the device was prepared"))),
+        name = signals.next() => Err(Error::cancelled(format!("{name} while the device was prepared"))),
     };
     let mut outcome = match begun {
         Ok(()) if session.state().get().status == ExporterStatus::LeaseReady => {
@@ -97,7 +97,7 @@ where
     let mut signals = Signals::new()?;
     let finished = tokio::select! {
         finished = lease.finish() => finished,
-        name = signals.next() => Err(Error::new(ErrorKind::Cancelled, format!("{name} during the afterLease hook"))),
+        name = signals.next() => Err(Error::cancelled(format!("{name} during the afterLease hook"))),
     };
     if let Err(error) = finished {
         outcome = outcome.and(Err(error));

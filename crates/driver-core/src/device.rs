@@ -11,7 +11,7 @@ use crate::call::ValueStream;
 use crate::channel::Channel;
 use crate::descriptor::MethodKind;
 use crate::driver::{Child, Driver};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::interface::Interface;
 use crate::node::Node;
 use crate::outline;
@@ -63,12 +63,16 @@ impl Device {
     /// A device of one open driver, at the root (path `""`), and the driver's children.
     ///
     /// # Panics
-    /// Never fails if the children's names differ.
+    /// If the driver's own children are no tree that [`open`](Device::open) takes: two of them have
+    /// one name, or they are too many or too deep.
     pub fn of_driver(driver: impl Driver) -> Self {
         Self::of_shared_driver(Arc::new(driver))
     }
 
     /// As [`Device::of_driver`], for a driver that is also held elsewhere.
+    ///
+    /// # Panics
+    /// As [`Device::of_driver`].
     pub fn of_shared_driver(driver: Arc<dyn Driver>) -> Self {
         let nodes = tree::flatten(Child::new("", driver))
             .expect("a driver's own children have different names");
@@ -92,7 +96,7 @@ impl Device {
             let depth =
                 node.parent.and_then(|parent| depths.get(parent)).map_or(0, |depth| depth + 1);
             bounds::admit(&node.name, depth, index)
-                .map_err(|excess| Error::new(ErrorKind::ResourceExhausted, excess.to_string()))?;
+                .map_err(|excess| Error::resource_exhausted(excess.to_string()))?;
             node.path = match node.parent {
                 None if index == 0 => String::new(),
                 None => return Err(Error::data_loss(format!("`{}` is a second root", node.name))),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::blocking;
 use crate::descriptor::InterfaceDescriptor;
 use crate::driver::{Driver, DriverConfig, OpenContext, PlannedChild, WantedChild};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::problem::ConfigProblem;
 use crate::secret;
 use crate::suggest;
@@ -184,7 +184,7 @@ impl Registry {
     /// `AlreadyExists` if two drivers share a name; the error names both.
     pub fn drivers(&self) -> Result<&[&'static DriverEntry]> {
         match &self.conflict {
-            Some(conflict) => Err(Error::new(ErrorKind::AlreadyExists, conflict.clone())),
+            Some(conflict) => Err(Error::already_exists(conflict.clone())),
             None => Ok(&self.drivers),
         }
     }

@@ -160,7 +160,7 @@ fn visit(
     for child in children {
         if !names.insert(child.name.clone()) {
             let message = format!("`{}` has two children named `{}`", shown(&path), child.name);
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
+            return Err(Error::already_exists(message));
         }
         let path = join(&path, &child.name);
         visit(child, path, Some(index), depth + 1, nodes, references)?;

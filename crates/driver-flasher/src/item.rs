@@ -72,10 +72,7 @@ impl ItemReader {
                 }
                 Ok(Some(item))
             }
-            None => Err(Error::new(
-                jumpstarter_driver_core::ErrorKind::Cancelled,
-                "the flash was given up",
-            )),
+            None => Err(Error::cancelled("the flash was given up")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! How much an image may take of its file system: what leaves it a reserve.
 
 use jumpstarter_driver_core::prelude::ByteSize;
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use std::fs::File;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Room {
         match self.left.checked_sub(count) {
             Some(left) => self.left = left,
             None => {
-                return Err(Error::new(ErrorKind::ResourceExhausted, "the disk is almost full"));
+                return Err(Error::resource_exhausted("the disk is almost full"));
             }
         }
         Ok(())
@@ -65,7 +65,7 @@ fn allowed(total: u64, free: u64) -> u64 {
 pub(crate) fn too_large(limit: u64) -> Error {
     let message =
         format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));
-    Error::new(ErrorKind::ResourceExhausted, message)
+    Error::resource_exhausted(message)
         .with_hint("flash a smaller image, or raise `flash_limit` in the exporter file")
 }
 

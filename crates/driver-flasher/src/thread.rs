@@ -2,7 +2,7 @@
 
 use std::thread::{Builder, JoinHandle};
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_files::Turn;
 use tokio::sync::oneshot;
 
@@ -23,7 +23,7 @@ pub(crate) fn check(turn: &Turn) -> Result<()> {
 }
 
 pub(crate) fn gone() -> Error {
-    Error::new(ErrorKind::Cancelled, "the caller went away")
+    Error::cancelled("the caller went away")
 }
 
 pub(crate) fn spawn<T: Send + 'static>(
@@ -31,7 +31,6 @@ pub(crate) fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>> {
     Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
-        Error::new(ErrorKind::ResourceExhausted, format!("starting the thread {name}"))
-            .with_source(error)
+        Error::resource_exhausted(format!("starting the thread {name}")).with_source(error)
     })
 }

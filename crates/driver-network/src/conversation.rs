@@ -127,10 +127,7 @@ impl Conversation {
     /// Receives a frame; false at the end.
     async fn more(&mut self, deadline: Instant) -> Result<bool> {
         if self.received.len() >= LIMIT {
-            return Err(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!("{LIMIT} bytes came; {}", self.quote()),
-            ));
+            return Err(Error::resource_exhausted(format!("{LIMIT} bytes came; {}", self.quote())));
         }
         match timeout_at(deadline, self.channel.receive()).await {
             Ok(frame) => Ok(frame?.map(|frame| self.received.extend_from_slice(&frame)).is_some()),

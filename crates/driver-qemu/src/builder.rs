@@ -28,7 +28,7 @@ impl QemuDriver {
         let name = name.into();
         let Some(held) = self.names.hold(&name) else {
             let message = format!("there is a machine `{name}` already");
-            return Err(Error::new(ErrorKind::AlreadyExists, message)
+            return Err(Error::already_exists(message)
                 .with_hint("destroy it first, or choose another name"));
         };
         Vm::create_named(name, config, Some(held)).await

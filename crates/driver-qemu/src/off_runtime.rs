@@ -16,7 +16,7 @@ pub(crate) async fn off_runtime<T: Send + 'static>(
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = dropped.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller went away")),
+                () = dropped.cancelled() => Err(Error::cancelled("the caller went away")),
                 done = work => done,
             }
         })

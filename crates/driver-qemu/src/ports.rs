@@ -123,10 +123,9 @@ impl Forwards {
             }
         }
         let (start, end) = (range.start, range.end);
-        Err(Error::new(
-            ErrorKind::ResourceExhausted,
-            format!("no free port on {address} between {start} and {end}"),
-        )
+        Err(Error::resource_exhausted(format!(
+            "no free port on {address} between {start} and {end}"
+        ))
         .with_hint("set `hostport`, and see that `hostaddr` is an address of this host"))
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_supervise::{Child, Command, Sink};
 use tokio::net::UnixStream;
@@ -100,7 +101,7 @@ impl Run {
         status: &Status,
         timeouts: &Timeouts,
     ) -> Result<Started> {
-        let deadline = Instant::now() + timeouts.start.as_duration();
+        let deadline = deadline_after(timeouts.start.as_duration());
         let command = launch
             .command
             .stderr(Sink::Tail(STDERR_TAIL_BYTES))

@@ -351,8 +351,8 @@ impl Machine for Vm {
             }
             // It is stopping: the new run begins after the old one has ended.
             let timeouts = self.config().timeouts;
-            let within =
-                timeouts.shutdown.as_duration() + timeouts.quit.as_duration() + KILL_WITHIN;
+            let steps = [timeouts.shutdown.as_duration(), timeouts.quit.as_duration()];
+            let within = steps.into_iter().fold(KILL_WITHIN, Duration::saturating_add);
             if timeout(within, run.over()).await.is_err() {
                 let (state, within) = (self.0.status.get(), Span::from(within));
                 return Err(Error::deadline_exceeded(format!(

@@ -119,5 +119,5 @@ fn again(question: &[u8]) -> Result<Pattern> {
 }
 
 fn refused(message: &str) -> Error {
-    Error::new(ErrorKind::Unauthenticated, message)
+    Error::unauthenticated(message)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
-use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result};
+use jumpstarter_driver_core::{Channel, Error, Result, deadline_after};
 use jumpstarter_protocol::Encoded;
 use jumpstarter_protocol::v1::FrameType;
 use tokio::sync::mpsc;
@@ -79,7 +79,7 @@ pub(crate) fn resource(
     outgoing: mpsc::Receiver<Outgoing>,
 ) -> Messages {
     let limit = session.0.options.stall_limit;
-    let waiting = Resource::Waiting(outgoing, registered, Instant::now() + limit);
+    let waiting = Resource::Waiting(outgoing, registered, deadline_after(limit));
     let frames = futures_util::stream::unfold(waiting, move |state| async move {
         let (mut outgoing, registered) = match state {
             Resource::Open(outgoing, registered) => (outgoing, registered),
@@ -91,7 +91,7 @@ pub(crate) fn resource(
                 if registered.give_up() {
                     let message =
                         format!("no call named the resource within {} s", limit.as_secs());
-                    let error = Error::new(ErrorKind::DeadlineExceeded, message);
+                    let error = Error::deadline_exceeded(message);
                     return Some((Err(error), Resource::Ended));
                 }
                 (outgoing, registered)
@@ -130,7 +130,7 @@ fn after(
         Some(Outgoing::End(incoming)) => Some((Ok(Frame::End), Resource::Ending(incoming))),
         None if registered.dumping.load(Ordering::Relaxed) => {
             let message = "the image was not dumped to its end";
-            Some((Err(Error::new(ErrorKind::Aborted, message)), Resource::Ended))
+            Some((Err(Error::aborted(message)), Resource::Ended))
         }
         None => None,
     }

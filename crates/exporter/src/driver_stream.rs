@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
-use jumpstarter_driver_core::{
-    Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Result, ResultExt,
-};
+use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, Result, ResultExt};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -195,7 +193,7 @@ async fn to_driver(
                 break;
             }
             FrameType::RstStream => {
-                return Err(Error::new(ErrorKind::Aborted, "the client reset the stream"));
+                return Err(Error::aborted("the client reset the stream"));
             }
             FrameType::Ping => {}
         }

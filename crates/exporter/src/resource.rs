@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jumpstarter_driver_core::image::Encoding;
-use jumpstarter_driver_core::{Error, ErrorKind, ImageSink, ImageSource, Result};
+use jumpstarter_driver_core::{Error, ImageSink, ImageSource, Result};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use jumpstarter_transfer::Pace;
 use tokio::io::AsyncWrite;
@@ -107,11 +107,8 @@ impl Drop for Counted {
 }
 
 fn too_many(count: usize, whose: &str) -> Error {
-    Error::new(
-        ErrorKind::ResourceExhausted,
-        format!("{count} resources {whose} wait for their calls already"),
-    )
-    .with_hint("end the streams whose resources are not used")
+    Error::resource_exhausted(format!("{count} resources {whose} wait for their calls already"))
+        .with_hint("end the streams whose resources are not used")
 }
 
 impl Resources {

@@ -1,14 +1,12 @@
 //! What the server makes of authorities, written in each way that HTTP/2 knows: real bytes on a
 //! real socket.
 
-mod support;
-
 use std::collections::BTreeMap;
 
-use support::http2::{
+use jumpstarter_test_support::http2::{
     Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame,
 };
-use support::serve_file;
+use jumpstarter_test_support::serve_file;
 
 use jumpstarter_driver_power as _;
 

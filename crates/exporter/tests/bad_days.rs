@@ -3,17 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-mod support;
-
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, ErrorKind};
+use jumpstarter_driver_testkit::{eventually, eventually_some};
 use jumpstarter_protocol::v1::{
     DriverCallRequest, ExporterStatus, ResetRequest, StreamingDriverCallRequest,
 };
+use jumpstarter_test_support::{Served, end, error_of, frame, serve_device, serve_file};
 use serde_json::json;
-use support::{DEADLINE, Served, end, error_of, frame, serve_device, serve_file};
 use tonic::{Code, Status};
 
 use jumpstarter_driver_flasher as _;
@@ -163,15 +162,12 @@ async fn a_resource_is_used_once_by_its_driver_while_its_stream_is_open() {
     let unused = client.resource("flasher", None).await;
     let resource = unused.resource.clone().unwrap();
     drop(unused);
-    let started = Instant::now();
-    loop {
-        let status =
-            client.call("flasher", "flash", std::slice::from_ref(&resource)).await.unwrap_err();
-        if kind(&status).1 == ErrorKind::NotFound {
-            break;
-        }
-        assert!(started.elapsed() < DEADLINE, "the resource outlives its stream");
-    }
+    eventually_some("the resource ends with its stream", async || {
+        let call = client.call("flasher", "flash", std::slice::from_ref(&resource));
+        let status = call.await.unwrap_err();
+        (kind(&status).1 == ErrorKind::NotFound).then_some(())
+    })
+    .await;
 
     // A call that is refused before it reaches its driver leaves the resource for the next one.
     let mut stream = client.resource("flasher", None).await;
@@ -427,11 +423,7 @@ async fn clients_that_disappear_leave_nothing() {
     for round in 0..100 {
         killed_in_the_middle(&served, round).await;
     }
-    let started = Instant::now();
-    while descriptors() > before {
-        assert!(started.elapsed() < DEADLINE, "{} descriptors, {before} before", descriptors());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("as few descriptors as before", || descriptors() <= before).await;
     let mut client = served.client().await;
     client.call("power", "on", &[]).await.unwrap();
     drop(client);

@@ -1,13 +1,11 @@
 //! Images that never come to an end: clients that send next to nothing, and encodings that ask for
 //! gigabytes.
 
-mod support;
-
 use std::time::Duration;
 
 use jumpstarter_driver_core::ErrorKind;
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
-use support::{end, error_of, frame, serve_file};
+use jumpstarter_test_support::{end, error_of, frame, serve_file};
 
 use jumpstarter_driver_flasher as _;
 

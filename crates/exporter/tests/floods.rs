@@ -1,12 +1,10 @@
 //! Clients that send frames without end that carry nothing: their connection is ended, and no other
 //! one suffers.
 
-mod support;
-
-use support::http2::{
+use jumpstarter_test_support::http2::{
     Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, block, field, frame,
 };
-use support::serve_file;
+use jumpstarter_test_support::serve_file;
 
 use jumpstarter_driver_power as _;
 

@@ -2,17 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, Framing};
-use support::http2::{
+use jumpstarter_test_support::http2::{
     self, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, block, field,
 };
-use support::{DEADLINE, end, frame, serve_device, serve_guarded};
+use jumpstarter_test_support::{DEADLINE, end, frame, serve_device, serve_guarded};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-mod support;
-
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +11,10 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_protocol::encode;
 use jumpstarter_protocol::v1::DriverCallRequest;
-use support::http2::{
+use jumpstarter_test_support::http2::{
     Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, field, frame,
 };
-use support::{DEADLINE, Served, serve_device, serve_file};
+use jumpstarter_test_support::{DEADLINE, Served, serve_device, serve_file};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use jumpstarter_driver_core::Secret;
@@ -15,7 +13,7 @@ use jumpstarter_protocol::v1::{
     DriverCallRequest, EndSessionRequest, GetStatusRequest, ResetRequest,
     StreamingDriverCallRequest,
 };
-use support::{DEADLINE, serve_guarded, transport};
+use jumpstarter_test_support::{DEADLINE, serve_guarded, transport};
 use tonic::{Code, Request, Status};
 
 const KINDS: [&str; 8] = [

@@ -37,10 +37,12 @@ pub(crate) fn later(work: impl FnOnce() + Send + 'static) {
 /// The end of the process waits by itself. Call this where other programs must see the removal
 /// earlier, on a thread that may block.
 pub fn finish_removals(limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
+    // None for more than a clock can show.
+    let deadline = Instant::now().checked_add(limit);
     let mut count = running();
     while *count > 0 {
-        let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+        let left = deadline.map_or(Some(limit), |end| end.checked_duration_since(Instant::now()));
+        let Some(left) = left else { return false };
         count = ENDED.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     true

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_core::Error;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
@@ -239,7 +239,7 @@ fn exhausted(purse: &Purse) -> Error {
     let message = format!(
         "there is no memory for the message: messages of this connection that nobody has read hold {held} bytes"
     );
-    Error::new(ErrorKind::ResourceExhausted, message)
+    Error::resource_exhausted(message)
 }
 
 /// Memory that is held until this is dropped.
@@ -274,6 +274,8 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
+    use jumpstarter_driver_core::ErrorKind;
+
     use super::*;
 
     const MIB: usize = 1 << 20;

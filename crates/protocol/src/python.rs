@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn ends_and_datagrams() {
-        let ended = |text| is_stream_end(&Error::new(ErrorKind::Aborted, text));
+        let ended = |text| is_stream_end(&Error::aborted(text));
         assert!(ended("RouterStream: aclose()") && !ended("another one was faster"));
         assert!(is_datagram_address("udp://lab:53") && !is_datagram_address("tcp://lab:22"));
     }

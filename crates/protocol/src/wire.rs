@@ -15,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue};
-use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_core::Error;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len};
 use tokio::time::Sleep;
@@ -154,7 +154,7 @@ fn unreadable<T>(error: Error) -> Poll<Option<Result<T, CallError>>> {
 
 fn too_long(max_bytes: usize) -> Error {
     let message = format!("a message has more than the {max_bytes} bytes that are accepted");
-    Error::new(ErrorKind::ResourceExhausted, message)
+    Error::resource_exhausted(message)
 }
 
 /// The messages of a body, in order. Received data opens the window again only once it is

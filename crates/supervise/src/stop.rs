@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use crate::child::{Child, Shared};
 use crate::status::signal_name;
@@ -188,7 +188,7 @@ async fn run(shared: &Shared, plan: StopPlan) -> Result<Stopped, SuperviseError>
         shared.wait_gone().await;
         status
     };
-    match tokio::time::timeout(plan.kill_within, gone).await {
+    match timeout(plan.kill_within, gone).await {
         Ok(status) => Ok(Stopped { by, status, in_vain }),
         Err(_) => Err(SuperviseError::StillRunning {
             program: shared.program.clone(),
@@ -200,7 +200,6 @@ async fn run(shared: &Shared, plan: StopPlan) -> Result<Stopped, SuperviseError>
 
 /// Takes one step; returns when the program has ended, or with the reason why it has not.
 async fn attempt(shared: &Shared, action: Action, within: Duration) -> Result<(), String> {
-    let deadline = Instant::now() + within;
     let acted_and_ended = async {
         match action {
             Action::Ask(request) => {
@@ -215,7 +214,5 @@ async fn attempt(shared: &Shared, action: Action, within: Duration) -> Result<()
         shared.wait().await;
         Ok(())
     };
-    timeout_at(deadline, acted_and_ended)
-        .await
-        .unwrap_or_else(|_| Err(format!("not within {within:?}")))
+    timeout(within, acted_and_ended).await.unwrap_or_else(|_| Err(format!("not within {within:?}")))
 }

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
+use jumpstarter_driver_core::{Error, Result, ResultExt};
 use tokio::net::TcpStream;
 
 use crate::exchange::{Driving, Io, broken, nothing};
@@ -91,7 +91,7 @@ async fn tunnel(io: Box<dyn Io>, proxy: &Proxy, url: &Url) -> Result<Box<dyn Io>
 /// A proxy wants a user and a password.
 pub(crate) fn denied(proxy: &Proxy) -> Error {
     let message = format!("{proxy} wants a user and a password, or others");
-    Error::new(ErrorKind::PermissionDenied, message).with_hint(
+    Error::permission_denied(message).with_hint(
         "write them into the variable that names the proxy: http://USER:PASSWORD@HOST:PORT",
     )
 }

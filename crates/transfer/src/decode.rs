@@ -9,8 +9,8 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jumpstarter_codec::decompress;
+use jumpstarter_driver_core::Error;
 use jumpstarter_driver_core::image::Encoding;
-use jumpstarter_driver_core::{Error, ErrorKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
@@ -42,7 +42,7 @@ pub fn decode(
     let work = move || run(encoding, batches, &output);
     if let Err(error) = std::thread::Builder::new().name("image-decode".to_owned()).spawn(work) {
         let message = "starting a thread that decodes the image";
-        let error = Error::new(ErrorKind::ResourceExhausted, message).with_source(error);
+        let error = Error::resource_exhausted(message).with_source(error);
         return stream::iter([Err(error.into())]).boxed();
     }
     Decoding { feed: Some((encoded.boxed(), PollSender::new(input))), decoded: Some(decoded) }
@@ -132,6 +132,8 @@ fn run(
 
 #[cfg(test)]
 mod tests {
+    use jumpstarter_driver_core::ErrorKind;
+
     use super::*;
     use crate::encode;
     use futures_util::TryStreamExt;

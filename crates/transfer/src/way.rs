@@ -155,7 +155,7 @@ impl Way {
                 ),
             ),
         };
-        Error::new(ErrorKind::PermissionDenied, message).with_hint(hint)
+        Error::permission_denied(message).with_hint(hint)
     }
 
     /// The request, for the connection that was opened.
@@ -203,7 +203,7 @@ impl Way {
             .with_context(|| format!("following the redirect of {url}"))?;
         if url.tls && !next.tls {
             let message = format!("{url} redirects to {next}: from https to http");
-            return Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(
+            return Err(Error::permission_denied(message).with_hint(
                 "have the server redirect to https; if the network is trusted, use the http URL itself",
             ));
         }

@@ -70,6 +70,7 @@ impl Manager {
         match (self, need) {
             (_, Need::Socat) => "socat",
             (_, Need::Bindfs) => "bindfs",
+            (_, Need::Mtools) => "mtools",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Error, ErrorKind, ResultExt};
+use jumpstarter_driver_core::{Error, ResultExt};
 use jumpstarter_supervise::{Command, Input, Sink};
 
 use super::{Alias, FileFormat, file_of_user};
@@ -71,7 +71,7 @@ pub(super) fn delete(arguments: &Delete, out: &mut dyn Write, err: &mut dyn Writ
     let path = file_of_user(alias)?;
     if found != path {
         let message = format!("the exporter `{alias}` is everybody's: {}", found.display());
-        let error = Error::new(ErrorKind::PermissionDenied, message);
+        let error = Error::permission_denied(message);
         return Err(error.with_hint("delete that file by hand, with the rights to do so").into());
     }
     std::fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;

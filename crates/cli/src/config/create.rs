@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Error, ErrorKind, ResultExt};
+use jumpstarter_driver_core::{Error, ResultExt};
 use jumpstarter_files::save_new;
 use serde_json::Value;
 
@@ -140,10 +140,7 @@ fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
     match save_new(path, text.as_bytes()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let error = Error::new(
-                ErrorKind::AlreadyExists,
-                format!("there is an exporter `{alias}` already"),
-            );
+            let error = Error::already_exists(format!("there is an exporter `{alias}` already"));
             Err(error
                 .with_hint(format!(
                     "`jmp config exporter edit {alias}` changes it, `… delete {alias}` removes it"

@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, Secret};
-use jumpstarter_supervise::{Command, Heeded, Input, Signal, Sink, StopPlan, SuperviseError};
+use jumpstarter_driver_core::{Result, ResultExt, Secret};
+use jumpstarter_supervise::{Command, Heeded, Input, Signal, Sink, StopPlan};
 
 use super::prompt;
 use crate::environment::Environment;
@@ -127,22 +127,15 @@ impl Surroundings {
 }
 
 async fn attend(command: Command, interactive: bool) -> Result<u8> {
-    let failed = |error: SuperviseError| {
-        let kind = match error {
-            SuperviseError::NotFound { .. } => ErrorKind::NotFound,
-            _ => ErrorKind::Internal,
-        };
-        Error::new(kind, "running the command").with_source(error)
-    };
     let mut signals = Signals::new()?;
-    let child = command.spawn().await.map_err(failed)?;
+    let child = command.spawn().await.context("running the command")?;
     let status = tokio::select! {
         status = child.wait() => status,
         signal = signals.next() => {
             // An interactive shell ignores SIGTERM.
             let first = if interactive { Signal::HUP } else { signal };
             let plan = StopPlan::new().signal(first, GRACE).signal(Signal::HUP, GRACE);
-            child.stop(plan).await.map_err(failed)?;
+            child.stop(plan).await.context("running the command")?;
             child.wait().await
         }
     };

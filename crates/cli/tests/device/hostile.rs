@@ -1,13 +1,9 @@
 //! Exporters that put control sequences wherever there is text, and trees without measure.
 
-#[path = "../../../client/tests/support/hostile.rs"]
-mod exporter;
-
 use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use exporter::{Answer, Hostile, driver, report};
 use jumpstarter_driver_core::Error;
 use jumpstarter_protocol::labels::NAME;
 use jumpstarter_protocol::v1::{
@@ -16,6 +12,7 @@ use jumpstarter_protocol::v1::{
 };
 use jumpstarter_protocol::{Value as Wire, encode_value};
 use jumpstarter_supervise::{Command, Output, run_unchecked};
+use jumpstarter_test_support::hostile::{Answer, Hostile, driver, report};
 use prost::Message;
 use serde_json::{Value, json};
 

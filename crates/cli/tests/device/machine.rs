@@ -189,7 +189,8 @@ async fn a_terminal_is_sane_after_a_console() {
     bench.j(&["qemu", "flasher", "flash", "pico.img"]).await;
     let tmux = Tmux::start(&bench.lab, &bench.host).await;
     tmux.line("stty -a > before; echo prepared").await;
-    tmux.shows("\nprepared").await;
+    // What is typed before the prompt is there would be echoed before it.
+    tmux.shows("\nprepared\nlab>").await;
     tmux.line("j qemu power on && j qemu console start-console").await;
     tmux.shows("press Ctrl-B three times to leave").await;
     tmux.shows(pico::LOGIN_PROMPT).await;
@@ -198,7 +199,7 @@ async fn a_terminal_is_sane_after_a_console() {
     tmux.line("secret").await;
     tmux.shows(pico::PROMPT).await;
     tmux.keys(&["C-b", "C-b", "C-b"]).await;
-    tmux.shows("Left the console of `qemu.console`.").await;
+    tmux.shows("Left the console of `qemu.console`.\nlab>").await;
     tmux.line("stty -a > after; echo 'typed and 'seen").await;
     tmux.shows("\ntyped and seen\nlab>").await;
     let screen = tmux.screen().await;

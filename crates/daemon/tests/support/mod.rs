@@ -2,8 +2,6 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
-#[path = "../../../exporter/tests/support/mod.rs"]
-mod client;
 pub mod process;
 
-pub use client::{Client, DEADLINE, connect, frame, http2, transport};
+pub use jumpstarter_test_support::{Client, DEADLINE, connect, frame, http2, transport};

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use crate::backend::Backend;
 use crate::closing::guarded;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// The result of closing, shared by all callers that wait for it.
 pub(super) type Closing = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
@@ -21,12 +21,8 @@ pub(super) fn start(backend: Arc<dyn Backend>) -> Closing {
     };
     let task = runtime.spawn(work);
     let waiting = async move {
-        let interrupted = |_| {
-            Error::new(
-                ErrorKind::Cancelled,
-                "the program's runtime ended before the device was closed",
-            )
-        };
+        let interrupted =
+            |_| Error::cancelled("the program's runtime ended before the device was closed");
         task.await.unwrap_or_else(|error| Err(Arc::new(interrupted(error))))
     };
     waiting.boxed().shared()

@@ -5,7 +5,7 @@ use super::progress::{Observer, Progress};
 use super::remote::{ImageRequest, support};
 use super::stream::ImageStream;
 use crate::blocking;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -67,7 +67,7 @@ impl ImageSource {
     /// [`ImageRequest`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for another URL.
+    /// `InvalidArgument` for another URL.
     pub fn url(url: impl Into<String>) -> Result<Self> {
         ImageRequest::new(url).map(Self::request)
     }
@@ -136,7 +136,7 @@ impl ImageSource {
     /// to have this SHA-256; it is checked before anything is replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] unless `hex` is 64 hexadecimal digits.
+    /// `InvalidArgument` unless `hex` is 64 hexadecimal digits.
     pub fn expect_sha256(mut self, hex: impl AsRef<str>) -> Result<Self> {
         let hex = hex.as_ref().trim().to_ascii_lowercase();
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -207,12 +207,12 @@ impl ImageSource {
 
     /// Opens the image for reading, as it is stored (not decompressed).
     ///
-    /// The stream notifies the observers, and fails with [`ErrorKind::DataLoss`] if it ends before
+    /// The stream notifies the observers, and fails with `DataLoss` if it ends before
     /// or after the announced length. Cancelling is harmless.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`] and the like if the file cannot be
-    /// opened. [`ErrorKind::Unimplemented`] for a URL if nothing in this program fetches it, and
+    /// `NotFound`, `PermissionDenied` and the like if the file cannot be
+    /// opened. `Unimplemented` for a URL if nothing in this program fetches it, and
     /// for an expected digest if this driver did not take that wish.
     pub async fn open(mut self) -> Result<ImageStream> {
         let name = self.name();
@@ -307,7 +307,7 @@ impl Wishes {
     /// replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::DataLoss`] if another digest was expected.
+    /// `DataLoss` if another digest was expected.
     pub fn settle_sha256(&self, found: &str) -> Result<()> {
         if let Some(report) = &self.report {
             // A second hand-in changes nothing: a source is read once.
@@ -315,7 +315,7 @@ impl Wishes {
         }
         match &self.expected_sha256 {
             Some(expected) if expected != found => {
-                Err(Error::new(ErrorKind::DataLoss, format!("its SHA-256 is {found}, not {expected}"))
+                Err(Error::data_loss(format!("its SHA-256 is {found}, not {expected}"))
                     .with_hint("compare the digest with the downloaded file, before decompression: the download is damaged, or is another file"))
             }
             _ => Ok(()),

@@ -29,7 +29,7 @@ pub(super) fn check_for_writes(folder: &Path) -> Result<()> {
     let folder = folder.display();
     if free < LEAST {
         let message = format!("no room for what the guest writes: {free} are free in {folder}");
-        return Err(Error::new(ErrorKind::ResourceExhausted, message)
+        return Err(Error::resource_exhausted(message)
             .with_hint("make room there, or set TMPDIR to a folder of a larger file system"));
     }
     tracing::warn!(
@@ -57,7 +57,7 @@ pub(super) fn check_for_copy(folder: &Path, disk: &[&QemuImage]) -> Result<()> {
         let folder = folder.display();
         let message =
             format!("the disk takes {needed}, and a copy of it may take {room} in {folder}");
-        return Err(Error::new(ErrorKind::ResourceExhausted, message)
+        return Err(Error::resource_exhausted(message)
             .with_hint("make room there, or set TMPDIR to a folder of a larger file system"));
     }
     Ok(())

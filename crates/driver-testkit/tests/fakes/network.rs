@@ -45,7 +45,7 @@ impl Network for NetworkFake {
             return Err(Error::internal("not today"));
         }
         if self.fault == "eight at most" && self.open.load(SeqCst) >= 8 {
-            return Err(Error::new(ErrorKind::ResourceExhausted, "eight are open"));
+            return Err(Error::resource_exhausted("eight are open"));
         }
         if self.fault == "keeps connections" {
             self.files.lock().unwrap().push(File::open("/dev/null")?);

@@ -86,7 +86,7 @@ impl PowerFake {
         }
         let mut is_on = self.is_on.lock().unwrap();
         if *is_on == on && self.is(if on { "on when on" } else { "off when off" }) {
-            return Err(Error::new(ErrorKind::Aborted, "it is already so"));
+            return Err(Error::aborted("it is already so"));
         }
         *is_on = on;
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, Secret};
+use jumpstarter_driver_core::{Error, Result, ResultExt, Secret};
 use jumpstarter_protocol::metadata::PASSPHRASE;
 use jumpstarter_text::{line, truncated};
 use ring::digest::{SHA256, digest};
@@ -159,7 +159,7 @@ impl Guard {
 }
 
 fn unauthenticated(message: &str) -> Error {
-    Error::new(ErrorKind::Unauthenticated, message)
+    Error::unauthenticated(message)
 }
 
 /// A pending wrong answer.

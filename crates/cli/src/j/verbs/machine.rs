@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use futures_util::StreamExt;
-use jumpstarter_driver_core::{Arguments, Error, ErrorKind, MethodKind, Span};
+use jumpstarter_driver_core::{Arguments, Error, MethodKind, Span};
 use jumpstarter_driver_qemu::{Machine, Phase};
 use serde_json::Value;
 
@@ -145,7 +145,7 @@ impl Say for Destroy {
     async fn run(self, context: &Context) -> Result<u8> {
         let path = &context.path;
         if !self.yes && !confirmed(path, context.output.environment()).await? {
-            let error = Error::new(ErrorKind::Cancelled, format!("`{path}` was not destroyed"));
+            let error = Error::cancelled(format!("`{path}` was not destroyed"));
             return Err(error.into());
         }
         let node = context.node()?;

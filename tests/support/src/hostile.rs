@@ -1,7 +1,5 @@
 //! An exporter that answers what a test wants it to, however wrong: the wire by hand, for what a
 //! real one never says.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
 use std::collections::HashMap;
 use std::path::PathBuf;

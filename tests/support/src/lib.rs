@@ -1,7 +1,13 @@
-//! A served session and a Rust client for it.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
+//! What tests of several crates share: a served session and tonic's client for it, HTTP/2 by hand,
+//! and exporters that answer what none should.
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    reason = "these are helpers of tests"
+)]
 
+pub mod hostile;
 pub mod http2;
 
 use std::path::Path;
