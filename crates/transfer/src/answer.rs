@@ -1,10 +1,7 @@
 //! What an answer says of itself, and whether that can be an image that arrives whole.
 
-use std::io;
-
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http_body_util::BodyStream;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use jumpstarter_codec::{FOREIGN_SIGNATURE, foreign};
 use jumpstarter_driver_core::image::Encoding;
@@ -13,7 +10,9 @@ use jumpstarter_driver_core::{Error, Result};
 use crate::decode::{Chunks, decode};
 use crate::exchange::Answer;
 use crate::proof::proved;
+use crate::resume::{body, resuming};
 use crate::url::Url;
+use crate::way::Way;
 
 /// An image that begins to arrive.
 pub(crate) struct Image {
@@ -27,47 +26,34 @@ pub(crate) struct Image {
 /// # Errors
 /// `DataLoss`: its end cannot be distinguished from a break, or there is nothing in it.
 /// `FailedPrecondition`: it is a page of text, or encoded in a way that is not read here.
-pub(crate) async fn image(url: &Url, answer: Answer, is_checked: bool) -> Result<Image> {
+pub(crate) async fn image(way: Way, answer: Answer, is_checked: bool) -> Result<Image> {
     let headers = answer.headers().clone();
+    let url = &way.url.clone();
     let says_its_end = says_its_end(url, &headers)?;
     let coding = coding(url, &headers)?;
-    let mut chunks = chunks(answer);
-    if let Some(coding) = coding {
-        chunks = decode(coding, chunks);
-    }
+    let length =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    let length = length.filter(|_| coding.is_none() && !headers.contains_key(TRANSFER_ENCODING));
+    let chunks = match coding {
+        // The next answer may be encoded otherwise.
+        Some(coding) => decode(coding, body(answer)),
+        None if says_its_end => resuming(way, answer, length, is_checked),
+        None => body(answer),
+    };
     let (start, chunks) = peek(chunks).await?;
     if start.is_empty() {
         return Err(Error::data_loss(format!("the answer of {url} is empty")));
     }
     refuse_page(url, &headers, &start, is_checked)?;
     let chunks = stream::iter([Ok(start.clone())]).chain(chunks).boxed();
-    let length =
-        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
-    let length = length.filter(|_| coding.is_none() && !headers.contains_key(TRANSFER_ENCODING));
     match Encoding::of_signature(&start) {
         _ if says_its_end || is_checked || coding.is_some() => Ok(Image { chunks, length }),
         Some(encoding) => Ok(Image { chunks: proved(encoding, chunks), length: None }),
         None => Err(Error::data_loss(format!(
-            "{url} says neither how long the image is nor where it ends: a break could not be told from its end"
+            "{url} says neither how long the image is nor where it ends: its end cannot be distinguished from a break"
         ))
         .with_hint("have the server send a Content-Length, give the image's SHA-256, or compress the image")),
     }
-}
-
-/// The body, which ends the connection with itself.
-fn chunks(answer: Answer) -> Chunks {
-    let (body, driving) = answer.into_body();
-    let data = BodyStream::new(body).filter_map(move |frame| {
-        let _alive = &driving;
-        let data = frame.map(|frame| frame.into_data().ok()).map_err(|error| {
-            let error = Error::data_loss("the download broke off").with_source(error);
-            io::Error::from(
-                error.with_hint("get it again; the link may be good for one download only"),
-            )
-        });
-        futures_util::future::ready(data.transpose())
-    });
-    StreamExt::boxed(data)
 }
 
 /// Whether the body has a length or an end mark. Without, it ends with the connection.

@@ -40,7 +40,7 @@ pub async fn answered(url: &str, answer: &[u8], piece: usize, limit: usize) -> R
         exchange(io, way.request(Method::GET, nothing())?, CancellationToken::new()).await?;
     match answer.status() {
         StatusCode::OK => {
-            let mut chunks = image(&way.url, answer, false).await?.chunks;
+            let mut chunks = image(way, answer, false).await?.chunks;
             let mut read = Vec::new();
             while let Some(chunk) = chunks.next().await {
                 read.extend_from_slice(&chunk?);

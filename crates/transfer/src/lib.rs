@@ -37,6 +37,8 @@ mod proxy;
 #[cfg(feature = "http")]
 mod put;
 #[cfg(feature = "http")]
+mod resume;
+#[cfg(feature = "http")]
 mod settings;
 #[cfg(feature = "tls")]
 #[cfg(test)]

@@ -1,0 +1,234 @@
+//! Downloads that break off go on where they stopped, if what follows is known to be of the same
+//! image.
+
+use std::hash::Hasher;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use twox_hash::XxHash3_64;
+
+use crate::decode::Chunks;
+use crate::exchange::Answer;
+use crate::get::ask;
+use crate::way::Way;
+
+/// So many times in a row the server may break off without a further byte.
+const MAX_BREAKS: u32 = 3;
+/// So many times in a row it may not answer, as while it restarts: about half a minute in all.
+const MAX_SILENCES: u32 = 9;
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+
+/// What shows that a later answer is of the same image.
+enum Identity {
+    /// A strong entity tag (RFC 9110, section 8.8.3).
+    Tag(HeaderValue),
+    /// Somebody compares the digest of the whole with an expected one.
+    Digest,
+    /// A checksum of what was delivered: all of it is fetched again to compare it.
+    Content(Box<XxHash3_64>),
+}
+
+impl Identity {
+    fn new(headers: &HeaderMap, is_checked: bool) -> Self {
+        let tag = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
+        match tag {
+            Some(tag) => Self::Tag(tag.clone()),
+            None if is_checked => Self::Digest,
+            None => Self::Content(Box::new(XxHash3_64::new())),
+        }
+    }
+}
+
+/// The body of `answer`, with what is fetched after a break. `total` is its length, if it is known.
+pub(crate) fn resuming(way: Way, answer: Answer, total: Option<u64>, is_checked: bool) -> Chunks {
+    let identity = Identity::new(answer.headers(), is_checked);
+    let chunks = body(answer);
+    let download = Resumable { way, chunks, identity, total, delivered: 0, breaks: 0, resumed: 0 };
+    stream::unfold(Some(download), Resumable::next).fuse().boxed()
+}
+
+/// The pieces of a body, which ends its connection with itself.
+pub(crate) fn body(answer: Answer) -> Chunks {
+    let (body, driving) = answer.into_body();
+    let data = http_body_util::BodyStream::new(body).filter_map(move |frame| {
+        let _alive = &driving;
+        let data = frame.map(|frame| frame.into_data().ok()).map_err(|error| {
+            let error = Error::data_loss("the download broke off").with_source(error);
+            io::Error::from(
+                error.with_hint("get it again; the link may be good for one download only"),
+            )
+        });
+        futures_util::future::ready(data.transpose())
+    });
+    StreamExt::boxed(data)
+}
+
+struct Resumable {
+    way: Way,
+    chunks: Chunks,
+    identity: Identity,
+    total: Option<u64>,
+    delivered: u64,
+    /// Breaks since the last byte.
+    breaks: u32,
+    resumed: u64,
+}
+
+impl Resumable {
+    async fn next(download: Option<Self>) -> Option<(io::Result<Bytes>, Option<Self>)> {
+        let mut download = download?;
+        loop {
+            match download.chunks.next().await {
+                None => return None,
+                Some(Ok(chunk)) => {
+                    download.delivered += chunk.len() as u64;
+                    download.breaks = 0;
+                    if let Identity::Content(checksum) = &mut download.identity {
+                        checksum.write(&chunk);
+                    }
+                    return Some((Ok(chunk), Some(download)));
+                }
+                Some(Err(broke)) => {
+                    if let Err(error) = download.resume(broke).await {
+                        return Some((Err(error), None));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches the rest, or returns why the download ends.
+    async fn resume(&mut self, broke: io::Error) -> io::Result<()> {
+        self.breaks += 1;
+        // The end may have come whole: then the connection had one too many bytes, or an error.
+        if self.breaks > MAX_BREAKS || self.total.is_some_and(|total| self.delivered >= total) {
+            return Err(broke);
+        }
+        self.resumed += 1;
+        if self.resumed.is_power_of_two() {
+            tracing::warn!(
+                "the download of {} broke off after {} bytes; it goes on there (time {})",
+                self.way.url,
+                self.delivered,
+                self.resumed
+            );
+        }
+        // At once after progress; a server that breaks off again may need a moment.
+        let mut delay = match self.breaks {
+            1 => Duration::ZERO,
+            breaks => FIRST_DELAY * 4_u32.pow(breaks),
+        };
+        for _ in 0..MAX_SILENCES {
+            tokio::time::sleep(delay).await;
+            match self.again().await {
+                Ok(chunks) => {
+                    self.chunks = chunks;
+                    return Ok(());
+                }
+                Err(error) if is_passing(&error) => {
+                    tracing::debug!(error = %error.report(), "resuming a download");
+                }
+                Err(error) => {
+                    return Err(error.context("resuming a download that broke off").into());
+                }
+            }
+            delay = (delay * 2).clamp(FIRST_DELAY, Duration::from_secs(8));
+        }
+        Err(broke)
+    }
+
+    /// Asks for the rest.
+    async fn again(&mut self) -> Result<Chunks> {
+        let mut headers = HeaderMap::new();
+        if !matches!(self.identity, Identity::Content(_)) {
+            let range = HeaderValue::try_from(format!("bytes={}-", self.delivered));
+            headers.insert(RANGE, range.map_err(|_| Error::internal("a range is no header"))?);
+        }
+        if let Identity::Tag(tag) = &self.identity {
+            headers.insert(IF_RANGE, tag.clone());
+        }
+        let answer = ask(&mut self.way, &headers).await?;
+        match (answer.status(), &self.identity) {
+            (StatusCode::PARTIAL_CONTENT, Identity::Tag(_) | Identity::Digest) => {
+                self.check_range(answer.headers())?;
+                Ok(body(answer))
+            }
+            (StatusCode::OK, Identity::Tag(tag)) if answer.headers().get(ETAG) != Some(tag) => {
+                Err(self.changed())
+            }
+            (StatusCode::OK, _) => self.skip_delivered(body(answer)).await,
+            (StatusCode::RANGE_NOT_SATISFIABLE, _) => Err(self.changed()),
+            (status, _) => Err(self.way.refused(status)),
+        }
+    }
+
+    /// That the server sends what was asked for (RFC 9110, section 14.4).
+    fn check_range(&self, headers: &HeaderMap) -> Result<()> {
+        let range = headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+        let parsed = range.and_then(|range| {
+            let (bytes, total) = range.strip_prefix("bytes ")?.split_once('/')?;
+            let (first, last) = bytes.split_once('-')?;
+            let total = match total {
+                "*" => None,
+                total => Some(total.parse::<u64>().ok()?),
+            };
+            Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, total))
+        });
+        let Some((first, last, total)) = parsed else {
+            return Err(Error::data_loss(format!(
+                "{} sends a part without its place",
+                self.way.url
+            )));
+        };
+        let is_other_total = self.total.is_some() && total.is_some() && total != self.total;
+        let is_cut = self.total.or(total).is_some_and(|total| last + 1 != total);
+        if first != self.delivered || is_other_total || is_cut {
+            return Err(self.changed());
+        }
+        Ok(())
+    }
+
+    /// What follows the bytes that were delivered, which are fetched again.
+    async fn skip_delivered(&mut self, mut chunks: Chunks) -> Result<Chunks> {
+        let mut left = self.delivered;
+        let mut checksum = XxHash3_64::new();
+        while left > 0 {
+            let Some(mut chunk) = chunks.next().await.transpose().map_err(passing)? else {
+                return Err(self.changed());
+            };
+            let known = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            let rest = chunk.split_off(known);
+            checksum.write(&chunk);
+            left -= known as u64;
+            if !rest.is_empty() {
+                chunks = stream::iter([Ok(rest)]).chain(chunks).boxed();
+            }
+        }
+        match &self.identity {
+            Identity::Content(delivered) if delivered.finish() != checksum.finish() => {
+                Err(self.changed())
+            }
+            _ => Ok(chunks),
+        }
+    }
+
+    fn changed(&self) -> Error {
+        Error::data_loss(format!("the image at {} changed meanwhile", self.way.url))
+            .with_hint("get it again")
+    }
+}
+
+/// A break while the known bytes are fetched again is as one before the answer.
+fn passing(error: io::Error) -> Error {
+    Error::unavailable("it broke off again").with_source(error)
+}
+
+/// Whether it may help to ask again.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
+}
