@@ -22,6 +22,7 @@ use jumpstarter_driver_power as _;
 use jumpstarter_driver_python as _;
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_serial as _;
+use jumpstarter_driver_shell as _;
 
 pub use environment::Environment;
 

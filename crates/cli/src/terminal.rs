@@ -25,6 +25,15 @@ pub(crate) fn output() -> io::Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(copy.into()))
 }
 
+/// Standard error for bytes as they come, as [`output`].
+///
+/// # Errors
+/// When it is closed.
+pub(crate) fn error_output() -> io::Result<tokio::fs::File> {
+    let copy = io::stderr().as_fd().try_clone_to_owned()?;
+    Ok(tokio::fs::File::from_std(copy.into()))
+}
+
 /// The terminal in raw mode: each key arrives at once and unchanged, Ctrl-C too, and output is not
 /// altered.
 ///

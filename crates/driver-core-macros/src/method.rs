@@ -18,6 +18,7 @@ enum Carrier {
     Value,
     Source,
     Sink,
+    Rest,
 }
 
 pub(crate) struct Method<'a> {
@@ -66,7 +67,12 @@ impl<'a> Method<'a> {
             }
             _ => return wrong("a method of an interface takes `&self`"),
         }
-        let parameters = inputs.map(Parameter::read).collect::<syn::Result<_>>()?;
+        let parameters: Vec<_> = inputs.map(Parameter::read).collect::<syn::Result<_>>()?;
+        if let [before @ .., _] = &parameters[..]
+            && let Some(rest) = before.iter().find(|one| matches!(one.carrier, Carrier::Rest))
+        {
+            return Err(syn::Error::new_spanned(&rest.ty, "`Rest` is the last argument's type"));
+        }
         let expected =
             "a method returns `Result<T>`, `Result<ValueStream<T>>` or `Result<Channel>`";
         let ReturnType::Type(_, output) = &signature.output else {
@@ -134,6 +140,7 @@ impl<'a> Method<'a> {
                 Carrier::Value => quote!(let #ident: #ty = __arguments.value()?;),
                 Carrier::Source => quote!(let #ident: #ty = __arguments.source()?;),
                 Carrier::Sink => quote!(let #ident: #ty = __arguments.sink()?;),
+                Carrier::Rest => quote!(let #ident: #ty = __arguments.rest()?;),
             }
         });
         let reply = match self.kind {
@@ -160,6 +167,7 @@ impl<'a> Method<'a> {
                 Carrier::Value => quote!(__arguments.push_value(&#ident)?;),
                 Carrier::Source => quote!(__arguments.push_source(#ident);),
                 Carrier::Sink => quote!(__arguments.push_sink(#ident);),
+                Carrier::Rest => quote!(__arguments.push_rest(&#ident)?;),
             }
         });
         let (kind, finish) = match self.kind {
@@ -207,6 +215,8 @@ impl Parameter {
             Carrier::Source
         } else if is_named(&ty, "ImageSink") {
             Carrier::Sink
+        } else if argument_of(&ty, "Rest").is_some() {
+            Carrier::Rest
         } else {
             match special(&ty) {
                 Some("ImageSource" | "ImageSink") => {
@@ -223,7 +233,7 @@ impl Parameter {
                 None => Carrier::Value,
             }
         };
-        let optional = argument_of(&ty, "Option").is_some();
+        let optional = matches!(carrier, Carrier::Rest) || argument_of(&ty, "Option").is_some();
         Ok(Self { ident: pattern.ident.clone(), ty, carrier, optional })
     }
 
@@ -238,6 +248,10 @@ impl Parameter {
             }
             Carrier::Source => (quote!(Source), none),
             Carrier::Sink => (quote!(Sink), none),
+            Carrier::Rest => {
+                let each = argument_of(ty, "Rest").unwrap_or_else(|| ty.clone());
+                (quote!(Rest), value_type(&each))
+            }
         };
         quote!(__p::ParameterDescriptor::new(
             #name,

@@ -21,6 +21,10 @@ pub enum Argument {
     Sink(ImageSink),
 }
 
+/// The last parameter of a method that takes any number of arguments: `words: Rest<String>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest<T>(pub Vec<T>);
+
 /// The positional arguments of one call.
 #[derive(Debug, Default)]
 pub struct Arguments(Vec<Argument>);
@@ -41,6 +45,14 @@ impl Arguments {
         })?;
         self.0.push(Argument::Value(value));
         Ok(())
+    }
+
+    /// Appends values, one argument each.
+    ///
+    /// # Errors
+    /// As [`Arguments::push_value`].
+    pub fn push_rest<T: Serialize>(&mut self, values: &Rest<T>) -> Result<()> {
+        values.0.iter().try_for_each(|value| self.push_value(value))
     }
 
     /// Appends an image to read.
@@ -73,12 +85,9 @@ impl Arguments {
             .method(method)
             .ok_or_else(|| crate::descriptor::unknown_method(interface, method))?;
         let given = self.0.len();
-        if self
-            .0
-            .iter()
-            .skip(count)
-            .any(|argument| !matches!(argument, Argument::Value(Value::Null)))
-        {
+        let mut surplus = self.0.iter().skip(count);
+        let is_null = |argument: &Argument| matches!(argument, Argument::Value(Value::Null));
+        if !method.is_variadic() && !surplus.all(is_null) {
             let message = format!("`{}` takes {count} argument(s), {given} given", method.name);
             return Err(Error::invalid_argument(message)
                 .with_hint(format!("its form is {}", method.signature())));
@@ -110,8 +119,8 @@ pub struct Decoder {
 
 impl Decoder {
     fn wrong(&self, why: &str) -> Error {
-        let name =
-            self.method.parameters.get(self.position - 1).map_or("?", |parameter| parameter.name);
+        let parameter = self.method.parameter(self.position - 1);
+        let name = parameter.map_or("?", |parameter| parameter.name);
         let message =
             format!("argument {} (`{name}`) of `{}`: {why}", self.position, self.method.name);
         Error::invalid_argument(message)
@@ -141,6 +150,12 @@ impl Decoder {
                 Err(self.wrong("expected a value, not an image"))
             }
         }
+    }
+
+    /// All further arguments, values.
+    #[doc(hidden)]
+    pub fn rest<T: DeserializeOwned>(&mut self) -> Result<Rest<T>> {
+        (0..self.rest.len()).map(|_| self.value()).collect::<Result<_>>().map(Rest)
     }
 
     /// The next argument, an image to read.

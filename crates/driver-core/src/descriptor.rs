@@ -30,6 +30,8 @@ pub enum ParameterKind {
     Source,
     /// An image that the driver writes.
     Sink,
+    /// As any number of values, which are the last arguments.
+    Rest,
 }
 
 /// A parameter of a method.
@@ -95,13 +97,29 @@ impl MethodDescriptor {
         Self { name, documentation, kind, returns, parameters, result }
     }
 
+    /// Whether it takes any number of arguments.
+    pub fn is_variadic(&self) -> bool {
+        self.parameters.last().is_some_and(|parameter| parameter.kind == ParameterKind::Rest)
+    }
+
+    /// The parameter of the argument at `position`; none for an argument too many.
+    pub fn parameter(&self, position: usize) -> Option<&'static ParameterDescriptor> {
+        let last = self.parameters.last().filter(|_| self.is_variadic());
+        self.parameters.get(position).or(last)
+    }
+
     /// `flash(source, target?)`: for help and errors.
     pub fn signature(&self) -> String {
         let parameters: Vec<String> = self
             .parameters
             .iter()
             .map(|parameter| {
-                format!("{}{}", parameter.name, if parameter.optional { "?" } else { "" })
+                let suffix = match parameter.kind {
+                    ParameterKind::Rest => "…",
+                    _ if parameter.optional => "?",
+                    _ => "",
+                };
+                format!("{}{suffix}", parameter.name)
             })
             .collect();
         format!("{}({})", self.name, parameters.join(", "))

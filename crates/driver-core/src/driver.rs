@@ -60,6 +60,12 @@ pub trait Driver: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Help for its methods, by name: for a driver whose configuration names them. A description in
+    /// the exporter file wins.
+    fn methods_description(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Current figures for monitoring. They are read often and at any time: this must not wait.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()

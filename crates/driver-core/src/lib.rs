@@ -89,13 +89,14 @@ mod proxies;
 pub mod references;
 mod registry;
 mod secret;
+mod shell;
 pub mod storage;
 pub mod suggest;
 mod tree;
 mod units;
 mod value_type;
 
-pub use arguments::{Argument, Arguments, whole_numbers};
+pub use arguments::{Argument, Arguments, Rest, whole_numbers};
 pub use async_trait::async_trait;
 pub use backend::Backend;
 pub use blocking::blocking;
@@ -121,6 +122,7 @@ pub use plan::Planned;
 pub use problem::ConfigProblem;
 pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};
 pub use secret::Secret;
+pub use shell::{Shell, ShellOutput};
 pub use units::{ByteSize, Span, deadline_after};
 pub use value_type::{CallValue, JsonType, ValueType};
 pub use {schemars, serde, serde_json};
@@ -131,8 +133,9 @@ pub mod prelude {
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
         DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
         Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Progress,
-        Result, ResultExt, Secret, Serial, Span, StorageMux, ValueStream, WantedChild, async_trait,
-        blocking, config, data, interface, interfaces, register_driver, suggest,
+        Rest, Result, ResultExt, Secret, Serial, Shell, ShellOutput, Span, StorageMux, ValueStream,
+        WantedChild, async_trait, blocking, config, data, interface, interfaces, register_driver,
+        suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -128,13 +128,19 @@ fn visit(
     };
     let mut children = driver.children();
     let labels = driver.labels();
+    let mut methods_description = child.methods_description;
+    for (method, text) in driver.methods_description() {
+        if !methods_description.iter().any(|(written, _)| *written == method) {
+            methods_description.push((method, text));
+        }
+    }
     nodes.push(Node {
         id: index,
         name: child.name,
         path: path.clone(),
         parent,
         description: child.description.filter(|text| !text.is_empty()),
-        methods_description: child.methods_description,
+        methods_description,
         client,
         driver_type: child.driver_type.or(maker),
         labels,

@@ -7,6 +7,7 @@ mod loopback;
 mod network;
 mod power;
 mod serial;
+mod shell;
 mod storage_mux;
 
 use crate::case::Case;
@@ -21,6 +22,7 @@ pub fn of(group: &str) -> &'static [Case] {
         "serial" => crate::__cases!(table serial),
         "loopback" => crate::__cases!(table loopback),
         "flasher" => crate::__cases!(table flasher),
+        "shell" => crate::__cases!(table shell),
         "storage_mux" => crate::__cases!(table storage_mux),
         _ => &[],
     }
@@ -28,7 +30,7 @@ pub fn of(group: &str) -> &'static [Case] {
 
 /// Every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    ["generic", "power", "network", "echo", "serial", "loopback", "flasher", "storage_mux"]
+    ["generic", "power", "network", "echo", "serial", "loopback", "flasher", "shell", "storage_mux"]
         .into_iter()
         .flat_map(of)
 }

@@ -250,6 +250,15 @@ macro_rules! __cases {
             failed_write_leaves_it_usable "MUX-3"
         }
     };
+    ($what:ident shell) => {
+        $crate::__each! { $what shell:
+            methods_are_listed_once "SHELL-1",
+            unknown_method_is_refused "SHELL-2",
+            output_ends_with_the_exit_code "SHELL-3",
+            variables_that_choose_programs_are_refused "SHELL-4",
+            dropped_output_ends_the_program "SHELL-5"
+        }
+    };
     ($what:ident target) => {};
     ($what:ident in_place) => {};
     ($what:ident any_target) => {};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     ByteSize, Child, Device, Driver, DriverConfig, Error, Flasher, Interface, InterfaceDescriptor,
-    Network, OpenContext, Power, Registry, Serial, StorageMux,
+    Network, OpenContext, Power, Registry, Serial, Shell, StorageMux,
 };
 use serde_json::Value;
 
@@ -287,6 +287,16 @@ impl<C: DriverConfig> Fixture<C> {
         self.custom::<dyn StorageMux>(|driver| driver)
     }
 
+    /// Lists [`Shell`].
+    #[must_use]
+    pub fn shell(mut self) -> Self
+    where
+        C::Driver: Shell,
+    {
+        self.add.push(Box::new(|driver, handles| handles.shell = Some(Arc::clone(driver) as _)));
+        self.custom::<dyn Shell>(|driver| driver)
+    }
+
     /// Evaluates the configuration.
     pub(crate) async fn configure(&self) -> Value {
         (self.configuration)().await
@@ -428,6 +438,12 @@ impl<C: DriverConfig> ChildFixture<C> {
     #[must_use]
     pub fn storage_mux(self) -> Self {
         self.list(|child, handles| child.get("").map(|mux| handles.storage_mux = Some(mux)))
+    }
+
+    /// Lists [`Shell`].
+    #[must_use]
+    pub fn shell(self) -> Self {
+        self.list(|child, handles| child.get("").map(|shell| handles.shell = Some(shell)))
     }
 }
 

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     Argument, Arguments, Caller, Child, Driver, Error, Flasher, Interface, InterfaceDescriptor,
-    MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial, StorageMux,
+    MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial, Shell,
+    StorageMux,
 };
 use serde_json::Value;
 
@@ -53,6 +54,7 @@ pub(crate) struct Handles {
     pub(crate) serial: Option<Arc<dyn Serial>>,
     pub(crate) flasher: Option<Arc<dyn Flasher>>,
     pub(crate) storage_mux: Option<Arc<dyn StorageMux>>,
+    pub(crate) shell: Option<Arc<dyn Shell>>,
     adapters: Vec<Arc<dyn Adapter>>,
 }
 
@@ -177,6 +179,10 @@ impl Instance {
 
     pub(crate) fn storage_mux(&self) -> Arc<dyn StorageMux> {
         self.choose(self.handles.storage_mux.as_ref())
+    }
+
+    pub(crate) fn shell(&self) -> Arc<dyn Shell> {
+        self.choose(self.handles.shell.as_ref())
     }
 
     fn caller(&self) -> Arc<dyn Caller> {

@@ -13,6 +13,7 @@ use fakes::odd::{Odd, OddConfig};
 use fakes::own::{Meter, OwnConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
+use fakes::shell::ShellConfig;
 use fakes::twin::{Breaker, TwinConfig};
 use jumpstarter_driver_core::DriverConfig;
 use jumpstarter_driver_testkit::{
@@ -61,6 +62,7 @@ macro_rules! broken {
     (@listed $fixture:ident, network) => { ($fixture.network().echo(), &["generic", "network", "echo"]) };
     (@listed $fixture:ident, serial) => { ($fixture.serial(), &["generic", "serial", "loopback"]) };
     (@listed $fixture:ident, mux) => { ($fixture.storage_mux(), &["generic", "storage_mux"]) };
+    (@listed $fixture:ident, shell) => { ($fixture.shell(), &["generic", "shell"]) };
     (@listed $fixture:ident, flasher) => { ($fixture.flasher(), &["generic", "flasher"]) };
     (@listed $fixture:ident, flasher folder) => {{
         drop($fixture);
@@ -129,6 +131,12 @@ broken! {
     close_ignored: SerialConfig "ignores close" [serial].deadline(5) => "SERIAL-3";
     keeps_port_open: SerialConfig "keeps connections" [serial] => "SERIAL-4";
     seven_bits: SerialConfig "seven bits" [serial] => "LOOPBACK-1";
+
+    describes_what_it_lacks: ShellConfig "describes more" [shell] => "SHELL-1";
+    runs_any_method: ShellConfig "any method" [shell] => "SHELL-2";
+    ends_without_a_code: ShellConfig "no code" [shell] => "SHELL-3" "SHELL-5";
+    takes_any_variable: ShellConfig "any variable" [shell] => "SHELL-4";
+    stuck_after_dropped_output: ShellConfig "stuck after a drop" [shell].deadline(10) => "SHELL-5";
 
     // Who dumps something else shows every image wrong.
     flips_a_bit: FlasherConfig "flips a bit" [flasher]

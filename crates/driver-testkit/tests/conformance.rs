@@ -9,11 +9,13 @@ use fakes::odd::{Odd, OddConfig};
 use fakes::own::{Meter, OwnConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
+use fakes::shell::ShellConfig;
 use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod power, PowerConfig, { "fault": "none" }, [power]);
 conformance!(mod network, NetworkConfig, { "fault": "none" }, [network(echo)], deadline: 60 s);
 conformance!(mod serial, SerialConfig, { "fault": "none" }, [serial(loopback)]);
+conformance!(mod shell, ShellConfig, { "fault": "none" }, [shell]);
 conformance!(mod flasher, FlasherConfig, { "fault": "none" }, [flasher(target("root"), size("2M"))]);
 conformance!(
     mod folder, FlasherConfig, { "fault": "none", "medium": peer::folder() },

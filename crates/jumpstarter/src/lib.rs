@@ -115,6 +115,9 @@ pub use jumpstarter_driver_qemu as qemu;
 #[cfg(feature = "serial")]
 #[doc(inline)]
 pub use jumpstarter_driver_serial as serial;
+#[cfg(feature = "shell")]
+#[doc(inline)]
+pub use jumpstarter_driver_shell as shell;
 #[cfg(feature = "testkit")]
 #[doc(inline)]
 pub use jumpstarter_driver_testkit as testkit;

@@ -4,6 +4,7 @@ use clap::ArgMatches;
 use jumpstarter_driver_core::{MethodDescriptor, Node};
 
 use super::context::Context;
+use super::own::{self, OwnMethods};
 use super::verb::Verb;
 use super::{call, method, verbs};
 use crate::fault::Result;
@@ -16,15 +17,19 @@ pub(crate) enum Action {
     Verb(&'static Verb, Option<&'static MethodDescriptor>),
     /// A method that has no verb.
     Method(&'static MethodDescriptor),
+    /// A method that the driver's configuration names.
+    Own(String),
     /// A method that only the exporter file describes: this program does not know its driver.
     Described(String),
     /// `call` or `stream`: any method by its name.
     Generic(&'static Verb),
 }
 
-/// The actions of the driver of `node`: the verbs of its interfaces in their order, their other
-/// methods, the methods that only a description names, and the generic verbs.
-pub(crate) fn of(node: &Node) -> Vec<Action> {
+/// The actions of the driver of `node`: the methods that it lists itself, the verbs of its
+/// interfaces in their order, their other methods, the methods that only a description names, and
+/// the generic verbs.
+pub(crate) fn of(node: &Node, own: &OwnMethods) -> Vec<Action> {
+    let own = own.of(node).iter().map(|method| Action::Own(method.clone()));
     let verbs = verbs::of_client(node.client()).iter().map(|verb| Action::Verb(verb, None));
     let of_interfaces = node.interfaces().iter().flat_map(|interface| {
         let verbs = verbs::of(interface.name);
@@ -40,7 +45,7 @@ pub(crate) fn of(node: &Node) -> Vec<Action> {
     let is_group = node.interfaces_known() && node.interfaces().is_empty();
     let generic = call::OF_A_DRIVER.iter().filter(|_| !is_group).map(Action::Generic);
     let mut actions: Vec<Action> = Vec::new();
-    for action in verbs.chain(of_interfaces).chain(described).chain(generic) {
+    for action in own.chain(verbs).chain(of_interfaces).chain(described).chain(generic) {
         if !actions.iter().any(|other| other.name() == action.name()) {
             actions.push(action);
         }
@@ -54,6 +59,7 @@ impl Action {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => verb.name.to_owned(),
             Self::Method(method) => method::verb_name(method),
+            Self::Own(method) => line(method).into_owned(),
             Self::Described(method) => line(&method.replace('_', "-")).into_owned(),
         }
     }
@@ -72,6 +78,7 @@ impl Action {
             }
             Self::Verb(verb, None) => (verb.command)(command),
             Self::Generic(verb) => (verb.command)(command).hide(self.is_hidden(node)),
+            Self::Own(method) => own::command(command, method),
             Self::Described(_) => call::described_command(command),
             Self::Method(method) => {
                 method::with_parameters(documented(command, method.documentation), method)
@@ -93,6 +100,7 @@ impl Action {
         match self {
             Self::Verb(verb, _) | Self::Generic(verb) => (verb.run)(context, matches).await,
             Self::Method(method) => method::run(context, method, matches).await,
+            Self::Own(method) => own::run(context, method, matches).await,
             Self::Described(method) => call::described(context, method, matches).await,
         }
     }

@@ -10,6 +10,7 @@ use jumpstarter_driver_core::{Device, Error, Node};
 
 use super::completions::{Shell, VARIABLE};
 use super::names::{about, is_plain};
+use super::own::OwnMethods;
 use super::{method, tree};
 use crate::environment::Environment;
 use crate::fault::{Result, SUCCESS};
@@ -38,7 +39,12 @@ pub(crate) async fn answer(
     let line: Vec<OsString> =
         arguments.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
     let mut command = match tokio::time::timeout(PATIENCE, device(environment)).await {
-        Ok(Some(device)) => with_paths(tree::completing(&device, &line), &device, &line),
+        Ok(Some(device)) => {
+            let own = OwnMethods::of_named(&device, &line);
+            let own = tokio::time::timeout(PATIENCE, own).await;
+            let own = own.ok().and_then(Result::ok).unwrap_or_default();
+            with_paths(tree::completing(&device, &own, &line), &device, &line)
+        }
         _ => tree::deviceless(),
     };
     command.build();

@@ -25,12 +25,14 @@ pub(crate) fn with_parameters(command: Command, method: &MethodDescriptor) -> Co
             ParameterKind::Sink => "Where the image goes: a file, or - for standard output",
             _ => parameter.type_name,
         };
-        Arg::new(parameter.name)
+        let is_rest = parameter.kind == ParameterKind::Rest;
+        let argument = Arg::new(parameter.name)
             .index(position + 1)
             .value_name(parameter.name.to_uppercase())
             .required(!parameter.optional)
             .allow_negative_numbers(true)
-            .help(help)
+            .help(help);
+        if is_rest { argument.num_args(0..).trailing_var_arg(true) } else { argument }
     }))
 }
 
@@ -41,7 +43,8 @@ pub(crate) async fn run(
     matches: &ArgMatches,
 ) -> Result<u8> {
     let words =
-        method.parameters.iter().map_while(|parameter| matches.get_one::<String>(parameter.name));
+        method.parameters.iter().map_while(|parameter| matches.get_many::<String>(parameter.name));
+    let words = words.flatten();
     let arguments = arguments(Some(method), words)?;
     let reply = context.node()?.caller().invoke(method.name, method.kind, arguments).await?;
     answer(context, Some(method), reply).await
@@ -61,14 +64,14 @@ pub(crate) fn arguments<'a>(
     let words: Vec<&String> = words.into_iter().collect();
     if let Some(method) = method {
         let least = method.parameters.iter().filter(|parameter| !parameter.optional).count();
-        if words.len() < least || words.len() > method.parameters.len() {
+        if words.len() < least || (words.len() > method.parameters.len() && !method.is_variadic()) {
             let message = format!("`{}` is given {} argument(s)", method.name, words.len());
             return Err(Fault::usage(message, format!("its form is {}", method.signature())));
         }
     }
-    let parameters = method.map_or(&[][..], |method| method.parameters);
+    let parameter = |position| method.and_then(|method| method.parameter(position));
     let arguments =
-        words.iter().enumerate().map(|(position, word)| argument(parameters.get(position), word));
+        words.iter().enumerate().map(|(position, word)| argument(parameter(position), word));
     arguments.collect()
 }
 

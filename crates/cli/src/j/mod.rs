@@ -26,6 +26,7 @@ mod names;
 mod options;
 mod outline;
 mod output;
+mod own;
 mod progress;
 mod pump;
 mod status;
@@ -44,6 +45,7 @@ use context::Context;
 use interrupt::{Interrupts, Signals};
 use options::Options;
 use output::Output;
+use own::OwnMethods;
 
 /// The parser of `j` with the commands that every device has.
 pub(crate) fn command() -> clap::Command {
@@ -124,14 +126,15 @@ impl Session<'_> {
 
     /// Runs the command. A signal, or the loss of the exporter, cancels it.
     async fn perform(&self, opened: Opened, signals: &mut Signals) -> Result<u8> {
-        let mut command = tree::command(&opened.device, &self.words);
+        let own = OwnMethods::of_named(&opened.device, &self.words).await?;
+        let mut command = tree::command(&opened.device, &own, &self.words);
         let matches = match command.try_get_matches_from_mut(&self.words) {
             Ok(matches) => matches,
             Err(usage) => {
                 return Err(unknown::explain(usage, &command, &opened.device, &self.words));
             }
         };
-        let chosen = tree::chosen(&opened.device, &matches)?;
+        let chosen = tree::chosen(&opened.device, &own, &matches)?;
         // Below a driver called `pipe` the device's own parser finds the option.
         let late = matches.try_get_one::<Format>("output").ok().flatten().copied();
         let format = self.options.output.or(late).unwrap_or_default();
@@ -162,7 +165,11 @@ impl Session<'_> {
                 false => None,
             };
         };
-        page(tree::command(&device, &self.words).try_get_matches_from(&self.words))
+        if own::named(&device, &self.words).next().is_some() {
+            return None;
+        }
+        let own = OwnMethods::default();
+        page(tree::command(&device, &own, &self.words).try_get_matches_from(&self.words))
     }
 
     /// Prints the page of help that the words ask for, of the commands that every device has.

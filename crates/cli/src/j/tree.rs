@@ -9,6 +9,7 @@ use jumpstarter_driver_core::{Device, Error, Node};
 use super::action::{self, Action};
 use super::completions::Completions;
 use super::names::{about, is_plain, shown};
+use super::own::OwnMethods;
 use super::verb::Say;
 use super::{builtin, options};
 use crate::fault::Result;
@@ -18,13 +19,13 @@ use crate::print;
 /// have only a name and a description, for lists.
 ///
 /// The device's names win over the built-in commands: such a command is then called `@NAME`.
-pub(crate) fn command(device: &Device, arguments: &[OsString]) -> Command {
-    Maker::new(device, |_| true).command(&words(arguments))
+pub(crate) fn command(device: &Device, own: &OwnMethods, arguments: &[OsString]) -> Command {
+    Maker::new(device, own, |_| true).command(&words(arguments))
 }
 
 /// The parser for a shell that completes: it omits drivers whose names a shell would interpret.
-pub(crate) fn completing(device: &Device, arguments: &[OsString]) -> Command {
-    Maker::new(device, is_plain).command(&words(arguments))
+pub(crate) fn completing(device: &Device, own: &OwnMethods, arguments: &[OsString]) -> Command {
+    Maker::new(device, own, is_plain).command(&words(arguments))
 }
 
 fn words(arguments: &[OsString]) -> Vec<&str> {
@@ -52,6 +53,7 @@ pub(crate) fn completions(arguments: &[OsString]) -> Result<Option<Completions>>
 /// Makes the commands of a device's drivers.
 struct Maker<'a> {
     device: &'a Device,
+    own: &'a OwnMethods,
     /// Whether an item of this name is included.
     is_wanted: fn(&str) -> bool,
     /// The indices of each driver's children.
@@ -59,7 +61,7 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(device: &'a Device, is_wanted: fn(&str) -> bool) -> Self {
+    fn new(device: &'a Device, own: &'a OwnMethods, is_wanted: fn(&str) -> bool) -> Self {
         let mut children = vec![Vec::new(); device.nodes().len()];
         // Two names may look the same: the first one wins.
         let mut paths = HashSet::new();
@@ -71,7 +73,7 @@ impl<'a> Maker<'a> {
                 children[parent].push(index);
             }
         }
-        Self { device, is_wanted, children }
+        Self { device, own, is_wanted, children }
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -121,7 +123,7 @@ impl<'a> Maker<'a> {
             command.subcommands(self.children[index].iter().map(|child| {
                 self.of_node(*child, &shown(self.node(*child).name()), prefix, words)
             }));
-        for action in action::of(node) {
+        for action in action::of(node, self.own) {
             if (self.is_wanted)(&action.name()) && command.find_subcommand(action.name()).is_none()
             {
                 command = command.subcommand(action.command(node, prefix));
@@ -142,7 +144,11 @@ pub(crate) struct Chosen<'a> {
 }
 
 /// Finds the action that the arguments chose.
-pub(crate) fn chosen<'a>(device: &Device, matches: &'a ArgMatches) -> Result<Chosen<'a>> {
+pub(crate) fn chosen<'a>(
+    device: &Device,
+    own: &OwnMethods,
+    matches: &'a ArgMatches,
+) -> Result<Chosen<'a>> {
     let nodes = device.nodes();
     let (mut index, mut matches) = (0, matches);
     // Subcommands of the verb (`resize disk`) are left to it.
@@ -156,9 +162,9 @@ pub(crate) fn chosen<'a>(device: &Device, matches: &'a ArgMatches) -> Result<Cho
             index = child;
             continue;
         }
-        let own = action::of(&nodes[index]).into_iter().find(|action| action.name() == name);
+        let said = action::of(&nodes[index], own).into_iter().find(|action| action.name() == name);
         let builtin = || builtin::ALL.iter().find(|verb| verb.name == name.trim_start_matches('@'));
-        if let Some(action) = own.or_else(|| Some(Action::Verb(builtin()?, None))) {
+        if let Some(action) = said.or_else(|| Some(Action::Verb(builtin()?, None))) {
             return Ok(Chosen { path: nodes[index].path().to_owned(), action, matches });
         }
     }

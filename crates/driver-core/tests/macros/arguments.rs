@@ -17,6 +17,8 @@ pub trait Lamp {
     async fn show(&self, image: Option<ImageSource>) -> Result<()>;
     /// It takes a channel.
     async fn listen(&self, channel: Channel) -> Result<()>;
+    /// It takes any number of words, and then a number.
+    async fn say(&self, words: Rest<String>, times: u32) -> Result<()>;
 }
 
 fn main() {}

@@ -84,7 +84,7 @@ pub(crate) async fn unknown_method_is_not_found(instance: &Instance) -> Outcome 
 
 /// GENERIC-7: an argument too many is `InvalidArgument`.
 pub(crate) async fn surplus_argument_is_refused(instance: &Instance) -> Outcome {
-    for method in instance.methods() {
+    for method in instance.methods().into_iter().filter(|method| !method.descriptor.is_variadic()) {
         let mut arguments = plausible(instance, &method);
         arguments.push(Argument::Value(json!("surplus")));
         refused(instance, &method, arguments, "an argument too many").await?;
@@ -102,7 +102,8 @@ pub(crate) async fn argument_of_wrong_type_is_refused(instance: &Instance) -> Ou
                 continue;
             }
             let mut arguments = plausible(instance, &method);
-            arguments[position] = Argument::Value(json!([[["wrong"]]]));
+            arguments.truncate(position);
+            arguments.push(Argument::Value(json!([[["wrong"]]])));
             refused(instance, &method, arguments, &format!("a wrong `{}`", parameter.name)).await?;
         }
     }
@@ -345,7 +346,13 @@ fn plausible(instance: &Instance, method: &Method) -> Vec<Argument> {
         }
         _ => plausible_argument(parameter),
     };
-    method.descriptor.parameters.iter().map(argument).collect()
+    let parameters = method.descriptor.parameters.iter();
+    let mut arguments: Vec<Argument> = parameters
+        .filter(|parameter| parameter.kind != ParameterKind::Rest)
+        .map(argument)
+        .collect();
+    arguments.extend(given.cloned().map(Argument::Value));
+    arguments
 }
 
 fn plausible_argument(parameter: &ParameterDescriptor) -> Argument {

@@ -12,6 +12,7 @@ pub(crate) mod odd;
 pub(crate) mod own;
 pub(crate) mod power;
 pub(crate) mod serial;
+pub(crate) mod shell;
 pub(crate) mod twin;
 
 use bytes::Bytes;

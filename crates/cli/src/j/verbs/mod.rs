@@ -37,6 +37,7 @@ pub(crate) fn covered(interface: &str) -> &'static [&'static str] {
     match interface {
         "network" | "serial" => &["connect"],
         "machine" => &["wait_for"],
+        "shell" => &["get_methods", "call_method"],
         "qemu" => &["set_disk_size", "set_memory_size"],
         _ => &[],
     }

@@ -1,0 +1,11 @@
+//! The shell driver does what every such driver must do.
+
+use jumpstarter_driver_shell::ShellConfig;
+use jumpstarter_driver_testkit::conformance;
+
+conformance!(ShellConfig, {
+    "methods": {
+        "count": { "command": "echo 1; sleep 0.2; echo 2; sleep 0.2", "description": "Counts" },
+        "hello": "echo hello",
+    }
+}, [shell]);
