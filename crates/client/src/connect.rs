@@ -1,9 +1,11 @@
 //! Connecting: the socket, TLS, the first answer, and an explanation if one of them fails.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 use jumpstarter_protocol::{CallError, Transport};
+use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::socket::{self, Noting, Traffic};
@@ -11,6 +13,25 @@ use crate::{Address, ConnectOptions, Exporter, tls};
 
 /// The first bytes of a TLS record of type alert.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+/// An exporter that many connect to at a time closes some connections before their first call:
+/// connecting is tried again for so long.
+const CUT_OFF_LIMIT: Duration = Duration::from_secs(2);
+/// Between two attempts, and as much again at most, so that clients spread.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The other side closed the connection before it answered.
+    CutOff(Error),
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
 
 /// Connects to an exporter and reads its tree. Cancelling leaves nothing.
 ///
@@ -30,6 +51,20 @@ pub async fn connect(options: &ConnectOptions) -> Result<Exporter> {
 }
 
 async fn establish(options: &ConnectOptions) -> Result<Exporter> {
+    let end = Instant::now() + CUT_OFF_LIMIT;
+    loop {
+        match attempt(options).await {
+            Ok(exporter) => return Ok(exporter),
+            Err(Failure::CutOff(error)) if Instant::now() < end => {
+                tracing::debug!(%error, "connecting again");
+                tokio::time::sleep(PAUSE + PAUSE.mul_f64(fraction())).await;
+            }
+            Err(Failure::CutOff(error) | Failure::Final(error)) => return Err(error),
+        }
+    }
+}
+
+async fn attempt(options: &ConnectOptions) -> Result<Exporter, Failure> {
     let socket = socket::open(&options.address, options.keepalive).await?;
     match &options.address {
         Address::Tcp { host, .. } if !options.insecure => {
@@ -39,8 +74,17 @@ async fn establish(options: &ConnectOptions) -> Result<Exporter> {
     }
 }
 
+/// Any number from 0 to 1.
+fn fraction() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    f64::from(now.unwrap_or_default().subsec_micros() % 1000) / 1000.0
+}
+
 /// Requests the report: the first call of every connection.
-async fn greet<T: Transport + 'static>(options: &ConnectOptions, io: T) -> Result<Exporter> {
+async fn greet<T: Transport + 'static>(
+    options: &ConnectOptions,
+    io: T,
+) -> Result<Exporter, Failure> {
     let io = Noting::new(io);
     let traffic = io.traffic().clone();
     let connection = Connection::start(options, io).await?;
@@ -48,7 +92,7 @@ async fn greet<T: Transport + 'static>(options: &ConnectOptions, io: T) -> Resul
     match connection.first().await {
         Ok(report) => {
             closing.disarm();
-            Exporter::new(Arc::new(connection), report, options)
+            Ok(Exporter::new(Arc::new(connection), report, options)?)
         }
         Err(error) => Err(first_failure(&connection, options, error, &traffic).await),
     }
@@ -60,31 +104,37 @@ async fn first_failure(
     options: &ConnectOptions,
     error: CallError,
     traffic: &Traffic,
-) -> Error {
+) -> Failure {
     let address = &options.address;
+    let is_cut_off = matches!(error, CallError::Broken(_));
     let error = match error {
-        CallError::Answer(error) => return refused(options, error),
+        CallError::Answer(error) => return refused(options, error).into(),
         error => connection.reason(error).await.context(format!("connecting to {address}")),
     };
     // After a TLS handshake the server may still reject this client.
     if let Some(failure) = traffic.tls_failure()
         && let Some(explained) = tls::explain(failure, address, options)
     {
-        return explained;
+        return explained.into();
     }
     let first = traffic.beginning();
     let unavailable = |message: String| Error::unavailable(message);
     if first.starts_with(&TLS_ALERT) {
         unavailable(format!("{address} wants TLS"))
             .with_hint("leave out JMP_GRPC_INSECURE (--tls-grpc-insecure)")
+            .into()
     } else if first.is_empty() {
-        unavailable(format!("{address} closed the connection without an answer"))
-            .with_hint("check that an exporter listens there, and whether it wants TLS")
+        let error = unavailable(format!("{address} closed the connection without an answer"))
+            .with_hint("check that an exporter listens there, and whether it wants TLS");
+        Failure::CutOff(error)
     } else if first.get(3) != Some(&0x04) {
         unavailable(format!("{address} does not speak gRPC"))
             .with_hint("check the port: another service listens there")
+            .into()
+    } else if is_cut_off {
+        Failure::CutOff(error)
     } else {
-        error
+        error.into()
     }
 }
 

@@ -8,6 +8,7 @@ use jumpstarter_protocol::{
     CertificateFault, ClientTls, Identity, TlsFault, Transport, TrustedCertificates,
 };
 
+use crate::connect::Failure;
 use crate::{Address, ConnectOptions};
 
 /// The variables that name an authority's file, and those of a client's certificate.
@@ -23,23 +24,30 @@ pub(crate) async fn handshake(
     options: &ConnectOptions,
     host: &str,
     socket: Box<dyn Transport>,
-) -> Result<impl Transport + 'static + use<>> {
+) -> Result<impl Transport + 'static + use<>, Failure> {
     let address = &options.address;
     settings(options)?.connect(host, socket).await.map_err(|error| {
-        let explained =
-            TlsFailure::find(&error).and_then(|failure| explain(&failure, address, options));
-        explained.unwrap_or_else(|| match error.kind() {
-            io::ErrorKind::InvalidInput => {
-                Error::invalid_argument(format!("`{host}` is not a host that a certificate can name"))
-            }
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+        if let Some(explained) =
+            TlsFailure::find(&error).and_then(|failure| explain(&failure, address, options))
+        {
+            return explained.into();
+        }
+        match error.kind() {
+            io::ErrorKind::InvalidInput => Error::invalid_argument(format!(
+                "`{host}` is not a host that a certificate can name"
+            ))
+            .into(),
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => Failure::CutOff(
                 Error::unavailable(format!("{address} closed the connection when TLS was begun"))
-                    .with_hint("check the port; for an exporter without TLS set JMP_GRPC_INSECURE=1 (--tls-grpc-insecure)")
-            }
+                    .with_hint("check the port; for an exporter without TLS set JMP_GRPC_INSECURE=1 (--tls-grpc-insecure)"),
+            ),
             _ => Error::unavailable(format!("the TLS handshake with {address} failed"))
                 .with_source(error)
-                .with_hint("check the port, and that an exporter with TLS listens there"),
-        })
+                .with_hint("check the port, and that an exporter with TLS listens there")
+                .into(),
+        }
     })
 }
 

@@ -86,16 +86,17 @@ async fn a_port_where_nobody_listens_or_a_host_that_is_none() {
     insta::assert_snapshot!(failure(&to("exporter.invalid:1"), &[]).await.lines().last().unwrap(), @r"hint: check the name");
 }
 
-/// A server that accepts one connection, and always sends `answer`.
+/// A server that always sends `answer`.
 async fn stranger(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut heard = [0; 1024];
-        while let Ok(1..) = stream.read(&mut heard).await {
-            stream.write_all(answer).await.ok();
-            stream.shutdown().await.ok();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut heard = [0; 1024];
+            while let Ok(1..) = stream.read(&mut heard).await {
+                stream.write_all(answer).await.ok();
+                stream.shutdown().await.ok();
+            }
         }
     });
     address

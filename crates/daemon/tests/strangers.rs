@@ -5,10 +5,13 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jumpstarter_client::{ConnectOptions, connect};
@@ -115,6 +118,65 @@ async fn strangers_with_idle_connections_lock_nobody_out_at_64_descriptors() {
     let open = std::fs::read_dir(format!("/proc/{}/fd", exporter.child.id())).unwrap().count();
     assert!(open < 50, "{open} descriptors are open");
     drop(strangers);
+}
+
+/// What loops that connect from one address without a pause do with each connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Loop {
+    /// Close it at once.
+    Close,
+    /// Close it after the first answer.
+    Greet,
+    /// Wait until the exporter closes it.
+    Wait,
+    /// Leave it open, up to 200 of them.
+    Leave,
+}
+
+impl Loop {
+    fn run(self, address: &str, ended: &AtomicBool) {
+        let mut left = VecDeque::new();
+        while !ended.load(Ordering::Relaxed) {
+            let Ok(mut stream) = TcpStream::connect(address) else { continue };
+            stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            if self != Self::Close {
+                // It may have been ended by now.
+                drop(stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+                drop(stream.write_all(&support::http2::frame(4, 0, 0, &[])));
+            }
+            match self {
+                Self::Close => {}
+                Self::Greet => drop(stream.read(&mut [0; 64])),
+                Self::Wait => while let Ok(1..) = stream.read(&mut [0; 64]) {},
+                Self::Leave => left.push_back(stream),
+            }
+            if left.len() > 200 {
+                left.pop_front();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_reconnect_without_a_pause_lock_nobody_of_their_address_out() {
+    let exporter = Exporter::start(64);
+    for kind in [Loop::Close, Loop::Greet, Loop::Wait, Loop::Leave] {
+        let ended = Arc::new(AtomicBool::new(false));
+        let loops: Vec<_> = (0..4)
+            .map(|_| {
+                let (address, ended) = (exporter.tcp.clone(), ended.clone());
+                std::thread::spawn(move || kind.run(&address, &ended))
+            })
+            .collect();
+        for _ in 0..5 {
+            let took = exporter.honest(false).await;
+            assert!(took < Duration::from_secs(5), "{kind:?}: {took:?}");
+        }
+        ended.store(true, Ordering::Relaxed);
+        for each in loops {
+            each.join().unwrap();
+        }
+    }
 }
 
 #[tokio::test]

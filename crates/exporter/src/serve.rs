@@ -170,7 +170,7 @@ pub(crate) async fn serve_behind(
                 }
             }
         };
-        let Some(place) = session.0.connections.crowd.enter_in_turn(origin).await else { continue };
+        let Some(place) = session.0.connections.crowd.enter(origin).await else { continue };
         let address = match origin {
             Origin::Tcp(address) => Some(address),
             Origin::Unix | Origin::Hooks => None,
