@@ -20,9 +20,14 @@ use jumpstarter_files::SocketFile;
 /// How long accepting pauses after it failed, for example because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// An endpoint that does not say by then where it connects is taken for one of streams.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
+
 /// A local TCP port or Unix socket whose every connection is passed on to a device.
 ///
 /// Serves many connections at once, each by one connection to the device; half-close is kept.
+/// An endpoint whose address is of UDP is refused with `FailedPrecondition`: a stream does not keep
+/// the bounds of datagrams.
 /// When the device cannot be reached or breaks off, a local TCP connection is reset, so that it
 /// does not look complete (a Unix one can only be closed), and
 /// [`stats`](PortForward::stats) says why. [`stop`](PortForward::stop) or dropping ends the
@@ -76,6 +81,20 @@ impl PortForward {
     /// `AlreadyExists`.
     pub fn unix(network: Arc<dyn Network>, path: impl Into<PathBuf>) -> UnixForward {
         UnixForward { network, path: path.into() }
+    }
+
+    /// Fails with `FailedPrecondition` for an endpoint that says that it takes datagrams: a stream
+    /// does not keep their bounds.
+    async fn check(network: &dyn Network) -> Result<()> {
+        match tokio::time::timeout(ADDRESS_LIMIT, network.address()).await {
+            Ok(Ok(address)) if address.starts_with("udp:") => {
+                Err(Error::failed_precondition(format!(
+                    "{address} takes datagrams, and a forward passes on streams"
+                ))
+                .with_hint("`j stream NAME connect` sends each piece of its input as a datagram; a program uses the channel of `connect`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn start(
@@ -161,6 +180,7 @@ impl IntoFuture for TcpForward {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            PortForward::check(&*self.network).await?;
             let (listener, address) = listen::tcp(&self.address).await?;
             Ok(PortForward::start(self.network, listener, Endpoint::Tcp(address), None))
         })
@@ -180,6 +200,7 @@ impl IntoFuture for UnixForward {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            PortForward::check(&*self.network).await?;
             let (listener, file) = listen::unix(&self.path).await?;
             Ok(PortForward::start(self.network, listener, Endpoint::Unix(self.path), Some(file)))
         })

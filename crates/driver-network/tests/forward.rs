@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{
-    EchoNetwork, ForwardStats, PortForward, TcpNetwork, UnixNetwork, check,
+    EchoNetwork, ForwardStats, PortForward, TcpNetwork, UdpNetwork, UnixNetwork, check,
 };
 use jumpstarter_driver_testkit::eventually_some;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -185,6 +185,20 @@ async fn stopping_does_not_wait_for_a_device_that_hangs() {
     eventually(&forward, |stats| stats.active == 1).await;
     within(forward.stop()).await;
     assert!(within(client.read(&mut [0; 1])).await.is_err());
+}
+
+#[tokio::test]
+async fn an_endpoint_of_datagrams_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = || Arc::new(UdpNetwork::new("127.0.0.1", 53));
+    let tcp = PortForward::tcp(network()).await.unwrap_err();
+    let unix = PortForward::unix(network(), folder.path().join("s")).await.unwrap_err();
+    for error in [tcp, unix] {
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
+        let reason = "udp://127.0.0.1:53 takes datagrams, and a forward passes on streams";
+        assert_eq!(error.to_string(), reason);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
