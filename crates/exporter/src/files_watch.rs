@@ -5,9 +5,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use jumpstarter_driver_core::{Error, Result};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How often the files are checked, and only on demand.
@@ -101,10 +103,21 @@ impl<T: Clone + Send + 'static> FilesWatch<T> {
             }
             (state.is_looking, state.looked) = (true, Instant::now());
         }
-        let shared = self.0.clone();
-        let looking = tokio::task::spawn_blocking(move || shared.look());
-        // After the limit the check continues, and no other one begins.
-        drop(tokio::time::timeout(LOOK_LIMIT, looking).await);
+        let (shared, (done, looked)) = (self.0.clone(), oneshot::channel());
+        // Not a thread of the runtime: the runtime's end waits for its threads.
+        let looking = thread::Builder::new().name("files".to_owned()).spawn(move || {
+            shared.look();
+            // The receiver may have stopped waiting.
+            drop(done.send(()));
+        });
+        match looking {
+            // After the limit the check continues, and no other one begins.
+            Ok(_) => drop(tokio::time::timeout(LOOK_LIMIT, looked).await),
+            Err(error) => {
+                self.0.state().is_looking = false;
+                tracing::debug!(%error, "whether {} changed is not checked", self.0.what);
+            }
+        }
         self.0.state().value.clone()
     }
 }
@@ -194,15 +207,39 @@ mod tests {
         assert_eq!(watch.current().await, 5);
     }
 
+    #[test]
+    fn the_end_does_not_wait_for_a_file_system_that_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "1").unwrap();
+        let is_first = std::sync::atomic::AtomicBool::new(true);
+        let read = move || {
+            while !is_first.load(std::sync::atomic::Ordering::SeqCst) {
+                thread::park();
+            }
+            is_first.store(false, std::sync::atomic::Ordering::SeqCst);
+            Ok(1)
+        };
+        let watch = FilesWatch::new("the number", vec![file.clone()], read).unwrap();
+        std::fs::write(&file, "22").unwrap();
+        watch.0.state().looked -= INTERVAL;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(watch.current()), 1);
+        let start = std::time::Instant::now();
+        runtime.shutdown_timeout(Duration::from_secs(60));
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
     #[tokio::test]
     async fn a_file_system_that_hangs_holds_nobody_up() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "1").unwrap();
         let (going, hanging) = std::sync::mpsc::channel::<()>();
-        let (hanging, is_first) = (Mutex::new(hanging), std::sync::atomic::AtomicBool::new(true));
+        let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (hanging, counted) = (Mutex::new(hanging), reads.clone());
         let read = move || {
-            if !is_first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            if counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
                 hanging.lock().unwrap().recv().ok();
             }
             Ok(1)
@@ -218,10 +255,13 @@ mod tests {
             tokio::task::yield_now().await;
         }
         for _ in 0..10 {
+            watch.0.state().looked -= INTERVAL;
             let at_once = tokio::time::timeout(LOOK_LIMIT / 2, watch.current());
             assert_eq!(at_once.await, Ok(1));
         }
         drop(going);
         assert_eq!(looking.await.unwrap(), 1);
+        let reads = reads.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(reads, 2, "one thread waits, however many ask");
     }
 }
