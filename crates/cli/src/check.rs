@@ -7,6 +7,7 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
+use crate::fault::Fault::Unread;
 use crate::fault::{FAILURE, Result, SUCCESS};
 use crate::format::Format;
 use crate::{outline, print, serving};
@@ -35,14 +36,24 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
-    let mut code = SUCCESS;
+    let outcomes: Vec<_> = arguments.files.iter().map(|file| (file, load(file))).collect();
+    let has_faults = outcomes.iter().any(|(_, outcome)| outcome.is_err());
+    match show(outcomes, arguments.output, out, err) {
+        // The code still says what was found.
+        Ok(()) | Err(Unread) if has_faults => Ok(FAILURE),
+        shown => shown.map(|()| SUCCESS),
+    }
+}
+
+fn show(
+    outcomes: Vec<(&String, Result<ExporterConfig, ConfigFaults>)>,
+    format: Format,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<()> {
     let mut report = Vec::new();
-    for file in &arguments.files {
-        let outcome = load(file);
-        if outcome.is_err() {
-            code = FAILURE;
-        }
-        match (arguments.output, outcome) {
+    for (file, outcome) in outcomes {
+        match (format, outcome) {
             (Format::Json, outcome) => report.push(as_json(outcome)),
             (Format::Text, Ok(config)) => {
                 err.write_all(config.warnings.to_text(&config.origin).as_bytes())?;
@@ -57,10 +68,10 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
             }
         }
     }
-    if arguments.output == Format::Json {
+    if format == Format::Json {
         writeln!(out, "{}", print::pretty_json(&report)?)?;
     }
-    Ok(code)
+    Ok(())
 }
 
 fn load(file: &str) -> Result<ExporterConfig, ConfigFaults> {

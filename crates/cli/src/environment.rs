@@ -47,8 +47,27 @@ impl Stream {
     /// Writes bytes that are safe already, and flushes them.
     fn write(&self, text: &[u8]) -> io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.write_all(text)?;
-        writer.flush()
+        writer.write_all(text).and_then(|()| writer.flush()).map_err(unread)
+    }
+}
+
+/// The reader of standard output closed its end. A broken pipe that is not this is a failure.
+#[derive(Debug)]
+pub(crate) struct Unread;
+
+impl Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output")
+    }
+}
+
+impl std::error::Error for Unread {}
+
+/// Marks a broken pipe as that of standard output.
+pub(crate) fn unread(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Unread),
+        _ => error,
     }
 }
 
@@ -84,9 +103,10 @@ impl Environment {
         Safe(&self.0.out)
     }
 
-    /// Standard error; makes each piece of text safe.
+    /// Standard error; makes each piece of text safe. Writing never fails: no other stream could
+    /// report the failure.
     pub(crate) fn err(&self) -> impl Write {
-        Safe(&self.0.err)
+        Report(Safe(&self.0.err))
     }
 
     /// Whether standard error is a terminal.
@@ -156,6 +176,20 @@ struct Safe<'a>(&'a Stream);
 impl Write for Safe<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(block(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Passes text on, and ignores failures.
+struct Report<T>(T);
+
+impl<T: Write> Write for Report<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).ok();
         Ok(bytes.len())
     }
 

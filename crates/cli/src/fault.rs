@@ -7,7 +7,7 @@ use jumpstarter_config::ConfigFaults;
 use jumpstarter_driver_core::{Error, ErrorKind as Kind};
 use serde_json::{Value, json};
 
-use crate::environment::Environment;
+use crate::environment::{Environment, Unread};
 use crate::format::Format;
 use crate::print;
 
@@ -119,9 +119,9 @@ impl From<Error> for Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Unread,
-            _ => Self::Failed(error.into()),
+        match error.get_ref().is_some_and(|inner| inner.is::<Unread>()) {
+            true => Self::Unread,
+            false => Self::Failed(error.into()),
         }
     }
 }
@@ -168,7 +168,7 @@ fn of_usage(usage: &clap::Error) -> Error {
         )
         .with_hint(HELP);
     }
-    let text = usage.render().to_string();
+    let text = print::usage_text(usage);
     let mut paragraphs = text.split("\n\n");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let message = words(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));

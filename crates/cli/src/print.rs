@@ -3,7 +3,6 @@
 //! A text that must stay on its line, such as a name, passes [`line`] where it is inserted;
 //! [`crate::environment`] does the rest.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use clap::error::ContextValue;
@@ -76,18 +75,28 @@ pub(crate) fn on_its_line(mut usage: clap::Error) -> clap::Error {
     usage
 }
 
-/// The parser's message `text` with the hint of a value's type, and without the advice to pass an
-/// unknown option as a value.
-pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
+/// The parser's message, without the advice to pass an unknown option as a value.
+pub(crate) fn usage_text(usage: &clap::Error) -> String {
+    plain(&coloured(usage))
+}
+
+/// The same in colours, and with no other control sequence.
+fn coloured(usage: &clap::Error) -> String {
     let is_advice = |line: &&str| line.contains("tip:") && line.contains("to pass '");
+    // The plain text lacks a part of what it quotes.
+    let text = usage.render().ansi().to_string();
     // The message of a value's type quotes the value.
     let text = match std::error::Error::source(usage).map(ToString::to_string) {
-        Some(said) if said.contains('\n') => Cow::Owned(text.replacen(&said, &line(&said), 1)),
-        _ => Cow::Borrowed(text),
+        Some(said) => text.replacen(&said, &line(&said), 1),
+        None => text,
     };
     let text: String = text.split_inclusive('\n').filter(|line| !is_advice(line)).collect();
     // Removing the only line leaves an empty paragraph.
-    let text = text.replace("\n\n\n", "\n\n");
+    styled(&text.replace("\n\n\n", "\n\n"))
+}
+
+/// The parser's message `text` with the hint of a value's type.
+fn with_hint(usage: &clap::Error, text: String) -> String {
     match hint_of(usage) {
         Some(hint) => {
             text.replacen("\n\nFor more", &format!("\nhint: {}\n\nFor more", line(hint)), 1)
@@ -101,10 +110,21 @@ pub(crate) fn usage_text(usage: &clap::Error, text: &str) -> String {
 /// # Errors
 /// Fails if the stream cannot be written.
 pub(crate) fn usage(usage: &clap::Error, environment: &Environment) -> io::Result<()> {
-    let text = usage.render();
-    let styled = || styled(&usage_text(usage, &text.ansi().to_string()));
-    let plain = || usage_text(usage, &text.to_string());
+    let styled = || with_hint(usage, coloured(usage));
+    let plain = || with_hint(usage, usage_text(usage));
     environment.help(usage.use_stderr(), styled, plain)
+}
+
+/// The length in bytes of a colour's parameters, which stand between `ESC [` and `m`.
+fn colour_length(piece: &str) -> usize {
+    piece.find(|letter: char| !letter.is_ascii_digit() && letter != ';').unwrap_or(piece.len())
+}
+
+/// [`styled`] text without its colours.
+fn plain(styled: &str) -> String {
+    let mut pieces = styled.split("\u{1b}[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + piece.get(colour_length(piece) + 1..).unwrap_or(""))
 }
 
 /// Makes a text safe but keeps its colours.
@@ -112,9 +132,7 @@ fn styled(text: &str) -> String {
     let mut pieces = text.split("\u{1b}[");
     let mut safe = block(pieces.next().unwrap_or_default()).into_owned();
     for piece in pieces {
-        let end = piece
-            .find(|letter: char| !letter.is_ascii_digit() && letter != ';')
-            .unwrap_or(piece.len());
+        let end = colour_length(piece);
         match piece[end..].strip_prefix('m') {
             Some(rest) => safe.extend(["\u{1b}[", &piece[..end], "m", &block(rest)]),
             None => safe.extend([line("\u{1b}[").as_ref(), &block(piece)]),
@@ -180,12 +198,12 @@ mod tests {
     fn quoted_words_begin_no_line() {
         let size = clap::Arg::new("size").long("size").value_parser(clap::value_parser!(ByteSize));
         let command = clap::Command::new("jmp").arg(size).subcommand(clap::Command::new("run"));
-        for words in
-            [["jmp", "--x\nerror: y"], ["jmp", "x\nerror: y"], ["jmp", "--size=1\nerror: y"]]
-        {
+        for word in ["--x", "x", "--size=1"].map(|word| format!("{word}\u{1b}[31m\nerror: y")) {
+            let words = ["jmp", &word];
             let usage = on_its_line(command.clone().try_get_matches_from(words).unwrap_err());
-            let text = usage_text(&usage, &usage.render().to_string());
-            assert!(text.contains(r"\nerror: y"), "{text}");
+            assert!(!coloured(&usage).replace("\u{1b}[31merror:", "").contains("\u{1b}[31m"));
+            let text = usage_text(&usage);
+            assert!(text.contains(r"\u{1b}[31m\nerror: y") && !text.contains('\u{1b}'), "{text}");
             assert_eq!(
                 text.lines().filter(|line| line.starts_with("error: ")).count(),
                 1,

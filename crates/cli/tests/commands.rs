@@ -219,17 +219,38 @@ fn help_and_wrong_usage() {
     assert!(err.contains("'check'"), "{err}");
 }
 
+/// A stream whose reader has gone.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
-fn a_closed_reader_ends_it_quietly() {
-    struct Closed;
-    impl Write for Closed {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+fn a_closed_reader_makes_no_failure_a_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let [right, wrong] = ["right", "wrong"].map(|name| folder.path().join(name));
+    std::fs::write(&right, "export: {power: {type: mock-power}}").unwrap();
+    std::fs::write(&wrong, "export: {power: {type: none}}").unwrap();
+    let [right, wrong] = [right, wrong].map(|path| path.to_str().unwrap().to_owned());
+    let closed_out = jumpstarter_cli::Environment::new(Closed, io::sink(), |_| None);
+    let closed_err = jumpstarter_cli::Environment::new(io::sink(), Closed, |_| None);
+    for environment in [closed_out, closed_err] {
+        for (files, code) in [([&wrong, &right], 1), ([&right, &wrong], 1), ([&right, &right], 0)] {
+            let words = ["jmp", "check", files[0], files[1]];
+            assert_eq!(jumpstarter_cli::run(words, &environment), code, "{words:?}");
         }
     }
+}
+
+#[test]
+fn a_closed_reader_ends_it_quietly() {
     let (mut errors, err) = io::pipe().unwrap();
     let environment = jumpstarter_cli::Environment::new(Closed, err, |_| None);
     assert_eq!(jumpstarter_cli::run(["jmp", "schema"], &environment), 0);

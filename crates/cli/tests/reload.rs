@@ -1,4 +1,5 @@
-//! `jmp run` reads its file anew on SIGHUP: it keeps its port, and notifies systemd.
+//! `jmp run` reads its file anew on SIGHUP: it keeps its port, and notifies systemd. Its log reports
+//! an expired certificate.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/inside.rs"]
@@ -51,6 +52,36 @@ async fn the_device_changes_at_the_same_port() {
     let log = child.stderr_tail();
     // The device of the old file was closed, and its lease ended, before the new one began.
     assert_eq!(log.matches("the exporter file is read anew").count(), 1, "{log}");
+}
+
+/// Makes a certificate that was valid in January 2020.
+const EXPIRED: &str = "
+openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout old.key -out old.csr
+touch index
+printf '%s\\n' '[ca]' 'default_ca=d' '[d]' 'database=index' 'new_certs_dir=.' 'rand_serial=yes' \
+    'policy=p' 'default_md=sha256' 'x509_extensions=e' '[p]' 'commonName=supplied' '[e]' \\
+    'subjectAltName=DNS:localhost' >ca.cnf
+openssl ca -config ca.cnf -batch -notext -selfsign -keyfile old.key -in old.csr -out old.pem \
+    -startdate 20200101000000Z -enddate 20200201000000Z";
+
+#[tokio::test]
+async fn an_expired_certificate_is_a_warning_of_the_log() {
+    let lab = Lab::new(BEFORE);
+    let file = lab.file();
+    let make = clean(Command::new("/bin/sh")).args(["-ec", EXPIRED]).current_dir(lab.folder());
+    let made = run_unchecked(make, DEADLINE).await.unwrap();
+    assert!(made.status.success(), "{}", made.stderr);
+    let listen = ["--tls-grpc-listener", "127.0.0.1:0"];
+    let tls = ["--tls-cert", "old.pem", "--tls-key", "old.key", "--passphrase", "x"];
+    let words = [&["run", "--exporter-config", &file], listen.as_slice(), &tls].concat();
+    let (child, mut lines) = start(jmp(&words).current_dir(lab.folder())).await;
+    line(&mut lines, &child).await;
+    child.signal(Signal::TERM);
+    assert_eq!(code(&child).await, Some(0), "{}", child.stderr_tail());
+    let log = child.stderr_tail();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+    let [warning] = warnings.as_slice() else { panic!("{log}") };
+    assert!(warning.ends_with("the certificate old.pem has expired: clients refuse it"), "{log}");
 }
 
 /// At a terminal it is the terminal's end.

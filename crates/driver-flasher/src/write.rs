@@ -51,7 +51,7 @@ pub async fn write_image(
     destination: &Path,
     options: WriteOptions,
 ) -> Result<WriteReport> {
-    let doing = format!("writing the image {} to {}", source.name(), destination.display());
+    let doing = format!("writing {} to {}", source.name(), destination.display());
     let medium = Output::new(destination, options.inspect.clone());
     run(source, medium, options).await.context(doing)
 }
@@ -69,7 +69,7 @@ pub async fn write_image_to(
     medium: impl ImageMedium,
     options: WriteOptions,
 ) -> Result<WriteReport> {
-    let doing = format!("writing the image {}", source.name());
+    let doing = format!("writing {}", source.name());
     run(source, medium, options).await.context(doing)
 }
 

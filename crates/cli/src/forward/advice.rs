@@ -90,6 +90,9 @@ fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String 
             match service {
                 Service::Ssh => format!("ssh -p {} {user}{}", address.port(), address.ip()),
                 // With a single colon the number would be that of a display.
+                Service::Vnc if address.is_ipv6() => {
+                    format!("vncviewer [{}]::{}", address.ip(), address.port())
+                }
                 Service::Vnc => format!("vncviewer {}::{}", address.ip(), address.port()),
                 Service::Https => format!("https://{address}"),
                 Service::Http => format!("http://{address}"),
@@ -136,6 +139,7 @@ mod tests {
         assert_eq!(command(Service::Ssh, Some("root"), &tcp), "ssh -p 4000 root@127.0.0.1");
         assert_eq!(command(Service::Ssh, None, &everywhere), "ssh -p 4000 ::1");
         assert_eq!(command(Service::Vnc, None, &tcp), "vncviewer 127.0.0.1::4000");
+        assert_eq!(command(Service::Vnc, None, &everywhere), "vncviewer [::1]::4000");
         assert_eq!(command(Service::Http, None, &everywhere), "http://[::1]:4000");
         assert_eq!(command(Service::Ssh, None, &unix), "ssh -o ProxyCommand='nc -U /run/s' device");
         assert_eq!(

@@ -1,12 +1,12 @@
 //! Connects a channel to standard input and output.
 
-use std::io;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error};
+use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, ResultExt};
 use tokio::io::AsyncWriteExt;
 
-use crate::fault::{Fault, Result};
+use crate::environment::unread;
+use crate::fault::Result;
 use crate::terminal::Input;
 
 /// How long the other side may go on sending after it stopped reading.
@@ -32,21 +32,16 @@ pub(crate) async fn standard_streams(channel: Channel) -> Result<()> {
 async fn receive(mut reader: ChannelReader) -> Result<()> {
     let mut output = tokio::io::stdout();
     while let Some(frame) = reader.receive().await? {
-        output.write_all(&frame).await?;
-        output.flush().await?;
+        output.write_all(&frame).await.map_err(unread)?;
+        output.flush().await.map_err(unread)?;
     }
     Ok(())
 }
 
 async fn send(mut writer: ChannelWriter) -> Result<()> {
     let mut input = Input::of_stdin()?;
-    while let Some(bytes) = input.next().await.map_err(not_an_ended_reader)? {
+    while let Some(bytes) = input.next().await.context("reading standard input")? {
         writer.send(bytes).await?;
     }
     Ok(writer.finish().await?)
-}
-
-/// Only standard output reports a reader that closed its end.
-fn not_an_ended_reader(error: io::Error) -> Fault {
-    Fault::Failed(Error::from(error).context("reading standard input"))
 }
