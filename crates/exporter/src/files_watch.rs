@@ -108,7 +108,7 @@ impl<T: Clone + Send + 'static> FilesWatch<T> {
         let looking = thread::Builder::new().name("files".to_owned()).spawn(move || {
             shared.look();
             // The receiver may have stopped waiting.
-            drop(done.send(()));
+            done.send(()).ok();
         });
         match looking {
             // After the limit the check continues, and no other one begins.
