@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let root = workspace::root();
-    // A folder of its own: dependencies are built again whenever `RUSTC_BOOTSTRAP` changes.
+    // A separate folder: dependencies are built again whenever `RUSTC_BOOTSTRAP` changes.
     let target = workspace::target().await?.join("api");
     let mut outdated = Vec::new();
     for folder in libraries(&root)? {
@@ -95,7 +95,7 @@ fn package(folder: &Path) -> Result<String> {
 
 /// The public items of a package with all of its features, one a line.
 async fn listing(package: &str, target: &Path) -> Result<String> {
-    // The pinned compiler writes JSON as a nightly of its version does, once it is told to.
+    // The pinned compiler writes JSON as a nightly of its version does, with this variable.
     let words = ["rustdoc", "--quiet", "--lib", "--all-features", "--package", package, "--"];
     let json = ["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"];
     let rustdoc = Run::cargo().args(words).args(json).env("RUSTC_BOOTSTRAP", "1");

@@ -36,7 +36,7 @@ enum Step {
     Clippy,
     /// Documentation
     Docs,
-    /// The book
+    /// The book in docs/
     Book,
     /// The listings of each library's public API
     Api,

@@ -1,5 +1,5 @@
-//! `cargo xtask interop`: the real Python client against this exporter, in a virtual environment of
-//! its own.
+//! `cargo xtask interop`: the real Python client against this exporter, in a separate virtual
+//! environment.
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! `cargo xtask outside`: what a driver's author sees, who has the published crates and no checkout.
-//! Every crate is packaged and unpacked; `jmp new driver` writes a driver for each interface; these
-//! are built and tested against the unpacked crates, in a workspace of their own.
+//! `cargo xtask outside`: the view of a driver's author, who has the published crates and no
+//! checkout. Every crate is packaged and unpacked; `jmp new driver` writes a driver for each
+//! interface; these are built and tested against the unpacked crates, in a separate workspace.
 use std::fmt::Write as _;
 use std::path::Path;
 

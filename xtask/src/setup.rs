@@ -166,7 +166,7 @@ pub(crate) async fn ensure_cargo_tool(name: &str, policy: Policy) -> Result<()> 
     install(&format!("cargo-{name}"), &[], is_there, policy).await
 }
 
-/// The same for a program of its own name; `options` are for `cargo install`.
+/// The same for a program that is not a cargo command; `options` are for `cargo install`.
 pub(crate) async fn ensure_cargo_program(
     name: &str,
     options: &[&str],

@@ -10,7 +10,9 @@ use crate::workspace;
 
 mod book;
 mod drivers;
+mod prose;
 mod rules;
+mod words;
 
 /// Arguments of `cargo xtask tidy`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,7 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
         // already.
         if let Ok(text) = std::fs::read_to_string(root.join(name)) {
             complaints.extend(rules::check(name, &text));
+            complaints.extend(words::check(name, &text));
         }
     }
     complaints.extend(drivers::check(&root)?);

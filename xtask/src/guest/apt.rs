@@ -1,4 +1,4 @@
-//! Debian packages without root: apt with a state of its own, for any architecture, then `dpkg-deb
+//! Debian packages without root: apt with a separate state, for any architecture, then `dpkg-deb
 //! --extract`.
 //!
 //! The system's sources, keys and proxies are used; its lists, caches and installed packages are
@@ -52,8 +52,7 @@ pub(crate) async fn fetch(cache: &Locked, arch: Arch) -> Result<Packages> {
     }
     let step = Step::announce("packages");
     let fetched = match apt.fetch(cache, arch).await {
-        // A mirror keeps only the newest version: lists of this morning may name a file that is
-        // gone.
+        // A mirror keeps only the newest version: lists of this morning may name a removed file.
         Err(error) if !apt.lists_are_newer_than(Duration::from_secs(600)) => {
             process::check_interrupt()?;
             match apt.update().await {

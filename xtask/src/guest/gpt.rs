@@ -39,7 +39,7 @@ pub(crate) fn table(sectors: u64, boot_code: &[u8]) -> Table {
     Table { head, tail }
 }
 
-/// The master boot record: code for BIOS, and one entry that tells old tools that the disk is in
+/// The master boot record: code for BIOS, and one entry that shows old tools that the disk is in
 /// use.
 fn protective_record(sectors: u64, boot_code: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 512];
