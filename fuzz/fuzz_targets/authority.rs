@@ -1,4 +1,5 @@
-//! The adapter that makes the `:authority` of Python clients acceptable, on any bytes that a stranger may send.
+//! The adapter that makes the `:authority` of Python clients acceptable, on any bytes that a
+//! stranger may send.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Decoders: whatever a file holds, where it is split changes nothing, and nothing panics, hangs or takes memory
-//! without end.
+//! Decoders on any file: splitting it changes nothing, and nothing panics, hangs or takes unlimited
+//! memory.
 #![no_main]
 
 use std::io::{BufReader, Read};
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 1 << 20;
 
-/// What is in a file that is read in pieces of that size; `None` where it is more than one likes to wait for.
+/// Decodes a file that is read in pieces of that size; `None` if that would take too long.
 fn decoded(compression: Compression, file: &[u8], piece: usize) -> Option<Result<Vec<u8>, ()>> {
     let input = BufReader::with_capacity(piece, file);
     let memory = Memory::limited(ByteSize::mebibytes(16));

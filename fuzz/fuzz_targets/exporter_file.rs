@@ -1,4 +1,4 @@
-//! Exporter files of any text: problems are told, with their places in the text, and nothing panics.
+//! Exporter files of any text: problems are reported with their places, and nothing panics.
 #![no_main]
 
 use jumpstarter_config::ExporterConfig;

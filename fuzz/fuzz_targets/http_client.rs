@@ -1,5 +1,5 @@
-//! Answers of an image's server: no beginning of one is taken for an image, no secret follows a redirect elsewhere, and
-//! nothing panics or hangs.
+//! Answers of an image's server: no beginning of one is accepted as an image, no secret follows a
+//! redirect elsewhere, and nothing panics or hangs.
 #![no_main]
 
 use jumpstarter_codec::Compression;
@@ -22,7 +22,8 @@ fuzz_target!(|input: &[u8]| {
     if let Err(error) = &whole {
         assert!(!error.report().contains("s3cret"), "{}", error.report());
     }
-    // The trailer of a compressed image proves it whole: one that holds several may end after the first.
+    // The trailer of a compressed image proves it complete: one with several parts may end after
+    // the first.
     let is_compressed = (0..answer.len()).any(|at| Compression::detect(&answer[at..]) != Compression::Raw);
     if let (Ok(Outcome::Image(whole)), false) = (whole, is_compressed) {
         let cut = usize::from(u16::from_be_bytes([*high, *low])) % answer.len().max(1);

@@ -1,4 +1,5 @@
-//! The headers of disk images: whatever a client flashes is judged without a panic, and what is accepted names nothing.
+//! The headers of disk images: any flashed image is judged without a panic, and an accepted one
+//! names nothing.
 #![no_main]
 
 use jumpstarter_driver_qemu::{DiskFormat, Header, References};

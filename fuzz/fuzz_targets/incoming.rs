@@ -1,4 +1,4 @@
-//! The messages in the body of a call, from whatever bytes a client may send, in whatever pieces.
+//! The messages in the body of a call, from any bytes of a client, in any pieces.
 #![no_main]
 
 use std::future::poll_fn;
@@ -11,7 +11,8 @@ use libfuzzer_sys::fuzz_target;
 
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// What arrives of a body that is sent in pieces of that size: the messages, and whether they end with an error.
+/// Reads a body that is sent in pieces of that size: returns the messages, and whether they end
+/// with an error.
 async fn received(body: &[u8], piece: usize, encoding: Option<MessageEncoding>) -> (Vec<StreamRequest>, bool) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let body = body.to_vec();

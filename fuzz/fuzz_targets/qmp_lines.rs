@@ -1,5 +1,6 @@
-//! What QEMU says over QMP, by any bytes: a guest that broke out of it writes them. Nothing panics or waits for ever,
-//! where the bytes are split changes nothing, and what is understood is bounded.
+//! QEMU's messages over QMP, from any bytes: a guest that broke out of it writes them. Nothing
+//! panics or waits for ever, splitting the bytes changes nothing, and what is understood is
+//! bounded.
 #![no_main]
 
 use std::time::Duration;
@@ -23,7 +24,8 @@ struct Heard {
     end: String,
 }
 
-/// A connection on which the bytes arrive in pieces of that size, after what QEMU says first, if it does.
+/// A connection on which the bytes arrive in pieces of that size, after QEMU's greeting if
+/// `greets`.
 async fn connection(bytes: &[u8], piece: usize, greets: bool) -> Heard {
     let (ours, mut qemus) = tokio::io::duplex(64 * 1024);
     let bytes = bytes.to_vec();

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub const VARIABLE: &str = "JUMPSTARTER_PYTHON_ENVIRONMENT";
 /// From the start until clients can connect.
 const START: Duration = Duration::from_secs(60);
-/// From SIGTERM until SIGKILL: a machine of its own may have to end in it.
+/// From SIGTERM until SIGKILL: the exporter may have to end a machine meanwhile.
 const GRACE: Duration = Duration::from_secs(10);
 /// Nothing announces that a port accepts, so it is tried so often.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -126,7 +126,7 @@ impl PythonExporter {
         self.address.clone()
     }
 
-    /// The process id of its command, which may have processes of its own.
+    /// The process id of its command, which may have children.
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
@@ -203,8 +203,8 @@ fn starting(error: SuperviseError) -> Error {
     Error::internal("starting the exporter in Python").with_source(error)
 }
 
-/// The file of a configuration, in a folder of its own, and the environment's `jmp` with a
-/// subcommand for it.
+/// Writes the file of a configuration into a separate folder, and prepares the environment's `jmp`
+/// with a subcommand for it.
 fn prepare(
     environment: &Path,
     config: &str,

@@ -101,7 +101,7 @@ export:
     )
 }
 
-/// The image, and the exporter file in a folder; none where the host has no machine to run.
+/// The image, and the exporter file in a folder; `None` if the host has no machine to run.
 fn prepared() -> Option<(PathBuf, tempfile::TempDir)> {
     let image = tiny_linux(Arch::X86_64).filter(|_| qemu_available(Arch::X86_64))?;
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Runs the test in a process of its own, with the variables of a setting.
+/// Runs the test in a separate process, with the variables of a setting.
 async fn run_with(image: &Path, setting: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", TEST, "--nocapture"])

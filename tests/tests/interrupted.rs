@@ -30,7 +30,7 @@ const PHASES: [(&str, Option<&str>); 11] = [
 /// How long anything may take on a machine that has much to do.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The demo under way, in a temporary folder of its own, by which its processes are known.
+/// The running demo, in a separate temporary folder, which identifies its processes.
 struct Demo {
     child: std::process::Child,
     lines: Receiver<String>,
@@ -264,7 +264,7 @@ fn kill_9_in_each_phase_leaves_no_process_and_the_next_start_sweeps_the_files() 
         let status = end_in(phase, after, Signal::KILL, folder.path(), &large);
         assert!(!status.success() || matches!(phase, "close" | "end"), "{phase}: {status}");
         assert_no_process(folder.path(), phase);
-        // Those of the previous phases are gone once the machine is made.
+        // Files of the previous phases are removed once the machine is created.
         if !matches!(phase, "start" | "open") {
             let stayed: Vec<_> =
                 files(folder.path()).into_iter().filter(|file| before.contains(file)).collect();

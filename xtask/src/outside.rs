@@ -16,7 +16,7 @@ const INTERFACES: &[&str] = &["power", "network", "serial", "flasher", "own"];
 const PRIVATE: &[&str] = &["jumpstarter-tests", "jumpstarter-test-support", "xtask"];
 /// The compressions, each a feature.
 const CODECS: &str = "gzip xz bzip2 zstd";
-/// Crates, each of which compiles without a feature and with each of these alone.
+/// Crates that compile without a feature and with each of these alone.
 const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-codec", "lz4", CODECS),
     ("jumpstarter-driver-flasher", "lz4", CODECS),

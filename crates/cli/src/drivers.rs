@@ -117,8 +117,8 @@ fn children(entry: &DriverEntry) -> Vec<PlannedChild> {
     (entry.children)(json!({})).unwrap_or_default()
 }
 
-/// The children that a driver uses where nothing is configured; none where a configuration is
-/// needed to tell.
+/// The children that a driver uses without a configuration. Empty if the driver needs a
+/// configuration to decide.
 fn wanted_children(entry: &DriverEntry) -> Vec<WantedChild> {
     (entry.wanted_children)(json!({}))
 }

@@ -34,7 +34,7 @@ pub struct Exporter {
     motd: Option<String>,
 }
 
-/// The state of an exporter.
+/// The phase of an exporter: whether it accepts calls, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExporterState {

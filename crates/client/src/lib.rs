@@ -123,15 +123,15 @@
 //! # }
 //! ```
 //!
-//! # How long anything may take
+//! # Timeouts
 //!
-//! | what | limit | if not said |
+//! | what | limit | default |
 //! |---|---|---|
 //! | connecting, the report included | [`connect_timeout`](ConnectOptions::connect_timeout) | 10 s |
 //! | a call's answer, the opening of a stream or channel | [`call_timeout`](ConnectOptions::call_timeout) | 5 min |
-//! | an image of which nothing moves | [`stall_timeout`](ConnectOptions::stall_timeout) | 2 min |
-//! | what an exporter does with an image while nothing of it moves here | [`image_timeout`](ConnectOptions::image_timeout) | 1 h |
-//! | a machine that acknowledges nothing (TCP), an exporter that says nothing | [`keepalive`](ConnectOptions::keepalive) | 20 s |
+//! | an image that makes no progress | [`stall_timeout`](ConnectOptions::stall_timeout) | 2 min |
+//! | the exporter's work on an image without a transfer | [`image_timeout`](ConnectOptions::image_timeout) | 1 h |
+//! | a machine that acknowledges nothing (TCP), a silent exporter | [`keepalive`](ConnectOptions::keepalive) | 20 s |
 //!
 //! An open stream or channel has no time limit. Dropping a call's future, a stream or a channel
 //! cancels it on the exporter. If the exporter is lost, every call, stream and channel fails at

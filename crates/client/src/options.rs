@@ -28,7 +28,9 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// ```
 /// use jumpstarter_client::ConnectOptions;
 /// # fn main() -> jumpstarter_driver_core::Result<()> {
-/// let options = ConnectOptions::new("lab.example:8082".parse()?).passphrase("s3cret").ca_file("lab-ca.pem");
+/// let options = ConnectOptions::new("lab.example:8082".parse()?)
+///     .passphrase("s3cret")
+///     .ca_file("lab-ca.pem");
 /// # let _ = options; Ok(()) }
 /// ```
 #[derive(Clone, Debug)]

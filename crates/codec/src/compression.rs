@@ -6,11 +6,11 @@ use jumpstarter_driver_core::image::Encoding;
 
 use crate::sparse;
 
-/// How an image is compressed.
+/// The compression of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Not at all (or in a way that this crate does not know).
+    /// None, or one that this crate does not know.
     Raw,
     /// gzip (RFC 1952), any number of members; zeros after the last are padding, as for `gzip -d`.
     Gzip,
@@ -32,11 +32,11 @@ pub enum Compression {
     AndroidSparse,
 }
 
-/// Bytes that [`Compression::detect`] looks at.
+/// The number of bytes that [`Compression::detect`] needs.
 pub const SIGNATURE: usize = 14;
 
 impl Compression {
-    /// Tells the compression by the first bytes of a file.
+    /// Detects the compression from the first bytes of a file.
     pub fn detect(start: &[u8]) -> Self {
         match start {
             // A frame to be skipped (RFC 8878, section 3.1.2) may come first.

@@ -1,4 +1,4 @@
-//! From a compression to its decoder, where this program was built with it.
+//! Makes the decoder of a compression, if this program was built with it.
 
 use std::io::{self, BufRead, Read};
 
@@ -15,12 +15,12 @@ use crate::xz::{Format, Xz};
 use crate::zstandard::Zstandard;
 
 impl Compression {
-    /// What `input` holds, decompressed. Damage, an early end and trailing garbage are errors, and
-    /// so is a file that needs more than `memory`: it is refused before the memory is taken.
+    /// Decompresses `input`. Damage, an early end and trailing garbage are errors, and so is a file
+    /// that needs more than `memory`: it is refused before the memory is taken.
     ///
     /// # Errors
-    /// `OutOfMemory` where the decoder cannot be made; `Unsupported` where the crate was built
-    /// without the compression's feature. What is wrong with the data, reading says.
+    /// `OutOfMemory` if the decoder cannot be made; `Unsupported` if the crate was built without
+    /// the compression's feature. Reading reports errors in the data.
     pub fn decoder<'a>(
         self,
         input: impl BufRead + 'a,

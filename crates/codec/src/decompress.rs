@@ -1,4 +1,4 @@
-//! Decompressing to the end, piece by piece.
+//! Decompresses an image to its end, in pieces.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,19 +8,19 @@ use jumpstarter_driver_core::{Error, Result};
 use crate::memory::TooMuch;
 use crate::{BUFFER, Compression, Memory, Pool};
 
-/// Decompresses what `next` gives, piece by piece until `None`, and hands each piece of [`BUFFER`]
-/// bytes (the last one may be shorter) to `give`. `hint` is what to do about damaged data.
+/// Decompresses the pieces that `next` returns until `None`, and passes each piece of [`BUFFER`]
+/// bytes (the last one may be shorter) to `give`. `hint` is the hint for damaged data.
 ///
-/// A decoder takes no more than [`Memory::from_env`].
+/// A decoder takes at most [`Memory::from_env`].
 ///
 /// It blocks: run it on a thread that may. It stops early, without an error, once `give` returns
 /// false.
 ///
 /// # Errors
-/// What `next` fails with, as it is. `DataLoss`: the data is damaged, ends early or is
-/// followed by garbage. `Unimplemented`: the crate was built without this compression.
-/// `ResourceExhausted`: there is no memory for the decoder, or it needs more than it
-/// may take.
+/// The errors of `next`, unchanged. [`ErrorKind::DataLoss`] if the data is damaged, ends early or
+/// is followed by garbage. [`ErrorKind::Unimplemented`] if the crate was built without this
+/// compression. [`ErrorKind::ResourceExhausted`] if there is no memory for the decoder, or it needs
+/// more than its limit.
 pub fn decompress(
     compression: Compression,
     hint: &str,
@@ -53,8 +53,7 @@ pub fn decompress(
 struct Pieces<F> {
     next: F,
     current: Bytes,
-    /// Why reading ended, where that was not the end. Decoders do not promise to hand an error
-    /// through unchanged.
+    /// Why reading ended early. Decoders may not pass an error on unchanged.
     failure: Option<Error>,
 }
 
@@ -92,7 +91,7 @@ impl<F: FnMut() -> Result<Option<Bytes>>> Read for Pieces<F> {
 /// read.
 ///
 /// # Errors
-/// What `input` fails with, but for interruptions, after which it reads on.
+/// The errors of `input`, except interruptions, which are retried.
 pub fn fill(input: &mut dyn Read, target: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < target.len() {

@@ -1,12 +1,12 @@
-//! Files that are no image themselves: archives, compressions that are not decoded here, pages of a
-//! web server. The table is written here because each entry has its own instruction.
+//! Files that are not images: archives, unsupported compressions, pages of a web server.
+//! Handwritten, because each entry has a different instruction.
 
 use std::fmt;
 
-/// Bytes that [`foreign`] looks at: the header of a tar archive.
+/// The number of bytes that [`foreign`] needs: the header of a tar archive.
 pub const FOREIGN_SIGNATURE: usize = 512;
 
-/// What a file is that holds an image at best, and what to do about it.
+/// The kind of a file that at best contains an image, with an instruction.
 ///
 /// ```
 /// use jumpstarter_codec::foreign;
@@ -23,12 +23,12 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// Whether it is a page: what servers send in place of a file.
+    /// Whether it is a page, which servers send in place of a file.
     pub fn is_page(&self) -> bool {
         *self == PAGE
     }
 
-    /// What to do about it: an instruction.
+    /// An instruction that remedies it.
     pub fn hint(&self) -> &'static str {
         self.hint
     }
@@ -41,13 +41,12 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// Names what a file is by its first bytes ([`FOREIGN_SIGNATURE`] of them, or all of a shorter
-/// file), where that is a container or a compression which this crate does not decode, or text that
-/// a server sends in place of an image.
+/// Identifies a file by its first bytes ([`FOREIGN_SIGNATURE`] of them, or all of a shorter file),
+/// if it is a container, an unsupported compression, or text that a server sends in place of an
+/// image.
 ///
-/// The same is true of decompressed bytes; there,
-/// [`Compression::detect`](crate::Compression::detect) tells whether they are compressed a second
-/// time.
+/// Decompressed bytes can be checked, too; [`Compression::detect`](crate::Compression::detect)
+/// shows whether they are compressed a second time.
 pub fn foreign(start: &[u8]) -> Option<Foreign> {
     let listed = LISTED.iter().find(|(signature, ..)| start.starts_with(signature));
     listed
@@ -122,7 +121,7 @@ const PAGE: Foreign = Foreign {
     hint: "open it in a browser: servers send a page of a login or an error in place of a file",
 };
 
-/// `compress`: two bytes, then the largest code's bits (9 to 16) and flags of which two are unused.
+/// `compress`: two bytes, then the largest code's bits (9 to 16) and flags; two flags are unused.
 fn is_compress(start: &[u8]) -> bool {
     matches!(start, [0x1f, 0x9d, flags, ..] if (9..=16).contains(&(flags & 0x1f)) && flags & 0x60 == 0)
 }

@@ -1,10 +1,10 @@
-//! The compressions of images: signatures, decoders that accept whole files only, and the buffers
-//! to decode into.
+//! The compressions of images: signatures, decoders that accept only complete files, and the
+//! buffers to decode into.
 //!
-//! Flashers use it for files that are compressed, the exporter for what is compressed on its way.
+//! Flashers use it for compressed files, the exporter for compressed transfers.
 //!
-//! Each compression has a feature (`gzip`, `xz` with lzma and lzip, `bzip2`, `zstd`, `lz4`), all on by
-//! default. Without it a file is still detected, and refused by name. Android sparse images need
+//! Each compression has a feature (`gzip`, `xz` with lzma and lzip, `bzip2`, `zstd`, `lz4`), all on
+//! by default. Without it a file is still detected, and refused by name. Android sparse images need
 //! none.
 //!
 //! ```

@@ -1,5 +1,4 @@
-//! lz4 frames: written here because the crate's reader takes a file that ends between two blocks
-//! for a whole one.
+//! lz4 frames: handwritten because the crate's reader accepts a file that ends between two blocks.
 
 use std::io::{self, BufRead, Read};
 

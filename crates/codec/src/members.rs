@@ -1,5 +1,5 @@
-//! Files of several members, one after the other, and the zeros that may follow: written here
-//! because the crates' own readers of several members take padding for a damaged header.
+//! Files of several members, one after the other, and the zeros that may follow: handwritten
+//! because the crates' readers of several members report padding as a damaged header.
 
 use std::io::{self, BufRead, Read};
 

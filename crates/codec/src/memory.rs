@@ -1,4 +1,4 @@
-//! What decoders may take: a file of a few kilobytes can ask for gigabytes.
+//! The memory limit of decoders: a file of a few kilobytes can request gigabytes.
 
 use std::fmt;
 use std::io;
@@ -8,16 +8,16 @@ use jumpstarter_driver_core::{ByteSize, Error, Result};
 
 use crate::compression::Compression;
 
-/// The variable with the memory that a decoder may take.
+/// The variable with the memory limit of a decoder.
 const VARIABLE: &str = "JMP_DECODER_MEMORY";
 /// As `zstd -d` has it; `xz -9` takes 65 MiB.
 const DEFAULT: ByteSize = ByteSize::mebibytes(128);
-/// All decoders of a process together may take so many times the memory of one.
+/// The memory of all decoders of a process together, in multiples of the limit of one.
 const AT_ONCE: u64 = 16;
 
 static HELD: AtomicU64 = AtomicU64::new(0);
 
-/// How much memory a decoder may take for what it has decoded last (its window, or dictionary).
+/// The memory limit of a decoder for its recent output (its window, or dictionary).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     limit: ByteSize,
@@ -32,7 +32,7 @@ impl Memory {
     /// The limit of this process: `JMP_DECODER_MEMORY`, or 128 MiB.
     ///
     /// # Errors
-    /// `InvalidArgument`: the variable holds something else than a size.
+    /// `InvalidArgument` if the variable is not a size.
     pub fn from_env() -> Result<Self> {
         let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
             return Ok(Self::limited(DEFAULT));

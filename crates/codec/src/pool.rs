@@ -1,4 +1,4 @@
-//! Buffers that are used again: a fresh one costs page faults for every page of it.
+//! Buffers that are reused: a fresh one costs page faults for every page of it.
 
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The size of every buffer, in bytes.
 pub const BUFFER: usize = 512 * 1024;
 
-/// Buffers that nobody uses at the moment.
+/// Buffers that are unused at the moment.
 #[derive(Clone, Debug, Default)]
 pub struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Pool {
-    /// A buffer of [`BUFFER`] bytes with whatever they were.
+    /// A buffer of [`BUFFER`] bytes with unspecified contents.
     pub fn take(&self) -> Buffer {
         let used = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Buffer { bytes: used.unwrap_or_else(|| vec![0; BUFFER]), length: 0, pool: self.clone() }
@@ -27,7 +27,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// All of it, for filling.
+    /// The whole buffer, to be filled.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.bytes
     }

@@ -1,5 +1,5 @@
 //! Android sparse images (AOSP, `libsparse/sparse_format.h`): chunks of blocks that are data, a
-//! pattern, or nothing. Written here because the format has no kept crate that reads a stream.
+//! pattern, or nothing. Handwritten because no maintained crate reads the format from a stream.
 
 use std::io::{self, BufRead, Read};
 
@@ -13,7 +13,7 @@ const FILL: u16 = 0xcac2;
 const DONT_CARE: u16 = 0xcac3;
 const CRC32: u16 = 0xcac4;
 
-/// The image that the chunks describe. Blocks that nobody cares for are zeros.
+/// The image that the chunks describe. Unspecified blocks are zeros.
 pub(crate) struct Sparse<R> {
     input: R,
     header: Option<Header>,

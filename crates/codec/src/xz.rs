@@ -1,5 +1,5 @@
-//! xz, lzma and lzip, with memory that is asked for first: written here because the crate's own reader ends at its
-//! limit instead of going on with a larger one.
+//! xz, lzma and lzip, with memory that is requested first: handwritten because the crate's reader
+//! ends at its limit instead of continuing with a larger one.
 
 use std::io::{self, BufRead, Read};
 

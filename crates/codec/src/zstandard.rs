@@ -1,5 +1,5 @@
-//! Zstandard, with memory that is asked for first: each frame says in its header how much it needs.
-//! It is written here because the crate's own reader takes the memory without asking.
+//! Zstandard, with memory that is requested first: each frame's header says how much it needs.
+//! Handwritten because the crate's reader takes the memory without asking.
 
 use std::io::{self, BufRead, Read};
 

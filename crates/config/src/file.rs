@@ -30,7 +30,10 @@ const MAX_LENGTH: u64 = 1 << 20;
 /// assert_eq!(config.export[0].name(), "lab");
 ///
 /// let faults = ExporterConfig::parse("export: {lab: {chidren: {}}}", "lab.yaml").unwrap_err();
-/// assert_eq!(faults.to_string(), "lab.yaml:1:16: export.lab.chidren: unknown field; did you mean `children`?");
+/// assert_eq!(
+///     faults.to_string(),
+///     "lab.yaml:1:16: export.lab.chidren: unknown field; did you mean `children`?"
+/// );
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -143,10 +146,9 @@ impl ExporterConfig {
 /// use jumpstarter_driver_core::{CompositeConfig, Registry};
 ///
 /// let registry = Registry::new().with::<CompositeConfig>();
-/// let config = Reader::new(&registry).parse("export: {rack: {type: composite}}", "lab.yaml");
-/// assert!(config.is_ok());
-/// let faults = Reader::new(&Registry::new()).parse("export: {rack: {type: composite}}", "lab.yaml");
-/// assert!(faults.is_err());
+/// let text = "export: {rack: {type: composite}}";
+/// assert!(Reader::new(&registry).parse(text, "lab.yaml").is_ok());
+/// assert!(Reader::new(&Registry::new()).parse(text, "lab.yaml").is_err());
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {

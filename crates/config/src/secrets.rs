@@ -1,5 +1,5 @@
-//! The secrets in environment variables or files. They are found by their schema, and read when they
-//! are needed: those of a driver when it is opened.
+//! The secrets in environment variables or files. They are found by their schema, and read when
+//! they are needed: those of a driver when it is opened.
 
 use jumpstarter_driver_core::Secret;
 use serde_json::Value as Json;

@@ -31,10 +31,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what is tested is a process with a limit of its own"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the test needs a process with a separate limit")]
     fn start(descriptors: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("exporter.yaml");

@@ -1,6 +1,6 @@
-//! The generic interfaces: power, network, serial, flasher and storage multiplexer. Method names and
-//! argument order are those of the Jumpstarter protocol, so the Python clients of the same names
-//! drive them.
+//! The generic interfaces: power, network, serial, flasher and storage multiplexer. Method names
+//! and argument order are those of the Jumpstarter protocol, so the Python clients of the same
+//! names drive them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -19,11 +19,11 @@ use crate::path::{join, shown};
 use crate::references::{PlaceKind, References};
 use crate::{bounds, proxies};
 
-/// A branch of another device that stands in the place of a driver, which gives it as its
-/// [`Driver::mount`]. Clones, and branches, are of the same device.
+/// A branch of another device that replaces a driver, whose [`Driver::mount`] returns it. Clones,
+/// and branches, belong to the same device.
 ///
-/// The tree shows the branch as it was when the driver was opened. Calls go to the device of the
-/// moment: one that is gone can be [replaced](Mount::replace) by one that has the same tree.
+/// The tree shows the branch as it was when the driver was opened. Calls go to the current device:
+/// a lost one can be [replaced](Mount::replace) by one with the same tree.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,7 +41,8 @@ use crate::{bounds, proxies};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// let composite = Registry::linked().find("composite")?;
-/// let plan = Planned::group("rack").with_child(Planned::driver("a", composite, serde_json::json!({})));
+/// let child = Planned::driver("a", composite, serde_json::json!({}));
+/// let plan = Planned::group("rack").with_child(child);
 /// let other = Device::open(&[plan]).await?;
 /// let device = Device::of_driver(Elsewhere(Mount::new(other, "rack")?));
 /// assert_eq!(device.nodes()[1].path(), "a");

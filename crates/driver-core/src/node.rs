@@ -104,7 +104,7 @@ impl Node {
         self
     }
 
-    /// Adds its interfaces where its exporter does not report them: what its client class tells.
+    /// Adds the interfaces that its client class implies, if its exporter does not report them.
     #[must_use]
     pub fn with_guessed_interfaces(mut self, known: Vec<&'static InterfaceDescriptor>) -> Self {
         self.interfaces_guessed = true;
@@ -169,7 +169,7 @@ impl Node {
         self.interfaces_told && self.unknown_interfaces.is_empty()
     }
 
-    /// Whether its interfaces are told from its client class, and not by its exporter.
+    /// Whether its client class implies its interfaces, instead of its exporter reporting them.
     pub fn interfaces_guessed(&self) -> bool {
         self.interfaces_guessed
     }

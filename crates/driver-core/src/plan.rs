@@ -13,7 +13,8 @@ use crate::registry::DriverEntry;
 /// use jumpstarter_driver_core::{Device, Planned, Registry};
 /// use serde_json::json;
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> jumpstarter_driver_core::Result<()> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> jumpstarter_driver_core::Result<()> {
 /// let composite = Registry::linked().find("composite")?;
 /// let rack = Planned::group("rack").with_child(Planned::driver("a", composite, json!({})));
 /// let device = Device::open(&[rack, Planned::reference("b", "rack.a")]).await?;
@@ -87,7 +88,8 @@ impl Planned {
         self
     }
 
-    /// Says which driver stands in its place, one that this program lacks and another [hosts](crate::DriverConfig::HOSTS_OTHERS), by its import path.
+    /// Sets the import path of a driver that this program lacks and another driver
+    /// [hosts](crate::DriverConfig::HOSTS_OTHERS).
     #[must_use]
     pub fn with_hosted(mut self, import_path: Option<String>) -> Self {
         self.hosted = import_path;

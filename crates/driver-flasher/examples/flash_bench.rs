@@ -1,5 +1,5 @@
-//! How fast the pipeline is: `flash_bench flash|stream INPUT OUTPUT [--sha256]` prints the seconds
-//! it took.
+//! The pipeline's speed: `flash_bench flash|stream INPUT OUTPUT [--sha256]` prints the seconds it
+//! took.
 //!
 //! `flash` reads the file itself, `stream` gets it as an exporter would, in pieces from memory; the
 //! output is decompressed, synced and renamed. `cargo xtask bench` runs it beside dd, gzip, xz,

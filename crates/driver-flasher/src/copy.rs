@@ -1,4 +1,4 @@
-//! Copies an image to whatever takes bytes.
+//! Copies an image into a writer.
 
 use crate::medium::ImageMedium;
 use crate::options::{WriteOptions, WriteReport};
@@ -10,14 +10,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Copies an image to what takes bytes, such as the connection to a boot loader.
+/// Copies an image into a writer, such as the connection to a boot loader.
 pub trait CopyImage {
-    /// Copies the image to `writer`, decompressed, and shuts it down once the image was whole and
-    /// its digest the expected one. Otherwise, and when this is cancelled, the writer is dropped
-    /// without a shutdown: its other side must not take what came for an image.
+    /// Copies the image to `writer`, decompressed, and shuts it down once the image was complete
+    /// and its digest correct. Otherwise, and after a cancellation, the writer is dropped without a
+    /// shutdown: its other side must not accept the bytes as an image.
     ///
     /// # Errors
-    /// As [`write_image`](crate::write_image), and what the writer fails with.
+    /// The errors of [`write_image`](crate::write_image), and of the writer.
     fn copy_to(
         self,
         writer: impl AsyncWrite + Send + Unpin + 'static,
@@ -38,11 +38,11 @@ impl CopyImage for ImageSource {
     }
 }
 
-/// Whatever takes bytes.
+/// A medium that wraps a writer.
 struct WriterMedium<W> {
     writer: W,
     runtime: Handle,
-    /// Ends when the caller is gone: a writer that takes nothing must not hold up the thread.
+    /// Closes when the caller drops its future: a blocked writer must not keep the thread.
     gone: oneshot::Receiver<()>,
 }
 
@@ -66,7 +66,7 @@ impl<W: AsyncWrite + Send + Unpin + 'static> ImageMedium for WriterMedium<W> {
     }
 
     fn discard(self) {
-        // What is dropped may belong to the runtime.
+        // The dropped value may belong to the runtime.
         let _runtime = self.runtime.enter();
         drop(self.writer);
     }

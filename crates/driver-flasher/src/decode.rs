@@ -4,7 +4,7 @@ use crate::item::{Item, ItemReader};
 use jumpstarter_codec::{Compression, decompress};
 use tokio::sync::mpsc;
 
-/// Decompresses until the end, a failure, or until nobody receives any more.
+/// Decompresses until the end, a failure, or until the receiver is dropped.
 pub(crate) fn decode(mut input: ItemReader, compression: Compression, output: &mpsc::Sender<Item>) {
     let give = |piece| output.blocking_send(Item::Data(piece)).is_ok();
     let hint = "compare the file's size and digest with its publisher's and transfer it again";
@@ -12,6 +12,6 @@ pub(crate) fn decode(mut input: ItemReader, compression: Compression, output: &m
         Ok(()) => Item::End,
         Err(error) => Item::Failed(error),
     };
-    // An error here is the receiver's leaving; it knows why.
+    // An error here means that the receiver was dropped, and knows the reason.
     drop(output.blocking_send(last));
 }

@@ -1,14 +1,13 @@
-//! The digest thread: SHA-256 of what the source delivers, beside the other stages.
+//! The digest thread: SHA-256 of the source's bytes, parallel to the other stages.
 
 use crate::item::{Item, ZEROS};
 use ring::digest::{Context, SHA256};
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
-/// The SHA-256 of all items in lower-case hexadecimal; `None` if the source did not come to its
-/// end.
+/// The SHA-256 of all items in lower-case hexadecimal; `None` if the source did not reach its end.
 ///
-/// `ring`'s is hand-written assembly for processors with and without SHA instructions.
+/// `ring` has assembly for processors with and without SHA instructions.
 pub(crate) fn sha256(mut items: mpsc::Receiver<Item>) -> Option<String> {
     let mut context = Context::new(&SHA256);
     loop {
@@ -25,7 +24,7 @@ pub(crate) fn sha256(mut items: mpsc::Receiver<Item>) -> Option<String> {
             Item::Failed(_) => return None,
         }
     }
-    // Four lines; a library of hexadecimal digits is not linked here.
+    // Four lines; no library for hexadecimal digits is linked here.
     let mut hex = String::with_capacity(64);
     for byte in context.finish().as_ref() {
         // Writing to a string cannot fail.

@@ -1,5 +1,4 @@
-//! The reading stage: from a local file on a thread, from any other source in the
-//! caller's future.
+//! The reading stage: a local file on a thread, any other source in the caller's future.
 
 use crate::item::Item;
 use crate::thread::check;
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Where the delivered items go, counted.
+/// The destination of the delivered items, with a count.
 pub(crate) struct Feed {
     pub(crate) items: mpsc::Sender<Item>,
     pub(crate) digest: Option<mpsc::Sender<Item>>,
@@ -27,7 +26,7 @@ pub(crate) struct Feed {
 struct Gone;
 
 impl Feed {
-    /// Delivers a regular file, its holes unread.
+    /// Delivers a regular file, without reading its holes.
     pub(crate) fn file(mut self, file: &File, length: u64, path: &Path, turn: &Turn) {
         let last = match self.copy_file(file, length, path, turn) {
             Ok(Ok(())) => Item::End,
@@ -132,7 +131,7 @@ impl Feed {
     }
 }
 
-/// Waits for something of the source's, but not longer than `stall`.
+/// Waits for the source, at most `stall`.
 async fn within<T>(stall: Option<Duration>, next: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(stall) = stall else { return next.await };
     tokio::time::timeout(stall, next).await.unwrap_or_else(|_| {
@@ -150,7 +149,7 @@ fn share(item: &Item) -> Option<Item> {
     }
 }
 
-/// From where to where the next data is, at or after `offset`; both are `length` if there is none.
+/// The begin and the end of the next data at or after `offset`; both are `length` if there is none.
 fn next_data(file: &File, offset: u64, length: u64) -> rustix::io::Result<(u64, u64)> {
     match seek(file, SeekFrom::Data(offset)) {
         Ok(data) => {

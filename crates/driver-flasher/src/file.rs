@@ -1,5 +1,5 @@
-//! Images that are files or block devices of this machine: of an emulator, a file server, a card in
-//! a reader.
+//! Images in files or block devices of this machine: for an emulator, a file server, a card in a
+//! reader.
 
 use std::collections::BTreeMap;
 
@@ -16,22 +16,21 @@ use crate::write::write_image;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileFlasherConfig {
-    /// File or block device that is written when no target is named. A file is made if it does not
-    /// exist.
+    /// File or block device that is written if no target is named. A missing file is created.
     #[serde(default)]
     path: Option<HostPath>,
     /// Further ones, by the name of the target (`partition` for a dump).
     #[serde(default)]
     targets: BTreeMap<String, HostPath>,
-    /// Whether images compressed with gzip, xz, bzip2, zstd, lz4, lzma or lzip are decompressed, and
-    /// Android sparse images expanded. Otherwise every file is written as it is.
+    /// Whether images compressed with gzip, xz, bzip2, zstd, lz4, lzma or lzip are decompressed,
+    /// and Android sparse images expanded. Otherwise every file is written unchanged.
     #[serde(default = "yes")]
     decompress: bool,
-    /// How long an image's transfer may stand still before it is given up, for example `30s`.
+    /// How long an image's transfer may make no progress before it fails, for example `30s`.
     #[serde(default)]
     stall_timeout: Option<Span>,
-    /// The largest image that is written, decompressed, such as `8G`. Without it an image may be
-    /// as large as its file system has room, but for a reserve of 5 %, at most 1 GiB.
+    /// The largest image that is written, decompressed, such as `8G`. By default an image may fill
+    /// its file system, except a reserve of 5 %, at most 1 GiB.
     #[serde(default)]
     flash_limit: Option<ByteSize>,
 }

@@ -1,15 +1,15 @@
-//! What looks like no image is refused by name, before anything is written: an archive, a web page,
+//! Refuses files that are not images by name, before anything is written: an archive, a web page,
 //! something that was compressed twice.
 //!
-//! A partition may be meant to hold an archive. With `decompress: false` its owner asks for that.
+//! A partition may be meant to hold an archive: set `decompress: false` for that.
 
 use jumpstarter_codec::{Compression, FOREIGN_SIGNATURE, foreign};
 use jumpstarter_driver_core::{Error, Result};
 
-/// How much of an image's start [`refuse`] looks at.
+/// The part of an image's start that [`refuse`] checks.
 pub(crate) const LOOKED_AT: usize = FOREIGN_SIGNATURE;
 
-/// Refuses an image that starts so once `compression` is taken off.
+/// Refuses an image by its first bytes after removing `compression`.
 pub(crate) fn refuse(name: &str, start: &[u8], compression: Compression) -> Result<()> {
     let Some((what, hint)) = suspicious(start) else { return Ok(()) };
     let inside = match compression {
@@ -22,7 +22,7 @@ pub(crate) fn refuse(name: &str, start: &[u8], compression: Compression) -> Resu
     )))
 }
 
-/// What these first bytes are of, and what to do about it.
+/// The name of a file with these first bytes, with a hint.
 fn suspicious(start: &[u8]) -> Option<(String, String)> {
     if let Some(found) = foreign(start) {
         return Some((found.to_string(), found.hint().to_owned()));

@@ -1,4 +1,4 @@
-//! What travels between the stages, and the blocking reader at the end of a queue.
+//! The items that pass between the stages, and the blocking reader at the end of a queue.
 
 use bytes::{Bytes, BytesMut};
 use jumpstarter_driver_core::{Error, Result};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 pub(crate) enum Item {
     /// Bytes.
     Data(Bytes),
-    /// So many zeros that need not be read.
+    /// That many zeros, which need not be read.
     Zeros(u64),
     /// The image is complete. A queue that closes without it belongs to a cancelled or failed
     /// stage.
@@ -20,7 +20,7 @@ pub(crate) enum Item {
     Failed(Error),
 }
 
-/// Zeros to hand out where a hole has to be read as bytes.
+/// Zeros for a hole that must be read as bytes.
 pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The receiving end of a queue of items, for a thread.
@@ -103,7 +103,7 @@ impl ItemReader {
         self.count.clone()
     }
 
-    /// The next bytes, those of zeros too; `None` at the end.
+    /// The next bytes, including zeros; `None` at the end.
     pub(crate) fn bytes(&mut self) -> Result<Option<Bytes>> {
         match self.piece()? {
             Some(Item::Data(bytes)) => Ok(Some(bytes)),

@@ -1,9 +1,9 @@
 //! Flashing: sources, codecs, digests, sparse and atomic writes.
 //!
-//! [`write_image`] takes an image from wherever it comes, decompresses it, checks it, and puts it
-//! in the place of a file, whole or not at all. [`read_image`] is the way back. [`write_image_to`]
-//! does the same for a driver's own [`ImageMedium`], and [`CopyImage::copy_to`] for what takes bytes. Two drivers are
-//! made of them: [`FileFlasherConfig`] (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
+//! [`write_image`] takes an image from any source, decompresses it, checks it, and replaces a file
+//! with it, completely or not at all. [`read_image`] is the way back. [`write_image_to`] does the
+//! same for a driver's [`ImageMedium`], and [`CopyImage::copy_to`] for a writer. Two drivers use
+//! them: [`FileFlasherConfig`] (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;

@@ -1,4 +1,4 @@
-//! A flasher without a device, for trying things out: it remembers what was flashed.
+//! A flasher without a device, for trials: it remembers the flashed images.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::read::read_image;
 use crate::thread::on_thread;
 use crate::write::write_image;
 
-/// Configuration of `mock-flasher`: remembers what is flashed, byte for byte, until it is closed;
-/// any target name goes.
+/// Configuration of `mock-flasher`: remembers flashed images, byte for byte, until it is closed;
+/// accepts any target name.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockFlasherConfig {}
@@ -77,7 +77,7 @@ impl MockFlasher {
         Ok(())
     }
 
-    /// The file for a target; names are counted, since a target's may hold anything.
+    /// The file for a target; files are numbered, since a target's name may contain anything.
     fn file_for(&self, target: &str) -> Result<PathBuf> {
         let mut state = self.state();
         let folder = state.folder.as_ref().map(|folder| folder.path().to_owned());

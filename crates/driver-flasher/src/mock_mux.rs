@@ -1,4 +1,4 @@
-//! Storage multiplexers without a device, for trying things out: the medium is a private file.
+//! Storage multiplexers without a device, for trials: the medium is a private file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::read::read_image;
 /// The client class of a multiplexer that flashes too.
 const FLASHER_CLIENT: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
 
-/// Configuration of `mock-storage-mux`: a medium that keeps what is written, byte for byte, until
-/// the driver is closed. It is empty at first.
+/// Configuration of `mock-storage-mux`: a medium that keeps written bytes until the driver is
+/// closed. It is empty at first.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockStorageMuxConfig {}
@@ -72,8 +72,8 @@ impl StorageMux for MockStorageMux {
     }
 }
 
-/// Configuration of `mock-storage-mux-flasher`: as `mock-storage-mux`, and a flasher that takes
-/// the medium, writes or reads it, and gives it back.
+/// Configuration of `mock-storage-mux-flasher`: as `mock-storage-mux`, and a flasher that takes the
+/// medium, writes or reads it, and gives it back.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockStorageMuxFlasherConfig {}

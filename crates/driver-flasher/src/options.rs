@@ -1,4 +1,4 @@
-//! How an image is written, and what the writing reports.
+//! The options of writing an image, and its report.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::Result;
 
-/// How to write an image: by default any compression, without bounds.
+/// How to write an image: by default any compression, without limits.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
     pub(crate) compression: Option<Compression>,
@@ -17,7 +17,7 @@ pub struct WriteOptions {
     pub(crate) inspect: Option<Inspect>,
 }
 
-/// A function that has a look at a new file.
+/// A function that inspects a new file.
 #[derive(Clone)]
 pub(crate) struct Inspect(Arc<Look>);
 
@@ -36,33 +36,32 @@ impl fmt::Debug for Inspect {
 }
 
 impl WriteOptions {
-    /// With the compression given instead of detected by the first bytes.
-    /// [`Compression::Raw`] keeps a compressed file as it is.
+    /// Sets the compression, instead of detecting it from the first bytes. [`Compression::Raw`]
+    /// keeps a compressed file unchanged.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
         self
     }
 
-    /// With a bound on how long the source may deliver nothing. A file of this machine is not
-    /// timed.
+    /// Limits how long the source may deliver nothing. A local file is not timed.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = Some(timeout);
         self
     }
 
-    /// With a look at the new file, whole and open for writing, before it takes the old one's
-    /// place: an error leaves the old one. It runs on a thread that may block, and not for a
-    /// block device, which is written in place.
+    /// Inspects the new file, complete and open for writing, before it replaces the old one: an
+    /// error keeps the old one. It runs on a thread that may block, and not for a block device,
+    /// which is written in place.
     #[must_use]
     pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
         self.inspect = Some(Inspect(Arc::new(look)));
         self
     }
 
-    /// With a bound on the decompressed size, in bytes. Whatever it is, a file's file system keeps a
-    /// reserve: a twentieth of its size, at most 1 GiB.
+    /// Limits the decompressed size, in bytes. In any case a file's file system keeps a reserve: a
+    /// twentieth of its size, at most 1 GiB.
     #[must_use]
     pub fn limit_bytes(mut self, limit: u64) -> Self {
         self.limit_bytes = Some(limit);
@@ -70,7 +69,7 @@ impl WriteOptions {
     }
 }
 
-/// What was written.
+/// What was read and written, in which time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteReport {
@@ -78,9 +77,9 @@ pub struct WriteReport {
     pub bytes_read: u64,
     /// Bytes of the image, decompressed, holes included.
     pub bytes_written: u64,
-    /// The SHA-256 of the delivered bytes, if the source wished for it.
+    /// The SHA-256 of the delivered bytes, if the source requested it.
     pub sha256: Option<String>,
-    /// How the image was compressed.
+    /// The compression of the source.
     pub compression: Compression,
     /// From the call to the renamed and synced file.
     pub elapsed: Duration,

@@ -1,5 +1,5 @@
-//! The end of the pipeline: a new file that takes the old one's place, with holes for zeros; or a
-//! block device.
+//! The end of the pipeline: a new file that replaces the old one, with holes for zeros; or a block
+//! device.
 
 use crate::medium::ImageMedium;
 use crate::options::Inspect;
@@ -13,10 +13,10 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// How much is written before the kernel is asked to start writing it to the disk.
+/// The amount after which the kernel is asked to start writing to the disk.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
 
-/// Replaces a file when the image is whole, or writes a block device in place.
+/// Replaces a file once the image is complete, or writes a block device in place.
 pub(crate) struct Output {
     destination: PathBuf,
     inspect: Option<Inspect>,
@@ -25,14 +25,15 @@ pub(crate) struct Output {
 }
 
 enum Target {
-    /// Replaces a file when it is whole.
+    /// Replaces a file once it is complete.
     File(StagedFile),
-    /// Written in place, zeros too: what was there shows through otherwise.
+    /// Written in place, including zeros: otherwise the old image would show through.
     Device(File),
 }
 
 impl Output {
-    /// What will be `destination`, of which `inspect` sees a new file before it takes its place.
+    /// Makes the output for `destination`; `inspect` sees a new file before that replaces the old
+    /// one.
     pub(crate) fn new(destination: &Path, inspect: Option<Inspect>) -> Self {
         let destination = destination.to_owned();
         Self { destination, inspect, target: None, room: Room::default() }
@@ -96,8 +97,8 @@ impl ImageMedium for Output {
         inspect.map_or(Ok(()), |inspect| inspect.look(staged.file()))
     }
 
-    /// Puts everything on the disk and the new file in the old one's place, unless the caller is
-    /// gone by then.
+    /// Writes everything to the disk and replaces the old file, unless the caller was cancelled by
+    /// then.
     fn commit(mut self, _: u64, turn: &Turn) -> Result<()> {
         match self.target.take() {
             Some(Target::Device(device)) => device.sync_all().context("writing to the device"),
@@ -117,7 +118,7 @@ impl ImageMedium for Output {
         }
     }
 
-    /// The old file stays, and nothing else.
+    /// Keeps the old file, and nothing else.
     fn discard(self) {
         if let Some(Target::File(staged)) = self.target {
             staged.discard();
@@ -125,10 +126,9 @@ impl ImageMedium for Output {
     }
 }
 
-/// Has the kernel start to write what it was given, so that the disk works while the next part is
-/// decompressed.
+/// Makes the kernel start writing, so that the disk works while the next part is decompressed.
 ///
-/// The advice also forgets pages that are on the disk already; these are not yet, so they stay
+/// The advice also drops pages that are on the disk already; these are not yet, so they stay
 /// cached.
 fn start_writeback(file: &File, offset: u64, count: u64) {
     let window = offset / WRITEBACK;
@@ -136,7 +136,7 @@ fn start_writeback(file: &File, offset: u64, count: u64) {
         return;
     }
     let offset = window * WRITEBACK;
-    // Only advice: a file system that does not take it writes at the end.
+    // Only advice: a file system that ignores it writes at the end.
     if let Err(error) = fadvise(file, offset, NonZeroU64::new(WRITEBACK), Advice::DontNeed) {
         tracing::debug!(%error, "no early writing");
     }
@@ -152,7 +152,7 @@ fn write_zeros(file: &File, count: u64, offset: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// With what to do about a limit that was met.
+/// Adds a hint about an exceeded limit.
 fn disk_error(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::FileTooLarge => Error::from(error).with_hint(

@@ -1,4 +1,4 @@
-//! Reading an image back: a file or block device, as it is, into a sink.
+//! Reads an image back: a file or block device, unchanged, into a sink.
 
 use crate::thread::spawn;
 use bytes::Bytes;
@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Reads all of `path` into `sink` and finishes it; returns the bytes read.
 ///
-/// Cancelling drops the sink unfinished, which leaves its old file, if it is one.
+/// Cancelling drops the sink unfinished, which keeps its old file, if it is one.
 ///
 /// # Errors
-/// [`NotFound`](jumpstarter_driver_core::ErrorKind::NotFound): there is no such file.
-/// [`InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument): it is a folder.
-/// Otherwise what the disk or the sink fails with.
+/// [`NotFound`](jumpstarter_driver_core::ErrorKind::NotFound) for a missing file.
+/// [`InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument) for a folder. Otherwise
+/// the errors of the disk or the sink.
 pub async fn read_image(path: &Path, sink: ImageSink) -> Result<u64> {
     run(path, sink).await.with_context(|| format!("reading the image {}", path.display()))
 }
@@ -31,7 +31,7 @@ async fn run(path: &Path, mut sink: ImageSink) -> Result<u64> {
                 read(file, &chunks);
             }
         }
-        // The caller may be gone.
+        // The caller may have been dropped.
         Err(error) => drop(length.send(Err(error))),
     })?;
     let panicked = || Error::internal("the reading thread panicked");

@@ -1,4 +1,4 @@
-//! How much an image may take of its file system: what leaves it a reserve.
+//! The part of a file system that an image may use: it keeps a reserve.
 
 use jumpstarter_driver_core::prelude::ByteSize;
 use jumpstarter_driver_core::{Error, Result};
@@ -6,13 +6,12 @@ use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use std::fs::File;
 use std::path::Path;
 
-/// Stays free: a twentieth of the file system, but no more than this, in bytes.
+/// The reserve: a twentieth of the file system, but no more than this, in bytes.
 const RESERVE: u64 = 1 << 30;
-/// How much is written, in bytes, before the file system is looked at again: others write to it,
-/// too.
+/// How much is written, in bytes, before the free space is checked again: others write to it, too.
 const LOOK_EVERY: u64 = 8 << 20;
 
-/// What may be written before the file system is looked at.
+/// The space that may be written before the next check.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     left: u64,
@@ -34,11 +33,11 @@ impl Room {
     }
 }
 
-/// How many bytes an image may take of the file system of `path`: what is free, but for the reserve
-/// of a twentieth of it, at most 1 GiB. Blocks.
+/// The bytes that an image may use in the file system of `path`: the free ones, except a reserve of
+/// a twentieth of the file system, at most 1 GiB. Blocks.
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub fn free_room(path: &Path) -> Result<u64> {
     Ok(room_of(statvfs(path).map_err(std::io::Error::from)?))
 }
@@ -55,13 +54,13 @@ fn room_of(system: StatVfs) -> u64 {
 
 fn allowed(total: u64, free: u64) -> u64 {
     match total {
-        // Some file systems do not tell.
+        // Some file systems do not report it.
         0 => u64::MAX,
         _ => free.saturating_sub((total / 20).min(RESERVE)),
     }
 }
 
-/// The error of an image that is larger than it may be.
+/// The error of an image above its limit.
 pub(crate) fn too_large(limit: u64) -> Error {
     let message =
         format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));

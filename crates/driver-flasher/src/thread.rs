@@ -1,4 +1,4 @@
-//! Threads for what may block, and the word to them that nobody waits any more.
+//! Threads for blocking work, and how they notice a cancelled caller.
 
 use std::thread::{Builder, JoinHandle};
 
@@ -12,7 +12,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (done, is_done) = oneshot::channel();
-    // The caller may be gone, then nobody wants to know.
+    // The caller may have been dropped; then the result is ignored.
     spawn(name, move || drop(done.send(work())))?;
     is_done.await.map_err(|_| Error::internal(format!("the thread {name} panicked")))
 }

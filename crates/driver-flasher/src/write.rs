@@ -1,4 +1,4 @@
-//! Writing an image: the stages put together.
+//! Writes an image: connects the stages.
 
 use crate::decode::decode;
 use crate::digest::sha256;
@@ -19,33 +19,33 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
-/// Items that wait between two stages: enough to even out their pace, few enough to stay in the
+/// The items that wait between two stages: enough to even out their pace, few enough to stay in the
 /// cache.
 const QUEUE: usize = 4;
 
-/// Writes the image of `source` to `destination`, decompressed, whole or not at all.
+/// Writes the image of `source` to `destination`, decompressed, completely or not at all.
 ///
 /// A file is replaced (its mode is kept; a new one gets 0644; a symbolic link is followed) once
-/// everything is written, checked and synced. Until then, and if this fails or is cancelled
-/// (dropped) at any moment, the old file is untouched; the temporary sibling is removed shortly
-/// after, and what a killed process left is removed by the next write to the same destination.
-/// Blocks of zeros become holes. A *block device* is written in place instead: there is no way
-/// back, and a wrong digest is found when it is too late.
+/// everything is written, checked and synced. Until then, and after a failure or a cancellation at
+/// any moment, the old file is untouched; the temporary sibling is removed shortly after, and the
+/// next write to the same destination removes that of a killed process. Blocks of zeros become
+/// holes. A *block device* is written in place instead: the old image is lost, and a wrong digest
+/// is noticed too late.
 ///
-/// The source's observers get the bytes that it delivered; its digest wishes are about
-/// those bytes, too, that is the file as it was downloaded.
+/// The source's observers count the bytes that it delivered; its digest wishes are about those
+/// bytes, too, that is the file as it was downloaded.
 ///
 /// # Errors
 /// - [`DataLoss`](jumpstarter_driver_core::ErrorKind::DataLoss): the source is empty or not as long
 ///   as announced, the compressed data is damaged, ends early or is followed by garbage, or the
-///   SHA-256 is another one than expected.
+///   SHA-256 differs from the expected one.
 /// - [`ResourceExhausted`](jumpstarter_driver_core::ErrorKind::ResourceExhausted): the disk is
 ///   full, or the image larger than [`limit_bytes`](WriteOptions::limit_bytes).
 /// - [`DeadlineExceeded`](jumpstarter_driver_core::ErrorKind::DeadlineExceeded): the source
 ///   delivered nothing for [`stall_timeout`](WriteOptions::stall_timeout).
 /// - [`InvalidArgument`](jumpstarter_driver_core::ErrorKind::InvalidArgument): the destination is a
-///   folder or another thing that holds no image.
-/// - What the source or the disk fails with.
+///   folder or something else that cannot hold an image.
+/// - The errors of the source and the disk.
 pub async fn write_image(
     source: ImageSource,
     destination: &Path,
@@ -56,14 +56,13 @@ pub async fn write_image(
     run(source, medium, options).await.context(doing)
 }
 
-/// Writes the image of `source` to a driver's own medium, decompressed, as [`write_image`] does it
-/// to files: with the same bounds, digests, progress and cancelling.
+/// Writes the image of `source` to a driver's medium, decompressed, like [`write_image`] to a file:
+/// with the same limits, digests, progress and cancelling.
 ///
-/// The look of [`WriteOptions::inspect`] is for files; a medium has
-/// [one of its own](ImageMedium::inspect).
+/// [`WriteOptions::inspect`] is for files; a medium has [its own inspection](ImageMedium::inspect).
 ///
 /// # Errors
-/// As [`write_image`], and what the medium fails with.
+/// The errors of [`write_image`], and of the medium.
 pub async fn write_image_to(
     source: ImageSource,
     medium: impl ImageMedium,
@@ -115,7 +114,7 @@ async fn run(
     };
     let (outcome, done) = oneshot::channel();
     spawn("flash-write", move || {
-        // The caller may be gone, then nobody wants to know.
+        // The caller may have been dropped; then the result is ignored.
         drop(outcome.send(stage.run(medium, ItemReader::new(queue))));
     })?;
     let reading = async {
@@ -129,7 +128,7 @@ async fn run(
             }
             None => feed.stream(source, options.stall_timeout).await,
         }
-        // Read to its end: the writer has the last word.
+        // Read to its end: the writer has the result.
         std::future::pending().await
     };
     tokio::select! {
@@ -138,18 +137,18 @@ async fn run(
     }
 }
 
-/// What a thread of its own decodes.
+/// The output of a decoding thread.
 fn decoded(input: ItemReader, compression: Compression) -> Result<ItemReader> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     spawn("flash-decode", move || decode(input, compression, &sender))?;
     Ok(ItemReader::new(receiver))
 }
 
-/// The thread at the end of the pipeline, which knows whether everything went well.
+/// The thread at the end of the pipeline, which knows the result.
 struct WriteStage {
-    /// What to call the image.
+    /// The image's name in messages.
     name: String,
-    /// How long it will be, compressed if it is, where that is known.
+    /// The source's length, if it is known, compressed if it is.
     length: Option<u64>,
     options: WriteOptions,
     /// Bytes of the image so far, holes included.
@@ -184,7 +183,7 @@ impl WriteStage {
         if self.options.compression.is_none() {
             foreign::refuse(&self.name, plain.peek(foreign::LOOKED_AT)?, compression)?;
         }
-        // Nothing is made for a cancelled flash: its caller may look at what it left.
+        // Nothing is created for a cancelled flash: its caller may check the folder.
         check(&self.turn)?;
         medium.begin()?;
         let filled = self.fill(plain, compression, &mut medium).and_then(|report| {
@@ -202,7 +201,7 @@ impl WriteStage {
         filled.map(|report| WriteReport { elapsed: self.started.elapsed(), ..report })
     }
 
-    /// Writes what comes, and checks that it is all of it.
+    /// Writes all items, and checks that the image is complete.
     fn fill(
         &mut self,
         mut plain: ItemReader,

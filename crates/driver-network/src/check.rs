@@ -1,4 +1,4 @@
-//! Whether an endpoint can be reached.
+//! Checks whether an endpoint is reachable.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use serde::Serialize;
 /// How long [`check`] waits.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// What a [`check`] found.
+/// The result of a [`check`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Reachability {
     /// Whether a connection could be opened.
     pub reachable: bool,
-    /// How long that, or failing, took.
+    /// The time until the result, in milliseconds.
     pub milliseconds: f64,
-    /// Why it cannot be reached.
+    /// Why it is not reachable.
     pub reason: Option<String>,
 }
 
@@ -32,9 +32,9 @@ impl fmt::Display for Reachability {
 
 /// Opens a connection and closes it again, waiting at most 15 seconds.
 ///
-/// Pitfall: what stands in front of a service may accept on its behalf. QEMU's user network does
-/// for a guest that has not booted. Only an answer ([`Conversation`](crate::Conversation)) tells
-/// that the service is there.
+/// Pitfall: a proxy may accept on a service's behalf. QEMU's user network does for a guest that has
+/// not booted. Only an answer ([`Conversation`](crate::Conversation)) shows that the service is
+/// there.
 pub async fn check(network: &dyn Network) -> Reachability {
     check_within(network, DEADLINE).await
 }

@@ -1,4 +1,4 @@
-//! Sending and receiving on a connection as a program would: everything, up to a pattern, so many
+//! Sends and receives on a connection as a program would: everything, up to a pattern, so many
 //! bytes.
 
 use std::time::Duration;
@@ -7,15 +7,15 @@ use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
 use tokio::time::{Instant, timeout_at};
 
-/// The most that is received while waiting for a pattern, or for the end.
+/// The most bytes that are received while waiting for a pattern, or for the end.
 const LIMIT: usize = 64 * 1024 * 1024;
-/// How much of what was received an error quotes, from the end.
+/// How much of the received data an error quotes, from the end.
 const QUOTED: usize = 200;
 
-/// A connection to talk over.
+/// A connection for a conversation.
 ///
-/// What is received and not yet asked for is kept, also when waiting for something failed or was
-/// cancelled: after a deadline one may go on.
+/// Received data that was not requested yet is kept, even after a failed or cancelled wait: a
+/// caller may continue after a deadline.
 #[derive(Debug)]
 pub struct Conversation {
     channel: Channel,
@@ -36,7 +36,7 @@ impl Conversation {
         Self { channel, received: Vec::new() }
     }
 
-    /// The connection, and what was received and not asked for.
+    /// Returns the connection, and the received data that was not requested.
     pub fn into_parts(self) -> (Channel, Vec<u8>) {
         (self.channel, self.received)
     }
@@ -44,7 +44,7 @@ impl Conversation {
     /// Sends everything, waiting while the other side is slow.
     ///
     /// # Errors
-    /// `Unavailable` when the connection broke.
+    /// `Unavailable` if the connection broke.
     pub async fn send_all(&mut self, data: impl AsRef<[u8]>) -> Result<()> {
         self.channel.send(data.as_ref().to_vec()).await
     }
@@ -52,7 +52,7 @@ impl Conversation {
     /// Ends the sending direction: the other side sees the end, and may still answer.
     ///
     /// # Errors
-    /// `Unavailable` when the connection broke.
+    /// `Unavailable` if the connection broke.
     pub async fn finish(&mut self) -> Result<()> {
         self.channel.finish().await
     }
@@ -60,9 +60,8 @@ impl Conversation {
     /// Receives up to and including `pattern`.
     ///
     /// # Errors
-    /// `DeadlineExceeded` after `within`; `DataLoss` when the connection ends first;
-    /// `ResourceExhausted` when 64 MiB do not contain it. Each quotes the last of what was
-    /// received.
+    /// `DeadlineExceeded` after `within`; `DataLoss` if the connection ends first;
+    /// `ResourceExhausted` if 64 MiB do not contain it. Each quotes the last received data.
     pub async fn receive_until(
         &mut self,
         pattern: impl AsRef<[u8]>,
@@ -92,7 +91,7 @@ impl Conversation {
     /// Receives exactly `length` bytes.
     ///
     /// # Errors
-    /// `DeadlineExceeded` after `within`; `DataLoss` when the connection ends first.
+    /// `DeadlineExceeded` after `within`; `DataLoss` if the connection ends first.
     pub async fn receive_exact(&mut self, length: usize, within: Duration) -> Result<Vec<u8>> {
         let deadline = deadline_after(within);
         while self.received.len() < length {
@@ -107,7 +106,7 @@ impl Conversation {
     /// Receives everything until the other side ends.
     ///
     /// # Errors
-    /// `DeadlineExceeded` after `within`; `ResourceExhausted` after 64 MiB; `Unavailable` when the
+    /// `DeadlineExceeded` after `within`; `ResourceExhausted` after 64 MiB; `Unavailable` if the
     /// connection broke.
     pub async fn receive_to_end(&mut self, within: Duration) -> Result<Vec<u8>> {
         let deadline = deadline_after(within);

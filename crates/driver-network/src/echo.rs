@@ -23,12 +23,12 @@ register_driver!(EchoNetworkConfig);
 
 /// An endpoint that sends back what it receives, and ends when the sender does.
 ///
-/// Bounded: who sends and never receives waits after a few frames.
+/// Bounded: a peer that sends and never receives waits after a few frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EchoNetwork {}
 
 impl EchoNetwork {
-    /// Needs nothing, and makes nothing before a client connects.
+    /// Makes the endpoint; nothing is opened before a client connects.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! Local forwards: listen here, connect through a driver.
+//! Local forwards: listens here, connects through a driver.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -20,23 +20,23 @@ use jumpstarter_files::SocketFile;
 /// How long accepting pauses after it failed, for example because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// An endpoint that does not say by then where it connects is taken for one of streams.
+/// How long the endpoint may take to report its address; afterwards it counts as one of streams.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 
-/// A local TCP port or Unix socket whose every connection is passed on to a device.
+/// A local TCP port or Unix socket; every connection to it is forwarded to a device.
 ///
-/// Serves many connections at once, each by one connection to the device; half-close is kept.
-/// An endpoint whose address is of UDP is refused with `FailedPrecondition`: a stream does not keep
-/// the bounds of datagrams.
-/// When the device cannot be reached or breaks off, a local TCP connection is reset, so that it
-/// does not look complete (a Unix one can only be closed), and
-/// [`stats`](PortForward::stats) says why. [`stop`](PortForward::stop) or dropping ends the
+/// Serves many connections at once, each with one connection to the device; half-close is kept. An
+/// endpoint with a UDP address is refused with `FailedPrecondition`: a stream does not keep the
+/// boundaries of datagrams. If the device cannot be reached or breaks off, a local TCP connection
+/// is reset, so that it does not look complete (a Unix one can only be closed), and
+/// [`stats`](PortForward::stats) has the reason. [`stop`](PortForward::stop) or dropping ends the
 /// listener and every connection; a Unix socket's file is removed.
 ///
 /// ```
 /// # use std::sync::Arc;
 /// # use jumpstarter_driver_network::{EchoNetwork, PortForward};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).bind("127.0.0.1:0").await?;
 /// let stream = tokio::net::TcpStream::connect(forward.address()).await?;
 /// # Ok(()) }
@@ -49,7 +49,7 @@ pub struct PortForward {
     file: Option<SocketFile>,
 }
 
-/// Where a forward listens. `Display` is what a program connects to: `127.0.0.1:4000`, or a path.
+/// The address of a forward. `Display` prints it for programs: `127.0.0.1:4000`, or a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -75,9 +75,9 @@ impl PortForward {
         TcpForward { network, address: "127.0.0.1:0".to_owned() }
     }
 
-    /// A Unix socket at `path`, for its owner alone (mode 0600). Await it to start.
+    /// A Unix socket at `path`, for its owner only (mode 0600). Await it to start.
     ///
-    /// A socket that a program left behind is replaced; one that is in use, or another file, is
+    /// Replaces a socket that a program left behind; one in use, or another file, is
     /// `AlreadyExists`.
     pub fn unix(network: Arc<dyn Network>, path: impl Into<PathBuf>) -> UnixForward {
         UnixForward { network, path: path.into() }
@@ -108,12 +108,12 @@ impl PortForward {
         Self { endpoint, stats, task, file }
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Where it listens, as text: `127.0.0.1:4000`, or a path.
+    /// The address as text: `127.0.0.1:4000`, or a path.
     pub fn address(&self) -> String {
         self.endpoint.to_string()
     }
@@ -134,7 +134,7 @@ impl PortForward {
         }
     }
 
-    /// What it did so far.
+    /// Its statistics so far.
     pub fn stats(&self) -> ForwardStats {
         self.stats.snapshot()
     }
@@ -146,7 +146,7 @@ impl PortForward {
         // It was cancelled, or it panicked and the panic was reported then.
         self.task.await.ok();
         if let Some(file) = self.file {
-            // A file system that hangs holds up this caller alone.
+            // A hanging file system blocks only this caller.
             tokio::task::spawn_blocking(move || file.remove()).await.ok();
         }
     }
@@ -160,12 +160,11 @@ pub struct TcpForward {
 }
 
 impl TcpForward {
-    /// Listens on `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one.
-    /// `localhost` is listened at by IPv4 and IPv6, as far as this machine has them: programs
-    /// take the one or the other.
+    /// Listens at `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one.
+    /// `localhost` listens by IPv4 and IPv6, if this machine has them: programs use either.
     ///
-    /// Starting it fails with `Unavailable` for a port that is taken, `PermissionDenied` for one
-    /// below 1024 that needs rights, `InvalidArgument` for what is no host and port.
+    /// Starting it fails with `Unavailable` for a port in use, `PermissionDenied` for one below
+    /// 1024 that needs rights, `InvalidArgument` for an invalid host and port.
     ///
     /// Pitfall: `0.0.0.0` opens the device to everyone who can reach this machine.
     pub fn bind(mut self, address: impl fmt::Display) -> Self {

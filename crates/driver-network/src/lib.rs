@@ -1,19 +1,19 @@
-//! Network drivers, and what is done with them.
+//! Network drivers, and tools for networks.
 //!
 //! Drivers: `tcp` ([`TcpNetwork`]), `udp` ([`UdpNetwork`]), `unix` ([`UnixNetwork`]) and `echo`
-//! ([`EchoNetwork`]). Each is also a plain type with a constructor, for drivers that are made of
-//! others.
+//! ([`EchoNetwork`]). Each is also a plain type with a constructor, as a part of other drivers.
 //!
-//! With any [`Network`](jumpstarter_driver_core::Network), here or on another machine:
-//! [`PortForward`] makes it a local port or socket, [`Conversation`] sends and receives as a
-//! program would, and [`check`] tells whether it can be reached.
+//! For any local or remote [`Network`](jumpstarter_driver_core::Network): [`PortForward`] makes it
+//! a local port or socket, [`Conversation`] sends and receives as a program would, and [`check`]
+//! shows whether it is reachable.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use jumpstarter_driver_network::{Conversation, EchoNetwork, PortForward, TcpNetwork};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> jumpstarter_driver_core::Result<()> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> jumpstarter_driver_core::Result<()> {
 //! let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).await?;
 //! let network = TcpNetwork::from_address(forward.tcp_address().expect("it listens on TCP"));
 //! let mut talk = Conversation::connect(&network).await?;

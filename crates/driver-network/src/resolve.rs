@@ -1,4 +1,4 @@
-//! A host and a port, and from them to addresses.
+//! Resolves a host and a port to addresses.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 
-/// What the drivers of endpoints on the network share: where it is, and whether clients may know.
+/// Shared by the drivers of endpoints: the address, and whether clients may ask for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     pub(crate) host: String,
@@ -29,7 +29,7 @@ impl Endpoint {
     /// Its first address as clients see it: `tcp://127.0.0.1:80`.
     ///
     /// # Errors
-    /// `InvalidArgument` if it is hidden, and those of [`resolve`].
+    /// `InvalidArgument` if it is hidden, and the errors of [`resolve`].
     pub(crate) async fn address(&self, protocol: &str, limit: Duration) -> Result<String> {
         if !self.shows_address {
             let name = protocol.to_uppercase();
@@ -56,7 +56,7 @@ pub(crate) fn yes() -> bool {
 /// The addresses of `host`, never none.
 ///
 /// # Errors
-/// `Unavailable`: the name has no address, or the resolver does not answer within `limit`.
+/// `Unavailable` if the name has no address, or the resolver does not answer within `limit`.
 pub(crate) async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>> {
     let doing = || format!("resolving host `{host}`");
     // Brackets are how people write IPv6 addresses next to ports.

@@ -1,4 +1,4 @@
-//! What a forward did so far.
+//! The statistics of a forward.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use jumpstarter_driver_core::Error;
 use jumpstarter_driver_core::channel::Counters;
 use serde::Serialize;
 
-/// What a [`PortForward`](crate::PortForward) did so far.
+/// The statistics of a [`PortForward`](crate::PortForward).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ForwardStats {
@@ -21,7 +21,7 @@ pub struct ForwardStats {
     pub bytes_from_device: u64,
     /// Connections that failed: the device could not be reached, or one side broke.
     pub failures: u64,
-    /// Why the last of them failed.
+    /// The reason of the last failure.
     pub last_error: Option<String>,
 }
 

@@ -19,9 +19,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::resolve::{Endpoint, yes};
 use crate::tcp::CONNECT_TIMEOUT;
 
-/// The largest datagram, in bytes, and one more to see that it is none.
+/// The largest datagram, in bytes, and one byte more to notice a larger one.
 const LARGEST: usize = 64 * 1024;
-/// How long answers may take once the client has finished sending. UDP itself has no end.
+/// How long answers may take after the client has finished sending. UDP itself has no end.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A UDP endpoint that this machine can reach.
@@ -53,8 +53,8 @@ register_driver!(UdpNetworkConfig);
 /// A UDP endpoint: each [`connect`](Network::connect) is one socket, and each frame of its channel
 /// one datagram.
 ///
-/// As UDP has it, a datagram that nobody takes is lost without an error. After the client has
-/// finished sending, the channel ends when nothing has come for 2 s.
+/// As usual in UDP, a datagram without a receiver is lost without an error. After the client has
+/// finished sending, the channel ends after 2 s without an answer.
 #[derive(Clone, Debug)]
 pub struct UdpNetwork {
     endpoint: Endpoint,

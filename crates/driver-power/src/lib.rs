@@ -1,6 +1,6 @@
 //! Generic power drivers.
 //!
-//! `mock-power` ([`MockPower`]) switches nothing and remembers that it was asked to: for trying out
+//! `mock-power` ([`MockPower`]) switches nothing and remembers its position: for trying out
 //! exporter files, and as the first driver to read.
 
 mod mock;

@@ -5,10 +5,11 @@ use jumpstarter_client::{Exporter, LogRecord};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Level;
 
-/// What records about calls begin with: this exporter makes its own.
+/// The prefix of records about calls, which this exporter makes itself.
 const CALLS: &str = "Operation ";
 
-/// Passes the log of `exporter` on until it is gone; its drivers are shown as at or below `place`.
+/// Forwards the log of `exporter` until the connection ends; its drivers are shown at or below
+/// `place`.
 pub(crate) fn follow(exporter: &Exporter, place: &str) -> AbortOnDropHandle<()> {
     let (exporter, place) = (exporter.clone(), place.to_owned());
     let device = exporter.device().clone();

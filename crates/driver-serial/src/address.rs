@@ -1,4 +1,4 @@
-//! Where a serial port is: a device path, `loop://`, `socket://host:port` or `unix:///path`.
+//! The address of a serial port: a device path, `loop://`, `socket://host:port` or `unix:///path`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use jumpstarter_driver_core::{Error, HostPath, Result, suggest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-/// Where a serial port is. The forms are those of pySerial's `serial_for_url`, and `unix://`.
+/// The address of a serial port. The forms are those of pySerial's `serial_for_url`, and `unix://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SerialAddress {
@@ -35,7 +35,7 @@ const SCHEMES: [&str; 3] = ["loop", "socket", "unix"];
 impl FromStr for SerialAddress {
     type Err = Error;
 
-    /// `InvalidArgument` for text that is none of the forms; the hint lists them.
+    /// `InvalidArgument` for text in another form; the hint lists the forms.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: &str| {
             Error::invalid_argument(format!("`{text}` is not the address of a serial port: {why}"))

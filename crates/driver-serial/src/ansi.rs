@@ -1,7 +1,7 @@
-//! Removes terminal control sequences (ECMA-48) from a stream of bytes. It is written here because
-//! sequences may be split anywhere, and a parser of terminals would be a dependency for 60 lines.
+//! Removes terminal control sequences (ECMA-48) from a stream of bytes. Handwritten because
+//! sequences may be split anywhere, and a terminal parser would be a dependency for 60 lines.
 
-/// Remembers where in a sequence the last piece ended.
+/// The position in a sequence at which the last piece ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum AnsiStripper {
     #[default]

@@ -9,21 +9,21 @@ use crate::address::SerialAddress;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SerialConfig {
-    /// Where the port is: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
+    /// The port: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
     pub url: SerialAddress,
     /// Bits per second. Terminal devices only.
     #[serde(default = "default_baudrate")]
     pub baudrate: u32,
-    /// Refuse to open the exporter while the device is missing. When false, the first connection
-    /// finds out. Terminal devices only.
+    /// Refuse to open the exporter while the device is missing. If false, the first connection
+    /// reports it. Terminal devices only.
     #[serde(default = "default_check_present")]
     pub check_present: bool,
-    /// The most characters per second that are written, for devices that lose input which comes
-    /// too fast. No limit where it is not given, or 0.
+    /// The most characters per second that are written, for devices that lose fast input. No limit
+    /// by default, or for 0.
     #[serde(default)]
     pub cps: Option<f64>,
-    /// Leave the DTR and RTS lines as they are when the port is closed, so that boards which reset
-    /// on a falling DTR go on running. Terminal devices only.
+    /// Leave the DTR and RTS lines unchanged when the port is closed, so that boards which reset on
+    /// a falling DTR continue to run. Terminal devices only.
     #[serde(default)]
     pub disable_hupcl: bool,
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Where the byte stream of a connection lies: emptied when the connection is ended, so that the
-/// port is released at once even if nobody polls the channel.
+/// The byte stream of a connection: emptied when the connection ends, so that the port is released
+/// at once even if nobody polls the channel.
 pub(crate) struct Slot<T> {
     stream: Mutex<Option<T>>,
     ended: CancellationToken,

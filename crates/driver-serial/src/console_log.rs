@@ -1,5 +1,4 @@
-//! A console that several share: one task holds the channel, keeps what was last seen, and serves
-//! many readers.
+//! A shared console: one task holds the channel, keeps the recent output, and serves many readers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -21,20 +20,19 @@ pub const SCROLLBACK: ByteSize = ByteSize::mebibytes(1);
 /// Writes that wait for the device before the next writer has to.
 const QUEUED_WRITES: usize = 16;
 
-/// Called when the source ended: the next one (it may take its time), `None` when there will be
-/// none.
+/// Called after the source ended: returns the next one (after any time), `None` to end.
 pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel>>> + Send>;
 
 /// A shared console.
 ///
-/// Some consoles take one client only: a terminal device, a QEMU character device. A log holds that
-/// one connection in a task and reads it all the time, also while there is no client:
-/// so the device never waits for a reader, and what it said last is there when something goes
-/// wrong. [`attach`](Self::attach) gives each client a channel; what clients write is sent in the
-/// order in which it came.
+/// Some consoles accept only one client: a terminal device, a QEMU character device. A log holds
+/// that one connection in a task and always reads it, even without a client: so the device never
+/// waits for a reader, and its last output is available when something goes wrong.
+/// [`attach`](Self::attach) gives each client a channel; what clients write is sent in its order of
+/// arrival.
 ///
-/// A slow reader never holds up the device or the other readers: what falls out of the scrollback
-/// before it got there is lost to it, and [`ConsoleReader`] tells how much.
+/// A slow reader never delays the device or the other readers: it loses what falls out of the
+/// scrollback, and [`ConsoleReader`] reports how much.
 ///
 /// Clones are handles to the same log. When the last is dropped the connection is closed and every
 /// reader ends.
@@ -69,10 +67,10 @@ impl ConsoleLog {
         Self::start(channel, scrollback, None)
     }
 
-    /// A log that goes on with what `reconnect` returns each time that the source ended or broke.
-    /// Readers and attached clients stay; writes are queued meanwhile, while those that the old
-    /// source did not take are dropped. `None` ends the log, an error breaks it. The hook paces
-    /// itself: it is called again at once.
+    /// A log that continues with the source that `reconnect` returns each time that the old one
+    /// ended or broke. Readers and attached clients stay; new writes are queued meanwhile, and
+    /// those that the old source did not accept are dropped. `None` ends the log, an error breaks
+    /// it. The hook must pace itself: it is called again at once.
     pub fn reconnecting(channel: Channel, scrollback: ByteSize, reconnect: Reconnect) -> Self {
         Self::start(channel, scrollback, Some(reconnect))
     }
@@ -93,28 +91,28 @@ impl ConsoleLog {
         Self { shared, writes, _task: Arc::new(task) }
     }
 
-    /// A reader from `from` on. What was dropped before it is not counted as skipped.
+    /// A reader from `from` on. Earlier dropped bytes do not count as skipped.
     pub fn read(&self, from: ReadFrom) -> ConsoleReader {
         ConsoleReader::new(Arc::clone(&self.shared), from)
     }
 
-    /// A writer, whose bytes are sent whole and in the order of all writers' calls.
+    /// A writer; its bytes are sent unbroken and in the order of all writers' calls.
     pub fn writer(&self) -> ConsoleWriter {
         ConsoleWriter::new(Arc::clone(&self.shared), self.writes.clone())
     }
 
-    /// A channel for one more client, which gets what the device says from now on. It ends when the
-    /// log does; finishing or dropping it concerns nobody else.
+    /// A channel for another client, which gets the device's output from now on. It ends when the
+    /// log does; finishing or dropping it does not affect others.
     ///
-    /// Pitfall: bytes that a client is too slow to get are missing in its channel (and logged).
-    /// Where that matters, use [`read`](Self::read), which tells.
+    /// Pitfall: the channel of a slow client lacks bytes (which is logged). If that matters, use
+    /// [`read`](Self::read), which reports the loss.
     pub fn attach(&self) -> Channel {
         self.attach_from(ReadFrom::Now)
     }
 
-    /// As [`attach`](Self::attach), with what the device said before from `from` on. Of that it
-    /// lacks what a terminal would answer, such as the question where the cursor is: the answer
-    /// would be typed into the device. [`read`](Self::read) gives every byte.
+    /// As [`attach`](Self::attach), with the earlier output from `from` on. The earlier part lacks
+    /// queries that a terminal would answer, such as for the cursor's position: the answer would be
+    /// typed into the device. [`read`](Self::read) returns every byte.
     pub fn attach_from(&self, from: ReadFrom) -> Channel {
         Channel::from_parts(
             Framing::Bytes,
@@ -123,12 +121,12 @@ impl ConsoleLog {
         )
     }
 
-    /// How many bytes the device has said so far: the offset of the next.
+    /// The number of bytes from the device so far: the offset of the next.
     pub fn total_bytes(&self) -> u64 {
         self.shared.lock().scrollback.end()
     }
 
-    /// How many of them are no longer kept.
+    /// The number of those that are no longer kept.
     pub fn dropped_bytes(&self) -> u64 {
         self.shared.lock().scrollback.start()
     }
@@ -139,8 +137,7 @@ impl ConsoleLog {
         state.scrollback.read(state.scrollback.end().saturating_sub(most as u64), most)
     }
 
-    /// The last lines, at most `count` and at most 16 KiB, as text for people: for the errors of
-    /// whatever waited.
+    /// The last lines, at most `count` and at most 16 KiB, as text for people: for errors of waits.
     pub fn last_lines(&self, count: usize) -> String {
         self.last_lines_since(0, count)
     }
@@ -154,7 +151,7 @@ impl ConsoleLog {
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
 
-    /// Whether it came to its end: nothing will be said any more.
+    /// Whether it has ended: no more output follows.
     pub fn ended(&self) -> bool {
         self.shared.lock().end.is_some()
     }

@@ -45,7 +45,7 @@ pub struct ConsoleChunk {
     pub skipped: u64,
 }
 
-/// Reads a shared console at its own pace. It does not keep the log alive.
+/// Reads a shared console at its own pace. Does not keep the log alive.
 pub struct ConsoleReader {
     shared: Arc<Shared>,
     changed: watch::Receiver<u64>,
@@ -73,11 +73,11 @@ impl ConsoleReader {
         self.offset
     }
 
-    /// The next bytes, waiting for some; `None` after the last when the source has ended.
+    /// Returns the next bytes, waiting for some; `None` after the last when the source has ended.
     /// Cancelling loses nothing.
     ///
     /// # Errors
-    /// `Unavailable`, after the last bytes, when the source broke.
+    /// `Unavailable`, after the last bytes, if the source broke.
     pub async fn next(&mut self) -> Result<Option<ConsoleChunk>> {
         loop {
             self.changed.mark_unchanged();
@@ -139,7 +139,7 @@ impl fmt::Debug for ConsoleReader {
     }
 }
 
-/// Writes to a shared console. It does not keep the log alive.
+/// Writes to a shared console. Does not keep the log alive.
 #[derive(Clone)]
 pub struct ConsoleWriter {
     shared: Arc<Shared>,
@@ -151,11 +151,11 @@ impl ConsoleWriter {
         Self { shared, queue }
     }
 
-    /// Queues `bytes`, whole, behind what others wrote; waits while the queue is full. Cancelled,
-    /// nothing was queued.
+    /// Queues `bytes`, unbroken, behind other writes; waits while the queue is full. A cancelled
+    /// call queued nothing.
     ///
     /// # Errors
-    /// `Unavailable` when the console has ended, or the device stopped taking input.
+    /// `Unavailable` if the console has ended, or the device stopped accepting input.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<()> {
         let mut changed = self.shared.changed.subscribe();
         loop {

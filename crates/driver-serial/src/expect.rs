@@ -27,7 +27,7 @@ const SEND_DEADLINE: Duration = Duration::from_secs(60);
 /// A console to wait and send on. Made by [`SerialExt::expect`] or of any channel.
 ///
 /// Each wait begins behind the previous match. Matches may span any number of received pieces.
-/// While it waits nothing is lost by cancelling: what has arrived stays for the next wait.
+/// Cancelling a wait loses nothing: received data stays for the next wait.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -44,8 +44,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(60);
 /// # Ok(()) }
 /// ```
 ///
-/// Pitfall: a device that echoes sends back what it is sent, so that a wait for a word of the
-/// command finds the echo.
+/// Pitfall: a device that echoes sends back the input, so a wait for a word of the command finds
+/// the echo.
 pub struct Console {
     input: Input,
     writer: ChannelWriter,
@@ -97,15 +97,15 @@ impl Console {
         self
     }
 
-    /// What [`send_line`](Self::send_line) puts behind the text. A carriage return by default, as
-    /// the Enter key does.
+    /// Sets what [`send_line`](Self::send_line) appends to the text: by default a carriage return,
+    /// as the Enter key.
     #[must_use]
     pub fn line_ending(mut self, ending: &'static str) -> Self {
         self.line_ending = ending;
         self
     }
 
-    /// How long sending may take; a minute by default. For long texts over slow lines.
+    /// Sets how long sending may take; a minute by default. For long texts over slow lines.
     #[must_use]
     pub fn send_deadline(mut self, deadline: Duration) -> Self {
         self.send_deadline = deadline;
@@ -128,12 +128,12 @@ impl Console {
         self.wait_for_any([Pattern::regex(expression)?], deadline).await
     }
 
-    /// Waits for the first of these: texts, or [`Pattern`]s. Of those that have arrived, the one
-    /// that begins first in what the device said wins, then the one that stands first here.
+    /// Waits for the first of these: texts, or [`Pattern`]s. Of several matches the one that begins
+    /// first in the output wins, then the earlier one in this list.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when the time is up, `Unavailable` at once when the console ends; either
-    /// shows what was seen last.
+    /// `DeadlineExceeded` after the deadline, `Unavailable` at once if the console ends; either
+    /// shows the last output.
     pub async fn wait_for_any<P: Into<Pattern>>(
         &mut self,
         patterns: impl IntoIterator<Item = P>,
@@ -163,13 +163,13 @@ impl Console {
         }
     }
 
-    /// Sends this text and nothing behind it. Goes on receiving meanwhile, so that a device which
-    /// waits for its output to be read takes its input. Cancelled or late, the text was either
-    /// not taken or still goes out whole.
+    /// Sends this text, without a line ending. Receives meanwhile, so that a device which waits for
+    /// its output to be read accepts its input. After a cancellation or a timeout, the text was
+    /// either not accepted or is still sent completely.
     ///
     /// # Errors
-    /// `Unavailable` when the console has ended, `DeadlineExceeded` when the device does not take
-    /// it in time.
+    /// `Unavailable` if the console has ended, `DeadlineExceeded` if the device does not accept it
+    /// in time.
     pub async fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
         let sending = self.writer.send(Bytes::copy_from_slice(text.as_ref()));
         let sending = timeout_at(deadline_after(self.send_deadline), sending);
@@ -209,8 +209,8 @@ impl Console {
         self.send_line(secret.expose()).await
     }
 
-    /// Everything that was received, its last MiB at most. What the device did not echo is not in
-    /// it.
+    /// Everything that was received, at most its last MiB. Input that the device did not echo is
+    /// not in it.
     pub fn transcript(&self) -> Vec<u8> {
         self.input.transcript.read(0, usize::MAX)
     }
@@ -220,13 +220,13 @@ impl Console {
         visible(&self.transcript())
     }
 
-    /// What arrived since the last match; it is what the next wait begins with.
+    /// The data since the last match; the next wait begins with it.
     pub fn unmatched(&self) -> &[u8] {
         &self.input.unmatched
     }
 
-    /// Forgets what arrived since the last match, so that the next wait sees new output only. What
-    /// has not been received yet is not concerned.
+    /// Forgets the data since the last match, so that the next wait sees only new output. Data that
+    /// has not been received yet is not affected.
     pub fn forget(&mut self) {
         self.input.unmatched.clear();
     }
@@ -312,7 +312,7 @@ pub trait SerialExt {
     /// Opens the port to wait and send on it. Dropping the console closes it.
     ///
     /// # Errors
-    /// Those of [`Serial::connect`].
+    /// The errors of [`Serial::connect`].
     fn expect(&self) -> impl Future<Output = Result<Console>> + Send;
 }
 

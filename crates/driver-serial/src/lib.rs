@@ -1,9 +1,9 @@
-//! Serial ports, consoles that several share, and scripted conversations.
+//! Serial ports, shared consoles, and scripted conversations.
 //!
 //! - [`SerialPort`], the driver `serial`: a terminal device, `loop://`, `socket://host:port` or
 //!   `unix:///path` ([`SerialConfig`] in exporter files).
-//! - [`ConsoleLog`] holds a console that takes one client only, keeps what it said last, and shares
-//!   it.
+//! - [`ConsoleLog`] holds a console that accepts only one client, keeps its recent output, and
+//!   shares it.
 //! - [`Console`], made by [`SerialExt::expect`], waits for text and sends text:
 //!
 //! ```

@@ -18,18 +18,18 @@ const BETTER_PROMPT: Duration = Duration::from_secs(3);
 
 impl Console {
     /// Logs in: waits for a login prompt, sends `user`, sends `password` if it is asked for, waits
-    /// for `prompt` (such as `# `). `deadline` is for all of it.
+    /// for `prompt` (such as `# `), within `deadline` in total.
     ///
-    /// The password is sent once. A device that asks the same question again after it has refused
-    /// the login, whatever its words are. (One that needs longer than its own limit, often a
-    /// minute, asks again as well.)
+    /// The password is sent once. A repeated question means that the device has refused the login,
+    /// whatever its words. (A device whose own limit has passed, often a minute, asks again as
+    /// well.)
     ///
-    /// It waits until the device asks. One that has asked before this console was opened asks again
-    /// after `send_line("")`; that is not done here, because a key press can stop a boot
-    /// loader.
+    /// It waits until the device asks. A device that asked before this console was opened asks
+    /// again after `send_line("")`; this function does not do that, because a key press can stop a
+    /// boot loader.
     ///
     /// # Errors
-    /// `Unauthenticated` when the login is refused or a password is asked for and none is given;
+    /// `Unauthenticated` if the login is refused or a password is asked for and none is given;
     /// `DeadlineExceeded` and `Unavailable` as [`wait_for_any`](Self::wait_for_any).
     pub async fn login(
         &mut self,

@@ -1,4 +1,4 @@
-//! What to wait for on a console, and what was found.
+//! Patterns to wait for on a console, and matches.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -32,8 +32,8 @@ impl Pattern {
     /// byte 255, `(?m)` lets `^` and `$` match at lines (which consoles end with `\r\n`),
     /// `(?i-u)` ignores the case of ASCII letters.
     ///
-    /// Pitfall: it is tried on what has arrived so far. `\d+` matches the first digit of a number
-    /// that is still on its way: say what follows, as in `(\d+)\r`.
+    /// Pitfall: it is tried on the data so far. `\d+` matches the first digit of a number that is
+    /// still arriving: include what follows, as in `(\d+)\r`.
     ///
     /// # Errors
     /// `InvalidArgument` for a wrong expression.
@@ -45,7 +45,7 @@ impl Pattern {
         Ok(Self::from(regex))
     }
 
-    /// Where the first match in `buffer` is, of which the first `searched` bytes are known to hold
+    /// The place of the first match in `buffer`, whose first `searched` bytes are known to contain
     /// none.
     pub(crate) fn place(&self, buffer: &[u8], searched: usize) -> Option<std::ops::Range<usize>> {
         let from = self.literal.map_or(0, |length| (searched + 1).saturating_sub(length));
@@ -97,15 +97,15 @@ impl From<&Pattern> for Pattern {
     }
 }
 
-/// What was waited for, found.
+/// A match of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Match {
-    /// Which of the patterns it is, from 0.
+    /// The index of the pattern, from 0.
     pub index: usize,
-    /// Everything since the previous match up to this one.
+    /// Everything between the previous match and this one.
     pub before: Vec<u8>,
-    /// What matched.
+    /// The matching bytes.
     pub matched: Vec<u8>,
     /// The groups of a regular expression, from its first.
     pub groups: Vec<Option<Vec<u8>>>,

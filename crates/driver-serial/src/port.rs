@@ -29,10 +29,10 @@ const LOOP_BYTES: usize = 64 * 1024;
 /// A serial port.
 ///
 /// Every [`Serial::connect`] opens it. A terminal device serves one connection at a time, of all
-/// ports of this program that lead to it, and no other process meanwhile: bytes that two readers
-/// share reach each of them with holes. (To share one, see [`ConsoleLog`](crate::ConsoleLog).) The
-/// second user waits 2 s for the first to leave and then gets `FailedPrecondition`. Loopbacks and
-/// sockets are not limited.
+/// ports of this program that lead to it, and no other process meanwhile: two readers would each
+/// get only a part of the bytes. (To share one, see [`ConsoleLog`](crate::ConsoleLog).) The second
+/// user waits 2 s for the first to leave and then gets `FailedPrecondition`. Loopbacks and sockets
+/// are not limited.
 ///
 /// Errors of `connect`: `NotFound` (no such device or socket), `PermissionDenied`,
 /// `FailedPrecondition` (in use), `InvalidArgument` (not a terminal), `Unavailable` (nothing
@@ -52,7 +52,7 @@ struct Terminal {
 }
 
 impl SerialPort {
-    /// The port of a configuration; touches nothing yet. Its `check_present` is for
+    /// The port of a configuration; opens nothing yet. Its `check_present` is for
     /// [`DriverConfig::open`].
     pub fn new(config: SerialConfig) -> Self {
         Self { config, connections: Connections::default(), terminal: Mutex::default() }
@@ -204,9 +204,9 @@ impl Serial for SerialPort {
         }
     }
 
-    /// At once, also while nobody is connected (the device is then opened for a moment), and again
-    /// whenever the device is opened. What the system does to the lines when it closes the
-    /// device is `disable_hupcl`'s matter.
+    /// Takes effect at once, even without a connection (the device is then opened for a moment),
+    /// and again whenever the device is opened. `disable_hupcl` decides what the system does to the
+    /// lines when it closes the device.
     async fn set_dtr(&self, level: bool) -> Result<()> {
         self.set_lines(Lines { dtr: Some(level), rts: None }).await
     }

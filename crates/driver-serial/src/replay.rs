@@ -1,9 +1,9 @@
-//! Takes out of a console's past what a terminal would answer.
+//! Removes queries that a terminal would answer from a console's past.
 //!
-//! A guest asks its terminal for the cursor's place, the terminal's kind or its colours. Shown
-//! again later, such a question is answered again, and the answer is typed into the guest. So of
-//! control sequences only those pass that are known to have no answer; text, colours, cursor moves
-//! and titles do.
+//! A guest asks its terminal for the cursor's position, the terminal's kind or its colours. If such
+//! a query is shown again later, it is answered again, and the answer is typed into the guest. So
+//! only control sequences that are known to have no answer pass; so do text, colours, cursor moves
+//! and titles.
 
 use bytes::Bytes;
 
@@ -52,8 +52,8 @@ impl Replay {
         Self { present, ..Self::default() }
     }
 
-    /// The bytes of `piece`, the first of which has this offset: those before the present without what would be answered, the others as
-    /// they are.
+    /// Returns the bytes of `piece`, whose first byte has this offset: the past without queries,
+    /// the present unchanged.
     pub(crate) fn pass(&mut self, offset: u64, piece: &Bytes) -> Bytes {
         let past = self.present.saturating_sub(offset).min(piece.len() as u64) as usize;
         if past == 0 && self.held.is_empty() {
@@ -69,16 +69,15 @@ impl Replay {
         bytes.into()
     }
 
-    /// Appends `bytes` without what would be answered to `into`. A sequence that has not ended yet
-    /// is held.
+    /// Appends `bytes` without queries to `into`. An unfinished sequence is held.
     pub(crate) fn filter(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
         for &byte in bytes {
             self.take(byte, into);
         }
     }
 
-    /// The past ends here: what is held goes on in the present, but for strings, which would hide
-    /// that.
+    /// The past ends here: a held sequence continues in the present, except strings, which would
+    /// hide that.
     pub(crate) fn finish(&mut self, into: &mut Vec<u8>) {
         if !matches!(self.state, State::DeviceString | State::StringEnd) {
             into.append(&mut self.held);

@@ -133,7 +133,7 @@ async fn send(sender: mpsc::Sender<StreamRequest>, frames: impl Iterator<Item = 
     sender.send(end).await.unwrap();
 }
 
-/// So many bytes, none of which is zero: nothing can be left out.
+/// That many bytes without a zero: nothing can be omitted.
 fn full(bytes: usize) -> impl Iterator<Item = Bytes> {
     let frame = Bytes::from(vec![0xa5; FRAME]);
     std::iter::repeat_n(frame, bytes / FRAME)

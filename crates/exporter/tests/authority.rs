@@ -62,7 +62,8 @@ async fn authorities_with_a_percent_are_served_however_they_are_written() {
         call(13, &field(":authority", "tmp%2Fdir%2Fname.sock")),
     ];
     for (stream, (kind, payload)) in answers(&calls.concat(), 7).await {
-        assert_eq!((kind, payload[0]), (HEADERS, 0x88), "stream {stream}: {payload:02x?}"); // :status 200
+        // 0x88 is `:status 200`.
+        assert_eq!((kind, payload[0]), (HEADERS, 0x88), "stream {stream}: {payload:02x?}");
     }
 }
 

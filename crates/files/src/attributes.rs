@@ -10,9 +10,8 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, getxattr, listxattr};
 use rustix::io::Errno;
 
-/// Attributes that say something about the content, which is another one from now on. Writing in
-/// place drops them, too. The last one is the format of a machine's disk, of which the new image
-/// has its own.
+/// Attributes that describe the content, which is now another one. Writing in place drops them,
+/// too. The last one is the format of a machine's disk; the new image has a new one.
 const OF_THE_CONTENT: [&[u8]; 4] =
     [b"security.capability", b"security.ima", b"security.evm", b"user.jumpstarter.disk-format"];
 /// Where Linux keeps an access list.

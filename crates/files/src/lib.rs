@@ -1,8 +1,9 @@
-//! Files that are replaced whole or not at all, and private folders that go with their owner.
+//! Files that are replaced completely or not at all, and private folders that are removed with
+//! their owner.
 //!
-//! Every other crate comes here for these: [`StagedFile`] puts a new file in an old one's place,
-//! [`RuntimeDir`] is a private folder for sockets and images. Errors are [`std::io::Error`]s that
-//! name the file and the action.
+//! Every other crate uses these: [`StagedFile`] replaces an old file by a new one, [`RuntimeDir`]
+//! is a private folder for sockets and images. Errors are [`std::io::Error`]s that name the file
+//! and the action.
 
 mod attributes;
 mod context;

@@ -26,8 +26,8 @@ const LETTERS: usize = 6;
 
 /// A private folder (mode 0700), removed when it is dropped.
 ///
-/// Dropping it waits for nothing: a thread removes the folder, and the process's exit waits for
-/// that thread. [`close`] removes it on the caller's thread, and reports failures.
+/// Dropping it never blocks: a thread removes the folder, and the process's exit waits for that
+/// thread. [`close`] removes it on the caller's thread, and reports failures.
 ///
 /// Making, checking and closing a folder are file calls, which may hang: make them where a thread
 /// may block.
@@ -50,7 +50,7 @@ impl RuntimeDir {
     /// removed, also if another program made it.
     ///
     /// # Errors
-    /// Those of the file system, when none of the places works.
+    /// The errors of the file system, if none of the places works.
     pub fn create(kind: &str) -> io::Result<Self> {
         Self::create_in(&places(), kind)
     }
@@ -59,7 +59,7 @@ impl RuntimeDir {
     /// see.
     ///
     /// # Errors
-    /// Those of the file system, when none of the places works.
+    /// The errors of the file system, if none of the places works.
     pub fn create_for_sockets(kind: &str) -> io::Result<Self> {
         let mut places = places();
         if places.len() > 2 {
@@ -72,7 +72,7 @@ impl RuntimeDir {
     /// for sockets. In all else as [`RuntimeDir::create`].
     ///
     /// # Errors
-    /// Those of the file system.
+    /// The errors of the file system.
     pub fn create_for_files(kind: &str) -> io::Result<Self> {
         let (place, prefix) = (std::env::temp_dir(), prefix(kind));
         sweep(&place, &prefix);
@@ -89,7 +89,7 @@ impl RuntimeDir {
     /// As [`RuntimeDir::create`], in the first of `places` that works and is short enough.
     ///
     /// # Errors
-    /// Those of the file system, of the last place; `InvalidInput` if all are too long.
+    /// The errors of the file system, of the last place; `InvalidInput` if all are too long.
     pub fn create_in(places: &[PathBuf], kind: &str) -> io::Result<Self> {
         let prefix = prefix(kind);
         let limit =
@@ -150,12 +150,12 @@ impl RuntimeDir {
         self.path.join(name)
     }
 
-    /// Makes the folder again, empty and at the same path, if somebody removed it. Returns whether
-    /// it was missing.
+    /// Creates the folder again, empty and at the same path, if another program removed it. Returns
+    /// whether it was missing.
     ///
     /// # Errors
-    /// Those of the file system; `AlreadyExists` where something else has the path by now;
-    /// `NotFound` after [`close`](Self::close).
+    /// The errors of the file system; `AlreadyExists` if something else has the path; `NotFound`
+    /// after [`close`](Self::close).
     pub fn ensure(&self) -> io::Result<bool> {
         let mut held = self.held();
         let Some(file) = held.as_ref() else {
@@ -174,10 +174,10 @@ impl RuntimeDir {
         Ok(true)
     }
 
-    /// Removes the folder with all that is in it, as dropping does, and says if that fails.
+    /// Removes the folder with its contents, as dropping does, and reports failures.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// The errors of the file system.
     pub fn close(self) -> io::Result<()> {
         let held = self.held().take();
         held.map_or(Ok(()), |held| remove(&self.path, &held))

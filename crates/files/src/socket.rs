@@ -53,9 +53,9 @@ impl SocketFile {
     /// too long.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): another program listens there, or there is
-    /// something else than a socket. [`InvalidInput`](io::ErrorKind::InvalidInput): the path is
-    /// too long. Otherwise those of the file system. Nothing is left behind.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if another program listens there, or the
+    /// path is not a socket. [`InvalidInput`](io::ErrorKind::InvalidInput) if the path is too long.
+    /// Otherwise the errors of the file system. A failure leaves nothing behind.
     pub fn listen(path: &Path) -> io::Result<(UnixListener, Self)> {
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH_LIMIT {

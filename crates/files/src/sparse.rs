@@ -12,7 +12,7 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// that what is not written reads as zeros; it must be given its length at the end.
 ///
 /// # Errors
-/// What the disk fails with.
+/// The errors of the disk.
 pub fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     each_run(
         bytes,

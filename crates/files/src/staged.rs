@@ -20,9 +20,9 @@ const NEW: u32 = 0o666;
 /// A file in the making, beside the one that it replaces.
 ///
 /// It is private (0600) and locked (`flock`) while it is written. [`commit`](Self::commit) gives it
-/// its name and its final mode. A file that replaces another one takes over its owner, where this
-/// process may give it away, its mode, access list, label and other extended attributes; a new one
-/// is what the umask and the folder make of it.
+/// its name and its final mode. A file that replaces another one takes over its owner, if this
+/// process may give it away, its mode, access list, label and other extended attributes; the umask
+/// and the folder decide those of a new one.
 ///
 /// Dropping it instead removes it, on another thread. A killed process leaves a sibling that nobody
 /// has locked: [`create`](Self::create) removes those.
@@ -51,11 +51,11 @@ impl StagedFile {
     /// Makes the sibling of `destination` (of what it points to, for a symbolic link).
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput): `destination` has no file name, or is
-    /// something else than a file. [`ResourceBusy`](io::ErrorKind::ResourceBusy): the file
-    /// cannot be replaced, or not by one with the same access list and attributes: it is a
-    /// mount point, a loop device uses it, it is immutable. Otherwise what making a file
-    /// fails with: the folder is missing, read-only, full.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `destination` has no file name, or is not a
+    /// file. [`ResourceBusy`](io::ErrorKind::ResourceBusy) if the file cannot be replaced, or not
+    /// by one with the same access list and attributes: it is a mount point, a loop device uses it,
+    /// it is immutable. Otherwise the errors of creating a file: the folder is missing, read-only,
+    /// full.
     pub fn create(destination: &Path) -> io::Result<Self> {
         Self::stage(destination).map_err(|refusal| refusal.error)
     }
@@ -144,7 +144,7 @@ impl StagedFile {
     /// is as it was.
     ///
     /// # Errors
-    /// What the disk fails with.
+    /// The errors of the disk.
     pub fn commit(mut self) -> io::Result<()> {
         match self.sync().and_then(|()| self.rename(&Turn::default())) {
             Ok(_) => {
@@ -161,8 +161,8 @@ impl StagedFile {
     /// As [`commit`](Self::commit), where nothing has the destination's name yet.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): there is a file of that name, which stays
-    /// as it is. Otherwise what the disk fails with.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) for an existing file, which stays unchanged.
+    /// Otherwise the errors of the disk.
     pub fn commit_new(mut self) -> io::Result<()> {
         // A link, unlike a rename, fails when the name is taken.
         let linked = self.sync().and_then(|()| {
@@ -190,7 +190,7 @@ impl StagedFile {
     /// seconds.
     ///
     /// # Errors
-    /// What the disk fails with.
+    /// The errors of the disk.
     pub fn sync(&mut self) -> io::Result<()> {
         if let Some(mode) = self.mode
             && !set_mode(self.file(), mode)

@@ -1,4 +1,4 @@
-//! Files that another program leaves for this one to take.
+//! Takes files that another program left for this one.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Where a file is written that a user names: any path that other programs can write to.
+//! The destination of a file that a user names: any path that other programs can write to.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};

@@ -15,7 +15,8 @@ use jumpstarter_driver_core::Error;
 /// use jumpstarter_protocol::Address;
 /// # fn main() -> jumpstarter_driver_core::Result<()> {
 /// assert_eq!("/run/lab.sock".parse::<Address>()?, Address::Unix("/run/lab.sock".into()));
-/// assert_eq!("[::1]:8082".parse::<Address>()?, Address::Tcp { host: "::1".to_owned(), port: 8082 });
+/// let local = Address::Tcp { host: "::1".to_owned(), port: 8082 };
+/// assert_eq!("[::1]:8082".parse::<Address>()?, local);
 /// assert_eq!(Address::to_listen_at("8082")?.url().to_string(), "tcp://0.0.0.0:8082");
 /// # Ok(()) }
 /// ```

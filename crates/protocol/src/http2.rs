@@ -26,9 +26,9 @@ mod served {
     pub(super) const SEND_BUFFER: usize = 128 * 1024;
     /// The overhead of small unread pieces, of all streams: as much as two streams can have.
     pub(super) const SMALL_PIECES: usize = 64 << 20;
-    /// Data for forgotten streams is answered with a reset; a client that causes this many loses its
-    /// connection. (Refused calls soon reach the library's own bound; without one, a client that
-    /// reads nothing could accumulate resets.)
+    /// Data for forgotten streams is answered with a reset; a client that causes this many loses
+    /// its connection. (Refused calls soon reach the library's own bound; without one, a client
+    /// that reads nothing could accumulate resets.)
     pub(super) const MAX_STRAYS: usize = 64 * 1024;
     /// The largest headers of one call.
     pub(super) const MAX_HEADERS: u32 = 16 * 1024;
@@ -38,8 +38,8 @@ mod served {
 mod called {
     /// The most unread bytes of one stream.
     pub(super) const STREAM_WINDOW: u32 = 8 << 20;
-    /// The most unread bytes of all streams: the protocol's maximum. With less, unread streams could
-    /// use it up and block every other call.
+    /// The most unread bytes of all streams: the protocol's maximum. With less, unread streams
+    /// could use it up and block every other call.
     pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
     /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
     pub(super) const MAX_FRAME: u32 = 1 << 20;

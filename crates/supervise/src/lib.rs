@@ -6,7 +6,8 @@
 //!
 //! # async fn example() -> Result<(), jumpstarter_supervise::SuperviseError> {
 //! // A short tool: its output, or an error that quotes its stderr.
-//! let info = run(Command::new("qemu-img").args(["info", "disk.qcow2"]), Duration::from_secs(10)).await?;
+//! let command = Command::new("qemu-img").args(["info", "disk.qcow2"]);
+//! let info = run(command, Duration::from_secs(10)).await?;
 //!
 //! // A long-lived one: a handle that can be cloned, awaited and stopped from anywhere.
 //! let child = Command::new("qemu-system-x86_64").args(["-display", "none"]).spawn().await?;

@@ -1,12 +1,13 @@
-//! Makes text that came from elsewhere safe for a terminal and for a log.
+//! Makes foreign text safe for a terminal and for a log.
 //!
 //! A peer, an image or a guest chooses names, descriptions and error messages. Written to a
-//! terminal as they are, they can set its title, fill its clipboard, hide text or forge log lines.
-//! Each text from elsewhere passes [`line()`], [`block`] or [`json`] before it reaches a terminal
-//! or a text log.
+//! terminal unchanged, they can set its title, fill its clipboard, hide text or forge log lines.
+//! Each foreign text passes [`line()`], [`block`] or [`json`] before it reaches a terminal or a
+//! text log.
 //!
 //! ```
-//! assert_eq!(jumpstarter_text::line("tea\x1b]0;pwned\x07\nERROR all lost"), r"tea\u{1b}]0;pwned\u{7}\nERROR all lost");
+//! let line = jumpstarter_text::line("tea\x1b]0;pwned\x07\nERROR all lost");
+//! assert_eq!(line, r"tea\u{1b}]0;pwned\u{7}\nERROR all lost");
 //! assert_eq!(jumpstarter_text::line("Grüße, 世界"), "Grüße, 世界");
 //! ```
 

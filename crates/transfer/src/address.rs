@@ -1,4 +1,5 @@
-//! What an address is to the machine that fetches: a redirect may not lead to every one.
+//! Classifies addresses from the fetching machine's point of view: a redirect may not lead to every
+//! one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -110,7 +111,7 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     IpAddr::from_str(without_zone).ok().or_else(|| numeric_address(host).map(IpAddr::V4))
 }
 
-/// One to four numbers, of which the last fills what is left.
+/// One to four numbers; the last one fills the rest.
 fn numeric_address(host: &str) -> Option<Ipv4Addr> {
     let numbers: Vec<u32> = host.split('.').map(number).collect::<Option<_>>()?;
     let (last, first) = numbers.split_last()?;

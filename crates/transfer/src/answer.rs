@@ -1,4 +1,4 @@
-//! What an answer says of itself, and whether that can be an image that arrives whole.
+//! An answer's description of itself, and whether it can be an image that arrives completely.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};

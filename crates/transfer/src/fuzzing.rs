@@ -1,4 +1,4 @@
-//! The client at a connection in memory: what strangers may answer, for tests and fuzz targets.
+//! The client at an in-memory connection: any answers of strangers, for tests and fuzz targets.
 
 use std::io;
 use std::pin::Pin;

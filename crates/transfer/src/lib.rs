@@ -1,14 +1,13 @@
-//! What images need on their way besides bytes: HTTP, where they are fetched from or sent to a URL,
-//! and the encodings in which they travel. The exporter and the client both use it.
+//! The transfer of images: HTTP, for URLs, and the encodings on the wire. The exporter and the
+//! client both use it.
 //!
-//! Where images are fetched from and sent to is a matter of trust: `docs/images.md` has the rules.
+//! `docs/images.md` has the rules which servers are trusted.
 //!
-//! HTTP is the feature `http`, https with it the feature `tls`, and each encoding one of its own,
+//! HTTP is the feature `http`, https with it the feature `tls`, and each encoding has a feature,
 //! all on by default.
 //!
-//! Linking this crate (`use jumpstarter_transfer as _;`) also lets any `ImageSource::url`,
-//! `ImageSink::url` and
-//! `ImageSink::with_encoding` of this program be read and written in-process.
+//! Linking this crate (`use jumpstarter_transfer as _;`) also makes `ImageSource::url`,
+//! `ImageSink::url` and `ImageSink::with_encoding` work for local devices of this program.
 
 #[cfg(feature = "http")]
 mod address;

@@ -1,4 +1,4 @@
-//! Servers that drip: what arrives has to make progress.
+//! Gives up slow servers: incoming data must make progress.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bodies that say nothing of their end: the trailer of a compression proves that they are whole.
+//! Bodies without a marked end: the trailer of a compression proves that they are complete.
 
 use std::io;
 

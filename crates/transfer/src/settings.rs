@@ -1,4 +1,4 @@
-//! What the environment says about fetching: networks that redirects may lead to, and proxies.
+//! The environment's settings for fetching: networks that redirects may lead to, and proxies.
 
 use std::net::{IpAddr, SocketAddr};
 

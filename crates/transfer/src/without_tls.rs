@@ -1,4 +1,4 @@
-//! In place of TLS, for programs that are built without it.
+//! Replaces TLS in programs that are built without it.
 
 use jumpstarter_driver_core::{Error, Result};
 

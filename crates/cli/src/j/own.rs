@@ -39,7 +39,7 @@ impl OwnMethods {
     }
 }
 
-/// The drivers with methods of their own that these words name.
+/// The drivers with configured methods that these words name.
 pub(crate) fn named<'a>(
     device: &'a Device,
     words: &'a [OsString],
@@ -55,23 +55,23 @@ pub(crate) fn named<'a>(
     device.nodes().iter().filter(is_shell).filter(is_named)
 }
 
-/// The arguments of such a method.
+/// The arguments of a configured method.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What it writes is passed on while it runs, and its exit code is the command's. Options of this command stand before
+The method's output is printed while it runs, and its exit code is the command's. Options of this command come before
 the arguments; `--` ends them.
 
 JSON: one line [STDOUT, STDERR, EXIT_CODE] for each piece of output")]
 struct Words {
-    /// An environment variable for it; may be given several times
+    /// An environment variable for the method; may be repeated
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Its arguments
+    /// The method's arguments
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Its command.
+/// The parser of a configured method.
 pub(crate) fn command(command: clap::Command, method: &str) -> clap::Command {
     Words::augment_args(command).about(format!("Runs the method {}", shown(method)))
 }

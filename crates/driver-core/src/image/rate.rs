@@ -18,7 +18,8 @@ const MEMORY: Duration = Duration::from_secs(3);
 /// let source = ImageSource::path("os.img").with_observer(move |progress| {
 ///     let Ok(mut rate) = rate.lock() else { return };
 ///     rate.update(progress);
-///     println!("{} bytes, {:.0} bytes a second", progress.transferred_bytes, rate.bytes_per_second());
+///     let bytes = progress.transferred_bytes;
+///     println!("{bytes} bytes, {:.0} bytes a second", rate.bytes_per_second());
 /// });
 /// ```
 #[derive(Clone, Debug)]

@@ -174,17 +174,18 @@ pub(crate) async fn cancelled_flash_leaves_the_old_image(instance: &Instance) ->
 
 /// FLASHER-13: the progress of a flash never shrinks, and ends at the source's length.
 pub(crate) async fn progress_grows_to_the_end(instance: &Instance) -> Outcome {
-    let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
-    let teller = Arc::clone(&told);
+    let reported: Arc<Mutex<Vec<Progress>>> = Arc::default();
+    let observer = Arc::clone(&reported);
     let source = ImageSource::bytes(compressed("zstd")).with_observer(move |progress| {
-        teller.lock().unwrap_or_else(PoisonError::into_inner).push(progress)
+        observer.lock().unwrap_or_else(PoisonError::into_inner).push(progress)
     });
     flash(instance, source).await.must("flashing")?;
-    let told = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let grows = told.windows(2).all(|pair| pair[0].transferred_bytes <= pair[1].transferred_bytes);
-    ensure!(grows, "the progress shrinks: {told:?}");
+    let reported = reported.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let grows =
+        reported.windows(2).all(|pair| pair[0].transferred_bytes <= pair[1].transferred_bytes);
+    ensure!(grows, "the progress shrinks: {reported:?}");
     let length = compressed("zstd").len() as u64;
-    let last = told.last().map(|progress| progress.transferred_bytes);
+    let last = reported.last().map(|progress| progress.transferred_bytes);
     ensure!(last == Some(length), "the source has {length} bytes, the last progress is {last:?}");
     Ok(())
 }

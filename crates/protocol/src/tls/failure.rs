@@ -29,7 +29,7 @@ pub enum TlsFault {
     Other,
 }
 
-/// The fault of a certificate.
+/// Why a certificate is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFault {

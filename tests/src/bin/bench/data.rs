@@ -47,7 +47,7 @@ impl Codec {
 }
 
 impl Data {
-    /// Images of `size`, none of which is made yet.
+    /// Images of `size`; none is made yet.
     pub(crate) fn new(folder: &Path, size: ByteSize) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         Ok(Self { folder: folder.to_owned(), size })

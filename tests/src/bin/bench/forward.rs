@@ -110,7 +110,7 @@ fn serve(answer: fn(TcpStream) -> std::io::Result<()>) -> Result<SocketAddr> {
     let address = listener.local_addr()?;
     let accept = move || {
         for stream in listener.incoming().flatten() {
-            // A connection that breaks is told by its client.
+            // The client of a broken connection reports it.
             drop(std::thread::Builder::new().spawn(move || answer(stream)));
         }
     };
@@ -165,7 +165,7 @@ struct Socat {
 }
 
 impl Socat {
-    /// None where it is not installed.
+    /// `None` if it is not installed.
     async fn start(
         server: SocketAddr,
         between: Option<&Path>,

@@ -20,7 +20,7 @@ impl Library {
         Self { address: address.to_owned() }
     }
 
-    /// Takes a figure on a thread of its own, which is how `#[tokio::test]` would run it.
+    /// Measures on a separate thread, as `#[tokio::test]` would run it.
     async fn on_one_thread<F>(&self, take: impl FnOnce(Device) -> F + Send + 'static) -> Result<f64>
     where
         F: Future<Output = Result<f64>>,

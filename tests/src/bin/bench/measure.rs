@@ -39,7 +39,8 @@ pub(crate) async fn figure(command: Command) -> Result<f64> {
 /// may say more.
 pub(crate) async fn started(command: Command) -> Result<(Child, String, BufReader<ChildStdout>)> {
     let child = command.stdout(Sink::Piped).spawn().await.map_err(failed)?;
-    let output = child.take_stdout().ok_or_else(|| Error::internal("its output is gone"))?;
+    let output =
+        child.take_stdout().ok_or_else(|| Error::internal("its output was taken already"))?;
     let (mut output, mut line) = (BufReader::new(output), String::new());
     match timeout(START, output.read_line(&mut line)).await {
         Ok(Ok(length)) if length > 0 => Ok((child, line.trim_end().to_owned(), output)),

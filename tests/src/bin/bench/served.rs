@@ -93,7 +93,7 @@ pub(crate) fn built(program: &str) -> Result<()> {
 }
 
 /// The resident memory of the largest process of `pid` and its descendants, in bytes: a command may
-/// serve in a process of its own.
+/// serve in a separate process.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("reading a process's memory")?;

@@ -42,7 +42,7 @@ impl Guest {
         }
     }
 
-    /// What tells that a shell answers. The answer is not part of the command, which the guest
+    /// The sign that a shell answers. The answer is not part of the command, which the guest
     /// echoes.
     pub(crate) fn question(self) -> Question {
         match self {

@@ -34,7 +34,7 @@ struct Arguments {
     /// What boots
     #[arg(long, value_enum, default_value_t = Guest::Pico)]
     guest: Guest,
-    /// The image to flash; pico has one of its own
+    /// The image to flash; pico has a built-in one
     #[arg(long, value_name = "PATH", required_if_eq_any([("guest", "tiny"), ("guest", "other")]))]
     image: Option<PathBuf>,
     /// How to print what happened; json is one object at the end, on standard output

@@ -86,7 +86,7 @@ impl Report {
         ExitCode::SUCCESS
     }
 
-    /// A step failed, for this reason; the console's last lines may tell more.
+    /// A step failed, for this reason; the console's last lines may say more.
     pub(crate) fn failed(mut self, why: &str, console: Option<&str>) -> ExitCode {
         let (step, started) = self.step.take().unwrap_or(("demo", self.started));
         let seconds = started.elapsed().as_secs_f64();

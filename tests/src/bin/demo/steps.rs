@@ -64,7 +64,7 @@ impl Demo {
         self.stop(&vm).await?;
         self.report.begin("close");
         self.close().await?;
-        self.report.done("the machine, its sockets and its images are gone");
+        self.report.done("the machine, its sockets and its images are removed");
         Ok(())
     }
 

@@ -106,7 +106,7 @@ impl Round {
         image
     }
 
-    /// The guest, with something of its own on its disk.
+    /// The guest, with a mark on its disk.
     fn root_image(&mut self) -> Vec<u8> {
         let mut image = pico::image().to_vec();
         let at = (pico::FIRST_SCRATCH_SECTOR as usize + 1) * pico::SECTOR_SIZE;
