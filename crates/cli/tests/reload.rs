@@ -1,5 +1,5 @@
-//! `jmp run` reads its file anew on SIGHUP: it keeps its port, and notifies systemd. Its log reports
-//! an expired certificate.
+//! `jmp run` reads its file anew on SIGHUP: it keeps its port, and notifies systemd. Its log
+//! reports an expired certificate.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/inside.rs"]
