@@ -1,6 +1,7 @@
 """Every driver that has a Python client, over every way to connect."""
 
 import os
+import pathlib
 
 import pytest
 
@@ -143,3 +144,12 @@ def test_small_dumps_arrive_whole(client, tmp_path):
     for _ in range(40):
         client.flasher.dump(str(back), compression=Compression.GZIP)
         assert decompressed("gzip", back.read_bytes()) == b"x"
+
+
+def test_the_client_classes_are_of_the_families_that_the_table_says():
+    import families
+
+    root = pathlib.Path(__file__).parents[2]
+    table = (root / "crates/driver-core/src/families.rs").read_text()
+    missing = [pair for pair in families.families() if '("%s", "%s")' % pair not in table]
+    assert not missing, "run tests/interop/families.py"

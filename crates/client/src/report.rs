@@ -128,6 +128,9 @@ mod tests {
         check(None, power, Some(&["power"]), &[]);
         check(None, COMPOSITE_CLIENT, Some(&[]), &[]);
         check(None, "acme.client.Relay", None, &[]);
+        check(None, "jumpstarter_driver_snmp.client.SNMPServerClient", Some(&["power"]), &[]);
+        // Its flash is made by the client, of U-Boot's commands.
+        check(None, "jumpstarter_driver_flashers.client.BaseFlasherClient", None, &[]);
         check(None, STORAGE_MUX_CLIENT, Some(&["flasher", "storage_mux"]), &[]);
     }
 }

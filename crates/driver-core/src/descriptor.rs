@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::families::FAMILIES;
 use crate::suggest;
 use crate::value_type::ValueType;
 
@@ -188,9 +189,14 @@ impl InterfaceDescriptor {
     /// The linked interfaces of a driver of a Python exporter, found by the import path of its
     /// client class.
     pub fn of_client(client: &str) -> Vec<&'static InterfaceDescriptor> {
+        let is_listed =
+            |interface: &InterfaceDescriptor, client| FAMILIES.contains(&(interface.name, client));
         let drives = |interface: &&InterfaceDescriptor| {
+            let is_upstreams = is_listed(interface, interface.client);
             !interface.native
-                && (interface.client == client || interface.further_clients.contains(&client))
+                && (interface.client == client
+                    || interface.further_clients.contains(&client)
+                    || is_upstreams && is_listed(interface, client))
         };
         Self::linked().into_iter().filter(drives).collect()
     }

@@ -29,11 +29,7 @@ pub struct PowerReading {
 ///
 /// Pitfall: `on` returns when power is applied, not when the device has booted. Wait for what you
 /// need, such as a prompt on the console.
-#[interface(
-    name = "power",
-    client = "jumpstarter_driver_power.client.PowerClient",
-    also = ["jumpstarter_driver_power.client.VirtualPowerClient"]
-)]
+#[interface(name = "power", client = "jumpstarter_driver_power.client.PowerClient")]
 pub trait Power {
     /// Applies power. Cancelling leaves the device on or off, never in between; a second call is
     /// allowed.
@@ -52,11 +48,7 @@ pub trait Power {
 ///
 /// Each `connect` opens a separate connection; many may be open at once. Half-close is kept:
 /// finishing the writing half leaves the reading half open.
-#[interface(
-    name = "network",
-    client = "jumpstarter_driver_network.client.NetworkClient",
-    also = ["jumpstarter_driver_network.client.DbusNetworkClient"]
-)]
+#[interface(name = "network", client = "jumpstarter_driver_network.client.NetworkClient")]
 pub trait Network {
     /// Connects. `Unavailable` if nothing answers. Dropping the channel closes the connection.
     async fn connect(&self) -> Result<Channel>;
@@ -97,10 +89,7 @@ pub trait Serial {
 #[interface(
     name = "flasher",
     client = "jumpstarter_driver_opendal.client.FlasherClient",
-    also = [
-        "jumpstarter.client.flasher.FlasherClient",
-        "jumpstarter_driver_qemu.client.QemuFlasherClient"
-    ]
+    also = ["jumpstarter.client.flasher.FlasherClient"]
 )]
 pub trait Flasher {
     /// Writes an image (compressed ones are decompressed by their signature) to `target`, a

@@ -73,6 +73,7 @@ mod descriptor;
 mod device;
 mod driver;
 mod error;
+mod families;
 mod finite;
 mod generic;
 mod host_path;
