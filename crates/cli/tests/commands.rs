@@ -117,7 +117,7 @@ fn one_driver() {
       connect_timeout  a time such as 30s or 2min, or a number of seconds  default "10 s"  How long connecting may take, all addresses of the host together
 
     Interface network: Reaches a network endpoint of a device
-      connect() → bytes both ways  Connects. `Unavailable` when nothing answers. Dropping the channel closes the connection
+      connect() → bytes both ways  Connects. `Unavailable` if nothing answers. Dropping the channel closes the connection
       address() → String           Returns the endpoint's address, such as `tcp://127.0.0.1:8080`. `Unimplemented` if it has no address, `InvalidArgument` if the configuration hides it
     "#);
 }

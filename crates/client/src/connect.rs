@@ -15,9 +15,9 @@ use crate::{Address, ConnectOptions, Exporter, tls};
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 /// An exporter that many connect to at a time closes some connections before their first call:
 /// connecting is tried again for so long.
-const CUT_OFF_LIMIT: Duration = Duration::from_secs(2);
+const CUT_OFF_LIMIT: Duration = Duration::from_secs(3);
 /// Between two attempts, and as much again at most, so that clients spread.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Why an attempt failed.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ impl Bounds {
     /// Of the descriptors that are free TCP has half and Unix sockets a quarter: the rest is the
     /// drivers'.
     fn of(free: usize) -> Self {
-        let strangers = (free / 4).clamp(2, MAX_STRANGERS);
+        let strangers = (free / 3).clamp(2, MAX_STRANGERS);
         let strangers_of_one = (strangers * 3 / 4).clamp(1, MAX_STRANGERS_OF_ONE);
         Self { tcp: (free / 2).max(4), unix: (free / 4).max(4), strangers, strangers_of_one }
     }
@@ -293,7 +293,7 @@ mod tests {
     fn few_descriptors_leave_a_reserve() {
         assert_eq!(
             Bounds::of(40),
-            Bounds { tcp: 20, unix: 10, strangers: 10, strangers_of_one: 7 }
+            Bounds { tcp: 20, unix: 10, strangers: 13, strangers_of_one: 9 }
         );
         let many = Bounds::of(1 << 20);
         assert_eq!((many.strangers, many.strangers_of_one), (MAX_STRANGERS, MAX_STRANGERS_OF_ONE));
