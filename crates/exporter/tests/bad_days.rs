@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
@@ -13,6 +14,7 @@ use jumpstarter_protocol::v1::{
 };
 use jumpstarter_test_support::{Served, end, error_of, frame, serve_device, serve_file};
 use serde_json::json;
+use tokio::sync::Notify;
 use tonic::{Code, Status};
 
 use jumpstarter_driver_flasher as _;
@@ -265,7 +267,7 @@ impl Power for Panics {
         panic!("smoke")
     }
     async fn off(&self) -> Result<()> {
-        std::future::pending().await
+        Ok(())
     }
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
         Ok(Box::pin(futures_util::stream::poll_fn(|_| panic!("sparks"))))
@@ -376,9 +378,33 @@ async fn a_panicking_reset_is_an_error() {
     served.shut_down().await;
 }
 
+/// Notifies of each call of `off`, which never ends.
+#[derive(Debug, Default)]
+struct Hanging(Arc<Notify>);
+
+impl Driver for Hanging {
+    interfaces!(Power);
+}
+
+#[async_trait]
+impl Power for Hanging {
+    async fn on(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn off(&self) -> Result<()> {
+        self.0.notify_one();
+        std::future::pending().await
+    }
+    async fn read(&self) -> Result<ValueStream<PowerReading>> {
+        Err(Error::unimplemented("there is no meter"))
+    }
+}
+
 #[tokio::test]
 async fn a_shutdown_ends_what_runs_with_a_clear_status() {
-    let served = serve_device(Device::of_driver(Panics)).await;
+    let hanging = Hanging::default();
+    let reached = hanging.0.clone();
+    let served = serve_device(Device::of_driver(hanging)).await;
     let mut client = served.client().await;
     let mut logs = client.exporter.log_stream(()).await.unwrap().into_inner();
     let session = served.session.clone();
@@ -388,7 +414,7 @@ async fn a_shutdown_ends_what_runs_with_a_clear_status() {
         assert_eq!(status.message(), "the exporter is shutting down");
     };
     let shut_down = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        reached.notified().await;
         session.shut_down();
     };
     tokio::join!(call, shut_down);
