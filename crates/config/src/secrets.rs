@@ -5,7 +5,7 @@ use jumpstarter_driver_core::Secret;
 use serde_json::Value as Json;
 
 use super::check::Checker;
-use super::fault::{At, Fault, join};
+use super::fault::{At, Fault};
 use super::paths::visit;
 use super::words;
 use super::yaml::Node;
@@ -29,7 +29,12 @@ pub(super) fn place(
             .ok()
             .and_then(|secret| secret.resolve().err());
         if let Some(fields) = value.as_object_mut() {
-            let (place, path) = (node.locate(path), join(&at.path, path));
+            // The path of a value may have an index: it is no key.
+            let below = match at.path.as_str() {
+                "" => path.to_owned(),
+                above => format!("{above}.{path}"),
+            };
+            let (place, path) = (node.locate(path), below);
             let written = format!("{origin}:{}:{}: {path}", place.line, place.column);
             fields.insert("place".to_owned(), written.into());
             warnings.extend(unreadable.map(|error| {

@@ -28,6 +28,7 @@ async fn its_exit_code_is_that_of_the_command() {
     assert_snapshot!(run(&["no-such-program"]).await, @r"
     --- stderr
     error: running the command: cannot run `no-such-program`: there is no such program in PATH
+    hint: install it, or add its folder to PATH
     --- exit code 1
     ");
     assert_snapshot!(run(&[J, "pwoer", "on"]).await, @r"
