@@ -1,5 +1,7 @@
 //! Scripts run by real shells: arguments, variables, output, exit codes, time-outs, leftovers.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
