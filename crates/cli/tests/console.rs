@@ -138,7 +138,7 @@ async fn a_console_needs_a_terminal() {
     let output = run_unchecked(command, DEADLINE).await.unwrap();
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(output.stderr, @r"
-    error: a console needs a terminal, and standard input is none
+    error: a console needs a terminal, and standard input is not one
     hint: for scripts there is `pipe`: it copies standard input to the port and its output to a file
     ");
 }

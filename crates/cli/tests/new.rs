@@ -94,7 +94,7 @@ async fn an_error_leaves_nothing() {
     exit code 1
     ");
     assert_snapshot!(new(folder.path(), &["blue", "--path", "."]).await, @r"
-    error: . is no checkout of jumpstarter-rs
+    error: . is not a checkout of jumpstarter-rs
     hint: --path takes the folder that has crates/jumpstarter
     exit code 1
     ");

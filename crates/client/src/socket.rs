@@ -112,7 +112,7 @@ fn unknown_host(host: &str, error: io::Error) -> Error {
 fn tcp_error(address: &Address, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            Error::unavailable(format!("nobody listens at {address}"))
+            Error::unavailable(format!("nothing listens at {address}"))
                 .with_hint("check host and port, and that the exporter is running")
         }
         _ => Error::from(error).context(format!("connecting to {address}")),

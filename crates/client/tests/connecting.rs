@@ -79,7 +79,7 @@ async fn a_port_where_nobody_listens_or_a_host_that_is_none() {
     drop(listener);
     insta::assert_snapshot!(failure(&to(&address), &[(&address, "ADDRESS")]).await, @r"
     Unavailable
-    nobody listens at ADDRESS
+    nothing listens at ADDRESS
     hint: check host and port, and that the exporter is running
     ");
     insta::assert_snapshot!(failure(&to("exporter.invalid:1"), &[]).await.lines().next().unwrap(), @r"Unavailable");

@@ -110,7 +110,7 @@ impl RunOptions {
                     "serve the device directly with --tls-grpc-listener PORT or --listen-unix PATH",
                 ));
             }
-            return Err(Error::invalid_argument("there is nowhere to listen")
+            return Err(Error::invalid_argument("no address to listen at is given")
                 .with_hint("add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH"));
         }
         match (self.access.has_tls(), self.is_insecure) {

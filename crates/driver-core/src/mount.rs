@@ -1,4 +1,4 @@
-//! Mounts: branches of a device's tree that come from another device.
+//! Mounts: branches of a device's tree that belong to another device.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -55,25 +55,25 @@ pub struct Mount {
     root: usize,
 }
 
-/// What all mounts of one device share.
+/// Shared by all mounts of one device.
 struct Place {
-    /// The tree that is shown.
+    /// The tree, as it was when the driver was opened.
     nodes: Vec<Node>,
     device: RwLock<Device>,
 }
 
 impl Mount {
-    /// The branch of `device` at `path`; `""` is all of it.
+    /// Makes a mount of the branch of `device` at `path`; `""` is the whole device.
     ///
     /// # Errors
-    /// `NotFound` for a path that does not exist, with those that do.
+    /// `NotFound` for a path that does not exist, with the existing ones.
     pub fn new(device: Device, path: &str) -> Result<Self> {
         let nodes = device.nodes().to_vec();
         let place = Arc::new(Place { nodes, device: RwLock::new(device) });
         Self { place, root: 0 }.branch(path)
     }
 
-    /// The branch at `path`, from this one's root.
+    /// Makes a mount of the branch at `path`, from this one's root.
     ///
     /// # Errors
     /// As [`Mount::new`].
@@ -92,15 +92,15 @@ impl Mount {
         Ok(Self { place: self.place.clone(), root })
     }
 
-    /// The device that is called now.
+    /// The device that calls go to now.
     pub fn device(&self) -> Device {
         self.place.device.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Calls `device` from now on, which has the tree that the one before had.
+    /// Calls `device` from now on, which must have the same tree.
     ///
     /// # Errors
-    /// `FailedPrecondition` where it lacks a driver that the tree shows.
+    /// `FailedPrecondition` if it lacks a driver of the shown tree.
     pub fn replace(&self, device: Device) -> Result<()> {
         if let Some(lost) = self.nodes().iter().find(|node| device.node(node.path()).is_err()) {
             let message = format!("`{}` is not there any more", lost.path());
@@ -143,7 +143,7 @@ impl Mount {
         })
     }
 
-    /// Makes `node`, which stands for the driver of this mount, the branch's root.
+    /// Makes `node`, which replaces the driver of this mount, the branch's root.
     pub(crate) fn stand_in(&self, node: &mut Node) {
         let root = self.root();
         node.description = node.description.take().or_else(|| root.description.clone());
@@ -159,7 +159,7 @@ impl Mount {
         node.caller = self.root_caller();
     }
 
-    /// Adds what is below the branch's root, whose node is the last one and so deep.
+    /// Adds the nodes below the branch's root, whose node is the last one, at that depth.
     pub(crate) fn add_below(
         &self,
         depth: usize,
@@ -167,10 +167,10 @@ impl Mount {
         references: &mut References,
     ) -> Result<()> {
         let (first, base) = (self.root, nodes.len() - 1);
-        // A driver that the branch shows twice is one driver here as well.
+        // A driver that the branch shows twice is also one driver here.
         let mut ids = HashMap::from([(self.root().id, base)]);
         let mut depths = vec![depth];
-        // A tree lists what is below a node right after it.
+        // A tree lists the nodes below a node right after it.
         let below = self.nodes().iter().enumerate().skip(first + 1);
         for (index, shown) in below {
             let Some(parent) = shown.parent.filter(|parent| *parent >= first) else { break };
@@ -198,7 +198,7 @@ impl fmt::Debug for Mount {
     }
 }
 
-/// Stands for the branch of a mount.
+/// The driver that represents the branch of a mount.
 pub(crate) struct Mounted(pub(crate) Mount);
 
 impl Driver for Mounted {
@@ -207,7 +207,7 @@ impl Driver for Mounted {
     }
 }
 
-/// Calls a driver of the device that a mount has now.
+/// Calls a driver of the mount's current device.
 struct MountedCaller {
     place: Arc<Place>,
     index: usize,
@@ -217,7 +217,7 @@ impl MountedCaller {
     fn now(&self) -> Result<Arc<dyn Caller>> {
         let path = self.place.nodes[self.index].path();
         let device = self.place.device.read().unwrap_or_else(PoisonError::into_inner);
-        // The same tree has it in the same position.
+        // The same tree has it at the same position.
         let there = device.nodes().get(self.index).filter(|node| node.path() == path);
         let node = there.map_or_else(|| device.node(path), Ok)?;
         Ok(node.caller().clone())

@@ -69,7 +69,7 @@ impl Conversation {
     ) -> Result<Vec<u8>> {
         let pattern = pattern.as_ref();
         if pattern.is_empty() {
-            return Err(Error::invalid_argument("an empty pattern is everywhere"));
+            return Err(Error::invalid_argument("an empty pattern matches everywhere"));
         }
         let deadline = deadline_after(within);
         let mut searched = 0;

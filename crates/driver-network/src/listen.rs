@@ -55,7 +55,7 @@ pub(crate) async fn tcp(address: &str) -> Result<(Listener, SocketAddr)> {
     });
     let mut addresses: Vec<SocketAddr> = found
         .map_err(|error| {
-            let error = Error::unavailable(format!("no address is known of the host `{host}`"))
+            let error = Error::unavailable(format!("no address is known for the host `{host}`"))
                 .with_source(error);
             error
                 .with_hint("use an address of this machine, such as 127.0.0.1, ::1 or 0.0.0.0")

@@ -1,4 +1,4 @@
-//! Branches of a device that are elsewhere.
+//! Remote branches of a device.
 //!
 //! `remote` ([`RemoteConfig`]) mounts a device, or a branch of one, that another exporter serves.
 

@@ -1,4 +1,4 @@
-//! The log of the other end, as records of this exporter's.
+//! The log of the other exporter, as records of this one.
 
 use futures_util::StreamExt;
 use jumpstarter_client::{Exporter, LogRecord};

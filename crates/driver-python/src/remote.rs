@@ -12,40 +12,39 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::log;
 
-/// How long a call may take: as long as the exporter's own clients let it.
+/// The timeout of a call: none, since the exporter's clients have one.
 pub(crate) const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// A device that another exporter serves, or a branch of one. The exporter may be of this project,
-/// or the one in Python.
+/// A device that another exporter serves, or a branch of one. The exporter may be this project's or
+/// the one in Python.
 ///
-/// The tree is read when the device is opened. Calls, streams and images pass through as they are.
+/// The tree is read when the device is opened. Calls, streams and images pass through unchanged.
 #[config]
 #[derive(Clone, Debug)]
 pub struct RemoteConfig {
-    /// Where the exporter is: HOST:PORT, or the path of its Unix socket.
+    /// Address of the exporter: HOST:PORT, or the path of its Unix socket.
     pub address: String,
-    /// How a TCP connection is secured: with TLS and the system's authorities unless said
-    /// otherwise.
+    /// Security of a TCP connection; by default TLS with the system's authorities.
     #[serde(default)]
     pub tls: RemoteTls,
-    /// The passphrase that the exporter asks for.
+    /// Passphrase that the exporter requires.
     #[serde(default)]
     pub passphrase: Option<Secret>,
-    /// The dotted path of the branch, such as `rack.board`; all of the device if not said.
+    /// Dotted path of the branch, such as `rack.board`; by default the whole device.
     #[serde(default)]
     pub path: String,
 }
 
-/// How a TCP connection to another exporter is secured.
+/// Security of a TCP connection to another exporter.
 #[config]
 #[derive(Clone, Debug, Default)]
 #[serde(default)]
 pub struct RemoteTls {
-    /// No TLS: who listens on the way reads everything, the passphrase too.
+    /// No TLS: everybody on the network path can read everything, the passphrase too.
     pub insecure: bool,
     /// A PEM file of authorities to trust instead of the system's.
     pub ca: Option<HostPath>,
-    /// A PEM file of a certificate to show to the exporter.
+    /// A PEM file of a certificate to present to the exporter.
     pub certificate: Option<HostPath>,
     /// The PEM file of that certificate's key.
     pub key: Option<HostPath>,
@@ -127,7 +126,7 @@ impl RemoteConfig {
     }
 }
 
-/// A connection, and the task that follows the log on it.
+/// A connection, and the task that follows its log.
 #[derive(Debug)]
 struct Link {
     exporter: Exporter,
@@ -142,7 +141,7 @@ impl Link {
     }
 }
 
-/// Stands for a device that another exporter serves, or a branch of one.
+/// Represents a device that another exporter serves, or a branch of one.
 #[derive(Debug)]
 pub struct Remote {
     options: ConnectOptions,
@@ -158,8 +157,8 @@ impl Driver for Remote {
         Some(self.mount.clone())
     }
 
-    /// Connects again where the connection is lost. Else it resets the other device, if all of it
-    /// is mounted: a branch is reset with the rest only, which may have other users.
+    /// Connects again if the connection is lost. Otherwise it resets the other device, if the whole
+    /// device is mounted: a branch can only be reset with the rest, which may have other users.
     async fn reset(&self) -> Result<()> {
         let mut link = self.link.lock().await;
         if link.exporter.lost().now_or_never().is_some() {
@@ -172,7 +171,7 @@ impl Driver for Remote {
             return Ok(());
         }
         match link.exporter.device().reset().await {
-            // The exporter in Python has no such call.
+            // The exporter in Python lacks this call.
             Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(()),
             outcome => outcome,
         }

@@ -1,4 +1,4 @@
-//! `remote`: what a client sees of a device through one more exporter is what it sees of it.
+//! `remote`: a client sees the same device through another exporter as directly.
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
 mod support;
@@ -23,7 +23,7 @@ export:
   alias: {ref: rack}
 ";
 
-/// The exporter that has the drivers, and one that mounts what it has.
+/// The exporter that has the drivers, and one that mounts its device.
 struct Chain {
     folder: tempfile::TempDir,
     far: Served,
@@ -230,7 +230,7 @@ async fn an_exporter_that_goes_away_is_said_and_found_again_at_a_reset() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let report = error.report();
     assert!(report.contains("mounted at `lab`, went away") && report.contains("reset"), "{report}");
-    // It is not back.
+    // The exporter is still down.
     in_time(device.reset()).await.unwrap_err();
     let far = Served::file(FAR, &socket).await;
     in_time(device.reset()).await.unwrap();

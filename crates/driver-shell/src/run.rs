@@ -109,7 +109,7 @@ impl Run {
         let exit_code = match self.status {
             Some(ExitStatus::Code(code)) => code,
             Some(ExitStatus::Signal(signal)) => -signal,
-            _ => return Err(Error::internal(format!("nobody saw how `{method}` ended"))),
+            _ => return Err(Error::internal(format!("the exit status of `{method}` is unknown"))),
         };
         if exit_code != 0 {
             tracing::info!("{method} return code: {exit_code}");

@@ -73,7 +73,7 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
 }
 
 fn not_a_file(path: &Path) -> Error {
-    Error::failed_precondition(format!("{} is no regular file, or is not there", path.display()))
+    Error::failed_precondition(format!("{} is missing or not a regular file", path.display()))
 }
 
 impl<T: Clone + Send + 'static> FilesWatch<T> {

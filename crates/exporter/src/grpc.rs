@@ -73,7 +73,7 @@ async fn late(deadline: Option<Instant>) -> Error {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
     }
-    Error::deadline_exceeded("the client's time for the call is over")
+    Error::deadline_exceeded("the client's deadline for the call has passed")
 }
 
 fn trailers(outcome: Result<(), &Error>) -> HeaderMap {

@@ -86,7 +86,7 @@ async fn what_is_no_call_of_this_protocol_is_refused_and_the_connection_goes_on(
         assert_eq!(raw.refusal(path, &[0; 5]).await, (UNIMPLEMENTED, expected));
     }
     let cases: [(&[u8], u32, &str); 5] = [
-        (&[1, 0, 0, 0, 0], INTERNAL, "a message is compressed, but not said how"),
+        (&[1, 0, 0, 0, 0], INTERNAL, "a message is compressed without a named encoding"),
         (&[], INTERNAL, "the request has no message"),
         (&[0; 10], INTERNAL, "the request has several messages"),
         (&[0, 0, 0], INTERNAL, "a message was cut off"),

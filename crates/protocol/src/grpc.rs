@@ -22,8 +22,9 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 /// `Internal` for an authority that cannot be sent.
 pub fn request(authority: &str, path: &'static str) -> Result<Request<()>> {
     let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build();
-    let uri = uri
-        .map_err(|error| Error::internal("the exporter's address is no URI").with_source(error))?;
+    let uri = uri.map_err(|error| {
+        Error::internal("the exporter's address is not a URI").with_source(error)
+    })?;
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;

@@ -1,5 +1,5 @@
-//! HTTP/2 for both ends. h2's types stay in this module and in [`wire`](crate::wire), so that a new
-//! major version of h2 changes nothing that others see.
+//! HTTP/2 for both ends. h2's types stay in this module and in [`wire`](crate::wire), so a new
+//! major version of h2 changes no public type.
 //!
 //! It uses h2 directly. hyper's server reports a request body that the client has reset as one that
 //! ended: a broken image would look complete. Neither hyper nor tonic can adapt windows to the
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::error::broken;
 use crate::{CallError, Outgoing};
 
-/// What a server bounds.
+/// The limits of a server.
 mod served {
     /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
     pub(super) const MAX_FRAME: u32 = 256 * 1024;
@@ -34,7 +34,7 @@ mod served {
     pub(super) const MAX_HEADERS: u32 = 16 * 1024;
 }
 
-/// What a client bounds.
+/// The limits of a client.
 mod called {
     /// The most unread bytes of one stream.
     pub(super) const STREAM_WINDOW: u32 = 8 << 20;
@@ -59,16 +59,16 @@ pub struct Body(pub(crate) RecvStream);
 pub enum GoAway {
     /// The client did nothing wrong.
     NoError,
-    /// The client takes too much.
+    /// The client uses too many resources.
     EnhanceYourCalm,
 }
 
-/// A connection at its server.
+/// The server's side of a connection.
 #[derive(Debug)]
 pub struct ServerConnection<T>(server::Connection<T, Bytes>);
 
 impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
-    /// Speaks HTTP/2 on an open socket: `stream_window` and `connection_window` are the bytes that
+    /// Starts HTTP/2 on an open socket. `stream_window` and `connection_window` are the bytes that
     /// the client may send of one stream, and of all, before they are read; it may have
     /// `max_streams` calls at a time.
     ///
@@ -90,7 +90,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
             .data_frame_budget(served::SMALL_PIECES)
             // Clients may cancel as many calls at once as they may make.
             .max_pending_accept_reset_streams(max_streams as usize)
-            // What is still on its way for a call that was answered early is passed over.
+            // Remaining data of a call that was answered early is ignored.
             .max_concurrent_reset_streams(max_streams as usize)
             .max_local_error_reset_streams(Some(served::MAX_STRAYS))
             .max_header_list_size(served::MAX_HEADERS);
@@ -98,10 +98,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
     }
 
     /// Waits for the next call; `None` when the connection has ended. It drives the connection, so
-    /// it is called until then. May be cancelled.
+    /// call it until then. May be cancelled.
     ///
     /// # Errors
-    /// `Broken` once, when the connection breaks.
+    /// `Broken` once, if the connection breaks.
     pub async fn accept(&mut self) -> Option<Result<(Request<Body>, Respond), CallError>> {
         let accepted = self.0.accept().await?;
         Some(match accepted {
@@ -119,7 +119,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
     }
 
     /// Lets the client send `bytes` of each stream before they are read. Returns `false`, and
-    /// changes nothing, while the client has not acknowledged the change before.
+    /// changes nothing, while the client has not acknowledged the previous change.
     ///
     /// # Panics
     /// For 2 GiB and more.
@@ -127,18 +127,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
         self.0.set_initial_window_size(bytes).is_ok()
     }
 
-    /// Accepts no more calls; the connection ends with the last of those that run.
+    /// Accepts no more calls; the connection ends with the last running one.
     pub fn finish(&mut self) {
         self.0.graceful_shutdown();
     }
 
-    /// Breaks off every call, and waits until the client was sent the reason. May be cancelled.
+    /// Breaks off every call, and waits until the reason was sent to the client. May be cancelled.
     pub async fn abort(&mut self, reason: GoAway) {
         self.0.abrupt_shutdown(match reason {
             GoAway::NoError => Reason::NO_ERROR,
             GoAway::EnhanceYourCalm => Reason::ENHANCE_YOUR_CALM,
         });
-        // Whether the client hears of it changes nothing.
+        // Whether the client receives it changes nothing.
         drop(poll_fn(|cx| self.0.poll_closed(cx)).await);
     }
 }
@@ -148,7 +148,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
 pub struct Respond(server::SendResponse<Bytes>);
 
 impl Respond {
-    /// Begins the answer; what follows its headers goes to what it returns.
+    /// Begins the answer; the returned value sends what follows the headers.
     ///
     /// # Errors
     /// `Broken` for a call that has ended.
@@ -156,7 +156,7 @@ impl Respond {
         self.0.send_response(head, false).map(Outgoing::new).map_err(broken)
     }
 
-    /// Answers with headers alone.
+    /// Answers with headers only.
     ///
     /// # Errors
     /// `Broken` for a call that has ended.
@@ -164,21 +164,21 @@ impl Respond {
         self.0.send_response(head, true).map(drop).map_err(broken)
     }
 
-    /// Whether the client, or the connection's end, has ended the call.
+    /// Completes when the client, or the end of the connection, has ended the call.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.poll_reset(cx).map(drop)
     }
 }
 
-/// A connection at its client: a future that drives it, and ends when it has ended.
+/// The client's side of a connection: a future that drives it, and completes when it has ended.
 #[derive(Debug)]
 pub struct ClientConnection<T: AsyncRead + AsyncWrite + Unpin>(client::Connection<T, Bytes>);
 
 impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
-    /// Speaks HTTP/2 on an open socket. That the other side does too shows with the first call.
+    /// Starts HTTP/2 on an open socket. The first call shows whether the other side speaks it, too.
     ///
     /// # Errors
-    /// `Broken` for a socket on which nothing can be sent.
+    /// `Broken` for a socket that cannot be written.
     pub async fn open(socket: T) -> Result<(Requests, Self), CallError> {
         let mut builder = client::Builder::new();
         builder
@@ -216,7 +216,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for ClientConnection<T> {
 pub struct Requests(client::SendRequest<Bytes>);
 
 impl Requests {
-    /// Begins a call, once the server allows one more; what is sent goes to the second half.
+    /// Begins a call, once the server allows another one; the second half sends.
     ///
     /// # Errors
     /// `Broken` for a connection that has ended.
@@ -227,7 +227,7 @@ impl Requests {
     }
 }
 
-/// The answer to a call, when it begins.
+/// The answer to a call, once it begins.
 #[derive(Debug)]
 pub struct Answer(client::ResponseFuture);
 

@@ -331,7 +331,7 @@ impl<T: Message + Default> Incoming<T> {
         let encoding = match (prefix[0], self.encoding) {
             (0, _) => None,
             (1, Some(encoding)) => Some(encoding),
-            _ => return Err(Error::internal("a message is compressed, but not said how")),
+            _ => return Err(Error::internal("a message is compressed without a named encoding")),
         };
         match length > self.max_message_bytes {
             true => Err(too_long(self.max_message_bytes)),

@@ -57,7 +57,7 @@ fn content_length(request: &ImageRequest) -> Result<Option<u64>> {
         request.headers().iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length = given.next().map(|(_, length)| length.trim().parse());
     length.transpose().map_err(|_| {
-        Error::invalid_argument("the content-length of the presigned request is no number")
+        Error::invalid_argument("the content-length of the presigned request is not a number")
     })
 }
 

@@ -195,9 +195,8 @@ impl Way {
     pub(crate) fn follow(&mut self, answered: &HeaderMap) -> Result<()> {
         let url = &self.url;
         let location = answered.get(LOCATION);
-        let location = location.ok_or_else(|| {
-            Error::unavailable(format!("{url} redirects without saying where to"))
-        })?;
+        let location = location
+            .ok_or_else(|| Error::unavailable(format!("{url} redirects without a location")))?;
         let next = url
             .join(location.as_bytes())
             .with_context(|| format!("following the redirect of {url}"))?;

@@ -205,7 +205,7 @@ async fn answers_that_hold_no_whole_image_are_refused() {
             "a redirect to nowhere",
             b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
             Unavailable,
-            "without saying where",
+            "without a location",
         ),
         (
             "an endless redirect",

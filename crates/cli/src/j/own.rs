@@ -1,5 +1,4 @@
-//! Methods that a driver's configuration names: each is a verb. Only the driver itself can list
-//! them.
+//! Methods that a driver's configuration names: each is a verb. Only the driver can list them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -15,15 +14,15 @@ use super::names::shown;
 use crate::fault::{Fault, Result, SIGNALLED};
 use crate::terminal;
 
-/// Of drivers, by their paths, the methods that they list.
+/// The configured methods of drivers, by the drivers' paths.
 #[derive(Debug, Default)]
 pub(crate) struct OwnMethods(HashMap<String, Vec<String>>);
 
 impl OwnMethods {
-    /// Asks the drivers that these words name.
+    /// Asks the drivers that these words name for their methods.
     ///
     /// # Errors
-    /// Those of the calls.
+    /// The errors of the calls.
     pub(crate) async fn of_named(device: &Device, words: &[OsString]) -> Result<Self> {
         let mut found = Self::default();
         for node in named(device, words) {
@@ -76,7 +75,7 @@ pub(crate) fn command(command: clap::Command, method: &str) -> clap::Command {
     Words::augment_args(command).about(format!("Runs the method {}", shown(method)))
 }
 
-/// Runs it, and returns its exit code.
+/// Runs the method, and returns its exit code.
 pub(crate) async fn run(context: &Context, method: &str, matches: &ArgMatches) -> Result<u8> {
     let words = Words::from_arg_matches(matches)?;
     let env = words.env.iter().map(|pair| variable(pair)).collect::<Result<BTreeMap<_, _>>>()?;
@@ -95,7 +94,7 @@ pub(crate) async fn run(context: &Context, method: &str, matches: &ArgMatches) -
         exit_code = exit_code.or(item.exit_code);
     }
     match exit_code {
-        // By a signal: as shells say it.
+        // A signal ended it: reported as by shells.
         Some(code @ ..0) => Ok(SIGNALLED.wrapping_add(code.unsigned_abs() as u8)),
         Some(code) => Ok(code as u8),
         None => Err(Error::data_loss(format!("`{method}` ended without an exit code")).into()),

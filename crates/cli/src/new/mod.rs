@@ -195,7 +195,7 @@ fn checkout(path: &Path) -> Result<String> {
     let found = fs::canonicalize(&found).ok().filter(|found| found.join("Cargo.toml").is_file());
     let found = found.as_deref().and_then(Path::to_str).map(str::to_owned);
     let found = found.ok_or_else(|| {
-        Error::not_found(format!("{} is no checkout of jumpstarter-rs", path.display()))
+        Error::not_found(format!("{} is not a checkout of jumpstarter-rs", path.display()))
             .with_hint("--path takes the folder that has crates/jumpstarter")
     })?;
     // JSON's strings are TOML's.

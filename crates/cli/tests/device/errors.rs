@@ -133,7 +133,7 @@ async fn devices_that_cannot_be_reached() {
     let said = without_device(&["power", "on"], Some(&format!("127.0.0.1:{port}"))).await;
     assert_snapshot!(said.replace(&port.to_string(), "PORT"), @r"
     --- stderr
-    error: nobody listens at 127.0.0.1:PORT
+    error: nothing listens at 127.0.0.1:PORT
     hint: check host and port, and that the exporter is running
     --- exit code 3
     ");

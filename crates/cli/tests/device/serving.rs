@@ -41,7 +41,7 @@ async fn nowhere_to_listen() {
     let lab = Lab::new(EVERYTHING);
     assert_snapshot!(said(&lab, &[]).await, @r"
     --- stderr
-    error: there is nowhere to listen
+    error: no address to listen at is given
     hint: add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH
     --- exit code 2
     ");

@@ -46,7 +46,7 @@ impl Served {
         Self { session, logs, stop, server }
     }
 
-    /// Ends it as `jmp run` does.
+    /// Ends it like `jmp run` does.
     pub async fn shut_down(self) {
         self.stop.cancel();
         self.session.shut_down();
@@ -54,7 +54,7 @@ impl Served {
         self.session.device().close().await.unwrap();
     }
 
-    /// Has it write a warning to its log.
+    /// Writes a warning to its log.
     pub fn log(&self, message: &str) {
         self.logs.publish(LogRecord::new(tracing::Level::WARN, LogSource::System, message));
     }

@@ -40,11 +40,10 @@ fn growing(start: &[u8]) -> Result<Header> {
 
 /// The error for an image whose disk would lack its end.
 pub(super) fn two_sizes() -> Error {
-    Error::failed_precondition("the VHD image names two sizes, and QEMU goes by its geometry")
-        .with_hint(
-            "convert it: `qemu-img convert --image-opts \
+    Error::failed_precondition("the VHD image has two sizes, and QEMU uses its geometry").with_hint(
+        "convert it: `qemu-img convert --image-opts \
          driver=vpc,force_size_calc=current_size,file.filename=IMAGE -O qcow2 IMAGE.qcow2`",
-        )
+    )
 }
 
 fn fixed(footer: &[u8], length: u64) -> Result<Header> {

@@ -43,7 +43,7 @@ impl Say for StartConsole {
 
 async fn run(context: &Context) -> Result<u8> {
     if !is_interactive() {
-        return Err(Error::failed_precondition("a console needs a terminal, and standard input is none")
+        return Err(Error::failed_precondition("a console needs a terminal, and standard input is not one")
             .with_hint(
                 "for scripts there is `pipe`: it copies standard input to the port and its output to a file",
             )
