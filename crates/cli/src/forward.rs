@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use jumpstarter_driver_core::{Error, Network};
-use jumpstarter_driver_network::{ForwardStats, PortForward};
+use jumpstarter_driver_network::{ForwardStats, PortForward, is_udp};
 use jumpstarter_supervise::{Heeded, Signal};
 use serde_json::json;
 
@@ -26,10 +26,12 @@ Examples:
   jmp forward qemu.ssh                     in `jmp shell`, or with JUMPSTARTER_HOST
   jmp forward web 8080 --tls-grpc lab.example:1234
   jmp forward qemu.vnc --unix ./vnc.sock
+  jmp forward qemu.dns 5353                an endpoint of UDP becomes a UDP port
 
 JSON, one object a line: {\"address\", \"host\", \"port\", \"socket\", \"connect_with\"} when it listens (the last is null
 if the service at the endpoint is unknown), and at its end
-{\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\", \"failures\", \"last_error\"}.
+{\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\", \"failures\", \"dropped_datagrams\",
+\"last_error\"}.
 
 Exit code: 0 after Ctrl-C or SIGTERM, 1 if the connection to the exporter is lost.")]
 pub(crate) struct Arguments {
@@ -44,6 +46,9 @@ pub(crate) struct Arguments {
     /// Listen at a Unix socket, for this user only, instead of a port
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "bind"])]
     unix: Option<PathBuf>,
+    /// Listen at a UDP port; it is chosen without this option if the endpoint's address says UDP
+    #[arg(long, conflicts_with = "unix")]
+    udp: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -83,14 +88,18 @@ async fn serve(
 ) -> Result<()> {
     let (device, path) = (&opened.device, arguments.path.as_str());
     let network = device.get::<dyn Network>(path)?;
+    let place = || place(&arguments.bind, arguments.port);
     let forward = match &arguments.unix {
         Some(socket) => PortForward::unix(network, socket).await?,
-        None => PortForward::tcp(network).bind(place(&arguments.bind, arguments.port)).await?,
+        None if arguments.udp || is_udp(network.as_ref()).await => {
+            PortForward::udp(network).bind(place()).await?
+        }
+        None => PortForward::tcp(network).bind(place()).await?,
     };
     let advice = advice::of(device, path, forward.endpoint()).await;
     match arguments.output {
         Format::Json => {
-            let address = forward.tcp_address();
+            let address = forward.tcp_address().or(forward.udp_address());
             let listening = json!({
                 "address": forward.address(),
                 "host": address.map(|address| address.ip().to_string()),
@@ -101,7 +110,8 @@ async fn serve(
             writeln!(out, "{}", print::json(&listening)?)?;
         }
         Format::Text => {
-            writeln!(out, "`{path}` is at {}; Ctrl-C ends it", forward.address())?;
+            let kind = if forward.udp_address().is_some() { "UDP " } else { "" };
+            writeln!(out, "`{path}` is at {kind}{}; Ctrl-C ends it", forward.address())?;
             if let Some(advice) = advice {
                 writeln!(out, "connect with: {advice}")?;
             }
@@ -146,6 +156,9 @@ fn summary(stats: &ForwardStats) -> String {
         "connections: {}, {} bytes to the device, {} from it, failed: {}",
         stats.connections, stats.bytes_to_device, stats.bytes_from_device, stats.failures
     );
+    if stats.dropped_datagrams > 0 {
+        text += &format!(", datagrams dropped: {}", stats.dropped_datagrams);
+    }
     if let Some(error) = &stats.last_error {
         text += &format!("\nthe last failure: {}", print::line(error));
     }

@@ -1,5 +1,7 @@
 //! Local forwards: listens here, connects through a driver.
 
+mod udp;
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::channel::copy_both;
-use jumpstarter_driver_core::{Channel, Error, Network, Result, ResultExt};
+use jumpstarter_driver_core::{Channel, Error, Framing, Network, Result, ResultExt};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,13 +19,15 @@ use crate::listen::{self, Listener};
 use crate::stats::{ForwardStats, LiveStats};
 use jumpstarter_files::SocketFile;
 
+pub use udp::UdpForward;
+
 /// How long accepting pauses after it failed, for example because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the endpoint may take to report its address; afterwards it counts as one of streams.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 
-/// A local TCP port or Unix socket; every connection to it is forwarded to a device.
+/// A local TCP port, UDP port or Unix socket; every connection to it is forwarded to a device.
 ///
 /// Serves many connections at once, each with one connection to the device; half-close is kept. An
 /// endpoint with a UDP address is refused with `FailedPrecondition`: a stream does not keep the
@@ -55,6 +59,8 @@ pub struct PortForward {
 pub enum Endpoint {
     /// A TCP port.
     Tcp(SocketAddr),
+    /// A UDP port.
+    Udp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -62,7 +68,7 @@ pub enum Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Udp(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
         }
     }
@@ -83,29 +89,30 @@ impl PortForward {
         UnixForward { network, path: path.into() }
     }
 
+    /// A local UDP port for an endpoint of datagrams. Await it to start.
+    pub fn udp(network: Arc<dyn Network>) -> UdpForward {
+        UdpForward::new(network)
+    }
+
     /// Fails with `FailedPrecondition` for an endpoint that says that it takes datagrams: a stream
     /// does not keep their bounds.
     async fn check(network: &dyn Network) -> Result<()> {
-        match tokio::time::timeout(ADDRESS_LIMIT, network.address()).await {
-            Ok(Ok(address)) if address.starts_with("udp:") => {
-                Err(Error::failed_precondition(format!(
-                    "{address} takes datagrams, and a forward passes on streams"
-                ))
-                .with_hint("`j stream NAME connect` sends each piece of its input as a datagram; a program uses the channel of `connect`"))
-            }
-            _ => Ok(()),
+        match udp_address(network).await {
+            Some(address) => Err(Error::failed_precondition(format!(
+                "{address} takes datagrams, and this forward passes on streams"
+            ))
+            .with_hint("forward it to a UDP port: `j PATH forward-udp`")),
+            None => Ok(()),
         }
     }
 
-    fn start(
-        network: Arc<dyn Network>,
-        listener: Listener,
-        endpoint: Endpoint,
-        file: Option<SocketFile>,
-    ) -> Self {
+    fn start<S>(endpoint: Endpoint, serve: impl FnOnce(Arc<LiveStats>) -> S) -> Self
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
         let stats = Arc::new(LiveStats::default());
-        let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, network, stats.clone())));
-        Self { endpoint, stats, task, file }
+        let task = AbortOnDropHandle::new(tokio::spawn(serve(stats.clone())));
+        Self { endpoint, stats, task, file: None }
     }
 
     /// The address at which it listens.
@@ -122,14 +129,22 @@ impl PortForward {
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self.endpoint {
             Endpoint::Tcp(address) => Some(address),
-            Endpoint::Unix(_) => None,
+            Endpoint::Udp(_) | Endpoint::Unix(_) => None,
+        }
+    }
+
+    /// The UDP address, if it listens on one.
+    pub fn udp_address(&self) -> Option<SocketAddr> {
+        match self.endpoint {
+            Endpoint::Udp(address) => Some(address),
+            Endpoint::Tcp(_) | Endpoint::Unix(_) => None,
         }
     }
 
     /// The Unix socket, if it listens on one.
     pub fn path(&self) -> Option<&Path> {
         match &self.endpoint {
-            Endpoint::Tcp(_) => None,
+            Endpoint::Tcp(_) | Endpoint::Udp(_) => None,
             Endpoint::Unix(path) => Some(path),
         }
     }
@@ -161,7 +176,8 @@ pub struct TcpForward {
 
 impl TcpForward {
     /// Listens at `address`, such as `127.0.0.1:8080` or `[::1]:0`; port 0 takes a free one.
-    /// `localhost` listens by IPv4 and IPv6, if this machine has them: programs use either.
+    /// A name listens at each of its addresses that this machine has, `localhost` by IPv4 and IPv6:
+    /// programs use either.
     ///
     /// Starting it fails with `Unavailable` for a port in use, `PermissionDenied` for one below
     /// 1024 that needs rights, `InvalidArgument` for an invalid host and port.
@@ -181,7 +197,9 @@ impl IntoFuture for TcpForward {
         Box::pin(async move {
             PortForward::check(&*self.network).await?;
             let (listener, address) = listen::tcp(&self.address).await?;
-            Ok(PortForward::start(self.network, listener, Endpoint::Tcp(address), None))
+            Ok(PortForward::start(Endpoint::Tcp(address), |stats| {
+                serve(listener, self.network, stats)
+            }))
         })
     }
 }
@@ -201,7 +219,10 @@ impl IntoFuture for UnixForward {
         Box::pin(async move {
             PortForward::check(&*self.network).await?;
             let (listener, file) = listen::unix(&self.path).await?;
-            Ok(PortForward::start(self.network, listener, Endpoint::Unix(self.path), Some(file)))
+            let forward = PortForward::start(Endpoint::Unix(self.path), |stats| {
+                serve(listener, self.network, stats)
+            });
+            Ok(PortForward { file: Some(file), ..forward })
         })
     }
 }
@@ -243,9 +264,37 @@ async fn pass_on(local: Channel, network: Arc<dyn Network>, stats: Arc<LiveStats
     let _open = stats.opened();
     let passing = async {
         let device = network.connect().await.context("connecting to the device")?;
+        let device = matched(local.framing(), device)?;
         copy_both(local, device, Some(&stats.bytes)).await.context("passing data on")
     };
     if let Err(error) = passing.await {
         stats.failed(&error);
+    }
+}
+
+/// Whether an endpoint's address says that it is UDP: only [`PortForward::udp`] forwards it. An
+/// endpoint that hides its address, or does not report it within 5 s, is taken for one of streams.
+pub async fn is_udp(network: &dyn Network) -> bool {
+    udp_address(network).await.is_some()
+}
+
+async fn udp_address(network: &dyn Network) -> Option<String> {
+    let address = tokio::time::timeout(ADDRESS_LIMIT, network.address()).await.ok()?.ok()?;
+    address.starts_with("udp:").then_some(address)
+}
+
+/// The device's channel with the framing of the local one. Messages that are no datagrams of UDP,
+/// as those of a WebSocket, may be the pieces of a stream.
+fn matched(local: Framing, device: Channel) -> Result<Channel> {
+    match (local, device.framing()) {
+        (Framing::Datagrams, Framing::Bytes) => {
+            Err(Error::invalid_argument("the endpoint carries a stream of bytes, no datagrams")
+                .with_hint("forward it to a TCP port or a Unix socket"))
+        }
+        (Framing::Bytes, Framing::Datagrams) => {
+            let (reader, writer) = device.split();
+            Ok(Channel::from_parts(Framing::Bytes, reader, writer))
+        }
+        _ => Ok(device),
     }
 }

@@ -1,7 +1,8 @@
 //! Network drivers, and tools for networks.
 //!
-//! Drivers: `tcp` ([`TcpNetwork`]), `udp` ([`UdpNetwork`]), `unix` ([`UnixNetwork`]) and `echo`
-//! ([`EchoNetwork`]). Each is also a plain type with a constructor, as a part of other drivers.
+//! Drivers: `tcp` ([`TcpNetwork`]), `udp` ([`UdpNetwork`]), `unix` ([`UnixNetwork`]), `vsock`
+//! ([`VsockNetwork`]) and `echo` ([`EchoNetwork`]). Each is also a plain type with a constructor, as
+//! a part of other drivers.
 //!
 //! For any local or remote [`Network`](jumpstarter_driver_core::Network): [`PortForward`] makes it
 //! a local port or socket, [`Conversation`] sends and receives as a program would, and [`check`]
@@ -26,20 +27,22 @@
 mod check;
 mod conversation;
 mod echo;
+mod endpoint;
 mod forward;
 mod listen;
 mod local_socket;
-mod resolve;
 mod stats;
 mod tcp;
 mod udp;
 mod unix;
+mod vsock;
 
 pub use check::{Reachability, check, check_within};
 pub use conversation::Conversation;
 pub use echo::{EchoNetwork, EchoNetworkConfig};
-pub use forward::{Endpoint, PortForward, TcpForward, UnixForward};
+pub use forward::{Endpoint, PortForward, TcpForward, UdpForward, UnixForward, is_udp};
 pub use stats::ForwardStats;
 pub use tcp::{TcpNetwork, TcpNetworkConfig};
 pub use udp::{UdpNetwork, UdpNetworkConfig};
 pub use unix::{UnixNetwork, UnixNetworkConfig};
+pub use vsock::{VsockNetwork, VsockNetworkConfig};

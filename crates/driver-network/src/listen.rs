@@ -1,4 +1,4 @@
-//! Listeners of forwards: TCP, and Unix sockets that only their owner can use and that are removed
+//! Listeners of forwards: TCP, UDP, and Unix sockets that only their owner can use and that are removed
 //! at the end.
 
 use std::io;
@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ResultExt, blocking};
 use jumpstarter_files::SocketFile;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 
+use crate::endpoint;
 use crate::local_socket::LocalSocket;
 
 /// How long finding the addresses of a host may take.
@@ -20,7 +21,7 @@ const FREE_PORTS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// One, or one for each address of `localhost`.
+    /// One for each address of the host.
     Tcp(Vec<TcpListener>),
     Unix(UnixListener),
 }
@@ -32,7 +33,7 @@ impl Listener {
                 let accepting = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, _, _) = select_all(accepting).await;
                 let (stream, _) = accepted?;
-                stream.set_nodelay(true)?;
+                endpoint::set_up(&stream)?;
                 Ok(Channel::from_io(LocalSocket::new(stream)))
             }
             Self::Unix(listener) => {
@@ -43,11 +44,55 @@ impl Listener {
     }
 }
 
-/// Listens on `address`, a host or IP address and a port, and answers with where. A host whose
-/// addresses are all of this machine alone, as `localhost`, is listened at by each of them, and
-/// named by the first of IPv4.
+/// Listens on TCP at `address`, a host or IP address and a port, and answers with where: at each
+/// address of the host that this machine has, with one port. It is named by the first of IPv4.
 pub(crate) async fn tcp(address: &str) -> Result<(Listener, SocketAddr)> {
-    let doing = || format!("listening on TCP {address}");
+    let (listeners, first) = bind::<TcpListener>(address).await?;
+    Ok((Listener::Tcp(listeners), first))
+}
+
+/// As [`tcp`], for UDP.
+pub(crate) async fn udp(address: &str) -> Result<(Vec<UdpSocket>, SocketAddr)> {
+    bind::<UdpSocket>(address).await
+}
+
+/// What is bound to a local address.
+trait Local: Sized {
+    const PROTOCOL: &'static str;
+    /// The option of `ss` that lists them.
+    const LISTED: char;
+    fn bind(address: SocketAddr) -> impl Future<Output = io::Result<Self>> + Send;
+    fn address(&self) -> io::Result<SocketAddr>;
+}
+
+impl Local for TcpListener {
+    const PROTOCOL: &'static str = "TCP";
+    const LISTED: char = 't';
+
+    async fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::bind(address).await
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+impl Local for UdpSocket {
+    const PROTOCOL: &'static str = "UDP";
+    const LISTED: char = 'u';
+
+    async fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::bind(address).await
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+async fn bind<L: Local>(address: &str) -> Result<(Vec<L>, SocketAddr)> {
+    let doing = || format!("listening on {} {address}", L::PROTOCOL);
     let (host, port) = parts(address).with_context(doing)?;
     let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
     let found = found.unwrap_or_else(|_| {
@@ -64,15 +109,12 @@ pub(crate) async fn tcp(address: &str) -> Result<(Listener, SocketAddr)> {
         .collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
-    let everywhere = addresses.iter().all(|address| address.ip().is_loopback());
-    let bound = match everywhere {
-        true => all(&addresses).await,
-        false => first(&addresses).await,
-    };
-    let listeners = bound.map_err(|error| refused(host, port, error).context(doing()))?;
-    let first = listeners.first().map(TcpListener::local_addr);
+    let bound = all(&addresses).await;
+    let bound: Vec<L> =
+        bound.map_err(|error| refused(L::LISTED, host, port, error).context(doing()))?;
+    let first = bound.first().map(Local::address);
     match first {
-        Some(first) => Ok((Listener::Tcp(listeners), first.with_context(doing)?)),
+        Some(first) => Ok((bound, first.with_context(doing)?)),
         None => {
             Err(Error::unavailable(format!("the host `{host}` has no address")).context(doing()))
         }
@@ -93,12 +135,8 @@ fn parts(address: &str) -> Result<(&str, u16)> {
     if is_wrong { Err(wrong()) } else { Ok((bare, port)) }
 }
 
-async fn first(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    Ok(vec![TcpListener::bind(addresses).await?])
-}
-
 /// Listens at each of the addresses that this machine has, with one port.
-async fn all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+async fn all<L: Local>(addresses: &[SocketAddr]) -> io::Result<Vec<L>> {
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -113,24 +151,24 @@ async fn all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-async fn at_one_port(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
+async fn at_one_port<L: Local>(addresses: &[SocketAddr]) -> io::Result<Vec<L>> {
+    let mut bound: Vec<L> = Vec::new();
     let mut missing = None;
     for address in addresses {
         let mut address = *address;
-        if let Some(first) = listeners.first() {
-            address.set_port(first.local_addr()?.port());
+        if let Some(first) = bound.first() {
+            address.set_port(first.address()?.port());
         }
-        match TcpListener::bind(address).await {
-            Ok(listener) => listeners.push(listener),
+        match L::bind(address).await {
+            Ok(one) => bound.push(one),
             // A machine without IPv6, whose table of hosts has it all the same.
             Err(error) if is_missing(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
     match missing {
-        Some(error) if listeners.is_empty() => Err(error),
-        _ => Ok(listeners),
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(bound),
     }
 }
 
@@ -140,12 +178,12 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// The error of a host and port that this program cannot have.
-fn refused(host: &str, port: u16, error: io::Error) -> Error {
+fn refused(listed: char, host: &str, port: u16, error: io::Error) -> Error {
     let (message, hint) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             format!("port {port} of {host} is taken by another program"),
             format!(
-                "choose another port, or 0 for a free one; `ss -ltnp 'sport = :{port}'` names the program"
+                "choose another port, or 0 for a free one; `ss -l{listed}np 'sport = :{port}'` names the program"
             ),
         ),
         io::ErrorKind::PermissionDenied => (

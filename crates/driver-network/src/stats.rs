@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ForwardStats {
-    /// Connections accepted since the start.
+    /// Connections accepted since the start; for UDP, local peers, each time that they begin.
     pub connections: u64,
     /// Connections open now.
     pub active: u64,
@@ -21,6 +21,9 @@ pub struct ForwardStats {
     pub bytes_from_device: u64,
     /// Connections that failed: the device could not be reached, or one side broke.
     pub failures: u64,
+    /// Datagrams of local peers that were dropped: the device is too slow, or there are too many
+    /// peers.
+    pub dropped_datagrams: u64,
     /// The reason of the last failure.
     pub last_error: Option<String>,
 }
@@ -32,6 +35,7 @@ pub(crate) struct LiveStats {
     active: AtomicU64,
     pub(crate) bytes: Counters,
     failures: AtomicU64,
+    dropped_datagrams: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
 
@@ -43,6 +47,7 @@ impl LiveStats {
             bytes_to_device: self.bytes.first_to_second(),
             bytes_from_device: self.bytes.second_to_first(),
             failures: self.failures.load(Ordering::Relaxed),
+            dropped_datagrams: self.dropped_datagrams.load(Ordering::Relaxed),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -51,6 +56,10 @@ impl LiveStats {
         tracing::warn!(error = %format_args!("{error:#}"), "forwarded connection failed");
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.report());
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped_datagrams.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection as open until the guard is dropped.

@@ -5,15 +5,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
 
-use crate::resolve::{Endpoint, yes};
-
-/// How long connecting may take unless configured.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, connect_timeout, yes};
 
 /// A TCP endpoint that this machine can reach.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -31,10 +25,6 @@ pub struct TcpNetworkConfig {
     connect_timeout: Span,
 }
 
-fn connect_timeout() -> Span {
-    Span::from(CONNECT_TIMEOUT)
-}
-
 #[async_trait]
 impl DriverConfig for TcpNetworkConfig {
     const NAME: &'static str = "tcp";
@@ -49,7 +39,8 @@ impl DriverConfig for TcpNetworkConfig {
 }
 register_driver!(TcpNetworkConfig);
 
-/// A TCP endpoint: each [`connect`](Network::connect) is one TCP connection, without Nagle's delay.
+/// A TCP endpoint: each [`connect`](Network::connect) is one TCP connection, without Nagle's delay
+/// and with keep-alive probes.
 #[derive(Clone, Debug)]
 pub struct TcpNetwork {
     endpoint: Endpoint,
@@ -81,25 +72,6 @@ impl TcpNetwork {
         self.connect_timeout = timeout;
         self
     }
-
-    /// Tries the addresses in turn; one that does not answer may use up its share of the time only.
-    async fn open_stream(&self) -> Result<TcpStream> {
-        let deadline = deadline_after(self.connect_timeout);
-        let addresses = self.endpoint.resolve(self.connect_timeout).await?;
-        let mut failures = Vec::new();
-        for (index, address) in addresses.iter().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = Instant::now() + left / (addresses.len() - index) as u32;
-            match timeout_at(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failures.push(format!("{address}: {error}")),
-                Err(_) => failures.push(format!("{address}: no answer")),
-            }
-        }
-        Err(Error::unavailable(failures.join("; ")).with_hint(
-            "check that the service listens there and that nothing on the way blocks it",
-        ))
-    }
 }
 
 impl fmt::Display for TcpNetwork {
@@ -116,12 +88,10 @@ impl Driver for TcpNetwork {
 impl Network for TcpNetwork {
     async fn connect(&self) -> Result<Channel> {
         let stream = self
-            .open_stream()
+            .endpoint
+            .open_tcp(self.connect_timeout)
             .await
             .with_context(|| format!("connecting to TCP endpoint {self}"))?;
-        stream
-            .set_nodelay(true)
-            .with_context(|| format!("setting up the connection to TCP endpoint {self}"))?;
         let (reader, writer) = stream.into_split();
         Ok(Channel::from_split(reader, writer))
     }

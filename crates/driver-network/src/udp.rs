@@ -14,10 +14,9 @@ use futures_util::{Sink, stream};
 use jumpstarter_driver_core::Framing;
 use jumpstarter_driver_core::prelude::*;
 use tokio::net::UdpSocket;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::oneshot;
 
-use crate::resolve::{Endpoint, yes};
-use crate::tcp::CONNECT_TIMEOUT;
+use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, yes};
 
 /// The largest datagram, in bytes, and one byte more to notice a larger one.
 const LARGEST: usize = 64 * 1024;
@@ -53,8 +52,10 @@ register_driver!(UdpNetworkConfig);
 /// A UDP endpoint: each [`connect`](Network::connect) is one socket, and each frame of its channel
 /// one datagram.
 ///
-/// As usual in UDP, a datagram without a receiver is lost without an error. After the client has
-/// finished sending, the channel ends after 2 s without an answer.
+/// Datagrams can be lost without an error, as usual in UDP. If the endpoint's machine reports that
+/// nothing listens there, or if a datagram is too large, the channel ends with an error that names
+/// the endpoint. After the client has finished sending, the channel ends after 2 s without an
+/// answer.
 #[derive(Clone, Debug)]
 pub struct UdpNetwork {
     endpoint: Endpoint,
@@ -79,6 +80,29 @@ impl UdpNetwork {
     }
 }
 
+impl UdpNetwork {
+    /// A socket for the first address that this machine has a way to.
+    async fn open_socket(&self) -> Result<UdpSocket> {
+        let mut failure = Error::unavailable("the name has no address");
+        for address in self.endpoint.resolve(CONNECT_TIMEOUT).await? {
+            let any: SocketAddr = match address {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let open = async {
+                let socket = UdpSocket::bind(any).await?;
+                socket.connect(address).await?;
+                Ok::<_, io::Error>(socket)
+            };
+            match open.await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failure = Error::from(error).context(address.to_string()),
+            }
+        }
+        Err(failure)
+    }
+}
+
 impl fmt::Display for UdpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.endpoint.fmt(f)
@@ -92,22 +116,17 @@ impl Driver for UdpNetwork {
 #[async_trait]
 impl Network for UdpNetwork {
     async fn connect(&self) -> Result<Channel> {
-        let doing = || format!("connecting to UDP endpoint {self}");
-        let address = self.endpoint.resolve(CONNECT_TIMEOUT).await.with_context(doing)?[0];
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.with_context(doing)?;
-        socket.connect(address).await.with_context(doing)?;
-        let (socket, finished) = (Arc::new(socket), CancellationToken::new());
-        let sender = Sender {
-            socket: socket.clone(),
-            waiting: None,
-            finished: Some(finished.clone().drop_guard()),
-        };
-        let receiver = Receiver { socket, finished, buffer: vec![0; LARGEST] };
-        let datagrams = stream::unfold(receiver, Receiver::next);
+        let socket = self
+            .open_socket()
+            .await
+            .with_context(|| format!("connecting to UDP endpoint {self}"))?;
+        let (socket, endpoint) = (Arc::new(socket), self.endpoint.clone());
+        let (failed, failure) = oneshot::channel();
+        let failed = Some(failed);
+        let sender = Sender { socket: socket.clone(), endpoint, waiting: None, failed };
+        let (endpoint, failure) = (self.endpoint.clone(), Some(failure));
+        let receiver = Receiver { socket, endpoint, failure, buffer: vec![0; LARGEST] };
+        let datagrams = stream::unfold(Some(receiver), |receiver| async { receiver?.next().await });
         Ok(Channel::from_parts(Framing::Datagrams, datagrams, sender))
     }
 
@@ -116,47 +135,67 @@ impl Network for UdpNetwork {
     }
 }
 
-/// Whether the peer's host reported that nobody took an earlier datagram.
-fn is_lost(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::ConnectionRefused
+/// The error of a datagram that did not get to the endpoint, or of its answer.
+fn broken(endpoint: &Endpoint, error: &io::Error, datagram: Option<&Bytes>) -> Error {
+    let source = io::Error::new(error.kind(), error.to_string());
+    match (error.kind(), datagram) {
+        // The report of the endpoint's machine about an earlier datagram.
+        (io::ErrorKind::ConnectionRefused, _) => {
+            Error::unavailable(format!("nothing listens at UDP endpoint {endpoint}"))
+                .with_source(source)
+                .with_hint("start the service there, and then connect again")
+        }
+        (_, Some(datagram)) => Error::from(source).context(format!(
+            "sending a datagram of {} bytes to UDP endpoint {endpoint}",
+            datagram.len()
+        )),
+        (_, None) => Error::from(source).context(format!("receiving from UDP endpoint {endpoint}")),
+    }
 }
 
 struct Receiver {
     socket: Arc<UdpSocket>,
-    /// Cancelled when the client has finished sending.
-    finished: CancellationToken,
+    endpoint: Endpoint,
+    /// Why the sender failed; `None` when the client has finished sending.
+    failure: Option<oneshot::Receiver<Error>>,
     buffer: Vec<u8>,
 }
 
 impl Receiver {
-    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
-        let quiet = async {
-            self.finished.cancelled().await;
-            tokio::time::sleep(LINGER).await;
-        };
-        let received = async {
-            loop {
-                match self.socket.recv(&mut self.buffer).await {
-                    Err(error) if is_lost(&error) => {}
-                    received => return received,
+    /// The next datagram; nothing follows an error.
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Option<Self>)> {
+        loop {
+            let finished = self.failure.is_none();
+            let failure = async {
+                match &mut self.failure {
+                    Some(failure) => failure.await.ok(),
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                failure = failure => match failure {
+                    Some(error) => return Some((Err(error.into()), None)),
+                    None => self.failure = None,
+                },
+                received = self.socket.recv(&mut self.buffer) => return match received {
+                    Ok(length) => {
+                        Some((Ok(Bytes::copy_from_slice(&self.buffer[..length])), Some(self)))
+                    }
+                    Err(error) => Some((Err(broken(&self.endpoint, &error, None).into()), None)),
+                },
+                () = tokio::time::sleep(LINGER), if finished => return None,
             }
-        };
-        let received = tokio::select! {
-            received = received => received,
-            () = quiet => return None,
-        };
-        let datagram = received.map(|length| Bytes::copy_from_slice(&self.buffer[..length]));
-        Some((datagram, self))
+        }
     }
 }
 
 struct Sender {
     socket: Arc<UdpSocket>,
+    endpoint: Endpoint,
     /// The datagram that the socket has not taken yet.
     waiting: Option<Bytes>,
-    /// `None` once the client has finished sending.
-    finished: Option<DropGuard>,
+    /// Where the receiver learns why sending failed. `None` once the client has finished.
+    failed: Option<oneshot::Sender<Error>>,
 }
 
 impl Sink<Bytes> for Sender {
@@ -172,25 +211,28 @@ impl Sink<Bytes> for Sender {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(datagram) = &self.waiting {
-            match ready!(self.socket.poll_send(context, datagram)) {
-                // The report is about an earlier one.
-                Err(error) if is_lost(&error) => continue,
-                Err(error) => {
-                    let length = datagram.len();
-                    self.waiting = None;
-                    let message = format!("sending a datagram of {length} bytes: {error}");
-                    return Poll::Ready(Err(io::Error::new(error.kind(), message)));
+        let Some(datagram) = self.waiting.take() else { return Poll::Ready(Ok(())) };
+        match self.socket.poll_send(context, &datagram) {
+            Poll::Pending => {
+                self.waiting = Some(datagram);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                // The client of an exporter only sees what its receiving direction reports.
+                let error = || broken(&self.endpoint, &error, Some(&datagram));
+                let (first, second) = (error(), error());
+                if let Some(failed) = self.failed.take() {
+                    failed.send(first).ok();
                 }
-                Ok(_) => self.waiting = None,
+                Poll::Ready(Err(second.into()))
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(context))?;
-        self.finished = None;
+        self.failed = None;
         Poll::Ready(Ok(()))
     }
 }

@@ -8,7 +8,7 @@ use jumpstarter_driver_core::prelude::*;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
-use crate::tcp::CONNECT_TIMEOUT;
+use crate::endpoint::CONNECT_TIMEOUT;
 
 /// A Unix socket on this machine.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@
 use std::net::{TcpListener, UdpSocket};
 
 use jumpstarter_driver_network::{
-    EchoNetworkConfig, TcpNetworkConfig, UdpNetworkConfig, UnixNetworkConfig,
+    EchoNetworkConfig, TcpNetworkConfig, UdpNetworkConfig, UnixNetworkConfig, VsockNetworkConfig,
 };
 use jumpstarter_driver_testkit::{conformance, peer};
 
@@ -19,6 +19,10 @@ conformance!(
 );
 // A port that nobody listens on: every call still ends as it must.
 conformance!(mod refused, TcpNetworkConfig, { "host": "127.0.0.1", "port": closed_port() }, [network]);
+
+conformance!(
+    mod vsock, VsockNetworkConfig, { "cid": 1, "port": 0x7fff_fff0, "connect_timeout": "200ms" }, [network]
+);
 
 fn closed_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()

@@ -6,10 +6,12 @@ use std::time::Duration;
 use jumpstarter_driver_core::Registry;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{
-    Conversation, EchoNetwork, TcpNetwork, UdpNetwork, UnixNetwork, check, check_within,
+    Conversation, EchoNetwork, TcpNetwork, UnixNetwork, VsockNetworkConfig, check, check_within,
 };
+use jumpstarter_driver_testkit::skip;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
+use tokio_vsock::{VsockAddr, VsockListener};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -224,33 +226,67 @@ async fn a_conversation_finds_patterns_across_frames_and_keeps_the_rest() {
 }
 
 #[tokio::test]
-async fn datagrams_that_nobody_takes_are_lost_and_the_channel_goes_on() {
-    let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = peer.local_addr().unwrap();
-    drop(peer);
-    let network = UdpNetwork::from_address(address);
-    assert_eq!(network.address().await.unwrap(), format!("udp://{address}"));
-    let mut channel = network.connect().await.unwrap();
-    for _ in 0..3 {
-        channel.send("lost").await.unwrap();
+async fn tcp_leaves_a_name_that_it_cannot_resolve_to_the_client() {
+    let network = TcpNetwork::new("no-such-host.invalid", 22);
+    assert_eq!(network.address().await.unwrap(), "tcp://no-such-host.invalid:22");
+}
+
+#[tokio::test]
+async fn tcp_connections_are_kept_alive() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _channel = TcpNetwork::new("127.0.0.1", port).connect().await.unwrap();
+    let (_server, client) = listener.accept().await.unwrap();
+    // `02` in the column of timers: the probes of keep-alive.
+    let ends = format!("0100007F:{:04X} 0100007F:{port:04X} 01 ", client.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.contains(&ends)).expect("the connection is listed");
+    assert!(line.contains(" 02:"), "{line}");
+}
+
+#[tokio::test]
+async fn vsock_configuration_is_checked() {
+    for (config, named) in [
+        (json!({"cid": -1, "port": 1}), "cid"),
+        (json!({"cid": 3}), "port"),
+        (json!({"cid": 3, "port": 1, "host": "h"}), "host"),
+    ] {
+        let error = open("vsock", config.clone()).await.expect_err("it should be refused");
+        assert!(error.report().contains(named), "{config}: {error:?}");
     }
-    let peer = tokio::net::UdpSocket::bind(address).await.unwrap();
-    let mut buffer = [0; 16];
-    // The report about a lost one may come between: it is sent again, as over any network.
-    let (length, from) = loop {
-        channel.send("taken").await.unwrap();
-        let received = tokio::time::timeout(Duration::from_secs(1), peer.recv_from(&mut buffer));
-        if let Ok(received) = received.await {
-            break received.unwrap();
-        }
+    let config: VsockNetworkConfig =
+        serde_json::from_value(json!({"cid": u32::MAX, "port": u32::MAX})).unwrap();
+    let problems = config.check();
+    assert_eq!(problems.iter().map(|problem| &problem.field).collect::<Vec<_>>(), ["cid", "port"]);
+}
+
+#[tokio::test]
+async fn vsock_without_a_machine_says_which_is_missing_and_in_time() {
+    // Over the loopback, where the kernel has it, nothing listens there.
+    let config = json!({"cid": 1, "port": 0x7fff_fff0, "connect_timeout": "300ms"});
+    let device = open("jumpstarter_driver_network.driver.VsockNetwork", config).await.unwrap();
+    let network = device.get::<dyn Network>("").unwrap();
+    assert_eq!(network.address().await.unwrap(), "vsock://1:2147483632");
+    let error = tokio::time::timeout(LONG, network.connect()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("1:2147483632") && error.hint().is_some(), "{error:?}");
+}
+
+#[tokio::test]
+async fn vsock_connects_over_the_loopback() {
+    const THIS_MACHINE: u32 = 1;
+    let any_port = u32::MAX;
+    let listening = VsockListener::bind(VsockAddr::new(THIS_MACHINE, any_port));
+    let listener = match listening {
+        Ok(listener) => listener,
+        Err(error) => return skip(&format!("this kernel has no vsock loopback: {error}")),
     };
-    assert_eq!(&buffer[..length], b"taken");
-    peer.send_to(b"answer", from).await.unwrap();
-    assert_eq!(channel.receive().await.unwrap().unwrap(), "answer");
-    let large = channel.send(vec![0; 70_000]).await.unwrap_err();
-    assert!(large.report().contains("a datagram of 70000 bytes"), "{large:?}");
-    // UDP has no end: once the sender is done and nothing comes any more, the channel has one.
-    let (mut reader, mut writer) = network.connect().await.unwrap().split();
-    writer.finish().await.unwrap();
-    assert!(reader.receive().await.unwrap().is_none());
+    let port = listener.local_addr().unwrap().port();
+    let device = open("vsock", json!({"cid": THIS_MACHINE, "port": port})).await.unwrap();
+    let network = device.get::<dyn Network>("").unwrap();
+    let (client, server) = tokio::join!(Conversation::connect(network.as_ref()), listener.accept());
+    exchange(client.unwrap(), Conversation::new(Channel::from_io(server.unwrap().0))).await;
+    drop(listener);
+    let error = network.connect().await.unwrap_err();
+    assert!(error.report().contains(&format!("nothing listens on port {port}")), "{error:?}");
 }

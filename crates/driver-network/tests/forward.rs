@@ -195,7 +195,7 @@ async fn an_endpoint_of_datagrams_is_refused() {
     let unix = PortForward::unix(network(), folder.path().join("s")).await.unwrap_err();
     for error in [tcp, unix] {
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
-        let reason = "udp://127.0.0.1:53 takes datagrams, and a forward passes on streams";
+        let reason = "udp://127.0.0.1:53 takes datagrams, and this forward passes on streams";
         assert_eq!(error.to_string(), reason);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ConfigProblem, Gauge};
-use jumpstarter_driver_network::{TcpNetwork, UdpNetwork, UnixNetwork};
+use jumpstarter_driver_network::{TcpNetwork, UdpNetwork, UnixNetwork, VsockNetwork};
 
 use crate::config::{MemorySize, Protocol, QemuConfig};
 use crate::flasher::QemuFlasher;
@@ -16,8 +16,9 @@ use crate::serial::QemuConsole;
 use crate::state::{MachineEvent, MachineState, Phase, StopOutcome};
 use crate::storage::compressed_defaults;
 use crate::vm::Vm;
-use crate::vsock::VsockNetwork;
 
+/// The port of the guest's SSH server over vsock.
+const SSH_PORT: u32 = 22;
 /// QEMU listened before it answered: another program has removed its socket since.
 const SCREEN_REMEDY: &str =
     "power the machine off and on: that makes its socket again, if somebody removed it";
@@ -49,10 +50,13 @@ impl Qemu {
             .describe("the machine's screen, VNC over a Unix socket"),
         ];
         let forwards_ssh = vm.forwards().iter().any(|forward| forward.name == QemuConfig::SSH);
-        if let (Some(ssh), false) = (vm.0.vsock_cid.map(VsockNetwork::ssh), forwards_ssh) {
+        if let (Some(cid), false) = (vm.0.vsock_cid, forwards_ssh) {
             children.push(
-                Child::new(QemuConfig::SSH, Arc::new(Endpoint::new(&vm, ssh)))
-                    .describe("SSH over vsock"),
+                Child::new(
+                    QemuConfig::SSH,
+                    Arc::new(Endpoint::new(&vm, VsockNetwork::new(cid, SSH_PORT))),
+                )
+                .describe("SSH over vsock"),
             );
         }
         for forward in vm.forwards() {

@@ -28,7 +28,7 @@ pub(super) async fn of(device: &Device, path: &str, endpoint: &Endpoint) -> Opti
         Service::Ssh => tokio::time::timeout(LIMIT, user(device, path)).await.ok().flatten(),
         _ => None,
     };
-    Some(command(service, user.as_deref(), endpoint))
+    command(service, user.as_deref(), endpoint)
 }
 
 /// The guest's port, if the endpoint's driver reports it.
@@ -75,9 +75,9 @@ async fn user(device: &Device, path: &str) -> Option<String> {
     answer.as_str().filter(is_plain).map(str::to_owned)
 }
 
-fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String {
+fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> Option<String> {
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    match endpoint {
+    Some(match endpoint {
         Endpoint::Tcp(address) => {
             // A listener at all addresses is reached at the loopback address.
             let mut address = *address;
@@ -107,8 +107,9 @@ fn command(service: Service, user: Option<&str>, endpoint: &Endpoint) -> String 
                 Service::Http => format!("curl --unix-socket {path} http://localhost/"),
             }
         }
-        other => other.to_string(),
-    }
+        // None of these services speaks UDP.
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -133,18 +134,18 @@ mod tests {
 
     #[test]
     fn commands() {
+        let said = |service, user, endpoint| command(service, user, endpoint).unwrap();
+        let udp = Endpoint::Udp("127.0.0.1:4000".parse().unwrap());
+        assert_eq!(command(Service::Https, None, &udp), None);
         let tcp = Endpoint::Tcp("127.0.0.1:4000".parse().unwrap());
         let everywhere = Endpoint::Tcp("[::]:4000".parse().unwrap());
         let unix = Endpoint::Unix("/run/s".into());
-        assert_eq!(command(Service::Ssh, Some("root"), &tcp), "ssh -p 4000 root@127.0.0.1");
-        assert_eq!(command(Service::Ssh, None, &everywhere), "ssh -p 4000 ::1");
-        assert_eq!(command(Service::Vnc, None, &tcp), "vncviewer 127.0.0.1::4000");
-        assert_eq!(command(Service::Vnc, None, &everywhere), "vncviewer [::1]::4000");
-        assert_eq!(command(Service::Http, None, &everywhere), "http://[::1]:4000");
-        assert_eq!(command(Service::Ssh, None, &unix), "ssh -o ProxyCommand='nc -U /run/s' device");
-        assert_eq!(
-            command(Service::Http, None, &unix),
-            "curl --unix-socket /run/s http://localhost/"
-        );
+        assert_eq!(said(Service::Ssh, Some("root"), &tcp), "ssh -p 4000 root@127.0.0.1");
+        assert_eq!(said(Service::Ssh, None, &everywhere), "ssh -p 4000 ::1");
+        assert_eq!(said(Service::Vnc, None, &tcp), "vncviewer 127.0.0.1::4000");
+        assert_eq!(said(Service::Vnc, None, &everywhere), "vncviewer [::1]::4000");
+        assert_eq!(said(Service::Http, None, &everywhere), "http://[::1]:4000");
+        assert_eq!(said(Service::Ssh, None, &unix), "ssh -o ProxyCommand='nc -U /run/s' device");
+        assert_eq!(said(Service::Http, None, &unix), "curl --unix-socket /run/s http://localhost/");
     }
 }

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use jumpstarter_supervise::{Child, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 
 use crate::lab::{Bench, jmp, line, start};
 use crate::terminal::code;
@@ -61,7 +61,7 @@ async fn a_tcp_forward_for_programs() {
     let port = u16::try_from(listening["port"].as_u64().unwrap()).unwrap();
     talk(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
     assert_eq!(interrupted(&child).await, "");
-    assert_snapshot!(line(&mut lines, &child).await, @r#"{"connections":1,"active":0,"bytes_to_device":5,"bytes_from_device":5,"failures":0,"last_error":null}"#);
+    assert_snapshot!(line(&mut lines, &child).await, @r#"{"connections":1,"active":0,"bytes_to_device":5,"bytes_from_device":5,"failures":0,"dropped_datagrams":0,"last_error":null}"#);
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn jmp_forward_of_a_file_to_a_unix_socket() {
     assert_snapshot!(bench.lab.plain(&line(&mut lines, &child).await), @r#"{"address":"echo.sock","host":null,"port":null,"socket":"echo.sock","connect_with":null}"#);
     talk(UnixStream::connect(bench.lab.path("echo.sock")).await.unwrap()).await;
     interrupted(&child).await;
-    assert_snapshot!(line(&mut lines, &child).await, @r#"{"connections":1,"active":0,"bytes_to_device":5,"bytes_from_device":5,"failures":0,"last_error":null}"#);
+    assert_snapshot!(line(&mut lines, &child).await, @r#"{"connections":1,"active":0,"bytes_to_device":5,"bytes_from_device":5,"failures":0,"dropped_datagrams":0,"last_error":null}"#);
 }
 
 #[tokio::test]
@@ -202,5 +202,44 @@ async fn jmp_forward_ends_with_its_exporter() {
     assert_snapshot!(bench.lab.plain(&child.stderr_tail()), @r"
     error: the exporter at s went away
     hint: connect again when it is back: it has ended, or the network to it failed
+    ");
+}
+
+#[tokio::test]
+async fn datagrams_are_forwarded_by_both_commands_and_refused_as_a_stream() {
+    let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = device.local_addr().unwrap().port();
+    let bench = Bench::of(&format!(
+        "export:\n  dns: {{type: udp, config: {{host: 127.0.0.1, port: {port}}}}}\n"
+    ))
+    .await;
+    let forward = jmp(&["forward", "dns"]).env("JUMPSTARTER_HOST", &bench.host);
+    for (starting, prefix) in [
+        (start(forward).await, "`dns` is at UDP "),
+        (bench.start(&["dns", "forward-udp", "--address", "127.0.0.1"]).await, ""),
+    ] {
+        let (child, mut lines) = starting;
+        let first = line(&mut lines, &child).await;
+        let address = first.strip_prefix(prefix).unwrap_or_else(|| panic!("{first}"));
+        let address = address.trim_end_matches("; Ctrl-C ends it");
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(address).await.unwrap();
+        for datagram in ["question", ""] {
+            client.send(datagram.as_bytes()).await.unwrap();
+            let mut buffer = [0; 64];
+            let (length, from) = device.recv_from(&mut buffer).await.unwrap();
+            assert_eq!(&buffer[..length], datagram.as_bytes());
+            device.send_to(b"answer", from).await.unwrap();
+            let length = client.recv(&mut buffer).await.unwrap();
+            assert_eq!(&buffer[..length], b"answer");
+        }
+        interrupted(&child).await;
+    }
+    let said = bench.j(&["dns", "forward-tcp"]).await;
+    assert_snapshot!(said.replace(&port.to_string(), "PORT"), @r"
+    --- stderr
+    error: udp://127.0.0.1:PORT takes datagrams, and this forward passes on streams
+    hint: forward it to a UDP port: `j PATH forward-udp`
+    --- exit code 1
     ");
 }

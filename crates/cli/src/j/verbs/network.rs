@@ -13,14 +13,18 @@ use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
 use crate::j::verb::{Say, Verb};
 
-pub(super) static VERBS: &[Verb] =
-    &[Verb::of::<ForwardTcp>(), Verb::of::<ForwardUnix>(), Verb::of::<Address>()];
+pub(super) static VERBS: &[Verb] = &[
+    Verb::of::<ForwardTcp>(),
+    Verb::of::<ForwardUdp>(),
+    Verb::of::<ForwardUnix>(),
+    Verb::of::<Address>(),
+];
 
 const FORWARD_JSON: &str = "\
 Prints the address once it listens. Ctrl-C ends it with a summary and exit code 0.
 
 JSON: {\"address\", \"host\", \"port\", \"socket\"} when it listens; at its end {\"connections\", \"active\", \"bytes_to_device\", \"bytes_from_device\",
-\"failures\", \"last_error\"}";
+\"failures\", \"dropped_datagrams\", \"last_error\"}";
 
 /// Makes the endpoint a TCP port of this machine
 #[derive(Debug, Args)]
@@ -40,12 +44,39 @@ impl Say for ForwardTcp {
     const NAME: &'static str = "forward-tcp";
 
     async fn run(self, context: &Context) -> Result<u8> {
-        let Self { address: host, port } = self;
-        let address = match host.contains(':') && !host.starts_with('[') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        };
-        let forward = PortForward::tcp(context.get::<dyn Network>()?).bind(address).await?;
+        let network = context.get::<dyn Network>()?;
+        let forward = PortForward::tcp(network).bind(place(&self.address, self.port)).await?;
+        until_interrupted(context, forward).await
+    }
+}
+
+fn place(host: &str, port: u16) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// Makes the endpoint, of datagrams, a UDP port of this machine
+#[derive(Debug, Args)]
+#[command(after_help = format!(
+    "{FORWARD_JSON}\n\nExamples:\n  {{path}} forward-udp 5353\n  {{path}} forward-udp --address 0.0.0.0 5353"
+))]
+struct ForwardUdp {
+    /// The address to listen at; 0.0.0.0 opens the device to everyone who can reach this machine
+    #[arg(long, value_name = "HOST", default_value = "localhost")]
+    address: String,
+    /// The port; 0 takes a free one
+    #[arg(default_value_t = 0)]
+    port: u16,
+}
+
+impl Say for ForwardUdp {
+    const NAME: &'static str = "forward-udp";
+
+    async fn run(self, context: &Context) -> Result<u8> {
+        let network = context.get::<dyn Network>()?;
+        let forward = PortForward::udp(network).bind(place(&self.address, self.port)).await?;
         until_interrupted(context, forward).await
     }
 }
@@ -119,7 +150,7 @@ impl Say for Address {
 }
 
 async fn until_interrupted(context: &Context, forward: PortForward) -> Result<u8> {
-    let address = forward.tcp_address();
+    let address = forward.tcp_address().or(forward.udp_address());
     let value = json!({
         "address": forward.address(),
         "host": address.map(|address| address.ip().to_string()),
@@ -141,6 +172,9 @@ async fn until_interrupted(context: &Context, forward: PortForward) -> Result<u8
         BinaryBytes(stats.bytes_from_device),
         stats.failures,
     ));
+    if stats.dropped_datagrams > 0 {
+        context.output.note(format!("{} datagram(s) dropped", stats.dropped_datagrams));
+    }
     if let Some(error) = &stats.last_error {
         context.output.note(format!("the last failure: {error}"));
     }
