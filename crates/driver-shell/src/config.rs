@@ -1,4 +1,4 @@
-//! What an exporter file says of a `shell`.
+//! The configuration of a `shell`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use crate::driver::ShellDriver;
 
-/// The script of a method that gives none, as in Python.
+/// The default script of a method, as in Python.
 const DEFAULT_COMMAND: &str = "echo Hello";
 
 /// Scripts of the exporter's host as methods of a device.
@@ -19,17 +19,17 @@ const DEFAULT_COMMAND: &str = "echo Hello";
 #[serde(deny_unknown_fields)]
 pub struct ShellConfig {
     /// The methods by name: each is a script, or a mapping of `command`, `description` and
-    /// `timeout`. The arguments of a call are `$1`, `$2`, … of the script.
+    /// `timeout`. The script gets the arguments of a call as `$1`, `$2`, ….
     pub(crate) methods: BTreeMap<String, Method>,
-    /// The program that runs a script, and its arguments. The script, the method's name and the
+    /// The program that runs a script, with its arguments. The script, the method's name and the
     /// arguments of the call follow them.
     #[serde(default = "bash")]
     pub(crate) shell: Vec<String>,
-    /// How long a method may take, unless it says so itself: seconds, or a time such as 10min.
+    /// Timeout of a method without its own: seconds, or a time such as 10min.
     #[serde(default = "five_minutes")]
     #[schemars(default = "five_minutes")]
     pub(crate) timeout: Span,
-    /// The folder that scripts run in; the exporter's own where it is not given.
+    /// The folder that scripts run in; by default the exporter's.
     #[serde(default)]
     pub(crate) cwd: Option<HostPath>,
 }
@@ -48,9 +48,9 @@ fn five_minutes() -> Span {
 pub struct Method {
     /// Its script.
     pub command: String,
-    /// What it does, for people.
+    /// What the method does, for people.
     pub description: Option<String>,
-    /// How long it may take, if not as long as the others.
+    /// Timeout of the method; by default that of the driver.
     pub timeout: Option<Span>,
 }
 

@@ -17,12 +17,12 @@ use crate::run::Run;
 pub struct ShellDriver {
     config: ShellConfig,
     closed: CancellationToken,
-    /// One task for each script that runs.
+    /// One task for each running script.
     running: TaskTracker,
 }
 
 impl ShellDriver {
-    /// The driver of a configuration.
+    /// Makes the driver of a configuration.
     pub(crate) fn new(config: ShellConfig) -> Self {
         Self { config, closed: CancellationToken::new(), running: TaskTracker::new() }
     }

@@ -6,10 +6,10 @@ use jumpstarter_driver_core::{Error, Result};
 
 /// Variables that choose the programs and libraries that run, or where they are configured.
 const BLOCKED: &[&str] = &["PATH", "PYTHONPATH", "BASH_ENV", "KUBECONFIG", "HOME"];
-/// The same, by how their names begin.
+/// Beginnings of the names of such variables.
 const BLOCKED_PREFIXES: &[&str] = &["LD_", "BASH_FUNC_"];
 
-/// Refuses variables with which a caller could run something else than the script.
+/// Refuses variables with which a caller could run another program than the script.
 pub(crate) fn check(variables: &BTreeMap<String, String>) -> Result<()> {
     for (name, value) in variables {
         if BLOCKED.contains(&name.as_str())
@@ -34,7 +34,7 @@ pub(crate) fn check(variables: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses text that the system cannot hand to a program.
+/// Refuses text that cannot be passed to a program.
 pub(crate) fn without_zero(text: &str, what: impl Fn() -> String) -> Result<()> {
     match text.contains('\0') {
         true => Err(Error::invalid_argument(format!("{} holds a zero byte", what()))),

@@ -1,7 +1,7 @@
-//! Scripts of the exporter's host as methods of a device: for what no driver exists for.
+//! Scripts of the exporter's host as methods of a device: for tasks without a driver.
 //!
 //! `shell` ([`ShellDriver`]) runs a script for each method that its configuration names. The output
-//! is streamed while the script runs, the exit code is the client's, and no process outlives its
+//! is streamed while the script runs, the client gets the exit code, and no process outlives its
 //! call.
 
 mod config;

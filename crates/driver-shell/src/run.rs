@@ -1,4 +1,4 @@
-//! One run of a script: its output, its end, and what ends it.
+//! One run of a script: its output, its end, and its limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::text::Output;
 
-/// How long a script has to end after SIGTERM.
+/// How long a script may take to end after SIGTERM.
 const TERM_WITHIN: Duration = Duration::from_secs(5);
-/// The exit code of a method that took too long, as in Python.
+/// The exit code of a method that exceeded its timeout, as in Python.
 const TIMED_OUT: i32 = 199;
 
-/// A script that runs. Dropping it kills the script and all of its descendants.
+/// A running script. Dropping it kills the script and all of its descendants.
 #[derive(Debug)]
 pub(crate) struct Run {
     method: String,
@@ -26,11 +26,11 @@ pub(crate) struct Run {
     limit: Duration,
     stdout: Output<ChildStdout>,
     stderr: Output<ChildStderr>,
-    /// How it ended.
+    /// The exit status, once the script has ended.
     status: Option<ExitStatus>,
     is_overdue: Arc<AtomicBool>,
     closed: CancellationToken,
-    /// Ends the script at its limit, and when the driver is closed, also while nobody reads the
+    /// Ends the script at its timeout, and when the driver is closed, even if nobody reads the
     /// output.
     watch: Option<AbortOnDropHandle<Result<(), SuperviseError>>>,
 }
@@ -58,7 +58,7 @@ impl Run {
         }
     }
 
-    /// The output, and in the last item the exit code.
+    /// The output; the last item has the exit code.
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<ShellOutput>> {
         stream::try_unfold(Some(self), |run| async {
             let Some(mut run) = run else { return Ok(None) };
@@ -79,7 +79,7 @@ impl Run {
                 },
                 status = self.child.wait(), if self.status.is_none() => {
                     self.status = Some(status);
-                    // What it left running would hold its output open.
+                    // Processes that it left would keep its output open.
                     self.child.kill();
                 }
                 stopped = ended(&mut self.watch) => stopped?,
@@ -118,7 +118,7 @@ impl Run {
     }
 }
 
-/// Ends the script when it has taken too long, or when the driver is closed.
+/// Ends the script at its timeout, or when the driver is closed.
 async fn watch(
     child: Child,
     limit: Duration,
@@ -133,7 +133,7 @@ async fn watch(
     child.stop(StopPlan::new().signal_group(Signal::TERM, TERM_WITHIN)).await.map(drop)
 }
 
-/// Waits for the end of the watch, once; an error is that the script could not be ended.
+/// Waits for the end of the watch, once; an error means that the script could not be ended.
 async fn ended(watch: &mut Option<AbortOnDropHandle<Result<(), SuperviseError>>>) -> Result<()> {
     let Some(running) = watch else { return std::future::pending().await };
     let outcome = running.await;

@@ -1,12 +1,12 @@
-//! Bytes that arrive in pieces as text.
+//! Converts bytes that arrive in pieces to text.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How much is read at once.
+/// The most bytes of one read.
 const PIECE: usize = 16 * 1024;
 
-/// One output of a program, as text: a character that is cut by a read comes with the next one, and
-/// what is no UTF-8 is replaced.
+/// One output of a program, as text: a character that a read splits comes with the next one, and
+/// invalid UTF-8 is replaced.
 #[derive(Debug)]
 pub(crate) struct Output<R> {
     pipe: Option<R>,
@@ -20,13 +20,13 @@ impl<R: AsyncRead + Unpin> Output<R> {
         Self { pipe, buffer: vec![0; PIECE], cut: Vec::new() }
     }
 
-    /// Whether more may come.
+    /// Whether more may follow.
     pub(crate) fn is_open(&self) -> bool {
         self.pipe.is_some()
     }
 
-    /// The next text; empty where only a part of a character came, and at the end. Cancelling loses
-    /// nothing.
+    /// Returns the next text; empty if only a part of a character arrived, and at the end.
+    /// Cancelling loses nothing.
     pub(crate) async fn read(&mut self) -> String {
         let Some(pipe) = &mut self.pipe else { return std::future::pending().await };
         let count = match pipe.read(&mut self.buffer).await {
@@ -47,9 +47,9 @@ impl<R: AsyncRead + Unpin> Output<R> {
     }
 }
 
-/// How many of the bytes there are before a character that is cut at the end.
+/// The number of bytes before a character that is split at the end.
 fn whole(bytes: &[u8]) -> usize {
-    // A character has four bytes at the most.
+    // A character has at most four bytes.
     let from = bytes.len().saturating_sub(3);
     for start in from..bytes.len() {
         let is_cut = std::str::from_utf8(&bytes[start..])

@@ -1,4 +1,4 @@
-//! The shell driver does what every such driver must do.
+//! The shell driver fulfils the duties of every such driver.
 
 use jumpstarter_driver_shell::ShellConfig;
 use jumpstarter_driver_testkit::conformance;

@@ -121,7 +121,7 @@ async fn a_script_ends_with_its_call_and_with_its_driver() {
     drop(dropped);
     assert_gone(&pid).await;
 
-    // Nobody reads this one when the driver is closed.
+    // Nobody reads this output when the driver is closed.
     let mut unread = start(&*shell, "m", &[], &[]).await.unwrap();
     let pid = unread.next().await.unwrap().unwrap().stdout;
     device.close().await.unwrap();

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-/// Follows the kind in the name of a folder that is still being made: it is not locked yet.
+/// Follows the kind in the name of a folder that is still being created: it is not locked yet.
 pub(crate) const NEW: &str = "new-";
-/// A folder still being made after this time belongs to a process that was killed.
+/// A folder that is still being created after this time belongs to a killed process.
 const MAKING_TAKES: Duration = Duration::from_secs(3600);
 
-/// Removes the folders in `place` whose names begin with `prefix`, that are this user's, and that
-/// nobody holds. What fails is left for the next time.
+/// Removes the folders in `place` whose names begin with `prefix`, that belong to this user, and
+/// that nobody holds. Failures are left for the next time.
 pub(crate) fn sweep(place: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(place) else { return };
     let us = rustix::process::geteuid().as_raw();
@@ -27,7 +27,7 @@ pub(crate) fn sweep(place: &Path, prefix: &str) {
         if !is_ours || rest.starts_with(NEW) && !is_old(&metadata) {
             continue;
         }
-        // Held until the folder is removed, so that two that sweep at once do not meet in it.
+        // Held until the folder is removed, so that two concurrent sweeps do not collide.
         let Some(_lock) = open_folder(&path).ok().filter(|folder| folder.try_lock().is_ok()) else {
             continue;
         };
@@ -41,8 +41,7 @@ fn is_old(new: &Metadata) -> bool {
     age.is_some_and(|age| age > MAKING_TAKES)
 }
 
-/// Opens a folder, and nothing else: neither what a link points to nor a pipe, which would wait for
-/// its other end.
+/// Opens only a folder: neither a link's target nor a pipe, which would wait for its other end.
 pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     File::options().read(true).custom_flags(flags.bits() as i32).open(path)
@@ -58,7 +57,7 @@ pub(crate) fn hold(path: &Path) -> io::Result<File> {
             format!("another process holds {}", path.display()),
         )),
         Err(TryLockError::Error(error)) => {
-            // A file system without locks. Nobody takes the folder away: who cannot lock it leaves
+            // A file system without locks. The folder is safe: a sweep that cannot lock it leaves
             // it alone.
             tracing::debug!(%error, folder = %path.display(), "a private folder cannot be locked");
             Ok(folder)

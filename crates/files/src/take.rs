@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::names::open_regular;
 
-/// Reads the first `limit` bytes of a file that another program has left, and removes it. `None`:
-/// there is none.
+/// Reads the first `limit` bytes of a file that another program has left, and removes it. Returns
+/// `None` if there is none.
 ///
 /// Blocks, but waits for no pipe and for no device.
 ///
 /// # Errors
-/// [`InvalidInput`](io::ErrorKind::InvalidInput): it is something else than a regular file.
-/// Otherwise those of the file system. The file is removed then, too.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a regular file. Otherwise the errors
+/// of the file system. In both cases the file is removed, too.
 pub fn take_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let taken = open_regular(path, File::options().read(true)).and_then(|file| {
         let file = file.ok_or_else(|| {

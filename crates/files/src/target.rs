@@ -15,11 +15,11 @@ use crate::sparse::{overwrite_sparse, write_sparse};
 use crate::staged::{StagedFile, sync_file};
 use crate::turn::Turn;
 
-/// What a user named to write to, opened.
+/// The opened destination that a user named.
 ///
-/// A file is replaced when it is whole ([`StagedFile`]). One that cannot be replaced is written in
-/// place; so are block devices. Other devices take the bytes as they come. Until the first write
-/// nothing is changed.
+/// A file is replaced when it is complete ([`StagedFile`]). One that cannot be replaced is written
+/// in place; so are block devices. Other devices get the bytes as they arrive. Nothing changes
+/// before the first write.
 ///
 /// Every method blocks: call them on a thread that may.
 #[derive(Debug)]
@@ -37,26 +37,26 @@ enum Kind {
     Stream(File),
 }
 
-/// How a path can be written to.
+/// The ways to write to a path.
 #[derive(Debug)]
 pub enum Opened {
     /// A file or a device.
     Target(Target),
     /// A pipe, without blocking: write to it when it is ready.
     Pipe(File),
-    /// A named pipe that nobody reads. Try again later.
+    /// A named pipe without a reader. Try again later.
     NoReader,
 }
 
 impl Target {
-    /// Opens what `path` names, for an image of `length` bytes, if that is known. Does not wait for
-    /// a pipe's reader.
+    /// Opens `path` for an image of `length` bytes, if that is known. Does not wait for a pipe's
+    /// reader.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput): a folder or a socket.
-    /// [`StorageFull`](io::ErrorKind::StorageFull): a device that is too small.
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): a block device that is mounted.
-    /// Otherwise what opening fails with.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a folder or a socket.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) for a device that is too small.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) for a mounted block device. Otherwise the
+    /// errors of opening.
     pub fn open(path: &Path, length: Option<u64>) -> io::Result<Opened> {
         let name = path.display().to_string();
         let target = |kind| Ok(Opened::Target(Self { kind, name: name.clone(), length: 0 }));
@@ -97,7 +97,7 @@ impl Target {
         }
     }
 
-    /// A regular file, or one that is not there yet.
+    /// A regular file, or a missing one.
     fn file(path: &Path, old: Option<&Metadata>) -> io::Result<Kind> {
         if let Some(stream) = own_stream(path) {
             return stream.map(Kind::Stream);
@@ -113,14 +113,14 @@ impl Target {
         match StagedFile::stage(path) {
             Ok(staged) => Ok(Kind::Staged(staged)),
             Err(refusal) if refusal.in_place => {
-                // What kept it from being replaced says more than what keeps it from being written.
+                // The reason against replacing says more than the one against writing.
                 in_place(refusal.error.to_string()).map_err(|_: io::Error| refusal.error)
             }
             Err(refusal) => Err(refusal.error),
         }
     }
 
-    /// Why the old file is overwritten instead of replaced, if it is: a write that fails leaves
+    /// Why the old file is overwritten instead of replaced, if it is: a failed write then leaves
     /// neither image.
     pub fn in_place(&self) -> Option<&str> {
         match &self.kind {
@@ -132,7 +132,7 @@ impl Target {
     /// Appends `bytes`; blocks of zeros become holes in files.
     ///
     /// # Errors
-    /// What the disk fails with; [`StorageFull`](io::ErrorKind::StorageFull) where a device ends.
+    /// The errors of the disk; [`StorageFull`](io::ErrorKind::StorageFull) at the end of a device.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let offset = self.length;
         match &mut self.kind {
@@ -152,11 +152,11 @@ impl Target {
         Ok(())
     }
 
-    /// Everything was written: has it on the disk and, for a file, in its place, unless the caller
-    /// whose `turn` it is went away before; returns false then.
+    /// Completes the write: syncs it and, for a file, puts it in place, unless the caller whose
+    /// `turn` it is was cancelled before; then returns false.
     ///
     /// # Errors
-    /// What the disk fails with. A file that was to be replaced is as it was.
+    /// The errors of the disk. A file that was to be replaced is unchanged.
     pub fn commit(self, turn: &Turn) -> io::Result<bool> {
         match self.kind {
             Kind::Staged(mut staged) => {
@@ -180,7 +180,7 @@ impl Target {
         }
     }
 
-    /// Gives up, here and now; dropping does it on another thread.
+    /// Cancels on this thread; dropping does it on another thread.
     pub fn discard(self) {
         if let Kind::Staged(staged) = self.kind {
             staged.discard();
@@ -192,9 +192,9 @@ fn open(path: &Path, flags: OFlags) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path)
 }
 
-/// This process's standard output or error, if the path leads there: written on where they are, as
-/// a shell's `>&1` does. Opening the path again would begin at the start of the file, and fails for
-/// a socket.
+/// This process's standard output or error, if the path leads there: written at their current
+/// position, as a shell's `>&1` does. Opening the path again would begin at the start of the file,
+/// and fails for a socket.
 fn own_stream(path: &Path) -> Option<io::Result<File>> {
     let (process, number) = descriptor(path)?;
     if process != std::process::id() {

@@ -1,5 +1,4 @@
-//! Cancelling a write: its caller and its threads agree on who came first, without waiting for each
-//! other.
+//! Cancels a write: its caller and its threads agree on the order, without waiting for each other.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,22 +16,22 @@ static REPLACED: Condvar = Condvar::new();
 /// Whether the caller of a write still wants it.
 ///
 /// The caller holds the [`guard`](Self::guard); dropping it cancels the write, unless its last step
-/// has begun. Dropping never waits: the last step is a file call, which may hang.
+/// has begun. Dropping never blocks: the last step is a file operation, which may hang.
 #[derive(Clone, Debug, Default)]
 pub struct Turn(Arc<AtomicU8>);
 
 impl Turn {
-    /// Whether nobody cancelled it.
+    /// Whether it was not cancelled.
     pub fn is_wanted(&self) -> bool {
         self.0.load(Ordering::SeqCst) != CANCELLED
     }
 
     /// Runs the step that replaces `file`, which can no longer be cancelled once it runs. Returns
-    /// `None`, without a step, when the caller went away before.
+    /// `None`, without running it, if the caller was cancelled before.
     ///
-    /// Last steps for the same file run one after the other, in the order in which they began: one
-    /// that hangs while its caller went away cannot replace what the next write has put there.
-    /// Waits for such a step; call it on a thread that may block.
+    /// Last steps for the same file run one after the other, in the order in which they began: a
+    /// hanging step of a cancelled caller cannot replace the result of the next write. Waits for
+    /// such a step; call it on a thread that may block.
     pub fn last_step<T>(&self, file: &Path, step: impl FnOnce() -> T) -> Option<T> {
         let _alone = Alone::begin(file);
         // In this order: a write that is cancelled later is ahead of the next one.
@@ -52,7 +51,7 @@ pub struct CancelOnDrop(Turn);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        // A last step that runs is as good as done.
+        // A running last step counts as done.
         self.0.0.compare_exchange(WANTED, CANCELLED, Ordering::SeqCst, Ordering::SeqCst).ok();
     }
 }

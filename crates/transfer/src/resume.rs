@@ -1,5 +1,4 @@
-//! Downloads that break off go on where they stopped, if what follows is known to be of the same
-//! image.
+//! Downloads that continue after a break, if the rest is known to be of the same image.
 
 use std::hash::Hasher;
 use std::io;
@@ -17,19 +16,19 @@ use crate::exchange::Answer;
 use crate::get::ask;
 use crate::way::Way;
 
-/// So many times in a row the server may break off without a further byte.
+/// How many times in a row the server may break off without a further byte.
 const MAX_BREAKS: u32 = 3;
-/// So many times in a row it may not answer, as while it restarts: about half a minute in all.
+/// How many times in a row it may not answer, as while it restarts: about half a minute in total.
 const MAX_SILENCES: u32 = 9;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 
-/// What shows that a later answer is of the same image.
+/// The proof that a later answer is of the same image.
 enum Identity {
     /// A strong entity tag (RFC 9110, section 8.8.3).
     Tag(HeaderValue),
-    /// Somebody compares the digest of the whole with an expected one.
+    /// The digest of the whole image is compared with an expected one.
     Digest,
-    /// A checksum of what was delivered: all of it is fetched again to compare it.
+    /// A checksum of the delivered bytes: all of them are fetched again for comparison.
     Content(Box<XxHash3_64>),
 }
 
@@ -44,7 +43,7 @@ impl Identity {
     }
 }
 
-/// The body of `answer`, with what is fetched after a break. `total` is its length, if it is known.
+/// The body of `answer`, continued after breaks. `total` is its length, if it is known.
 pub(crate) fn resuming(way: Way, answer: Answer, total: Option<u64>, is_checked: bool) -> Chunks {
     let identity = Identity::new(answer.headers(), is_checked);
     let chunks = body(answer);
@@ -52,7 +51,7 @@ pub(crate) fn resuming(way: Way, answer: Answer, total: Option<u64>, is_checked:
     stream::unfold(Some(download), Resumable::next).fuse().boxed()
 }
 
-/// The pieces of a body, which ends its connection with itself.
+/// The pieces of a body; its connection ends with it.
 pub(crate) fn body(answer: Answer) -> Chunks {
     let (body, driving) = answer.into_body();
     let data = http_body_util::BodyStream::new(body).filter_map(move |frame| {
@@ -105,7 +104,7 @@ impl Resumable {
     /// Fetches the rest, or returns why the download ends.
     async fn resume(&mut self, broke: io::Error) -> io::Result<()> {
         self.breaks += 1;
-        // The end may have come whole: then the connection had one too many bytes, or an error.
+        // The end may have arrived: then the connection had extra bytes, or an error.
         if self.breaks > MAX_BREAKS || self.total.is_some_and(|total| self.delivered >= total) {
             return Err(broke);
         }
@@ -142,7 +141,7 @@ impl Resumable {
         Err(broke)
     }
 
-    /// Asks for the rest.
+    /// Requests the rest.
     async fn again(&mut self) -> Result<Chunks> {
         let mut headers = HeaderMap::new();
         if !matches!(self.identity, Identity::Content(_)) {
@@ -167,7 +166,7 @@ impl Resumable {
         }
     }
 
-    /// That the server sends what was asked for (RFC 9110, section 14.4).
+    /// Checks that the server sends the requested range (RFC 9110, section 14.4).
     fn check_range(&self, headers: &HeaderMap) -> Result<()> {
         let range = headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let parsed = range.and_then(|range| {
@@ -193,7 +192,7 @@ impl Resumable {
         Ok(())
     }
 
-    /// What follows the bytes that were delivered, which are fetched again.
+    /// Skips the delivered bytes, which are fetched again, and returns what follows.
     async fn skip_delivered(&mut self, mut chunks: Chunks) -> Result<Chunks> {
         let mut left = self.delivered;
         let mut checksum = XxHash3_64::new();
@@ -223,12 +222,12 @@ impl Resumable {
     }
 }
 
-/// A break while the known bytes are fetched again is as one before the answer.
+/// A break while known bytes are fetched again counts like one before the answer.
 fn passing(error: io::Error) -> Error {
     Error::unavailable("it broke off again").with_source(error)
 }
 
-/// Whether it may help to ask again.
+/// Whether another request may succeed.
 fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
 }
