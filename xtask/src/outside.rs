@@ -27,7 +27,7 @@ const FEATURES: &[(&str, &str, &str)] = &[
     (
         "jumpstarter",
         "client config exporter daemon cli testkit power network serial flasher qemu python \
-         shell supervise",
+         shell ssh supervise",
         "",
     ),
 ];

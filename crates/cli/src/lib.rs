@@ -23,6 +23,7 @@ use jumpstarter_driver_python as _;
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_serial as _;
 use jumpstarter_driver_shell as _;
+use jumpstarter_driver_ssh as _;
 
 pub use environment::Environment;
 

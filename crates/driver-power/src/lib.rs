@@ -1,8 +1,26 @@
 //! Generic power drivers.
 //!
-//! `mock-power` ([`MockPower`]) switches nothing and remembers its position: for trying out
-//! exporter files, and as the first driver to read.
+//! - `mock-power` ([`MockPower`]) switches nothing and remembers its position: for trying out
+//!   exporter files, and as the first driver to read.
+//! - `command-power` ([`CommandPower`]) runs programs of the exporter's host.
+//! - `http-power` and `energenie` are the feature `http`: switches with a web interface, and a power
+//!   strip with a web page.
 
+mod close;
+mod command;
+mod cycle;
+#[cfg(feature = "http")]
+mod energenie;
+#[cfg(feature = "http")]
+mod http;
 mod mock;
+mod reading;
 
+pub use close::AtClose;
+pub use command::{CommandPower, CommandPowerConfig};
+pub use cycle::PowerCycle;
+#[cfg(feature = "http")]
+pub use energenie::{Energenie, EnergenieConfig};
+#[cfg(feature = "http")]
+pub use http::{HttpAuth, HttpBasicAuth, HttpEndpoint, HttpPower, HttpPowerConfig};
 pub use mock::{MockPower, MockPowerConfig};

@@ -118,6 +118,9 @@ pub use jumpstarter_driver_serial as serial;
 #[cfg(feature = "shell")]
 #[doc(inline)]
 pub use jumpstarter_driver_shell as shell;
+#[cfg(feature = "ssh")]
+#[doc(inline)]
+pub use jumpstarter_driver_ssh as ssh;
 #[cfg(feature = "testkit")]
 #[doc(inline)]
 pub use jumpstarter_driver_testkit as testkit;

@@ -3,6 +3,8 @@
 //!
 //! `docs/images.md` has the rules which servers are trusted.
 //!
+//! `SmallRequest` is for drivers of devices with a web interface.
+//!
 //! HTTP is the feature `http`, https with it the feature `tls`, and each encoding has a feature,
 //! all on by default.
 //!
@@ -36,6 +38,8 @@ mod proxy;
 #[cfg(feature = "http")]
 mod put;
 #[cfg(feature = "http")]
+mod request;
+#[cfg(feature = "http")]
 mod resume;
 #[cfg(feature = "http")]
 mod settings;
@@ -67,6 +71,8 @@ pub use decode::decode;
 pub use download::{download, watched_download};
 pub use encode::encode;
 pub use pace::Pace;
+#[cfg(feature = "http")]
+pub use request::{SmallAnswer, SmallRequest};
 #[cfg(feature = "http")]
 pub use upload::upload;
 

@@ -14,8 +14,10 @@ pub(crate) const NETWORKS: &str = "JMP_IMAGE_NETWORKS";
 
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
-    networks: Vec<Network>,
+    pub(crate) networks: Vec<Network>,
     pub(crate) proxies: Proxies,
+    /// URLs may be of networks that images are neither fetched from nor sent to.
+    pub(crate) trusts_its_urls: bool,
     /// In place of the system's certificate authorities.
     pub(crate) trust: Option<Trust>,
     /// In place of the system's resolver.
@@ -40,7 +42,8 @@ impl Settings {
                 })
             });
         let networks = networks.collect::<Result<_>>()?;
-        Ok(Self { networks, proxies: Proxies::new(variable), trust: None, names: Vec::new() })
+        let proxies = Proxies::new(variable);
+        Ok(Self { networks, proxies, ..Self::default() })
     }
 
     /// Whether redirects may lead there from anywhere.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result, ResultExt};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::exchange::Io;
@@ -36,6 +37,20 @@ async fn system() -> Result<Arc<ClientConfig>> {
             .with_hint("install ca-certificates, or name a file in SSL_CERT_FILE"));
     }
     trusting(roots)
+}
+
+/// The authorities of a PEM file.
+pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let added = certificate.ok().and_then(|certificate| roots.add(certificate).ok());
+        added.ok_or_else(|| Error::invalid_argument("a certificate is damaged"))?;
+    }
+    match roots.is_empty() {
+        true => Err(Error::invalid_argument("there is no certificate in it")
+            .with_hint("name a PEM file: it has lines `-----BEGIN CERTIFICATE-----`")),
+        false => Ok(roots),
+    }
 }
 
 /// A configuration that trusts these.

@@ -38,7 +38,8 @@ impl Url {
         })
     }
 
-    fn read(text: &str) -> Result<Self, &'static str> {
+    /// Reads a URL; an error is why it is not usable.
+    pub(crate) fn read(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,

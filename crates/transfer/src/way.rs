@@ -127,6 +127,7 @@ impl Way {
 
     fn admits(&self, next: Reach) -> bool {
         match self.first {
+            None if self.settings.trusts_its_urls => true,
             None => !matches!(next, Reach::LinkLocal | Reach::Group),
             Some(first) => first.leads_to(next),
         }

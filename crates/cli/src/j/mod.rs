@@ -127,11 +127,12 @@ impl Session<'_> {
     /// Runs the command. A signal, or the loss of the exporter, cancels it.
     async fn perform(&self, opened: Opened, signals: &mut Signals) -> Result<u8> {
         let own = OwnMethods::of_named(&opened.device, &self.words).await?;
-        let mut command = tree::command(&opened.device, &own, &self.words);
-        let matches = match command.try_get_matches_from_mut(&self.words) {
+        let words = tree::with_default_verb(&opened.device, &self.words);
+        let mut command = tree::command(&opened.device, &own, &words);
+        let matches = match command.try_get_matches_from_mut(&words) {
             Ok(matches) => matches,
             Err(usage) => {
-                return Err(unknown::explain(usage, &command, &opened.device, &self.words));
+                return Err(unknown::explain(usage, &command, &opened.device, &words));
             }
         };
         let chosen = tree::chosen(&opened.device, &own, &matches)?;

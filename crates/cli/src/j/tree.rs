@@ -11,7 +11,7 @@ use super::completions::Completions;
 use super::names::{about, is_plain, shown};
 use super::own::OwnMethods;
 use super::verb::Say;
-use super::{builtin, options};
+use super::{builtin, options, verbs};
 use crate::fault::Result;
 use crate::print;
 
@@ -26,6 +26,40 @@ pub(crate) fn command(device: &Device, own: &OwnMethods, arguments: &[OsString])
 /// The parser for a shell that completes: it omits drivers whose names a shell would interpret.
 pub(crate) fn completing(device: &Device, own: &OwnMethods, arguments: &[OsString]) -> Command {
     Maker::new(device, own, is_plain).command(&words(arguments))
+}
+
+/// The same words with the verb that is meant where none is said: `j ssh uname` is `j ssh ssh uname`.
+/// What is below the driver, its verbs and `--help` come first.
+pub(crate) fn with_default_verb(device: &Device, arguments: &[OsString]) -> Vec<OsString> {
+    let mut words = arguments.to_vec();
+    let nodes = device.nodes();
+    let mut index = 0;
+    for place in 1..=words.len() {
+        let word = words.get(place).map(|word| word.to_string_lossy());
+        let word = word.as_deref();
+        let is_named = |node: &Node| match word {
+            Some(word) if index == 0 && word.contains('.') => shown(node.path()) == word,
+            Some(word) => node.parent() == Some(index) && shown(node.name()) == word,
+            None => false,
+        };
+        if let Some(child) = nodes.iter().position(is_named) {
+            index = child;
+            continue;
+        }
+        let interfaces = nodes[index].interfaces().iter();
+        let default = interfaces.filter_map(|interface| verbs::default_of(interface.name)).next();
+        let is_said = |word: &str| {
+            matches!(word, "--help" | "-h")
+                || action::of(&nodes[index], &OwnMethods::default())
+                    .iter()
+                    .any(|action| action.name() == word)
+        };
+        if let Some(verb) = default.filter(|_| index != 0 && !word.is_some_and(is_said)) {
+            words.insert(place, verb.name.into());
+        }
+        break;
+    }
+    words
 }
 
 fn words(arguments: &[OsString]) -> Vec<&str> {

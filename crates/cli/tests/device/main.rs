@@ -30,6 +30,7 @@ mod served;
 mod serving;
 mod shell;
 mod slips;
+mod ssh;
 mod storage;
 mod tree;
 mod unknown;

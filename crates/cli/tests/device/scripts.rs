@@ -36,7 +36,7 @@ async fn each_method_is_a_verb() {
       multi_line  Runs the method multi_line
 
     Options:
-          --output <FORMAT>  How answers are printed, text by default; json is one value a line, errors too [possible values: text, json]
+          --output <FORMAT>  How to print answers, text by default; json is one value a line, errors too [possible values: text, json]
       -h, --help             Print help (see more with '--help')
     --- exit code 2
     ");

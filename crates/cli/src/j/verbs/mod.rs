@@ -8,6 +8,7 @@ mod network;
 mod power;
 mod qemu;
 mod serial;
+mod ssh;
 mod storage;
 
 /// The verbs of an interface, by its name. Empty if the interface has no verbs.
@@ -19,6 +20,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "serial" => serial::VERBS,
         "storage_mux" => storage::VERBS,
         "machine" => machine::VERBS,
+        "ssh" => ssh::VERBS,
         "qemu" => qemu::VERBS,
         _ => &[],
     }
@@ -32,12 +34,22 @@ pub(crate) fn of_client(client: &str) -> &'static [Verb] {
     }
 }
 
+/// The verb that is meant where none is said, by the interface's name.
+pub(crate) fn default_of(interface: &str) -> Option<&'static Verb> {
+    match interface {
+        "ssh" => ssh::VERBS.first(),
+        _ => None,
+    }
+}
+
 /// Methods that the verbs of their interface already cover.
 pub(crate) fn covered(interface: &str) -> &'static [&'static str] {
     match interface {
         "network" | "serial" => &["connect"],
         "machine" => &["wait_for"],
+        "power-cycle" => &["cycle"],
         "shell" => &["get_methods", "call_method"],
+        "ssh" => &["get_default_username", "get_ssh_command", "get_ssh_identity"],
         "qemu" => &["set_disk_size", "set_memory_size"],
         _ => &[],
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Power, PowerReading, Span, ValueStream};
+use jumpstarter_driver_power::PowerCycle;
 use serde_json::json;
 
 use crate::fault::{Result, SUCCESS};
@@ -80,8 +81,12 @@ impl Say for Cycle {
     const NAME: &'static str = "cycle";
 
     async fn run(self, context: &Context) -> Result<u8> {
-        let power = context.get::<dyn Power>()?;
         let wait = self.wait.as_duration();
+        if let Ok(cycle) = context.get::<dyn PowerCycle>() {
+            cycle.cycle(Some(wait.as_secs_f64())).await?;
+            return context.output.done();
+        }
+        let power = context.get::<dyn Power>()?;
         power.off().await?;
         if !context.output.is_json() {
             context.output.note(format_args!("off, on again in {wait:?}"));

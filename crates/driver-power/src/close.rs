@@ -1,0 +1,24 @@
+//! What the end of a lease does to a switch.
+
+use jumpstarter_driver_core::prelude::*;
+
+/// What the end of a lease, and a reset, do to a switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AtClose {
+    /// The device stays as it is.
+    #[default]
+    Keep,
+    /// The device is switched off.
+    Off,
+}
+
+impl AtClose {
+    /// Switches off where that is wanted.
+    pub(crate) async fn apply(self, switch: &(impl Power + ?Sized)) -> Result<()> {
+        match self {
+            Self::Keep => Ok(()),
+            Self::Off => switch.off().await.context("switching off at the end"),
+        }
+    }
+}

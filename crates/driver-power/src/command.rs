@@ -1,0 +1,197 @@
+//! `command-power`: a switch that programs of the exporter's host operate.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_supervise::{Command, Output, SuperviseError, run_unchecked};
+use tokio::sync::Mutex;
+
+use crate::close::AtClose;
+use crate::cycle::PowerCycle;
+use crate::reading::reading;
+
+/// How long a device is off in a cycle, unless the caller says so.
+const OFF_TIME: Duration = Duration::from_secs(2);
+/// The longest time that a device is off in a cycle.
+const MAX_OFF_TIME: f64 = 3600.0;
+
+/// A switch that programs of the exporter's host operate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandPowerConfig {
+    /// The program that switches on, and its arguments. No shell reads them.
+    on: Vec<String>,
+    /// The program that switches off, and its arguments.
+    off: Vec<String>,
+    /// The program that switches off and on again, and its arguments; without it, `off` and `on`
+    /// run.
+    cycle: Option<Vec<String>>,
+    /// The program that prints a reading as JSON, and its arguments.
+    read: Option<Vec<String>>,
+    /// Where the voltage is in the reading: a JSON pointer (/meters/0/v), or names with dots
+    /// between (meters.0.v). The field `voltage` where it is not given.
+    voltage_path: Option<String>,
+    /// Where the current is in the reading; the field `current` where it is not given.
+    current_path: Option<String>,
+    /// Environment variables for the programs.
+    #[serde(default)]
+    env: BTreeMap<String, Secret>,
+    /// The folder that the programs run in; the exporter's own where it is not given.
+    cwd: Option<HostPath>,
+    /// How long a program may take: seconds, or a time such as 2min.
+    #[serde(default = "minute")]
+    #[schemars(default = "minute")]
+    timeout: Span,
+    /// What the end of a lease does: `keep` leaves the device as it is, `off` switches it off.
+    #[serde(default)]
+    close: AtClose,
+}
+
+fn minute() -> Span {
+    Span::from(Duration::from_secs(60))
+}
+
+#[async_trait]
+impl DriverConfig for CommandPowerConfig {
+    const NAME: &'static str = "command-power";
+    type Driver = CommandPower;
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let programs = [
+            ("on", Some(&self.on)),
+            ("off", Some(&self.off)),
+            ("cycle", self.cycle.as_ref()),
+            ("read", self.read.as_ref()),
+        ];
+        let mut found = Vec::new();
+        for (field, program) in programs {
+            if program.is_some_and(|words| words.first().is_none_or(String::is_empty)) {
+                let problem = ConfigProblem::new(field, "names no program");
+                found.push(problem.with_hint("write the program and its arguments: [relay, on]"));
+            }
+        }
+        for name in self.env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            let field = format!("env.{name}");
+            found.push(ConfigProblem::new(field, "is no name of an environment variable"));
+        }
+        if self.timeout.as_duration().is_zero() {
+            found.push(ConfigProblem::new("timeout", "leaves a program no time to run"));
+        }
+        found
+    }
+
+    fn warnings(&self) -> Vec<ConfigProblem> {
+        match self.cwd.as_ref().map(HostPath::find) {
+            Some(Err(error)) => vec![ConfigProblem::from_error("cwd", &error)],
+            _ => Vec::new(),
+        }
+    }
+
+    async fn open(self, _: OpenContext) -> Result<CommandPower> {
+        Ok(CommandPower { config: self, turn: Mutex::new(()) })
+    }
+}
+register_driver!(CommandPowerConfig);
+
+/// A switch that programs operate, one at a time.
+#[derive(Debug)]
+pub struct CommandPower {
+    config: CommandPowerConfig,
+    turn: Mutex<()>,
+}
+
+impl CommandPower {
+    /// Runs one of the programs to its end, which must be a success.
+    async fn run(&self, what: &str, words: &[String]) -> Result<Output> {
+        let doing = || format!("running `{what}`");
+        let [program, arguments @ ..] = words else {
+            return Err(Error::internal(format!("`{what}` names no program")));
+        };
+        let command = Command::new(program).args(arguments);
+        let env = self.config.env.iter();
+        let command = env.fold(command, |command, (name, value)| command.env(name, value.expose()));
+        let command = match &self.config.cwd {
+            Some(folder) => command.current_dir(folder.located().await),
+            None => command,
+        };
+        let output = run_unchecked(command, self.config.timeout.as_duration()).await;
+        let output = output.with_context(doing)?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let said = match output.stderr.trim().is_empty() {
+            true => output.stdout_text(),
+            false => output.stderr,
+        };
+        let (program, status) = (program.clone(), output.status);
+        Err(SuperviseError::Failed { program, status, stderr: said }).with_context(doing)
+    }
+
+    async fn switch(&self, what: &str, words: &[String]) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        self.run(what, words).await?;
+        tracing::info!("power {what}");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Driver for CommandPower {
+    interfaces!(Power, PowerCycle);
+
+    async fn reset(&self) -> Result<()> {
+        self.config.close.apply(self).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.config.close.apply(self).await
+    }
+}
+
+#[async_trait]
+impl Power for CommandPower {
+    async fn on(&self) -> Result<()> {
+        self.switch("on", &self.config.on).await
+    }
+
+    async fn off(&self) -> Result<()> {
+        self.switch("off", &self.config.off).await
+    }
+
+    async fn read(&self) -> Result<ValueStream<PowerReading>> {
+        let CommandPowerConfig { read, voltage_path, current_path, .. } = &self.config;
+        let Some(words) = read else {
+            return Err(Error::unimplemented("this switch measures nothing")
+                .with_hint("name a program that prints a reading: `read:` in the exporter file"));
+        };
+        let output = self.run("read", words).await?;
+        let reading = reading(&output.stdout, voltage_path.as_deref(), current_path.as_deref());
+        let reading = reading.context("reading the output of `read`")?;
+        Ok(stream::iter([Ok(reading)]).boxed())
+    }
+}
+
+#[async_trait]
+impl PowerCycle for CommandPower {
+    async fn cycle(&self, wait: Option<f64>) -> Result<()> {
+        let wait = match wait {
+            None => OFF_TIME,
+            Some(seconds @ 0.0..=MAX_OFF_TIME) => Duration::from_secs_f64(seconds),
+            Some(_) => {
+                let message = format!("`wait` is a number of seconds, {MAX_OFF_TIME} at the most");
+                return Err(Error::invalid_argument(message));
+            }
+        };
+        if let Some(words) = &self.config.cycle {
+            return self.switch("cycle", words).await;
+        }
+        let _turn = self.turn.lock().await;
+        self.run("off", &self.config.off).await?;
+        tokio::time::sleep(wait).await;
+        self.run("on", &self.config.on).await?;
+        tracing::info!("power cycle");
+        Ok(())
+    }
+}

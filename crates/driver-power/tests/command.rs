@@ -1,0 +1,127 @@
+//! `command-power` with real programs.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+
+use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::serde_json::{Value, json};
+use jumpstarter_driver_power::PowerCycle;
+use support::{open, power, readings};
+
+/// Programs that note what they are told in a file `log`.
+fn noting(folder: &Path) -> Value {
+    let note = |word: &str| json!(["sh", "-c", "echo \"$0 $STRIP\" >> log", word]);
+    json!({ "on": note("on"), "off": note("off"), "cwd": folder, "env": { "STRIP": "7" } })
+}
+
+fn with(mut config: Value, field: &str, value: Value) -> Value {
+    config[field] = value;
+    config
+}
+
+fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default().replace('\n', ",")
+}
+
+#[tokio::test]
+async fn programs_switch() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = open("command-power", noting(folder.path())).await.unwrap();
+    power(&device).on().await.unwrap();
+    power(&device).off().await.unwrap();
+    let cycle = device.get::<dyn PowerCycle>("").unwrap();
+    cycle.cycle(Some(0.0)).await.unwrap();
+    device.reset().await.unwrap();
+    device.close().await.unwrap();
+    // Neither a reset nor a close changes the device.
+    assert_eq!(log(folder.path()), "on 7,off 7,off 7,on 7,");
+    for wait in [-1.0, 1e9] {
+        let error = cycle.cycle(Some(wait)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_lease_switches_off_where_that_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(noting(folder.path()), "close", json!("off"));
+    let config = with(config, "cycle", json!(["sh", "-c", "echo cycle >> log"]));
+    let device = open("command-power", config).await.unwrap();
+    device.get::<dyn PowerCycle>("").unwrap().cycle(None).await.unwrap();
+    device.close().await.unwrap();
+    assert_eq!(log(folder.path()), "cycle,off 7,");
+}
+
+#[tokio::test]
+async fn no_shell_reads_the_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = json!(["touch", "a; touch b", "$HOME"]);
+    let device = open("command-power", with(noting(folder.path()), "on", on)).await.unwrap();
+    power(&device).on().await.unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["$HOME", "a; touch b"]);
+}
+
+#[tokio::test]
+async fn a_switch_that_was_not_seen_to_work_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |on: Value, kind: ErrorKind, expected: &[&str]| {
+        let config = with(noting(folder.path()), "on", on.clone());
+        let device = open("command-power", with(config, "timeout", json!("300ms"))).await.unwrap();
+        let error = power(&device).on().await.unwrap_err();
+        let report = error.report();
+        assert_eq!(error.kind(), kind, "{on}: {report}");
+        for text in expected {
+            assert!(report.contains(text), "{on}: {report}");
+        }
+    };
+    let fails = json!(["sh", "-c", "echo no relay 3 >&2; exit 4"]);
+    check(fails, ErrorKind::Internal, &["running `on`", "exit code 4", "no relay 3"]).await;
+    let says_it_on_stdout = json!(["sh", "-c", "echo busy; exit 1"]);
+    check(says_it_on_stdout, ErrorKind::Internal, &["busy"]).await;
+    check(json!(["no-such-relay"]), ErrorKind::NotFound, &["no-such-relay"]).await;
+    check(json!(["sleep", "60"]), ErrorKind::DeadlineExceeded, &["did not end within 300ms"]).await;
+}
+
+#[tokio::test]
+async fn a_program_prints_readings() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |read: Value, expected: Result<(f64, f64), &str>| {
+        let config = with(noting(folder.path()), "read", read.clone());
+        let config = with(config, "voltage_path", json!("/meters/0/v"));
+        let device = open("command-power", config).await.unwrap();
+        match (readings(&*power(&device)).await, expected) {
+            (Ok(read), Ok(expected)) => assert_eq!(read, [expected]),
+            (Err(error), Err(text)) => assert!(error.report().contains(text), "{}", error.report()),
+            (read, expected) => panic!("{read:?}, not {expected:?}"),
+        }
+    };
+    let json = r#"{"meters": [{"v": 12}], "current": 0.5}"#;
+    check(json!(["echo", json]), Ok((12.0, 0.5))).await;
+    check(json!(["echo", "12 V"]), Err("the reading is not JSON")).await;
+    check(json!(["echo", "{}"]), Err("the voltage `/meters/0/v` is not in the reading")).await;
+    let device = open("command-power", noting(folder.path())).await.unwrap();
+    let error = readings(&*power(&device)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unimplemented);
+}
+
+#[tokio::test]
+async fn configurations_that_cannot_work_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |field: &str, value: Value, expected: &str| {
+        let config = with(noting(folder.path()), field, value);
+        let error = open("command-power", config).await.err().expect("it is refused");
+        assert!(error.report().contains(expected), "{}", error.report());
+    };
+    check("on", json!([]), "on: names no program").await;
+    check("off", json!("relay off"), "off: invalid type: string \"relay off\", expected").await;
+    check("timeout", json!(0), "timeout: leaves a program no time to run").await;
+    check("env", json!({ "A=B": "x" }), "is no name of an environment variable").await;
+    check("close", json!("on"), "close: unknown variant `on`, expected `keep` or `off`").await;
+}

@@ -1,0 +1,161 @@
+"""Switches with a web interface, switches that programs operate, and a login, under their Python clients."""
+
+import getpass
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+from conftest import connected, serve, until
+
+SSHD = "/usr/sbin/sshd"
+
+
+class Plug(http.server.BaseHTTPRequestHandler):
+    """A plug, and a strip whose page says what is on."""
+
+    def do_GET(self):
+        self.answer()
+
+    def do_POST(self):
+        self.answer()
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.server.asked.append((self.command, self.path, body))
+        status, text = 200, "OK"
+        if self.path == "/read":
+            text = '{"voltage": 12.0, "meters": [{"i": 2.5}]}'
+        elif self.path == "/fail":
+            status, text = 503, "relay stuck"
+        elif body.startswith("cte"):
+            text = "var sockstates = [%s,0,0,0];" % body[-1]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def plug():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Plug)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    if not os.path.exists(SSHD) or shutil.which("ssh") is None:
+        pytest.skip("sshd or ssh is not installed")
+    folder = tmp_path_factory.mktemp("sshd")
+    for key in ["host", "user"]:
+        subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", folder / key], check=True)
+    if os.getuid() == 0:
+        os.makedirs("/run/sshd", exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+    )
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL)
+    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    yield port, folder / "user"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, authority, plug, sshd):
+    folder = tmp_path_factory.mktemp("power")
+    web = f"http://127.0.0.1:{plug.server_port}"
+    config = f"""
+apiVersion: jumpstarter.dev/v1alpha1
+kind: ExporterConfig
+metadata: {{namespace: default, name: interop}}
+export:
+  plug:
+    type: jumpstarter_driver_http_power.driver.HttpPower
+    config:
+      name: plug
+      power_on: {{url: "{web}/on", method: POST, data: power=on}}
+      power_off: {{url: "{web}/off"}}
+      power_read: {{url: "{web}/read", voltage_path: voltage, current_path: meters.0.i}}
+      auth: {{basic: {{user: me, password: hush}}}}
+  stuck:
+    type: jumpstarter_driver_http_power.driver.HttpPower
+    config: {{power_on: {{url: "{web}/fail"}}, power_off: {{url: "{web}/off"}}}}
+  strip:
+    type: jumpstarter_driver_energenie.driver.EnerGenie
+    config: {{host: "127.0.0.1:{plug.server_port}", password: "1", slot: 1}}
+  program:
+    type: command-power
+    config: {{on: [touch, "{folder}/on"], off: [rm, "{folder}/on"], read: [echo, '{{"voltage": 5, "current": 2}}']}}
+  ssh:
+    type: jumpstarter_driver_ssh.driver.SSHWrapper
+    config: {{default_username: "{getpass.getuser()}", ssh_identity_file: "{sshd[1]}"}}
+    children:
+      tcp: {{type: jumpstarter_driver_network.driver.TcpNetwork, config: {{host: 127.0.0.1, port: {sshd[0]}}}}}
+"""
+    running = serve("unix", folder, authority, config)
+    running.folder = folder
+    yield running
+    running.exporter.stop()
+
+
+@pytest.fixture
+def client(served, authority):
+    with connected(served, authority) as client:
+        yield client
+
+
+def test_http_power(client, plug):
+    from jumpstarter.client.core import DriverError
+
+    plug.asked.clear()
+    client.plug.on()
+    client.plug.off()
+    reading = next(iter(client.plug.read()))
+    assert (reading.voltage, reading.current, reading.apparent_power) == (12.0, 2.5, 30.0)
+    assert plug.asked == [("POST", "/on", "power=on"), ("GET", "/off", ""), ("GET", "/read", "")]
+    with pytest.raises(DriverError, match="503"):
+        client.stuck.on()
+
+
+def test_energenie(client, plug):
+    plug.asked.clear()
+    client.strip.on()
+    client.strip.off()
+    bodies = [body for _, _, body in plug.asked]
+    assert bodies == ["pw=1", "cte1=1", "pw=1", "cte1=0"]
+
+
+def test_command_power(client, served):
+    from jumpstarter.client.core import DriverError
+
+    client.program.on()
+    assert (served.folder / "on").exists()
+    assert next(iter(client.program.read())).voltage == 5.0
+    client.program.off()
+    with pytest.raises(DriverError, match="No such file"):
+        client.program.off()
+
+
+def test_ssh(client, served):
+    from jumpstarter_driver_ssh.client import SSHCommandRunOptions
+
+    for direct in [False, True]:
+        done = client.ssh.run(SSHCommandRunOptions(direct=direct), ["echo it runs; exit 3"])
+        assert (done.return_code, done.stdout) == (3, "it runs\n"), done.stderr
+    command, variables = served.command("ssh", "exit", "5")
+    assert subprocess.run(command, env=variables, timeout=120).returncode == 5
