@@ -1,8 +1,8 @@
 //! Network drivers, and tools for networks.
 //!
 //! Drivers: `tcp` ([`TcpNetwork`]), `udp` ([`UdpNetwork`]), `unix` ([`UnixNetwork`]), `vsock`
-//! ([`VsockNetwork`]) and `echo` ([`EchoNetwork`]). Each is also a plain type with a constructor, as
-//! a part of other drivers.
+//! ([`VsockNetwork`]) and `echo` ([`EchoNetwork`]). Each is also a plain type with a constructor,
+//! as a part of other drivers.
 //!
 //! For any local or remote [`Network`](jumpstarter_driver_core::Network): [`PortForward`] makes it
 //! a local port or socket, [`Conversation`] sends and receives as a program would, and [`check`]

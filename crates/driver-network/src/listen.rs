@@ -1,5 +1,5 @@
-//! Listeners of forwards: TCP, UDP, and Unix sockets that only their owner can use and that are removed
-//! at the end.
+//! Listeners of forwards: TCP, UDP, and Unix sockets that only their owner can use and that are
+//! removed at the end.
 
 use std::io;
 use std::net::SocketAddr;

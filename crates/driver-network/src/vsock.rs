@@ -12,7 +12,7 @@ use tokio_vsock::{VsockAddr, VsockStream};
 
 use crate::endpoint::{CONNECT_TIMEOUT, connect_timeout};
 
-/// The context id and the port of a listener that takes any (vsock(7)).
+/// The wildcard of context ids and ports, for listeners only (vsock(7)).
 const ANY: u32 = u32::MAX;
 
 /// A port of a virtual machine, or of its host, over a socket of the hypervisor (vsock).
@@ -21,7 +21,7 @@ const ANY: u32 = u32::MAX;
 pub struct VsockNetworkConfig {
     /// The context id: 1 is this machine itself, 2 the host of a guest, 3 and up are guests.
     cid: u32,
-    /// The port.
+    /// The port of the guest or host: any 32-bit number.
     port: u32,
     /// How long connecting may take.
     #[serde(default = "connect_timeout")]
