@@ -21,7 +21,7 @@ const ANY: u32 = u32::MAX;
 pub struct VsockNetworkConfig {
     /// The context id: 1 is this machine itself, 2 the host of a guest, 3 and up are guests.
     cid: u32,
-    /// The port of the guest or host: any 32-bit number.
+    /// The port of the guest or host.
     port: u32,
     /// How long connecting may take.
     #[serde(default = "connect_timeout")]
