@@ -9,7 +9,7 @@ use crate::address::SerialAddress;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SerialConfig {
-    /// The port: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
+    /// Address of the port: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
     pub url: SerialAddress,
     /// Bits per second. Terminal devices only.
     #[serde(default = "default_baudrate")]
