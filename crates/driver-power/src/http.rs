@@ -46,7 +46,7 @@ pub struct HttpPowerConfig {
 pub struct HttpEndpoint {
     /// Where it goes.
     url: String,
-    /// Its method.
+    /// Method of the HTTP request.
     #[serde(default = "get")]
     method: String,
     /// Its body, with POST, PUT and PATCH.
@@ -86,7 +86,7 @@ pub struct HttpBasicAuth {
     /// The user name.
     #[serde(default)]
     user: String,
-    /// The password.
+    /// Password of that user.
     #[serde(default)]
     password: Secret,
 }

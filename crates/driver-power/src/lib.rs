@@ -3,8 +3,8 @@
 //! - `mock-power` ([`MockPower`]) switches nothing and remembers its position: for trying out
 //!   exporter files, and as the first driver to read.
 //! - `command-power` ([`CommandPower`]) runs programs of the exporter's host.
-//! - `http-power` and `energenie` are the feature `http`: switches with a web interface, and a power
-//!   strip with a web page.
+//! - `http-power` and `energenie` are the feature `http`: switches with a web interface, and a
+//!   power strip with a web page.
 
 mod close;
 mod command;

@@ -10,7 +10,7 @@ use jumpstarter_driver_core::serde_json::{Value, json};
 use jumpstarter_driver_power::PowerCycle;
 use support::{open, power, readings};
 
-/// Programs that note what they are told in a file `log`.
+/// Programs that write their arguments to a file `log`.
 fn noting(folder: &Path) -> Value {
     let note = |word: &str| json!(["sh", "-c", "echo \"$0 $STRIP\" >> log", word]);
     json!({ "on": note("on"), "off": note("off"), "cwd": folder, "env": { "STRIP": "7" } })

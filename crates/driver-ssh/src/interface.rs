@@ -14,7 +14,7 @@ pub trait Ssh {
     /// The `ssh` program that the client runs, and its options, as a shell writes them.
     async fn get_ssh_command(&self) -> Result<String>;
 
-    /// The private key to log in with, as text; none where the client's own are tried. `NotFound`
-    /// and others where its file cannot be read.
+    /// Returns the private key for the login, as text; `None` if the client tries its own keys.
+    /// `NotFound` and others if its file cannot be read.
     async fn get_ssh_identity(&self) -> Result<Option<String>>;
 }

@@ -1,4 +1,5 @@
-//! Small requests to servers that the exporter's owner names, such as a switch with a web interface.
+//! Small requests to servers that the exporter's owner names, such as a switch with a web
+//! interface.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ const MAX_ANSWER: usize = 1 << 20;
 /// How much of an answer an error shows.
 const SHOWN: usize = 200;
 
-/// A small request: it can be sent again and again, each time on a connection of its own.
+/// A small request: it can be sent repeatedly, each time on a new connection.
 ///
-/// Unlike that of an image, its URL may lead anywhere: the owner of the exporter wrote it. Redirects
-/// are followed, and the proxies of the environment are used, as for images.
+/// Unlike that of an image, its URL may lead anywhere: the owner of the exporter wrote it.
+/// Redirects are followed, and the proxies of the environment are used, as for images.
 #[derive(Clone)]
 pub struct SmallRequest {
     method: Method,
@@ -104,8 +105,8 @@ impl SmallRequest {
     /// Sends it and returns the answer, whatever its status; all within `limit`.
     ///
     /// # Errors
-    /// `Unavailable` where nothing answers, `DeadlineExceeded`, `ResourceExhausted` for an answer of
-    /// more than 1 MiB.
+    /// `Unavailable` if nothing answers, `DeadlineExceeded`, `ResourceExhausted` for an answer
+    /// of more than 1 MiB.
     pub async fn send(&self, limit: Duration) -> Result<SmallAnswer> {
         let sent = tokio::time::timeout(limit, self.exchange()).await;
         sent.unwrap_or_else(|_| Err(late(&self.url, "answer", limit)))

@@ -28,8 +28,8 @@ pub(crate) fn completing(device: &Device, own: &OwnMethods, arguments: &[OsStrin
     Maker::new(device, own, is_plain).command(&words(arguments))
 }
 
-/// The same words with the verb that is meant where none is said: `j ssh uname` is `j ssh ssh uname`.
-/// What is below the driver, its verbs and `--help` come first.
+/// Adds the default verb if the words name none: `j ssh uname` is `j ssh ssh uname`. The drivers
+/// below the driver, its verbs and `--help` take precedence.
 pub(crate) fn with_default_verb(device: &Device, arguments: &[OsString]) -> Vec<OsString> {
     let mut words = arguments.to_vec();
     let nodes = device.nodes();
