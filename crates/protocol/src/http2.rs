@@ -1,4 +1,4 @@
-//! HTTP/2 for both ends. h2's types stay in this module and in [`wire`](crate::wire), so a new
+//! HTTP/2 for both ends. h2's types stay in this module and in `wire`, so a new
 //! major version of h2 changes no public type.
 //!
 //! It uses h2 directly. hyper's server reports a request body that the client has reset as one that
