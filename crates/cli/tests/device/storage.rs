@@ -1,5 +1,4 @@
-//! Verbs of storage multiplexers, which are recognised by their client class. The test brings its
-//! driver.
+//! Verbs of storage multiplexers. The test brings its driver.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,21 +7,6 @@ use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::served::Served;
-
-/// A medium that changes hands.
-#[interface(name = "test-storage", client = "jumpstarter_driver_opendal.client.StorageMuxClient")]
-trait Storage {
-    /// To the exporter's machine.
-    async fn host(&self) -> Result<()>;
-    /// To the device.
-    async fn dut(&self) -> Result<()>;
-    /// To nobody.
-    async fn off(&self) -> Result<()>;
-    /// Writes the medium.
-    async fn write(&self, src: ImageSource) -> Result<()>;
-    /// Reads the medium.
-    async fn read(&self, dst: ImageSink) -> Result<()>;
-}
 
 #[derive(Debug, Default)]
 struct Card {
@@ -34,17 +18,17 @@ impl Card {
     fn require_host(&self) -> Result<()> {
         match *self.holder.lock().unwrap() {
             "host" => Ok(()),
-            _ => Err(Error::failed_precondition("the exporter's machine does not have the card")),
+            _ => Err(Error::failed_precondition("the exporter's host does not have the card")),
         }
     }
 }
 
 impl Driver for Card {
-    interfaces!(Storage);
+    interfaces!(StorageMux);
 }
 
 #[async_trait]
-impl Storage for Card {
+impl StorageMux for Card {
     async fn host(&self) -> Result<()> {
         *self.holder.lock().unwrap() = "host";
         Ok(())
@@ -123,7 +107,7 @@ async fn summaries_of_a_card_are_json() {
     let (served, _card) = served().await;
     assert_snapshot!(served.j(&["card", "write", "os.img", "--output", "json"]).await, @r#"
     --- stderr
-    {"error":"the exporter's machine does not have the card","kind":"FailedPrecondition","hint":null}
+    {"error":"the exporter's host does not have the card","kind":"FailedPrecondition","hint":null}
     --- exit code 1
     "#);
     assert_eq!(served.j(&["card", "host", "--output", "json"]).await, "null\n");

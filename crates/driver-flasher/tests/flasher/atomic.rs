@@ -244,7 +244,7 @@ async fn a_full_disk() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
-    assert!(error.hint().unwrap().contains("full"), "{error:?}");
+    assert!(error.hint().unwrap().contains("free space"), "{error:?}");
     assert_eq!(std::fs::read(&disk).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(mounted).unwrap().count(), 1);
 }

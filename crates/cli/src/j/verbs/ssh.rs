@@ -84,7 +84,7 @@ impl Say for Login {
         if let Some(key) = &key {
             ssh = ssh.arg("-i").arg(key.0.file(KEY));
         }
-        if !user.is_empty() && !options.iter().any(|option| names_user(option)) {
+        if !user.is_empty() && !options.iter().any(names_user) {
             ssh = ssh.args(["-l", &user]);
         }
         let code = attend(context, ssh.args(options).arg(host).args(words)).await?;
