@@ -20,6 +20,7 @@ const CODECS: &str = "gzip xz bzip2 zstd";
 const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-codec", "lz4", CODECS),
     ("jumpstarter-driver-flasher", "lz4", CODECS),
+    ("jumpstarter-driver-power", "http mqtt", ""),
     ("jumpstarter-transfer", "http tls", CODECS),
     ("jumpstarter-protocol", "tls", ""),
     ("jumpstarter-client", "tls http", CODECS),

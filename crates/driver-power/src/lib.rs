@@ -5,6 +5,7 @@
 //! - `command-power` ([`CommandPower`]) runs programs of the exporter's host.
 //! - `http-power` and `energenie` are the feature `http`: switches with a web interface, and a
 //!   power strip with a web page.
+//! - `tasmota` is the feature `mqtt`: a plug behind an MQTT broker.
 
 mod close;
 mod command;
@@ -15,6 +16,8 @@ mod energenie;
 mod http;
 mod mock;
 mod reading;
+#[cfg(feature = "mqtt")]
+mod tasmota;
 
 pub use close::AtClose;
 pub use command::{CommandPower, CommandPowerConfig};
@@ -24,3 +27,5 @@ pub use energenie::{Energenie, EnergenieConfig};
 #[cfg(feature = "http")]
 pub use http::{HttpAuth, HttpBasicAuth, HttpEndpoint, HttpPower, HttpPowerConfig};
 pub use mock::{MockPower, MockPowerConfig};
+#[cfg(feature = "mqtt")]
+pub use tasmota::{MqttTransport, Tasmota, TasmotaConfig};
