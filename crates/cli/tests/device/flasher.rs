@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use jumpstarter_supervise::{Input, run_unchecked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::lab::{Bench, line};
+use crate::lab::Bench;
 use crate::terminal::DEADLINE;
 
 /// An image that does not compress to nothing.
