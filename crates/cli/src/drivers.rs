@@ -32,15 +32,19 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
     let text = match (&arguments.name, arguments.output) {
-        (None, Format::Text) => list(Registry::linked().drivers()?),
-        (None, Format::Json) => {
-            pretty(&Registry::linked().drivers()?.iter().map(|entry| as_json(entry)).collect())?
-        }
+        (None, Format::Text) => list(&native()?),
+        (None, Format::Json) => pretty(&native()?.iter().map(|entry| as_json(entry)).collect())?,
         (Some(name), Format::Text) => page(Registry::linked().find(name)?),
         (Some(name), Format::Json) => pretty(&as_json(Registry::linked().find(name)?))?,
     };
     out.write_all(text.as_bytes())?;
     Ok(SUCCESS)
+}
+
+/// The drivers that files name, without what hosts others.
+fn native() -> Result<Vec<&'static DriverEntry>> {
+    let all = Registry::linked().drivers()?.iter().copied();
+    Ok(all.filter(|entry| !entry.hosts_others).collect())
 }
 
 fn pretty(value: &Value) -> Result<String> {

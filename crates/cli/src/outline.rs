@@ -21,7 +21,10 @@ fn add_rows(entries: &[&Planned], indent: &str, top: bool, rows: &mut Vec<Vec<St
             (false, false) => ("├─ ", "│  "),
         };
         let kind = match (planned.entry(), planned.target()) {
-            (Some(entry), _) => entry.name.to_owned(),
+            (Some(entry), _) => match planned.hosted() {
+                Some(class) => format!("{class} (Python)"),
+                None => entry.name.to_owned(),
+            },
             (None, Some(target)) => format!("→ {target}"),
             (None, None) => String::new(),
         };
@@ -68,14 +71,15 @@ fn json_of<'a>(entries: impl IntoIterator<Item = &'a Planned>) -> Map<String, Va
         let mut below: Map<String, Value> = Map::new();
         for child in &made {
             let value = json!({
-                "type": null, "ref": null, "interfaces": names(&child.interfaces),
+                "type": null, "hosted": false, "ref": null, "interfaces": names(&child.interfaces),
                 "description": null, "children": {},
             });
             below.insert(child.name.clone(), value);
         }
         below.extend(json_of(named(planned, &made)));
         let value = json!({
-            "type": planned.entry().map(|entry| entry.name), "ref": planned.target(),
+            "type": planned.hosted().or(planned.entry().map(|entry| entry.name)),
+            "hosted": planned.hosted().is_some(), "ref": planned.target(),
             "interfaces": names(&interfaces(planned)), "description": planned.description(),
             "children": below,
         });

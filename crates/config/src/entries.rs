@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::check::Checker;
 use super::fault::{At, Fault, Place, join};
+use super::hosting::Hosting;
 use super::paths::{self, Bases};
 use super::schema;
 use super::secrets;
@@ -29,11 +30,17 @@ pub(super) struct Entries<'a> {
     shapes: Checker,
     bases: Bases,
     origin: String,
+    hosting: Hosting,
 }
 
 impl<'a> Entries<'a> {
     /// Relative paths are resolved with `bases`. Messages call the file `origin`.
-    pub(super) fn new(registry: &'a Registry, bases: Bases, origin: &str) -> Self {
+    pub(super) fn new(
+        registry: &'a Registry,
+        bases: Bases,
+        origin: &str,
+        hosting: Hosting,
+    ) -> Self {
         Self {
             registry,
             faults: Vec::new(),
@@ -43,6 +50,7 @@ impl<'a> Entries<'a> {
             shapes: Checker::new(Map::new()),
             bases,
             origin: origin.to_owned(),
+            hosting,
         }
     }
 
@@ -96,7 +104,41 @@ impl<'a> Entries<'a> {
         read
     }
 
+    /// An entry that is hosted, with all that is below it.
+    fn hosted(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) -> Option<Planned> {
+        let hosted = self.hosting.at(at.owner)?.clone();
+        let host = self.hosting.host?;
+        self.below_hosted(name, node, at, parent);
+        let driver = Planned::driver(name, host, hosted.config).with_hosted(Some(hosted.class));
+        Some(driver.with_description(text(node, "description")))
+    }
+
+    /// Checks the form of a hosted entry and of those below it.
+    fn below_hosted(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) {
+        if let Some(reference) = node.get("ref") {
+            self.shape(&schema::proxy_shape(), node, at);
+            let target = reference.value.text().unwrap_or_default().to_owned();
+            let index = self.references.add(parent, name, PlaceKind::Reference(target));
+            self.written.insert(index, (reference.value.place, join(&at.path, "ref")));
+            return;
+        }
+        let shape = match node.get("type") {
+            Some(_) => schema::driver_shape(),
+            None => schema::group_shape(),
+        };
+        self.shape(&shape, node, at);
+        let index = self.references.add(parent, name, PlaceKind::Unknown);
+        let path = join(&at.path, "children");
+        for entry in node.get("children").map_or(&[][..], |children| children.value.entries()) {
+            let at = At { path: join(&path, &entry.key), owner: entry.place };
+            self.below_hosted(&entry.key, &entry.value, &at, index);
+        }
+    }
+
     fn entry(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) -> Option<Planned> {
+        if let Some(hosted) = self.hosted(name, node, at, parent) {
+            return Some(hosted);
+        }
         let field = |key: &str| node.get(key).map(|entry| &entry.value);
         match (field("type"), field("ref"), field("children")) {
             (Some(_), Some(reference), _) => {
@@ -242,11 +284,13 @@ impl<'a> Entries<'a> {
                 return None;
             }
         };
+        let drivers: Vec<&'static DriverEntry> =
+            drivers.iter().copied().filter(|entry| !entry.hosts_others).collect();
         let found = drivers.iter().find(|entry| entry.names().any(|other| other == name));
         if found.is_none() {
             let fault =
                 Fault::new(place, path, format!("there is no driver `{name}` in this program"));
-            self.faults.push(fault.hint(near_drivers(name, drivers)));
+            self.faults.push(fault.hint(near_drivers(name, &drivers)));
         }
         found.copied()
     }

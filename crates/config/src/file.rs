@@ -8,6 +8,7 @@ use jumpstarter_driver_core::{Device, Error, Planned, Registry, Result};
 use super::check::Checker;
 use super::entries::Entries;
 use super::fault::{At, ConfigFaults, ConfigWarnings, Fault, Place, join};
+use super::hosting::{HostedEntry, Hosting};
 use super::paths::{self, Bases};
 use super::settings::Settings;
 use super::words::unknown_field;
@@ -46,6 +47,7 @@ pub struct ExporterConfig {
     pub export: Vec<Planned>,
     /// Findings that are not faults but may be mistakes.
     pub warnings: ConfigWarnings,
+    hosted: Vec<HostedEntry>,
 }
 
 impl ExporterConfig {
@@ -73,6 +75,23 @@ impl ExporterConfig {
     /// As [`ExporterConfig::load`].
     pub fn read(input: impl Read, origin: &str) -> std::result::Result<Self, ConfigFaults> {
         Reader::new(Registry::linked()).read(input, origin)
+    }
+
+    /// The entries whose drivers this program lacks, or that ask for those in Python: each is
+    /// hosted, with all that is below it.
+    pub fn hosted(&self) -> &[HostedEntry] {
+        &self.hosted
+    }
+
+    /// The same file, if nothing more was found to be wrong with it.
+    ///
+    /// # Errors
+    /// These faults, if there are any.
+    pub fn unless(self, faults: Vec<Fault>) -> std::result::Result<Self, ConfigFaults> {
+        match faults.is_empty() {
+            true => Ok(self),
+            false => Err(ConfigFaults::new(&self.origin, faults)),
+        }
     }
 
     /// Opens the drivers of the file.
@@ -189,7 +208,17 @@ impl<'a> Reader<'a> {
         let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
         let (of_settings, definitions) = schema::of_settings();
         let bases = Bases::new(folder);
-        let mut loader = Entries::new(self.registry, bases.clone(), origin);
+        let python = root.get("python").and_then(|entry| entry.value.text());
+        let python = python.map(|python| bases.program(python));
+        let mut hosting = match root.get("export") {
+            Some(export) => {
+                Hosting::decide(self.registry, &export.value, folder, python.as_deref())
+            }
+            None => Hosting::default(),
+        };
+        let hosted = std::mem::take(&mut hosting.entries);
+        let impossible = std::mem::take(&mut hosting.faults);
+        let mut loader = Entries::new(self.registry, bases.clone(), origin, hosting);
         loader.warnings = unknown_at_the_top(&of_settings, &mut root);
         let checker = Checker::new(definitions);
         checker.check(&of_settings, &root, &start, &mut loader.faults);
@@ -199,6 +228,7 @@ impl<'a> Reader<'a> {
             .unwrap_or_default();
 
         let (mut faults, mut warnings) = (loader.faults, loader.warnings);
+        faults.extend(impossible);
         let mut settings = Settings::default();
         if faults.is_empty() {
             let mut value = root.value.to_json();
@@ -219,7 +249,8 @@ impl<'a> Reader<'a> {
         match faults.is_empty() {
             true => {
                 let warnings = ConfigWarnings::new(warnings);
-                Ok(ExporterConfig { origin: origin.to_owned(), settings, export, warnings })
+                let origin = origin.to_owned();
+                Ok(ExporterConfig { origin, settings, export, warnings, hosted })
             }
             false => Err(ConfigFaults::new(origin, faults)),
         }

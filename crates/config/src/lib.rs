@@ -23,6 +23,7 @@ mod fault;
 mod fields;
 mod file;
 mod hooks;
+mod hosting;
 mod paths;
 mod scalar;
 mod schema;
@@ -36,6 +37,7 @@ mod yaml;
 pub use fault::{ConfigFaults, ConfigWarnings, Fault, Place};
 pub use fields::{ConfigField, fields};
 pub use file::{ExporterConfig, Reader};
+pub use hosting::HostedEntry;
 pub use schema::{of_driver, schema};
 pub use settings::{
     ApiVersion, FailureDetection, GrpcOption, Hook, Hooks, Kind, Metadata, OnFailure, Settings, Tls,

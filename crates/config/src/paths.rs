@@ -34,6 +34,14 @@ impl Bases {
         HostPath::in_folders(text, &self.0)
     }
 
+    /// The program that `text` means: a path, or a name that is looked up in PATH.
+    pub(super) fn program(&self, text: &str) -> String {
+        let path = self.path(text).ok().filter(|_| text.contains('/'));
+        let path = path.and_then(|path| path.find().ok());
+        path.and_then(|path| path.into_os_string().into_string().ok())
+            .unwrap_or_else(|| text.to_owned())
+    }
+
     /// Resolves `text` to the value of a configuration. Text that is not a path stays, for its type
     /// to refuse.
     fn value(&self, text: &str) -> Json {

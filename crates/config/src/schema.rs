@@ -20,7 +20,8 @@ pub fn schema(registry: &Registry) -> Result<Json> {
     let mut choices = Vec::new();
     let mut names = Vec::new();
     let mut configs = Map::new();
-    for entry in registry.drivers()? {
+    let hosts = |entry: &&&DriverEntry| entry.hosts_others;
+    for entry in registry.drivers()?.iter().filter(|entry| !hosts(entry)) {
         let mut config = (entry.schema)(&mut generator).to_value();
         let required = config.get("required").is_some();
         if let Some(config) = config.as_object_mut() {
@@ -43,7 +44,12 @@ pub fn schema(registry: &Registry) -> Result<Json> {
         configs.insert(format!("driver:{}", entry.name), config);
     }
     let mut driver = driver_shape();
-    driver["properties"]["type"]["enum"] = json!(names);
+    // A host takes the import path of any class.
+    let any = registry.drivers()?.iter().find(hosts).map(|_| json!({"pattern": "[.]"}));
+    match any {
+        Some(any) => driver["properties"]["type"]["anyOf"] = json!([{"enum": names}, any]),
+        None => driver["properties"]["type"]["enum"] = json!(names),
+    }
     driver["allOf"] = Json::Array(choices);
     let children =
         json!({"type": ["object", "null"], "additionalProperties": {"$ref": "#/$defs/entry"}});
@@ -118,6 +124,7 @@ pub(super) fn driver_shape() -> Json {
                 "description": "Help for its methods, by name.",
             },
             "config": {"type": ["object", "null"], "description": "The driver's configuration."},
+            "python": {"type": "boolean", "description": "Whether the driver in Python is used, hosted in a process of its own, where this program has one of its own."},
             "children": {"type": ["object", "null"], "description": "Drivers under this one."},
         },
         "required": ["type"],

@@ -1,0 +1,301 @@
+"""Hosts Jumpstarter drivers for an exporter of another language.
+
+`python - serve FD FOLDER [MODULE…]` imports Jumpstarter and the modules, and forks one process for
+each driver that the exporter asks for on the socket FD. Such a process reads what it hosts from a
+socket of its own, serves it with Jumpstarter's own session on a Unix socket, and ends when the
+exporter closes its end.
+
+`python - look FOLDER` reads a list of classes from FD 3 and says which of them there are.
+
+All messages are JSON, one a line.
+"""
+
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+
+
+def send(control, **message):
+    control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def receive(control):
+    """One message, waiting for it; None at the end."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        piece = control.recv(65536)
+        if not piece:
+            return None
+        line += piece
+    return json.loads(line)
+
+
+def use_folder(folder):
+    """Finds modules beside the exporter file, after all others."""
+    if sys.path and sys.path[0] == "":
+        del sys.path[0]
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+
+
+# --- the process that forks ---------------------------------------------------------------------
+
+
+def serve(number, folder, *modules):
+    use_folder(folder)
+    server = socket.socket(fileno=int(number))
+    warm(modules)
+    woken, waker = socket.socketpair()
+    for end in (woken, waker):
+        end.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    children = {}  # the control socket of each, by process id
+    import select
+
+    while True:
+        readable, _, _ = select.select([server, woken], [], [])
+        if woken in readable:
+            try:
+                woken.recv(4096)
+            except BlockingIOError:
+                pass
+            reap(children)
+        if server not in readable:
+            continue
+        message, descriptors, _, _ = socket.recv_fds(server, 4096, 2)
+        if not message:
+            return
+        for command in message.split():
+            if command == b"fork":
+                control = socket.socket(fileno=descriptors.pop(0))
+                output = descriptors.pop(0)
+                child = os.fork()
+                if child == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    os.setpgid(0, 0)
+                    for other in (server, woken, waker, *children.values()):
+                        other.close()
+                    leave(host(control, output))
+                os.close(output)
+                children[child] = control
+            elif command.isdigit() and int(command) in children:
+                end_group(int(command))
+
+
+def warm(modules):
+    """What every process needs is imported, and shared, before it is forked."""
+    for module in BASE + list(modules):
+        try:
+            importlib.import_module(module)
+        except Exception:  # who needs it says so
+            pass
+    import gc
+
+    gc.collect()
+    gc.freeze()
+
+
+BASE = [
+    "jumpstarter.exporter",
+    "jumpstarter.config.exporter",
+    "jumpstarter_driver_composite.driver",
+    "anyio._backends._asyncio",
+    "grpc.aio",
+]
+
+
+def reap(children):
+    while children:
+        try:
+            child, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if child == 0:
+            return
+        control = children.pop(child, None)
+        if control is None:
+            continue
+        end_group(child)
+        try:
+            send(control, exit=os.waitstatus_to_exitcode(status))
+        except OSError:
+            pass
+        control.close()
+
+
+def end_group(child):
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except OSError:
+        pass
+
+
+# --- a process that hosts -----------------------------------------------------------------------
+
+
+def leave(code):
+    """Ends without waiting for threads, which may hang in a driver, and without taking the heap apart."""
+    import atexit
+
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass
+    os._exit(code)
+
+
+def host(control, output):
+    """Serves until the exporter closes its end of `control`; the exit code."""
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+    sys.stdout.reconfigure(line_buffering=True)
+    wanted = receive(control)
+    if wanted is None:
+        return 0
+    try:
+        import anyio
+
+        import logging
+
+        logging.getLogger().setLevel(wanted["log_level"])
+        anyio.run(serve_drivers, control, wanted)
+        return 0
+    except BaseException as error:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        import traceback
+
+        traceback.print_exception(error)
+        try:
+            send(control, failed=describe(error), kind=kind(error))
+        except OSError:
+            pass
+        return 1
+
+
+def describe(error):
+    texts = []
+    while error is not None:
+        text = str(error) or type(error).__name__
+        if text not in texts:
+            texts.append(text)
+        error = error.__cause__
+    return ": ".join(texts)
+
+
+def kind(error):
+    name = type(error).__name__
+    if isinstance(error, ModuleNotFoundError) or name in ("MissingDriverError", "ConfigurationError"):
+        return "not_found"
+    if isinstance(error, NotImplementedError):
+        return "unimplemented"
+    if isinstance(error, (ValueError, TypeError)):
+        return "invalid_argument"
+    if isinstance(error, TimeoutError):
+        return "deadline_exceeded"
+    if isinstance(error, PermissionError):
+        return "permission_denied"
+    if isinstance(error, (ConnectionError, FileNotFoundError)):
+        return "unavailable"
+    return "internal"
+
+
+async def serve_drivers(control, wanted):
+    import asyncio
+
+    from jumpstarter.common import ExporterStatus
+    from jumpstarter.config.exporter import ExporterConfigV1Alpha1DriverInstance as Instance
+    from jumpstarter.exporter import Session
+
+    root = Instance.model_validate({"children": wanted["tree"]}).instantiate()
+    control.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with Session(root_device=root) as session:
+        session.update_status(ExporterStatus.LEASE_READY)
+        async with session.serve_port_async("unix:" + wanted["socket"]):
+            await loop.sock_sendall(
+                control, json.dumps({"ready": os.getpid()}).encode() + b"\n"
+            )
+            pending = b""
+            while piece := await loop.sock_recv(control, 65536):
+                *lines, pending = (pending + piece).split(b"\n")
+                for line in lines:
+                    answer = reset(root, json.loads(line)["reset"])
+                    await loop.sock_sendall(control, json.dumps(answer).encode() + b"\n")
+
+
+def reset(root, path):
+    try:
+        driver = root
+        for name in path.split("."):
+            driver = driver.children[name]
+        driver.reset()
+        return {"done": True}
+    except Exception as error:
+        return {"failed": describe(error), "kind": kind(error)}
+
+
+# --- what there is ------------------------------------------------------------------------------
+
+
+def look(number, folder):
+    use_folder(folder)
+    control = socket.socket(fileno=int(number))
+    wanted = receive(control)
+    answers = []
+    for name in wanted["classes"]:
+        answers.append(look_at(name))
+    version = "%d.%d.%d" % sys.version_info[:3]
+    send(control, classes=answers, version=version)
+
+
+def look_at(name):
+    module, _, attribute = name.rpartition(".")
+    if sys.version_info < (3, 11):
+        return {"fault": "python"}
+    try:
+        import jumpstarter.driver
+    except ImportError as error:
+        return {"fault": "package", "package": "jumpstarter", "text": str(error)}
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or module).partition(".")[0]
+        own = module == error.name or module.startswith(f"{error.name}.")
+        return {"fault": "package" if own else "import", "package": package, "text": str(error)}
+    except Exception as error:
+        return {"fault": "import", "text": describe(error)}
+    found = getattr(loaded, attribute, None)
+    classes = [
+        key
+        for key, value in vars(loaded).items()
+        if isinstance(value, type) and issubclass(value, jumpstarter.driver.Driver)
+        and value.__module__ == loaded.__name__
+    ]
+    if found is None:
+        return {"fault": "class", "classes": classes}
+    if not (isinstance(found, type) and issubclass(found, jumpstarter.driver.Driver)):
+        return {"fault": "driver", "classes": classes}
+    import dataclasses
+
+    fields = {}
+    if dataclasses.is_dataclass(found):
+        missing = dataclasses.MISSING
+        for field in dataclasses.fields(found):
+            if field.init:
+                given = field.default is missing and field.default_factory is missing
+                fields[field.name] = given
+    return {"fields": fields}
+
+
+if __name__ == "__main__":
+    # The name of what is asked for, then its arguments.
+    {"serve": serve, "look": look}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,197 @@
+//! `python`: drivers in Python, each hosted in a process of its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use jumpstarter_client::{Address, ConnectOptions, Exporter, connect};
+use jumpstarter_driver_core::Mount;
+use jumpstarter_driver_core::prelude::*;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::process::{HostProcess, Wanted};
+use crate::remote::NO_LIMIT;
+use crate::server::{Key, Server};
+use crate::{interpreter, log};
+
+/// A process that has started answers within that time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// A driver in Python, hosted in a process of its own, with the packages of Jumpstarter in Python.
+///
+/// It is not written by this name: an entry whose `type` is the import path of a class that this
+/// program lacks, or one with `python: true`, is hosted.
+#[config]
+#[derive(Clone, Debug)]
+pub struct HostedConfig {
+    /// The import path of the driver's class.
+    pub class: String,
+    /// The path of the entry, from the root.
+    pub place: String,
+    /// The number of the process among those of the file.
+    pub process: usize,
+    /// What the process hosts, by name.
+    pub tree: HostedTree,
+    /// The interpreter that the file names.
+    #[serde(default)]
+    pub python: Option<String>,
+    /// The folder of the file.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+}
+
+/// Entries of an exporter file as they are written there; they may hold secrets.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct HostedTree(Value);
+
+impl std::fmt::Debug for HostedTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostedTree(***)")
+    }
+}
+
+#[async_trait]
+impl DriverConfig for HostedConfig {
+    const NAME: &'static str = "python";
+    const HOSTS_OTHERS: bool = true;
+    type Driver = Hosted;
+
+    fn children(&self) -> Option<Vec<PlannedChild>> {
+        None
+    }
+
+    async fn open(self, context: OpenContext) -> Result<Hosted> {
+        let host = context.shared::<Hosts>().of(&self).await?;
+        let mount = host.mount.branch(&self.place)?;
+        host.members.lock().await.insert(self.place.clone());
+        Ok(Hosted { host, place: self.place, mount })
+    }
+}
+
+register_driver!(HostedConfig);
+
+/// The processes of a device, by their numbers in the file.
+#[derive(Debug, Default)]
+struct Hosts(Mutex<HashMap<usize, Weak<Host>>>);
+
+impl Hosts {
+    async fn of(&self, config: &HostedConfig) -> Result<Arc<Host>> {
+        let mut hosts = self.0.lock().await;
+        if let Some(host) = hosts.get(&config.process).and_then(Weak::upgrade) {
+            return Ok(host);
+        }
+        let host = Arc::new(Host::start(config).await?);
+        hosts.insert(config.process, Arc::downgrade(&host));
+        Ok(host)
+    }
+}
+
+/// What a process hosts: one driver of the file, or several that refer to one another.
+#[derive(Debug)]
+struct Host {
+    key: Key,
+    modules: Vec<String>,
+    wanted: Wanted,
+    mount: Mount,
+    link: Mutex<Link>,
+    /// The drivers that are not closed.
+    members: Mutex<BTreeSet<String>>,
+}
+
+/// A process, and the connection to it.
+#[derive(Debug)]
+struct Link {
+    process: Arc<HostProcess>,
+    exporter: Exporter,
+    _log: AbortOnDropHandle<()>,
+}
+
+impl Host {
+    async fn start(config: &HostedConfig) -> Result<Self> {
+        let python = interpreter::choose(config.python.as_deref());
+        let key = Key { python, folder: config.folder.clone() };
+        let mut modules = BTreeSet::new();
+        modules_of(&config.tree.0, &mut modules);
+        let modules: Vec<String> = modules.into_iter().collect();
+        let wanted = Wanted { tree: config.tree.0.clone(), place: config.place.clone() };
+        let link = Link::open(&key, &modules, &wanted).await.map_err(|error| {
+            match error.kind() == ErrorKind::NotFound && error.hint().is_none() {
+                true => {
+                    let install = interpreter::install_hint(&key.python, &config.class);
+                    error.with_hint(format!("`{install}` may bring it"))
+                }
+                false => error,
+            }
+        })?;
+        let mount = Mount::new(link.exporter.device().clone(), "")?;
+        let (link, members) = (Mutex::new(link), Mutex::default());
+        Ok(Self { key, modules, wanted, mount, link, members })
+    }
+}
+
+impl Link {
+    async fn open(key: &Key, modules: &[String], wanted: &Wanted) -> Result<Self> {
+        let server = Server::of(key, modules).await?;
+        let process = Arc::new(HostProcess::start(server, wanted).await?);
+        let options = ConnectOptions::new(Address::Unix(process.socket.clone()))
+            .connect_timeout(CONNECT_LIMIT)
+            .call_timeout(NO_LIMIT)
+            .explained_by(process.explanation());
+        let exporter = connect(&options).await?;
+        let log = log::follow(&exporter, &wanted.place);
+        Ok(Self { process, exporter, _log: log })
+    }
+}
+
+/// The modules of all classes of a tree.
+fn modules_of(tree: &Value, modules: &mut BTreeSet<String>) {
+    for entry in tree.as_object().into_iter().flat_map(|entries| entries.values()) {
+        let class = entry["type"].as_str();
+        modules.extend(class.map(|class| interpreter::module_of(class).to_owned()));
+        modules_of(&entry["children"], modules);
+    }
+}
+
+/// Stands for a driver in Python.
+#[derive(Debug)]
+pub struct Hosted {
+    host: Arc<Host>,
+    place: String,
+    mount: Mount,
+}
+
+#[async_trait]
+impl Driver for Hosted {
+    fn mount(&self) -> Option<Mount> {
+        Some(self.mount.clone())
+    }
+
+    /// Resets the driver, or starts a new process where the one before has ended.
+    async fn reset(&self) -> Result<()> {
+        let host = &self.host;
+        let mut link = host.link.lock().await;
+        if !link.process.has_ended() {
+            return link.process.reset(&self.place).await;
+        }
+        let next = Link::open(&host.key, &host.modules, &host.wanted).await?;
+        host.mount.replace(next.exporter.device().clone())?;
+        *link = next;
+        Ok(())
+    }
+
+    /// The process closes its drivers, and ends, when the last of them is closed.
+    async fn close(&self) -> Result<()> {
+        let mut members = self.host.members.lock().await;
+        members.remove(&self.place);
+        if !members.is_empty() {
+            return Ok(());
+        }
+        let link = self.host.link.lock().await;
+        link.exporter.device().close().await?;
+        link.process.close().await
+    }
+}

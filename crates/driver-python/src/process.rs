@@ -1,0 +1,241 @@
+//! A process that hosts drivers: how it is started, spoken to and ended, and what is known of its
+//! end.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use jumpstarter_driver_core::prelude::*;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::interpreter;
+use crate::server::Server;
+
+/// Closing drivers may take so long.
+const CLOSE_LIMIT: Duration = Duration::from_secs(30);
+/// What a process that ended still wrote is read within that time.
+const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+/// Of what a process writes, so many lines are kept as its last words, each so long.
+const LAST_LINES: usize = 12;
+const MAX_LINE: usize = 500;
+
+/// A running process.
+#[derive(Debug)]
+pub(crate) struct HostProcess {
+    server: Arc<Server>,
+    pid: u32,
+    /// What it is asked; none once it is told to end.
+    requests: Mutex<(Option<OwnedWriteHalf>, mpsc::Receiver<Value>)>,
+    ended: watch::Receiver<Option<Arc<Error>>>,
+    pub(crate) socket: PathBuf,
+}
+
+/// What is hosted, as messages name it.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// The drivers, by name, as in the exporter file.
+    pub(crate) tree: Value,
+    /// The path of the first of them.
+    pub(crate) place: String,
+}
+
+impl HostProcess {
+    /// Starts a process and waits until it serves.
+    pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Self> {
+        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let socket = server.socket(&number.to_string())?;
+        let (control, theirs) = StdUnixStream::pair()?;
+        control.set_nonblocking(true)?;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(std::io::Error::from)?;
+        server.fork(&OwnedFd::from(theirs), &writer)?;
+        drop(writer);
+        let words = Words::default();
+        let reading = tokio::spawn(words.clone().read(reader, wanted.place.clone()));
+        let (answers, mut requests) = UnixStream::from_std(control)?.into_split();
+        let message = json!({
+            "tree": wanted.tree, "socket": socket, "log_level": interpreter::log_level(),
+        });
+        let (sender, mut receiver) = mpsc::channel(4);
+        let (ended, end) = watch::channel(None);
+        let last = LastWords { place: wanted.place.clone(), words, reading };
+        tokio::spawn(follow(answers, sender, ended, last));
+        // One that is gone already says why.
+        drop(send(&mut requests, &message).await);
+        let ready = receiver.recv().await;
+        let failed = |answer: &Value| {
+            let text = answer["failed"].as_str()?.to_owned();
+            Some(interpreter::error(answer["kind"].as_str().unwrap_or_default(), text))
+        };
+        match ready {
+            Some(answer) if answer["ready"].is_u64() => {
+                let pid = answer["ready"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+                let requests = Mutex::new((Some(requests), receiver));
+                Ok(Self { server, pid: pid.unwrap_or_default(), requests, ended: end, socket })
+            }
+            Some(answer) => Err(failed(&answer)
+                .unwrap_or_else(|| Error::internal(format!("the process says {answer}")))),
+            None => match server.why_ended().await {
+                Some(why) => Err(Error::unavailable(why).with_hint(interpreter::HINT)),
+                None => Err(why(&mut end.clone()).await.again()),
+            },
+        }
+    }
+
+    /// Whether it is gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    /// Waits for its end and says why.
+    pub(crate) fn explanation(&self) -> impl Future<Output = Error> + Send + 'static {
+        let mut ended = self.ended.clone();
+        async move { why(&mut ended).await.again() }
+    }
+
+    /// Resets the driver at `path`.
+    pub(crate) async fn reset(&self, path: &str) -> Result<()> {
+        let mut requests = self.requests.lock().await;
+        let (Some(writer), answers) = &mut *requests else {
+            return Err(Error::failed_precondition("the drivers in Python are closed"));
+        };
+        let sent = send(writer, &json!({"reset": path})).await;
+        let answer = match sent {
+            Ok(()) => answers.recv().await,
+            Err(_) => None,
+        };
+        match answer {
+            None => Err(why(&mut self.ended.clone()).await.again()),
+            Some(answer) => match answer["failed"].as_str() {
+                None => Ok(()),
+                Some(text) => {
+                    let kind = answer["kind"].as_str().unwrap_or_default();
+                    Err(interpreter::error(kind, text.to_owned()))
+                }
+            },
+        }
+    }
+
+    /// Has it close its drivers and end; one that does not is killed.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.requests.lock().await.0 = None;
+        let mut ended = self.ended.clone();
+        if tokio::time::timeout(CLOSE_LIMIT, why(&mut ended)).await.is_ok() {
+            return Ok(());
+        }
+        self.server.kill(self.pid);
+        let message = format!("it did not close within {} s and was killed", CLOSE_LIMIT.as_secs());
+        Err(Error::deadline_exceeded(message))
+    }
+}
+
+impl Drop for HostProcess {
+    fn drop(&mut self) {
+        if !self.has_ended() && self.requests.get_mut().0.is_none() {
+            return; // it is closing
+        }
+        if !self.has_ended() {
+            self.server.kill(self.pid);
+        }
+    }
+}
+
+async fn why(ended: &mut watch::Receiver<Option<Arc<Error>>>) -> Arc<Error> {
+    let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+    end.unwrap_or_else(|| Arc::new(Error::unavailable("the process in Python is gone")))
+}
+
+async fn send(writer: &mut OwnedWriteHalf, message: &Value) -> std::io::Result<()> {
+    let mut text = message.to_string();
+    text.push('\n');
+    writer.write_all(text.as_bytes()).await
+}
+
+/// Hands its answers on until it ends.
+async fn follow(
+    answers: OwnedReadHalf,
+    sender: mpsc::Sender<Value>,
+    ended: watch::Sender<Option<Arc<Error>>>,
+    last: LastWords,
+) {
+    let mut lines = BufReader::new(answers).lines();
+    let mut exit = None;
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
+        match answer["exit"].as_i64() {
+            Some(code) => exit = Some(code),
+            // Who waits for an answer has room for it.
+            None => drop(sender.try_send(answer)),
+        }
+    }
+    let error = last.explain(exit).await;
+    ended.send_replace(Some(Arc::new(error)));
+}
+
+/// The last lines that a process wrote.
+#[derive(Clone, Debug, Default)]
+struct Words(Arc<StdMutex<VecDeque<String>>>);
+
+impl Words {
+    /// Reads to the end; each line is a record of the log.
+    async fn read(self, output: OwnedFd, place: String) {
+        let Ok(output) = pipe::Receiver::from_owned_fd(output) else { return };
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match output.read_until(b'\n', &mut line).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let text: String =
+                String::from_utf8_lossy(&line).trim_end().chars().take(MAX_LINE).collect();
+            if text.is_empty() {
+                continue;
+            }
+            let span = tracing::error_span!("call", driver = place, operation = "");
+            span.in_scope(|| tracing::info!("{text}"));
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() >= LAST_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(text);
+        }
+    }
+}
+
+struct LastWords {
+    place: String,
+    words: Words,
+    reading: JoinHandle<()>,
+}
+
+impl LastWords {
+    async fn explain(self, exit: Option<i64>) -> Error {
+        // What it started may hold the pipe.
+        drop(tokio::time::timeout(OUTPUT_LIMIT, self.reading).await);
+        let how = match exit {
+            Some(code) if code < 0 => format!("was killed by signal {}", -code),
+            Some(code) => format!("ended with exit code {code}"),
+            None => "ended".to_owned(),
+        };
+        let lines = self.words.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let words = match lines.is_empty() {
+            true => String::new(),
+            false => format!("; its last words: {}", lines.join("\n")),
+        };
+        let message = format!("the Python process of `{}` {how}{words}", self.place);
+        Error::unavailable(message).with_hint("a reset, or the next session, starts a new one")
+    }
+}
