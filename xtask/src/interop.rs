@@ -22,7 +22,7 @@ const SUITE_LIMIT: Duration = Duration::from_secs(3600);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Both ways: the Python client on our exporter (tests/interop, by pytest), and our client and `j` on the exporter in Python
-(the tests whose names begin with `python_exporter`, by nextest; left out when arguments for pytest are given).")]
+(the tests whose names begin with `python_exporter`, by nextest; those that host drivers in Python with `python_hosts`; left out when arguments for pytest are given).")]
 pub(crate) struct Arguments {
     /// Which gRPC library the Python client uses (repeatable); the newest by default
     #[arg(long, value_enum, value_name = "WHICH")]
@@ -104,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         );
         setup::ensure_cargo_tool("nextest", arguments.policy).await?;
         Run::cargo()
-            .args(["nextest", "run", "--workspace", "-E", "test(/python_exporter/)"])
+            .args(["nextest", "run", "--workspace", "-E", "test(/python_exporter|python_hosts/)"])
             .envs(&variables)
             .deadline(SUITE_LIMIT)
             .show()

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use crate::fault::Fault::Unread;
 use crate::fault::{FAILURE, Result, SUCCESS};
 use crate::format::Format;
-use crate::{outline, print, serving};
+use crate::{hosted, outline, print, serving};
 
 /// Check exporter files: print the device that each describes, or everything that is wrong with it
 ///
-/// The check opens nothing: it needs neither the hardware nor QEMU. Faults go to standard error,
+/// The check opens nothing: it needs neither the hardware nor QEMU. Python is asked, once for each
+/// change, whether it has the drivers that it is to host. Faults go to standard error,
 /// one line each: FILE:LINE:COLUMN: PATH: what was found and expected; what to write instead. A
 /// line with `warning:` marks what may be a mistake or does not work on this machine: an unknown
 /// field at the top, a missing file.
@@ -33,10 +34,14 @@ pub(crate) struct Arguments {
     /// How to print the result; json goes to standard output, faults too
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
+    /// Do not ask Python whether it has the drivers that are hosted
+    #[arg(long)]
+    no_python: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
-    let outcomes: Vec<_> = arguments.files.iter().map(|file| (file, load(file))).collect();
+    let outcomes: Vec<_> =
+        arguments.files.iter().map(|file| (file, load(file, arguments))).collect();
     let has_faults = outcomes.iter().any(|(_, outcome)| outcome.is_err());
     match show(outcomes, arguments.output, out, err) {
         // The code still says what was found.
@@ -74,11 +79,12 @@ fn show(
     Ok(())
 }
 
-fn load(file: &str) -> Result<ExporterConfig, ConfigFaults> {
-    match file {
+fn load(file: &str, arguments: &Arguments) -> Result<ExporterConfig, ConfigFaults> {
+    let read = match file {
         "-" => ExporterConfig::read(std::io::stdin().lock(), "standard input"),
         file => ExporterConfig::load(file),
-    }
+    }?;
+    if arguments.no_python { Ok(read) } else { hosted::check(read) }
 }
 
 /// Returns the same fields with and without faults.

@@ -36,6 +36,7 @@ mod environment;
 mod fault;
 mod format;
 mod forward;
+mod hosted;
 mod j;
 mod new;
 mod outline;

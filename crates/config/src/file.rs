@@ -83,15 +83,21 @@ impl ExporterConfig {
         &self.hosted
     }
 
-    /// The same file, if nothing more was found to be wrong with it.
+    /// The same file after a look from outside, with what was found to be wrong with it.
     ///
     /// # Errors
-    /// These faults, if there are any.
-    pub fn unless(self, faults: Vec<Fault>) -> std::result::Result<Self, ConfigFaults> {
-        match faults.is_empty() {
-            true => Ok(self),
-            false => Err(ConfigFaults::new(&self.origin, faults)),
+    /// The faults, if there are any.
+    pub fn with_findings(
+        mut self,
+        faults: Vec<Fault>,
+        warnings: Vec<Fault>,
+    ) -> std::result::Result<Self, ConfigFaults> {
+        if !faults.is_empty() {
+            return Err(ConfigFaults::new(&self.origin, faults));
         }
+        let all = self.warnings.iter().cloned().chain(warnings).collect();
+        self.warnings = ConfigWarnings::new(all);
+        Ok(self)
     }
 
     /// Opens the drivers of the file.

@@ -23,8 +23,10 @@ pub struct HostedEntry {
     pub class: String,
     /// The keys of its `config`.
     pub keys: Vec<String>,
-    /// Whether the program has a driver of its own for it.
-    pub is_native: bool,
+    /// The interpreter that the file names.
+    pub python: Option<String>,
+    /// The folder of the file.
+    pub folder: Option<PathBuf>,
     path: String,
     kind: Place,
     config: Option<yaml::Node>,
@@ -88,6 +90,10 @@ impl Hosting {
         // That of a file without a folder before its name is the working directory.
         let folder: Option<PathBuf> =
             folder.and_then(|folder| std::path::absolute(Path::new(".").join(folder)).ok());
+        for entry in &mut hosting.entries {
+            entry.python = python.map(str::to_owned);
+            entry.folder.clone_from(&folder);
+        }
         for (number, process) in search.processes().into_iter().enumerate() {
             let tree = search.tree(&process);
             for root in process {
@@ -448,7 +454,8 @@ impl<'a> Search<'a> {
             Some(HostedEntry {
                 class: item.class()?,
                 keys: keys.map(|entry| entry.key.clone()).collect(),
-                is_native: matches!(item.kind, Kind::Native(..)),
+                python: None,
+                folder: None,
                 path: item.path.clone(),
                 kind,
                 config,

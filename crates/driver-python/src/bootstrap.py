@@ -5,7 +5,7 @@ each driver that the exporter asks for on the socket FD. Such a process reads wh
 socket of its own, serves it with Jumpstarter's own session on a Unix socket, and ends when the
 exporter closes its end.
 
-`python - look FOLDER` reads a list of classes from FD 3 and says which of them there are.
+`python - look FOLDER CLASS…` says which of the classes there are, and which fields they take.
 
 All messages are JSON, one a line.
 """
@@ -246,15 +246,19 @@ def reset(root, path):
 # --- what there is ------------------------------------------------------------------------------
 
 
-def look(number, folder):
+def look(folder, *names):
     use_folder(folder)
-    control = socket.socket(fileno=int(number))
-    wanted = receive(control)
-    answers = []
-    for name in wanted["classes"]:
-        answers.append(look_at(name))
-    version = "%d.%d.%d" % sys.version_info[:3]
-    send(control, classes=answers, version=version)
+    # What modules print goes elsewhere.
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    classes = [look_at(name) for name in names]
+    places = [path for path in sys.path if path] + [
+        module.__file__
+        for module in list(sys.modules.values())
+        if folder and (getattr(module, "__file__", None) or "").startswith(folder + os.sep)
+    ]
+    answer = {"version": "%d.%d" % sys.version_info[:2], "classes": classes, "places": places}
+    os.write(answers, json.dumps(answer).encode())
 
 
 def look_at(name):
@@ -264,13 +268,12 @@ def look_at(name):
     try:
         import jumpstarter.driver
     except ImportError as error:
-        return {"fault": "package", "package": "jumpstarter", "text": str(error)}
+        return {"fault": "package", "text": str(error)}
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = (error.name or module).partition(".")[0]
         own = module == error.name or module.startswith(f"{error.name}.")
-        return {"fault": "package" if own else "import", "package": package, "text": str(error)}
+        return {"fault": "package" if own else "import", "text": str(error)}
     except Exception as error:
         return {"fault": "import", "text": describe(error)}
     found = getattr(loaded, attribute, None)

@@ -13,9 +13,11 @@
 mod hosted;
 mod interpreter;
 mod log;
+mod look;
 mod process;
 mod remote;
 mod server;
 
 pub use hosted::{Hosted, HostedConfig, HostedTree};
+pub use look::{Looked, look};
 pub use remote::{Remote, RemoteConfig, RemoteTls};

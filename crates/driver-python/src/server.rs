@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 use crate::interpreter;
 
-const SCRIPT: &str = include_str!("bootstrap.py");
+pub(crate) const SCRIPT: &str = include_str!("bootstrap.py");
 /// The kind of the folder that has the sockets of hosted drivers.
 const KIND: &str = "python";
 /// An interpreter that ends says why within that time.
