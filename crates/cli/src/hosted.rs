@@ -1,7 +1,7 @@
 //! What Python says of the entries that are hosted: faults and warnings of `jmp check`.
 
 use jumpstarter_config::{ConfigFaults, ExporterConfig, Fault, HostedEntry};
-use jumpstarter_driver_core::Error;
+use jumpstarter_driver_core::{Error, Registry, suggest};
 use jumpstarter_driver_python::{Looked, look};
 
 /// The file, with what Python says of its hosted entries. It may take some seconds, once.
@@ -34,7 +34,16 @@ fn no_python(entry: &HostedEntry, error: &Error) -> Fault {
 
 fn add(entry: &HostedEntry, looked: &Looked, faults: &mut Vec<Fault>, warnings: &mut Vec<Fault>) {
     if let Looked::Missing { message, hint } = looked {
-        faults.push(entry.fault(None, message, hint.clone()));
+        let native = Registry::linked().drivers().unwrap_or_default().iter();
+        let near = suggest::nearest(&entry.class, native.flat_map(|driver| driver.names()));
+        let hint = match (near, hint) {
+            (Some(near), Some(hint)) if !hint.starts_with("did you mean") => {
+                Some(format!("did you mean `{near}`? Else: {hint}"))
+            }
+            (Some(near), _) => Some(format!("did you mean `{near}`?")),
+            (None, hint) => hint.clone(),
+        };
+        faults.push(entry.fault(None, message, hint));
         return;
     }
     for field in looked.missing_fields(&entry.keys) {

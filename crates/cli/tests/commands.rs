@@ -92,7 +92,11 @@ fn json_has_the_same_fields_for_right_and_wrong_files() {
     let rack = &report[0]["export"]["rack"];
     for entry in [rack, &rack["children"]["power"], &report[0]["export"]["switch"]] {
         let fields: Vec<&String> = entry.as_object().unwrap().keys().collect();
-        assert_eq!(fields, ["type", "ref", "interfaces", "description", "children"], "{entry}");
+        assert_eq!(
+            fields,
+            ["type", "hosted", "ref", "interfaces", "description", "children"],
+            "{entry}"
+        );
     }
     assert_eq!(report[1]["faults"][0]["path"], "metadata.name");
     assert_eq!(report[1]["faults"][1]["hint"], "did you mean `name`?");
@@ -179,8 +183,9 @@ fn the_schema_accepts_every_name() {
     assert_eq!(code, 0);
     let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    let names =
-        schema["$defs"]["entry"]["oneOf"][0]["properties"]["type"]["enum"].as_array().unwrap();
+    let names = schema["$defs"]["entry"]["oneOf"][0]["properties"]["type"]["anyOf"][0]["enum"]
+        .as_array()
+        .unwrap();
     for name in ["tcp", "qemu", "jumpstarter_driver_qemu.driver.Qemu", "mock-power"] {
         assert!(names.contains(&name.into()), "{name}");
     }

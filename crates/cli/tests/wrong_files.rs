@@ -68,12 +68,10 @@ fn unknown_driver() {
     assert_snapshot!(check("
 export:
   a: {type: qmeu}
-  b: {type: jumpstarter_driver_power.driver.MockPowre}
   c: {type: TcpNetwork, config: {host: localhost, port: 1}}
 "), @r#"
 lab.yaml:3:13: export.a.type: there is no driver `qmeu` in this program; did you mean `qemu`?
-lab.yaml:4:13: export.b.type: there is no driver `jumpstarter_driver_power.driver.MockPowre` in this program; did you mean `jumpstarter_driver_power.driver.MockPower`?
-lab.yaml:5:13: export.c.type: there is no driver `TcpNetwork` in this program; did you mean `jumpstarter_driver_network.driver.TcpNetwork`?
+lab.yaml:4:13: export.c.type: there is no driver `TcpNetwork` in this program; did you mean `jumpstarter_driver_network.driver.TcpNetwork`?
 exit code 1
 "#);
 }

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_python::{Looked, look};
 use jumpstarter_driver_testkit::skip;
 use serde_json::{Value, json};
 use support::{Served, client, in_time};
@@ -258,4 +259,34 @@ async fn python_hosts_again_within_a_moment() {
     // Python's start, and the packages', is not paid again.
     assert!(second < first, "{second:?} after {first:?}");
     assert!(second < Duration::from_secs(5), "{second:?}");
+}
+
+#[test]
+fn python_hosts_what_it_says_it_can() {
+    let Some(python) = python() else { return };
+    let lab = Lab::new(&python, LAB);
+    let folder = Some(lab.folder.path());
+    let python = python.to_str();
+    let classes =
+        ["lab_driver.Lab", "lab_driver.Lba", "lab_driver.MODULE", "no_such.Lab", "os.path.X"];
+    let classes = classes.map(str::to_owned);
+    let looked = look(python, folder, &classes).unwrap();
+    let said = |index: usize| match &looked[index] {
+        Looked::Missing { message, hint } => {
+            format!("{message}; {}", hint.as_deref().unwrap_or(""))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(&looked[0], Looked::Found(fields) if fields["greeting"] == false));
+    assert_eq!(looked[0].unknown_fields(&["greting".to_owned()]).len(), 1);
+    let expected = "the module `lab_driver` has no class `Lba`; did you mean `Lab`?";
+    assert!(said(1).starts_with(expected), "{}", said(1));
+    assert!(said(3).contains("-m pip install no-such"), "{}", said(3));
+    // The module has changed, and Python is asked again.
+    let module = MODULE.replace("class Lab(", "class Lba(");
+    std::fs::write(lab.folder.path().join("lab_driver.py"), module).unwrap();
+    let looked = look(python, folder, &classes).unwrap();
+    assert!(matches!(&looked[1], Looked::Found(_)), "{looked:?}");
+    let error = look(Some("/no/such/python"), folder, &classes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }
