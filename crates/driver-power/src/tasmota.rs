@@ -223,10 +223,13 @@ impl Tasmota {
                     *waiting_for = format!("`{state}` on {stat_topic}");
                 }
                 // What the broker retained is no answer: the plug may have gone since.
-                Event::Incoming(Packet::Publish(said)) if asked && !said.retain => {
-                    if said.topic == *stat_topic && said.payload == state.as_bytes() {
-                        break;
-                    }
+                Event::Incoming(Packet::Publish(said))
+                    if asked
+                        && !said.retain
+                        && said.topic == *stat_topic
+                        && said.payload == state.as_bytes() =>
+                {
+                    break;
                 }
                 _ => {}
             }

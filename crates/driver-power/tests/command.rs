@@ -1,5 +1,4 @@
 //! `command-power` with real programs.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
@@ -116,7 +115,7 @@ async fn configurations_that_cannot_work_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let check = async |field: &str, value: Value, expected: &str| {
         let config = with(noting(folder.path()), field, value);
-        let error = open("command-power", config).await.err().expect("it is refused");
+        let error = open("command-power", config).await.expect_err("it is refused");
         assert!(error.report().contains(expected), "{}", error.report());
     };
     check("on", json!([]), "on: names no program").await;

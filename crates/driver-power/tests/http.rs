@@ -138,7 +138,7 @@ async fn configurations_that_cannot_work_are_refused() {
     let server = Server::start(plug).await;
     let check = async |field: &str, value: Value, expected: &str| {
         let config = with(config(&server), field, value);
-        let error = open(NAME, config).await.err().expect("it is refused");
+        let error = open(NAME, config).await.expect_err("it is refused");
         let report = error.report();
         assert!(report.contains(expected) && !report.contains("hush"), "{report}");
     };
@@ -192,7 +192,7 @@ async fn an_energenie_strip_is_switched_and_believed() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
 
     let check = async |config: Value, expected: &str| {
-        let error = open("energenie", config).await.err().expect("it is refused").report();
+        let error = open("energenie", config).await.expect_err("it is refused").report();
         assert!(error.contains(expected), "{error}");
     };
     check(json!({}), "missing field `host`").await;

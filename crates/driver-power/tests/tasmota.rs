@@ -172,8 +172,7 @@ async fn a_secured_broker_is_trusted_by_the_configured_authority_alone() {
 async fn configurations_that_cannot_work_are_refused() {
     let good = json!({ "host": "broker", "cmnd_topic": "a", "stat_topic": "b", "tls": false });
     let check = async |field: &str, value: Value, expected: &str| {
-        let error =
-            open(NAME, with(good.clone(), field, value)).await.err().expect("it is refused");
+        let error = open(NAME, with(good.clone(), field, value)).await.expect_err("it is refused");
         assert!(error.report().contains(expected), "{}", error.report());
     };
     check("transport", json!("websockets"), "transport: is `websockets`").await;
