@@ -18,7 +18,7 @@ pub(crate) type Result<T, E = Fault> = std::result::Result<T, E>;
 pub(crate) const SUCCESS: u8 = 0;
 /// The device, or a driver, answered with an error; a file has faults.
 pub(crate) const FAILURE: u8 = 1;
-/// The command line is wrong: an unknown path, verb, option or form.
+/// The command line is wrong: an unknown path, verb, option or argument.
 pub(crate) const USAGE: u8 = 2;
 /// `j` cannot reach or open the device, or it lost the connection.
 pub(crate) const UNREACHABLE: u8 = 3;

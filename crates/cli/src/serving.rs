@@ -75,10 +75,10 @@ pub(crate) fn missing(file: &Path) -> Option<String> {
 /// The log's options. Each may stand before and after the command's name; after it wins.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Log {
-    /// The least severe records to log; default: info, and warning for `j` and `jmp forward`
+    /// Minimum level to log [default: info; warning for `j` and `jmp forward`]
     #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
     log_level: Option<Level>,
-    /// The log's format on standard error; default: text
+    /// Log format on standard error [default: text]
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     log_format: Option<Format>,
 }

@@ -42,6 +42,12 @@ pub(crate) fn nodes(
         let name = report.labels.remove(NAME).unwrap_or_default();
         let label = report.labels.remove(INTERFACES);
         let (interfaces, unknown_interfaces) = interfaces(label.as_deref(), &client);
+        // This program has the documentation of the interfaces that it knows.
+        let known = interfaces.as_deref().unwrap_or_default();
+        let is_known = |name: &str| known.iter().any(|interface| interface.method(name).is_some());
+        report
+            .methods_description
+            .retain(|form, _| form.split_once('(').is_none_or(|(name, _)| !is_known(name)));
         let next = ids.len();
         let id = *ids.entry(report.uuid.clone()).or_insert(next);
         last_with.insert(report.uuid.clone(), nodes.len());

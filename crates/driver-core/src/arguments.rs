@@ -127,6 +127,20 @@ impl Decoder {
             .with_hint(format!("its form is {}", self.method.signature()))
     }
 
+    /// "a whole number from 0 to 255", for the parameter that was decoded last.
+    fn range(&self) -> Option<String> {
+        let schema = self.method.parameter(self.position - 1)?.value?.schema();
+        if schema.get("type")? != "integer" {
+            return None;
+        }
+        let limit = |name| schema.get(name).and_then(Value::as_i64);
+        Some(match (limit("minimum"), limit("maximum")) {
+            (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+            (Some(least), None) => format!("a whole number, at least {least}"),
+            _ => "a whole number".to_owned(),
+        })
+    }
+
     fn next(&mut self) -> Argument {
         self.position += 1;
         self.rest.next().unwrap_or(Argument::Value(Value::Null))
@@ -137,12 +151,14 @@ impl Decoder {
     pub fn value<T: DeserializeOwned>(&mut self) -> Result<T> {
         match self.next() {
             Argument::Value(value) => {
-                let missing = value.is_null();
+                let (missing, number) = (value.is_null(), value.as_f64());
                 serde_json::from_value(whole_numbers(value)).map_err(|error| {
-                    if missing {
-                        self.wrong("it is missing")
-                    } else {
-                        self.wrong(&error.to_string())
+                    match (missing, number.zip(self.range())) {
+                        (true, _) => self.wrong("it is missing"),
+                        (_, Some((number, range))) => {
+                            self.wrong(&format!("expected {range}, found {number}"))
+                        }
+                        _ => self.wrong(&error.to_string()),
                     }
                 })
             }

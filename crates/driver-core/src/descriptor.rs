@@ -109,6 +109,14 @@ impl MethodDescriptor {
         self.parameters.get(position).or(last)
     }
 
+    /// The first sentence of its documentation, on one line and without its full stop.
+    pub fn summary(&self) -> String {
+        let paragraph = self.documentation.trim().split("\n\n").next().unwrap_or_default();
+        let text = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+        let sentence = text.split_inclusive(". ").next().unwrap_or_default().trim();
+        sentence.trim_end_matches('.').to_owned()
+    }
+
     /// `flash(source, target?)`: for help and errors.
     pub fn signature(&self) -> String {
         let parameters: Vec<String> = self
@@ -216,4 +224,22 @@ pub fn unknown_method(interface: &InterfaceDescriptor, method: &str) -> Error {
     Error::not_found(format!("interface `{}` has no method `{method}`", interface.name))
         .refused()
         .with_hint(suggest::hint(method, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_the_first_sentence() {
+        for (documentation, summary) in [
+            ("Cuts power. At\nonce.\n\nPitfall: none.", "Cuts power"),
+            (" Streams readings,\n one a second.", "Streams readings, one a second"),
+            ("", ""),
+        ] {
+            let method =
+                MethodDescriptor::new("x", documentation, MethodKind::Unary, "", &[], None);
+            assert_eq!(method.summary(), summary);
+        }
+    }
 }

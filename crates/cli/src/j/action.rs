@@ -6,7 +6,7 @@ use jumpstarter_driver_core::{MethodDescriptor, Node};
 use super::context::Context;
 use super::own::{self, OwnMethods};
 use super::verb::Verb;
-use super::{call, method, verbs};
+use super::{call, described, method, verbs};
 use crate::fault::Result;
 use crate::print::{self, first_line, line};
 
@@ -19,8 +19,8 @@ pub(crate) enum Action {
     Method(&'static MethodDescriptor),
     /// A method that the driver's configuration names.
     Own(String),
-    /// A method that only the exporter file describes: this program does not know its driver.
-    Described(String),
+    /// A method that only the exporter describes: this program does not know its interface.
+    Described(described::Form),
     /// `call` or `stream`: any method by its name.
     Generic(&'static Verb),
 }
@@ -40,8 +40,7 @@ pub(crate) fn of(node: &Node, own: &OwnMethods) -> Vec<Action> {
         let verbs = verbs.iter().map(move |verb| Action::Verb(verb, with_method(verb)));
         verbs.chain(methods.map(Action::Method))
     });
-    let described = node.methods_description().iter().filter(|_| !node.interfaces_known());
-    let described = described.map(|(method, _)| Action::Described(method.clone()));
+    let described = described::of(node).into_iter().map(Action::Described);
     let is_group = node.interfaces_known() && node.interfaces().is_empty();
     let generic = call::OF_A_DRIVER.iter().filter(|_| !is_group).map(Action::Generic);
     let mut actions: Vec<Action> = Vec::new();
@@ -60,7 +59,7 @@ impl Action {
             Self::Verb(verb, _) | Self::Generic(verb) => verb.name.to_owned(),
             Self::Method(method) => method::verb_name(method),
             Self::Own(method) => line(method).into_owned(),
-            Self::Described(method) => line(&method.replace('_', "-")).into_owned(),
+            Self::Described(form) => form.verb_name(),
         }
     }
 
@@ -73,22 +72,23 @@ impl Action {
     pub(crate) fn command(&self, node: &Node, prefix: &str) -> clap::Command {
         let command = clap::Command::new(self.name());
         let command = match self {
-            Self::Verb(verb, Some(method)) => {
-                (verb.command)(documented(command, method.documentation))
-            }
+            Self::Verb(verb, Some(method)) => (verb.command)(documented(command, method)),
             Self::Verb(verb, None) => (verb.command)(command),
             Self::Generic(verb) => (verb.command)(command).hide(self.is_hidden(node)),
             Self::Own(method) => own::command(command, method),
-            Self::Described(_) => call::described_command(command),
-            Self::Method(method) => {
-                method::with_parameters(documented(command, method.documentation), method)
-            }
+            Self::Described(form) => form.command(command),
+            Self::Method(method) => method::with_parameters(documented(command, method), method),
         };
         let name = self.name();
-        let described = |(method, _): &&(String, String)| {
+        let is_plain = |(method, _): &&(String, String)| {
             *method == name || line(&method.replace('_', "-")) == name
         };
-        let command = match node.methods_description().iter().find(described) {
+        let is_form =
+            |(form, _): &&(String, String)| described::Form::parse(form).verb_name() == name;
+        let mut descriptions = node.methods_description().iter();
+        let description =
+            descriptions.clone().find(is_plain).or_else(|| descriptions.find(is_form));
+        let command = match description {
             Some((_, text)) => command.about(first_line(text)).long_about(print::paragraphs(text)),
             None => command,
         };
@@ -101,17 +101,14 @@ impl Action {
             Self::Verb(verb, _) | Self::Generic(verb) => (verb.run)(context, matches).await,
             Self::Method(method) => method::run(context, method, matches).await,
             Self::Own(method) => own::run(context, method, matches).await,
-            Self::Described(method) => call::described(context, method, matches).await,
+            Self::Described(form) => form.run(context, matches).await,
         }
     }
 }
 
 /// Adds the documentation: the first sentence for lists, everything for the command's help.
-fn documented(command: clap::Command, documentation: &str) -> clap::Command {
-    let text = unwrapped(documentation);
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let sentence = paragraph.split_inclusive(". ").next().unwrap_or_default().trim();
-    command.about(sentence.trim_end_matches('.').to_owned()).long_about(text)
+fn documented(command: clap::Command, method: &MethodDescriptor) -> clap::Command {
+    command.about(method.summary()).long_about(unwrapped(method.documentation))
 }
 
 /// Joins each paragraph to one line: the terminal's width wraps it.
@@ -127,19 +124,5 @@ fn with_prefix(command: clap::Command, prefix: &str) -> clap::Command {
     match command.get_after_help().map(ToString::to_string) {
         Some(text) => command.after_help(text.replace("{path}", prefix)),
         None => command,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documentation_becomes_help() {
-        let command =
-            documented(clap::Command::new("x"), "Cuts power. At\nonce.\n\nPitfall: none.");
-        assert_eq!(command.get_about().map(ToString::to_string).as_deref(), Some("Cuts power"));
-        let long = command.get_long_about().map(ToString::to_string);
-        assert_eq!(long.as_deref(), Some("Cuts power. At once.\n\nPitfall: none."));
     }
 }

@@ -1,6 +1,6 @@
 //! `call` and `stream`: any method by its name, also of drivers that this program does not know.
 
-use clap::{Args, FromArgMatches};
+use clap::Args;
 use jumpstarter_driver_core::{Arguments, ErrorKind, MethodKind, Node, Reply};
 
 use super::context::Context;
@@ -163,37 +163,6 @@ impl Stream {
     }
 }
 
-/// The command of a method that is known only by its description.
-pub(crate) fn described_command(command: clap::Command) -> clap::Command {
-    Words::augment_args(command)
-}
-
-/// Calls a method that is known only by its description. Detects whether it returns one value, a
-/// stream of values or bytes.
-pub(crate) async fn described(
-    context: &Context,
-    name: &str,
-    matches: &clap::ArgMatches,
-) -> Result<u8> {
-    let node = context.node()?;
-    let words = Words::from_arg_matches(matches)?;
-    let given = || method::arguments(None, &words.arguments);
-    let error = match node.caller().invoke(name, MethodKind::Unary, given()?).await {
-        Ok(reply) => return method::answer(context, None, reply).await,
-        Err(error) => error,
-    };
-    // The method does not exist as a call with one answer, so it did not run: try streams.
-    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unimplemented) {
-        return Err(error.into());
-    }
-    for kind in [MethodKind::Stream, MethodKind::Channel] {
-        if let Ok(reply) = open(node.caller().invoke(name, kind, given()?).await).await {
-            return method::answer(context, None, reply).await;
-        }
-    }
-    Err(error.into())
-}
-
 /// Opens a stream of unknown kind: `connect` as bytes; everything else as values first, then as
 /// bytes.
 async fn detected(
@@ -222,7 +191,7 @@ async fn detected(
 }
 
 /// An exporter reports a missing stream only with the first value.
-async fn open(
+pub(super) async fn open(
     reply: jumpstarter_driver_core::Result<Reply>,
 ) -> jumpstarter_driver_core::Result<Reply> {
     use futures_util::StreamExt;

@@ -9,6 +9,7 @@ use jumpstarter_client::{ConnectOptions, connect};
 use jumpstarter_driver_core::{Device, Error, Node};
 
 use super::completions::{Shell, VARIABLE};
+use super::described::Form;
 use super::names::{about, is_plain};
 use super::own::OwnMethods;
 use super::{method, tree};
@@ -107,8 +108,12 @@ fn methods(device: &Device, path: &str) -> Vec<(String, String)> {
     let known = node.into_iter().flat_map(Node::interfaces).flat_map(|interface| interface.methods);
     let known = known.map(|method| (method.name.to_owned(), method.signature()));
     let described = node.into_iter().flat_map(Node::methods_description);
+    let described =
+        described.map(|(form, text)| (Form::parse(form).method().to_owned(), first_line(text)));
     let unknown = described.filter(|(name, _)| {
         is_plain(name) && node.is_some_and(|node| method::find(node, name).is_none())
     });
-    known.chain(unknown.map(|(name, text)| (name.clone(), first_line(text)))).collect()
+    let mut all: Vec<_> = known.chain(unknown).collect();
+    all.dedup_by(|next, one| next.0 == one.0);
+    all
 }

@@ -18,6 +18,7 @@ mod call;
 mod complete;
 mod completions;
 mod context;
+mod described;
 mod image;
 mod interrupt;
 mod log;
@@ -92,6 +93,9 @@ impl Session<'_> {
     async fn run(&self, outer: &Log) -> Result<u8> {
         if let Some(completions) = tree::completions(&self.words)? {
             return completions.print(self.environment);
+        }
+        if let Some(version) = page(tree::deviceless(), &self.words, ErrorKind::DisplayVersion) {
+            return Err(version);
         }
         // Each command would print the file's warnings again; `jmp check` prints them once.
         let found = match self.options.target.find(self.environment, &mut io::sink()) {
@@ -170,7 +174,7 @@ impl Session<'_> {
             return None;
         }
         let own = OwnMethods::default();
-        page(tree::command(&device, &own, &self.words).try_get_matches_from(&self.words))
+        page(tree::command(&device, &own, &self.words), &self.words, ErrorKind::DisplayHelp)
     }
 
     /// Prints the page of help that the words ask for, of the commands that every device has.
@@ -184,15 +188,15 @@ impl Session<'_> {
     }
 
     fn deviceless_help(&self, why: &dyn std::fmt::Display) -> Option<Fault> {
-        let page = page(tree::deviceless().try_get_matches_from(&self.words))?;
+        let page = page(tree::deviceless(), &self.words, ErrorKind::DisplayHelp)?;
         let why = line(&why.to_string()).into_owned();
         self.environment.report(format_args!("The device's own commands are not shown: {why}\n"));
         Some(page)
     }
 }
 
-/// The page of help that the parser prints, if any.
-fn page(parsed: Result<clap::ArgMatches, clap::Error>) -> Option<Fault> {
-    let usage = parsed.err().filter(|usage| usage.kind() == ErrorKind::DisplayHelp)?;
-    Some(usage.into())
+/// The page of that kind that the parser prints, if any.
+fn page(parser: clap::Command, words: &[OsString], kind: ErrorKind) -> Option<Fault> {
+    let usage = parser.try_get_matches_from(words).err()?;
+    (usage.kind() == kind).then(|| usage.into())
 }

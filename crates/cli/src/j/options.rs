@@ -108,7 +108,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    success
   1    the device, or one of its drivers, reports an error
-  2    the command line is wrong: an unknown path, command, option or form
+  2    the command line is wrong: an unknown path, command, option or argument
   3    the device cannot be reached or opened, or the connection is lost
   130  Ctrl-C ended it (143: SIGTERM); the call was cancelled on the device";
 

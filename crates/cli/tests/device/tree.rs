@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::lab::Bench;
+use crate::terminal::Lab;
 
 #[tokio::test]
 async fn the_tree_for_people() {
@@ -117,6 +118,16 @@ async fn paths_are_words_or_have_dots() {
 }
 
 #[tokio::test]
+async fn its_version_needs_no_device() {
+    let version = format!("j {}\n", env!("CARGO_PKG_VERSION"));
+    for option in ["--version", "-V"] {
+        let lab = Lab::new("");
+        assert_eq!(lab.j("", &[option]).await, version);
+        assert_eq!(lab.j("/nowhere", &[option]).await, version);
+    }
+}
+
+#[tokio::test]
 async fn help_shows_the_tree_and_the_verbs() {
     let bench = Bench::everything().await;
     assert_snapshot!(bench.j(&["--help"]).await, @r"
@@ -165,12 +176,12 @@ async fn help_shows_the_tree_and_the_verbs() {
               The exporter's passphrase; JMP_GRPC_PASSPHRASE keeps it out of the process list
 
           --log-level <LEVEL>
-              The least severe records to log; default: info, and warning for `j` and `jmp forward`
+              Minimum level to log [default: info; warning for `j` and `jmp forward`]
 
               [possible values: debug, info, warning, error]
 
           --log-format <FORMAT>
-              The log's format on standard error; default: text
+              Log format on standard error [default: text]
 
               Possible values:
               - text: For people
@@ -205,7 +216,7 @@ async fn help_shows_the_tree_and_the_verbs() {
     Exit codes:
       0    success
       1    the device, or one of its drivers, reports an error
-      2    the command line is wrong: an unknown path, command, option or form
+      2    the command line is wrong: an unknown path, command, option or argument
       3    the device cannot be reached or opened, or the connection is lost
       130  Ctrl-C ended it (143: SIGTERM); the call was cancelled on the device
     ");

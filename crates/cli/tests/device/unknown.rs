@@ -146,6 +146,12 @@ async fn its_methods_are_called_by_name() {
     error: it blinks at least once
     --- exit code 1
     ");
+    assert_snapshot!(served.j(&["acme", "call", "blink", "-1"]).await, @r"
+    --- stderr
+    error: argument 1 (`times`) of `blink`: expected a whole number, at least 0, found -1
+    hint: its form is blink(times, colour?)
+    --- exit code 1
+    ");
     assert_snapshot!(served.j(&["acme", "call", "blnk", "1"]).await, @r"
     --- stderr
     error: there is no method `blnk`
@@ -185,6 +191,35 @@ async fn its_described_methods_are_commands() {
     0.5
     1.0
     ");
+}
+
+/// The program `j` does not link the driver, as the published one: the exporter describes its
+/// methods.
+#[tokio::test]
+async fn a_program_that_does_not_know_the_interface_has_its_verbs() {
+    let served = served().await;
+    assert_snapshot!(served.j_with(&["tree"], b"").await, @r"
+    power  power
+    acme   ? acme-lamp  The lamp over the door
+    ");
+    let help = served.j_with(&["acme", "--help"], b"").await;
+    assert!(help.contains("  talk        Opens the lamp's own console\n"), "{help}");
+    assert_snapshot!(served.j_with(&["acme", "blink", "3", "red"], b"").await, @"3 times red");
+    assert_snapshot!(served.j_with(&["acme", "blink"], b"").await, @r"
+    --- stderr
+    error: the following required arguments were not provided:
+      <TIMES>
+
+    Usage: j acme blink <TIMES> [COLOUR]
+
+    For more information, try '--help'.
+    --- exit code 2
+    ");
+    assert_snapshot!(served.j_with(&["acme", "brightness"], b"").await, @r"
+    0.5
+    1
+    ");
+    assert_snapshot!(served.j_with(&["acme", "talk"], b"hello\n").await, @"HELLO");
 }
 
 #[tokio::test]

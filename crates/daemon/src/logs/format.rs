@@ -42,7 +42,9 @@ fn text(record: &LogRecord) -> String {
     }
     written.push_str(&line(&record.message));
     for (name, value) in &record.fields {
-        let _infallible = write!(written, " {}={}", line(name), line(value));
+        // The hint of an error's report is on the report's second line.
+        let value = value.replace("\nhint: ", "; hint: ");
+        let _infallible = write!(written, " {}={}", line(name), line(&value));
     }
     written
 }
@@ -138,6 +140,14 @@ mod tests {
             "2024-02-29T12:34:56.007Z WARNING rack.power: low\\nERROR forged\\u{1b}]0;title\\u{7} \
              volts=3\\r\\u{9b}31m\\u{202e}\n"
         );
+    }
+
+    #[test]
+    fn a_hint_follows_its_error() {
+        let mut failed = record("failed");
+        failed.fields.insert("error".to_owned(), "no such file\nhint: create it".to_owned());
+        let written = write(&failed, LogFormat::Text, false);
+        assert!(written.ends_with(" error=no such file; hint: create it\n"), "{written}");
     }
 
     #[test]
