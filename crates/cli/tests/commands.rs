@@ -98,8 +98,8 @@ fn json_has_the_same_fields_for_right_and_wrong_files() {
             "{entry}"
         );
     }
-    assert_eq!(report[1]["faults"][0]["path"], "metadata.name");
-    assert_eq!(report[1]["faults"][1]["hint"], "did you mean `name`?");
+    assert_eq!(report[1]["faults"][0]["path"], "metadata.nam");
+    assert_eq!(report[1]["faults"][0]["hint"], "did you mean `name`?");
     assert_eq!(report[1]["warnings"], serde_json::json!([]));
     assert_eq!(report[1]["export"], serde_json::Value::Null);
 }

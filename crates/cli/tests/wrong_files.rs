@@ -322,7 +322,6 @@ hooks: {beforeLease: {timeout: 5}}
 lab.yaml:2:13: apiVersion: found the text "v1", expected `jumpstarter.dev/v1alpha1`
 lab.yaml:3:23: metadata.labels: unknown field; known here: `namespace` and `name`
 lab.yaml:4:17: tls.insecure: found the text "false", expected `true` or `false`; write it without quotes
-lab.yaml:6:20: export.web.config.host: missing required field; expected text: Host name or IP address
 lab.yaml:6:29: export.web.config.hots: unknown field; did you mean `host`?
 lab.yaml:6:52: export.web.config.port: found the number 80800, expected a whole number from 1 to 65535
 lab.yaml:7:34: export.vm.config.smp: found the text "two", expected a whole number (not negative)

@@ -188,7 +188,7 @@ impl Checker {
         let patterns = schema.get("patternProperties").and_then(Json::as_object);
         let by_pattern = patterns.and_then(|patterns| patterns.values().next());
         let closed = other == Some(&Json::Bool(false)) && by_pattern.is_none();
-        let mut known = Vec::new();
+        let (mut known, mut misspelt) = (Vec::new(), Vec::new());
         if closed {
             self.property_names(schema, &mut known, 0);
         }
@@ -197,6 +197,8 @@ impl Checker {
             if let Some(of_property) = own.and_then(|own| own.get(&entry.key)) {
                 self.walk(of_property, &entry.value, &inside, faults, 0);
             } else if closed && !known.contains(&entry.key.as_str()) {
+                let known_names = known.iter().copied();
+                misspelt.extend(suggest::meant(&entry.key, known_names, self.synonyms));
                 faults.push(unknown_field(
                     &entry.key,
                     entry.place,
@@ -209,7 +211,7 @@ impl Checker {
             }
         }
         for name in array(schema, "required").iter().filter_map(Json::as_str) {
-            if node.get(name).is_none() {
+            if node.get(name).is_none() && !misspelt.contains(&name) {
                 let of_missing = own.and_then(|own| own.get(name)).unwrap_or(&Json::Null);
                 let mut fault = Fault::new(at.owner, join(&at.path, name), MISSING);
                 let expected = of_missing.as_object().map(|schema| self.expected(schema));

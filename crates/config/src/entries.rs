@@ -204,6 +204,7 @@ impl<'a> Entries<'a> {
         if let Some(entry) = entry {
             let wanted = (entry.wanted_children)(config.clone());
             self.faults.extend(wanted::faults(entry, &wanted, node, &children, at));
+            self.warnings.extend(wanted::warnings(entry, &wanted, node, at));
         }
         for child in own.unwrap_or_default() {
             // Nothing is known of the children of such a child.
@@ -444,7 +445,11 @@ fn near_drivers(name: &str, drivers: &[&'static DriverEntry]) -> String {
     near.retain(|name| seen.insert(*name));
     near.truncate(3);
     match near.as_slice() {
-        [] => format!("there are {}", suggest::list(drivers.iter().map(|entry| entry.name))),
+        [] => format!(
+            "there are {}; a driver of another crate is in that crate's program, such as \
+             `acme-relay-jmp`",
+            suggest::list(drivers.iter().map(|entry| entry.name))
+        ),
         [one] => format!("did you mean `{one}`?"),
         several => format!("did you mean one of {}?", suggest::list(several.iter().copied())),
     }

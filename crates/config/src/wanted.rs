@@ -1,4 +1,4 @@
-//! Checks that a driver's entry has the children that the driver uses.
+//! Checks that a driver's entry has the children that the driver uses, and no others.
 
 use jumpstarter_driver_core::{DriverEntry, Planned, WantedChild, suggest};
 
@@ -51,4 +51,26 @@ pub(super) fn faults(
         Some(Fault::new(child.place, at_child, message))
     };
     wanted.iter().filter_map(fault).collect()
+}
+
+/// Warnings about children that the driver does not use, if it says which ones it uses: a name may
+/// be misspelt.
+pub(super) fn warnings(
+    entry: &DriverEntry,
+    wanted: &[WantedChild],
+    node: &yaml::Node,
+    at: &At,
+) -> Vec<Fault> {
+    let names = || wanted.iter().map(|one| one.name.as_str());
+    let written = node.get("children").map_or(&[][..], |children| children.value.entries());
+    let unused = written.iter().filter(|child| names().all(|name| name != child.key));
+    let warning = |child: &yaml::Entry| {
+        let path = join(&join(&at.path, "children"), &child.key);
+        let message = format!("`{}` does not use this child", entry.name);
+        Fault::new(child.place, path, message).hint(match suggest::nearest(&child.key, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it uses {}", suggest::list(names())),
+        })
+    };
+    unused.filter(|_| !wanted.is_empty()).map(warning).collect()
 }

@@ -134,6 +134,26 @@ fn children_that_are_missing_are_faults() {
 }
 
 #[test]
+fn children_that_the_driver_does_not_use_are_warnings() {
+    let text = "
+export:
+  rack:
+    type: test-rack
+    children: {first: {type: test-outlet}, secnd: {type: test-outlet}, lamp: {type: test-outlet}}
+";
+    let file = ExporterConfig::parse(text, "lab.yaml").unwrap();
+    let rack = "warning: export.rack.children";
+    let unused = "`test-rack` does not use this child";
+    assert_eq!(
+        file.warnings.to_text("lab.yaml"),
+        format!(
+            "lab.yaml:5:44: {rack}.secnd: {unused}; did you mean `second`?\n\
+             lab.yaml:5:72: {rack}.lamp: {unused}; it uses `first` and `second`\n"
+        )
+    );
+}
+
+#[test]
 fn children_of_another_kind_are_faults() {
     let at = "lab.yaml:3:38: export.rack.children.first: found";
     let uses = "`test-rack` uses this child as a driver with `power`";
