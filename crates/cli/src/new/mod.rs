@@ -137,6 +137,23 @@ impl Interface {
             Self::Own => "jumpstarter = { version = \"0.1\", default-features = false }\n",
         }
     }
+
+    /// The part of the README about the Python client.
+    fn python(self) -> &'static str {
+        match self {
+            Self::Own => template!("own/python.md"),
+            _ => "",
+        }
+    }
+
+    /// The files that the device of `lab.yaml` writes, as lines of `.gitignore`.
+    fn written(self) -> &'static str {
+        match self {
+            Self::Power => "/switch.txt\n",
+            Self::Flasher => "/medium.img\n",
+            _ => "",
+        }
+    }
 }
 
 /// Runs the command.
@@ -171,7 +188,10 @@ impl Driver {
         for (path, text) in self.interface.files() {
             let path = staged.path().join(self.name.fill_in(path));
             path.parent().map(fs::create_dir_all).transpose().with_context(doing)?;
-            let text = text.replace("@DEPENDENCIES@", self.interface.dependencies());
+            let text = text
+                .replace("@DEPENDENCIES@", self.interface.dependencies())
+                .replace("@PYTHON@", self.interface.python())
+                .replace("@IGNORED@", self.interface.written());
             let text = self.name.fill_in(&text);
             let text = match &checkout {
                 Some(checkout) if path.ends_with("Cargo.toml") => text.replace(
