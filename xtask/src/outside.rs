@@ -1,14 +1,17 @@
 //! `cargo xtask outside`: the view of a driver's author, who has the published crates and no
 //! checkout. Every crate is packaged and unpacked; `jmp new driver` writes a driver for each
-//! interface; these are built and tested against the unpacked crates, in a separate workspace.
+//! interface; these are built and tested against the unpacked crates, in a separate workspace. Then
+//! the tutorial of the book is followed there.
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::process::Run;
-use crate::progress::{Step, note};
+use crate::progress::Step;
 use crate::workspace;
+
+mod tutorial;
 
 /// What `jmp new driver --interface` takes.
 const INTERFACES: &[&str] = &["power", "network", "serial", "flasher", "own"];
@@ -71,7 +74,10 @@ pub(crate) async fn run(_: Arguments) -> Result<()> {
     let step = Step::announce("building and testing the drivers");
     cargo().args(["test", "--quiet", "--workspace"]).env("RUSTFLAGS", "-D warnings").show().await?;
     step.done("");
-    use_a_driver(&cargo, &drivers.join("acme-power")).await
+    let step = Step::announce("following the tutorial");
+    tutorial::follow(&drivers, &folder.join("target")).await?;
+    step.done("");
+    Ok(())
 }
 
 /// Compiles crates with each of their features alone.
@@ -120,21 +126,6 @@ fn manifest(packages: &[String]) -> String {
         writeln!(text, "{name} = {{ path = \"packages/{package}\" }}").expect("it is a string");
     }
     text
-}
-
-/// Serves the device of the driver's own exporter file, and calls it.
-async fn use_a_driver(cargo: &impl Fn() -> Run, driver: &Path) -> Result<()> {
-    let jmp = |words: &[&str]| {
-        let run = cargo().folder(driver).args(["run", "--quiet", "--"]);
-        run.args(words).output()
-    };
-    jmp(&["check", "lab.yaml"]).await?;
-    jmp(&["shell", "--exporter-config", "lab.yaml", "j", "device", "on"]).await?;
-    let file = driver.join("switch.txt");
-    let value = std::fs::read_to_string(&file).context("reading what the driver switches")?;
-    ensure!(value == "1", "`j device on` wrote {value:?} to {}", file.display());
-    note("a driver's own jmp serves it, and its j calls it");
-    Ok(())
 }
 
 fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {

@@ -30,13 +30,16 @@ pub(super) async fn lay_out(root: &Path, program: &Path, tree: &Path) -> Result<
     let manual = tree.join("usr/share/man/man1");
     std::fs::create_dir_all(&manual).with_context(|| format!("creating {}", manual.display()))?;
     Run::new(bin.join("jmp")).arg("manual").arg(&manual).output().await?;
+    let pages = std::fs::read_dir(&manual).context("listing the manual pages")?;
+    let pages: Vec<_> = pages.map(|page| Ok(page?.path())).collect::<Result<_>>()?;
+    Run::new("gzip").arg("-9n").args(pages).output().await.context("compressing the manual")?;
     let unit = "jumpstarter-exporter@.service";
     let text = std::fs::read_to_string(root.join("examples/exporter").join(unit))
         .with_context(|| format!("reading {unit}"))?;
     let text = text.replace("/usr/local/bin/", "/usr/bin/");
     write(&tree.join("usr/lib/systemd/system").join(unit), text.as_bytes())?;
-    copy(&root.join("LICENSE"), &tree.join("usr/share/doc/jumpstarter/copyright"), 0o644)?;
-    copy(&root.join("CHANGELOG.md"), &tree.join("usr/share/doc/jumpstarter/CHANGELOG.md"), 0o644)
+    copy(&root.join("LICENSE"), &tree.join("usr/share/doc/jumpstarter-rs/copyright"), 0o644)?;
+    copy(&root.join("CHANGELOG.md"), &tree.join("usr/share/doc/jumpstarter-rs/CHANGELOG.md"), 0o644)
 }
 
 fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {

@@ -65,20 +65,21 @@ pub(super) async fn sbom(root: &Path, when: &str, tree: &Path) -> Result<()> {
         .await
         .context("listing the components")?;
     // It writes one beside each manifest of the workspace.
+    let manifests = Run::new("git").args(["ls-files", "--", "*Cargo.toml"]).folder(root);
+    let manifests = manifests.output().await.context("listing the manifests")?;
     let mut found = None;
-    for folder in std::fs::read_dir(root.join("crates")).context("listing crates/")? {
-        let folder = folder.context("listing crates/")?;
-        let file = folder.path().join(format!("{name}.json"));
+    for folder in manifests.lines().filter_map(|manifest| Path::new(manifest).parent()) {
+        let file = root.join(folder).join(format!("{name}.json"));
         if let Ok(text) = std::fs::read_to_string(&file) {
             std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-            if folder.file_name() == "cli" {
+            if folder == Path::new("crates/cli") {
                 found = Some(text);
             }
         }
     }
     let text = found.context("cargo-cyclonedx wrote no list for the cli")?;
     let text = text.replace(&root.display().to_string(), "/jumpstarter");
-    write(&tree.join("usr/share/doc/jumpstarter/sbom.cdx.json"), text.as_bytes())
+    write(&tree.join("usr/share/doc/jumpstarter-rs/sbom.cdx.json"), text.as_bytes())
 }
 
 /// Writes and returns the SHA-256 digests of the files in `out`.
