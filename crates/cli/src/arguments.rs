@@ -12,9 +12,9 @@ use crate::format::Format;
 use crate::serving::Log;
 use crate::{check, config, controller, drivers, forward, j, new, packaging, run, schema, shell};
 
-/// Test on real and virtual devices.
+/// Control real and virtual devices for tests.
 ///
-/// A device is a tree of drivers, which an exporter file (YAML) describes.
+/// An exporter file (YAML) describes a device: a tree of drivers.
 #[derive(Debug, Parser)]
 #[command(name = "jmp", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -156,6 +156,15 @@ mod tests {
             assert!(page.starts_with(".ie") && page.replace('\\', "").contains(text), "{page}");
         }
         assert!(!folder.path().join("jmp-manual.1").exists());
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let page = std::fs::read_to_string(file.unwrap().path()).unwrap().replace('\\', "");
+            let references = page.split_whitespace().filter_map(|word| word.strip_suffix("(1)"));
+            for name in references {
+                assert!(folder.path().join(format!("{name}.1")).exists(), "{name}: {page}");
+            }
+        }
+        assert!(folder.path().join("jmp-config-exporter-create.1").exists());
+        assert!(folder.path().join("jmp-new-driver.1").exists());
         let missing = folder.path().join("missing");
         assert_eq!(run(&["manual", missing.to_str().unwrap()]).0, fault::FAILURE);
     }

@@ -12,7 +12,7 @@ use crate::fault::{FAILURE, Result, SUCCESS};
 use crate::format::Format;
 use crate::{hosted, outline, print, serving};
 
-/// Check exporter files: print the device that each describes, or everything that is wrong with it
+/// Check exporter files: print the device tree of each, or all its faults
 ///
 /// The check opens nothing: it needs neither the hardware nor QEMU. Python is asked, once for each
 /// change, whether it has the drivers that it is to host. Faults go to standard error,

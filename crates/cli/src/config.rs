@@ -17,7 +17,7 @@ use crate::print;
 /// Manage the exporter files that have an alias
 ///
 /// The files are in ~/.config/jumpstarter/exporters (for this user only: they may hold tokens and
-/// passwords) and in /etc/jumpstarter/exporters (for all users). The user's file comes first.
+/// passwords) and in /etc/jumpstarter/exporters (for all users). The user's file takes precedence.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -17,7 +17,7 @@ use crate::print;
 use crate::serving::{Log, runtime};
 use crate::target::{Found, Opened, Target};
 
-/// Make a network endpoint of a device a port of this machine, and print how to connect
+/// Forward a local port to a network endpoint of a device, and print how to connect
 ///
 /// Runs until Ctrl-C, and then prints a summary.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ if the service at the endpoint is unknown), and at its end
 
 Exit code: 0 after Ctrl-C or SIGTERM, 1 if the connection to the exporter is lost.")]
 pub(crate) struct Arguments {
-    /// The driver, such as qemu.ssh
+    /// Path of the network driver, such as qemu.ssh
     path: String,
     /// The port on this machine; 0 takes a free one
     #[arg(default_value_t = 0)]

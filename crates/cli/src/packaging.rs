@@ -44,17 +44,27 @@ pub(crate) fn completions(
     Ok(SUCCESS)
 }
 
-/// Writes a page for each program, and one for each command of `jmp`.
-pub(crate) fn manual(arguments: &Manual, mut jmp: Command, j: Command) -> Result<u8> {
-    page(j, "j", &arguments.folder)?;
-    jmp.build();
-    for command in jmp.get_subcommands() {
-        if !command.is_hide_set() && command.get_name() != "help" {
-            page(command.clone(), &format!("jmp-{}", command.get_name()), &arguments.folder)?;
-        }
+/// Writes a page for each program and each of their commands.
+pub(crate) fn manual(arguments: &Manual, jmp: Command, j: Command) -> Result<u8> {
+    for (program, name) in [(jmp, "jmp"), (j, "j")] {
+        let mut program = without_help_commands(program);
+        program.build();
+        pages(program, name, &arguments.folder)?;
     }
-    page(jmp, "jmp", &arguments.folder)?;
     Ok(SUCCESS)
+}
+
+/// Leaves out the `help` commands: `--help` says all that their pages could.
+fn without_help_commands(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help_commands)
+}
+
+/// Writes the page of a command and those of its commands.
+fn pages(command: Command, name: &str, folder: &Path) -> Result<()> {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        pages(below.clone(), &format!("{name}-{}", below.get_name()), folder)?;
+    }
+    page(command, name, folder)
 }
 
 fn page(command: Command, name: &str, folder: &Path) -> Result<()> {

@@ -15,8 +15,8 @@ use crate::serving::{Log, Which, runtime};
 /// Serve the device of an exporter file to Jumpstarter clients
 ///
 /// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT
-/// run the afterLease hook, end the running calls (within 5 s) and close the device (within 90 s);
-/// a second signal shortens this.
+/// run the afterLease hook, end the running calls (within 5 s) and close the device (within 90 s).
+/// A second signal shortens this: the device then has 3 s.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,8 +25,8 @@ Examples:
   jmp run --exporter lab --tls-grpc-listener 1234 --tls-cert lab.pem --tls-key lab.key --passphrase-file secret
   jmp run --exporter lab --listen-unix /run/lab/jumpstarter.sock
 
-A client:
-  JUMPSTARTER_HOST=/run/lab/jumpstarter.sock JMP_DRIVERS_ALLOW=UNSAFE j power on")]
+A client (Python's `j` also needs JMP_DRIVERS_ALLOW=UNSAFE):
+  JUMPSTARTER_HOST=/run/lab/jumpstarter.sock j power on")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,
@@ -67,11 +67,11 @@ pub(crate) struct Arguments {
     /// For a controller's exporter: end after the first lease. A standalone exporter has no leases
     #[arg(long, hide = true)]
     exit_on_lease_end: bool,
-    /// The memory for the running calls of one connection; default: 128M
+    /// Memory limit for the running calls of one connection [default: 128M]
     #[arg(long, value_name = "SIZE")]
     connection_memory: Option<ByteSize>,
-    /// The memory for the running calls of all connections; default: a quarter of the machine's, at
-    /// most 1G
+    /// Memory limit for the running calls of all connections [default: a quarter of the machine's,
+    /// at most 1G]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
     /// Serve metrics in Prometheus' format over HTTP
