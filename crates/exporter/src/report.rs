@@ -47,7 +47,7 @@ impl Session {
 /// Help for the methods of a node: what the exporter file and the driver say, by the method's name,
 /// and what its interfaces say, by the method's form, such as `flash(source, target?)`. A client
 /// that does not know an interface has its methods from there. The Python client takes names for
-/// help of its own commands and ignores forms.
+/// its commands' help and ignores forms.
 ///
 /// A driver that describes other methods than its interfaces have, as scripts of a configuration,
 /// has no methods for people besides.
