@@ -35,6 +35,9 @@ pub enum Compression {
 /// The number of bytes that [`Compression::detect`] needs.
 pub const SIGNATURE: usize = 14;
 
+/// The number of bytes that [`Compression::least_length`] needs.
+pub const HEADER: usize = 28;
+
 impl Compression {
     /// Detects the compression from the first bytes of a file.
     pub fn detect(start: &[u8]) -> Self {
@@ -48,6 +51,50 @@ impl Compression {
             _ => Encoding::of_signature(start).map_or(Self::Raw, Self::from),
         }
     }
+
+    /// The length in bytes of the decompressed image, as far as the first bytes of the file tell
+    /// it: of the first frame, so that more may follow. gzip, xz, bzip2 and lzip tell none.
+    ///
+    /// ```
+    /// # use jumpstarter_codec::Compression;
+    /// let header = b"\x28\xb5\x2f\xfd\xa4\x00\x00\x00\x10";
+    /// assert_eq!(Compression::Zstd.least_length(header), Some(256 << 20));
+    /// ```
+    pub fn least_length(self, start: &[u8]) -> Option<u64> {
+        if Self::detect(start) != self {
+            return None;
+        }
+        match self {
+            Self::Zstd => zstd_length(start),
+            // The frame's flags, its block size, and the length if a flag says so.
+            Self::Lz4 if start.get(4)? & 8 != 0 => number(start, 6, 8),
+            Self::Lzma => number(start, 5, 8).filter(|length| *length != u64::MAX),
+            Self::AndroidSparse => number(start, 12, 4)?.checked_mul(number(start, 16, 4)?),
+            _ => None,
+        }
+    }
+}
+
+/// The length in the header of a frame (RFC 8878, section 3.1.1.1).
+fn zstd_length(start: &[u8]) -> Option<u64> {
+    let start = start.strip_prefix(b"\x28\xb5\x2f\xfd")?;
+    let descriptor = *start.first()?;
+    let is_single_segment = descriptor & 0x20 != 0;
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let at = 1 + usize::from(!is_single_segment) + dictionary;
+    match descriptor >> 6 {
+        0 if is_single_segment => number(start, at, 1),
+        0 => None,
+        1 => number(start, at, 2).map(|length| length + 256),
+        2 => number(start, at, 4),
+        _ => number(start, at, 8),
+    }
+}
+
+/// The little-endian number of `width` bytes.
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at + width)?;
+    Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
 impl From<Encoding> for Compression {

@@ -33,6 +33,10 @@ pub struct FileFlasherConfig {
     /// its file system, except a reserve of 5 %, at most 1 GiB.
     #[serde(default)]
     flash_limit: Option<ByteSize>,
+    /// Whether each image is read back from the medium, past the page cache, and compared before
+    /// the flash succeeds.
+    #[serde(default)]
+    verify: bool,
 }
 
 fn yes() -> bool {
@@ -59,6 +63,7 @@ impl DriverConfig for FileFlasherConfig {
             stall_timeout: self.stall_timeout.map(Span::as_duration),
             compression: (!self.decompress).then_some(Compression::Raw),
             limit_bytes: self.flash_limit.map(ByteSize::as_bytes),
+            verify: self.verify,
             ..WriteOptions::default()
         };
         Ok(FileFlasher { path: self.path, targets: self.targets, options })

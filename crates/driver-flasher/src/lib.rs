@@ -25,6 +25,7 @@
 
 mod copy;
 mod decode;
+mod device;
 mod digest;
 mod feed;
 mod file;
@@ -36,6 +37,7 @@ mod mock_mux;
 mod options;
 mod output;
 mod read;
+mod read_back;
 mod room;
 mod thread;
 mod write;

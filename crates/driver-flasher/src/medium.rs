@@ -20,6 +20,16 @@ use jumpstarter_files::Turn;
 /// that keeps the old image until `commit` is complete at any time; one that cannot says so in its
 /// documentation.
 pub trait ImageMedium: Send + 'static {
+    /// Checks, before `begin`, that an image of at least `length` bytes fits. It is called only if
+    /// the source or the header of its compression gives a length.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` if the image does not fit; nothing was changed.
+    fn check_room(&mut self, length: u64) -> Result<()> {
+        let _ = length;
+        Ok(())
+    }
+
     /// Prepares the medium. After a failure it must release everything itself.
     ///
     /// # Errors

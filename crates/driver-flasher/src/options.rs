@@ -15,6 +15,7 @@ pub struct WriteOptions {
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) limit_bytes: Option<u64>,
     pub(crate) inspect: Option<Inspect>,
+    pub(crate) verify: bool,
 }
 
 /// A function that inspects a new file.
@@ -57,6 +58,15 @@ impl WriteOptions {
     #[must_use]
     pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
         self.inspect = Some(Inspect(Arc::new(look)));
+        self
+    }
+
+    /// Reads the written image back, past the page cache, before the flash succeeds: a difference
+    /// fails with `DataLoss` and its offset. A file keeps its old content then. A driver's medium
+    /// verifies itself.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
         self
     }
 

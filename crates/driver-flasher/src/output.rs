@@ -1,17 +1,21 @@
 //! The end of the pipeline: a new file that replaces the old one, with holes for zeros; or a block
 //! device.
 
+use crate::device::Device;
+use crate::item::ZEROS;
 use crate::medium::ImageMedium;
-use crate::options::Inspect;
+use crate::options::{Inspect, WriteOptions};
+use crate::read_back::Checksums;
 use crate::room::Room;
 use crate::thread::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
-use jumpstarter_files::{StagedFile, Turn, write_sparse};
+use jumpstarter_files::{StagedFile, Turn, write_over, write_sparse, zero};
 use rustix::fs::{Advice, fadvise};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The amount after which the kernel is asked to start writing to the disk.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
@@ -22,21 +26,50 @@ pub(crate) struct Output {
     inspect: Option<Inspect>,
     target: Option<Target>,
     room: Room,
+    /// For the verification, if that is wanted.
+    checksums: Option<Checksums>,
+    torn: Torn,
 }
 
 enum Target {
     /// Replaces a file once it is complete.
     File(StagedFile),
     /// Written in place, including zeros: otherwise the old image would show through.
-    Device(File),
+    Device(Device),
+}
+
+/// Whether a block device has lost its old image.
+#[derive(Clone, Default)]
+pub(crate) struct Torn(Arc<AtomicBool>);
+
+impl Torn {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Output {
-    /// Makes the output for `destination`; `inspect` sees a new file before that replaces the old
-    /// one.
-    pub(crate) fn new(destination: &Path, inspect: Option<Inspect>) -> Self {
-        let destination = destination.to_owned();
-        Self { destination, inspect, target: None, room: Room::default() }
+    /// Opens a block device, which stays untouched until the first write; anything else is opened
+    /// when the image begins.
+    pub(crate) fn open(destination: PathBuf, options: &WriteOptions) -> Result<Self> {
+        let device = Device::open(&destination)?;
+        Ok(Self {
+            destination,
+            inspect: options.inspect.clone(),
+            target: device.map(Target::Device),
+            room: Room::default(),
+            checksums: options.verify.then(Checksums::default),
+            torn: Torn::default(),
+        })
+    }
+
+    /// Tells, after a failure, whether the destination is torn.
+    pub(crate) fn torn(&self) -> Torn {
+        self.torn.clone()
     }
 
     fn target(&mut self) -> Result<&mut Target> {
@@ -45,23 +78,19 @@ impl Output {
 }
 
 impl ImageMedium for Output {
-    /// Opens a block device in place, anything else as a temporary sibling.
+    fn check_room(&mut self, length: u64) -> Result<()> {
+        match &self.target {
+            Some(Target::Device(device)) => device.check_room(length),
+            // A file's holes take no room.
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens anything but a block device as a temporary sibling.
     fn begin(&mut self) -> Result<()> {
-        let is_device = std::fs::metadata(&self.destination)
-            .is_ok_and(|metadata| metadata.file_type().is_block_device());
-        self.target = Some(if is_device {
-            // O_EXCL on a block device: refused while it is mounted.
-            let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
-            let device =
-                OpenOptions::new().write(true).custom_flags(exclusive).open(&self.destination);
-            Target::Device(device.map_err(|error| {
-                let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
-                let error = Error::from(error).context("opening the block device");
-                if busy { error.with_hint("it is in use; unmount it first") } else { error }
-            })?)
-        } else {
-            Target::File(StagedFile::create(&self.destination)?)
-        });
+        if self.target.is_none() {
+            self.target = Some(Target::File(StagedFile::create(&self.destination)?));
+        }
         Ok(())
     }
 
@@ -70,19 +99,41 @@ impl ImageMedium for Output {
         if let Some(Target::File(staged)) = &mut self.target {
             self.room.take(staged.file(), count).map_err(no_space)?;
         }
+        if let Some(checksums) = &mut self.checksums {
+            checksums.add(offset, bytes);
+        }
+        let torn = self.torn.clone();
         match self.target()? {
-            Target::Device(device) => device.write_all_at(bytes, offset).map_err(disk_error),
+            Target::Device(device) => {
+                device.check_room(offset + count)?;
+                torn.set();
+                write_over(&device.file, bytes, offset).map_err(disk_error)?;
+                start_writeback(&device.file, offset, count);
+            }
             Target::File(staged) => {
                 write_sparse(staged.file(), bytes, offset).map_err(disk_error)?;
                 start_writeback(staged.file(), offset, count);
-                Ok(())
             }
         }
+        Ok(())
     }
 
     fn write_zeros(&mut self, offset: u64, count: u64) -> Result<()> {
+        if let Some(checksums) = &mut self.checksums {
+            let mut done = 0;
+            while done < count {
+                let now = (count - done).min(ZEROS.len() as u64);
+                checksums.add(offset + done, &ZEROS[..now as usize]);
+                done += now;
+            }
+        }
+        let torn = self.torn.clone();
         match self.target()? {
-            Target::Device(device) => write_zeros(device, count, offset).map_err(disk_error),
+            Target::Device(device) => {
+                device.check_room(offset + count)?;
+                torn.set();
+                zero(&device.file, offset, count).map_err(disk_error)
+            }
             Target::File(staged) => {
                 start_writeback(staged.file(), offset, count);
                 Ok(())
@@ -100,11 +151,18 @@ impl ImageMedium for Output {
     /// Writes everything to the disk and replaces the old file, unless the caller was cancelled by
     /// then.
     fn commit(mut self, _: u64, turn: &Turn) -> Result<()> {
+        let checksums = self.checksums.take();
         match self.target.take() {
-            Some(Target::Device(device)) => device.sync_all().context("writing to the device"),
+            Some(Target::Device(device)) => {
+                device.file.sync_all().context("syncing the device")?;
+                checksums.map_or(Ok(()), |written| written.compare(&device.file, turn))
+            }
             Some(Target::File(mut staged)) => {
-                let prepare = |staged: &mut StagedFile| {
+                let prepare = move |staged: &mut StagedFile| {
                     staged.sync().map_err(disk_error)?;
+                    if let Some(written) = checksums {
+                        written.compare(staged.file(), turn)?;
+                    }
                     if staged.rename(turn)? { Ok(()) } else { Err(gone()) }
                 };
                 if let Err(error) = prepare(&mut staged) {
@@ -140,16 +198,6 @@ fn start_writeback(file: &File, offset: u64, count: u64) {
     if let Err(error) = fadvise(file, offset, NonZeroU64::new(WRITEBACK), Advice::DontNeed) {
         tracing::debug!(%error, "no early writing");
     }
-}
-
-fn write_zeros(file: &File, count: u64, offset: u64) -> std::io::Result<()> {
-    let mut done = 0;
-    while done < count {
-        let now = (count - done).min(crate::item::ZEROS.len() as u64);
-        file.write_all_at(&crate::item::ZEROS[..now as usize], offset + done)?;
-        done += now;
-    }
-    Ok(())
 }
 
 /// Adds a hint about an exceeded limit.

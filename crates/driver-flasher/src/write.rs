@@ -10,7 +10,7 @@ use crate::options::{WriteOptions, WriteReport};
 use crate::output::Output;
 use crate::room::too_large;
 use crate::thread::{check, on_thread, spawn};
-use jumpstarter_codec::{Compression, SIGNATURE};
+use jumpstarter_codec::{Compression, HEADER};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
@@ -30,7 +30,7 @@ const QUEUE: usize = 4;
 /// any moment, the old file is untouched; the temporary sibling is removed shortly after, and the
 /// next write to the same destination removes that of a killed process. Blocks of zeros become
 /// holes. A *block device* is written in place instead: the old image is lost, and a wrong digest
-/// is noticed too late.
+/// is noticed too late. It is opened before the source, and refused while anything else uses it.
 ///
 /// The source's observers count the bytes that it delivered; its digest wishes are about those
 /// bytes, too, that is the file as it was downloaded.
@@ -52,8 +52,17 @@ pub async fn write_image(
     options: WriteOptions,
 ) -> Result<WriteReport> {
     let doing = format!("writing {} to {}", source.name(), destination.display());
-    let medium = Output::new(destination, options.inspect.clone());
-    run(source, medium, options).await.context(doing)
+    let (path, opening) = (destination.to_owned(), options.clone());
+    let medium =
+        on_thread("flash-open", move || Output::open(path, &opening)).await?.context(&doing)?;
+    let torn = medium.torn();
+    run(source, medium, options).await.map_err(|error| match torn.get() {
+        true => {
+            let hint = error.hint().unwrap_or("flash it again").to_owned();
+            error.context(format!("{doing}, which is torn now")).with_hint(hint)
+        }
+        false => error.context(doing),
+    })
 }
 
 /// Writes the image of `source` to a driver's medium, decompressed, like [`write_image`] to a file:
@@ -161,22 +170,29 @@ struct WriteStage {
 
 impl WriteStage {
     fn run(mut self, mut medium: impl ImageMedium, mut input: ItemReader) -> Result<WriteReport> {
-        let start = input.peek(SIGNATURE)?;
+        let start = input.peek(HEADER)?;
         if start.is_empty() {
             return Err(Error::data_loss("the source is empty"));
         }
         let compression = self.options.compression.unwrap_or_else(|| Compression::detect(start));
-        if let (Compression::Raw, Some(length), Some(limit)) =
-            (compression, self.length, self.options.limit_bytes)
-            && length > limit
-        {
-            return Err(too_large(limit));
+        let least = match compression {
+            Compression::Raw => self.length,
+            _ => compression.least_length(start),
+        };
+        if let Some(length) = least {
+            if let Some(limit) = self.options.limit_bytes.filter(|limit| length > *limit) {
+                return Err(too_large(limit));
+            }
+            medium.check_room(length)?;
         }
         let compressed = (compression != Compression::Raw).then(|| input.counter());
         let mut plain = input;
         if compression != Compression::Raw {
             plain = decoded(plain, compression)?;
-            if Compression::detect(plain.peek(SIGNATURE)?) == Compression::AndroidSparse {
+            let start = plain.peek(HEADER)?;
+            if Compression::detect(start) == Compression::AndroidSparse {
+                let least = Compression::AndroidSparse.least_length(start);
+                least.map_or(Ok(()), |length| medium.check_room(length))?;
                 plain = decoded(plain, Compression::AndroidSparse)?;
             }
         }

@@ -25,7 +25,7 @@ pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
 pub use save_new::save_new;
 pub use socket::{SocketFile, SocketPlace};
-pub use sparse::write_sparse;
+pub use sparse::{write_over, write_sparse, zero};
 pub use staged::StagedFile;
 pub use take::take_file;
 pub use target::{Opened, Target};

@@ -14,11 +14,10 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// # Errors
 /// The errors of the disk.
 pub fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    each_run(
-        bytes,
-        offset,
-        |is_zero, run, at| if is_zero { Ok(()) } else { file.write_all_at(run, at) },
-    )
+    each_run(bytes, offset, BLOCK, |is_zero, run, at| match is_zero {
+        true => Ok(()),
+        false => file.write_all_at(run, at),
+    })
 }
 
 /// The same over old content, which ends at `old_length`: blocks of zeros are punched out of it.
@@ -28,22 +27,60 @@ pub(crate) fn overwrite_sparse(
     offset: u64,
     old_length: u64,
 ) -> io::Result<()> {
-    each_run(bytes, offset, |is_zero, run, at| match is_zero {
+    each_run(bytes, offset, BLOCK, |is_zero, run, at| match is_zero {
         true if at >= old_length => Ok(()),
-        true if punch(file, at, run.len() as u64) => Ok(()),
-        _ => file.write_all_at(run, at),
+        true => zero(file, at, run.len() as u64),
+        false => file.write_all_at(run, at),
     })
+}
+
+/// Writes `bytes` over old content. Longer runs of zeros, from 64 KiB, are discarded, so that a
+/// block device need not store them.
+///
+/// # Errors
+/// The errors of the disk.
+pub fn write_over(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    each_run(bytes, offset, ZEROS.len(), |is_zero, run, at| match is_zero {
+        true => zero(file, at, run.len() as u64),
+        false => file.write_all_at(run, at),
+    })
+}
+
+/// Makes `count` bytes of the file or block device zeros: discarded if it can do that and reads
+/// zeros afterwards, else written.
+///
+/// # Errors
+/// The errors of the disk.
+pub fn zero(file: &File, offset: u64, count: u64) -> io::Result<()> {
+    // A device discards whole sectors.
+    let begin = offset.next_multiple_of(BLOCK as u64).min(offset + count);
+    let end = begin.max((offset + count) / BLOCK as u64 * BLOCK as u64);
+    if end == begin || !punch(file, begin, end - begin) {
+        return write_zeros(file, offset, offset + count);
+    }
+    write_zeros(file, offset, begin)?;
+    write_zeros(file, end, offset + count)
+}
+
+fn write_zeros(file: &File, mut offset: u64, end: u64) -> io::Result<()> {
+    while offset < end {
+        let now = (end - offset).min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..now as usize], offset)?;
+        offset += now;
+    }
+    Ok(())
 }
 
 /// Calls `write` for each run of blocks of zeros, and of others.
 fn each_run(
     bytes: &[u8],
     offset: u64,
+    block: usize,
     mut write: impl FnMut(bool, &[u8], u64) -> io::Result<()>,
 ) -> io::Result<()> {
     let (mut begin, mut end, mut run_is_zero) = (0, 0, false);
     while end < bytes.len() {
-        let to_boundary = BLOCK - (offset + end as u64) as usize % BLOCK;
+        let to_boundary = block - (offset + end as u64) as usize % block;
         let next = bytes.len().min(end + to_boundary);
         let is_zero = bytes[end..next] == ZEROS[..next - end];
         if is_zero != run_is_zero && end > begin {
@@ -88,6 +125,21 @@ mod tests {
         file.read_exact_at(&mut found, 0).unwrap();
         assert!(found == image);
         assert!(file.metadata().unwrap().blocks() * 512 < 200_000, "no holes");
+    }
+
+    #[test]
+    fn any_range_becomes_zeros() {
+        let file = tempfile::tempfile().unwrap();
+        for (offset, count) in [(0, 1), (1, 4095), (5, 4091), (4096, 4096), (4095, 12_289), (7, 0)]
+        {
+            file.write_all_at(&[9; 20_000], 0).unwrap();
+            zero(&file, offset, count).unwrap();
+            let mut found = vec![1; 20_000];
+            file.read_exact_at(&mut found, 0).unwrap();
+            let zeros = offset as usize..(offset + count) as usize;
+            assert!(found[zeros.clone()].iter().all(|byte| *byte == 0), "{zeros:?}");
+            assert!(found.iter().filter(|byte| **byte == 9).count() == 20_000 - zeros.len());
+        }
     }
 
     #[test]

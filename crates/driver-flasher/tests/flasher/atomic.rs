@@ -201,7 +201,7 @@ async fn what_holds_no_image_is_refused() {
 }
 
 /// Runs a tool that only root may use; `None` comes after a skip.
-fn as_root(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn as_root(program: &str, arguments: &[&str]) -> Option<String> {
     match run_blocking(Command::new(program).args(arguments), DEADLINE) {
         Ok(output) => Some(output.stdout_text().trim().to_owned()),
         Err(error) => {
@@ -211,7 +211,7 @@ fn as_root(program: &str, arguments: &[&str]) -> Option<String> {
     }
 }
 
-struct Undo(&'static str, Vec<String>);
+pub(crate) struct Undo(pub(crate) &'static str, pub(crate) Vec<String>);
 
 impl Drop for Undo {
     fn drop(&mut self) {
@@ -247,30 +247,4 @@ async fn a_full_disk() {
     assert!(error.hint().unwrap().contains("free space"), "{error:?}");
     assert_eq!(std::fs::read(&disk).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(mounted).unwrap().count(), 1);
-}
-
-#[tokio::test]
-async fn a_block_device_is_written_in_place() {
-    let bench = Bench::new();
-    let backing = bench.file("backing", &vec![0xff; 4 << 20]);
-    let Some(device) = as_root("losetup", &["--find", "--show", backing.to_str().unwrap()]) else {
-        return;
-    };
-    let _detach = Undo("losetup", vec!["--detach".to_owned(), device.clone()]);
-    let plain = image(1 << 20);
-    let packed = tool("zstd", &["-q"], &bench.file("plain", &plain));
-    let report = write_image(ImageSource::bytes(packed), device.as_ref(), WriteOptions::default())
-        .await
-        .unwrap();
-    assert_eq!(report.bytes_written, plain.len() as u64);
-    let now = std::fs::read(&device).unwrap();
-    assert!(now[..plain.len()] == plain, "zeros must be written, too");
-    assert!(
-        now[plain.len()..].iter().all(|byte| *byte == 0xff),
-        "nothing behind the image changes"
-    );
-    let error =
-        write_image(ImageSource::bytes(image(5 << 20)), device.as_ref(), WriteOptions::default())
-            .await;
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::ResourceExhausted);
 }

@@ -3,6 +3,7 @@
 
 mod atomic;
 mod codecs;
+mod devices;
 mod drivers;
 mod hanging;
 mod limits;
