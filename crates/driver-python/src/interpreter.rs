@@ -1,6 +1,7 @@
 //! Which Python hosts drivers.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use jumpstarter_driver_core::prelude::*;
@@ -9,12 +10,29 @@ use jumpstarter_driver_core::prelude::*;
 const VARIABLE: &str = "JMP_PYTHON";
 
 /// The interpreter that an exporter file names, else that of `JMP_PYTHON`, else that of the active
-/// virtual environment, else `python3`.
+/// virtual environment, else the one that started this program (such as pytest's) where it belongs
+/// to a virtual environment, else `python3`.
 pub(crate) fn choose(named: Option<&str>) -> OsString {
-    choose_with(named, |name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    choose_with(named, variable, starter)
 }
 
-fn choose_with(named: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) -> OsString {
+/// The interpreter that started this program, if it belongs to a virtual environment.
+fn starter() -> Option<OsString> {
+    let parent = rustix::process::getppid()?;
+    let line = std::fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).ok()?;
+    let program = PathBuf::from(OsString::from_vec(line.split(|byte| *byte == 0).next()?.to_vec()));
+    let is_python = program.file_name()?.as_bytes().starts_with(b"python");
+    let environment = program.parent()?.parent()?;
+    (is_python && program.is_absolute() && environment.join("pyvenv.cfg").exists())
+        .then(|| program.into_os_string())
+}
+
+fn choose_with(
+    named: Option<&str>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    starter: impl Fn() -> Option<OsString>,
+) -> OsString {
     let of_environment = || {
         let folder = variable("VIRTUAL_ENV").map(PathBuf::from)?;
         Some(folder.join("bin/python").into_os_string())
@@ -23,6 +41,7 @@ fn choose_with(named: Option<&str>, variable: impl Fn(&str) -> Option<OsString>)
         .map(OsString::from)
         .or_else(|| variable(VARIABLE))
         .or_else(of_environment)
+        .or_else(starter)
         .unwrap_or_else(|| "python3".into())
 }
 
@@ -81,10 +100,11 @@ mod tests {
             _ => None,
         };
         let environment = |name: &str| all(name).filter(|_| name == "VIRTUAL_ENV");
-        assert_eq!(choose_with(Some("py"), all), "py");
-        assert_eq!(choose_with(None, all), "/opt/python");
-        assert_eq!(choose_with(None, environment), "/venv/bin/python");
-        assert_eq!(choose_with(None, |_| None), "python3");
+        assert_eq!(choose_with(Some("py"), all, || None), "py");
+        assert_eq!(choose_with(None, all, || None), "/opt/python");
+        assert_eq!(choose_with(None, environment, || Some("/py".into())), "/venv/bin/python");
+        assert_eq!(choose_with(None, |_| None, || None), "python3");
+        assert_eq!(choose_with(None, |_| None, || Some("/py".into())), "/py");
     }
 
     #[test]

@@ -277,7 +277,7 @@ fn python_hosts_what_it_says_it_can() {
         }
         other => panic!("{other:?}"),
     };
-    assert!(matches!(&looked[0], Looked::Found(fields) if fields["greeting"] == false));
+    assert!(matches!(&looked[0], Looked::Found(fields) if !fields["greeting"]));
     assert_eq!(looked[0].unknown_fields(&["greting".to_owned()]).len(), 1);
     let expected = "the module `lab_driver` has no class `Lba`; did you mean `Lab`?";
     assert!(said(1).starts_with(expected), "{}", said(1));

@@ -196,8 +196,11 @@ impl Way {
     pub(crate) fn follow(&mut self, answered: &HeaderMap) -> Result<()> {
         let url = &self.url;
         let location = answered.get(LOCATION);
-        let location = location
-            .ok_or_else(|| Error::unavailable(format!("{url} redirects without a location")))?;
+        let location = location.ok_or_else(|| {
+            Error::unavailable(format!(
+                "{url} redirects without a location: missing Location header"
+            ))
+        })?;
         let next = url
             .join(location.as_bytes())
             .with_context(|| format!("following the redirect of {url}"))?;
@@ -215,7 +218,10 @@ impl Way {
     }
 
     pub(crate) fn endless(&self) -> Error {
-        Error::unavailable(format!("{} redirects more than {MAX_REDIRECTS} times", self.url))
+        let url = &self.url;
+        let message =
+            format!("{url} redirects more than {MAX_REDIRECTS} times: Too many redirects");
+        Error::unavailable(message)
     }
 
     /// What an answer means that is neither a success nor a redirect.

@@ -205,13 +205,14 @@ async fn answers_that_hold_no_whole_image_are_refused() {
             "a redirect to nowhere",
             b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
             Unavailable,
-            "without a location",
+            // In the words of the exporter in Python, by which its users know it.
+            "without a location: missing Location header",
         ),
         (
             "an endless redirect",
             b"HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n".to_vec(),
             Unavailable,
-            "10 times",
+            "10 times: Too many redirects",
         ),
         ("no answer", Vec::new(), Unavailable, "broke"),
         ("no HTTP", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), Unavailable, "broke"),
