@@ -86,3 +86,24 @@ async fn what_cannot_be_run_is_said() {
     --- exit code 1
     ");
 }
+
+#[tokio::test]
+async fn a_switch_that_cycles_by_itself_is_asked_to() {
+    let file = "
+export:
+  power:
+    type: command-power
+    config:
+      on: ['true']
+      off: ['true']
+      cycle: [touch, cycled]
+      cwd: .
+      read: [echo, '{\"voltage\": 12, \"current\": 2}']
+";
+    let bench = Bench::of(file).await;
+    assert_snapshot!(bench.j(&["power", "read"]).await, @"voltage=12.0 V  current=2.0 A  apparent_power=24.0 VA");
+    let cycled = bench.lab.path("cycled");
+    assert!(!cycled.exists());
+    assert_snapshot!(bench.j(&["power", "cycle", "--wait", "0"]).await, @"");
+    assert!(cycled.exists(), "it ran in the file's folder");
+}
