@@ -389,7 +389,7 @@ fn unknown_fields_at_the_top_are_warnings() {
     let text = "futureField: {a: 1}\nmetadata: {name: x}\nexitOnLeaseEnd: true\nexprot: 5\nfailure_detection: {}\n";
     let config = ExporterConfig::parse(text, "lab.yaml").unwrap();
     assert_snapshot!(config.warnings.to_text("lab.yaml"), @r#"
-    lab.yaml:1:1: warning: futureField: unknown field; known here: `apiVersion`, `kind`, `metadata`, `endpoint`, `tls`, `token`, `grpcOptions`, `motd`, `description`, `hooks`, `failureDetection`, `exitOnLeaseEnd`, `alias`, `path` and `export`
+    lab.yaml:1:1: warning: futureField: unknown field; known here: `apiVersion`, `kind`, `metadata`, `endpoint`, `tls`, `token`, `grpcOptions`, `motd`, `description`, `hooks`, `failureDetection`, `exitOnLeaseEnd`, `python`, `alias`, `path` and `export`
     lab.yaml:4:1: warning: exprot: unknown field; did you mean `export`?
     lab.yaml:5:1: warning: failure_detection: unknown field; did you mean `failureDetection`?
     "#);
