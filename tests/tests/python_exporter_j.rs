@@ -38,13 +38,17 @@ struct Lab {
 impl Lab {
     /// None, after a skip, where there is no such exporter.
     async fn start() -> Option<Self> {
+        Self::of(CONFIG).await
+    }
+
+    async fn of(config: &str) -> Option<Self> {
         let environment = python_environment()?;
         // The task that makes the environment builds our commands, too.
         let j = PathBuf::from(std::env::var_os("JMP").unwrap()).with_file_name("j");
         let folder = tempfile::tempdir().unwrap();
         let programs = emulating_qemu(folder.path()).unwrap();
         let exporter =
-            PythonExporter::start_with_programs(&environment, CONFIG, &programs).await.unwrap();
+            PythonExporter::start_with_programs(&environment, config, &programs).await.unwrap();
         Some(Self { exporter, j, folder })
     }
 
@@ -83,6 +87,30 @@ impl Lab {
 async fn first_line(child: &Child) -> String {
     let line = || Some(child.stdout_tail().split_once('\n')?.0.to_owned());
     eventually_some("a line", async || line()).await
+}
+
+const SCRIPTS: &str = "
+apiVersion: jumpstarter.dev/v1alpha1
+kind: ExporterConfig
+metadata: {namespace: default, name: python}
+export:
+  sh:
+    type: jumpstarter_driver_shell.driver.Shell
+    config:
+      methods:
+        greet: {command: 'echo \"hello $1 $MOOD\"', description: Greets somebody}
+        fail: 'echo oh >&2; exit 42'
+";
+
+#[tokio::test]
+async fn python_exporter_and_j_scripts() {
+    let Some(lab) = Lab::of(SCRIPTS).await else { return };
+    let help = lab.j(&["sh", "--help"]).await;
+    assert!(help.contains("greet  Greets somebody") && help.contains("fail   Runs"), "{help}");
+    assert_eq!(lab.j(&["sh", "greet", "-e", "MOOD=too", "you"]).await, "hello you too\n");
+    let failed = lab.run(&["sh", "fail"]).await;
+    assert_eq!((failed.status.code(), &*failed.stderr), (Some(42), "oh\n"));
+    lab.stop().await;
 }
 
 #[tokio::test]
