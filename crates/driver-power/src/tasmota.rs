@@ -92,7 +92,10 @@ impl DriverConfig for TasmotaConfig {
         if self.transport == MqttTransport::Websockets {
             let problem =
                 ConfigProblem::new("transport", "is `websockets`, which this driver lacks");
-            found.push(problem.with_hint("use the broker's TCP port: `transport: tcp`"));
+            found.push(
+                problem
+                    .with_hint("use the broker's TCP port, or write `python: true` beside `type`"),
+            );
         }
         for (field, topic) in [("cmnd_topic", &self.cmnd_topic), ("stat_topic", &self.stat_topic)] {
             if topic.is_empty() || topic.contains(['+', '#', '\0']) {
