@@ -119,7 +119,7 @@ impl Arguments {
                 packaging::manual(arguments, Self::command(), j::command())
             }
             Command::Config(arguments) => config::run(arguments, out, err),
-            Command::Drivers(arguments) => drivers::run(arguments, out),
+            Command::Drivers(arguments) => drivers::run(arguments, out, err),
             Command::Forward(arguments) => forward::run(arguments, log, environment),
             Command::J { arguments } => {
                 let words = std::iter::once("j".into()).chain(arguments.iter().cloned());

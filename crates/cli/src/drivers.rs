@@ -2,35 +2,52 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::Path;
 
 use jumpstarter_config::{ConfigField, fields, of_driver};
 use jumpstarter_driver_core::{
-    DriverEntry, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor,
+    DriverEntry, InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, Planned,
     PlannedChild, Registry, WantedChild,
 };
 use serde_json::{Value, json};
 
 use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
-use crate::{print, table};
+use crate::{outline, print, serving, table};
 
-/// List the drivers in this program, or show one: its purpose, methods and configuration
+/// List the drivers in this program, show one (its purpose, methods and configuration), or say which
+/// entries of an exporter file have a native driver, and which are hosted in Python
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   jmp drivers
   jmp drivers tcp
+  jmp drivers lab.yaml
   jmp drivers jumpstarter_driver_network.driver.TcpNetwork --output json")]
 pub(crate) struct Arguments {
-    /// A driver, by its short name or its Python import path
-    #[arg(value_name = "NAME")]
+    /// A driver, by its short name or its Python import path, or an exporter file
+    #[arg(value_name = "NAME|FILE")]
     name: Option<String>,
     /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
 }
 
-pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+    let file = arguments.name.as_deref().map(Path::new).filter(|name| name.is_file());
+    if let Some(file) = file {
+        let config = serving::load(file, err)?;
+        let text = match arguments.output {
+            Format::Text => {
+                let mut rows = Vec::new();
+                entries(&config.export, "", &mut rows);
+                table::aligned(&rows)
+            }
+            Format::Json => pretty(&outline::json(&config.export))?,
+        };
+        out.write_all(text.as_bytes())?;
+        return Ok(SUCCESS);
+    }
     let text = match (&arguments.name, arguments.output) {
         (None, Format::Text) => list(&native()?),
         (None, Format::Json) => pretty(&native()?.iter().map(|entry| as_json(entry)).collect())?,
@@ -39,6 +56,21 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<u8> {
     };
     out.write_all(text.as_bytes())?;
     Ok(SUCCESS)
+}
+
+/// Adds a row for each driver of a file: its path, where it runs, and what it is.
+fn entries(planned: &[Planned], above: &str, rows: &mut Vec<Vec<String>>) {
+    for one in planned {
+        let path = format!("{above}{}", one.name());
+        if let Some(entry) = one.entry() {
+            let (place, name) = match one.hosted() {
+                Some(class) => ("Python", class),
+                None => ("native", entry.name),
+            };
+            rows.push(vec![path.clone(), place.to_owned(), name.to_owned()]);
+        }
+        entries(one.children(), &format!("{path}."), rows);
+    }
 }
 
 /// The drivers that files name, without what hosts others.

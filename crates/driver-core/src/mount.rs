@@ -55,6 +55,10 @@ pub struct Mount {
     root: usize,
 }
 
+/// The drivers of mounts that a tree already shows, with their numbers there. Another branch of the
+/// same device shows the same driver, not a second one.
+pub(crate) type Known = HashMap<(usize, usize), usize>;
+
 /// Shared by all mounts of one device.
 struct Place {
     /// The tree, as it was when the driver was opened.
@@ -130,6 +134,11 @@ impl Mount {
         self.caller(self.root)
     }
 
+    /// Tells the driver of a node from all others of all mounts.
+    fn key(&self, node: &Node) -> (usize, usize) {
+        (Arc::as_ptr(&self.place).addr(), node.id)
+    }
+
     /// The positions of the nodes directly below.
     fn below(&self, parent: usize) -> impl Iterator<Item = usize> + '_ {
         let nodes = self.nodes().iter().enumerate().skip(parent + 1);
@@ -144,8 +153,9 @@ impl Mount {
     }
 
     /// Makes `node`, which replaces the driver of this mount, the branch's root.
-    pub(crate) fn stand_in(&self, node: &mut Node) {
+    pub(crate) fn stand_in(&self, node: &mut Node, known: &mut Known) {
         let root = self.root();
+        node.id = *known.entry(self.key(root)).or_insert(node.id);
         node.description = node.description.take().or_else(|| root.description.clone());
         if node.methods_description.is_empty() {
             node.methods_description.clone_from(&root.methods_description);
@@ -165,10 +175,9 @@ impl Mount {
         depth: usize,
         nodes: &mut Vec<Node>,
         references: &mut References,
+        known: &mut Known,
     ) -> Result<()> {
         let (first, base) = (self.root, nodes.len() - 1);
-        // A driver that the branch shows twice is also one driver here.
-        let mut ids = HashMap::from([(self.root().id, base)]);
         let mut depths = vec![depth];
         // A tree lists the nodes below a node right after it.
         let below = self.nodes().iter().enumerate().skip(first + 1);
@@ -179,7 +188,7 @@ impl Mount {
             depths.push(depth);
             let parent = base + parent - first;
             let mut node = shown.clone();
-            node.id = *ids.entry(shown.id).or_insert(nodes.len());
+            node.id = *known.entry(self.key(shown)).or_insert(nodes.len());
             node.path = join(&nodes[parent].path, &node.name);
             node.parent = Some(parent);
             node.driver_type = nodes[base].driver_type;

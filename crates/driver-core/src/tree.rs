@@ -10,7 +10,7 @@ use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
 use crate::closing::close_driver;
 use crate::driver::{Child, Driver, LocalCaller, OpenContext, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mount::Mount;
+use crate::mount::{Known, Mount};
 use crate::node::Node;
 use crate::path::{join, shown};
 use crate::plan::Planned;
@@ -97,7 +97,8 @@ fn open_children<'a>(
 /// place.
 pub(crate) fn flatten(root: Child) -> Result<Vec<Node>> {
     let (mut nodes, mut references) = (Vec::new(), References::new());
-    visit(root, String::new(), None, 0, &mut nodes, &mut references)?;
+    let mut known = Known::new();
+    visit(root, String::new(), None, 0, &mut nodes, &mut references, &mut known)?;
     match references.faults().into_iter().next() {
         Some(fault) => Err(fault.into()),
         None => proxies::follow(nodes, &references),
@@ -111,6 +112,7 @@ fn visit(
     depth: usize,
     nodes: &mut Vec<Node>,
     references: &mut References,
+    known: &mut Known,
 ) -> Result<()> {
     bounds::admit(&child.name, depth, nodes.len()).map_err(proxies::too_large)?;
     let index = nodes.len();
@@ -152,8 +154,8 @@ fn visit(
         driver: Some(driver.clone()),
     });
     if let Some(mount) = driver.mount() {
-        mount.stand_in(&mut nodes[index]);
-        mount.add_below(depth, nodes, references)?;
+        mount.stand_in(&mut nodes[index], known);
+        mount.add_below(depth, nodes, references, known)?;
     }
     let mut own: HashSet<String> = children.iter().map(|child| child.name.clone()).collect();
     own.extend(driver.mount().iter().flat_map(Mount::children).map(|(name, _)| name.to_owned()));
@@ -169,7 +171,7 @@ fn visit(
             return Err(Error::already_exists(message));
         }
         let path = join(&path, &child.name);
-        visit(child, path, Some(index), depth + 1, nodes, references)?;
+        visit(child, path, Some(index), depth + 1, nodes, references, known)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_files::RuntimeDir;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -20,6 +21,8 @@ use tokio::task::JoinHandle;
 use crate::interpreter;
 use crate::server::Server;
 
+/// The kind of the folders that have the sockets of hosted drivers.
+const KIND: &str = "python";
 /// Closing drivers may take so long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 /// What a process that ended still wrote is read within that time.
@@ -37,6 +40,8 @@ pub(crate) struct HostProcess {
     requests: Mutex<(Option<OwnedWriteHalf>, mpsc::Receiver<Value>)>,
     ended: watch::Receiver<Option<Arc<Error>>>,
     pub(crate) socket: PathBuf,
+    /// It has the socket, and goes with the process.
+    _folder: RuntimeDir,
 }
 
 /// What is hosted, as messages name it.
@@ -51,9 +56,12 @@ pub(crate) struct Wanted {
 impl HostProcess {
     /// Starts a process and waits until it serves.
     pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Self> {
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let socket = server.socket(&number.to_string())?;
+        let folder = blocking(|| {
+            RuntimeDir::sweep(KIND);
+            Ok(RuntimeDir::create_for_sockets(KIND)?)
+        })
+        .await?;
+        let socket = folder.file("socket");
         let (control, theirs) = StdUnixStream::pair()?;
         control.set_nonblocking(true)?;
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -81,7 +89,8 @@ impl HostProcess {
             Some(answer) if answer["ready"].is_u64() => {
                 let pid = answer["ready"].as_u64().and_then(|pid| u32::try_from(pid).ok());
                 let requests = Mutex::new((Some(requests), receiver));
-                Ok(Self { server, pid: pid.unwrap_or_default(), requests, ended: end, socket })
+                let pid = pid.unwrap_or_default();
+                Ok(Self { server, pid, requests, ended: end, socket, _folder: folder })
             }
             Some(answer) => Err(failed(&answer)
                 .unwrap_or_else(|| Error::internal(format!("the process says {answer}")))),

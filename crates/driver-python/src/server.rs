@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_files::RuntimeDir;
 use jumpstarter_supervise::{Child as Process, Command, Input};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::sync::Mutex;
@@ -23,8 +22,6 @@ use tokio::sync::Mutex;
 use crate::interpreter;
 
 pub(crate) const SCRIPT: &str = include_str!("bootstrap.py");
-/// The kind of the folder that has the sockets of hosted drivers.
-const KIND: &str = "python";
 /// An interpreter that ends says why within that time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -44,7 +41,6 @@ pub(crate) struct Key {
 pub(crate) struct Server {
     process: Process,
     control: UnixStream,
-    sockets: RuntimeDir,
 }
 
 impl Server {
@@ -63,11 +59,6 @@ impl Server {
     async fn start(key: &Key, modules: &[String]) -> Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         let theirs = OwnedFd::from(theirs);
-        let sockets = blocking(|| {
-            RuntimeDir::sweep(KIND);
-            Ok(RuntimeDir::create_for_sockets(KIND)?)
-        })
-        .await?;
         let command = Command::new(&key.python)
             .args(["-", "serve", &theirs.as_raw_fd().to_string()])
             .arg(key.folder.as_deref().unwrap_or(Path::new("")))
@@ -75,13 +66,7 @@ impl Server {
             .stdin(Input::Bytes(SCRIPT.as_bytes().to_vec()))
             .keep_fd(theirs)
             .install_hint(interpreter::HINT);
-        Ok(Self { process: command.spawn().await?, control, sockets })
-    }
-
-    /// Where a process that is forked may listen.
-    pub(crate) fn socket(&self, name: &str) -> Result<PathBuf> {
-        self.sockets.ensure()?;
-        Ok(self.sockets.file(name))
+        Ok(Self { process: command.spawn().await?, control })
     }
 
     /// Forks a process, which is given these ends of its control socket and of the pipe for its
