@@ -170,7 +170,8 @@ impl Kept {
     fn read(file: &Path, question: &serde_json::Value) -> Option<serde_json::Value> {
         let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
         let stamps = kept["stamps"].as_object()?;
-        let is_same = |(path, stamp): (&String, &serde_json::Value)| *stamp == stamp_of(path);
+        let is_same =
+            |(path, stamp): (&String, &serde_json::Value)| *stamp == stamp_of(path, question);
         let is_valid = kept["question"] == *question && stamps.iter().all(is_same);
         is_valid.then(|| kept["answer"].clone())
     }
@@ -184,8 +185,10 @@ impl Kept {
         let places = answer["places"].as_array().into_iter().flatten();
         let places = places.filter_map(|place| place.as_str().map(str::to_owned));
         let program = python.to_string_lossy().into_owned();
-        let stamps: serde_json::Map<String, serde_json::Value> =
-            places.chain([program]).map(|place| (place.clone(), stamp_of(&place))).collect();
+        let stamps: serde_json::Map<String, serde_json::Value> = places
+            .chain([program])
+            .map(|place| (place.clone(), stamp_of(&place, question)))
+            .collect();
         let text = json!({"question": question, "stamps": stamps, "answer": answer}).to_string();
         let write = || {
             if let Some(folder) = file.parent() {
@@ -202,9 +205,31 @@ impl Kept {
     }
 }
 
-/// When it was changed last; null where there is nothing.
-fn stamp_of(path: &str) -> serde_json::Value {
-    let changed = std::fs::metadata(path).and_then(|data| data.modified()).ok();
-    let since = changed.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.map_or(serde_json::Value::Null, |since| since.as_nanos().to_string().into())
+/// When it was last changed; null where there is nothing. Of the folder of an exporter file, its
+/// modules count only: other files come and go there.
+fn stamp_of(path: &str, question: &serde_json::Value) -> serde_json::Value {
+    if question["folder"] == path {
+        return modules_in(Path::new(path)).into();
+    }
+    changed(Path::new(path)).map_or(serde_json::Value::Null, Into::into)
+}
+
+fn changed(path: &Path) -> Option<String> {
+    let changed = std::fs::metadata(path).and_then(|data| data.modified()).ok()?;
+    let since = changed.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(since.as_nanos().to_string())
+}
+
+/// The modules and packages of a folder, each with the time of its last change.
+fn modules_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let module = |entry: std::fs::DirEntry| {
+        let path = entry.path();
+        let is_module = path.extension().is_some_and(|extension| extension == "py");
+        let file = if is_module { path } else { path.join("__init__.py") };
+        Some(format!("{} {}", file.display(), changed(&file)?))
+    };
+    let mut modules: Vec<String> = entries.filter_map(module).collect();
+    modules.sort_unstable();
+    modules
 }
