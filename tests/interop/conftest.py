@@ -201,7 +201,8 @@ def served(request, tmp_path_factory, authority):
     folder = tmp_path_factory.mktemp(request.param)
     with contextlib.ExitStack() as stack:
         endpoints = Endpoints(stack, folder)
-        running = serve(request.param, folder, authority, CONFIG + endpoints.config())
+        with environment(DBUS_SESSION_BUS_ADDRESS=endpoints.bus):
+            running = serve(request.param, folder, authority, CONFIG + endpoints.config())
         running.endpoints = endpoints
         yield running
         running.exporter.stop()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -90,3 +91,54 @@ def test_j_forwards_to_a_socket(served, tmp_path, name):
         assert line_within(running.stdout, 60) == str(path)
         with unix_connection(path) as stream:
             assert talk(stream) == (b"HELLObye" if name == "unix" else b"hello")
+
+
+def test_datagrams_stay_whole(client, served):
+    assert client.udp.address() == f"udp://127.0.0.1:{served.endpoints.udp}"
+    with client.udp.stream() as stream:
+        for datagram in [b"hello", b"x" * 9000, b"y"]:
+            stream.send(datagram)
+            assert stream.receive() == datagram.upper()
+
+
+def test_messages_of_a_websocket_stay_whole(client, served):
+    assert client.websocket.address() == f"ws://127.0.0.1:{served.endpoints.websocket}/"
+    with client.websocket.stream() as stream:
+        for message in [b"hello", b"x" * 300_000, b"y"]:
+            stream.send(message)
+            assert stream.receive() == message.upper()
+
+
+def test_a_websocket_comes_through_a_forward(client):
+    with TcpPortforwardAdapter(client=client.websocket) as address:
+        with socket.create_connection(address, timeout=60) as stream:
+            stream.sendall(b"hello")
+            assert stream.recv(5) == b"HELLO"
+
+
+def test_a_websocket_that_fails_is_an_error(client):
+    from anyio import BrokenResourceError, EndOfStream
+
+    with pytest.raises((DriverError, BrokenResourceError, EndOfStream)):
+        with client.websocket.stream() as stream:
+            stream.send(b"fail")
+            stream.receive()
+    client.power.on()
+
+
+def test_calls_to_a_message_bus(client):
+    assert client.bus.kind == "session"
+    call = ["dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"]
+    with client.bus:
+        assert os.environ["DBUS_SESSION_BUS_ADDRESS"].startswith("tcp:host=")
+        names = subprocess.run([*call, "org.freedesktop.DBus.ListNames"], capture_output=True, text=True, timeout=60)
+    assert "org.freedesktop.DBus" in names.stdout, names.stderr
+
+
+def test_vsock_without_a_peer(client):
+    from anyio import BrokenResourceError, EndOfStream
+
+    assert client.vsock.address() == "vsock://1:2147483632"
+    with pytest.raises((DriverError, BrokenResourceError, EndOfStream)):
+        with client.vsock.stream() as stream:
+            stream.receive()

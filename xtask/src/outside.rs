@@ -28,10 +28,11 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-protocol", "tls", ""),
     ("jumpstarter-client", "tls http", CODECS),
     ("jumpstarter-config", "preserve_order", ""),
+    ("jumpstarter-driver-network", "websocket", ""),
     (
         "jumpstarter",
-        "client config exporter daemon cli testkit power network serial flasher qemu python \
-         shell ssh supervise",
+        "client config exporter daemon cli testkit power network websocket serial flasher qemu \
+         python shell ssh supervise",
         "",
     ),
 ];

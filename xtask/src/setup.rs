@@ -45,6 +45,8 @@ pub(crate) enum Need {
     Bindfs,
     /// `mtools`, which the file systems that we write are read with.
     Mtools,
+    /// `dbus-daemon` and `dbus-send`, a message bus and a client of it.
+    Dbus,
 }
 
 impl Need {
@@ -56,6 +58,9 @@ impl Need {
             Need::Socat => find_program("socat").is_some(),
             Need::Bindfs => find_program("bindfs").is_some(),
             Need::Mtools => find_program("mtools").is_some(),
+            Need::Dbus => {
+                ["dbus-daemon", "dbus-send"].iter().all(|name| find_program(name).is_some())
+            }
         }
     }
 
@@ -67,6 +72,7 @@ impl Need {
             Need::Socat => "socat".to_owned(),
             Need::Bindfs => "bindfs".to_owned(),
             Need::Mtools => "mtools".to_owned(),
+            Need::Dbus => "dbus".to_owned(),
         }
     }
 }
@@ -98,6 +104,7 @@ fn firmware(arch: Arch) -> &'static [&'static str] {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     ensure_qemu(&arguments.arches, arguments.policy).await?;
     ensure_mtools(arguments.policy).await?;
+    ensure_dbus(arguments.policy).await?;
     ensure_cargo_tool("nextest", arguments.policy).await
 }
 
@@ -123,6 +130,11 @@ pub(crate) async fn ensure_bindfs(policy: Policy) -> Result<()> {
 /// The same for mtools.
 pub(crate) async fn ensure_mtools(policy: Policy) -> Result<()> {
     ensure(&[Need::Mtools], policy).await
+}
+
+/// The same for D-Bus.
+pub(crate) async fn ensure_dbus(policy: Policy) -> Result<()> {
+    ensure(&[Need::Dbus], policy).await
 }
 
 async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {

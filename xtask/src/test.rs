@@ -50,6 +50,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         crate::process::check_interrupt()?;
         note(format_args!("without mtools, tests of seed images are skipped: {error:#}"));
     }
+    if let Err(error) = setup::ensure_dbus(arguments.policy).await {
+        crate::process::check_interrupt()?;
+        note(format_args!("without D-Bus, tests of message buses are skipped: {error:#}"));
+    }
     setup::ensure_cargo_tool("nextest", arguments.policy).await?;
 
     let folder = tempfile::Builder::new()

@@ -33,6 +33,13 @@ pub(crate) fn yes() -> bool {
     true
 }
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
 /// What the drivers of endpoints on the network share: where it is, and whether clients may know.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -97,8 +104,27 @@ impl Endpoint {
     /// # Errors
     /// `Unavailable`, with what became of each address.
     pub(crate) async fn open_tcp(&self, limit: Duration) -> Result<TcpStream> {
+        self.open_tcp_of(None, limit).await
+    }
+
+    /// As [`open_tcp`](Self::open_tcp), to the addresses of one family.
+    pub(crate) async fn open_tcp_of(
+        &self,
+        family: Option<Family>,
+        limit: Duration,
+    ) -> Result<TcpStream> {
         let deadline = deadline_after(limit);
-        let stream = connect_first(&self.resolve(limit).await?, deadline).await?;
+        let mut addresses = self.resolve(limit).await?;
+        addresses.retain(|address| match family {
+            None => true,
+            Some(Family::V4) => address.is_ipv4(),
+            Some(Family::V6) => address.is_ipv6(),
+        });
+        if addresses.is_empty() {
+            let message = format!("the host `{}` has no address of that family", self.host);
+            return Err(Error::unavailable(message));
+        }
+        let stream = connect_first(&addresses, deadline).await?;
         set_up(&stream).context("setting up the connection")?;
         Ok(stream)
     }

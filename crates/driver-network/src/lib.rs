@@ -1,8 +1,9 @@
 //! Network drivers, and tools for networks.
 //!
 //! Drivers: `tcp` ([`TcpNetwork`]), `udp` ([`UdpNetwork`]), `unix` ([`UnixNetwork`]), `vsock`
-//! ([`VsockNetwork`]) and `echo` ([`EchoNetwork`]). Each is also a plain type with a constructor,
-//! as a part of other drivers.
+//! ([`VsockNetwork`]), `dbus` ([`DbusNetwork`]), `echo` ([`EchoNetwork`]) and, with the cargo
+//! feature `websocket`, `websocket` (`WebsocketNetwork`). Each is also a plain type with a
+//! constructor, as a part of other drivers.
 //!
 //! For any local or remote [`Network`](jumpstarter_driver_core::Network): [`PortForward`] makes it
 //! a local port or socket, [`Conversation`] sends and receives as a program would, and [`check`]
@@ -26,6 +27,7 @@
 
 mod check;
 mod conversation;
+mod dbus;
 mod echo;
 mod endpoint;
 mod forward;
@@ -36,9 +38,12 @@ mod tcp;
 mod udp;
 mod unix;
 mod vsock;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use check::{Reachability, check, check_within};
 pub use conversation::Conversation;
+pub use dbus::{DbusKind, DbusNetwork, DbusNetworkConfig};
 pub use echo::{EchoNetwork, EchoNetworkConfig};
 pub use forward::{Endpoint, PortForward, TcpForward, UdpForward, UnixForward, is_udp};
 pub use stats::ForwardStats;
@@ -46,3 +51,5 @@ pub use tcp::{TcpNetwork, TcpNetworkConfig};
 pub use udp::{UdpNetwork, UdpNetworkConfig};
 pub use unix::{UnixNetwork, UnixNetworkConfig};
 pub use vsock::{VsockNetwork, VsockNetworkConfig};
+#[cfg(feature = "websocket")]
+pub use websocket::{MessageKind, WebsocketNetwork, WebsocketNetworkConfig};

@@ -4,7 +4,8 @@
 use std::net::{TcpListener, UdpSocket};
 
 use jumpstarter_driver_network::{
-    EchoNetworkConfig, TcpNetworkConfig, UdpNetworkConfig, UnixNetworkConfig, VsockNetworkConfig,
+    DbusNetworkConfig, EchoNetworkConfig, TcpNetworkConfig, UdpNetworkConfig, UnixNetworkConfig,
+    VsockNetworkConfig,
 };
 use jumpstarter_driver_testkit::{conformance, peer};
 
@@ -23,6 +24,8 @@ conformance!(mod refused, TcpNetworkConfig, { "host": "127.0.0.1", "port": close
 conformance!(
     mod vsock, VsockNetworkConfig, { "cid": 1, "port": 0x7fff_fff0, "connect_timeout": "200ms" }, [network]
 );
+// Whether a bus runs here or not, and whatever it makes of clients that say nothing.
+conformance!(mod dbus, DbusNetworkConfig, { "kind": "session" }, [network]);
 
 fn closed_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()

@@ -71,6 +71,8 @@ impl Manager {
             (_, Need::Socat) => "socat",
             (_, Need::Bindfs) => "bindfs",
             (_, Need::Mtools) => "mtools",
+            (Manager::Dnf, Need::Dbus) => "dbus-daemon",
+            (_, Need::Dbus) => "dbus",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",
