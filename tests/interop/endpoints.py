@@ -32,7 +32,8 @@ class ShoutingDatagrams(socketserver.BaseRequestHandler):
 
 @contextlib.contextmanager
 def shouting_datagrams():
-    with socketserver.ThreadingUDPServer(("127.0.0.1", 0), ShoutingDatagrams) as server:
+    kind = type("Server", (socketserver.ThreadingUDPServer,), {"max_packet_size": 65536})
+    with kind(("127.0.0.1", 0), ShoutingDatagrams) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.server_address[1]

@@ -13,7 +13,7 @@ use crate::setup::{self, Policy};
 use crate::workspace;
 
 /// What can be measured.
-const ALL: [&str; 4] = ["power-on", "flash", "exporter", "client"];
+const ALL: [&str; 5] = ["power-on", "flash", "exporter", "client", "network"];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ Without Python its columns are left out, without socat its rows; either is said.
 
 Exit code: 0 when every target is met, else 1. The figures are also in target/bench.json.")]
 pub(crate) struct Arguments {
-    /// What to measure: power-on, flash, exporter, client [default: all]
+    /// What to measure: power-on, flash, exporter, client, network [default: all]
     #[arg(value_name = "WHAT", value_parser = ALL)]
     what: Vec<String>,
     /// How often each is measured; the median counts
@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if wanted("power-on") {
         setup::ensure_qemu(&[Arch::X86_64], arguments.policy).await?;
     }
-    if wanted("client")
+    if wanted("network")
         && let Err(error) = setup::ensure_socat(arguments.policy).await
     {
         crate::process::check_interrupt()?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ResultExt, blocking};
 use jumpstarter_files::SocketFile;
-use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket, UnixListener};
 
 use crate::endpoint;
 use crate::local_socket::LocalSocket;
@@ -18,6 +18,10 @@ use crate::local_socket::LocalSocket;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often other free ports are tried where one is wanted that is free for several addresses.
 const FREE_PORTS: usize = 16;
+
+/// Connections that may wait to be accepted; the kernel resets some of a burst of more. With the
+/// usual 128 a thousand connections at once lose a few.
+const BACKLOG: u32 = 4096;
 
 #[derive(Debug)]
 pub(crate) enum Listener {
@@ -70,7 +74,13 @@ impl Local for TcpListener {
     const LISTED: char = 't';
 
     async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Self::bind(address).await
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
     }
 
     fn address(&self) -> io::Result<SocketAddr> {

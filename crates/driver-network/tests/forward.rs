@@ -32,8 +32,8 @@ async fn listener() -> (TcpListener, Arc<TcpNetwork>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_connections_at_once_keep_their_data_apart() {
-    const CONNECTIONS: usize = 100;
-    const BYTES: usize = 100_000;
+    const CONNECTIONS: usize = 1000;
+    const BYTES: usize = 20_000;
     let forward = PortForward::tcp(Arc::new(EchoNetwork::new())).await.unwrap();
     let talk = async |index: usize| {
         let (mut reader, mut writer) =
@@ -45,7 +45,7 @@ async fn many_connections_at_once_keep_their_data_apart() {
             writer.shutdown().await.unwrap();
         };
         let (received, ()) = tokio::join!(reader.read_to_end(&mut back), send);
-        received.unwrap();
+        received.unwrap_or_else(|error| panic!("{index}: {error}: {:?}", forward.stats()));
         assert!(back == data, "connection {index} got {} bytes", back.len());
     };
     within(futures_util::future::join_all((0..CONNECTIONS).map(talk))).await;

@@ -64,7 +64,7 @@ impl Address {
             return Err(wrong("the URL has no host".to_owned()));
         }
         let endpoint = Endpoint::new(host, port);
-        let credentials = credentials.map(|credentials| Secret::new(credentials));
+        let credentials = credentials.map(Secret::new);
         Ok(Self { endpoint, is_secure, shown: shown.clone(), credentials })
     }
 

@@ -8,7 +8,6 @@ use jumpstarter_tests::python_exporter::PythonExporter;
 
 use crate::data::Data;
 use crate::effort::Effort;
-use crate::forward;
 use crate::library::Library;
 use crate::measure::{alternate, figure, timed};
 use crate::python::{Python, connected};
@@ -16,16 +15,13 @@ use crate::served::{CONFIG, J, Ours, built};
 use crate::table::{Row, Target};
 use crate::unit::Unit;
 
-pub(crate) const TITLE: &str = "Client, beside the one in Python, and port forward beside socat";
+pub(crate) const TITLE: &str = "Client, beside the one in Python";
 
 /// What has to be known to read the table.
 pub(crate) const NOTES: &[&str] = &[
     "ours: this project's client library on one thread; each turn connects anew, which is not in the figure",
     "calls: `power.on()`, one at a time; echo: one stream in frames of 64 KiB, counted once; flash: a file of random bytes",
     "j power on: the whole process, its start included",
-    "forward: one connection of a program in this process through `jmp forward` to a server in this process; beside it \
-     `socat -b 65536` (its default of 8 KiB is slower) between the same two; over an exporter: beside two of them with a \
-     Unix socket between",
     "medians; turns alternate",
 ];
 
@@ -58,7 +54,6 @@ pub(crate) async fn measure(effort: Effort, python: Option<&Python>) -> Result<V
         port.stop().await?;
     }
     ours.stop().await?;
-    rows.extend(forward::measure(effort, outputs.path()).await?);
     Ok(rows)
 }
 

@@ -63,8 +63,10 @@ enum What {
     Flash,
     /// The exporter, beside the one in Python
     Exporter,
-    /// The client library and `j`, beside the Python ones, and port forwards, beside socat
+    /// The client library and `j`, beside the Python ones
     Client,
+    /// Port forwards, beside socat
+    Network,
 }
 
 #[tokio::main]
@@ -122,6 +124,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     if wanted(What::Client) {
         show(client::TITLE, client::NOTES, client::measure(effort, python.as_ref()).await?);
+    }
+    if wanted(What::Network) {
+        show(forward::TITLE, forward::NOTES, forward::measure(effort).await?);
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let report = json!({"cores": cores, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()});

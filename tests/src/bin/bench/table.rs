@@ -82,7 +82,10 @@ impl Row {
 
     fn cells(&self) -> [String; 6] {
         let (ours, theirs) = (median(&self.ours), median(&self.theirs));
-        let difference = || format!("{:+.1} ms", (ours - theirs) * 1000.0);
+        let difference = || match ours.max(theirs) < 0.001 {
+            true => format!("{:+.1} µs", (ours - theirs) * 1_000_000.0),
+            false => format!("{:+.1} ms", (ours - theirs) * 1000.0),
+        };
         let compared = match self.target {
             _ if self.theirs.is_empty() => String::new(),
             Target::Within(_) => difference(),
@@ -91,7 +94,9 @@ impl Row {
             Target::Absolute(_) | Target::None => format!("{:.1} ×", self.ratio()),
         };
         let target = match self.target {
-            Target::Within(more) => format!("within {} ms", more.as_millis()),
+            Target::Within(more) => {
+                format!("within {more:?}").replace("ms", " ms").replace("µs", " µs")
+            }
             Target::AtLeast(part) => format!("at least {:.0} %", part * 100.0),
             Target::Absolute(limit) => self.unit.limit(limit),
             Target::None => "for scale".to_owned(),

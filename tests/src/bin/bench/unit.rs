@@ -45,6 +45,7 @@ impl Unit {
 
     fn with_digits(self, figure: f64, digits: usize) -> String {
         match self {
+            Self::Time if figure < 0.001 => format!("{:.digits$} µs", figure * 1_000_000.0),
             Self::Time if figure < 1.0 => format!("{:.digits$} ms", figure * 1000.0),
             Self::Time => format!("{figure:.2} s"),
             Self::Calls => format!("{} /s", thousands(figure)),
@@ -73,6 +74,7 @@ mod tests {
 
     #[test]
     fn figures_are_readable() {
+        assert_eq!(Unit::Time.show(0.000_012_34), "12.3 µs");
         assert_eq!(Unit::Time.show(0.0123), "12.3 ms");
         assert_eq!(Unit::Time.show(1.5), "1.50 s");
         assert_eq!(Unit::Calls.show(1_234_567.0), "1,234,567 /s");
