@@ -52,8 +52,8 @@ impl Compression {
         }
     }
 
-    /// The length in bytes of the decompressed image, as far as the first bytes of the file tell
-    /// it: of the first frame, so that more may follow. gzip, xz, bzip2 and lzip tell none.
+    /// The length in bytes of the decompressed image, if the first bytes of the file hold it:
+    /// that of the first frame, so that more may follow. gzip, xz, bzip2 and lzip hold none.
     ///
     /// ```
     /// # use jumpstarter_codec::Compression;

@@ -1,7 +1,7 @@
 //! Entries whose drivers this program lacks: a driver that hosts others stands for each of them.
 //!
 //! What such a driver refers to has to be where it is: the targets of its references are hosted in
-//! the same process, even where this program has drivers of its own for them.
+//! the same process, even if this program has a driver for them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use super::yaml::{self, Value};
 /// How many references may lead to one another.
 const MAX_HOPS: usize = 32;
 
-/// An entry of an exporter file that is hosted, as [`ExporterConfig::hosted`](crate::ExporterConfig::hosted) lists them.
+/// A hosted entry of an exporter file; [`ExporterConfig::hosted`](crate::ExporterConfig::hosted)
+/// lists them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostedEntry {

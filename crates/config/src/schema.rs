@@ -124,7 +124,7 @@ pub(super) fn driver_shape() -> Json {
                 "description": "Help for its methods, by name.",
             },
             "config": {"type": ["object", "null"], "description": "The driver's configuration."},
-            "python": {"type": "boolean", "description": "Whether the driver in Python is used, hosted in a process of its own, where this program has one of its own."},
+            "python": {"type": "boolean", "description": "Whether the driver in Python is used, hosted in a separate process, although this program has the driver."},
             "children": {"type": ["object", "null"], "description": "Drivers under this one."},
         },
         "required": ["type"],

@@ -36,8 +36,8 @@ pub struct Settings {
     /// Whether the exporter ends after the first lease that its controller gives out. An exporter
     /// that serves alone has no such leases.
     pub exit_on_lease_end: bool,
-    /// The interpreter that hosts drivers in Python: a path, or a name that is looked up in PATH. By
-    /// default that of `JMP_PYTHON`, of the active virtual environment, or `python3`.
+    /// The interpreter that hosts drivers in Python: a path, or a name that is looked up in PATH.
+    /// By default that of `JMP_PYTHON`, of the active virtual environment, or `python3`.
     pub python: Option<String>,
     /// The short name under which a user's command line finds the file.
     pub alias: Option<String>,

@@ -33,7 +33,7 @@ pub(super) fn faults(
         let found = read.iter().find(|planned| planned.name() == wanted.name)?;
         let found = match (found.entry(), found.target()) {
             (Some(entry), _) => {
-                // Only opening tells what a branch from elsewhere can do.
+                // Only opening shows what a branch from elsewhere can do.
                 if (entry.interfaces)().is_empty() && found.own_children().is_none() {
                     return None;
                 }

@@ -67,7 +67,7 @@ impl Output {
         })
     }
 
-    /// Tells, after a failure, whether the destination is torn.
+    /// Whether the destination is torn after a failure.
     pub(crate) fn torn(&self) -> Torn {
         self.torn.clone()
     }

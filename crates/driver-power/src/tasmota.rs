@@ -163,7 +163,7 @@ fn trusted(ca: Option<&HostPath>) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// A plug with the firmware Tasmota. Each switch is a connection of its own to the broker, and they
+/// A plug with the firmware Tasmota. Each switch is a separate connection to the broker, and they
 /// follow one another.
 pub struct Tasmota {
     config: TasmotaConfig,

@@ -1,4 +1,4 @@
-//! `python`: drivers in Python, each hosted in a process of its own.
+//! `python`: drivers in Python, each hosted in a separate process.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::{interpreter, log};
 /// A process that has started answers within that time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
-/// A driver in Python, hosted in a process of its own, with the packages of Jumpstarter in Python.
+/// A driver in Python, hosted in a separate process, with the packages of Jumpstarter in Python.
 ///
 /// It is not written by this name: an entry whose `type` is the import path of a class that this
 /// program lacks, or one with `python: true`, is hosted.

@@ -36,7 +36,7 @@ const MAX_LINE: usize = 500;
 pub(crate) struct HostProcess {
     server: Arc<Server>,
     pid: u32,
-    /// What it is asked; none once it is told to end.
+    /// What it is asked; none once it was asked to end.
     requests: Mutex<(Option<OwnedWriteHalf>, mpsc::Receiver<Value>)>,
     ended: watch::Receiver<Option<Arc<Error>>>,
     pub(crate) socket: PathBuf,
@@ -78,7 +78,7 @@ impl HostProcess {
         let (ended, end) = watch::channel(None);
         let last = LastWords { place: wanted.place.clone(), words, reading };
         tokio::spawn(follow(answers, sender, ended, last));
-        // One that is gone already says why.
+        // One that has ended already says why.
         drop(send(&mut requests, &message).await);
         let ready = receiver.recv().await;
         let failed = |answer: &Value| {
@@ -101,7 +101,7 @@ impl HostProcess {
         }
     }
 
-    /// Whether it is gone.
+    /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.borrow().is_some()
     }
@@ -161,7 +161,7 @@ impl Drop for HostProcess {
 
 async fn why(ended: &mut watch::Receiver<Option<Arc<Error>>>) -> Arc<Error> {
     let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-    end.unwrap_or_else(|| Arc::new(Error::unavailable("the process in Python is gone")))
+    end.unwrap_or_else(|| Arc::new(Error::unavailable("the process in Python has ended")))
 }
 
 async fn send(writer: &mut OwnedWriteHalf, message: &Value) -> std::io::Result<()> {

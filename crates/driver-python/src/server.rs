@@ -78,7 +78,7 @@ impl Server {
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
         let text = [IoSlice::new(b"fork\n")];
         sendmsg(&self.control, &text, &mut ancillary, SendFlags::NOSIGNAL).map_err(|error| {
-            Error::unavailable("the process that starts those in Python is gone")
+            Error::unavailable("the process that starts those in Python has ended")
                 .with_source(std::io::Error::from(error))
         })?;
         Ok(())
@@ -88,7 +88,7 @@ impl Server {
     pub(crate) fn kill(&self, process: u32) {
         let text = format!("{process}\n");
         if let Err(error) = rustix::net::send(&self.control, text.as_bytes(), SendFlags::NOSIGNAL) {
-            tracing::debug!(%error, "a server that is gone has no processes any more");
+            tracing::debug!(%error, "a server that has ended has no processes any more");
         }
     }
 

@@ -158,7 +158,7 @@ async fn an_image_that_is_too_large_is_refused_before_the_first_write() {
         assert!(!text.contains("torn"), "{text}");
         assert!(std::fs::read(&device.path).unwrap().iter().all(|byte| *byte == 0xff));
     }
-    // No header tells it.
+    // No header holds it.
     let packed = tool("gzip", &[], &plain);
     let error = flash(ImageSource::bytes(packed), &device).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
