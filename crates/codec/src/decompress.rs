@@ -17,10 +17,9 @@ use crate::{BUFFER, Compression, Memory, Pool};
 /// false.
 ///
 /// # Errors
-/// The errors of `next`, unchanged. [`ErrorKind::DataLoss`] if the data is damaged, ends early or
-/// is followed by garbage. [`ErrorKind::Unimplemented`] if the crate was built without this
-/// compression. [`ErrorKind::ResourceExhausted`] if there is no memory for the decoder, or it needs
-/// more than its limit.
+/// The errors of `next`, unchanged. `DataLoss` if the data is damaged, ends early or is followed by
+/// garbage. `Unimplemented` if the crate was built without this compression. `ResourceExhausted` if
+/// there is no memory for the decoder, or it needs more than its limit.
 pub fn decompress(
     compression: Compression,
     hint: &str,

@@ -35,7 +35,7 @@ pub enum SuperviseError {
     Folder {
         /// The program as it was asked for.
         program: String,
-        /// The folder's path, as set by [`Command::current_dir`].
+        /// The folder's path, as set by [`Command::current_dir`](crate::Command::current_dir).
         folder: PathBuf,
         /// The system's error.
         source: Arc<io::Error>,
