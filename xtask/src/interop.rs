@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         bail!("python3 is not installed; the suite is the Python client's");
     }
     setup::ensure_qemu(&[Arch::X86_64], arguments.policy).await?;
-    setup::ensure_dbus(arguments.policy).await?;
+    setup::offer_peers(arguments.policy).await?;
     let guest = guest::ensure(Arch::X86_64).await?;
     let step = Step::announce("building jmp");
     // Of the whole workspace, so that what the tests were built from is used again.

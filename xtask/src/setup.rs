@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::guest::Arch;
-use crate::process::{Run, find_program};
+use crate::process::{Run, check_interrupt, find_program};
 use crate::progress::{Step, note};
 
 mod packages;
@@ -47,7 +47,14 @@ pub(crate) enum Need {
     Mtools,
     /// `dbus-daemon` and `dbus-send`, a message bus and a client of it.
     Dbus,
+    /// `sshd` and `ssh`, which logins are tested with.
+    Ssh,
+    /// `mosquitto`, an MQTT broker.
+    Mosquitto,
 }
+
+/// The programs of other projects that single drivers are tested with.
+const PEERS: [Need; 4] = [Need::Mtools, Need::Dbus, Need::Ssh, Need::Mosquitto];
 
 impl Need {
     fn is_there(self) -> bool {
@@ -61,6 +68,8 @@ impl Need {
             Need::Dbus => {
                 ["dbus-daemon", "dbus-send"].iter().all(|name| find_program(name).is_some())
             }
+            Need::Ssh => Path::new("/usr/sbin/sshd").exists() && find_program("ssh").is_some(),
+            Need::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
         }
     }
 
@@ -73,6 +82,8 @@ impl Need {
             Need::Bindfs => "bindfs".to_owned(),
             Need::Mtools => "mtools".to_owned(),
             Need::Dbus => "dbus".to_owned(),
+            Need::Ssh => "OpenSSH's server".to_owned(),
+            Need::Mosquitto => "mosquitto".to_owned(),
         }
     }
 }
@@ -103,8 +114,7 @@ fn firmware(arch: Arch) -> &'static [&'static str] {
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     ensure_qemu(&arguments.arches, arguments.policy).await?;
-    ensure_mtools(arguments.policy).await?;
-    ensure_dbus(arguments.policy).await?;
+    ensure(&PEERS, arguments.policy).await?;
     ensure_cargo_tool("nextest", arguments.policy).await
 }
 
@@ -127,14 +137,16 @@ pub(crate) async fn ensure_bindfs(policy: Policy) -> Result<()> {
     ensure(&[Need::Bindfs], policy).await
 }
 
-/// The same for mtools.
-pub(crate) async fn ensure_mtools(policy: Policy) -> Result<()> {
-    ensure(&[Need::Mtools], policy).await
-}
-
-/// The same for D-Bus.
-pub(crate) async fn ensure_dbus(policy: Policy) -> Result<()> {
-    ensure(&[Need::Dbus], policy).await
+/// Installs the programs that single drivers are tested with, as far as it can: the tests that lack
+/// one skip, and are counted.
+pub(crate) async fn offer_peers(policy: Policy) -> Result<()> {
+    for need in PEERS {
+        if let Err(error) = ensure(&[need], policy).await {
+            check_interrupt()?;
+            note(format_args!("without {}, some tests are skipped: {error:#}", need.name()));
+        }
+    }
+    Ok(())
 }
 
 async fn ensure(needs: &[Need], policy: Policy) -> Result<()> {

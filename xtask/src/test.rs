@@ -46,14 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         arches.push(Arch::Aarch64);
     }
     setup::ensure_qemu(&arches, arguments.policy).await?;
-    if let Err(error) = setup::ensure_mtools(arguments.policy).await {
-        crate::process::check_interrupt()?;
-        note(format_args!("without mtools, tests of seed images are skipped: {error:#}"));
-    }
-    if let Err(error) = setup::ensure_dbus(arguments.policy).await {
-        crate::process::check_interrupt()?;
-        note(format_args!("without D-Bus, tests of message buses are skipped: {error:#}"));
-    }
+    setup::offer_peers(arguments.policy).await?;
     setup::ensure_cargo_tool("nextest", arguments.policy).await?;
 
     let folder = tempfile::Builder::new()
