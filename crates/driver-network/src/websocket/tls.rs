@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 /// Secures a connection to `host`.
 ///
 /// # Errors
-/// `Unavailable` if the server is not trusted or speaks no TLS; `FailedPrecondition` if no authority
-/// is trusted at all.
+/// `Unavailable` if the server is not trusted or speaks no TLS; `FailedPrecondition` if no
+/// authority is trusted at all.
 pub(super) async fn secure(
     stream: TcpStream,
     host: &str,
