@@ -65,7 +65,9 @@ async fn signals_put_the_terminal_back() {
 async fn a_console_that_ends_puts_the_terminal_back() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("socket://{}", listener.local_addr().unwrap());
-    let lab = Lab::new(&format!("export: {{console: {{type: serial, config: {{url: '{url}'}}}}}}"));
+    let lab = Lab::new(&format!(
+        "export: {{console: {{type: serial, config: {{url: '{url}', reconnect: false}}}}}}"
+    ));
     let mut terminal = Terminal::new();
     let before = terminal.settings();
     let child = console(&mut terminal, &lab).await;
@@ -187,7 +189,9 @@ async fn board() -> (TcpListener, Lab) {
     let url = format!("socket://{}", listener.local_addr().unwrap());
     (
         listener,
-        Lab::new(&format!("export: {{console: {{type: serial, config: {{url: '{url}'}}}}}}")),
+        Lab::new(&format!(
+            "export: {{console: {{type: serial, config: {{url: '{url}', reconnect: false}}}}}}"
+        )),
     )
 }
 

@@ -1,22 +1,17 @@
 //! The machine's console, over all of its power cycles: QEMU's socket accepts one client, and this
 //! shares it.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{FutureExt, Sink, StreamExt};
+use futures_util::FutureExt;
+use jumpstarter_driver_core::Framing;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{ChannelWriter, Framing};
 use jumpstarter_driver_serial::{ConsoleLog, ReadFrom, SCROLLBACK};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::lock::lock;
 
@@ -36,8 +31,6 @@ pub(crate) struct Console {
     heard: AtomicBool,
     /// Whether the log has the complete output of the last run.
     settled: watch::Receiver<bool>,
-    /// Cancelled when the current clients must end.
-    open: Mutex<CancellationToken>,
 }
 
 impl Console {
@@ -53,7 +46,7 @@ impl Console {
             settling.send_replace(false);
             source
         }));
-        let reconnect = Box::new(move || {
+        let reconnect = Box::new(move |_| {
             let next = next.clone();
             async move { Ok((next.lock().await)().await) }.boxed()
         });
@@ -63,7 +56,6 @@ impl Console {
             cycle_start: AtomicU64::new(0),
             heard: AtomicBool::new(false),
             settled,
-            open: Mutex::default(),
         }
     }
 
@@ -98,16 +90,12 @@ impl Console {
         } else {
             ReadFrom::Offset(self.cycle_start.load(Ordering::SeqCst))
         };
-        let (reader, writer) = self.log.attach_from(from).split();
-        let open = lock(&self.open).clone();
-        let closed = open.clone();
-        let reader = reader.take_until(async move { closed.cancelled().await });
-        Channel::from_parts(Framing::Bytes, reader, UntilHungUp { writer, open })
+        self.log.attach_from(from)
     }
 
     /// Ends every client's channel; new ones can be opened.
     pub(crate) fn hang_up(&self) {
-        std::mem::take(&mut *lock(&self.open)).cancel();
+        self.log.hang_up();
     }
 
     /// The last lines of this power cycle, for errors.
@@ -118,37 +106,5 @@ impl Console {
     /// Ends the console for good.
     pub(crate) fn end(&self) {
         lock(&self.sources).take();
-    }
-}
-
-/// Accepts input until the console is hung up.
-struct UntilHungUp {
-    writer: ChannelWriter,
-    open: CancellationToken,
-}
-
-impl UntilHungUp {
-    fn writer(&mut self) -> io::Result<Pin<&mut ChannelWriter>> {
-        if self.open.is_cancelled() {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the console was closed"));
-        }
-        Ok(Pin::new(&mut self.writer))
-    }
-}
-
-impl Sink<Bytes> for UntilHungUp {
-    type Error = io::Error;
-
-    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer()?.poll_ready(context)
-    }
-    fn start_send(mut self: Pin<&mut Self>, bytes: Bytes) -> io::Result<()> {
-        self.writer()?.start_send(bytes)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer()?.poll_flush(context)
-    }
-    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer()?.poll_close(context)
     }
 }

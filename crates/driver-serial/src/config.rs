@@ -1,5 +1,6 @@
 //! Configuration of the driver `serial`.
 
+use jumpstarter_driver_core::ByteSize;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::address::SerialAddress;
@@ -26,6 +27,17 @@ pub struct SerialConfig {
     /// a falling DTR continue to run. Terminal devices only.
     #[serde(default)]
     pub disable_hupcl: bool,
+    /// How much of the recent output each client gets first. The device then stays open as long as
+    /// the driver. 0, the default, is none: the device is open while it has a client.
+    #[serde(default)]
+    pub scrollback: ByteSize,
+    /// Open a device again that went away: clients stay connected. If false, their connections end.
+    #[serde(default = "default_reconnect")]
+    pub reconnect: bool,
+}
+
+const fn default_reconnect() -> bool {
+    true
 }
 
 const fn default_baudrate() -> u32 {
@@ -45,6 +57,13 @@ impl SerialConfig {
             check_present: default_check_present(),
             cps: None,
             disable_hupcl: false,
+            scrollback: ByteSize::default(),
+            reconnect: default_reconnect(),
         }
+    }
+
+    /// Whether the device is open without a client, too.
+    pub(crate) fn is_held(&self) -> bool {
+        self.url != SerialAddress::Loop && self.scrollback.as_bytes() > 0
     }
 }

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{ByteSize, Channel, ChannelReader, ChannelWriter, Framing, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::console_reader::{ConsoleReader, ConsoleWriter, ReadFrom};
@@ -20,8 +22,34 @@ pub const SCROLLBACK: ByteSize = ByteSize::mebibytes(1);
 /// Writes that wait for the device before the next writer has to.
 const QUEUED_WRITES: usize = 16;
 
+/// What a writer queues: the bytes, and where to report that the device has taken them.
+pub(crate) type Write = (Bytes, oneshot::Sender<()>);
+
 /// Called after the source ended: returns the next one (after any time), `None` to end.
-pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel>>> + Send>;
+pub type Reconnect =
+    Box<dyn FnMut(ConsoleNotes) -> BoxFuture<'static, Result<Option<Channel>>> + Send>;
+
+/// Puts notes into the stream of a [`ConsoleLog`]. Does not keep the log alive.
+#[derive(Clone)]
+pub struct ConsoleNotes(Arc<Shared>);
+
+impl ConsoleNotes {
+    /// Adds a line that marks a gap: every reader sees it between the device's bytes.
+    pub fn note(&self, text: &str) {
+        self.0.change(|state| state.scrollback.append(mark(text).as_bytes()));
+    }
+}
+
+impl fmt::Debug for ConsoleNotes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConsoleNotes")
+    }
+}
+
+/// How a note stands in the stream.
+pub(crate) fn mark(text: &str) -> String {
+    format!("\r\n--- {text} ---\r\n")
+}
 
 /// A shared console.
 ///
@@ -32,7 +60,7 @@ pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel
 /// arrival.
 ///
 /// A slow reader never delays the device or the other readers: it loses what falls out of the
-/// scrollback, and [`ConsoleReader`] reports how much.
+/// scrollback. [`ConsoleReader`] reports how much; an attached client sees a note in its place.
 ///
 /// Clones are handles to the same log. When the last is dropped the connection is closed and every
 /// reader ends.
@@ -51,7 +79,7 @@ pub type Reconnect = Box<dyn FnMut() -> BoxFuture<'static, Result<Option<Channel
 #[derive(Clone)]
 pub struct ConsoleLog {
     shared: Arc<Shared>,
-    writes: mpsc::Sender<Bytes>,
+    writes: mpsc::Sender<Write>,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -81,6 +109,8 @@ impl ConsoleLog {
             state: Mutex::new(State {
                 scrollback: Scrollback::new(capacity),
                 write_failure: None,
+                connected: true,
+                clients: CancellationToken::new(),
                 end: None,
             }),
             changed: watch::Sender::new(0),
@@ -104,8 +134,8 @@ impl ConsoleLog {
     /// A channel for another client, which gets the device's output from now on. It ends when the
     /// log does; finishing or dropping it does not affect others.
     ///
-    /// Pitfall: the channel of a slow client lacks bytes (which is logged). If that matters, use
-    /// [`read`](Self::read), which reports the loss.
+    /// Pitfall: the channel of a slow client lacks bytes, and has a note about it in their place. If
+    /// that matters, use [`read`](Self::read), which reports the loss.
     pub fn attach(&self) -> Channel {
         self.attach_from(ReadFrom::Now)
     }
@@ -114,11 +144,14 @@ impl ConsoleLog {
     /// queries that a terminal would answer, such as for the cursor's position: the answer would be
     /// typed into the device. [`read`](Self::read) returns every byte.
     pub fn attach_from(&self, from: ReadFrom) -> Channel {
-        Channel::from_parts(
-            Framing::Bytes,
-            self.read(from).into_stream(),
-            self.writer().into_sink(),
-        )
+        let open = self.shared.lock().clients.clone();
+        let stream = self.read(from).into_stream().take_until(open.clone().cancelled_owned());
+        Channel::from_parts(Framing::Bytes, stream, self.writer().into_sink(open))
+    }
+
+    /// Ends the channels of all attached clients. New ones can be attached.
+    pub fn hang_up(&self) {
+        std::mem::take(&mut self.shared.lock().clients).cancel();
     }
 
     /// The number of bytes from the device so far: the offset of the next.
@@ -184,7 +217,7 @@ impl Drop for Ending {
 /// The task: holds one source after the other.
 async fn hold(
     mut channel: Channel,
-    mut queue: mpsc::Receiver<Bytes>,
+    mut queue: mpsc::Receiver<Write>,
     mut reconnect: Option<Reconnect>,
     mut ending: Ending,
 ) {
@@ -198,9 +231,12 @@ async fn hold(
         };
         ending.end = broken.map_or(End::Closed, |error| End::Broken(error.report()));
         let Some(next) = &mut reconnect else { return };
-        // Keys that were meant for the old source must not stop the boot loader of the new one.
-        while queue.try_recv().is_ok() {}
-        match next().await {
+        ending.shared.change(|state| {
+            // Keys that were meant for the old source must not stop the boot loader of the new one.
+            while queue.try_recv().is_ok() {}
+            state.connected = false;
+        });
+        match next(ConsoleNotes(Arc::clone(&ending.shared))).await {
             Ok(Some(next)) => channel = next,
             Ok(None) => {
                 ending.end = End::Closed;
@@ -212,7 +248,10 @@ async fn hold(
             }
         }
         ending.end = End::Closed;
-        ending.shared.change(|state| state.write_failure = None);
+        ending.shared.change(|state| {
+            state.write_failure = None;
+            state.connected = true;
+        });
     }
 }
 
@@ -227,14 +266,16 @@ async fn keep_reading(mut reader: ChannelReader, shared: &Shared) -> Result<()> 
 /// to be read.
 async fn keep_writing(
     mut writer: ChannelWriter,
-    queue: &mut mpsc::Receiver<Bytes>,
+    queue: &mut mpsc::Receiver<Write>,
     shared: &Shared,
 ) -> std::convert::Infallible {
-    while let Some(bytes) = queue.recv().await {
+    while let Some((bytes, taken)) = queue.recv().await {
         if let Err(error) = writer.send(bytes).await {
             shared.change(|state| state.write_failure = Some(error.report()));
             break;
         }
+        // A writer that was cancelled does not wait for it.
+        let _unheard = taken.send(());
     }
     std::future::pending().await
 }

@@ -10,8 +10,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{Sink, Stream, stream};
 use jumpstarter_driver_core::{Error, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
+use crate::console_log::{Write, mark};
 use crate::console_state::{End, Shared, not_writable};
 use crate::replay::Replay;
 
@@ -120,7 +123,14 @@ impl ConsoleReader {
                                 "a client of the console is too slow"
                             );
                         }
-                        let bytes = replay.pass(chunk.offset, &chunk.bytes);
+                        let mut bytes = replay.pass(chunk.offset, &chunk.bytes);
+                        if chunk.skipped > 0 {
+                            let lost = format!(
+                                "{} bytes are lost: this client reads too slowly",
+                                chunk.skipped
+                            );
+                            bytes = [mark(&lost).as_bytes(), &bytes].concat().into();
+                        }
                         if !bytes.is_empty() {
                             return Some((Ok(bytes), Some((reader, replay))));
                         }
@@ -143,47 +153,72 @@ impl fmt::Debug for ConsoleReader {
 #[derive(Clone)]
 pub struct ConsoleWriter {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Write>,
 }
 
 impl ConsoleWriter {
-    pub(crate) fn new(shared: Arc<Shared>, queue: mpsc::Sender<Bytes>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, queue: mpsc::Sender<Write>) -> Self {
         Self { shared, queue }
     }
 
-    /// Queues `bytes`, unbroken, behind other writes; waits while the queue is full. A cancelled
-    /// call queued nothing.
+    /// Sends `bytes`, unbroken, behind other writes, and returns when the device has taken them.
+    /// Between two sources it returns when they are queued for the next one, and waits while the
+    /// queue is full. A cancelled call sends everything or nothing.
     ///
     /// # Errors
     /// `Unavailable` if the console has ended, or the device stopped accepting input.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<()> {
         let mut changed = self.shared.changed.subscribe();
-        loop {
-            changed.mark_unchanged();
-            {
-                let state = self.shared.lock();
-                if let Some(why) = &state.write_failure {
-                    return Err(not_writable(why));
-                }
-                if state.end.is_some() {
-                    return Err(not_writable("it has ended"));
-                }
-            }
+        let place = loop {
+            self.writable(&mut changed)?;
             tokio::select! {
                 biased;
                 place = self.queue.reserve() => {
-                    let place = place.map_err(|_| not_writable("it has ended"))?;
-                    place.send(bytes.into());
-                    return Ok(());
+                    break place.map_err(|_| not_writable("it has ended"))?;
                 }
                 // A queue that nobody empties any more is noticed here.
                 _ = changed.changed() => {}
             }
+        };
+        let (taken, mut taking) = oneshot::channel();
+        place.send((bytes.into(), taken));
+        loop {
+            let connected = self.writable(&mut changed);
+            match taking.try_recv() {
+                Ok(()) => return Ok(()),
+                Err(TryRecvError::Closed) => {
+                    connected?;
+                    return Err(not_writable("the device went away"));
+                }
+                Err(TryRecvError::Empty) if !connected? => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+            }
+            tokio::select! {
+                biased;
+                _ = changed.changed() => {}
+                taken = &mut taking => {
+                    return taken.map_err(|_| not_writable("the device went away"));
+                }
+            }
         }
     }
 
-    pub(crate) fn into_sink(self) -> ConsoleSink {
-        ConsoleSink { writer: self, sending: None }
+    /// Whether there is a source now. Later changes wake `changed`.
+    fn writable(&self, changed: &mut watch::Receiver<u64>) -> Result<bool> {
+        changed.mark_unchanged();
+        let state = self.shared.lock();
+        if let Some(why) = &state.write_failure {
+            return Err(not_writable(why));
+        }
+        match state.end {
+            Some(_) => Err(not_writable("it has ended")),
+            None => Ok(state.connected),
+        }
+    }
+
+    /// A sink that fails once `open` is cancelled.
+    pub(crate) fn into_sink(self, open: CancellationToken) -> ConsoleSink {
+        ConsoleSink { writer: self, open, sending: None }
     }
 }
 
@@ -191,6 +226,7 @@ impl ConsoleWriter {
 /// back.
 pub(crate) struct ConsoleSink {
     writer: ConsoleWriter,
+    open: CancellationToken,
     sending: Option<BoxFuture<'static, io::Result<()>>>,
 }
 
@@ -202,8 +238,16 @@ impl Sink<Bytes> for ConsoleSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, bytes: Bytes) -> io::Result<()> {
-        let writer = self.writer.clone();
-        self.sending = Some(Box::pin(async move { Ok(writer.send(bytes).await?) }));
+        let (writer, open) = (self.writer.clone(), self.open.clone());
+        self.sending = Some(Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = open.cancelled() => {
+                    Err(io::Error::new(io::ErrorKind::BrokenPipe, "the console was closed"))
+                }
+                sent = writer.send(bytes) => Ok(sent?),
+            }
+        }));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jumpstarter_driver_core::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::scrollback::Scrollback;
 
@@ -18,6 +19,10 @@ pub(crate) struct State {
     pub(crate) scrollback: Scrollback,
     /// Why writes fail for now, if they do.
     pub(crate) write_failure: Option<String>,
+    /// Whether there is a source now: writes for the next one are not waited for.
+    pub(crate) connected: bool,
+    /// Cancelled when the attached clients must end.
+    pub(crate) clients: CancellationToken,
     pub(crate) end: Option<End>,
 }
 

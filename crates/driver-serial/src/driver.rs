@@ -33,7 +33,9 @@ impl DriverConfig for SerialConfig {
             let path = path.located().await;
             tokio::fs::metadata(&path).await.map_err(|error| present::missing(&path, error))?;
         }
-        Ok(SerialPort::new(self))
+        let port = SerialPort::new(self);
+        port.hold().await?;
+        Ok(port)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Serial ports, shared consoles, and scripted conversations.
 //!
 //! - [`SerialPort`], the driver `serial`: a terminal device, `loop://`, `socket://host:port` or
-//!   `unix:///path` ([`SerialConfig`] in exporter files).
+//!   `unix:///path` ([`SerialConfig`] in exporter files). Its clients share the device.
 //! - [`ConsoleLog`] holds a console that accepts only one client, keeps its recent output, and
 //!   shares it.
 //! - [`Console`], made by [`SerialExt::expect`], waits for text and sends text:
@@ -36,12 +36,14 @@ mod port;
 mod present;
 mod replay;
 mod scrollback;
+mod sharing;
+mod source;
 mod tty;
 mod visible;
 
 pub use address::SerialAddress;
 pub use config::SerialConfig;
-pub use console_log::{ConsoleLog, Reconnect, SCROLLBACK};
+pub use console_log::{ConsoleLog, ConsoleNotes, Reconnect, SCROLLBACK};
 pub use console_reader::{ConsoleChunk, ConsoleReader, ConsoleWriter, ReadFrom};
 pub use expect::{Console, SerialExt};
 pub use pattern::{Match, Pattern};

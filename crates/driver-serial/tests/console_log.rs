@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{ByteSize, Channel, ErrorKind, Framing, Serial};
-use jumpstarter_driver_serial::{Console, ConsoleLog, ReadFrom, SerialPort};
+use jumpstarter_driver_serial::{
+    Console, ConsoleLog, ReadFrom, SerialAddress, SerialConfig, SerialPort,
+};
 use jumpstarter_driver_testkit::eventually;
 use support::{LONG, Pty, ended, receive, timely};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,7 +130,7 @@ async fn the_last_words_of_a_device_that_takes_no_input_are_read() {
 }
 
 #[tokio::test]
-async fn a_writer_in_a_full_queue_learns_that_the_device_takes_no_more() {
+async fn a_writer_that_waits_learns_that_the_device_takes_no_more() {
     let (device, ours) = Channel::pair(Framing::Bytes);
     let (reader, _writer) = device.split();
     let log = ConsoleLog::new(ours);
@@ -142,8 +144,8 @@ async fn a_writer_in_a_full_queue_learns_that_the_device_takes_no_more() {
             }
         }
     });
-    // What the pair and the queue hold, one under way and one that waits.
-    for _ in 0..16 + 16 + 1 + 1 {
+    // What the pair holds, and one that waits.
+    for _ in 0..16 + 1 {
         timely(filled.recv()).await.unwrap();
     }
     drop(reader);
@@ -156,13 +158,15 @@ async fn clients_stay_when_the_source_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("serial.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let port = Arc::new(SerialPort::unix_socket(&path));
+    let mut config = SerialConfig::new(SerialAddress::Unix(path));
+    config.reconnect = false;
+    let port = Arc::new(SerialPort::new(config));
     let first = port.connect().await.unwrap();
     let (mut device, _) = listener.accept().await.unwrap();
     // The machine is started again whenever the test says so.
     let (start, started) = mpsc::channel::<()>(1);
     let started = Arc::new(Mutex::new(started));
-    let reconnect = Box::new(move || {
+    let reconnect = Box::new(move |_| {
         let (port, started) = (Arc::clone(&port), Arc::clone(&started));
         Box::pin(async move {
             match started.lock().await.recv().await {
@@ -225,4 +229,16 @@ async fn a_terminal_is_not_asked_again_what_the_device_asked_before() {
     );
     let every = log.read(ReadFrom::Start).next().await.unwrap().unwrap().bytes;
     assert_eq!(every.len(), said.len() + 7);
+}
+
+#[tokio::test]
+async fn a_slow_client_sees_a_note_in_place_of_what_it_lost() {
+    let (mut device, ours) = Channel::pair(Framing::Bytes);
+    let log = ConsoleLog::with_scrollback(ours, ByteSize::bytes(100));
+    let mut slow = log.attach();
+    device.send(vec![b'.'; 150]).await.unwrap();
+    eventually("all was read", || log.total_bytes() == 150).await;
+    let seen = timely(slow.receive()).await.unwrap().unwrap();
+    let note = "\r\n--- 50 bytes are lost: this client reads too slowly ---\r\n";
+    assert_eq!(seen, [note.as_bytes(), &[b'.'; 100]].concat());
 }

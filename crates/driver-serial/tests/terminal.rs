@@ -51,30 +51,6 @@ async fn settings_reach_the_terminal() {
 }
 
 #[tokio::test]
-async fn one_user_at_a_time_and_the_next_when_it_left() {
-    let pty = Pty::open();
-    let port = SerialPort::device(&pty.path);
-    let first = port.connect().await.unwrap();
-    let error = port.connect().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert!(error.report().contains("connected"), "{}", error.report());
-    drop(first);
-    let mut second = port.connect().await.unwrap();
-    assert_eq!(port.open_connections(), 1);
-    pty.write(b"hello").await;
-    assert_eq!(receive(&mut second, 5).await, b"hello");
-}
-
-#[tokio::test]
-async fn who_waits_gets_the_port_when_the_user_leaves() {
-    let pty = Pty::open();
-    let port = SerialPort::device(&pty.path);
-    let first = port.connect().await.unwrap();
-    let (second, ()) = tokio::join!(port.connect(), async { drop(first) });
-    drop(second.unwrap());
-}
-
-#[tokio::test]
 async fn two_ports_of_one_device_take_turns() {
     let pty = Pty::open();
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use crate::terminal::{DEADLINE, code};
 async fn slow_board(characters_per_second: u32) -> (TcpListener, Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("socket://{}", listener.local_addr().unwrap());
-    let config = format!("{{url: '{url}', cps: {characters_per_second}}}");
+    let config = format!("{{url: '{url}', cps: {characters_per_second}, reconnect: false}}");
     let bench =
         Bench::of(&format!("export: {{console: {{type: serial, config: {config}}}}}")).await;
     (listener, bench)
