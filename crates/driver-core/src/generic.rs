@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::image::{ImageSink, ImageSource};
 use crate::interface;
 use crate::interface::Interfaces;
+use crate::units::Span;
 
 /// One reading of a power meter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +61,51 @@ pub trait Network {
     }
 }
 
+/// The settings of a serial line. A value that is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SerialSettings {
+    /// Bits per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baudrate: Option<u32>,
+    /// Bits of a character: 5 to 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_bits: Option<u8>,
+    /// The parity bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parity: Option<SerialParity>,
+    /// Stop bits: 1 or 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_bits: Option<u8>,
+    /// How each end makes the other wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_control: Option<SerialFlowControl>,
+}
+
+/// The parity bit of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SerialParity {
+    /// No parity bit.
+    None,
+    /// An odd number of ones.
+    Odd,
+    /// An even number of ones.
+    Even,
+}
+
+/// How each end of a serial line makes the other wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SerialFlowControl {
+    /// It does not.
+    None,
+    /// The characters XON and XOFF.
+    Software,
+    /// The lines RTS and CTS.
+    Hardware,
+}
+
 /// Talks to a serial console.
 #[interface(name = "serial", client = "jumpstarter_driver_pyserial.client.PySerialClient")]
 pub trait Serial {
@@ -74,6 +120,19 @@ pub trait Serial {
     /// Sets the RTS line. `Unimplemented` if the port has none.
     async fn set_rts(&self, level: bool) -> Result<()> {
         Err(Error::unimplemented(format!("this port has no RTS line to set to {level}")))
+    }
+
+    /// Sends a break of this length; 250 ms by default, 10 s at most. `Unimplemented` if the port
+    /// cannot.
+    async fn send_break(&self, duration: Option<Span>) -> Result<()> {
+        let duration = duration.unwrap_or(Span::milliseconds(250));
+        Err(Error::unimplemented(format!("this port cannot send a break of {duration}")))
+    }
+
+    /// Changes the settings that are given, for every client and until the driver is reset, and
+    /// returns all that are known. `Unimplemented` if the port has none.
+    async fn configure(&self, settings: SerialSettings) -> Result<SerialSettings> {
+        Err(Error::unimplemented(format!("this port has no settings to change ({settings:?})")))
     }
 
     /// Ends every open connection to the port; it can be opened again.

@@ -110,7 +110,10 @@ pub use descriptor::{
 pub use device::Device;
 pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
-pub use generic::{Flasher, Network, Power, PowerReading, Serial, StorageMux};
+pub use generic::{
+    Flasher, Network, Power, PowerReading, Serial, SerialFlowControl, SerialParity, SerialSettings,
+    StorageMux,
+};
 pub use host_path::HostPath;
 pub use image::{ImageSink, ImageSource, Progress};
 pub use interface::{Interface, Interfaces};

@@ -1,22 +1,37 @@
 //! Configuration of the driver `serial`.
 
-use jumpstarter_driver_core::ByteSize;
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{ByteSize, SerialFlowControl, SerialParity, SerialSettings};
 
 use crate::address::SerialAddress;
 
-/// A serial port: a terminal device, a loopback, or raw bytes over TCP or a Unix socket.
+/// A serial port: a terminal device, one of a terminal server, a loopback, or raw bytes over TCP or
+/// a Unix socket.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SerialConfig {
-    /// Address of the port: `/dev/ttyUSB0`, `loop://`, `socket://host:port` or `unix:///path`.
+    /// Address of the port: `/dev/ttyUSB0`, `hwgrep://0403:6001`, `loop://`, `socket://host:port`,
+    /// `rfc2217://host:port` or `unix:///path`.
     pub url: SerialAddress,
-    /// Bits per second. Terminal devices only.
+    /// Bits per second. This and the next four are for terminal devices and RFC 2217.
     #[serde(default = "default_baudrate")]
     pub baudrate: u32,
-    /// Refuse to open the exporter while the device is missing. If false, the first connection
-    /// reports it. Terminal devices only.
+    /// Bits of a character: 5 to 8.
+    #[serde(default = "default_data_bits")]
+    pub data_bits: u8,
+    /// The parity bit: `none`, `odd` or `even`.
+    #[serde(default = "default_parity")]
+    pub parity: SerialParity,
+    /// Stop bits: 1 or 2.
+    #[serde(default = "default_stop_bits")]
+    pub stop_bits: u8,
+    /// How each end makes the other wait: `none`, `software` (XON and XOFF) or `hardware` (RTS and
+    /// CTS).
+    #[serde(default = "default_flow_control")]
+    pub flow_control: SerialFlowControl,
+    /// Refuse to open the exporter while the device cannot be opened. If false, the first connection
+    /// reports it. Terminal devices only; any port with `scrollback`.
     #[serde(default = "default_check_present")]
     pub check_present: bool,
     /// The most characters per second that are written, for devices that lose fast input. No limit
@@ -44,6 +59,22 @@ const fn default_baudrate() -> u32 {
     115_200
 }
 
+const fn default_data_bits() -> u8 {
+    8
+}
+
+const fn default_parity() -> SerialParity {
+    SerialParity::None
+}
+
+const fn default_stop_bits() -> u8 {
+    1
+}
+
+const fn default_flow_control() -> SerialFlowControl {
+    SerialFlowControl::None
+}
+
 const fn default_check_present() -> bool {
     true
 }
@@ -54,11 +85,26 @@ impl SerialConfig {
         Self {
             url,
             baudrate: default_baudrate(),
+            data_bits: default_data_bits(),
+            parity: default_parity(),
+            stop_bits: default_stop_bits(),
+            flow_control: default_flow_control(),
             check_present: default_check_present(),
             cps: None,
             disable_hupcl: false,
             scrollback: ByteSize::default(),
             reconnect: default_reconnect(),
+        }
+    }
+
+    /// The settings of the line, all of them.
+    pub(crate) fn settings(&self) -> SerialSettings {
+        SerialSettings {
+            baudrate: Some(self.baudrate),
+            data_bits: Some(self.data_bits),
+            parity: Some(self.parity),
+            stop_bits: Some(self.stop_bits),
+            flow_control: Some(self.flow_control),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Serial ports, shared consoles, and scripted conversations.
 //!
-//! - [`SerialPort`], the driver `serial`: a terminal device, `loop://`, `socket://host:port` or
-//!   `unix:///path` ([`SerialConfig`] in exporter files). Its clients share the device.
+//! - [`SerialPort`], the driver `serial`: a terminal device, `loop://`, `socket://host:port`,
+//!   `rfc2217://host:port` or `unix:///path` ([`SerialConfig`] in exporter files). Its clients share the device.
+//! - [`Rfc2217Server`] lets other programs use a port.
 //! - [`ConsoleLog`] holds a console that accepts only one client, keeps its recent output, and
 //!   shares it.
 //! - [`Console`], made by [`SerialExt::expect`], waits for text and sends text:
@@ -29,12 +30,14 @@ mod console_reader;
 mod console_state;
 mod driver;
 mod expect;
+mod hwgrep;
 mod login;
 mod paced;
 mod pattern;
 mod port;
 mod present;
 mod replay;
+mod rfc2217;
 mod scrollback;
 mod sharing;
 mod source;
@@ -46,6 +49,8 @@ pub use config::SerialConfig;
 pub use console_log::{ConsoleLog, ConsoleNotes, Reconnect, SCROLLBACK};
 pub use console_reader::{ConsoleChunk, ConsoleReader, ConsoleWriter, ReadFrom};
 pub use expect::{Console, SerialExt};
+pub use hwgrep::DevicePattern;
 pub use pattern::{Match, Pattern};
 pub use port::SerialPort;
 pub use present::serial_devices;
+pub use rfc2217::Rfc2217Server;

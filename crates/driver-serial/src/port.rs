@@ -3,14 +3,22 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jumpstarter_driver_core::SerialSettings;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::address::SerialAddress;
 use crate::config::SerialConfig;
+use crate::driver::wrong_settings;
 use crate::sharing::Sharing;
 use crate::source::Source;
 use crate::tty::Lines;
+
+/// The usual break.
+const BREAK: Duration = Duration::from_millis(250);
+/// The longest break.
+const LONGEST_BREAK: Duration = Duration::from_secs(10);
 
 /// A serial port.
 ///
@@ -44,12 +52,16 @@ impl SerialPort {
         Self { sharing: Sharing::new(Arc::clone(&source)), source }
     }
 
-    /// Opens the device for as long as the driver is open, if the configuration asks for that.
-    pub(crate) async fn hold(&self) -> Result<()> {
-        match self.source.config.is_held() {
-            true => self.sharing.hold().await,
-            false => Ok(()),
+    /// Opens the device for as long as the driver is open, if the configuration asks for that;
+    /// else only for a moment, to `probe` it.
+    pub(crate) async fn open_driver(&self, probe: bool) -> Result<()> {
+        if self.source.config.is_held() {
+            return self.sharing.hold().await;
         }
+        if probe {
+            drop(self.source.open().await?);
+        }
+        Ok(())
     }
 
     /// The port behind the Unix stream socket at `path`, such as a QEMU character device.
@@ -102,6 +114,23 @@ impl Serial for SerialPort {
         self.source.set_lines(Lines { dtr: None, rts: Some(level) }).await
     }
 
+    async fn send_break(&self, duration: Option<Span>) -> Result<()> {
+        let duration = duration.map_or(BREAK, |duration| duration.as_duration());
+        if duration > LONGEST_BREAK {
+            let message = format!("a break takes at most {} s", LONGEST_BREAK.as_secs());
+            return Err(Error::invalid_argument(message));
+        }
+        self.source.send_break(duration).await
+    }
+
+    async fn configure(&self, settings: SerialSettings) -> Result<SerialSettings> {
+        if let Some(problem) = wrong_settings(settings).first() {
+            let message = format!("`{}` {}", problem.field, problem.message);
+            return Err(Error::invalid_argument(message));
+        }
+        self.source.configure(settings).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.sharing.hang_up();
         Ok(())
@@ -112,10 +141,9 @@ impl Serial for SerialPort {
 impl Driver for SerialPort {
     interfaces!(Serial);
 
-    /// Forgets the levels that lines were set to. Connections stay.
+    /// Forgets the levels that lines were set to, and restores the settings. Connections stay.
     async fn reset(&self) -> Result<()> {
-        self.source.forget_lines();
-        Ok(())
+        self.source.restore().await
     }
 
     /// Ends every connection. The port can be opened again.

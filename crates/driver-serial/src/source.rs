@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{SerialSettings, blocking};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::address::SerialAddress;
 use crate::config::SerialConfig;
 use crate::connection::{Connections, Slot};
 use crate::paced::Paced;
+use crate::rfc2217::{self, Remote};
 use crate::tty::{Lines, Tty};
 
 /// How long opening a socket may take.
@@ -32,42 +34,156 @@ pub(crate) struct Source {
     terminal: Mutex<Terminal>,
 }
 
-/// The terminal device's open connection, if there is one, and the levels that lines were set to.
+/// The terminal's open connection, if there is one, and the levels that lines were set to.
 #[derive(Default)]
 struct Terminal {
     slot: Weak<Slot<Paced<Tty>>>,
+    /// The same of a terminal server.
+    remote: Option<Arc<Remote>>,
     lines: Lines,
+    /// Those of the configuration, and what was changed since.
+    settings: SerialSettings,
 }
 
 impl Source {
     pub(crate) fn new(config: SerialConfig) -> Self {
-        Self { config, connections: Connections::default(), terminal: Mutex::default() }
+        let terminal = Terminal { settings: config.settings(), ..Terminal::default() };
+        Self { config, connections: Connections::default(), terminal: Mutex::new(terminal) }
     }
 
     fn terminal(&self) -> MutexGuard<'_, Terminal> {
         self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the levels that lines were set to.
-    pub(crate) fn forget_lines(&self) {
+    /// Forgets the levels that lines were set to, and restores the settings.
+    pub(crate) async fn restore(&self) -> Result<()> {
         self.terminal().lines = Lines::default();
+        match self.config.url {
+            SerialAddress::Device(_) | SerialAddress::Grep(_) | SerialAddress::Rfc2217 { .. } => {
+                self.configure(self.config.settings()).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes settings, also of the open connection, and returns all of them.
+    pub(crate) async fn configure(&self, wanted: SerialSettings) -> Result<SerialSettings> {
+        match &self.config.url {
+            SerialAddress::Device(_) | SerialAddress::Grep(_) | SerialAddress::Rfc2217 { .. } => {}
+            // Its line is none: every setting suits it.
+            SerialAddress::Loop => {}
+            SerialAddress::Tcp { .. } | SerialAddress::Unix(_) => {
+                let message = format!("{} has no settings to change", self.config.url);
+                return Err(Error::unimplemented(message));
+            }
+        }
+        let mut settings = self.terminal().settings;
+        settings.baudrate = wanted.baudrate.or(settings.baudrate);
+        settings.data_bits = wanted.data_bits.or(settings.data_bits);
+        settings.parity = wanted.parity.or(settings.parity);
+        settings.stop_bits = wanted.stop_bits.or(settings.stop_bits);
+        settings.flow_control = wanted.flow_control.or(settings.flow_control);
+        self.with_tty(|tty| tty.configure(settings)).transpose()?;
+        if let Some(remote) = self.remote() {
+            remote.configure(wanted).await?;
+        }
+        self.terminal().settings = settings;
+        Ok(settings)
+    }
+
+    /// Sends a break over the open connection, or opens the device for a moment.
+    pub(crate) async fn send_break(&self, duration: Duration) -> Result<()> {
+        match &self.config.url {
+            SerialAddress::Device(_) | SerialAddress::Grep(_) => {}
+            SerialAddress::Loop => return Ok(()),
+            SerialAddress::Rfc2217 { .. } => {
+                return self.ask_remote(Request::Break(duration)).await;
+            }
+            SerialAddress::Tcp { .. } | SerialAddress::Unix(_) => {
+                let message = format!("{} cannot send a break", self.config.url);
+                return Err(Error::unimplemented(message));
+            }
+        }
+        if let Some(begun) = self.with_tty(|tty| tty.set_break(true)) {
+            begun?;
+            let _end = EndBreak(self);
+            sleep(duration).await;
+            return Ok(());
+        }
+        // Dropping it ends the break.
+        let lines = self.terminal().lines;
+        let mut tty = self.open_terminal(lines).await?;
+        tty.set_break(true)?;
+        sleep(duration).await;
+        tty.set_break(false)
+    }
+
+    /// The open connection to a terminal server.
+    fn remote(&self) -> Option<Arc<Remote>> {
+        self.terminal().remote.clone().filter(|remote| remote.is_open())
+    }
+
+    /// Asks a terminal server over the open connection, or over one for the moment.
+    async fn ask_remote(&self, request: Request) -> Result<()> {
+        if let Some(remote) = self.remote() {
+            let answer = request.ask(&remote).await;
+            if answer.is_ok() || remote.is_open() {
+                return answer;
+            }
+            // Its client has just left.
+        }
+        let (_connection, remote) = self.open_remote().await?;
+        request.ask(&remote).await
+    }
+
+    /// Connects to a terminal server.
+    async fn open_remote(&self) -> Result<(Channel, Arc<Remote>)> {
+        let SerialAddress::Rfc2217 { host, port, ignore_control } = &self.config.url else {
+            return Err(Error::internal("this port is no terminal server's"));
+        };
+        let doing = || format!("connecting to serial port {}", self.config.url);
+        let stream = connect_tcp(host, *port).await.with_context(doing)?;
+        let (lines, settings) = {
+            let terminal = self.terminal();
+            (terminal.lines, terminal.settings)
+        };
+        rfc2217::open(stream, settings, lines, *ignore_control).await.with_context(doing)
+    }
+
+    /// Runs `action` on the open terminal device, if it is open.
+    fn with_tty<R>(&self, action: impl FnOnce(&mut Tty) -> R) -> Option<R> {
+        let slot = self.terminal().slot.upgrade()?;
+        slot.with(|stream| action(stream.get_mut()))
     }
 
     fn channel<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: T) -> Channel {
         Channel::from_io(self.connections.open(Paced::new(stream, self.config.cps)))
     }
 
-    async fn open_terminal(&self, path: &Path, lines: Lines) -> Result<Tty> {
+    /// The path of the terminal device.
+    async fn device(&self) -> Result<PathBuf> {
+        match &self.config.url {
+            SerialAddress::Device(path) => Ok(path.to_path_buf()),
+            SerialAddress::Grep(pattern) => {
+                let pattern = pattern.clone();
+                blocking(move || pattern.find()).await
+            }
+            other => Err(Error::internal(format!("{other} is no terminal device"))),
+        }
+    }
+
+    async fn open_terminal(&self, lines: Lines) -> Result<Tty> {
+        let path = &*self.device().await?;
         let permit = timeout(IN_USE_DEADLINE, permits_of(path).acquire_owned()).await;
         let permit = permit.map_err(|_| occupied(path))?;
         let permit =
             permit.map_err(|_| Error::internal("the permit of a serial port was closed"))?;
-        let (path, baudrate, keep) =
-            (path.to_owned(), self.config.baudrate, self.config.disable_hupcl);
+        let (path, settings, keep) =
+            (path.to_owned(), self.terminal().settings, self.config.disable_hupcl);
         // The permit goes along: should this call be cancelled, the port is closed when the thread
         // has opened it.
         let opening =
-            tokio::task::spawn_blocking(move || Tty::open(&path, baudrate, keep, lines, permit));
+            tokio::task::spawn_blocking(move || Tty::open(&path, settings, keep, lines, permit));
         opening
             .await
             .map_err(|error| Error::internal("opening a serial device").with_source(error))?
@@ -79,35 +195,39 @@ impl Source {
     }
 
     pub(crate) async fn set_lines(&self, wanted: Lines) -> Result<()> {
-        let path = match &self.config.url {
-            SerialAddress::Device(path) => path,
+        match &self.config.url {
+            SerialAddress::Device(_) | SerialAddress::Grep(_) => {}
             // Its lines lead to nothing: setting them succeeds, as with the Python driver.
             SerialAddress::Loop => return Ok(()),
+            SerialAddress::Rfc2217 { .. } => {
+                self.ask_remote(Request::Lines(wanted)).await?;
+                self.remember(wanted);
+                return Ok(());
+            }
             SerialAddress::Tcp { .. } | SerialAddress::Unix(_) => return Err(self.no_line(wanted)),
-        };
-        let slot = self.terminal().slot.upgrade();
-        let set_on_open =
-            slot.and_then(|slot| slot.with(|stream| stream.get_mut().set_lines(wanted)));
-        match set_on_open {
-            Some(done) => done?,
-            None => drop(self.open_terminal(path, wanted).await?),
         }
+        match self.with_tty(|tty| tty.set_lines(wanted)) {
+            Some(done) => done?,
+            None => drop(self.open_terminal(wanted).await?),
+        }
+        self.remember(wanted);
+        Ok(())
+    }
+
+    /// Keeps levels for the next time that the device is opened.
+    fn remember(&self, wanted: Lines) {
         let mut terminal = self.terminal();
         terminal.lines.dtr = wanted.dtr.or(terminal.lines.dtr);
         terminal.lines.rts = wanted.rts.or(terminal.lines.rts);
-        Ok(())
     }
 
     /// Opens the device.
     pub(crate) async fn open(&self) -> Result<Channel> {
         let doing = || format!("connecting to serial port {}", self.config.url);
-        let late = |_| {
-            Error::deadline_exceeded(format!("no answer within {} s", CONNECT_DEADLINE.as_secs()))
-        };
         match &self.config.url {
-            SerialAddress::Device(path) => {
+            SerialAddress::Device(_) | SerialAddress::Grep(_) => {
                 let lines = self.terminal().lines;
-                let tty = self.open_terminal(path, lines).await?;
+                let tty = self.open_terminal(lines).await?;
                 let connection = self.connections.open(Paced::new(tty, self.config.cps));
                 let mut terminal = self.terminal();
                 terminal.slot = connection.slot();
@@ -119,18 +239,57 @@ impl Source {
                 Ok(self.channel(tokio::io::join(reader, writer)))
             }
             SerialAddress::Tcp { host, port } => {
-                let stream =
-                    timeout(CONNECT_DEADLINE, TcpStream::connect((host.as_str(), *port))).await;
-                let stream = stream.map_err(late).with_context(doing)?.with_context(doing)?;
-                // Keystrokes are small and wait for an echo.
-                stream.set_nodelay(true).with_context(doing)?;
-                Ok(self.channel(stream))
+                Ok(self.channel(connect_tcp(host, *port).await.with_context(doing)?))
+            }
+            SerialAddress::Rfc2217 { .. } => {
+                let (channel, remote) = self.open_remote().await?;
+                self.terminal().remote = Some(remote);
+                Ok(self.channel(channel.into_io()?))
             }
             SerialAddress::Unix(path) => {
                 let stream = timeout(CONNECT_DEADLINE, UnixStream::connect(path)).await;
-                Ok(self.channel(stream.map_err(late).with_context(doing)?.with_context(doing)?))
+                Ok(self
+                    .channel(stream.map_err(no_answer).with_context(doing)?.with_context(doing)?))
             }
         }
+    }
+}
+
+/// What is asked of a terminal server.
+#[derive(Clone, Copy)]
+enum Request {
+    Lines(Lines),
+    Break(Duration),
+}
+
+impl Request {
+    async fn ask(self, remote: &Remote) -> Result<()> {
+        match self {
+            Self::Lines(lines) => remote.set_lines(lines).await,
+            Self::Break(duration) => remote.send_break(duration).await,
+        }
+    }
+}
+
+async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream> {
+    let stream = timeout(CONNECT_DEADLINE, TcpStream::connect((host, port))).await;
+    let stream = stream.map_err(no_answer)??;
+    // Keystrokes are small and wait for an echo.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn no_answer(_: tokio::time::error::Elapsed) -> Error {
+    Error::deadline_exceeded(format!("no answer within {} s", CONNECT_DEADLINE.as_secs()))
+}
+
+/// Ends a break, also that of a call that was cancelled.
+struct EndBreak<'a>(&'a Source);
+
+impl Drop for EndBreak<'_> {
+    fn drop(&mut self) {
+        // A device that went away sends none any more.
+        self.0.with_tty(|tty| _ = tty.set_break(false));
     }
 }
 

@@ -7,13 +7,15 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_driver_core::{
+    Error, Result, ResultExt, SerialFlowControl, SerialParity, SerialSettings,
+};
 use nix::fcntl::FlockArg;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{ControlModes, OptionalActions, isatty, tcgetattr, tcsetattr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_serial::{SerialPort as _, SerialStream};
+use tokio_serial::{DataBits, FlowControl, Parity, SerialPort as _, SerialStream, StopBits};
 
 use crate::present;
 
@@ -33,13 +35,12 @@ pub(crate) struct Tty {
 }
 
 impl Tty {
-    /// Opens `path`, raw, 8 data bits, no parity, one stop bit, no flow control. Blocks: for a
-    /// blocking thread of a runtime. Other processes are kept out by an advisory lock, which
+    /// Opens `path`, raw, with all `settings`. Blocks: for a blocking thread of a runtime. Other processes are kept out by an advisory lock, which
     /// the system releases however this process ends, and, where the same holds for it, by
     /// `TIOCEXCL`.
     pub(crate) fn open(
         path: &Path,
-        baudrate: u32,
+        settings: SerialSettings,
         keep_lines_at_close: bool,
         lines: Lines,
         permit: OwnedSemaphorePermit,
@@ -67,6 +68,7 @@ impl Tty {
             })?;
         }
         let outlives_us = outlives_its_users(&probe);
+        let baudrate = settings.baudrate.unwrap_or_default();
         let builder = tokio_serial::new(path.to_string_lossy(), baudrate).exclusive(!outlives_us);
         let stream = SerialStream::open(&builder).map_err(|error| match error.kind() {
             tokio_serial::ErrorKind::NoDevice => in_use(path),
@@ -81,8 +83,55 @@ impl Tty {
             })?;
         }
         let mut tty = Self { stream: Some(stream), permit: Some(permit) };
+        tty.configure(settings).context("configuring it").with_context(doing)?;
         tty.set_lines(lines)?;
         Ok(tty)
+    }
+
+    /// Changes the settings that are given.
+    pub(crate) fn configure(&mut self, settings: SerialSettings) -> Result<()> {
+        let stream = self.stream.as_mut().expect("only Drop takes the stream");
+        let failed = |error| Error::from(io::Error::from(error));
+        if let Some(rate) = settings.baudrate {
+            stream.set_baud_rate(rate).map_err(failed).context("setting `baudrate`")?;
+        }
+        if let Some(bits) = settings.data_bits {
+            let bits = match bits {
+                5 => DataBits::Five,
+                6 => DataBits::Six,
+                7 => DataBits::Seven,
+                _ => DataBits::Eight,
+            };
+            stream.set_data_bits(bits).map_err(failed).context("setting `data_bits`")?;
+        }
+        if let Some(parity) = settings.parity {
+            let parity = match parity {
+                SerialParity::None => Parity::None,
+                SerialParity::Odd => Parity::Odd,
+                SerialParity::Even => Parity::Even,
+            };
+            stream.set_parity(parity).map_err(failed).context("setting `parity`")?;
+        }
+        if let Some(bits) = settings.stop_bits {
+            let bits = if bits == 2 { StopBits::Two } else { StopBits::One };
+            stream.set_stop_bits(bits).map_err(failed).context("setting `stop_bits`")?;
+        }
+        if let Some(flow) = settings.flow_control {
+            let flow = match flow {
+                SerialFlowControl::None => FlowControl::None,
+                SerialFlowControl::Software => FlowControl::Software,
+                SerialFlowControl::Hardware => FlowControl::Hardware,
+            };
+            stream.set_flow_control(flow).map_err(failed).context("setting `flow_control`")?;
+        }
+        Ok(())
+    }
+
+    /// Begins or ends a break.
+    pub(crate) fn set_break(&mut self, on: bool) -> Result<()> {
+        let stream = self.stream.as_mut().expect("only Drop takes the stream");
+        let done = if on { stream.set_break() } else { stream.clear_break() };
+        done.map_err(|error| Error::from(io::Error::from(error)).context("sending a break"))
     }
 
     /// Sets the lines that are given.

@@ -51,6 +51,73 @@ async fn settings_reach_the_terminal() {
 }
 
 #[tokio::test]
+async fn every_setting_reaches_the_terminal_and_can_be_changed() {
+    use jumpstarter_driver_core::{SerialFlowControl, SerialParity, SerialSettings};
+    use rustix::termios::InputModes;
+    let pty = Pty::open();
+    let port = SerialPort::new(config(serde_json::json!({
+        "url": pty.path, "data_bits": 7, "parity": "even", "stop_bits": 2, "flow_control": "software"
+    })));
+    let channel = port.connect().await.unwrap();
+    let shown = || tcgetattr(&pty.master).unwrap();
+    // A pseudo-terminal of Linux has 8 bits and no parity whatever is set.
+    assert!(shown().control_modes.contains(ControlModes::CSTOPB));
+    assert!(shown().input_modes.contains(InputModes::IXON | InputModes::IXOFF));
+    let changes = SerialSettings {
+        baudrate: Some(9600),
+        stop_bits: Some(1),
+        flow_control: Some(SerialFlowControl::Hardware),
+        ..SerialSettings::default()
+    };
+    let all = port.configure(changes).await.unwrap();
+    assert_eq!((all.data_bits, all.parity), (Some(7), Some(SerialParity::Even)));
+    let changed = |now: rustix::termios::Termios| {
+        now.output_speed() == 9600
+            && !now.control_modes.contains(ControlModes::CSTOPB)
+            && now.control_modes.contains(ControlModes::CRTSCTS)
+            && !now.input_modes.intersects(InputModes::IXON | InputModes::IXOFF)
+    };
+    assert!(changed(shown()));
+    // The next opening has them, too, and a reset those of the configuration.
+    drop(channel);
+    let channel = port.connect().await.unwrap();
+    assert!(changed(shown()));
+    port.reset().await.unwrap();
+    assert!(!changed(shown()));
+    assert_eq!(shown().output_speed(), 115_200);
+    drop(channel);
+    let wrong = SerialSettings { stop_bits: Some(3), ..SerialSettings::default() };
+    let error = port.configure(wrong).await.unwrap_err();
+    assert_eq!(error.report(), "`stop_bits` must be 1 or 2");
+}
+
+#[tokio::test]
+async fn a_break_is_as_long_as_it_should_be() {
+    let pty = Pty::open();
+    let port = SerialPort::device(&pty.path);
+    for connected in [false, true] {
+        let channel = if connected { Some(port.connect().await.unwrap()) } else { None };
+        let start = std::time::Instant::now();
+        port.send_break(Some(Span::milliseconds(50))).await.unwrap();
+        assert!(start.elapsed().as_millis() >= 50);
+        drop(channel);
+    }
+    let error = port.send_break(Some(Span::seconds(11))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let socket = SerialPort::unix_socket("/tmp/console");
+    assert_eq!(socket.send_break(None).await.unwrap_err().kind(), ErrorKind::Unimplemented);
+    SerialPort::loopback().send_break(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_be_opened_is_named_when_the_driver_opens() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let here = serde_json::json!({ "url": file.path() });
+    let error = config(here).open(OpenContext::at("board.console")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+}
+
+#[tokio::test]
 async fn two_ports_of_one_device_take_turns() {
     let pty = Pty::open();
     let folder = tempfile::tempdir().unwrap();
@@ -292,9 +359,11 @@ fn configurations_are_checked() {
         let none = config(serde_json::json!({ "url": "loop://", "cps": unlimited }));
         assert!(none.check().is_empty());
     }
-    let wrong = config(serde_json::json!({ "url": "loop://", "baudrate": 0, "cps": -1 }));
+    let wrong = config(
+        serde_json::json!({ "url": "loop://", "baudrate": 0, "cps": -1, "data_bits": 9, "stop_bits": 0 }),
+    );
     let fields: Vec<String> = wrong.check().into_iter().map(|problem| problem.field).collect();
-    assert_eq!(fields, ["baudrate", "cps"]);
+    assert_eq!(fields, ["baudrate", "data_bits", "stop_bits", "cps"]);
     for unknown in
         [serde_json::json!({ "url": "loop://", "baud": 1 }), serde_json::json!({ "url": "lop://" })]
     {

@@ -207,8 +207,11 @@ export:
     assert_snapshot!(help(&["console"]).await, @r"
     start-console  Connects this terminal to the console, until Ctrl-B is pressed three times
     pipe           Copies the port's output to standard output or a file, and standard input to the port
+    serve-rfc2217  Makes the port one of RFC 2217 on this machine, for programs such as pySerial
     set-dtr        Sets the DTR line
     set-rts        Sets the RTS line
+    send-break     Sends a break of this length; 250 ms by default, 10 s at most
+    configure      Changes the settings that are given, for every client and until the driver is reset, and returns all that are known
     close          Ends every open connection to the port; it can be opened again
     ");
     let of_alias = help(&["alias"]).await;

@@ -2,7 +2,12 @@
 
 mod console;
 mod pipe;
+mod rfc2217;
 
 use super::super::verb::Verb;
 
-pub(super) static VERBS: &[Verb] = &[Verb::of::<console::StartConsole>(), Verb::of::<pipe::Pipe>()];
+pub(super) static VERBS: &[Verb] = &[
+    Verb::of::<console::StartConsole>(),
+    Verb::of::<pipe::Pipe>(),
+    Verb::of::<rfc2217::ServeRfc2217>(),
+];
