@@ -30,7 +30,7 @@ export:
   console: {type: serial}
 "), @r#"
 lab.yaml:5:5: export.web.config.port: missing required field; expected a whole number from 1 to 65535: TCP port
-lab.yaml:7:3: export.console.config.url: missing required field; expected text: Address of the port: `/dev/ttyUSB0`, `hwgrep://0403:6001`, `loop://`, `socket://host:port`, `rfc2217://host:port` or `unix:///path`
+lab.yaml:7:3: export.console.config.url: missing required field; expected text: Address of the port, such as `/dev/ttyUSB0`, `rfc2217://host:port` or `socket://host:port`
 exit code 1
 "#);
 }

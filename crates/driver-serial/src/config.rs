@@ -11,8 +11,9 @@ use crate::address::SerialAddress;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SerialConfig {
-    /// Address of the port: `/dev/ttyUSB0`, `hwgrep://0403:6001`, `loop://`, `socket://host:port`,
-    /// `rfc2217://host:port` or `unix:///path`.
+    /// Address of the port, such as `/dev/ttyUSB0`, `rfc2217://host:port` or `socket://host:port`.
+    ///
+    /// Others are `hwgrep://0403:6001` (a device by its USB ids), `loop://` and `unix:///path`.
     pub url: SerialAddress,
     /// Bits per second. This and the next four are for terminal devices and RFC 2217.
     #[serde(default = "default_baudrate")]

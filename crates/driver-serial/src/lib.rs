@@ -5,6 +5,7 @@
 //! - [`Rfc2217Server`] lets other programs use a port.
 //! - [`ConsoleLog`] holds a console that accepts only one client, keeps its recent output, and
 //!   shares it.
+//! - [`ConsoleShell`] runs commands over a console, and passes files.
 //! - [`Console`], made by [`SerialExt::expect`], waits for text and sends text:
 //!
 //! ```
@@ -40,6 +41,7 @@ mod replay;
 mod rfc2217;
 mod scrollback;
 mod sharing;
+mod shell;
 mod source;
 mod tty;
 mod visible;
@@ -54,3 +56,4 @@ pub use pattern::{Match, Pattern};
 pub use port::SerialPort;
 pub use present::serial_devices;
 pub use rfc2217::Rfc2217Server;
+pub use shell::{CommandOutput, ConsoleShell, Credentials};

@@ -31,6 +31,9 @@ const LOOP_BYTES: usize = 64 * 1024;
 pub(crate) struct Source {
     pub(crate) config: SerialConfig,
     pub(crate) connections: Connections,
+    /// Held while the device is being opened, also for a moment: many terminal servers, and every
+    /// terminal device, take one connection at a time.
+    opening: tokio::sync::Mutex<()>,
     terminal: Mutex<Terminal>,
 }
 
@@ -48,7 +51,12 @@ struct Terminal {
 impl Source {
     pub(crate) fn new(config: SerialConfig) -> Self {
         let terminal = Terminal { settings: config.settings(), ..Terminal::default() };
-        Self { config, connections: Connections::default(), terminal: Mutex::new(terminal) }
+        Self {
+            config,
+            connections: Connections::default(),
+            opening: tokio::sync::Mutex::default(),
+            terminal: Mutex::new(terminal),
+        }
     }
 
     fn terminal(&self) -> MutexGuard<'_, Terminal> {
@@ -91,6 +99,16 @@ impl Source {
         Ok(settings)
     }
 
+    /// Sends a break over the open connection.
+    async fn break_on_open(&self, duration: Duration) -> Result<()> {
+        if let Some(begun) = self.with_tty(|tty| tty.set_break(true)) {
+            begun?;
+            let _end = EndBreak(self);
+            sleep(duration).await;
+        }
+        Ok(())
+    }
+
     /// Sends a break over the open connection, or opens the device for a moment.
     pub(crate) async fn send_break(&self, duration: Duration) -> Result<()> {
         match &self.config.url {
@@ -104,11 +122,9 @@ impl Source {
                 return Err(Error::unimplemented(message));
             }
         }
-        if let Some(begun) = self.with_tty(|tty| tty.set_break(true)) {
-            begun?;
-            let _end = EndBreak(self);
-            sleep(duration).await;
-            return Ok(());
+        let _turn = self.opening.lock().await;
+        if self.with_tty(|_| ()).is_some() {
+            return self.break_on_open(duration).await;
         }
         // Dropping it ends the break.
         let lines = self.terminal().lines;
@@ -125,6 +141,7 @@ impl Source {
 
     /// Asks a terminal server over the open connection, or over one for the moment.
     async fn ask_remote(&self, request: Request) -> Result<()> {
+        let _turn = self.opening.lock().await;
         if let Some(remote) = self.remote() {
             let answer = request.ask(&remote).await;
             if answer.is_ok() || remote.is_open() {
@@ -206,6 +223,7 @@ impl Source {
             }
             SerialAddress::Tcp { .. } | SerialAddress::Unix(_) => return Err(self.no_line(wanted)),
         }
+        let _turn = self.opening.lock().await;
         match self.with_tty(|tty| tty.set_lines(wanted)) {
             Some(done) => done?,
             None => drop(self.open_terminal(wanted).await?),
@@ -224,6 +242,7 @@ impl Source {
     /// Opens the device.
     pub(crate) async fn open(&self) -> Result<Channel> {
         let doing = || format!("connecting to serial port {}", self.config.url);
+        let _turn = self.opening.lock().await;
         match &self.config.url {
             SerialAddress::Device(_) | SerialAddress::Grep(_) => {
                 let lines = self.terminal().lines;

@@ -1,4 +1,5 @@
 //! RFC 2217: the client against the server, and against ends that misbehave.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

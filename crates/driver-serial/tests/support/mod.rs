@@ -59,6 +59,22 @@ impl Pty {
         got
     }
 
+    /// Reads what there is; nothing after the end.
+    pub(crate) async fn read_some(&self) -> Vec<u8> {
+        loop {
+            let mut ready = self.master.readable().await.unwrap();
+            let mut buffer = vec![0; 4096];
+            let read = ready.try_io(|fd| {
+                rustix::io::read(fd.get_ref(), &mut buffer[..]).map_err(io::Error::from)
+            });
+            match read {
+                Ok(Ok(length)) => return buffer[..length].to_vec(),
+                Ok(Err(_)) => return Vec::new(),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
     /// Says something as the device.
     pub(crate) async fn write(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

@@ -3,6 +3,7 @@
 mod console;
 mod pipe;
 mod rfc2217;
+mod shell;
 
 use super::super::verb::Verb;
 
@@ -10,4 +11,7 @@ pub(super) static VERBS: &[Verb] = &[
     Verb::of::<console::StartConsole>(),
     Verb::of::<pipe::Pipe>(),
     Verb::of::<rfc2217::ServeRfc2217>(),
+    Verb::of::<shell::Run>(),
+    Verb::of::<shell::Put>(),
+    Verb::of::<shell::Get>(),
 ];
