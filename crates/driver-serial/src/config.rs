@@ -31,8 +31,8 @@ pub struct SerialConfig {
     /// CTS).
     #[serde(default = "default_flow_control")]
     pub flow_control: SerialFlowControl,
-    /// Refuse to open the exporter while the device cannot be opened. If false, the first connection
-    /// reports it. Terminal devices only; any port with `scrollback`.
+    /// Refuse to open the exporter while the device cannot be opened. If false, the first
+    /// connection reports it. Terminal devices only; any port with `scrollback`.
     #[serde(default = "default_check_present")]
     pub check_present: bool,
     /// The most characters per second that are written, for devices that lose fast input. No limit

@@ -134,7 +134,7 @@ impl ConsoleLog {
     /// A channel for another client, which gets the device's output from now on. It ends when the
     /// log does; finishing or dropping it does not affect others.
     ///
-    /// Pitfall: the channel of a slow client lacks bytes, and has a note about it in their place. If
+    /// Pitfall: the channel of a slow client lacks bytes, and has a note in their place. If
     /// that matters, use [`read`](Self::read), which reports the loss.
     pub fn attach(&self) -> Channel {
         self.attach_from(ReadFrom::Now)

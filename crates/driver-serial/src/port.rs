@@ -17,7 +17,7 @@ use crate::tty::Lines;
 
 /// The usual break.
 const BREAK: Duration = Duration::from_millis(250);
-/// The longest break.
+/// A longer one is a mistake of units.
 const LONGEST_BREAK: Duration = Duration::from_secs(10);
 
 /// A serial port.

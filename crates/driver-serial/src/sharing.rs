@@ -16,7 +16,7 @@ use crate::source::Source;
 
 /// The first pause before a device that went away is opened again. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause.
+/// What doubling stops at.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A device that stayed for so long did not fail to come back.
 const STEADY: Duration = Duration::from_secs(5);

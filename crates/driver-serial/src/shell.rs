@@ -33,7 +33,7 @@ const LOGINS: usize = 2;
 pub struct CommandOutput {
     /// What it wrote to standard output and standard error.
     pub output: Vec<u8>,
-    /// Its exit code.
+    /// 0 is success; 127 is a command that does not exist.
     pub exit_code: u8,
 }
 

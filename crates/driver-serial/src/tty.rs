@@ -35,9 +35,9 @@ pub(crate) struct Tty {
 }
 
 impl Tty {
-    /// Opens `path`, raw, with all `settings`. Blocks: for a blocking thread of a runtime. Other processes are kept out by an advisory lock, which
-    /// the system releases however this process ends, and, where the same holds for it, by
-    /// `TIOCEXCL`.
+    /// Opens `path`, raw, with all `settings`. Blocks: for a blocking thread of a runtime. Other
+    /// processes are kept out by an advisory lock, which the system releases however this process
+    /// ends, and, where the same holds for it, by `TIOCEXCL`.
     pub(crate) fn open(
         path: &Path,
         settings: SerialSettings,
