@@ -47,9 +47,27 @@ pub struct SerialConfig {
     /// the driver. 0, the default, is none: the device is open while it has a client.
     #[serde(default)]
     pub scrollback: ByteSize,
+    /// A file to which everything that the device says is appended, each line with its time. The
+    /// device then stays open as long as the driver.
+    #[serde(default)]
+    pub log_file: Option<HostPath>,
+    /// The size at which the log file becomes `.1`, and a new one begins; 0 is no limit.
+    #[serde(default = "default_log_max_size")]
+    pub log_max_size: ByteSize,
+    /// How many older log files are kept.
+    #[serde(default = "default_log_files")]
+    pub log_files: u32,
     /// Open a device again that went away: clients stay connected. If false, their connections end.
     #[serde(default = "default_reconnect")]
     pub reconnect: bool,
+}
+
+const fn default_log_max_size() -> ByteSize {
+    ByteSize::mebibytes(10)
+}
+
+const fn default_log_files() -> u32 {
+    5
 }
 
 const fn default_reconnect() -> bool {
@@ -94,6 +112,9 @@ impl SerialConfig {
             cps: None,
             disable_hupcl: false,
             scrollback: ByteSize::default(),
+            log_file: None,
+            log_max_size: default_log_max_size(),
+            log_files: default_log_files(),
             reconnect: default_reconnect(),
         }
     }
@@ -111,6 +132,7 @@ impl SerialConfig {
 
     /// Whether the device is open without a client, too.
     pub(crate) fn is_held(&self) -> bool {
-        self.url != SerialAddress::Loop && self.scrollback.as_bytes() > 0
+        let wanted = self.scrollback.as_bytes() > 0 || self.log_file.is_some();
+        wanted && self.url != SerialAddress::Loop
     }
 }

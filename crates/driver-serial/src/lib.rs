@@ -33,6 +33,7 @@ mod console_state;
 mod driver;
 mod expect;
 mod hwgrep;
+mod log_file;
 mod login;
 mod paced;
 mod pattern;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::address::SerialAddress;
 use crate::console_log::{ConsoleLog, ConsoleNotes, Reconnect, SCROLLBACK};
 use crate::console_reader::ReadFrom;
+use crate::log_file;
 use crate::source::Source;
 
 /// The first pause before a device that went away is opened again. It doubles each time.
@@ -124,7 +125,13 @@ impl Sharing {
             Err(_) if !self.source.config.check_present && self.follows() => None,
             Err(error) => return Err(error),
         };
-        let open = Open::new(self.open_log(channel));
+        let log = self.open_log(channel);
+        let config = &self.source.config;
+        if let Some(path) = &config.log_file {
+            let max_size = config.log_max_size.as_bytes();
+            log_file::keep(&log, path.to_path_buf(), max_size, config.log_files).await?;
+        }
+        let open = Open::new(log);
         *self.current() = Current { open: Arc::downgrade(&open), held: Some(open) };
         Ok(())
     }

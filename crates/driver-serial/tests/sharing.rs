@@ -178,3 +178,25 @@ async fn with_scrollback_a_missing_device_is_waited_for() {
     let error = port.open(OpenContext::at("board.console")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test]
+async fn a_log_file_has_every_line_with_its_time() {
+    let pty = Pty::open();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console.log");
+    let port = config(&pty.path, serde_json::json!({ "log_file": path }));
+    let port = port.open(OpenContext::at("board.console")).await.unwrap();
+    pty.write(b"U-Boot\r\nlogin: ").await;
+    let logged = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("both lines are there", || logged().contains("login: ")).await;
+    let text = logged();
+    let lines: Vec<_> = text.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
+    assert_eq!(lines, ["U-Boot", "login: "]);
+    Driver::close(&port).await.unwrap();
+    // A folder that is not there is a fault at the start.
+    let missing = folder.path().join("none/console.log");
+    let port = config(&pty.path, serde_json::json!({ "log_file": missing }));
+    let error = port.open(OpenContext::at("board.console")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.report().contains("none/console.log"), "{}", error.report());
+}
