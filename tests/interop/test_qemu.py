@@ -5,7 +5,9 @@ Linux that JUMPSTARTER_GUEST_X86_64 names.
 """
 
 import gzip
+import hashlib
 import http.server
+import json
 import os
 import pathlib
 import shutil
@@ -15,6 +17,7 @@ import urllib.request
 
 import pytest
 from conftest import Exporter, Served, arguments_and_environment, connected, line_within, serve, until
+from jumpstarter.client.core import DriverError
 
 PICO = pathlib.Path(__file__).parents[2] / "crates/driver-testkit/pico/pico.img"
 CONFIG = """
@@ -107,6 +110,37 @@ def test_an_url_is_flashed_and_dumped(qemu, tmp_path):
         qemu.flasher.flash(f"http://127.0.0.1:{web.server_port}/pico.img.gz")
         web.shutdown()
     qemu.flasher.dump(str(tmp_path / "back"))
+    assert_same_image(tmp_path / "back")
+
+
+def test_an_image_of_a_registry_is_flashed(over_unix, authority, tmp_path):
+    layer = gzip.compress(PICO.read_bytes())
+    digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    layers = [{"mediaType": "application/vnd.example.disk", "digest": digest, "size": len(layer)}]
+    manifest = json.dumps({"schemaVersion": 2, "layers": layers}).encode()
+
+    class Registry(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            known = self.headers.get("authorization") == "Basic dXNlcjpzZWNyZXQ="
+            body = {f"/v2/lab/os/blobs/{digest}": layer, "/v2/lab/os/manifests/1": manifest}[self.path]
+            self.send_response(200 if known else 401)
+            self.send_header("www-authenticate", "Basic realm=lab")
+            self.send_header("content-length", str(len(body) if known else 0))
+            self.end_headers()
+            if known:
+                self.wfile.write(body)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        url = f"oci://127.0.0.1:{web.server_port}/lab/os:1"
+        with connected(over_unix, authority) as client:
+            flasher = client.qemu.flasher
+            said = list(flasher.streamingcall("flash_oci", url, "root", "user", "secret"))
+            assert said[-1] == ["flashed\n", "", 0]
+            flasher.dump(str(tmp_path / "back"))
+            with pytest.raises(DriverError, match="401"):
+                client.qemu.flash_oci(url)
+        web.shutdown()
     assert_same_image(tmp_path / "back")
 
 

@@ -2,6 +2,7 @@
 //! reader.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::prelude::*;
@@ -9,6 +10,7 @@ use jumpstarter_driver_core::{ConfigProblem, suggest};
 
 use crate::options::WriteOptions;
 use crate::read::read_image;
+use crate::thread::on_thread;
 use crate::write::write_image;
 
 /// Configuration of `file-flasher`: writes images to files or block devices of the exporter's
@@ -22,6 +24,10 @@ pub struct FileFlasherConfig {
     /// Further ones, by the name of the target (`partition` for a dump).
     #[serde(default)]
     targets: BTreeMap<String, HostPath>,
+    /// A folder of partitions: each target without an entry in `targets` is a file in it. A missing
+    /// file is created.
+    #[serde(default)]
+    folder: Option<HostPath>,
     /// Whether images compressed with gzip, xz, bzip2, zstd, lz4, lzma or lzip are decompressed,
     /// and Android sparse images expanded. Otherwise every file is written unchanged.
     #[serde(default = "yes")]
@@ -49,10 +55,10 @@ impl DriverConfig for FileFlasherConfig {
     type Driver = FileFlasher;
 
     fn check(&self) -> Vec<ConfigProblem> {
-        if self.path.is_none() && self.targets.is_empty() {
+        if self.path.is_none() && self.targets.is_empty() && self.folder.is_none() {
             return vec![ConfigProblem::new(
                 "path",
-                "neither `path` nor `targets` names a file to write to",
+                "none of `path`, `targets` and `folder` names a file to write to",
             )];
         }
         Vec::new()
@@ -66,7 +72,8 @@ impl DriverConfig for FileFlasherConfig {
             verify: self.verify,
             ..WriteOptions::default()
         };
-        Ok(FileFlasher { path: self.path, targets: self.targets, options })
+        let Self { path, targets, folder, .. } = self;
+        Ok(FileFlasher { path, targets, folder, options })
     }
 }
 register_driver!(FileFlasherConfig);
@@ -76,25 +83,52 @@ register_driver!(FileFlasherConfig);
 pub struct FileFlasher {
     path: Option<HostPath>,
     targets: BTreeMap<String, HostPath>,
+    folder: Option<HostPath>,
     options: WriteOptions,
 }
 
 impl FileFlasher {
-    fn path(&self, target: Option<&str>) -> Result<&HostPath> {
+    async fn path(&self, target: Option<&str>) -> Result<PathBuf> {
         let names = self.targets.keys().map(String::as_str);
-        match target {
-            Some(name) => self.targets.get(name).ok_or_else(|| {
-                Error::invalid_argument(format!("there is no target `{name}`"))
-                    .with_hint(suggest::hint(name, names))
-            }),
-            None => self.path.as_ref().ok_or_else(|| {
-                Error::invalid_argument(
-                    "no target was named, and no `path` is configured for that case",
-                )
-                .with_hint(format!("name one of {}", suggest::list(names)))
-            }),
+        match (target, &self.path, &self.folder) {
+            (Some(name), _, folder) => match (self.targets.get(name), folder) {
+                (Some(path), _) => Ok(path.located().await),
+                (None, Some(folder)) => in_folder(folder.located().await, name).await,
+                (None, None) => {
+                    Err(Error::invalid_argument(format!("there is no target `{name}`"))
+                        .with_hint(suggest::hint(name, names)))
+                }
+            },
+            (None, Some(path), _) => Ok(path.located().await),
+            (None, None, folder) => {
+                let message = "no target was named, and no `path` is configured for that case";
+                Err(Error::invalid_argument(message).with_hint(match folder {
+                    Some(folder) => format!("name a file in {}", folder.written()),
+                    None => format!("name one of {}", suggest::list(names)),
+                }))
+            }
         }
     }
+}
+
+/// The file of that name in the folder, and in no other.
+async fn in_folder(folder: PathBuf, name: &str) -> Result<PathBuf> {
+    // A name with a dot at its beginning could be that of a staged file.
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        let message =
+            format!("`{}` names no file in the folder of partitions", name.escape_debug());
+        return Err(Error::invalid_argument(message)
+            .with_hint("give a name without `/` that does not begin with a dot"));
+    }
+    let path = folder.join(name);
+    let seen = path.clone();
+    let is_link = move || std::fs::symlink_metadata(seen).is_ok_and(|found| found.is_symlink());
+    if on_thread("flash-target", is_link).await? {
+        let message = format!("{} is a link, which may leave the folder", path.display());
+        return Err(Error::permission_denied(message)
+            .with_hint("list it in `targets` of the exporter file if that is intended"));
+    }
+    Ok(path)
 }
 
 impl Driver for FileFlasher {
@@ -104,14 +138,14 @@ impl Driver for FileFlasher {
 #[async_trait]
 impl Flasher for FileFlasher {
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
-        let path = self.path(target.as_deref())?.located().await;
+        let path = self.path(target.as_deref()).await?;
         let report = write_image(source, &path, self.options.clone()).await?;
         tracing::info!(path = %path.display(), bytes = report.bytes_written, compression = %report.compression, "flashed");
         Ok(())
     }
 
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {
-        let path = self.path(partition.as_deref())?.located().await;
+        let path = self.path(partition.as_deref()).await?;
         read_image(&path, target).await.map(drop)
     }
 }

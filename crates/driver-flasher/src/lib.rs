@@ -2,8 +2,9 @@
 //!
 //! [`write_image`] takes an image from any source, decompresses it, checks it, and replaces a file
 //! with it, completely or not at all. [`read_image`] is the way back. [`write_image_to`] does the
-//! same for a driver's [`ImageMedium`], and [`CopyImage::copy_to`] for a writer. Two drivers use
-//! them: [`FileFlasherConfig`] (`file-flasher`) and [`MockFlasherConfig`] (`mock-flasher`).
+//! same for a driver's [`ImageMedium`], and [`CopyImage::copy_to`] for a writer. The drivers here
+//! use them: [`FileFlasherConfig`] (`file-flasher`), [`StorageMuxConfig`] (`storage-mux`), and mocks
+//! of both.
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;
@@ -23,6 +24,7 @@
 //!        └── digest (only when somebody wants it)
 //! ```
 
+mod command_mux;
 mod copy;
 mod decode;
 mod device;
@@ -42,6 +44,7 @@ mod room;
 mod thread;
 mod write;
 
+pub use command_mux::{StorageMuxConfig, StorageMuxDriver};
 pub use copy::CopyImage;
 pub use file::{FileFlasher, FileFlasherConfig};
 pub use jumpstarter_codec::Compression;

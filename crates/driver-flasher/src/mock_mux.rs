@@ -10,7 +10,7 @@ use crate::mock::{DEFAULT_TARGET, MockFlasher};
 use crate::read::read_image;
 
 /// The client class of a multiplexer that flashes too.
-const FLASHER_CLIENT: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
+pub(crate) const FLASHER_CLIENT: &str = "jumpstarter_driver_opendal.client.StorageMuxFlasherClient";
 
 /// Configuration of `mock-storage-mux`: a medium that keeps written bytes until the driver is
 /// closed. It is empty at first.
@@ -148,7 +148,7 @@ impl Flasher for MockStorageMuxFlasher {
     }
 }
 
-fn refuse_target(target: Option<String>) -> Result<()> {
+pub(crate) fn refuse_target(target: Option<String>) -> Result<()> {
     let Some(name) = target else { return Ok(()) };
     Err(Error::invalid_argument(format!("there is no target `{name}`"))
         .with_hint("name no target: a storage multiplexer has one medium"))

@@ -2,6 +2,7 @@
 
 use jumpstarter_driver_flasher::{
     FileFlasherConfig, MockFlasherConfig, MockStorageMuxConfig, MockStorageMuxFlasherConfig,
+    StorageMuxConfig,
 };
 use jumpstarter_driver_testkit::{conformance, peer};
 
@@ -13,3 +14,18 @@ conformance!(
 );
 conformance!(mod mock_mux, MockStorageMuxConfig, {}, [storage_mux]);
 conformance!(mod mock_mux_flasher, MockStorageMuxFlasherConfig, {}, [storage_mux, flasher(as_is)], deadline: 60 s);
+conformance!(
+    mod partitions, FileFlasherConfig, { "folder": peer::folder() },
+    [flasher(target("root"), any_target)], deadline: 60 s
+);
+conformance!(
+    mod command_mux, StorageMuxConfig,
+    { "host": ["true"], "dut": ["true"], "off": ["true"], "path": medium() },
+    [storage_mux, flasher(size("5M"))], deadline: 60 s
+);
+
+fn medium() -> std::path::PathBuf {
+    let medium = peer::folder().join("medium.img");
+    std::fs::write(&medium, "").expect("the folder can be written to");
+    medium
+}

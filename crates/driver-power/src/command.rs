@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::{Command, Output, SuperviseError, run_unchecked};
+use jumpstarter_supervise::{Command, Output, run};
 use tokio::sync::Mutex;
 
 use crate::close::AtClose;
@@ -116,17 +116,7 @@ impl CommandPower {
             Some(folder) => command.current_dir(folder.located().await),
             None => command,
         };
-        let output = run_unchecked(command, self.config.timeout.as_duration()).await;
-        let output = output.with_context(doing)?;
-        if output.status.success() {
-            return Ok(output);
-        }
-        let said = match output.stderr.trim().is_empty() {
-            true => output.stdout_text(),
-            false => output.stderr,
-        };
-        let (program, status) = (program.clone(), output.status);
-        Err(SuperviseError::Failed { program, status, stderr: said }).with_context(doing)
+        run(command, self.config.timeout.as_duration()).await.with_context(doing)
     }
 
     async fn switch(&self, what: &str, words: &[String]) -> Result<()> {

@@ -1,9 +1,15 @@
 //! The child `flasher`: writes the machine's images and reads them back.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt, stream};
+use jumpstarter_driver_core::ShellOutput;
+use jumpstarter_driver_core::image::ImageRequest;
 use jumpstarter_driver_core::prelude::*;
 use tokio::time::timeout;
 
 use crate::config::QemuConfig;
+use crate::interface::OciFlasher;
 use crate::storage::Partition;
 use crate::vm::Vm;
 
@@ -13,7 +19,7 @@ use crate::vm::Vm;
 pub(crate) struct QemuFlasher(pub(crate) Vm);
 
 impl Driver for QemuFlasher {
-    interfaces!(Flasher);
+    interfaces!(Flasher, OciFlasher);
 
     fn client(&self) -> Option<&str> {
         Some("jumpstarter_driver_qemu.client.QemuFlasherClient")
@@ -37,6 +43,44 @@ impl Flasher for QemuFlasher {
         let partition = Partition::find(partition.as_deref())?;
         let doing = format!("dumping from machine `{}`", vm.name());
         alone(vm, &doing, async |config| vm.0.storage.dump(target, partition, &config).await).await
+    }
+}
+
+#[async_trait]
+impl OciFlasher for QemuFlasher {
+    async fn flash_oci(
+        &self,
+        oci_url: String,
+        partition: Option<String>,
+        oci_username: Option<String>,
+        oci_password: Option<String>,
+    ) -> Result<ValueStream<ShellOutput>> {
+        Partition::find(partition.as_deref())?;
+        if !oci_url.starts_with("oci://") {
+            return Err(Error::invalid_argument(format!("`{oci_url}` is no oci:// URL")));
+        }
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let request = ImageRequest::new(oci_url)?;
+        let request = match (given(oci_username), given(oci_password)) {
+            (Some(user), Some(password)) => {
+                let basic = BASE64_STANDARD.encode(format!("{user}:{password}"));
+                request.with_header("authorization", format!("Basic {basic}"))
+            }
+            (None, None) => request,
+            _ => {
+                return Err(Error::invalid_argument(
+                    "a registry needs both a user and a password, or neither",
+                ));
+            }
+        };
+        let flasher = Self(self.0.clone());
+        let begun = ShellOutput { stdout: format!("flashing {request}\n"), ..Default::default() };
+        let flashing = async move {
+            flasher.flash(ImageSource::request(request), partition).await?;
+            let stdout = "flashed\n".to_owned();
+            Ok(ShellOutput { stdout, exit_code: Some(0), ..Default::default() })
+        };
+        Ok(stream::iter([Ok(begun)]).chain(stream::once(flashing)).boxed())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The machine's interfaces beyond power, flasher, console and network.
 
+use jumpstarter_driver_core::ShellOutput;
 use jumpstarter_driver_core::prelude::*;
 
 use crate::config::MemorySize;
@@ -78,4 +79,20 @@ pub trait QemuSettings {
     /// Sets the size of the memory, such as `1G`, from the next power-on. A bare number below 1 MiB
     /// is a number of MiB.
     async fn set_memory_size(&self, size: MemorySize) -> Result<()>;
+}
+
+/// Images in registries of container images, with the names of the Python driver. The exporter
+/// fetches them.
+#[interface(name = "oci_flasher", client = "jumpstarter_driver_qemu.client.QemuFlasherClient")]
+pub trait OciFlasher {
+    /// Writes the image at `oci_url` (`oci://registry/repository:tag`) to `partition`. Without a
+    /// user and a password, the exporter's own credentials are used. Streams what is done, and
+    /// ends with the exit code 0.
+    async fn flash_oci(
+        &self,
+        oci_url: String,
+        partition: Option<String>,
+        oci_username: Option<String>,
+        oci_password: Option<String>,
+    ) -> Result<ValueStream<ShellOutput>>;
 }

@@ -48,7 +48,7 @@ pub use driver::{GUEST_PORT, Qemu};
 pub use host::{
     Accelerator, AcceleratorKind, Firmware, HostFacts, KvmFacts, QemuVersion, Sandbox, Vsock,
 };
-pub use interface::{Machine, QemuSettings};
+pub use interface::{Machine, OciFlasher, QemuSettings};
 pub use ports::ForwardedPort;
 pub use state::{MachineEvent, MachineState, Phase, StopOutcome};
 pub use vm::Vm;

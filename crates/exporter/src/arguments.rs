@@ -90,8 +90,8 @@ fn reference(value: Value) -> Result<ImageReference> {
     if let Value::String(text) = &value {
         let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
         return Err(match scheme {
-            "oci" => Error::unimplemented("this exporter does not read images from OCI registries")
-                .with_hint("download the image and flash the file"),
+            "oci" => Error::invalid_argument("expected an image, not its address")
+                .with_hint("call `flash_oci`, or give a request with this address"),
             _ => Error::invalid_argument("expected an image, not text"),
         });
     }

@@ -55,7 +55,7 @@ pub enum SuperviseError {
         program: String,
         /// How it ended.
         status: ExitStatus,
-        /// The end of what it wrote to stderr.
+        /// The end of what it wrote to stderr; what it wrote to stdout if that was nothing.
         stderr: String,
     },
     /// The program did not end within its deadline, and was killed.

@@ -45,7 +45,11 @@ pub async fn run(command: Command, deadline: Duration) -> Result<Output, Supervi
     if output.status.success() {
         return Ok(output);
     }
-    Err(SuperviseError::Failed { program, status: output.status, stderr: output.stderr })
+    let stderr = match output.stderr.trim().is_empty() {
+        true => output.stdout_text(),
+        false => output.stderr,
+    };
+    Err(SuperviseError::Failed { program, status: output.status, stderr })
 }
 
 /// As [`run`], but accepts any exit status: for tools whose exit code is an answer.

@@ -12,6 +12,7 @@ use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use crate::answer::Image;
 use crate::decode::Chunks;
 use crate::get::get;
+use crate::oci::{self, Reference};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::url::Url;
@@ -23,7 +24,7 @@ pub(crate) fn way(request: &ImageRequest, settings: Settings) -> Result<Way> {
 }
 
 /// An image that is fetched when it is read; a server that sends nothing, or next to nothing, for
-/// `stall_limit` is given up.
+/// `stall_limit` is given up. `oci://registry/repository:tag` is a layer of an image in a registry.
 ///
 /// # Errors
 /// `InvalidArgument` for a URL or header that cannot be used; what the server does wrong shows in
@@ -50,11 +51,19 @@ pub(crate) fn download_with(
     settings: Settings,
     watch: impl Fn(Progress, bool) + Send + Sync + 'static,
 ) -> Result<ImageSource> {
-    let way = way(&request, settings)?;
-    let name = way.url.to_string();
+    let (name, asking) = match Reference::is_one(request.url()) {
+        true => {
+            let reference = Reference::parse(request.url())?;
+            (reference.to_string(), oci::fetch(reference, request, settings).boxed())
+        }
+        false => {
+            let way = way(&request, settings)?;
+            (way.url.to_string(), get(way, request.is_checked()).boxed())
+        }
+    };
     let doing = format!("downloading {name}");
     let download = Download {
-        stage: Stage::Asking(get(way, request.is_checked()).boxed()),
+        stage: Stage::Asking(asking),
         pace: Pace::new(stall_limit),
         stall_limit,
         doing,

@@ -1,4 +1,4 @@
-//! The transfer of images: HTTP, for URLs, and the encodings on the wire. The exporter and the
+//! The transfer of images: HTTP, for URLs and registries, and the encodings on the wire. The exporter and the
 //! client both use it.
 //!
 //! `docs/images.md` has the rules which servers are trusted.
@@ -30,6 +30,8 @@ pub mod fuzzing;
 mod get;
 #[cfg(feature = "http")]
 mod network;
+#[cfg(feature = "http")]
+mod oci;
 mod pace;
 #[cfg(feature = "http")]
 mod proof;

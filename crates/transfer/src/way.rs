@@ -76,6 +76,12 @@ impl Way {
         Self { url, headers, settings, first: None, asked: None }
     }
 
+    /// The way to a URL that an answer names: it may lead where a redirect may.
+    pub(crate) fn onward(&self, url: Url, headers: Headers) -> Self {
+        let settings = self.settings.clone();
+        Self { url, headers, settings, first: self.first, asked: None }
+    }
+
     /// Connects to the server, or to the proxy before it.
     pub(crate) async fn open(&mut self) -> Result<Box<dyn Io>> {
         let connecting = tokio::time::timeout(CONNECT_LIMIT, self.connect());

@@ -19,19 +19,12 @@ pub(crate) fn source(word: &OsStr) -> Result<ImageSource> {
         Some(STANDARD_STREAM) => {
             ImageSource::reader(tokio::io::stdin(), None).with_name("standard input")
         }
-        Some(url) if is_url(url) => ImageSource::url(url).map_err(Fault::Usage)?,
-        Some(oci) if is_oci(oci) => {
-            return Err(Fault::usage(
-                format!("`{oci}` is an image of a registry, which cannot be read here"),
-                "download it first, and give the file",
-            ));
-        }
+        Some(url) if is_url(url) || is_oci(url) => ImageSource::url(url).map_err(Fault::Usage)?,
         _ => ImageSource::path(word),
     })
 }
 
-/// Whether the word names an image in a registry of container images. Only some exporters fetch
-/// these.
+/// Whether the word names an image in a registry of container images.
 pub(crate) fn is_oci(word: &str) -> bool {
     word.starts_with("oci://")
 }

@@ -231,3 +231,23 @@ async fn what_looks_like_no_image_is_refused_by_name() {
     ");
     assert!(!bench.lab.path("disk.img").exists());
 }
+
+#[tokio::test]
+async fn several_images_are_looked_at_before_the_first_is_written() {
+    let bench = Bench::of("export: {flasher: {type: file-flasher, config: {folder: .}}}").await;
+    std::fs::write(bench.lab.path("boot.in"), b"boot").unwrap();
+    let words = ["flasher", "flash", "-t", "boot:boot.in", "-t"];
+    for (last, expected) in [
+        ("root:missing.in", "nothing was written"),
+        ("root:.", "it is a folder"),
+        ("boot:boot.in", "the target `boot` is named twice"),
+    ] {
+        let said = bench.j(&[&words[..], &[last]].concat()).await;
+        assert!(said.contains(expected), "{said}");
+        assert!(!bench.lab.path("boot").exists(), "{said}");
+    }
+    std::fs::write(bench.lab.path("root.in"), b"root").unwrap();
+    bench.j(&[&words[..], &["root:root.in"]].concat()).await;
+    assert_eq!(std::fs::read(bench.lab.path("root")).unwrap(), b"root");
+    assert_eq!(std::fs::read(bench.lab.path("boot")).unwrap(), b"boot");
+}

@@ -135,12 +135,8 @@ async fn what_a_machine_that_is_off_refuses() {
     For more information, try '--help'.
     --- exit code 2
     ");
-    assert_snapshot!(bench.j(&["qemu", "flasher", "flash", "oci://registry.example/os:1"]).await, @r"
-    --- stderr
-    error: `qemu.flasher` takes no images of a registry such as oci://registry.example/os:1
-    hint: download it, and flash the file
-    --- exit code 1
-    ");
+    let refused = bench.j(&["qemu", "flasher", "flash", "oci://127.0.0.1:1/os:1"]).await;
+    assert!(refused.contains("connecting to 127.0.0.1:1"), "{refused}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use super::encoding::Encoding;
 use super::source::ImageSource;
 use crate::error::{Error, Result};
 
-/// An image at an `http` or `https` URL, read with GET or written with PUT.
+/// An image at an `http` or `https` URL, read with GET or written with PUT; or at an `oci` URL, in a
+/// registry of container images, which is read only.
 ///
 /// For a remote device the exporter makes the request, so the URL must be reachable from there; for
 /// a local one this program makes it. URL and headers may hold secrets: `Debug` and `Display` show
@@ -25,12 +26,16 @@ impl ImageRequest {
     /// A request without headers.
     ///
     /// # Errors
-    /// `InvalidArgument` for anything but an `http` or `https` URL.
+    /// `InvalidArgument` for anything but an `http`, `https` or `oci` URL.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         let url = url.into();
         match url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
-            Some("http" | "https") => Ok(Self { url, headers: Vec::new(), is_checked: false }),
-            _ => Err(Error::invalid_argument("an image's URL begins with http:// or https://")),
+            Some("http" | "https" | "oci") => {
+                Ok(Self { url, headers: Vec::new(), is_checked: false })
+            }
+            _ => Err(Error::invalid_argument(
+                "an image's URL begins with http://, https:// or oci://",
+            )),
         }
     }
 

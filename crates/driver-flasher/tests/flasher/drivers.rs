@@ -4,7 +4,7 @@ use crate::support::{Bench, image, tool};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_flasher::{FileFlasherConfig, MockFlasherConfig};
 
-async fn open<C: DriverConfig>(config: serde_json::Value) -> Result<C::Driver> {
+pub(crate) async fn open<C: DriverConfig>(config: serde_json::Value) -> Result<C::Driver> {
     let config: C = serde_json::from_value(config)
         .map_err(|error| Error::invalid_argument(error.to_string()))?;
     config.open(OpenContext::at("flasher")).await
@@ -68,6 +68,34 @@ async fn files_by_path_and_by_target() {
     let error = flasher.flash(ImageSource::bytes("x"), Some("bot".to_owned())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.hint().unwrap().contains("did you mean `boot`?"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_folder_of_partitions_is_not_left() {
+    let bench = Bench::new();
+    let folder = bench.path("partitions");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(bench.disk(), folder.join("link")).unwrap();
+    let config = serde_json::json!({ "folder": folder, "targets": { "disk": bench.disk() } });
+    let flasher = open::<FileFlasherConfig>(config).await.unwrap();
+    let flash = async |name: Option<&str>| {
+        flasher.flash(ImageSource::bytes("new"), name.map(str::to_owned)).await
+    };
+    flash(Some("boot.img")).await.unwrap();
+    assert_eq!(std::fs::read(folder.join("boot.img")).unwrap(), b"new");
+    for name in ["", ".", "..", "../disk.img", "a/b", "/etc/x", ".hidden", "a\0b", "link"] {
+        let error = flash(Some(name)).await.unwrap_err();
+        let kinds = [ErrorKind::InvalidArgument, ErrorKind::PermissionDenied];
+        assert!(kinds.contains(&error.kind()), "{name}: {error:?}");
+    }
+    let error = flash(None).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("name a file in"), "{error:?}");
+    bench.assert_untouched();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    flash(Some("disk")).await.unwrap();
+    assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");
+    let missing = flasher.dump(ImageSink::path(bench.path("x")), Some("root.img".into())).await;
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]

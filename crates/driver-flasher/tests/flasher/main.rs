@@ -8,5 +8,6 @@ mod drivers;
 mod hanging;
 mod limits;
 mod medium;
+mod mux;
 mod support;
 mod transfer;

@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::{Args, ValueEnum, ValueHint};
-use jumpstarter_driver_core::Flasher;
 use jumpstarter_driver_core::image::Encoding;
+use jumpstarter_driver_core::{Error, Flasher, ResultExt};
 use serde_json::json;
 
 mod oci;
@@ -49,12 +49,12 @@ Examples:
   {path} flash -t root:os.img -t bios:firmware.bin
   zcat os.img.gz | {path} flash -
 
-An exporter in Python also fetches oci:// images for its virtual machines, and prints its progress.
+The exporter fetches oci://REGISTRY/REPOSITORY:TAG with its own credentials (`podman login`).
 
 JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes is the size of
 the file, null if an exporter in Python fetched it itself")]
 struct Flash {
-    /// The image: a file, an http(s) URL, or - for standard input
+    /// The image: a file, an http(s) or oci URL, or - for standard input
     #[arg(required_unless_present = "target", value_hint = ValueHint::FilePath)]
     file: Option<OsString>,
     /// What to write where; may be repeated. With FILE, only the NAME
@@ -97,10 +97,15 @@ impl Say for Flash {
         if self.sha256.is_some() && images.len() > 1 {
             return Err(Fault::usage("one digest for several images", "flash them one by one"));
         }
+        if images.len() > 1 {
+            check(&images)?;
+        }
         let flasher = context.get::<dyn Flasher>()?;
         for (file, target) in images {
-            if let Some(image) = file.to_str().filter(|file| image::is_oci(file)) {
-                oci::flash(context, image, target.as_deref()).await?;
+            let oci = file.to_str().filter(|file| image::is_oci(file) && self.sha256.is_none());
+            if let Some(image) = oci
+                && oci::flash(context, image, target.as_deref()).await?
+            {
                 continue;
             }
             let label = match &target {
@@ -144,6 +149,30 @@ impl Say for Dump {
         report(context, transfer, &file, target)?;
         Ok(SUCCESS)
     }
+}
+
+/// Checks all images before the first is written: a file that is missing must not leave a device
+/// with a half of them.
+fn check(images: &[(OsString, Option<String>)]) -> Result<()> {
+    for (number, (file, target)) in images.iter().enumerate() {
+        if images[..number].iter().any(|(_, other)| other == target) {
+            let name = target.as_deref().unwrap_or_default();
+            let message = format!("the target `{name}` is named twice; nothing was written");
+            return Err(Fault::usage(message, "name each target once"));
+        }
+        let source = image::source(file)?;
+        if let Some(path) = source.local_path() {
+            let doing = || format!("opening {}; nothing was written", path.display());
+            let found = std::fs::metadata(path).with_context(doing)?;
+            // Opening a pipe could wait for its writer.
+            if found.is_file() {
+                std::fs::File::open(path).with_context(doing)?;
+            } else if found.is_dir() {
+                return Err(Error::invalid_argument("it is a folder").context(doing()).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Flash {

@@ -1,4 +1,4 @@
-//! Images of a registry (`oci://…`), which exporters in Python fetch for their virtual machines.
+//! Images of a registry (`oci://…`), which exporters fetch for their virtual machines.
 
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Error, ErrorKind};
@@ -19,22 +19,23 @@ fn show(output: &str, environment: &Environment) {
     }
 }
 
-/// Makes the exporter fetch the image and write it.
-pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) -> Result<()> {
-    let refused = |error: Error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::Unimplemented => Error::unimplemented(format!(
-            "`{}` takes no images of a registry such as {image}",
-            context.path
-        ))
-        .with_hint("download it, and flash the file"),
-        _ => error,
-    };
+/// Makes the exporter fetch the image and write it; false if its flasher has no such method.
+pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) -> Result<bool> {
+    let lacks_it =
+        |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unimplemented);
     let arguments = vec![json!(image), json!(target)];
-    let mut said =
-        context.device().stream(&context.path, METHOD, arguments).await.map_err(refused)?;
+    let mut said = match context.device().stream(&context.path, METHOD, arguments).await {
+        Err(error) if lacks_it(&error) => return Ok(false),
+        said => said?,
+    };
     let mut code = None;
+    let mut is_begun = false;
     while let Some(part) = said.next().await {
-        let part = part.map_err(refused)?;
+        let part = match part {
+            Err(error) if !is_begun && lacks_it(&error) => return Ok(false),
+            part => part?,
+        };
+        is_begun = true;
         for output in [&part[0], &part[1]].into_iter().filter_map(|text| text.as_str()) {
             show(output, context.output.environment());
         }
@@ -48,7 +49,7 @@ pub(super) async fn flash(context: &Context, image: &str, target: Option<&str>) 
                     "bytes_per_second": nothing});
                 context.output.value(&value)?;
             }
-            Ok(())
+            Ok(true)
         }
         Some(code) => Err(Error::internal(format!(
             "flashing {image} failed on the exporter: exit code {code}"

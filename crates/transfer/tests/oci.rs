@@ -1,0 +1,271 @@
+//! Images in registries: a real one (Debian's docker-registry), and one that does what a real one
+//! does not do on demand.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use jumpstarter_driver_core::image::ImageRequest;
+use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_testkit::{eventually, skip};
+use jumpstarter_supervise::Command;
+use jumpstarter_transfer::download;
+use ring::digest::{SHA256, digest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// `user:secret`, for Basic.
+const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
+/// The password `secret`, as htpasswd keeps it.
+const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = digest(&SHA256, bytes);
+    let hex = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    format!("sha256:{}", hex.collect::<String>())
+}
+
+async fn fetch_with(url: &str, authorization: Option<&str>) -> Result<Vec<u8>, Error> {
+    let request = ImageRequest::new(url)?;
+    let request = match authorization {
+        Some(value) => request.with_header("authorization", value),
+        None => request,
+    };
+    let reading = download(request, DEADLINE)?.into_stream().try_collect::<Vec<_>>();
+    let chunks = tokio::time::timeout(DEADLINE, reading).await.expect("it ends in time");
+    chunks.map(|chunks| chunks.concat()).map_err(Error::from)
+}
+
+async fn fetch(url: &str) -> Result<Vec<u8>, Error> {
+    fetch_with(url, None).await
+}
+
+/// A manifest with these layers: title and content.
+fn manifest(layers: &[(&str, &[u8])]) -> String {
+    let layers = layers.iter().map(|(title, bytes)| {
+        serde_json::json!({
+            "mediaType": "application/vnd.example.disk", "digest": sha256(bytes),
+            "size": bytes.len(), "annotations": { "org.opencontainers.image.title": title },
+        })
+    });
+    let empty = serde_json::json!({
+        "mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256(b"{}"), "size": 2
+    });
+    serde_json::json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.example",
+        "config": empty, "layers": layers.collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// One request of the test: its status, its `Location`.
+async fn ask(address: &str, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "{head}\r\nhost: {address}\r\nauthorization: {BASIC}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let location = answer.lines().find_map(|line| line.strip_prefix("Location: "));
+    (status, location.unwrap_or_default().trim().to_owned())
+}
+
+async fn push_blob(address: &str, repository: &str, bytes: &[u8]) {
+    let head = format!("POST /v2/{repository}/blobs/uploads/ HTTP/1.1");
+    let (status, location) = ask(address, &head, b"").await;
+    assert_eq!(status, 202);
+    let target = location.split_once(address).unwrap().1;
+    let head = format!("PUT {target}&digest={} HTTP/1.1", sha256(bytes));
+    assert_eq!(ask(address, &head, bytes).await.0, 201);
+}
+
+async fn push_manifest(address: &str, repository: &str, tag: &str, kind: &str, text: &str) {
+    let head = format!("PUT /v2/{repository}/manifests/{tag} HTTP/1.1\r\ncontent-type: {kind}");
+    assert_eq!(ask(address, &head, text.as_bytes()).await.0, 201);
+}
+
+#[tokio::test]
+async fn from_a_real_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = address.to_string();
+    let (htpasswd, config) = (folder.path().join("htpasswd"), folder.path().join("config.yml"));
+    std::fs::write(&htpasswd, HTPASSWD).unwrap();
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {:?}}}}}\nhttp: {{addr: \"{address}\"}}\nauth: {{htpasswd: {{realm: test, path: {htpasswd:?}}}}}\n",
+        folder.path().join("store"),
+    );
+    std::fs::write(&config, text).unwrap();
+    let registry = Command::new("docker-registry").arg("serve").arg(&config).spawn().await;
+    let registry = match registry {
+        Ok(registry) => registry,
+        Err(error) => return skip(&format!("docker-registry does not start: {error}")),
+    };
+    eventually("the registry listens", || std::net::TcpStream::connect(&address).is_ok()).await;
+
+    let disk: Vec<u8> = (0..3_000_000_u32).map(|number| (number / 7) as u8).collect();
+    let other = b"another disk".to_vec();
+    for blob in [&disk[..], &other, b"{}"] {
+        push_blob(&address, "lab/os", blob).await;
+    }
+    let (one, two) =
+        (manifest(&[("os.img", &disk)]), manifest(&[("os.img", &disk), ("b", &other)]));
+    push_manifest(&address, "lab/os", "1", MANIFEST, &one).await;
+    push_manifest(&address, "lab/os", "2", MANIFEST, &two).await;
+    let entry = |text: &str, architecture: &str| {
+        serde_json::json!({ "mediaType": MANIFEST, "digest": sha256(text.as_bytes()),
+            "size": text.len(), "platform": { "os": "linux", "architecture": architecture } })
+    };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": kind,
+        "manifests": [entry(&one, "amd64"), entry(&two, "arm64")] });
+    push_manifest(&address, "lab/os", "all", kind, &index.to_string()).await;
+
+    let at = |rest: &str| format!("oci://{address}/lab/os{rest}");
+    let get = async |rest: &str| fetch_with(&at(rest), Some(BASIC)).await;
+    assert!(get(":1").await.unwrap() == disk);
+    assert!(get(&format!("@{}", sha256(one.as_bytes()))).await.unwrap() == disk);
+    assert_eq!(get(":2?layer=b").await.unwrap(), other);
+    assert!(get(":all?platform=linux/amd64").await.unwrap() == disk);
+    assert_eq!(get(":all?platform=linux/arm64&layer=b").await.unwrap(), other);
+    for (rest, kind, text) in [
+        (":2", ErrorKind::InvalidArgument, "several layers: os.img, b"),
+        (":2?layer=c", ErrorKind::InvalidArgument, "no such layer, only os.img, b"),
+        (":all", ErrorKind::InvalidArgument, "several images: linux/amd64, linux/arm64"),
+        (":3", ErrorKind::NotFound, "404"),
+    ] {
+        let error = get(rest).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.report().contains(text), "{error:?}");
+    }
+    for credentials in [None, Some("Basic dXNlcjp3cm9uZw==")] {
+        let error = fetch_with(&at(":1"), credentials).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+        assert!(error.hint().unwrap().contains("podman login 127.0.0.1"), "{error:?}");
+    }
+    registry.kill();
+    tokio::time::timeout(DEADLINE, registry.wait_gone()).await.unwrap();
+}
+
+/// What a server was asked: first lines with the `authorization` header.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// A server that answers each request as `answer` says, by the request's target and authorization.
+async fn server(
+    answer: impl Fn(&str, Option<&str>) -> (u16, String, Vec<u8>) + Send + 'static,
+) -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Asked::default();
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let target = head.split(' ').nth(1).unwrap().to_owned();
+            let authorization = head.lines().find_map(|line| line.strip_prefix("authorization: "));
+            seen.lock().unwrap().push(format!("{target} {}", authorization.unwrap_or("-")));
+            let (status, headers, body) = answer(&target, authorization);
+            let head = format!(
+                "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.ok();
+            stream.write_all(&body).await.ok();
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_and_goes_to_no_other_server() {
+    let disk = b"the disk of a device".repeat(100);
+    let stored = disk.clone();
+    let (store, store_asked) = server(move |_, _| (200, String::new(), stored.clone())).await;
+    let text = manifest(&[("os.img", &disk)]);
+    let (tokens, tokens_asked) = server(|_, authorization| match authorization {
+        None | Some(BASIC) => (200, String::new(), br#"{"token":"t0ken"}"#.to_vec()),
+        Some(_) => (401, String::new(), Vec::new()),
+    })
+    .await;
+    let (registry, asked) = server(move |target, authorization| {
+        let challenge = format!(
+            "www-authenticate: Bearer realm=\"http://{tokens}/token\",service=\"a b\",scope=\"repository:lab/os:push\"\r\n"
+        );
+        match (authorization, target.contains("/blobs/")) {
+            (Some("Bearer t0ken"), false) => (200, String::new(), text.clone().into()),
+            (Some("Bearer t0ken"), true) => {
+                (307, format!("location: http://{store}/blob?sig=1\r\n"), Vec::new())
+            }
+            _ => (401, challenge, Vec::new()),
+        }
+    })
+    .await;
+    let url = format!("oci://{registry}/lab/os:1");
+    assert!(fetch(&url).await.unwrap() == disk, "anonymous");
+    assert!(fetch_with(&url, Some(BASIC)).await.unwrap() == disk);
+    let path = "/token?scope=repository:lab/os:pull&service=a%20b";
+    assert_eq!(*tokens_asked.lock().unwrap(), [format!("{path} -"), format!("{path} {BASIC}")]);
+    assert_eq!(*store_asked.lock().unwrap(), ["/blob?sig=1 -", "/blob?sig=1 -"]);
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked[0], "/v2/lab/os/manifests/1 -", "nothing is shown before it is asked for");
+    assert!(!asked.iter().any(|line| line.contains("Basic")), "{asked:?}");
+    drop(asked);
+    let error = fetch_with(&url, Some("Basic d3Jvbmc6eA==")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_damaged_too_large_or_no_image_is_refused() {
+    let disk = b"the disk of a device".to_vec();
+    let good = manifest(&[("os.img", &disk)]);
+    let container = good.replace("vnd.example.disk", "vnd.oci.image.layer.v1.tar+gzip");
+    let sha512 = good.replace("sha256:", "sha512:");
+    let wanted = sha256(b"something else");
+    let cases: Vec<(&str, Vec<u8>, Vec<u8>, ErrorKind, &str)> = vec![
+        (
+            ":1",
+            good.clone().into(),
+            b"the disk of a devicf".to_vec(),
+            ErrorKind::DataLoss,
+            "its digest is sha256:",
+        ),
+        (":1", good.clone().into(), disk[1..].to_vec(), ErrorKind::DataLoss, "announces 19 bytes"),
+        (
+            ":1",
+            vec![b' '; (4 << 20) + 1],
+            Vec::new(),
+            ErrorKind::FailedPrecondition,
+            "longer than 4194304",
+        ),
+        (":1", b"<html>".to_vec(), Vec::new(), ErrorKind::DataLoss, "it is no manifest"),
+        (":1", container.into(), disk.clone(), ErrorKind::FailedPrecondition, "container image"),
+        (":1", sha512.into(), disk.clone(), ErrorKind::FailedPrecondition, "is no SHA-256"),
+        (&wanted, good.into(), disk.clone(), ErrorKind::DataLoss, "has the digest"),
+    ];
+    for (version, manifest, blob, kind, text) in cases {
+        let (registry, _) = server(move |target, _| {
+            let is_blob = target.contains("/blobs/");
+            (200, String::new(), if is_blob { blob.clone() } else { manifest.clone() })
+        })
+        .await;
+        let separator = if version.starts_with(':') { "" } else { "@" };
+        let url = format!("oci://{registry}/lab/os{separator}{version}");
+        let error = fetch(&url).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.report().contains(text), "{error:?}");
+    }
+}
