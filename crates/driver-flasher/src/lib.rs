@@ -2,9 +2,8 @@
 //!
 //! [`write_image`] takes an image from any source, decompresses it, checks it, and replaces a file
 //! with it, completely or not at all. [`read_image`] is the way back. [`write_image_to`] does the
-//! same for a driver's [`ImageMedium`], and [`CopyImage::copy_to`] for a writer. The drivers here
-//! use them: [`FileFlasherConfig`] (`file-flasher`), [`StorageMuxConfig`] (`storage-mux`), and mocks
-//! of both.
+//! same for a driver's [`ImageMedium`], and [`CopyImage::copy_to`] for a writer. The drivers are
+//! [`FileFlasherConfig`] (`file-flasher`), [`StorageMuxConfig`] (`storage-mux`), and mocks of both.
 //!
 //! ```
 //! use jumpstarter_driver_core::prelude::*;

@@ -1,5 +1,5 @@
-//! The transfer of images: HTTP, for URLs and registries, and the encodings on the wire. The exporter and the
-//! client both use it.
+//! The transfer of images: HTTP, for URLs and registries, and the encodings on the wire. The
+//! exporter and the client both use it.
 //!
 //! `docs/images.md` has the rules which servers are trusted.
 //!

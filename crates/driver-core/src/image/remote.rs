@@ -9,8 +9,8 @@ use super::encoding::Encoding;
 use super::source::ImageSource;
 use crate::error::{Error, Result};
 
-/// An image at an `http` or `https` URL, read with GET or written with PUT; or at an `oci` URL, in a
-/// registry of container images, which is read only.
+/// An image at an `http` or `https` URL, read with GET or written with PUT; or at an `oci` URL, in
+/// a registry of container images, which is read only.
 ///
 /// For a remote device the exporter makes the request, so the URL must be reachable from there; for
 /// a local one this program makes it. URL and headers may hold secrets: `Debug` and `Display` show
