@@ -134,7 +134,7 @@ impl Mount {
         self.caller(self.root)
     }
 
-    /// Tells the driver of a node from all others of all mounts.
+    /// Identifies the driver of a node among those of all mounts.
     fn key(&self, node: &Node) -> (usize, usize) {
         (Arc::as_ptr(&self.place).addr(), node.id)
     }

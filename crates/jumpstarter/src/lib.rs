@@ -14,7 +14,7 @@
 //! | `daemon` | `daemon` | a program that runs an exporter, as `jmp run` does |
 //! | `cli` | `cli` | a `jmp` and `j` with drivers of one's own; has every driver |
 //! | `testkit` | `testkit` | tests of drivers: the conformance suite |
-//! | `python` | `python` | devices of other exporters as branches of one |
+//! | `python` | `python` | devices of other exporters, and drivers in Python, as branches of a device |
 //! | `supervise` | `supervise` | drivers that run programs: owned child processes |
 //!
 //! # A test of a device
