@@ -15,8 +15,8 @@ use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
 use crate::{outline, print, serving, table};
 
-/// List the drivers in this program, show one (its purpose, methods and configuration), or say which
-/// entries of an exporter file have a native driver, and which are hosted in Python
+/// List the drivers in this program, show one (its purpose, methods and configuration), or say
+/// which entries of an exporter file have a native driver, and which are hosted in Python
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
