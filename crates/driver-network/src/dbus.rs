@@ -128,7 +128,7 @@ impl DbusNetwork {
     /// The bus of that kind, by the variables of this process. Nothing is connected yet.
     ///
     /// # Errors
-    /// `InvalidArgument` for an address that is malformed, or of which no part is supported.
+    /// `InvalidArgument` for an address that is malformed, or has no supported part.
     pub fn new(kind: DbusKind) -> Result<Self> {
         Self::from_transports(kind, kind.transports()?)
     }

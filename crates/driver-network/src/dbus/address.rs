@@ -33,8 +33,8 @@ impl fmt::Display for Transport {
     }
 }
 
-/// The parts of an address, in order. A part of a transport that is not supported is an error of
-/// its own: the others may work.
+/// The parts of an address, in order. A part with an unsupported transport is an error apart: the
+/// others may work.
 ///
 /// # Errors
 /// `InvalidArgument` for what is no address.

@@ -157,8 +157,8 @@ fn round_trip(address: SocketAddr, rounds: u32) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() / f64::from(rounds))
 }
 
-/// So many connections that are open together, and each of which sends a byte and gets it back: the
-/// seconds of all.
+/// Opens this many connections together; each sends a byte and gets it back. Returns the seconds of
+/// all.
 fn at_once(address: SocketAddr, connections: usize) -> Result<f64> {
     let start = Instant::now();
     let streams = (0..connections).map(|_| TcpStream::connect(address));
