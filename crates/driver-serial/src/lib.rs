@@ -1,8 +1,8 @@
 //! Serial ports, shared consoles, and scripted conversations.
 //!
 //! - [`SerialPort`], the driver `serial`: a terminal device, `loop://`, `socket://host:port`,
-//!   `rfc2217://host:port` or `unix:///path` ([`SerialConfig`] in exporter files). Its clients share
-//!   the device.
+//!   `rfc2217://host:port` or `unix:///path` ([`SerialConfig`] in exporter files). Its clients
+//!   share the device.
 //! - [`Rfc2217Server`] lets other programs use a port.
 //! - [`ConsoleLog`] holds a console that accepts only one client, keeps its recent output, and
 //!   shares it.

@@ -60,7 +60,10 @@ async fn cancelled_at_any_moment() {
         std::fs::write(bench.disk(), "old").unwrap();
     }
     assert!(cancelled > 0);
-    assert!(late <= 2, "{late} of {cancelled} flashes replaced the image after they were cancelled");
+    assert!(
+        late <= 2,
+        "{late} of {cancelled} flashes replaced the image after they were cancelled"
+    );
     bench.assert_untouched();
 }
 
