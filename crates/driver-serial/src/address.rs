@@ -18,7 +18,7 @@ pub enum SerialAddress {
     /// A terminal device of this machine, such as `/dev/ttyUSB0` or a pseudo-terminal.
     Device(HostPath),
     /// `hwgrep://REGEX`: the first terminal device of this machine whose name, product or ids
-    /// match, such as `hwgrep://0403:6001` or `hwgrep://SER=FT4X2`. Looked up whenever it is opened.
+    /// match, such as `hwgrep://0403:6001` or `hwgrep://SER=FT4X2`. Looked up at each opening.
     Grep(DevicePattern),
     /// `loop://`: every connection gets back what it writes, and nothing else.
     Loop,
