@@ -58,8 +58,8 @@ pub struct Credentials {
 /// A command's output is kept in a file of the device and fetched in blocks with checksums, and
 /// each answer is asked for again if it does not come: messages of the kernel in between, and
 /// characters that a slow port loses, disturb nothing. The device needs `base64`, `cksum` and `dd`,
-/// as coreutils have them, and a folder to write to (`/tmp`, `/run` or `/dev/shm`). Without `cksum`,
-/// as with Debian's busybox, each line counts as damaged.
+/// as coreutils have them, and a folder to write to (`/tmp`, `/run` or `/dev/shm`). Without
+/// `cksum`, as with Debian's busybox, each line counts as damaged.
 ///
 /// ```no_run
 /// # use std::time::Duration;
