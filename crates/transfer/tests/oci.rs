@@ -220,10 +220,9 @@ async fn a_token_is_fetched_and_goes_to_no_other_server() {
     let path = "/token?scope=repository:lab/os:pull&service=a%20b";
     assert_eq!(*tokens_asked.lock().unwrap(), [format!("{path} -"), format!("{path} {BASIC}")]);
     assert_eq!(*store_asked.lock().unwrap(), ["/blob?sig=1 -", "/blob?sig=1 -"]);
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock().unwrap().clone();
     assert_eq!(asked[0], "/v2/lab/os/manifests/1 -", "nothing is shown before it is asked for");
     assert!(!asked.iter().any(|line| line.contains("Basic")), "{asked:?}");
-    drop(asked);
     let error = fetch_with(&url, Some("Basic d3Jvbmc6eA==")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
 }
@@ -235,7 +234,8 @@ async fn what_is_damaged_too_large_or_no_image_is_refused() {
     let container = good.replace("vnd.example.disk", "vnd.oci.image.layer.v1.tar+gzip");
     let sha512 = good.replace("sha256:", "sha512:");
     let wanted = sha256(b"something else");
-    let cases: Vec<(&str, Vec<u8>, Vec<u8>, ErrorKind, &str)> = vec![
+    type Case<'a> = (&'a str, Vec<u8>, Vec<u8>, ErrorKind, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (
             ":1",
             good.clone().into(),

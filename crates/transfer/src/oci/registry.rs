@@ -65,7 +65,7 @@ impl Registry {
         let mut is_retry = false;
         loop {
             let mut headers = vec![("accept".to_owned(), ACCEPTED.to_owned())];
-            headers.extend(self.authorization.iter().map(authorization));
+            headers.extend(self.authorization.as_deref().map(authorization));
             let mut way = Way::new(url.clone(), Headers::new(&headers)?, self.settings.clone());
             let answer = ask(&mut way, &HeaderMap::new()).await?;
             match answer.status() {
@@ -134,7 +134,7 @@ impl Registry {
             return Err(Error::permission_denied(message)
                 .with_hint("have the registry name an https address"));
         }
-        let headers: Vec<_> = credentials.iter().map(authorization).collect();
+        let headers: Vec<_> = credentials.as_deref().map(authorization).into_iter().collect();
         let mut way = way.onward(url, Headers::new(&headers)?);
         let answer = ask(&mut way, &HeaderMap::new()).await.with_context(doing)?;
         let status = answer.status();
@@ -161,8 +161,8 @@ impl Registry {
     }
 }
 
-fn authorization(value: &String) -> (String, String) {
-    ("authorization".to_owned(), value.clone())
+fn authorization(value: &str) -> (String, String) {
+    ("authorization".to_owned(), value.to_owned())
 }
 
 /// The value of a parameter in a challenge: `realm="https://…",service="…"`.
