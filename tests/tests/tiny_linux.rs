@@ -9,7 +9,7 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{Conversation, PortForward};
 use jumpstarter_driver_qemu::{Machine, MachineState, StopOutcome};
-use jumpstarter_driver_serial::SerialExt;
+use jumpstarter_driver_serial::{ConsoleShell, Credentials, SerialExt};
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available, tiny_linux};
 
 /// For whatever needs a guest under emulation on a busy host.
@@ -60,6 +60,17 @@ async fn whole_job(arch: &str, image: std::path::PathBuf) {
     console.send_line("hostname; id -un").await.unwrap();
     console.wait_for("bench-7\r\nalice\r\n", BOOT).await.unwrap();
 
+    // A shell over the same console, beside the first client.
+    let second = device.get::<dyn Serial>("qemu.console").unwrap().expect().await.unwrap();
+    let password = Some(Secret::new("open: sesame"));
+    let alice = Credentials { user: "alice".to_owned(), password };
+    let mut shell = ConsoleShell::open(second, Some(alice), BOOT).await.unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(3000).collect();
+    shell.put(&bytes, "/home/alice/file", BOOT).await.unwrap();
+    assert_eq!(shell.get("/home/alice/file", BOOT).await.unwrap(), bytes);
+    let done = shell.run("wc -c <file; hostname; false", BOOT).await.unwrap();
+    assert_eq!((done.text().as_str(), done.exit_code), ("3000\nbench-7\n", 1));
+
     // The web server is up before the login, the guest's address perhaps not.
     let network = device.get::<dyn Network>("web").unwrap();
     assert!(network.address().await.unwrap().starts_with("tcp://127.0.0.1:"));
@@ -86,6 +97,13 @@ async fn whole_job(arch: &str, image: std::path::PathBuf) {
     console.wait_for("still-42", BOOT).await.unwrap();
     let reading = power.read().await.unwrap().next().await.unwrap().unwrap();
     assert_eq!(reading.voltage, 1.0);
+
+    // After a reboot the shell logs in again.
+    machine.reset().await.unwrap();
+    console.wait_for("login: ", BOOT).await.unwrap();
+    assert_eq!(shell.run("true", BOOT).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    shell.ready(BOOT).await.unwrap();
+    assert_eq!(shell.run("id -un", BOOT).await.unwrap().text(), "alice\n");
 
     assert_eq!(machine.stop().await.unwrap(), StopOutcome::Graceful);
     let dump = folder.path().join("dump.img");

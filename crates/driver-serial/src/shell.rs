@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::expect::Console;
 use crate::pattern::{Match, Pattern};
-use words::{cksum, fits_in_a_line, quote};
+use words::{fits_in_a_line, quote, sha256};
 
 /// How long a console must be silent before a key is pressed: a boot that is under way must not be
 /// stopped.
@@ -57,9 +57,9 @@ pub struct Credentials {
 ///
 /// A command's output is kept in a file of the device and fetched in blocks with checksums, and
 /// each answer is asked for again if it does not come: messages of the kernel in between, and
-/// characters that a slow port loses, disturb nothing. The device needs `base64`, `cksum` and `dd`,
-/// as coreutils have them, and a folder to write to (`/tmp`, `/run` or `/dev/shm`). Without
-/// `cksum`, as with Debian's busybox, each line counts as damaged.
+/// characters that a slow port loses, disturb nothing. The device needs `base64`, `dd`,
+/// `sha256sum` and `wc`, as coreutils and busybox have them, and a folder to write to (`/tmp`,
+/// `/run`, `/dev/shm` or the user's own).
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -109,20 +109,32 @@ impl ConsoleShell {
     pub async fn ready(&mut self, deadline: Duration) -> Result<()> {
         let until = deadline_after(deadline);
         self.log_in(until).await.context("waiting for a shell on the console")?;
+        self.require_tools(until).await?;
         // A folder of this shell only, also after a reboot.
-        let folder = "for d in /tmp /run /dev/shm; do [ -w $d ] && break; done; \
+        let folder = "for d in /tmp /run /dev/shm $HOME; do [ -w $d ] && break; done; \
                       __jd=$d/.console$$; [ -w $d ]";
         let code = self.ask(folder, until).await?;
         if code != 0 {
             return Err(Error::failed_precondition("the device has no folder to write to"));
         }
         self.folder = "$__jd".to_owned();
-        let tools = "command -v base64 && command -v cksum && command -v dd";
-        if self.ask(&format!("{{ {tools}; }} >/dev/null 2>&1"), until).await? != 0 {
-            let message = "the device has not all of base64, cksum and dd";
-            return Err(Error::failed_precondition(message));
-        }
         Ok(())
+    }
+
+    /// Every later line needs these programs.
+    async fn require_tools(&mut self, until: Instant) -> Result<()> {
+        let tools = ["base64", "dd", "sha256sum", "wc"];
+        let found = tools.map(|tool| format!("command -v {tool}")).join("&&");
+        let line =
+            |number: u32| format!(" echo @T\"{number}:$({{ {found};}} >/dev/null 2>&1;echo $?)@\"");
+        let answer = |number: u32| format!(r"(?-u)@T{number}:(\d+)@");
+        match self.query(line, answer, until).await?.group(1).as_deref() {
+            Some("0") => Ok(()),
+            _ => {
+                let message = format!("the device has not all of {}", tools.join(", "));
+                Err(Error::failed_precondition(message))
+            }
+        }
     }
 
     /// Runs a command in the shell (so that `cd` and variables stay), and returns its output and
@@ -198,14 +210,14 @@ impl ConsoleShell {
     /// The device checks that the line arrived as it was sent, and is sent it again if not. The
     /// answer may be torn by a message of the kernel, so it is asked for again and again.
     async fn ask(&mut self, line: &str, until: Instant) -> Result<u8> {
-        let (sum, length) = (cksum(line.as_bytes()), line.len());
+        let sum = sha256(line.as_bytes());
         for _ in 0..TRIES {
             self.number += 1;
             let number = self.number;
             // The quote keeps the echo of what is typed from looking like the answer.
             let query = "echo @J\"$__jc@\"";
             let first = format!(
-                " __jl={};if [ \"$(printf %s \"$__jl\"|cksum)\" = \"{sum} {length}\" ];\
+                " __jl={};if [ \"$(printf %s \"$__jl\"|sha256sum)\" = \"{sum}  -\" ];\
                  then eval \"$__jl\";__jc={number}:$?;else __jc={number}:torn;fi;{query}",
                 quote(line)
             );

@@ -6,7 +6,7 @@ use jumpstarter_driver_core::{Error, Result};
 use tokio::time::Instant;
 
 use super::ConsoleShell;
-use super::words::cksum;
+use super::words::sha256;
 
 /// The bytes of a line that is typed.
 const TYPED: usize = 450;
@@ -38,13 +38,13 @@ impl ConsoleShell {
             )
             .await?;
         }
-        let (sum, length) = (cksum(bytes), bytes.len());
-        self.succeed(&format!("[ \"$(cksum <{path})\" = \"{sum} {length}\" ]"), until).await
+        let sum = sha256(bytes);
+        self.succeed(&format!("[ \"$(sha256sum <{path})\" = \"{sum}  -\" ]"), until).await
     }
 
     /// Reads `path`, which is one word of the shell.
     pub(super) async fn fetch_file(&mut self, path: &str, until: Instant) -> Result<Vec<u8>> {
-        let (sum, length) = self.sum_of(&format!("cksum <{path}"), until).await?;
+        let (sum, length) = self.sum_of(path, until).await?;
         let mut bytes = Vec::new();
         let (mut units, mut tries) = (MOST_UNITS, 0);
         while bytes.len() < length {
@@ -61,7 +61,7 @@ impl ConsoleShell {
                 None => (units, tries) = ((units / 2).max(1), tries + 1),
             }
         }
-        match bytes.len() == length && cksum(&bytes) == sum {
+        match bytes.len() == length && sha256(&bytes) == sum {
             true => Ok(bytes),
             false => Err(Error::data_loss("the file changed while it was read")),
         }
@@ -77,9 +77,10 @@ impl ConsoleShell {
     ) -> Result<Option<Vec<u8>>> {
         let read = format!("dd if={path} bs={UNIT} skip={skip} count={count} 2>/dev/null");
         let line = |number: u32| {
-            format!(" echo @A\"{number}@\";{read}|base64;echo @B\"{number}:$({read}|cksum)@\"")
+            format!(" echo @A\"{number}@\";{read}|base64;echo @B\"{number}:$({read}|sha256sum)@\"")
         };
-        let answer = |number: u32| format!(r"(?s-u)@A{number}@(.*?)@B{number}:(\d+) (\d+)@");
+        let answer =
+            |number: u32| format!(r"(?s-u)@A{number}@(.*?)@B{number}:([0-9a-f]{{64}})  -@");
         let found = self.query(line, answer, until).await?;
         // Lines in between are the kernel's.
         let is_data = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
@@ -90,22 +91,21 @@ impl ConsoleShell {
             .map(str::trim)
             .filter(|line| line.bytes().all(is_data))
             .collect();
-        let number = |group| found.group(group).and_then(|text| text.parse().ok());
-        Ok(STANDARD.decode(text).ok().filter(|bytes| {
-            number(2) == Some(u64::from(cksum(bytes))) && number(3) == Some(bytes.len() as u64)
-        }))
+        let sum = found.group(2);
+        Ok(STANDARD.decode(text).ok().filter(|bytes| sum.as_deref() == Some(&sha256(bytes))))
     }
 
-    /// The checksum and length that a command prints.
-    async fn sum_of(&mut self, command: &str, until: Instant) -> Result<(u32, usize)> {
-        let line = |number: u32| format!(" echo @V\"{number}:$({command})@\"");
-        let answer = |number: u32| format!(r"(?-u)@V{number}:(\d+) (\d+)@");
+    /// The checksum and the length of `path`.
+    async fn sum_of(&mut self, path: &str, until: Instant) -> Result<(String, usize)> {
+        let line =
+            |number: u32| format!(" echo @V\"{number}:$(sha256sum <{path}):$(wc -c <{path})@\"");
+        let answer = |number: u32| format!(r"(?-u)@V{number}:([0-9a-f]{{64}})  -: *(\d+)@");
         let found = self.query(line, answer, until).await?;
-        let number = |group| found.group(group).and_then(|text| text.parse::<u64>().ok());
-        let (Some(sum), Some(length)) = (number(1), number(2)) else {
-            return Err(Error::data_loss("the device's checksum is no number"));
+        let length = found.group(2).and_then(|text| text.parse().ok());
+        let (Some(sum), Some(length)) = (found.group(1), length) else {
+            return Err(Error::data_loss("the device's checksum is no checksum"));
         };
-        Ok((sum as u32, length as usize))
+        Ok((sum.into_owned(), length))
     }
 
     /// Runs a line that must succeed.
