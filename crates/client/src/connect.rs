@@ -8,6 +8,7 @@ use jumpstarter_protocol::{CallError, Transport};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::failure::Failure;
 use crate::socket::{self, Noting, Traffic};
 use crate::{Address, ConnectOptions, Exporter, tls};
 
@@ -18,20 +19,6 @@ const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(3);
 /// Between two attempts, and as much again at most, so that clients spread.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// Why an attempt failed.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The other side closed the connection before it answered.
-    CutOff(Error),
-    Final(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Final(error)
-    }
-}
 
 /// Connects to an exporter and reads its tree. Cancelling leaves nothing.
 ///

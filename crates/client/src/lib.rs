@@ -148,6 +148,7 @@ mod connect;
 mod connection;
 mod device;
 mod exporter;
+mod failure;
 mod images;
 mod options;
 mod remote_driver;

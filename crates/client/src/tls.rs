@@ -8,7 +8,7 @@ use jumpstarter_protocol::{
     CertificateFault, ClientTls, Identity, TlsFault, Transport, TrustedCertificates,
 };
 
-use crate::connect::Failure;
+use crate::failure::Failure;
 use crate::{Address, ConnectOptions};
 
 /// The variables that name an authority's file, and those of a client's certificate.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::closing::close_driver;
 use crate::error::Result;
 use crate::node::Node;
 use crate::path::shown;
@@ -53,7 +52,8 @@ impl Backend for Local {
         for index in order(nodes) {
             let node = &nodes[index];
             let Some(driver) = &node.driver else { continue };
-            let outcome = close_driver(driver.as_ref())
+            let outcome = driver
+                .close()
                 .await
                 .map_err(|error| error.context(format!("closing `{}`", shown(&node.path))));
             match (&result, outcome) {

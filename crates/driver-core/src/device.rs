@@ -13,7 +13,8 @@ use crate::descriptor::MethodKind;
 use crate::driver::{Child, Driver};
 use crate::error::{Error, Result};
 use crate::interface::Interface;
-use crate::node::Node;
+use crate::mount::Mount;
+use crate::node::{self, Node};
 use crate::outline;
 use crate::path::{join, shown};
 use crate::plan::Planned;
@@ -136,6 +137,22 @@ impl Device {
         &self.0.nodes
     }
 
+    /// A mount of the branch at `path`; `""` is the whole device.
+    ///
+    /// # Errors
+    /// `NotFound`, with the existing paths.
+    pub fn mount(&self, path: &str) -> Result<Mount> {
+        Mount::new(self.0.nodes.clone(), path)
+    }
+
+    /// Makes `mount` call this device from now on, which must have the same tree.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` if it lacks a driver of the tree that the mount shows.
+    pub fn remount(&self, mount: &Mount) -> Result<()> {
+        mount.replace(self.0.nodes.clone())
+    }
+
     /// The paths of the local drivers [that reach this host](Driver::reaches_host).
     pub fn reaching_host(&self) -> impl Iterator<Item = &str> {
         let reaches =
@@ -148,11 +165,7 @@ impl Device {
     /// # Errors
     /// `NotFound`, with the existing paths.
     pub fn node(&self, path: &str) -> Result<&Node> {
-        self.0.nodes.iter().find(|node| node.path == path).ok_or_else(|| {
-            let paths = self.0.nodes.iter().map(Node::path).filter(|path| !path.is_empty());
-            Error::not_found(format!("there is no `{path}` in this device"))
-                .with_hint(suggest::hint(path, paths))
-        })
+        node::find(&self.0.nodes, path)
     }
 
     /// The driver at `path` by one of its interfaces: `device.get::<dyn Power>("qemu.power")`.

@@ -14,8 +14,9 @@ use crate::arguments::Arguments;
 use crate::call::{Caller, Reply};
 use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::error::{Error, Result};
+use crate::gauge::Gauge;
 use crate::interface::{Interface, Interfaces};
-use crate::mount::{Mount, Mounted};
+use crate::mount::Mount;
 use crate::problem::ConfigProblem;
 use crate::suggest;
 
@@ -185,6 +186,15 @@ impl Child {
     }
 }
 
+/// The driver that represents the branch of a mount.
+struct Mounted(Mount);
+
+impl Driver for Mounted {
+    fn mount(&self) -> Option<Mount> {
+        Some(self.0.clone())
+    }
+}
+
 fn lacks<'a>(name: &str, wanted: &str, has: impl IntoIterator<Item = &'a str>) -> Error {
     let message = format!("the child `{name}` has no interface `{wanted}`");
     Error::unimplemented(message).with_hint(format!("its interfaces: {}", suggest::list(has)))
@@ -277,36 +287,6 @@ impl WantedChild {
     #[must_use]
     pub fn with<I: Interface + ?Sized>(mut self) -> Self {
         self.interfaces.push(I::DESCRIPTOR);
-        self
-    }
-}
-
-/// A figure of a driver for monitoring: its state, a temperature.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Gauge {
-    /// Its name in lower case, words joined by `_`, the unit last. Metrics show it as
-    /// `jumpstarter_NAME`.
-    pub name: &'static str,
-    /// A one-line description; the same for every gauge of that name.
-    pub help: &'static str,
-    /// Labels that distinguish gauges of one name, beside the driver's path, which metrics show as
-    /// the label `path`.
-    pub labels: Vec<(&'static str, String)>,
-    /// The figure, in the unit that the name says.
-    pub value: f64,
-}
-
-impl Gauge {
-    /// A gauge without labels.
-    pub fn new(name: &'static str, help: &'static str, value: f64) -> Self {
-        Self { name, help, labels: Vec::new(), value }
-    }
-
-    /// Adds a label.
-    #[must_use]
-    pub fn label(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.labels.push((name, value.into()));
         self
     }
 }

@@ -75,6 +75,7 @@ mod driver;
 mod error;
 mod families;
 mod finite;
+mod gauge;
 mod generic;
 mod host_path;
 pub mod image;
@@ -108,8 +109,9 @@ pub use descriptor::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
 };
 pub use device::Device;
-pub use driver::{Child, Driver, DriverConfig, Gauge, OpenContext, PlannedChild, WantedChild};
+pub use driver::{Child, Driver, DriverConfig, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use gauge::Gauge;
 pub use generic::{
     Flasher, Network, Power, PowerReading, Serial, SerialFlowControl, SerialParity, SerialSettings,
     StorageMux,

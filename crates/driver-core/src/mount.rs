@@ -10,20 +10,19 @@ use futures_util::future::BoxFuture;
 use crate::arguments::Arguments;
 use crate::call::{Caller, Reply, Resource};
 use crate::descriptor::{InterfaceDescriptor, MethodKind};
-use crate::device::Device;
-use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::image::Encoding;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::path::{join, shown};
 use crate::references::{PlaceKind, References};
 use crate::{bounds, proxies};
 
-/// A branch of another device that replaces a driver, whose [`Driver::mount`] returns it. Clones,
-/// and branches, belong to the same device.
+/// A branch of another device that replaces a driver, whose [`Driver::mount`](crate::Driver::mount)
+/// returns it; [`Device::mount`](crate::Device::mount) makes one. Clones, and branches, belong to
+/// the same device.
 ///
 /// The tree shows the branch as it was when the driver was opened. Calls go to the current device:
-/// a lost one can be [replaced](Mount::replace) by one with the same tree.
+/// a lost one can be [replaced](crate::Device::remount) by one with the same tree.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -44,7 +43,7 @@ use crate::{bounds, proxies};
 /// let child = Planned::driver("a", composite, serde_json::json!({}));
 /// let plan = Planned::group("rack").with_child(child);
 /// let other = Device::open(&[plan]).await?;
-/// let device = Device::of_driver(Elsewhere(Mount::new(other, "rack")?));
+/// let device = Device::of_driver(Elsewhere(other.mount("rack")?));
 /// assert_eq!(device.nodes()[1].path(), "a");
 /// # device.close().await }
 /// ```
@@ -62,33 +61,35 @@ pub(crate) type Known = HashMap<(usize, usize), usize>;
 /// Shared by all mounts of one device.
 struct Place {
     /// The tree, as it was when the driver was opened.
-    nodes: Vec<Node>,
-    device: RwLock<Device>,
+    nodes: Arc<[Node]>,
+    /// The nodes of the device that is called now.
+    current: RwLock<Arc<[Node]>>,
+}
+
+impl Place {
+    fn current(&self) -> Arc<[Node]> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Mount {
-    /// Makes a mount of the branch of `device` at `path`; `""` is the whole device.
-    ///
-    /// # Errors
-    /// `NotFound` for a path that does not exist, with the existing ones.
-    pub fn new(device: Device, path: &str) -> Result<Self> {
-        let nodes = device.nodes().to_vec();
-        let place = Arc::new(Place { nodes, device: RwLock::new(device) });
+    /// A mount of the branch at `path` of a device with these nodes.
+    pub(crate) fn new(nodes: Arc<[Node]>, path: &str) -> Result<Self> {
+        let place = Arc::new(Place { current: RwLock::new(nodes.clone()), nodes });
         Self { place, root: 0 }.branch(path)
     }
 
     /// Makes a mount of the branch at `path`, from this one's root.
     ///
     /// # Errors
-    /// As [`Mount::new`].
+    /// `NotFound` for a path that does not exist, with the existing ones.
     pub fn branch(&self, path: &str) -> Result<Self> {
         let path = match self.nodes()[self.root].path() {
             "" => path.to_owned(),
             own if path.is_empty() => own.to_owned(),
             own => join(own, path),
         };
-        let device = self.device();
-        device.node(&path)?;
+        node::find(&self.place.current(), &path)?;
         let root = self.nodes().iter().position(|node| node.path() == path);
         let root = root.ok_or_else(|| {
             Error::not_found(format!("there was no `{}` when the device was opened", shown(&path)))
@@ -96,22 +97,14 @@ impl Mount {
         Ok(Self { place: self.place.clone(), root })
     }
 
-    /// The device that calls go to now.
-    pub fn device(&self) -> Device {
-        self.place.device.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Calls `device` from now on, which must have the same tree.
-    ///
-    /// # Errors
-    /// `FailedPrecondition` if it lacks a driver of the shown tree.
-    pub fn replace(&self, device: Device) -> Result<()> {
-        if let Some(lost) = self.nodes().iter().find(|node| device.node(node.path()).is_err()) {
+    pub(crate) fn replace(&self, nodes: Arc<[Node]>) -> Result<()> {
+        let is_lost = |shown: &&Node| node::find(&nodes, shown.path()).is_err();
+        if let Some(lost) = self.nodes().iter().find(is_lost) {
             let message = format!("`{}` is not there any more", lost.path());
             return Err(Error::failed_precondition(message)
                 .with_hint("start the exporter again, which reads the tree anew"));
         }
-        *self.place.device.write().unwrap_or_else(PoisonError::into_inner) = device;
+        *self.place.current.write().unwrap_or_else(PoisonError::into_inner) = nodes;
         Ok(())
     }
 
@@ -207,15 +200,6 @@ impl fmt::Debug for Mount {
     }
 }
 
-/// The driver that represents the branch of a mount.
-pub(crate) struct Mounted(pub(crate) Mount);
-
-impl Driver for Mounted {
-    fn mount(&self) -> Option<Mount> {
-        Some(self.0.clone())
-    }
-}
-
 /// Calls a driver of the mount's current device.
 struct MountedCaller {
     place: Arc<Place>,
@@ -225,10 +209,10 @@ struct MountedCaller {
 impl MountedCaller {
     fn now(&self) -> Result<Arc<dyn Caller>> {
         let path = self.place.nodes[self.index].path();
-        let device = self.place.device.read().unwrap_or_else(PoisonError::into_inner);
+        let nodes = self.place.current();
         // The same tree has it at the same position.
-        let there = device.nodes().get(self.index).filter(|node| node.path() == path);
-        let node = there.map_or_else(|| device.node(path), Ok)?;
+        let there = nodes.get(self.index).filter(|node| node.path() == path);
+        let node = there.map_or_else(|| node::find(&nodes, path), Ok)?;
         Ok(node.caller().clone())
     }
 }

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::arguments::Arguments;
 use crate::call::{Caller, Reply};
 use crate::descriptor::{InterfaceDescriptor, MethodKind};
-use crate::driver::{Driver, Gauge};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::gauge::Gauge;
 use crate::path::shown;
+use crate::suggest;
 
 /// A node of the tree as reports show it.
 #[derive(Clone)]
@@ -29,7 +31,29 @@ pub struct Node {
     pub(crate) interfaces_told: bool,
     pub(crate) interfaces_guessed: bool,
     pub(crate) caller: Arc<dyn Caller>,
-    pub(crate) driver: Option<Arc<dyn Driver>>,
+    pub(crate) driver: Option<Arc<dyn LocalDriver>>,
+}
+
+/// A driver of this process, as far as its device uses it beside calls.
+#[async_trait]
+pub(crate) trait LocalDriver: Send + Sync {
+    async fn reset(&self) -> Result<()>;
+    /// Closes it; a panic becomes an error.
+    async fn close(&self) -> Result<()>;
+    fn gauges(&self) -> Vec<Gauge>;
+    fn reaches_host(&self) -> bool;
+}
+
+/// The node at `path`; `""` is the root.
+///
+/// # Errors
+/// `NotFound`, with the existing paths.
+pub(crate) fn find<'a>(nodes: &'a [Node], path: &str) -> Result<&'a Node> {
+    nodes.iter().find(|node| node.path == path).ok_or_else(|| {
+        let paths = nodes.iter().map(Node::path).filter(|path| !path.is_empty());
+        Error::not_found(format!("there is no `{path}` in this device"))
+            .with_hint(suggest::hint(path, paths))
+    })
 }
 
 impl Node {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use crate::ambiguity::Ambiguity;
@@ -10,8 +11,9 @@ use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
 use crate::closing::close_driver;
 use crate::driver::{Child, Driver, LocalCaller, OpenContext, Shared};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gauge::Gauge;
 use crate::mount::{Known, Mount};
-use crate::node::Node;
+use crate::node::{LocalDriver, Node};
 use crate::path::{join, shown};
 use crate::plan::Planned;
 use crate::references::{PlaceKind, References};
@@ -93,6 +95,28 @@ fn open_children<'a>(
     })
 }
 
+/// A driver of the tree.
+struct Opened(Arc<dyn Driver>);
+
+#[async_trait]
+impl LocalDriver for Opened {
+    async fn reset(&self) -> Result<()> {
+        self.0.reset().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        close_driver(self.0.as_ref()).await
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.0.gauges()
+    }
+
+    fn reaches_host(&self) -> bool {
+        self.0.reaches_host()
+    }
+}
+
 /// Lists the tree depth first, a parent before its children, and puts each proxy's target in its
 /// place.
 pub(crate) fn flatten(root: Child) -> Result<Vec<Node>> {
@@ -151,7 +175,7 @@ fn visit(
         interfaces_told: true,
         interfaces_guessed: false,
         caller: Arc::new(LocalCaller(driver.clone())),
-        driver: Some(driver.clone()),
+        driver: Some(Arc::new(Opened(driver.clone()))),
     });
     if let Some(mount) = driver.mount() {
         mount.stand_in(&mut nodes[index], known);

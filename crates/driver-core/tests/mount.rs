@@ -66,7 +66,7 @@ fn paths(device: &Device) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_branch_is_shown_in_the_drivers_place_and_called_there() {
-    let mount = Mount::new(elsewhere().await, "").unwrap();
+    let mount = elsewhere().await.mount("").unwrap();
     let device = Device::of_driver(Branch(mount.branch("rack").unwrap()));
     assert_eq!(paths(&device), ["", "mains", "alias"]);
     let id = |path: &str| device.node(path).unwrap().id();
@@ -94,7 +94,7 @@ impl Driver for Twice {
 
 #[tokio::test]
 async fn a_driver_that_two_branches_show_is_one() {
-    let device = Device::of_driver(Twice(Mount::new(elsewhere().await, "").unwrap()));
+    let device = Device::of_driver(Twice(elsewhere().await.mount("").unwrap()));
     assert_eq!(paths(&device), ["", "rack", "rack.mains", "rack.alias", "power"]);
     let id = |path: &str| device.node(path).unwrap().id();
     assert_eq!(id("power"), id("rack.mains"));
@@ -102,7 +102,7 @@ async fn a_driver_that_two_branches_show_is_one() {
 
 #[tokio::test]
 async fn a_driver_uses_a_child_that_is_elsewhere() {
-    let mount = Mount::new(elsewhere().await, "rack").unwrap();
+    let mount = elsewhere().await.mount("rack").unwrap();
     let child = Child::new("rack", Arc::new(Branch(mount)));
     let mains = child.child("mains").unwrap();
     mains.get::<dyn Power>().unwrap().on().await.unwrap();
@@ -114,12 +114,13 @@ async fn a_driver_uses_a_child_that_is_elsewhere() {
 
 #[tokio::test]
 async fn a_device_that_is_gone_is_replaced_by_one_of_the_same_tree() {
-    let mount = Mount::new(elsewhere().await, "").unwrap();
+    let first = elsewhere().await;
+    let mount = first.mount("").unwrap();
     let device = Device::of_driver(Branch(mount.clone()));
-    mount.device().close().await.unwrap();
-    mount.replace(elsewhere().await).unwrap();
+    first.close().await.unwrap();
+    elsewhere().await.remount(&mount).unwrap();
     device.call("rack.mains", "on", vec![]).await.unwrap();
-    let error = mount.replace(Device::of_driver(Switch)).unwrap_err();
+    let error = Device::of_driver(Switch).remount(&mount).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert!(error.report().contains("`rack` is not there any more"), "{}", error.report());
 }

@@ -127,7 +127,7 @@ impl Host {
                 false => error,
             }
         })?;
-        let mount = Mount::new(link.exporter.device().clone(), "")?;
+        let mount = link.exporter.device().mount("")?;
         let (link, members) = (Mutex::new(link), Mutex::default());
         Ok(Self { key, modules, wanted, mount, link, members })
     }
@@ -178,7 +178,7 @@ impl Driver for Hosted {
             return link.process.reset(&self.place).await;
         }
         let next = Link::open(&host.key, &host.modules, &host.wanted).await?;
-        host.mount.replace(next.exporter.device().clone())?;
+        next.exporter.device().remount(&host.mount)?;
         *link = next;
         Ok(())
     }

@@ -86,7 +86,7 @@ impl DriverConfig for RemoteConfig {
     async fn open(self, context: OpenContext) -> Result<Remote> {
         let options = self.options(&context.path).await?;
         let link = Link::open(&options, &context.path).await?;
-        let mount = Mount::new(link.exporter.device().clone(), &self.path)?;
+        let mount = link.exporter.device().mount(&self.path)?;
         let is_whole = self.path.is_empty();
         Ok(Remote { options, is_whole, place: context.path, mount, link: Mutex::new(link) })
     }
@@ -163,7 +163,7 @@ impl Driver for Remote {
         let mut link = self.link.lock().await;
         if link.exporter.lost().now_or_never().is_some() {
             let next = Link::open(&self.options, &self.place).await?;
-            self.mount.replace(next.exporter.device().clone())?;
+            next.exporter.device().remount(&self.mount)?;
             *link = next;
             return Ok(());
         }
