@@ -8,7 +8,7 @@ use jumpstarter_driver_network::{TcpNetwork, UdpNetwork, UnixNetwork, VsockNetwo
 
 use crate::config::{MemorySize, Protocol, QemuConfig};
 use crate::flasher::QemuFlasher;
-use crate::interface::{Machine, QemuSettings};
+use crate::interface::{Machine, OciFlasher, QemuSettings};
 use crate::lock::lock;
 use crate::ports::ForwardedPort;
 use crate::power::QemuPower;
@@ -106,7 +106,9 @@ impl DriverConfig for QemuConfig {
         let ssh = over_vsock.then_some(&QemuConfig::SSH);
         let own = QemuConfig::OWN_CHILDREN.iter().chain(ssh).map(|name| match *name {
             "power" => PlannedChild::new("power").with::<dyn Power>(),
-            "flasher" => PlannedChild::new("flasher").with::<dyn Flasher>(),
+            "flasher" => {
+                PlannedChild::new("flasher").with::<dyn Flasher>().with::<dyn OciFlasher>()
+            }
             "console" => PlannedChild::new("console").with::<dyn Serial>(),
             endpoint => PlannedChild::new(endpoint).with::<dyn Network>(),
         });

@@ -208,13 +208,27 @@ fn remove(path: &Path, held: &File) -> io::Result<()> {
     if !is_same(path, held) {
         return Ok(());
     }
-    match fs::remove_dir_all(path) {
+    let mut removed = fs::remove_dir_all(path);
+    for _ in 1..REMOVALS {
+        // A step that was cancelled may make its file meanwhile; it makes no second one.
+        match &removed {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                std::thread::yield_now();
+                removed = fs::remove_dir_all(path);
+            }
+            _ => break,
+        }
+    }
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).doing(|| format!("removing {}", path.display()))
         }
         _ => Ok(()),
     }
 }
+
+/// How often a folder is removed in which files appear.
+const REMOVALS: u32 = 16;
 
 /// Whether the path leads to the folder that was opened.
 fn is_same(path: &Path, held: &File) -> bool {

@@ -147,3 +147,25 @@ fn children_neither_keep_nor_lose_the_lock() {
     child.kill();
     runtime.block_on(child.wait_gone());
 }
+
+#[test]
+fn files_that_appear_while_it_is_closed_do_not_keep_it() {
+    let place = tempfile::tempdir().unwrap();
+    for _ in 0..50 {
+        let folder = make(place.path());
+        let path = folder.path().to_owned();
+        for number in 0..50 {
+            fs::write(path.join(number.to_string()), "x").unwrap();
+        }
+        // As the last steps of writes that were cancelled: each makes one file.
+        let late: Vec<_> = (50..54)
+            .map(|number| {
+                let path = path.join(number.to_string());
+                std::thread::spawn(move || fs::write(path, "x").is_ok())
+            })
+            .collect();
+        folder.close().unwrap();
+        late.into_iter().for_each(|late| drop(late.join()));
+        assert!(!path.exists());
+    }
+}
