@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     step.done("");
     let root = workspace::root();
     let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
-    variables.insert("JMP".into(), root.join("target/debug/jmp").into());
+    variables.insert("JMP".into(), workspace::target().await?.join("debug/jmp").into());
     variables.insert("PYTHONDONTWRITEBYTECODE".into(), "1".into());
     variables.insert(Arch::X86_64.variable().into(), guest.into());
     if arguments.no_skips {
