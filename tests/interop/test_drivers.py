@@ -8,7 +8,7 @@ import pytest
 
 def test_report(client):
     own = {"power", "echo", "serial", "flasher", "mux", "mux_flasher", "rack", "alias"}
-    assert set(client.children) == own | {"tcp", "hidden", "unix", "nobody", "tty", "card"}
+    assert set(client.children) == own | {"tcp", "hidden", "udp", "unix", "vsock", "websocket", "bus", "nobody", "tty", "card"}
     assert client.children["alias"].uuid == client.children["rack"].children["power"].uuid
     assert client.power.description == "the switch"
 
@@ -117,7 +117,7 @@ def test_a_storage_multiplexer_is_written_and_read(client, served, tmp_path):
     client.mux_flasher.flash(str(stored))
     client.mux_flasher.dump(str(back))
     assert back.read_bytes() == image
-    served.j("mux", "write-local-file", stored)
+    served.j("mux", "host")
     served.j("mux_flasher", "flash", stored)
 
 
