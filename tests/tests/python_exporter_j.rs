@@ -117,18 +117,18 @@ async fn python_exporter_and_j_scripts() {
 async fn python_exporter_and_j_tree_power_and_calls() {
     let Some(lab) = Lab::start().await else { return };
     assert_snapshot!(lab.j(&["tree"]).await, @r"
-    power       power                                                                       the switch
+    power       power                                       the switch
     echo        network
     serial      serial
     flasher     flasher
-    mux         ? jumpstarter_driver_opendal.client.StorageMuxClient
-    web         network                                               tcp://127.0.0.1:8080
+    mux         storage_mux
+    web         network               tcp://127.0.0.1:8080
     rack
     └─ power    power
     alias       → rack.power
     qemu        qemu
     ├─ power    power
-    ├─ flasher  flasher
+    ├─ flasher  flasher, oci_flasher
     ├─ console  serial
     └─ vnc      network
     ");
