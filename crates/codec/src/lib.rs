@@ -21,6 +21,10 @@ mod foreign;
 #[cfg(feature = "lz4")]
 mod lz4;
 #[cfg(any(feature = "gzip", feature = "xz", feature = "bzip2", feature = "lz4"))]
+#[cfg_attr(
+    not(any(feature = "gzip", feature = "bzip2", feature = "lz4")),
+    allow(dead_code, reason = "xz needs the padding alone")
+)]
 mod members;
 #[cfg_attr(
     not(any(feature = "xz", feature = "zstd")),
