@@ -62,6 +62,9 @@ impl Grpcio {
     }
 }
 
+/// The tests that need the Python packages. They run here only.
+pub(crate) const TESTS: &str = "test(/python_exporter|python_hosts/)";
+
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if find_program("python3").is_none() {
@@ -105,7 +108,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         );
         setup::ensure_cargo_tool("nextest", arguments.policy).await?;
         Run::cargo()
-            .args(["nextest", "run", "--workspace", "-E", "test(/python_exporter|python_hosts/)"])
+            .args(["nextest", "run", "--workspace", "-E", TESTS])
             .envs(&variables)
             .deadline(SUITE_LIMIT)
             .show()

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: installs what is missing, builds the guests, runs every test, and reports
-//! what was skipped.
+//! `cargo xtask test`: installs what is missing, builds the guests, runs every test (but for those
+//! with the Python packages, which `cargo xtask interop` runs), and reports what was skipped.
 //!
 //! The tests get, by environment variables: `JUMPSTARTER_GUEST_X86_64` and
 //! `JUMPSTARTER_GUEST_AARCH64` (the guests' images; where one cannot be had, the same with
@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::guest::{self, Arch};
+use crate::interop;
 use crate::process::Run;
 use crate::progress::{Step, note};
 use crate::setup::{self, Policy};
@@ -94,7 +95,12 @@ fn nextest(arguments: &[OsString]) -> Run {
         argument.starts_with("-p") || argument.starts_with("--package") || argument == "--workspace"
     });
     let everything: &[&str] = if names_packages { &[] } else { &["--workspace"] };
-    Run::cargo().args(["nextest", "run"]).args(everything).args(arguments)
+    let run = Run::cargo().args(["nextest", "run"]).args(everything);
+    match arguments.is_empty() {
+        // Those with the Python packages would all be skipped.
+        true => run.arg("-E").arg(format!("not {}", interop::TESTS)),
+        false => run.args(arguments),
+    }
 }
 
 /// Runs tests, and looks for processes that they left; both are reported, not only the first.

@@ -15,7 +15,7 @@ use crate::{Address, ConnectOptions, Exporter, tls};
 /// The first bytes of a TLS record of type alert.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 /// An exporter that many connect to at a time closes some connections before their first call:
-/// connecting is tried again for so long.
+/// the client tries again within this time.
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(3);
 /// Between two attempts, and as much again at most, so that clients spread.
 const PAUSE: Duration = Duration::from_millis(25);

@@ -16,6 +16,7 @@
 //! ```
 
 mod encoding;
+mod hex;
 mod progress;
 mod rate;
 mod remote;
@@ -25,6 +26,7 @@ mod stream;
 mod target_writer;
 
 pub use encoding::Encoding;
+pub use hex::hex;
 pub use progress::{Meter, Observer, Progress};
 pub use rate::Rate;
 pub use remote::{BoxWriter, ImageRequest, ImageSupport, SupportEntry};

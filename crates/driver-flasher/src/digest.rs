@@ -1,8 +1,8 @@
 //! The digest thread: SHA-256 of the source's bytes, parallel to the other stages.
 
 use crate::item::{Item, ZEROS};
+use jumpstarter_driver_core::image::hex;
 use ring::digest::{Context, SHA256};
-use std::fmt::Write;
 use tokio::sync::mpsc;
 
 /// The SHA-256 of all items in lower-case hexadecimal; `None` if the source did not reach its end.
@@ -24,11 +24,5 @@ pub(crate) fn sha256(mut items: mpsc::Receiver<Item>) -> Option<String> {
             Item::Failed(_) => return None,
         }
     }
-    // Four lines; no library for hexadecimal digits is linked here.
-    let mut hex = String::with_capacity(64);
-    for byte in context.finish().as_ref() {
-        // Writing to a string cannot fail.
-        write!(hex, "{byte:02x}").ok()?;
-    }
-    Some(hex)
+    Some(hex(context.finish().as_ref()))
 }

@@ -10,7 +10,7 @@ use twox_hash::XxHash3_64;
 
 use crate::thread::check;
 
-/// Each so many bytes have a checksum.
+/// The bytes of one checksum.
 const BLOCK: usize = 64 * 1024;
 
 /// The checksums of what was written, in order; gaps were not written.

@@ -45,6 +45,8 @@ impl Bus {
         std::fs::write(&file, config).unwrap();
         let daemon = Command::new("dbus-daemon").args(["--nofork", "--print-address"]);
         let daemon = daemon.arg(format!("--config-file={}", file.display())).stdout(Sink::Piped);
+        // There it puts the file of its nonce.
+        let daemon = daemon.env("TMPDIR", folder);
         let daemon = match daemon.spawn().await {
             Ok(daemon) => daemon,
             Err(SuperviseError::NotFound { .. }) => {

@@ -6,7 +6,7 @@ use jumpstarter_driver_core::prelude::*;
 /// not leave the device off.
 #[interface(name = "power-cycle", client = "jumpstarter_driver_power.client.PowerClient", native)]
 pub trait PowerCycle {
-    /// Cuts power, waits so many seconds, and applies power again. A switch that does this itself
-    /// may wait for another time.
+    /// Cuts power, waits for `wait` seconds, and applies power again. A switch that does this
+    /// itself may wait for another time.
     async fn cycle(&self, wait: Option<f64>) -> Result<()>;
 }

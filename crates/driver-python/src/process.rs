@@ -27,8 +27,9 @@ const KIND: &str = "python";
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 /// What a process that ended still wrote is read within that time.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
-/// Of what a process writes, so many lines are kept as its last words, each so long.
+/// The lines of its output that are kept as its last words.
 const LAST_LINES: usize = 12;
+/// The longest of them, in characters.
 const MAX_LINE: usize = 500;
 
 /// A running process.
@@ -183,7 +184,7 @@ async fn follow(
         let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
         match answer["exit"].as_i64() {
             Some(code) => exit = Some(code),
-            // Who waits for an answer has room for it.
+            // A request that waits for its answer has room for it.
             None => drop(sender.try_send(answer)),
         }
     }

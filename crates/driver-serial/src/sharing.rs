@@ -19,7 +19,7 @@ use crate::source::Source;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// What doubling stops at.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A device that stayed for so long did not fail to come back.
+/// A device that stayed this long has come back: the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(5);
 
 /// Shares the device of a source among clients.

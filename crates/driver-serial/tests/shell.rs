@@ -15,7 +15,7 @@ use support::{LONG, Pty};
 /// How a line treats what passes.
 #[derive(Clone, Copy, Default)]
 struct Faults {
-    /// After so many bytes of output the kernel says something.
+    /// The bytes of output between two messages of the kernel.
     message_every: Option<usize>,
     /// Of so many bytes of input one is lost.
     lose_every: Option<usize>,

@@ -2,6 +2,7 @@
 //! `uuid`, which would bring a second source of random numbers beside `ring`'s for one line of
 //! text.
 
+use jumpstarter_driver_core::image::hex;
 use jumpstarter_driver_core::{Error, Result};
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -13,7 +14,7 @@ pub(crate) fn random() -> Result<String> {
         .map_err(|_| Error::internal("the system has no random numbers"))?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&bytes);
     Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 

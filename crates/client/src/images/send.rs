@@ -1,6 +1,5 @@
 //! Sends an image to the exporter.
 
-use std::fmt::Write;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{SinkExt, StreamExt};
-use jumpstarter_driver_core::image::{Encoding, ImageStream, Meter, Wishes};
+use jumpstarter_driver_core::image::{Encoding, ImageStream, Meter, Wishes, hex};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use ring::digest::{self, SHA256};
 use serde_json::Value;
@@ -181,11 +180,7 @@ impl Delivered {
 
     fn settle(&mut self) -> io::Result<()> {
         if let Some(digest) = self.digest.take() {
-            let mut hex = String::with_capacity(64);
-            for byte in digest.finish().as_ref() {
-                write!(hex, "{byte:02x}").map_err(io::Error::other)?;
-            }
-            self.wishes.settle_sha256(&hex)?;
+            self.wishes.settle_sha256(&hex(digest.finish().as_ref()))?;
             self.settled.store(true, Ordering::Relaxed);
         }
         self.meter.finish();

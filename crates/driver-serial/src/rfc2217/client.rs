@@ -31,7 +31,7 @@ pub(crate) struct Remote {
 
 #[derive(Default)]
 struct State {
-    /// Who waits for the answer to which code, in the order of the commands.
+    /// The waiters for answers, by code, in the order of their commands.
     waiting: Mutex<VecDeque<(u8, oneshot::Sender<Vec<u8>>)>>,
     /// Whether the server agreed to RFC 2217; `None` until it says so.
     agreed: watch::Sender<Option<bool>>,

@@ -1,5 +1,7 @@
 //! Texts as a shell and `sha256sum` see them.
 
+use jumpstarter_driver_core::image::hex;
+
 /// The longest text of a line: busybox's shell cuts lines after 1023 bytes.
 pub(super) const LONGEST: usize = 700;
 
@@ -16,8 +18,7 @@ pub(super) fn fits_in_a_line(text: &str) -> bool {
 /// The SHA-256 of `bytes`, in hex as `sha256sum` prints it. coreutils, busybox and toybox have that
 /// program; a shorter checksum, `cksum`, is missing in some builds of busybox.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]

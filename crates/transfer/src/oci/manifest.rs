@@ -1,8 +1,8 @@
 //! Manifests and indexes, and what of them is wanted.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
+use jumpstarter_driver_core::image::hex;
 use jumpstarter_driver_core::{Error, Result, ResultExt};
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
@@ -172,12 +172,7 @@ pub(crate) fn is_digest(text: &str) -> bool {
 
 /// The digest, as manifests write it.
 pub(crate) fn digest_of(context: Context) -> String {
-    let mut digest = "sha256:".to_owned();
-    for byte in context.finish().as_ref() {
-        // Writing to a string cannot fail.
-        write!(digest, "{byte:02x}").ok();
-    }
-    digest
+    format!("sha256:{}", hex(context.finish().as_ref()))
 }
 
 /// Refuses bytes with another digest than the wanted one.
