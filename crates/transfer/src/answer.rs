@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use jumpstarter_codec::{FOREIGN_SIGNATURE, foreign};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Error, Result};
 
 use crate::decode::{Chunks, decode};
 use crate::exchange::Answer;
+use crate::framing::{coding, says_its_end, words};
 use crate::proof::proved;
 use crate::resume::{body, resuming};
 use crate::url::Url;
@@ -54,61 +55,6 @@ pub(crate) async fn image(way: Way, answer: Answer, is_checked: bool) -> Result<
         ))
         .with_hint("have the server send a Content-Length, give the image's SHA-256, or compress the image")),
     }
-}
-
-/// Whether the body has a length or an end mark. Without, it ends with the connection.
-fn says_its_end(url: &Url, headers: &HeaderMap) -> Result<bool> {
-    let codings = words(headers, TRANSFER_ENCODING);
-    match codings.as_slice() {
-        [] => Ok(headers.contains_key(CONTENT_LENGTH)),
-        [only] if only == "chunked" => Ok(true),
-        _ => Err(unreadable(url, "transfer-encoding", &codings)),
-    }
-}
-
-/// How the body is encoded besides. A file `os.img.gz` that a server calls "os.img, in gzip" is the
-/// file as it is.
-fn coding(url: &Url, headers: &HeaderMap) -> Result<Option<Encoding>> {
-    let mut codings = words(headers, CONTENT_ENCODING);
-    // Stores keep the name of the framing in which an SDK sent them an object; it is not how they
-    // give it.
-    codings.retain(|coding| coding != "identity" && coding != "aws-chunked");
-    let (encoding, extensions) = match codings.as_slice() {
-        [] => return Ok(None),
-        [only] => match only.strip_prefix("x-").unwrap_or(only) {
-            "gzip" => (Encoding::Gzip, ["gz", "tgz"]),
-            "zstd" => (Encoding::Zstd, ["zst", "tzst"]),
-            "xz" => (Encoding::Xz, ["xz", "txz"]),
-            "bzip2" => (Encoding::Bz2, ["bz2", "tbz2"]),
-            _ => return Err(unreadable(url, "content-encoding", &codings)),
-        },
-        _ => return Err(unreadable(url, "content-encoding", &codings)),
-    };
-    let extension =
-        url.path().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    let is_the_file = extension.is_some_and(|extension| extensions.contains(&extension.as_str()));
-    Ok((!is_the_file).then_some(encoding))
-}
-
-fn unreadable(url: &Url, header: &str, codings: &[String]) -> Error {
-    let codings = codings.join(", ");
-    let codings = jumpstarter_text::truncated(&codings, 80);
-    let codings = jumpstarter_text::line(&codings);
-    Error::failed_precondition(format!(
-        "{url} has the {header} `{codings}`, which is not read here"
-    ))
-    .with_hint("have the server send the file as it is, or in gzip or zstd")
-}
-
-/// The words of a header that is a list, in lower case.
-fn words(headers: &HeaderMap, name: hyper::header::HeaderName) -> Vec<String> {
-    let lists = headers
-        .get_all(name)
-        .into_iter()
-        .map(|list| String::from_utf8_lossy(list.as_bytes()).to_lowercase());
-    let words = lists
-        .flat_map(|list| list.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>());
-    words.filter(|word| !word.is_empty()).collect()
 }
 
 /// The first bytes, and the rest.

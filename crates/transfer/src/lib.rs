@@ -23,6 +23,8 @@ mod download;
 mod encode;
 #[cfg(feature = "http")]
 mod exchange;
+#[cfg(feature = "http")]
+mod framing;
 #[cfg(any(all(test, feature = "tls"), feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

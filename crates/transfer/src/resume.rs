@@ -13,6 +13,7 @@ use twox_hash::XxHash3_64;
 
 use crate::decode::Chunks;
 use crate::exchange::Answer;
+use crate::framing::{coding, says_its_end};
 use crate::get::ask;
 use crate::way::Way;
 
@@ -83,7 +84,15 @@ impl Resumable {
         let mut download = download?;
         loop {
             match download.chunks.next().await {
-                None => return None,
+                None => {
+                    if download.total.is_none_or(|total| download.delivered >= total) {
+                        return None;
+                    }
+                    let broke = Error::data_loss("the download ended early");
+                    if let Err(error) = download.resume(broke.into()).await {
+                        return Some((Err(error), None));
+                    }
+                }
                 Some(Ok(chunk)) => {
                     download.delivered += chunk.len() as u64;
                     download.breaks = 0;
@@ -152,7 +161,15 @@ impl Resumable {
             headers.insert(IF_RANGE, tag.clone());
         }
         let answer = ask(&mut self.way, &headers).await?;
+        if matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            self.check_ending(answer.headers())?;
+        }
         match (answer.status(), &self.identity) {
+            (StatusCode::PARTIAL_CONTENT, Identity::Tag(tag))
+                if answer.headers().get(ETAG).is_some_and(|found| found != tag) =>
+            {
+                Err(self.changed())
+            }
             (StatusCode::PARTIAL_CONTENT, Identity::Tag(_) | Identity::Digest) => {
                 self.check_range(answer.headers())?;
                 Ok(body(answer))
@@ -164,6 +181,16 @@ impl Resumable {
             (StatusCode::RANGE_NOT_SATISFIABLE, _) => Err(self.changed()),
             (status, _) => Err(self.way.refused(status)),
         }
+    }
+
+    /// Checks that the rest comes as it is, and that its end can be distinguished from a break, as
+    /// was checked of the first answer.
+    fn check_ending(&self, headers: &HeaderMap) -> Result<()> {
+        let url = &self.way.url;
+        if coding(url, headers)?.is_some() || !says_its_end(url, headers)? {
+            return Err(Error::data_loss(format!("{url} sends the rest in another way")));
+        }
+        Ok(())
     }
 
     /// Checks that the server sends the requested range (RFC 9110, section 14.4).
@@ -185,7 +212,7 @@ impl Resumable {
             )));
         };
         let is_other_total = self.total.is_some() && total.is_some() && total != self.total;
-        let is_cut = self.total.or(total).is_some_and(|total| last + 1 != total);
+        let is_cut = self.total.or(total).is_some_and(|total| last.checked_add(1) != Some(total));
         if first != self.delivered || is_other_total || is_cut {
             return Err(self.changed());
         }

@@ -174,3 +174,57 @@ async fn a_server_that_restarts_is_waited_for() {
     });
     assert!(fetch(ImageRequest::new(&url).unwrap()).await.unwrap() == image());
 }
+
+/// Answers each request in turn with one of these texts.
+async fn answers(texts: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/os.img", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for text in texts.iter().cycle() {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            drop(stream.write_all(text.as_bytes()).await);
+        }
+    });
+    url
+}
+
+const FIRST: &str = "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: 10\r\n\r\n01234";
+
+#[tokio::test]
+async fn a_rest_that_is_not_whole_or_of_another_image_is_no_success() {
+    for (rest, said) in [
+        // Its end would be that of the connection.
+        ("HTTP/1.1 206 OK\r\ncontent-range: bytes 5-9/10\r\n\r\n567", "in another way"),
+        // A server that ignores `If-Range`.
+        (
+            "HTTP/1.1 206 OK\r\netag: \"v2\"\r\ncontent-length: 5\r\n\
+             content-range: bytes 5-9/10\r\n\r\n56789",
+            "changed meanwhile",
+        ),
+        (
+            "HTTP/1.1 206 OK\r\ncontent-encoding: gzip\r\ncontent-length: 5\r\n\
+             content-range: bytes 5-9/10\r\n\r\n56789",
+            "in another way",
+        ),
+        (
+            "HTTP/1.1 206 OK\r\ncontent-length: 5\r\n\
+             content-range: bytes 5-18446744073709551615/10\r\n\r\n56789",
+            "changed meanwhile",
+        ),
+    ] {
+        let texts: &'static [&'static str] = vec![FIRST, rest].leak();
+        let error = fetch(ImageRequest::new(&answers(texts).await).unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DataLoss, "{}", error.report());
+        assert!(error.report().contains(said), "{}", error.report());
+    }
+    // A rest that is shorter than it should be is itself resumed.
+    let short = "HTTP/1.1 206 OK\r\ncontent-length: 2\r\ncontent-range: bytes 5-9/10\r\n\r\n56";
+    let last = "HTTP/1.1 206 OK\r\ncontent-length: 3\r\ncontent-range: bytes 7-9/10\r\n\r\n789";
+    let texts: &'static [&'static str] = vec![FIRST, short, last].leak();
+    let fetched = fetch(ImageRequest::new(&answers(texts).await).unwrap()).await.unwrap();
+    assert_eq!(fetched, b"0123456789");
+}
