@@ -4,10 +4,15 @@ mod input;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use jumpstarter_driver_core::{Error, Result, ResultExt};
 use rustix::process::getpgrp;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use tokio::io::AsyncWrite;
+
+use crate::environment::unread;
 
 pub(crate) use input::Input;
 
@@ -20,9 +25,30 @@ pub(crate) fn is_interactive() -> bool {
 ///
 /// # Errors
 /// Fails if standard output is closed.
-pub(crate) fn output() -> io::Result<tokio::fs::File> {
+pub(crate) fn output() -> io::Result<Output> {
     let copy = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok(tokio::fs::File::from_std(copy.into()))
+    Ok(Output(tokio::fs::File::from_std(copy.into())))
+}
+
+/// Standard output. Its broken pipe is known as such: the command then ends quietly.
+pub(crate) struct Output(tokio::fs::File);
+
+impl AsyncWrite for Output {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes).map_err(unread)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context).map_err(unread)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context).map_err(unread)
+    }
 }
 
 /// Standard error for bytes as they come, as [`output`].

@@ -44,6 +44,7 @@ pub(super) fn faults(
                 let has = suggest::list(has);
                 format!("`{}`, whose interfaces are {has}", entry.name)
             }
+            (None, Some(_)) if wanted.may_be_reference => return None,
             (None, None) => "a group".to_owned(),
             (None, Some(_)) => "a proxy".to_owned(),
         };

@@ -270,17 +270,31 @@ pub struct WantedChild {
     pub interfaces: Vec<&'static InterfaceDescriptor>,
     /// Whether the driver does not open without it.
     pub is_required: bool,
+    /// Whether a reference (`ref`) will do: its driver may not be open yet when this one opens.
+    pub may_be_reference: bool,
 }
 
 impl WantedChild {
     /// A child that the driver needs: it does not open without it.
     pub fn required(name: impl Into<String>) -> Self {
-        Self { name: name.into(), interfaces: Vec::new(), is_required: true }
+        Self {
+            name: name.into(),
+            interfaces: Vec::new(),
+            is_required: true,
+            may_be_reference: false,
+        }
     }
 
     /// A child that may be omitted.
     pub fn optional(name: impl Into<String>) -> Self {
         Self { is_required: false, ..Self::required(name) }
+    }
+
+    /// Permits a reference, for a child that the driver does not use itself.
+    #[must_use]
+    pub fn or_reference(mut self) -> Self {
+        self.may_be_reference = true;
+        self
     }
 
     /// Adds an interface: `WantedChild::required("power").with::<dyn Power>()`.

@@ -122,18 +122,24 @@ impl Energenie {
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
+    /// The page that answers a request of somebody who is logged in.
+    async fn page(&self, request: &SmallRequest) -> Result<String> {
+        let page = self.send(request).await?;
+        if asks_for_password(&page) {
+            let message = "the strip asks for the password again";
+            return Err(Error::permission_denied(message).with_hint(
+                "correct `password`, and log out wherever else the strip's page is open",
+            ));
+        }
+        Ok(page)
+    }
+
     async fn switch(&self, what: &str, on: bool) -> Result<()> {
         let EnergenieConfig { host, slot, .. } = &self.config;
         let _turn = self.turn.lock().await;
         let switching = async {
-            let page = self.send(&self.log_in).await.context("logging in")?;
-            if asks_for_password(&page) {
-                let message = "logging in: the strip asks for the password again";
-                return Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(
-                    "correct `password`, and log out wherever else the strip's page is open",
-                ));
-            }
-            let page = self.send(if on { &self.on } else { &self.off }).await?;
+            self.page(&self.log_in).await.context("logging in")?;
+            let page = self.page(if on { &self.on } else { &self.off }).await?;
             match is_on(&page, *slot) {
                 Some(seen) if seen != on => {
                     let state = if seen { "on" } else { "off" };

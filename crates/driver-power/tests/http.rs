@@ -163,6 +163,10 @@ fn strip(asked: &Asked) -> Option<(&'static str, String)> {
         }
         ("POST / HTTP/1.1", "cte1=1") => page("[1,0,0,0]"),
         ("POST / HTTP/1.1", "cte2=1") => Some(("200 OK", "Switch turned ON".to_owned())),
+        // Somebody else logged in meanwhile.
+        ("POST / HTTP/1.1", "cte2=0") => {
+            Some(("200 OK", "<form><input type=password name=\"pw\"></form>".to_owned()))
+        }
         ("POST / HTTP/1.1", "cte4=1") => Some(("503 Service Unavailable", String::new())),
         ("POST / HTTP/1.1", _) => page("[0,0,0,0]"),
         _ => Some(("404 Not Found", String::new())),
@@ -182,8 +186,10 @@ async fn an_energenie_strip_is_switched_and_believed() {
     switch(1, "1").await.unwrap();
     let bodies: Vec<_> = server.take().into_iter().map(|asked| asked.body).collect();
     assert_eq!(bodies, ["pw=1", "cte1=1", "pw=1", "cte1=0"]);
-    // A page that does not say what is on.
-    switch(2, "1").await.unwrap();
+    // A page that does not say what is on, and then one that asks for the password.
+    let error = switch(2, "1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    assert!(error.report().contains("socket 2") && error.report().contains("off"), "{error:?}");
     let error = switch(3, "1").await.unwrap_err().report();
     assert!(error.contains("the strip says that it is still off"), "{error}");
     let error = switch(4, "1").await.unwrap_err().report();

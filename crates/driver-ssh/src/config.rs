@@ -65,7 +65,7 @@ impl DriverConfig for SshConfig {
     }
 
     fn wanted_children(&self) -> Vec<WantedChild> {
-        vec![WantedChild::required(TCP).with::<dyn Network>()]
+        vec![WantedChild::required(TCP).with::<dyn Network>().or_reference()]
     }
 
     async fn open(self, context: OpenContext) -> Result<SshDriver> {

@@ -1,5 +1,7 @@
 //! The driver: it reports what its configuration says.
 
+use std::io::Read;
+
 use jumpstarter_driver_core::prelude::*;
 
 use crate::config::SshConfig;
@@ -47,9 +49,11 @@ impl Ssh for SshDriver {
 fn read(path: &HostPath) -> Result<String> {
     let path = path.find()?;
     let doing = || path.display().to_string();
-    let length = std::fs::metadata(&path).with_context(doing)?.len();
-    if length > MAX_KEY_BYTES {
+    let file = std::fs::File::open(&path).with_context(doing)?;
+    let mut key = String::new();
+    file.take(MAX_KEY_BYTES + 1).read_to_string(&mut key).with_context(doing)?;
+    if key.len() as u64 > MAX_KEY_BYTES {
         return Err(Error::invalid_argument("it is too large for a key")).with_context(doing);
     }
-    std::fs::read_to_string(&path).with_context(doing)
+    Ok(key)
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, ResultExt};
 use tokio::io::AsyncWriteExt;
 
-use crate::environment::unread;
 use crate::fault::Result;
-use crate::terminal::Input;
+use crate::terminal::{self, Input};
 
 /// How long the other side may go on sending after it stopped reading.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -30,10 +29,10 @@ pub(crate) async fn standard_streams(channel: Channel) -> Result<()> {
 }
 
 async fn receive(mut reader: ChannelReader) -> Result<()> {
-    let mut output = tokio::io::stdout();
+    let mut output = terminal::output()?;
     while let Some(frame) = reader.receive().await? {
-        output.write_all(&frame).await.map_err(unread)?;
-        output.flush().await.map_err(unread)?;
+        output.write_all(&frame).await?;
+        output.flush().await?;
     }
     Ok(())
 }

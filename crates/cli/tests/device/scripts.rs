@@ -107,3 +107,19 @@ export:
     assert_snapshot!(bench.j(&["power", "cycle", "--wait", "0"]).await, @"");
     assert!(cycled.exists(), "it ran in the file's folder");
 }
+
+#[tokio::test]
+async fn a_reader_that_leaves_ends_the_output_quietly() {
+    let bench = Bench::of(
+        "export: {tools: {type: shell, config: {methods: {press: 'while true; do printf press; done'}}}}",
+    )
+    .await;
+    let script = format!(
+        "set -o pipefail; {} tools press 2>&1 | head -c 5; echo \" ${{PIPESTATUS[0]}}\"",
+        crate::terminal::J
+    );
+    let command = crate::lab::clean(jumpstarter_supervise::Command::new("bash"))
+        .args(["-c", &script])
+        .env("JUMPSTARTER_HOST", &bench.host);
+    assert_eq!(bench.run(command).await.trim_end(), "press 0");
+}

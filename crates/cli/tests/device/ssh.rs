@@ -79,6 +79,7 @@ export:
     children:
       tcp: {{type: jumpstarter_driver_network.driver.TcpNetwork, config: {{host: 127.0.0.1, port: {port}}}}}
   rack: {{children: {{login: {{ref: ssh}}}}}}
+  referring: {{type: ssh, config: {{default_username: {me}, {config}}}, children: {{tcp: {{ref: ssh.tcp}}}}}}
   nobody:
     type: ssh
     children: {{tcp: {{type: tcp, config: {{host: 127.0.0.1, port: 1}}}}}}
@@ -94,6 +95,7 @@ async fn commands_run_on_the_device() {
     let bench = Bench::of(&server.file(&key)).await;
     let run = async |words: &[&str]| bench.j_with(words, b"input").await;
     assert_snapshot!(run(&["ssh", "echo", "-n", "it runs; echo $((1 + 1))"]).await, @"it runs2");
+    assert_snapshot!(run(&["referring", "echo", "-n", "it runs"]).await, @"it runs");
     assert_snapshot!(run(&["ssh", "ssh", "--", "cat; echo; exit 3"]).await, @r"
     input
     --- exit code 3

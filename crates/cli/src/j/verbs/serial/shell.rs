@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use jumpstarter_driver_core::{Error, ResultExt, Secret, Serial, Span};
 use jumpstarter_driver_serial::{ConsoleShell, Credentials, SerialExt};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
+use crate::j::image;
 use crate::j::verb::Say;
 use crate::terminal::output;
 
@@ -32,7 +34,8 @@ struct Login {
 impl Login {
     async fn shell(&self, context: &Context) -> Result<ConsoleShell> {
         let console = context.get::<dyn Serial>()?.expect().await?;
-        let password = std::env::var(PASSWORD).ok().map(Secret::new);
+        let password = context.output.environment().variable(PASSWORD);
+        let password = password.and_then(|text| text.into_string().ok()).map(Secret::new);
         let credentials = Credentials { user: self.user.clone(), password };
         Ok(ConsoleShell::open(console, Some(credentials), self.boot.as_duration()).await?)
     }
@@ -62,9 +65,14 @@ impl Say for Run {
     async fn run(self, context: &Context) -> Result<u8> {
         let mut shell = self.login.shell(context).await?;
         let done = shell.run(&self.command.join(" "), self.login.timeout.as_duration()).await?;
-        let mut out = output()?;
-        out.write_all(&done.output).await?;
-        out.flush().await?;
+        if context.output.is_json() {
+            let text = String::from_utf8_lossy(&done.output);
+            context.output.value(&json!({"output": text, "exit_code": done.exit_code}))?;
+        } else {
+            let mut out = output()?;
+            out.write_all(&done.output).await?;
+            out.flush().await?;
+        }
         Ok(done.exit_code)
     }
 }
@@ -90,7 +98,7 @@ impl Say for Put {
         let bytes = bytes.with_context(reading)?;
         let mut shell = self.login.shell(context).await?;
         shell.put(&bytes, &self.path, self.login.timeout.as_duration()).await?;
-        Ok(SUCCESS)
+        context.output.done()
     }
 }
 
@@ -110,19 +118,13 @@ impl Say for Get {
     const NAME: &'static str = "get";
 
     async fn run(self, context: &Context) -> Result<u8> {
+        let to_file = self.file.is_some();
+        let file = self.file.unwrap_or_else(|| image::STANDARD_STREAM.into());
+        let mut sink = image::open_sink(file.as_os_str(), &context.output).await?;
         let mut shell = self.login.shell(context).await?;
         let bytes = shell.get(&self.path, self.login.timeout.as_duration()).await?;
-        match &self.file {
-            Some(file) => {
-                let written = tokio::fs::write(file, bytes).await.map_err(Error::from);
-                written.with_context(|| format!("writing {}", file.display()))?;
-            }
-            None => {
-                let mut out = output()?;
-                out.write_all(&bytes).await?;
-                out.flush().await?;
-            }
-        }
-        Ok(SUCCESS)
+        sink.write(bytes).await?;
+        sink.finish().await?;
+        if to_file { context.output.done() } else { Ok(SUCCESS) }
     }
 }
