@@ -32,10 +32,7 @@ pub enum Compression {
     AndroidSparse,
 }
 
-/// The number of bytes that [`Compression::detect`] needs.
-pub const SIGNATURE: usize = 14;
-
-/// The number of bytes that [`Compression::least_length`] needs.
+/// The number of bytes that [`Compression::detect`] and [`Compression::least_length`] need.
 pub const HEADER: usize = 28;
 
 impl Compression {

@@ -38,7 +38,7 @@ mod xz;
 #[cfg(feature = "zstd")]
 mod zstandard;
 
-pub use compression::{Compression, HEADER, SIGNATURE};
+pub use compression::{Compression, HEADER};
 pub use decompress::{decompress, fill};
 pub use foreign::{FOREIGN_SIGNATURE, Foreign, foreign};
 pub use memory::Memory;

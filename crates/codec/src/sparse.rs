@@ -6,6 +6,8 @@ use std::io::{self, BufRead, Read};
 /// The first bytes of such an image, with the major version that there is.
 pub(crate) const MAGIC: &[u8] = b"\x3a\xff\x26\xed\x01\x00";
 
+/// The largest image that is expanded: a header of 28 bytes can ask for 2^64.
+const LARGEST: u64 = 1 << 44;
 const FILE_HEADER: u16 = 28;
 const CHUNK_HEADER: u16 = 12;
 const RAW: u16 = 0xcac1;
@@ -80,6 +82,9 @@ impl<R: BufRead> Sparse<R> {
         }
         if block_bytes == 0 || !block_bytes.is_multiple_of(4) {
             return Err(wrong("the size of its blocks is no multiple of 4 bytes"));
+        }
+        if u64::from(blocks) * u64::from(block_bytes) > LARGEST {
+            return Err(wrong("it is larger than 16 TiB"));
         }
         self.skip(file_header_bytes - FILE_HEADER)?;
         Ok(Header { chunk_header_bytes, block_bytes, blocks, chunks })
@@ -166,7 +171,12 @@ impl<R: BufRead> Read for Sparse<R> {
             },
             Chunk::Fill(pattern) => {
                 let piece = &mut target[..most];
-                piece.iter_mut().zip(pattern.iter().cycle()).for_each(|(to, from)| *to = *from);
+                match pattern == [pattern[0]; 4] {
+                    true => piece.fill(pattern[0]),
+                    false => piece
+                        .chunks_mut(4)
+                        .for_each(|word| word.copy_from_slice(&pattern[..word.len()])),
+                }
                 // The next piece begins where this one stopped in the pattern.
                 let mut rest = pattern;
                 rest.rotate_left(most % 4);
@@ -199,6 +209,13 @@ mod tests {
         }
         image.extend(chunks.concat());
         image
+    }
+
+    /// 2^52 bytes of which nothing is stored.
+    fn huge() -> Vec<u8> {
+        let mut huge = image(u32::MAX, &[chunk(DONT_CARE, u32::MAX, b"")]);
+        huge[12..16].copy_from_slice(&(1_u32 << 20).to_le_bytes());
+        huge
     }
 
     fn read(image: &[u8]) -> io::Result<Vec<u8>> {
@@ -240,6 +257,7 @@ mod tests {
             (image(1, &[chunk(RAW, 1, b"abcdefghi")]), "does not fit"),
             (image(1, &[chunk(0xcac5, 1, b"")]), "unknown kind"),
             ([&whole[..], b"x"].concat(), "garbage"),
+            (huge(), "16 TiB"),
         ] {
             let error = read(&wrong).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);

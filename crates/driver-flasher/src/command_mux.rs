@@ -1,7 +1,7 @@
 //! `storage-mux`: a multiplexer that programs of the exporter's host switch.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::storage::{dump_medium, flash_medium};
 use jumpstarter_supervise::{Command, run};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::mock_mux::{FLASHER_CLIENT, refuse_target};
 use crate::options::WriteOptions;
@@ -134,7 +134,13 @@ impl StorageMuxDriver {
         let end = Instant::now() + within;
         loop {
             let tried = path.clone();
-            match on_thread("mux-medium", move || File::open(tried).map(drop)).await? {
+            let opening = on_thread("mux-medium", move || File::open(tried).map(drop));
+            // A reader that hangs is given up, too.
+            let opened = match timeout_at(end, opening).await {
+                Ok(opened) => opened?,
+                Err(elapsed) => Err(elapsed.into()),
+            };
+            match opened {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() >= end => {
                     let message = format!(
@@ -158,14 +164,7 @@ impl StorageMuxDriver {
                 "call `host` first, or flash, which takes the medium and gives it back",
             ));
         }
-        let path = self.shared.config.path.located().await;
-        // A write would make a file of this name.
-        let seen = path.clone();
-        if !on_thread("mux-medium", move || Path::exists(&seen)).await? {
-            let message = format!("{} is not there: the medium was removed", path.display());
-            return Err(Error::unavailable(message).with_hint("insert it, and call `host` again"));
-        }
-        Ok((path, side))
+        Ok((self.shared.config.path.located().await, side))
     }
 }
 
@@ -198,6 +197,7 @@ impl StorageMux for StorageMuxDriver {
         let options = WriteOptions {
             stall_timeout: config.stall_timeout.map(Span::as_duration),
             verify: config.verify,
+            must_exist: true,
             ..WriteOptions::default()
         };
         write_image(source, &path, options).await.map(drop)

@@ -17,7 +17,10 @@ pub(crate) struct Device {
 impl Device {
     /// Opens `path`; `None` if that is not a block device. `FailedPrecondition` if it is in use.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
-        let Ok(metadata) = std::fs::metadata(path) else { return Ok(None) };
+        let metadata = match std::fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            metadata => metadata?,
+        };
         if !metadata.file_type().is_block_device() {
             return Ok(None);
         }

@@ -16,6 +16,8 @@ pub struct WriteOptions {
     pub(crate) limit_bytes: Option<u64>,
     pub(crate) inspect: Option<Inspect>,
     pub(crate) verify: bool,
+    /// Whether the destination has to be there: it is a device that may be removed.
+    pub(crate) must_exist: bool,
 }
 
 /// A function that inspects a new file.

@@ -24,6 +24,7 @@ const WRITEBACK: u64 = 8 * 1024 * 1024;
 pub(crate) struct Output {
     destination: PathBuf,
     inspect: Option<Inspect>,
+    must_exist: bool,
     target: Option<Target>,
     room: Room,
     /// For the verification, if that is wanted.
@@ -56,15 +57,27 @@ impl Output {
     /// Opens a block device, which stays untouched until the first write; anything else is opened
     /// when the image begins.
     pub(crate) fn open(destination: PathBuf, options: &WriteOptions) -> Result<Self> {
-        let device = Device::open(&destination)?;
-        Ok(Self {
+        let target = Device::open(&destination)?.map(Target::Device);
+        let output = Self {
             destination,
             inspect: options.inspect.clone(),
-            target: device.map(Target::Device),
+            must_exist: options.must_exist,
+            target,
             room: Room::default(),
             checksums: options.verify.then(Checksums::default),
             torn: Torn::default(),
-        })
+        };
+        output.require()?;
+        Ok(output)
+    }
+
+    /// Refuses to make a file in the place of a device that was removed.
+    fn require(&self) -> Result<()> {
+        if !self.must_exist || self.target.is_some() || self.destination.exists() {
+            return Ok(());
+        }
+        Err(Error::unavailable("it is not there: the medium was removed")
+            .with_hint("insert it, and take it again"))
     }
 
     /// Whether the destination is torn after a failure.
@@ -89,6 +102,7 @@ impl ImageMedium for Output {
     /// Opens anything but a block device as a temporary sibling.
     fn begin(&mut self) -> Result<()> {
         if self.target.is_none() {
+            self.require()?;
             self.target = Some(Target::File(StagedFile::create(&self.destination)?));
         }
         Ok(())

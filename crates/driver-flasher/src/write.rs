@@ -179,20 +179,14 @@ impl WriteStage {
             Compression::Raw => self.length,
             _ => compression.least_length(start),
         };
-        if let Some(length) = least {
-            if let Some(limit) = self.options.limit_bytes.filter(|limit| length > *limit) {
-                return Err(too_large(limit));
-            }
-            medium.check_room(length)?;
-        }
+        self.check_fit(least, &mut medium)?;
         let compressed = (compression != Compression::Raw).then(|| input.counter());
         let mut plain = input;
         if compression != Compression::Raw {
             plain = decoded(plain, compression)?;
             let start = plain.peek(HEADER)?;
             if Compression::detect(start) == Compression::AndroidSparse {
-                let least = Compression::AndroidSparse.least_length(start);
-                least.map_or(Ok(()), |length| medium.check_room(length))?;
+                self.check_fit(Compression::AndroidSparse.least_length(start), &mut medium)?;
                 plain = decoded(plain, Compression::AndroidSparse)?;
             }
         }
@@ -202,48 +196,57 @@ impl WriteStage {
         // Nothing is created for a cancelled flash: its caller may check the folder.
         check(&self.turn)?;
         medium.begin()?;
-        let filled = self.fill(plain, compression, &mut medium).and_then(|report| {
-            let bytes_read = compressed.map_or(report.bytes_written, |counter| counter.get());
-            let report = WriteReport { bytes_read, ..report };
+        let filled = self.fill(plain, compression, &mut medium).and_then(|sha256| {
             medium.inspect(self.written)?;
             check(&self.turn)?;
-            Ok(report)
+            Ok(sha256)
         });
-        if filled.is_err() {
-            medium.discard();
-            return filled;
-        }
+        let sha256 = match filled {
+            Ok(sha256) => sha256,
+            Err(error) => {
+                medium.discard();
+                return Err(error);
+            }
+        };
         medium.commit(self.written, &self.turn)?;
-        filled.map(|report| WriteReport { elapsed: self.started.elapsed(), ..report })
+        Ok(WriteReport {
+            bytes_read: compressed.map_or(self.written, |counter| counter.get()),
+            bytes_written: self.written,
+            sha256,
+            compression,
+            elapsed: self.started.elapsed(),
+        })
     }
 
-    /// Writes all items, and checks that the image is complete.
+    /// Refuses an image of at least this length that is too large.
+    fn check_fit(&self, least: Option<u64>, medium: &mut impl ImageMedium) -> Result<()> {
+        let Some(length) = least else { return Ok(()) };
+        match self.options.limit_bytes.filter(|limit| length > *limit) {
+            Some(limit) => Err(too_large(limit)),
+            None => medium.check_room(length),
+        }
+    }
+
+    /// Writes all items, checks that the image is complete, and returns its SHA-256, if that is
+    /// wanted.
     fn fill(
         &mut self,
         mut plain: ItemReader,
         compression: Compression,
         medium: &mut impl ImageMedium,
-    ) -> Result<WriteReport> {
+    ) -> Result<Option<String>> {
         self.copy(&mut plain, medium)?;
-        let bytes_written = self.written;
-        if bytes_written == 0 {
+        if self.written == 0 {
             return Err(Error::data_loss(format!("the {compression} file holds nothing")));
         }
-        let sha256 = match self.digest_thread.take().map(JoinHandle::join) {
-            None => None,
+        match self.digest_thread.take().map(JoinHandle::join) {
+            None => Ok(None),
             Some(Ok(Some(found))) => {
                 self.wishes.settle_sha256(&found)?;
-                Some(found)
+                Ok(Some(found))
             }
-            Some(_) => return Err(Error::internal("the digest was not finished")),
-        };
-        Ok(WriteReport {
-            bytes_read: bytes_written,
-            bytes_written,
-            sha256,
-            compression,
-            elapsed: self.started.elapsed(),
-        })
+            Some(_) => Err(Error::internal("the digest was not finished")),
+        }
     }
 
     fn copy(&mut self, input: &mut ItemReader, medium: &mut impl ImageMedium) -> Result<()> {

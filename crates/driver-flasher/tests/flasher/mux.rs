@@ -82,3 +82,19 @@ async fn a_cancelled_flash_gives_the_card_back() {
     flashing.abort();
     eventually("the device has the card", || bench.path("in-device").exists()).await;
 }
+
+#[tokio::test]
+async fn a_card_that_is_removed_before_the_first_byte_gets_no_file_in_its_place() {
+    let bench = Bench::new();
+    let mux = mux(&bench, "TAKE").await;
+    mux.host().await.unwrap();
+    let card = bench.path("card");
+    let removed = card.clone();
+    let source = futures_util::stream::once(async move {
+        std::fs::remove_file(removed).unwrap();
+        Ok(bytes::Bytes::from_static(b"new"))
+    });
+    let error = mux.write(ImageSource::stream(source, None)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(!card.exists());
+}
