@@ -42,7 +42,7 @@ fn the_children_that_a_driver_makes() {
     lab.yaml: no faults
     vm          qemu        machine, qemu
     ├─ power                power
-    ├─ flasher              flasher
+    ├─ flasher              flasher, oci_flasher
     ├─ console              serial
     ├─ vnc                  network
     ├─ ssh                  network

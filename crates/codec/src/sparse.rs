@@ -211,7 +211,7 @@ mod tests {
         image
     }
 
-    /// 2^52 bytes of which nothing is stored.
+    /// An image of 2^52 bytes that stores no data.
     fn huge() -> Vec<u8> {
         let mut huge = image(u32::MAX, &[chunk(DONT_CARE, u32::MAX, b"")]);
         huge[12..16].copy_from_slice(&(1_u32 << 20).to_le_bytes());

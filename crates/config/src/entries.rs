@@ -106,7 +106,7 @@ impl<'a> Entries<'a> {
 
     /// An entry that is hosted, with all that is below it.
     fn hosted(&mut self, name: &str, node: &yaml::Node, at: &At, parent: usize) -> Option<Planned> {
-        let hosted = self.hosting.at(at.owner)?.clone();
+        let hosted = self.hosting.at(&at.path)?.clone();
         let host = self.hosting.host?;
         self.below_hosted(name, node, at, parent);
         let driver = Planned::driver(name, host, hosted.config).with_hosted(Some(hosted.class));

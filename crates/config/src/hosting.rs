@@ -62,7 +62,8 @@ pub(super) struct Hosted {
 #[derive(Debug, Default)]
 pub(super) struct Hosting {
     pub(super) host: Option<&'static DriverEntry>,
-    by_place: HashMap<Place, Hosted>,
+    /// By the path in the file: nodes that an alias repeats have one place.
+    by_path: HashMap<String, Hosted>,
     pub(super) entries: Vec<HostedEntry>,
     pub(super) faults: Vec<Fault>,
 }
@@ -104,15 +105,15 @@ impl Hosting {
                     "class": class, "place": item.place, "process": number, "tree": tree,
                     "python": python, "folder": folder,
                 });
-                hosting.by_place.insert(item.owner, Hosted { class, config });
+                hosting.by_path.insert(item.path.clone(), Hosted { class, config });
             }
         }
         hosting
     }
 
-    /// How the entry whose key is at `owner` is hosted, if it is.
-    pub(super) fn at(&self, owner: Place) -> Option<&Hosted> {
-        self.by_place.get(&owner)
+    /// How the entry at `path` is hosted, if it is.
+    pub(super) fn at(&self, path: &str) -> Option<&Hosted> {
+        self.by_path.get(path)
     }
 }
 
@@ -133,7 +134,6 @@ struct Item<'a> {
     place: String,
     /// In the file.
     path: String,
-    owner: Place,
     node: &'a yaml::Node,
     kind: Kind,
     parent: usize,
@@ -176,7 +176,6 @@ impl<'a> Search<'a> {
             name: String::new(),
             place: String::new(),
             path: "export".to_owned(),
-            owner: export.place,
             node: export,
             kind: Kind::Group,
             parent: 0,
@@ -224,17 +223,8 @@ impl<'a> Search<'a> {
                 0 => join(&above.path, &entry.key),
                 _ => join(&join(&above.path, "children"), &entry.key),
             };
-            let (name, owner) = (entry.key.clone(), entry.place);
-            self.items.push(Item {
-                name,
-                place,
-                path,
-                owner,
-                node,
-                kind,
-                parent,
-                children: Vec::new(),
-            });
+            let name = entry.key.clone();
+            self.items.push(Item { name, place, path, node, kind, parent, children: Vec::new() });
             if let Some(children) = node.get("children") {
                 self.add(drivers, &children.value, index);
             }

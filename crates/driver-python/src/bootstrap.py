@@ -83,6 +83,10 @@ def serve(number, folder, *modules):
                     leave(host(control, output))
                 os.close(output)
                 children[child] = control
+                try:
+                    send(control, pid=child)
+                except OSError:
+                    pass
             elif command.isdigit() and int(command) in children:
                 end_group(int(command))
 
@@ -173,7 +177,8 @@ def host(control, output):
             error = error.exceptions[0]
         import traceback
 
-        traceback.print_exception(error)
+        traceback.print_tb(error.__traceback__)
+        print("%s: %s" % (type(error).__name__, describe(error)), file=sys.stderr)
         try:
             send(control, failed=describe(error), kind=kind(error))
         except OSError:
@@ -181,10 +186,18 @@ def host(control, output):
         return 1
 
 
+def text_of(error):
+    """The error's text; of a validation without the values, which may be secrets."""
+    if hasattr(error, "errors") and hasattr(error, "error_count"):
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join("%s: %s" % (".".join(map(str, one["loc"])), one["msg"]) for one in found)
+    return str(error) or type(error).__name__
+
+
 def describe(error):
     texts = []
     while error is not None:
-        text = str(error) or type(error).__name__
+        text = text_of(error)
         if text not in texts:
             texts.append(text)
         error = error.__cause__
@@ -222,13 +235,14 @@ async def serve_drivers(control, wanted):
         session.update_status(ExporterStatus.LEASE_READY)
         async with session.serve_port_async("unix:" + wanted["socket"]):
             await loop.sock_sendall(
-                control, json.dumps({"ready": os.getpid()}).encode() + b"\n"
+                control, json.dumps({"ready": True}).encode() + b"\n"
             )
             pending = b""
             while piece := await loop.sock_recv(control, 65536):
                 *lines, pending = (pending + piece).split(b"\n")
                 for line in lines:
-                    answer = reset(root, json.loads(line)["reset"])
+                    asked = json.loads(line)
+                    answer = {**reset(root, asked["reset"]), "number": asked["number"]}
                     await loop.sock_sendall(control, json.dumps(answer).encode() + b"\n")
 
 
@@ -252,7 +266,8 @@ def look(folder, *names):
     answers = os.dup(1)
     os.dup2(2, 1)
     classes = [look_at(name) for name in names]
-    places = [path for path in sys.path if path]
+    loaded = [getattr(sys.modules.get(name.rpartition(".")[0]), "__file__", None) for name in names]
+    places = [path for path in (sys.executable, *sys.path, *loaded) if path]
     answer = {"version": "%d.%d" % sys.version_info[:2], "classes": classes, "places": places}
     os.write(answers, json.dumps(answer).encode())
 

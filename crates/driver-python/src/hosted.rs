@@ -46,7 +46,7 @@ pub struct HostedConfig {
 /// Entries of an exporter file as they are written there; they may hold secrets.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct HostedTree(Value);
+pub struct HostedTree(pub(crate) Value);
 
 impl std::fmt::Debug for HostedTree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,7 +117,7 @@ impl Host {
         let mut modules = BTreeSet::new();
         modules_of(&config.tree.0, &mut modules);
         let modules: Vec<String> = modules.into_iter().collect();
-        let wanted = Wanted { tree: config.tree.0.clone(), place: config.place.clone() };
+        let wanted = Wanted { tree: config.tree.clone(), place: config.place.clone() };
         let link = Link::open(&key, &modules, &wanted).await.map_err(|error| {
             match error.kind() == ErrorKind::NotFound && error.hint().is_none() {
                 true => {
@@ -191,7 +191,7 @@ impl Driver for Hosted {
             return Ok(());
         }
         let link = self.host.link.lock().await;
-        link.exporter.device().close().await?;
-        link.process.close().await
+        let closed = link.exporter.device().close().await;
+        link.process.close().await.and(closed)
     }
 }

@@ -80,8 +80,13 @@ pub fn look(named: Option<&str>, folder: Option<&Path>, classes: &[String]) -> R
         Some(answer) => answer,
         None => {
             let answer = ask(&python, folder, classes)?;
-            if let Some(file) = &kept {
-                Kept::write(file, &question, &answer, &python);
+            // What is missing may be there the next time, without a trace in the places looked at.
+            let is_whole = |answer: &serde_json::Value| {
+                let all = answer["classes"].as_array();
+                all.is_some_and(|all| all.iter().all(|one| one["fault"].is_null()))
+            };
+            if let Some(file) = kept.as_deref().filter(|_| is_whole(&answer)) {
+                Kept::write(file, &question, &answer);
             }
             answer
         }
@@ -176,19 +181,11 @@ impl Kept {
         is_valid.then(|| kept["answer"].clone())
     }
 
-    fn write(
-        file: &Path,
-        question: &serde_json::Value,
-        answer: &serde_json::Value,
-        python: &OsStr,
-    ) {
+    fn write(file: &Path, question: &serde_json::Value, answer: &serde_json::Value) {
         let places = answer["places"].as_array().into_iter().flatten();
         let places = places.filter_map(|place| place.as_str().map(str::to_owned));
-        let program = python.to_string_lossy().into_owned();
-        let stamps: serde_json::Map<String, serde_json::Value> = places
-            .chain([program])
-            .map(|place| (place.clone(), stamp_of(&place, question)))
-            .collect();
+        let stamps: serde_json::Map<String, serde_json::Value> =
+            places.map(|place| (place.clone(), stamp_of(&place, question))).collect();
         let text = json!({"question": question, "stamps": stamps, "answer": answer}).to_string();
         let write = || {
             if let Some(folder) = file.parent() {

@@ -11,45 +11,57 @@ use std::time::Duration;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::RuntimeDir;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::hosted::HostedTree;
 use crate::interpreter;
-use crate::server::Server;
+use crate::server::{KIND, Server};
 
-/// The kind of the folders that have the sockets of hosted drivers.
-const KIND: &str = "python";
 /// Closing drivers may take so long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 /// What a process that ended still wrote is read within that time.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+/// A process has to serve within that time: its packages may have to be imported first.
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// The lines of its output that are kept as its last words.
 const LAST_LINES: usize = 12;
 /// The longest of them, in characters.
 const MAX_LINE: usize = 500;
+/// A longer line is split, in bytes.
+const LONGEST_LINE: u64 = 8 << 10;
 
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct HostProcess {
     server: Arc<Server>,
+    /// 0 until the server reports it.
     pid: u32,
     /// What it is asked; none once it was asked to end.
-    requests: Mutex<(Option<OwnedWriteHalf>, mpsc::Receiver<Value>)>,
+    requests: Mutex<Requests>,
     ended: watch::Receiver<Option<Arc<Error>>>,
     pub(crate) socket: PathBuf,
     /// It has the socket, and goes with the process.
     _folder: RuntimeDir,
 }
 
+#[derive(Debug)]
+struct Requests {
+    writer: Option<OwnedWriteHalf>,
+    answers: mpsc::Receiver<Value>,
+    /// The number of the last request. A request that was cancelled may leave its answer.
+    last: u64,
+}
+
 /// What is hosted, as messages name it.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// The drivers, by name, as in the exporter file.
-    pub(crate) tree: Value,
+    pub(crate) tree: HostedTree,
     /// The path of the first of them.
     pub(crate) place: String,
 }
@@ -57,47 +69,57 @@ pub(crate) struct Wanted {
 impl HostProcess {
     /// Starts a process and waits until it serves.
     pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Self> {
-        let folder = blocking(|| {
-            RuntimeDir::sweep(KIND);
-            Ok(RuntimeDir::create_for_sockets(KIND)?)
-        })
-        .await?;
+        let folder = blocking(|| Ok(RuntimeDir::create_for_sockets(KIND)?)).await?;
         let socket = folder.file("socket");
         let (control, theirs) = StdUnixStream::pair()?;
         control.set_nonblocking(true)?;
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        let (reader, output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(std::io::Error::from)?;
-        server.fork(&OwnedFd::from(theirs), &writer)?;
-        drop(writer);
+        server.fork(&OwnedFd::from(theirs), &output)?;
+        drop(output);
         let words = Words::default();
         let reading = tokio::spawn(words.clone().read(reader, wanted.place.clone()));
-        let (answers, mut requests) = UnixStream::from_std(control)?.into_split();
+        let (answers, writer) = UnixStream::from_std(control)?.into_split();
         let message = json!({
-            "tree": wanted.tree, "socket": socket, "log_level": interpreter::log_level(),
+            "tree": wanted.tree.0, "socket": socket, "log_level": interpreter::log_level(),
         });
-        let (sender, mut receiver) = mpsc::channel(4);
+        let (sender, receiver) = mpsc::channel(4);
         let (ended, end) = watch::channel(None);
         let last = LastWords { place: wanted.place.clone(), words, reading };
         tokio::spawn(follow(answers, sender, ended, last));
-        // One that has ended already says why.
-        drop(send(&mut requests, &message).await);
-        let ready = receiver.recv().await;
-        let failed = |answer: &Value| {
-            let text = answer["failed"].as_str()?.to_owned();
-            Some(interpreter::error(answer["kind"].as_str().unwrap_or_default(), text))
-        };
-        match ready {
-            Some(answer) if answer["ready"].is_u64() => {
-                let pid = answer["ready"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-                let requests = Mutex::new((Some(requests), receiver));
-                let pid = pid.unwrap_or_default();
-                Ok(Self { server, pid, requests, ended: end, socket, _folder: folder })
+        let requests = Requests { writer: Some(writer), answers: receiver, last: 0 };
+        let requests = Mutex::new(requests);
+        // From here on dropping it kills the process.
+        let mut process = Self { server, pid: 0, requests, ended: end, socket, _folder: folder };
+        match tokio::time::timeout(START_LIMIT, process.begin(&message)).await {
+            Ok(begun) => begun.map(|()| process),
+            Err(_) => {
+                let limit = START_LIMIT.as_secs();
+                let message = format!("`{}` did not open within {limit} s", wanted.place);
+                Err(Error::deadline_exceeded(message))
             }
-            Some(answer) => Err(failed(&answer)
+        }
+    }
+
+    /// Sends what it hosts, and waits until it serves.
+    async fn begin(&mut self, message: &Value) -> Result<()> {
+        let Requests { writer, answers, .. } = self.requests.get_mut();
+        // The server says the number, before the process has anything to do.
+        let number = answers.recv().await;
+        self.pid = number
+            .and_then(|answer| u32::try_from(answer["pid"].as_u64()?).ok())
+            .unwrap_or_default();
+        if let Some(writer) = writer {
+            // One that has ended already says why.
+            drop(send(writer, message).await);
+        }
+        match answers.recv().await {
+            Some(answer) if answer["ready"] == true => Ok(()),
+            Some(answer) => Err(failure(&answer)
                 .unwrap_or_else(|| Error::internal(format!("the process says {answer}")))),
-            None => match server.why_ended().await {
+            None => match self.server.why_ended().await {
                 Some(why) => Err(Error::unavailable(why).with_hint(interpreter::HINT)),
-                None => Err(why(&mut end.clone()).await.again()),
+                None => Err(why(&mut self.ended.clone()).await.again()),
             },
         }
     }
@@ -116,29 +138,30 @@ impl HostProcess {
     /// Resets the driver at `path`.
     pub(crate) async fn reset(&self, path: &str) -> Result<()> {
         let mut requests = self.requests.lock().await;
-        let (Some(writer), answers) = &mut *requests else {
+        let Requests { writer: Some(writer), answers, last } = &mut *requests else {
             return Err(Error::failed_precondition("the drivers in Python are closed"));
         };
-        let sent = send(writer, &json!({"reset": path})).await;
-        let answer = match sent {
-            Ok(()) => answers.recv().await,
-            Err(_) => None,
-        };
-        match answer {
-            None => Err(why(&mut self.ended.clone()).await.again()),
-            Some(answer) => match answer["failed"].as_str() {
-                None => Ok(()),
-                Some(text) => {
-                    let kind = answer["kind"].as_str().unwrap_or_default();
-                    Err(interpreter::error(kind, text.to_owned()))
+        *last += 1;
+        let number = *last;
+        while answers.try_recv().is_ok() {}
+        let ended = async { why(&mut self.ended.clone()).await.again() };
+        if send(writer, &json!({"reset": path, "number": number})).await.is_err() {
+            return Err(ended.await);
+        }
+        loop {
+            match answers.recv().await {
+                None => return Err(ended.await),
+                Some(answer) if answer["number"] == number => {
+                    return failure(&answer).map_or(Ok(()), Err);
                 }
-            },
+                Some(_) => {}
+            }
         }
     }
 
     /// Has it close its drivers and end; one that does not is killed.
     pub(crate) async fn close(&self) -> Result<()> {
-        self.requests.lock().await.0 = None;
+        self.requests.lock().await.writer = None;
         let mut ended = self.ended.clone();
         if tokio::time::timeout(CLOSE_LIMIT, why(&mut ended)).await.is_ok() {
             return Ok(());
@@ -151,7 +174,7 @@ impl HostProcess {
 
 impl Drop for HostProcess {
     fn drop(&mut self) {
-        if !self.has_ended() && self.requests.get_mut().0.is_none() {
+        if !self.has_ended() && self.requests.get_mut().writer.is_none() {
             return; // it is closing
         }
         if !self.has_ended() {
@@ -163,6 +186,12 @@ impl Drop for HostProcess {
 async fn why(ended: &mut watch::Receiver<Option<Arc<Error>>>) -> Arc<Error> {
     let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
     end.unwrap_or_else(|| Arc::new(Error::unavailable("the process in Python has ended")))
+}
+
+/// The error that an answer holds.
+fn failure(answer: &Value) -> Option<Error> {
+    let text = answer["failed"].as_str()?.to_owned();
+    Some(interpreter::error(answer["kind"].as_str().unwrap_or_default(), text))
 }
 
 async fn send(writer: &mut OwnedWriteHalf, message: &Value) -> std::io::Result<()> {
@@ -204,7 +233,7 @@ impl Words {
         let mut line = Vec::new();
         loop {
             line.clear();
-            match output.read_until(b'\n', &mut line).await {
+            match (&mut output).take(LONGEST_LINE).read_until(b'\n', &mut line).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }

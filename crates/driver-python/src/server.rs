@@ -15,12 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_files::RuntimeDir;
 use jumpstarter_supervise::{Child as Process, Command, Input};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::sync::Mutex;
 
 use crate::interpreter;
 
+/// The kind of the folders that have the sockets of hosted drivers.
+pub(crate) const KIND: &str = "python";
 pub(crate) const SCRIPT: &str = include_str!("bootstrap.py");
 /// An interpreter that ends says why within that time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -57,6 +60,11 @@ impl Server {
     }
 
     async fn start(key: &Key, modules: &[String]) -> Result<Self> {
+        blocking(|| {
+            RuntimeDir::sweep(KIND);
+            Ok(())
+        })
+        .await?;
         let (control, theirs) = UnixStream::pair()?;
         let theirs = OwnedFd::from(theirs);
         let command = Command::new(&key.python)
