@@ -31,7 +31,7 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-driver-network", "websocket", ""),
     (
         "jumpstarter",
-        "client config exporter daemon cli testkit power network websocket serial flasher qemu \
+        "client config exporter daemon cli testkit power power-http power-mqtt network websocket serial flasher qemu \
          python shell ssh supervise",
         "",
     ),

@@ -133,6 +133,14 @@ impl Arguments {
     }
 }
 
+/// Writes the address of a listener. An IPv6 address gets its brackets.
+pub(crate) fn host_and_port(host: &str, port: u16) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::io;
 use clap::error::ErrorKind;
 use jumpstarter_config::ConfigFaults;
 use jumpstarter_driver_core::{Error, ErrorKind as Kind};
+use jumpstarter_supervise::ExitStatus;
 use serde_json::{Value, json};
 
 use crate::environment::{Environment, Unread};
@@ -32,6 +33,12 @@ pub(crate) const HUNG_UP: u8 = SIGNALLED + 1;
 pub(crate) const QUIT: u8 = SIGNALLED + 3;
 /// The base of the exit codes for signals: the signal's number is added, as in shells.
 pub(crate) const SIGNALLED: u8 = 128;
+
+/// The exit code for a program's end, as shells report it.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or(status.signal().map(|signal| i32::from(SIGNALLED) + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILURE)
+}
 
 /// Why a command ends early.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use jumpstarter_driver_network::{ForwardStats, PortForward, is_udp};
 use jumpstarter_supervise::{Heeded, Signal};
 use serde_json::json;
 
+use crate::arguments::host_and_port;
 use crate::environment::Environment;
 use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
@@ -88,7 +89,7 @@ async fn serve(
 ) -> Result<()> {
     let (device, path) = (&opened.device, arguments.path.as_str());
     let network = device.get::<dyn Network>(path)?;
-    let place = || place(&arguments.bind, arguments.port);
+    let place = || host_and_port(&arguments.bind, arguments.port);
     let forward = match &arguments.unix {
         Some(socket) => PortForward::unix(network, socket).await?,
         None if arguments.udp || is_udp(network.as_ref()).await => {
@@ -142,13 +143,6 @@ fn ended() -> Result<impl Future<Output = ()>> {
             () = hang_up.recv() => {}
         }
     })
-}
-
-fn place(host: &str, port: u16) -> String {
-    match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
 }
 
 fn summary(stats: &ForwardStats) -> String {

@@ -55,7 +55,7 @@ fn the_children_that_a_driver_makes() {
         "  accel  one of `auto`, `kvm`, `tcg` and `hvf`  default \"auto\"  What executes the guest's instructions",
         "    kvm  Linux's KVM: near native speed; needs a guest of the host's architecture",
         "Children that it makes, without a configuration",
-        "  flasher  flasher",
+        "  flasher  flasher, oci_flasher",
     ] {
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(page.lines().any(|other| plain(other) == plain(line)), "{line}: {page}");

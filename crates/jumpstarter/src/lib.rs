@@ -9,6 +9,9 @@
 //! | `client` (default) | `client` | devices of exporters elsewhere: `Device::from_env()` |
 //! | `config` (in `client`, `exporter`, `cli`) | `config` | exporter files |
 //! | `power`, `network`, `serial`, `flasher` | `power`, … | the generic drivers, and forwards, logins, images |
+//! | `power-http`, `power-mqtt` | `power` | switches with a web interface, and with MQTT |
+//! | `websocket` | `network` | WebSockets |
+//! | `shell`, `ssh` | `shell`, `ssh` | scripts of the host, and logins over SSH |
 //! | `qemu` | `qemu` | virtual machines; has the four above |
 //! | `exporter` | `exporter` | a program that serves a device |
 //! | `daemon` | `daemon` | a program that runs an exporter, as `jmp run` does |

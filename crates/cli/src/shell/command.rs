@@ -10,6 +10,7 @@ use jumpstarter_supervise::{Command, Heeded, Input, Signal, Sink, StopPlan};
 
 use super::prompt;
 use crate::environment::Environment;
+use crate::fault::exit_code;
 use crate::terminal::{self, Settings};
 
 /// How long a command may take to end after a signal.
@@ -139,9 +140,7 @@ async fn attend(command: Command, interactive: bool) -> Result<u8> {
             child.wait().await
         }
     };
-    let code =
-        status.code().or(status.signal().map(|signal| i32::from(crate::fault::SIGNALLED) + signal));
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::fault::FAILURE))
+    Ok(exit_code(status))
 }
 
 /// The signals that reach this process while a command runs.

@@ -9,6 +9,7 @@ use jumpstarter_driver_network::PortForward;
 use jumpstarter_files::RuntimeDir;
 use serde_json::json;
 
+use crate::arguments::host_and_port;
 use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
 use crate::j::verb::{Say, Verb};
@@ -45,15 +46,9 @@ impl Say for ForwardTcp {
 
     async fn run(self, context: &Context) -> Result<u8> {
         let network = context.get::<dyn Network>()?;
-        let forward = PortForward::tcp(network).bind(place(&self.address, self.port)).await?;
+        let forward =
+            PortForward::tcp(network).bind(host_and_port(&self.address, self.port)).await?;
         until_interrupted(context, forward).await
-    }
-}
-
-fn place(host: &str, port: u16) -> String {
-    match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
     }
 }
 
@@ -76,7 +71,8 @@ impl Say for ForwardUdp {
 
     async fn run(self, context: &Context) -> Result<u8> {
         let network = context.get::<dyn Network>()?;
-        let forward = PortForward::udp(network).bind(place(&self.address, self.port)).await?;
+        let forward =
+            PortForward::udp(network).bind(host_and_port(&self.address, self.port)).await?;
         until_interrupted(context, forward).await
     }
 }

@@ -1,19 +1,18 @@
 //! Logging in to a device: the system's `ssh`, through a forward.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use clap::Args;
+use jumpstarter_client::Address;
 use jumpstarter_driver_core::{Error, ErrorKind, Network, ResultExt, blocking};
 use jumpstarter_driver_network::PortForward;
 use jumpstarter_driver_ssh::Ssh;
-use jumpstarter_files::RuntimeDir;
+use jumpstarter_files::{RuntimeDir, save_new};
 use jumpstarter_supervise::{Command, Input, Signal, Sink, StopPlan};
 
-use crate::fault::{FAILURE, Fault, Result, SIGNALLED};
+use crate::fault::{Fault, Result, exit_code};
 use crate::j::context::Context;
 use crate::j::verb::{Say, Verb};
 use crate::terminal::Settings;
@@ -71,7 +70,7 @@ impl Say for Login {
                 let forward = PortForward::tcp(network).await?;
                 let address = forward.tcp_address();
                 let address = address.ok_or_else(|| Error::internal("the forward has no port"))?;
-                (address.ip().to_string(), address.port().to_string(), Some(forward))
+                (address.ip().to_string(), address.port(), Some(forward))
             }
         };
         let (options, words) = self.arguments.split_at(options(&self.arguments));
@@ -80,7 +79,7 @@ impl Say for Login {
             let message = "the exporter names no program in `ssh_command`";
             return Err(Error::failed_precondition(message).into());
         };
-        let mut ssh = Command::new(program).args(first).args(["-p", &port]);
+        let mut ssh = Command::new(program).args(first).arg("-p").arg(port.to_string());
         if let Some(key) = &key {
             ssh = ssh.arg("-i").arg(key.0.file(KEY));
         }
@@ -112,12 +111,11 @@ async fn attend(context: &Context, command: Command) -> Result<u8> {
         }
     };
     drop(before);
-    let code = status.code().or(status.signal().map(|signal| i32::from(SIGNALLED) + signal));
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILURE))
+    Ok(exit_code(status))
 }
 
 /// The device's own address, if the exporter reports one that ssh can be given.
-async fn address(context: &Context, network: &dyn Network) -> Result<Option<(String, String)>> {
+async fn address(context: &Context, network: &dyn Network) -> Result<Option<(String, u16)>> {
     let address = match network.address().await {
         Ok(address) => address,
         Err(error)
@@ -128,11 +126,10 @@ async fn address(context: &Context, network: &dyn Network) -> Result<Option<(Str
         }
         Err(error) => return Err(error.into()),
     };
-    let parts = address.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':'));
-    let (host, port) = parts.ok_or_else(|| {
-        Fault::usage(format!("{address} is no address for ssh"), "leave out --direct")
-    })?;
-    Ok(Some((host.trim_matches(['[', ']']).to_owned(), port.to_owned())))
+    match address.parse() {
+        Ok(Address::Tcp { host, port }) => Ok(Some((host, port))),
+        _ => Err(Fault::usage(format!("{address} is no address for ssh"), "leave out --direct")),
+    }
 }
 
 /// A private folder with a key, removed at the end.
@@ -148,10 +145,7 @@ impl Key {
         }
         let stored = blocking(move || {
             let folder = RuntimeDir::create("ssh")?;
-            let mut options = std::fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create_new(true).mode(0o600).open(folder.file(KEY))?;
-            file.write_all(key.as_bytes())?;
+            save_new(&folder.file(KEY), key.as_bytes())?;
             Ok(Self(folder))
         });
         Ok(stored.await.context("storing the key for ssh")?)

@@ -4,6 +4,7 @@ use jumpstarter_driver_core::Serial;
 use jumpstarter_driver_serial::Rfc2217Server;
 use serde_json::json;
 
+use crate::arguments::host_and_port;
 use crate::fault::{Result, SUCCESS};
 use crate::j::context::Context;
 use crate::j::verb::Say;
@@ -34,11 +35,7 @@ impl Say for ServeRfc2217 {
     const NAME: &'static str = "serve-rfc2217";
 
     async fn run(self, context: &Context) -> Result<u8> {
-        let Self { address: host, port } = self;
-        let address = match host.contains(':') && !host.starts_with('[') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        };
+        let address = host_and_port(&self.address, self.port);
         let server = Rfc2217Server::bind(context.get::<dyn Serial>()?, &address).await?;
         let address = server.address();
         let url = format!("rfc2217://{address}");
