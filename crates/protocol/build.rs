@@ -6,8 +6,15 @@ const PAYLOADS: [&str; 2] =
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = ["common", "exporter", "router", "controller"]
-        .map(|name| format!("jumpstarter/v1/{name}.proto"));
+    let files = [
+        "v1/common",
+        "v1/exporter",
+        "v1/router",
+        "v1/controller",
+        "v1/telemetry",
+        "client/v1/client",
+    ]
+    .map(|name| format!("jumpstarter/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let mut messages = prost_build::Config::new();
     messages.bytes(PAYLOADS);

@@ -271,7 +271,7 @@ impl Connection {
         body: Option<Bytes>,
         max_message_bytes: usize,
     ) -> Result<(Outgoing, Messages<R::Answer>), CallError> {
-        let request = grpc::request(&self.authority, R::METHOD.path());
+        let request = grpc::request(&self.authority, R::PATH);
         let mut request = request.map_err(CallError::Broken)?;
         let headers = request.headers_mut();
         let passphrase = self.passphrase.iter().map(|value| (PASSPHRASE, value.clone()));

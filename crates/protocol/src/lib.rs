@@ -45,7 +45,7 @@ pub use address::Address;
 pub use budget::{Budget, Memory};
 pub use error::CallError;
 pub use keepalive::TcpKeepalive;
-pub use prost_types::{Duration, Timestamp, Value};
+pub use prost_types::{Duration, FieldMask, Timestamp, Value};
 pub use rpc::{Method, Rpc};
 pub use status::{read_status, write_status};
 pub use stream::{ImageReference, PresignedRequest, StreamTarget, image_handle, resource};
@@ -96,4 +96,18 @@ pub mod fields {
 )]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/jumpstarter.v1.rs"));
+}
+
+/// The messages and services of package `jumpstarter.client.v1`: what clients ask of a controller.
+pub mod client {
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        reason = "generated from the .proto files, which hold the documentation"
+    )]
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/jumpstarter.client.v1.rs"));
+    }
 }
