@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::command::DEFAULT_TAIL;
 use crate::{Child, Command, ExitStatus, Input, Sink, StopPlan, SuperviseError};
 
 /// The default limit of a tool's stdout, in bytes.
@@ -46,7 +47,10 @@ pub async fn run(command: Command, deadline: Duration) -> Result<Output, Supervi
         return Ok(output);
     }
     let stderr = match output.stderr.trim().is_empty() {
-        true => output.stdout_text(),
+        true => {
+            let start = output.stdout.len().saturating_sub(DEFAULT_TAIL);
+            String::from_utf8_lossy(&output.stdout[start..]).into_owned()
+        }
         false => output.stderr,
     };
     Err(SuperviseError::Failed { program, status: output.status, stderr })

@@ -1,6 +1,8 @@
 //! Fetching an image while it is read.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -51,6 +53,7 @@ pub(crate) fn download_with(
     settings: Settings,
     watch: impl Fn(Progress, bool) + Send + Sync + 'static,
 ) -> Result<ImageSource> {
+    let fetched_again = settings.fetched_again.clone();
     let (name, asking) = match Reference::is_one(request.url()) {
         true => {
             let reference = Reference::parse(request.url())?;
@@ -66,6 +69,7 @@ pub(crate) fn download_with(
         stage: Stage::Asking(asking),
         pace: Pace::new(stall_limit),
         stall_limit,
+        fetched_again,
         doing,
         progress: Progress::new(0, None),
         watch,
@@ -82,6 +86,7 @@ struct Download<W> {
     stage: Stage,
     pace: Pace,
     stall_limit: Duration,
+    fetched_again: Arc<AtomicU64>,
     doing: String,
     progress: Progress,
     watch: W,
@@ -91,18 +96,17 @@ impl<W: Fn(Progress, bool)> Download<W> {
     async fn next(download: Option<Self>) -> Option<(io::Result<Bytes>, Option<Self>)> {
         let mut download = download?;
         let began = Instant::now();
-        let received = tokio::time::timeout(download.stall_limit, download.receive()).await;
-        let received = match received {
-            Ok(received) => received.transpose()?,
-            Err(_) => {
-                let seconds = download.stall_limit.as_secs();
-                Err(Error::deadline_exceeded(format!("nothing came for {seconds} s")))
+        let before = download.fetched_again.load(Ordering::Relaxed);
+        let received = download.receive_in_time().await;
+        let again = download.fetched_again.load(Ordering::Relaxed) - before;
+        let counted = match received.transpose()? {
+            Ok(chunk) => {
+                let arrived =
+                    chunk.len().saturating_add(usize::try_from(again).unwrap_or(usize::MAX));
+                download.pace.add(arrived, began.elapsed()).map(|()| chunk)
             }
+            Err(error) => Err(error),
         };
-        let counted = received.and_then(|chunk| {
-            download.pace.add(chunk.len(), began.elapsed())?;
-            Ok(chunk)
-        });
         match counted.context(&download.doing) {
             Ok(chunk) => {
                 download.progress.transferred_bytes += chunk.len() as u64;
@@ -110,6 +114,22 @@ impl<W: Fn(Progress, bool)> Download<W> {
                 Some((Ok(chunk), Some(download)))
             }
             Err(error) => Some((Err(error.into()), None)),
+        }
+    }
+
+    /// As [`receive`](Self::receive), unless nothing at all comes.
+    async fn receive_in_time(&mut self) -> Result<Option<Bytes>> {
+        let mut seen = self.fetched_again.load(Ordering::Relaxed);
+        loop {
+            let limit = self.stall_limit;
+            if let Ok(received) = tokio::time::timeout(limit, self.receive()).await {
+                return received;
+            }
+            let before = std::mem::replace(&mut seen, self.fetched_again.load(Ordering::Relaxed));
+            if seen == before {
+                let message = format!("nothing came for {} s", limit.as_secs());
+                return Err(Error::deadline_exceeded(message));
+            }
         }
     }
 

@@ -86,6 +86,24 @@ pub(crate) async fn exchange(
     }
 }
 
+/// The whole body of an answer.
+///
+/// # Errors
+/// `ResourceExhausted`: it has more than `limit` bytes. `Unavailable`: it breaks off.
+pub(crate) async fn whole(answer: Answer, limit: usize) -> Result<Vec<u8>> {
+    let (mut incoming, _driving) = answer.into_body();
+    let mut bytes = Vec::new();
+    while let Some(frame) = incoming.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            let message = format!("it has more than {} KiB", limit / 1024);
+            return Err(Error::resource_exhausted(message));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
 pub(crate) fn broken(error: hyper::Error) -> Error {
     Error::unavailable("the connection to the server broke").with_source(error)
 }

@@ -16,6 +16,8 @@ mod address;
 #[cfg(feature = "http")]
 mod answer;
 #[cfg(feature = "http")]
+mod basic;
+#[cfg(feature = "http")]
 mod connect;
 mod decode;
 #[cfg(feature = "http")]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use base64::Engine;
 use hyper::header::HeaderValue;
 use jumpstarter_driver_core::{Error, Result};
 
 use crate::address::literal;
+use crate::basic::without_user;
 use crate::network::Network;
 use crate::url::Url;
 
@@ -80,49 +80,22 @@ impl Proxies {
 }
 
 fn parse(value: &str) -> Result<Proxy, String> {
-    let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
+    let value = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    let (value, authorization) = without_user(&value);
+    let (scheme, rest) = value.split_once("://").unwrap_or_default();
     let scheme = scheme.to_ascii_lowercase();
     if !["http", "https"].contains(&scheme.as_str()) {
         return Err(format!("its scheme is `{}`", jumpstarter_text::line(&scheme)));
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (user, authority) = rest[..end]
-        .rsplit_once('@')
-        .map_or((None, &rest[..end]), |(user, host)| (Some(user), host));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let url = Url::parse(&format!("{scheme}://{authority}/"))
         .map_err(|_| "its host is not usable".to_owned())?;
-    let authorization = user.map(|user| {
-        let user = if user.contains(':') { user.to_owned() } else { format!("{user}:") };
-        let token = base64::engine::general_purpose::STANDARD.encode(decoded(&user));
-        let mut value = HeaderValue::try_from(format!("Basic {token}"))
-            .map_err(|_| "its user is not usable")?;
+    let authorization = authorization.map(|value| {
+        let mut value = HeaderValue::try_from(value).map_err(|_| "its user is not usable")?;
         value.set_sensitive(true);
         Ok::<_, &str>(value)
     });
     Ok(Proxy { url, authorization: authorization.transpose()? })
-}
-
-/// Without percent-encoding.
-fn decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, others)) = rest.split_first() {
-        let hex = others
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &others[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = others;
-            }
-        }
-    }
-    bytes
 }
 
 /// An entry of `NO_PROXY`.

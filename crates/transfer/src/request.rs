@@ -5,19 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::HeaderMap;
 use hyper::{Method, StatusCode};
-use jumpstarter_driver_core::{Error, Result};
-use tokio_util::sync::CancellationToken;
+use jumpstarter_driver_core::{Error, Result, ResultExt};
 
-use crate::exchange::{Answer, broken, exchange};
+use crate::basic::{basic, without_user};
+use crate::exchange::{Answer, whole};
+use crate::get::{Asked, ask};
 use crate::settings::Settings;
 use crate::url::Url;
-use crate::way::{Headers, MAX_REDIRECTS, Way, late, redirects};
+use crate::way::{Headers, Way, late};
 
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 1 << 20;
@@ -60,16 +58,20 @@ impl SmallRequest {
         let (headers, body, settings) = (Vec::new(), Bytes::new(), Arc::new(settings));
         let request = Self { method, url, headers, body, settings };
         match user {
-            Some((user, password)) => request.basic_authentication(&user, &password),
+            Some(authorization) => request.header("authorization", &authorization),
             None => Ok(request),
         }
     }
 
-    /// Adds a header. Headers are not sent to another origin that a redirect leads to.
+    /// Adds a header; an `authorization` replaces the one before. Headers are not sent to another
+    /// origin that a redirect leads to.
     ///
     /// # Errors
     /// `InvalidArgument` for what cannot be a header.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self> {
+        if name.eq_ignore_ascii_case("authorization") {
+            self.headers.retain(|(given, _)| !given.eq_ignore_ascii_case(name));
+        }
         self.headers.push((name.to_owned(), value.to_owned()));
         Headers::new(&self.headers)?;
         Ok(self)
@@ -80,11 +82,10 @@ impl SmallRequest {
     /// # Errors
     /// As [`header`](Self::header).
     pub fn basic_authentication(self, user: &str, password: &str) -> Result<Self> {
-        let credentials = STANDARD.encode(format!("{user}:{password}"));
-        self.header("authorization", &format!("Basic {credentials}"))
+        self.header("authorization", &basic(user.as_bytes(), password.as_bytes()))
     }
 
-    /// Adds a body.
+    /// Adds a body. A redirect that would send it to another origin fails the request.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
@@ -108,35 +109,17 @@ impl SmallRequest {
     /// `Unavailable` if nothing answers, `DeadlineExceeded`, `ResourceExhausted` for an answer
     /// of more than 1 MiB.
     pub async fn send(&self, limit: Duration) -> Result<SmallAnswer> {
-        let sent = tokio::time::timeout(limit, self.exchange()).await;
+        let sent = tokio::time::timeout(limit, self.exchange(limit)).await;
         sent.unwrap_or_else(|_| Err(late(&self.url, "answer", limit)))
     }
 
-    async fn exchange(&self) -> Result<SmallAnswer> {
+    async fn exchange(&self, limit: Duration) -> Result<SmallAnswer> {
         let headers = Headers::new(&self.headers)?;
         let mut way = Way::new(self.url.clone(), headers, (*self.settings).clone());
-        let (mut method, mut body) = (self.method.clone(), self.body.clone());
-        for _ in 0..=MAX_REDIRECTS {
-            let io = way.open().await?;
-            let full = Full::new(body.clone()).map_err(|never| match never {}).boxed_unsync();
-            let mut request = way.request(method.clone(), full)?;
-            if !body.is_empty() || method == Method::POST {
-                request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-            }
-            let answer = exchange(io, request, CancellationToken::new()).await?;
-            let status = answer.status();
-            if !redirects(status) {
-                return SmallAnswer::read(&way, answer).await;
-            }
-            way.follow(answer.headers())?;
-            // As browsers do, and the libraries that follow them.
-            let keeps_method =
-                matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-            if !keeps_method && method != Method::HEAD {
-                (method, body) = (Method::GET, Bytes::new());
-            }
-        }
-        Err(way.endless())
+        let (method, body) = (self.method.clone(), self.body.clone());
+        let asked = Asked { method, body, headers: HeaderMap::new(), limit };
+        let answer = ask(&mut way, asked).await?;
+        SmallAnswer::read(&way, answer).await
     }
 }
 
@@ -153,17 +136,8 @@ pub struct SmallAnswer {
 impl SmallAnswer {
     async fn read(way: &Way, answer: Answer) -> Result<Self> {
         let status = answer.status();
-        let (mut incoming, _driving) = answer.into_body();
-        let mut body = Vec::new();
-        while let Some(frame) = incoming.frame().await {
-            if let Ok(data) = frame.map_err(broken)?.into_data() {
-                body.extend_from_slice(&data);
-            }
-            if body.len() > MAX_ANSWER {
-                let message = format!("the answer of {} has more than 1 MiB", way.url);
-                return Err(Error::resource_exhausted(message));
-            }
-        }
+        let body = whole(answer, MAX_ANSWER).await;
+        let body = body.with_context(|| format!("reading the answer of {}", way.url))?;
         let refusal = match shown(&body) {
             text if text.is_empty() => way.refused(status),
             text => way.refused(status).with_hint(format!("it says: {text}")),
@@ -194,59 +168,23 @@ fn shown(body: &[u8]) -> String {
     jumpstarter_text::line(&text).into_owned()
 }
 
-/// The URL without its user name and password, and these.
-fn without_user(url: &str) -> (String, Option<(String, String)>) {
-    let whole = || (url.to_owned(), None);
-    let Some((scheme, rest)) = url.split_once("://") else { return whole() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    let Some((user, host)) = authority.rsplit_once('@') else { return whole() };
-    let (user, password) = user.split_once(':').unwrap_or((user, ""));
-    let user = (decoded(user), decoded(password));
-    (format!("{scheme}://{host}{target}"), Some(user))
-}
-
-/// Without percent-encoding.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn users_in_urls_are_credentials() {
-        let check = |url: &str, rest: &str, user: Option<(&str, &str)>| {
-            let (left, found) = without_user(url);
-            let found = found.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
-            assert_eq!((left.as_str(), found), (rest, user), "{url}");
-        };
-        check("http://a:b@host:1/x@y", "http://host:1/x@y", Some(("a", "b")));
-        check("https://me%40lab:p%3Aq%zz@host", "https://host", Some(("me@lab", "p:q%zz")));
-        check("http://host/a@b", "http://host/a@b", None);
         let request = SmallRequest::new("post", "http://me:hush@host/on?key=hush").unwrap();
         assert_eq!(format!("{request:?}"), "SmallRequest(POST http://host/on)");
-        assert_eq!(
-            request.headers,
-            [("authorization".to_owned(), "Basic bWU6aHVzaA==".to_owned())]
-        );
+        let sent = |request: &SmallRequest| request.headers.clone();
+        let header = |value: &str| ("authorization".to_owned(), value.to_owned());
+        assert_eq!(sent(&request), [header("Basic bWU6aHVzaA==")]);
+        // What is given later replaces it: two such headers are none.
+        let request = request.basic_authentication("a", "b").unwrap();
+        assert_eq!(sent(&request), [header("Basic YTpi")]);
+        let request = request.header("Authorization", "Bearer c").unwrap();
+        assert_eq!(request.headers[0].1, "Bearer c");
+        assert_eq!(request.headers.len(), 1);
     }
 
     #[test]

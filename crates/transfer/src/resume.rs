@@ -14,7 +14,7 @@ use twox_hash::XxHash3_64;
 use crate::decode::Chunks;
 use crate::exchange::Answer;
 use crate::framing::{coding, says_its_end};
-use crate::get::ask;
+use crate::get::{Asked, ask};
 use crate::way::Way;
 
 /// How many times in a row the server may break off without a further byte.
@@ -160,7 +160,7 @@ impl Resumable {
         if let Identity::Tag(tag) = &self.identity {
             headers.insert(IF_RANGE, tag.clone());
         }
-        let answer = ask(&mut self.way, &headers).await?;
+        let answer = ask(&mut self.way, Asked { headers, ..Asked::image() }).await?;
         if matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             self.check_ending(answer.headers())?;
         }
@@ -231,6 +231,7 @@ impl Resumable {
             let rest = chunk.split_off(known);
             checksum.write(&chunk);
             left -= known as u64;
+            self.way.count_again(known);
             if !rest.is_empty() {
                 chunks = stream::iter([Ok(rest)]).chain(chunks).boxed();
             }

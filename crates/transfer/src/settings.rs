@@ -1,6 +1,8 @@
 //! The environment's settings for fetching: networks that redirects may lead to, and proxies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use jumpstarter_driver_core::{Error, Result};
 
@@ -20,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) trusts_its_urls: bool,
     /// In place of the system's certificate authorities.
     pub(crate) trust: Option<Trust>,
+    /// How many known bytes a download has fetched again, to compare them.
+    pub(crate) fetched_again: Arc<AtomicU64>,
     /// In place of the system's resolver.
     pub(crate) names: Vec<(String, IpAddr)>,
 }

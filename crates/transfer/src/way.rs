@@ -1,6 +1,7 @@
 //! The way of a request: where it goes, with which headers, and where redirects may lead it.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::header::{
@@ -80,6 +81,11 @@ impl Way {
     pub(crate) fn onward(&self, url: Url, headers: Headers) -> Self {
         let settings = self.settings.clone();
         Self { url, headers, settings, first: self.first, asked: None }
+    }
+
+    /// Counts known bytes that came again.
+    pub(crate) fn count_again(&self, bytes: usize) {
+        self.settings.fetched_again.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Connects to the server, or to the proxy before it.

@@ -228,3 +228,33 @@ async fn a_rest_that_is_not_whole_or_of_another_image_is_no_success() {
     let fetched = fetch(ImageRequest::new(&answers(texts).await).unwrap()).await.unwrap();
     assert_eq!(fetched, b"0123456789");
 }
+
+#[tokio::test]
+async fn known_bytes_that_come_again_are_no_standstill() {
+    const STALL_LIMIT: Duration = Duration::from_millis(500);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/os.img", listener.local_addr().unwrap());
+    let first = server(&[None], true, |_| 300_000);
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(first.answer(stream, 0).await);
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", first.image.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // All known bytes take longer than nothing may come.
+        for (number, piece) in first.image.chunks(15_000).enumerate() {
+            if number < 20 {
+                tokio::time::sleep(STALL_LIMIT / 10).await;
+            }
+            stream.write_all(piece).await.unwrap();
+        }
+    });
+    let request = ImageRequest::new(&url).unwrap();
+    let reading = download(request, STALL_LIMIT).unwrap().into_stream().try_collect::<Vec<_>>();
+    let fetched = tokio::time::timeout(DEADLINE, reading).await.unwrap().map_err(Error::from);
+    assert!(fetched.unwrap().concat() == image());
+}

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::{pico, skip};
 use jumpstarter_supervise::{Command, Input, run_unchecked};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::lab::{Bench, clean, eventually, line};
 use crate::terminal::{DEADLINE, J, Lab, code};
@@ -135,8 +136,6 @@ async fn what_a_machine_that_is_off_refuses() {
     For more information, try '--help'.
     --- exit code 2
     ");
-    let refused = bench.j(&["qemu", "flasher", "flash", "oci://127.0.0.1:1/os:1"]).await;
-    assert!(refused.contains("connecting to 127.0.0.1:1"), "{refused}");
 }
 
 #[tokio::test]
@@ -333,4 +332,46 @@ async fn an_endpoint_without_an_address_is_no_warning() {
             "{record}"
         );
     }
+}
+
+/// A registry of one image, 512 zeros; it answers so many requests.
+async fn registry(requests: usize) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let digest = "sha256:076a27c79e5ace2a3d47f9dd2e83e4ff6ea8872b3c2218f66c92b89b55f36560";
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": 2},
+        "layers": [{"mediaType": "application/vnd.example.disk", "digest": digest, "size": 512}],
+    });
+    let serving = tokio::spawn(async move {
+        for _ in 0..requests {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let count = client.read(&mut request).await.unwrap();
+            let body = match String::from_utf8_lossy(&request[..count]).contains("/manifests/") {
+                true => manifest.to_string().into_bytes(),
+                false => vec![0; 512],
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            client.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
+        }
+    });
+    (address, serving)
+}
+
+#[tokio::test]
+async fn an_image_in_a_registry_is_flashed_like_any_other() {
+    let Some(bench) = machine().await else { return };
+    let (address, serving) = registry(4).await;
+    let url = format!("oci://{address}/lab/os:1");
+    let said = bench.j(&["qemu", "flasher", "flash", &url, "--output", "json"]).await;
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    assert_eq!(report["bytes"], 512, "{said}");
+    // The zeros are no gzip: the option counts.
+    let said = bench.j(&["qemu", "flasher", "flash", &url, "--compression", "gzip"]).await;
+    assert!(said.contains("--- exit code 1") && said.contains("gzip"), "{said}");
+    serving.await.unwrap();
+    let refused = bench.j(&["qemu", "flasher", "flash", "oci://127.0.0.1:1/os:1"]).await;
+    assert!(refused.contains("connecting to 127.0.0.1:1"), "{refused}");
 }

@@ -46,6 +46,11 @@ async fn a_failure_says_which_program_how_and_why() {
     assert_eq!(error.to_string(), "`sh` failed (exit code 5): no disk");
     let output = run_unchecked(shell("exit 5", "fails"), LONG).await.unwrap();
     assert_eq!(output.status.code(), Some(5));
+    // Without words on stderr the end of stdout says it.
+    let script = "head -c 300000 /dev/zero | tr '\\0' y; echo no disk; exit 5";
+    let failed = run(Command::new("sh").args(["-c", script]), LONG).await;
+    let said = failed.unwrap_err().to_string();
+    assert!(said.ends_with("no disk") && said.len() < 20_000, "{} bytes", said.len());
 }
 
 #[tokio::test]

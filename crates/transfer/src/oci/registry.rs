@@ -1,6 +1,5 @@
 //! Requests to a registry, and the tokens that it wants.
 
-use futures_util::TryStreamExt;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, WWW_AUTHENTICATE};
 use jumpstarter_driver_core::image::ImageRequest;
@@ -9,9 +8,8 @@ use jumpstarter_driver_core::{Error, Result, ResultExt};
 use super::credentials;
 use super::manifest::{ACCEPTED, Manifest, check_digest, is_digest};
 use super::reference::Reference;
-use crate::exchange::Answer;
-use crate::get::ask;
-use crate::resume::body;
+use crate::exchange::{Answer, whole};
+use crate::get::{Asked, ask};
 use crate::settings::Settings;
 use crate::url::Url;
 use crate::way::{Headers, Way};
@@ -46,8 +44,7 @@ impl Registry {
     /// The manifest of a tag or digest.
     pub(crate) async fn manifest(&mut self, version: &str) -> Result<Manifest> {
         let (_, answer) = self.get(&format!("manifests/{version}")).await?;
-        let bytes =
-            bounded(answer, MANIFEST_LIMIT).await.context("reading the image's manifest")?;
+        let bytes = whole(answer, MANIFEST_LIMIT).await.context("reading the image's manifest")?;
         if is_digest(version) {
             check_digest(&bytes, version)?;
         }
@@ -67,7 +64,7 @@ impl Registry {
             let mut headers = vec![("accept".to_owned(), ACCEPTED.to_owned())];
             headers.extend(self.authorization.as_deref().map(authorization));
             let mut way = Way::new(url.clone(), Headers::new(&headers)?, self.settings.clone());
-            let answer = ask(&mut way, &HeaderMap::new()).await?;
+            let answer = ask(&mut way, Asked::image()).await?;
             match answer.status() {
                 StatusCode::OK => return Ok((way, answer)),
                 // A store that the registry redirects to gets no credentials.
@@ -136,12 +133,12 @@ impl Registry {
         }
         let headers: Vec<_> = credentials.as_deref().map(authorization).into_iter().collect();
         let mut way = way.onward(url, Headers::new(&headers)?);
-        let answer = ask(&mut way, &HeaderMap::new()).await.with_context(doing)?;
+        let answer = ask(&mut way, Asked::image()).await.with_context(doing)?;
         let status = answer.status();
         if status != StatusCode::OK {
             return Err(self.explained(status, way.refused(status)).context(doing()));
         }
-        let bytes = bounded(answer, TOKEN_LIMIT).await.with_context(doing)?;
+        let bytes = whole(answer, TOKEN_LIMIT).await.with_context(doing)?;
         let answer: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let token = ["token", "access_token"].iter().find_map(|name| answer.get(name)?.as_str());
         let token = token.filter(|token| !token.is_empty());
@@ -191,19 +188,6 @@ fn escaped(text: &str) -> String {
             false => format!("%{byte:02X}"),
         })
         .collect()
-}
-
-/// A body of at most `limit` bytes.
-async fn bounded(answer: Answer, limit: usize) -> Result<Vec<u8>> {
-    let mut chunks = body(answer);
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.try_next().await? {
-        if bytes.len() + chunk.len() > limit {
-            return Err(Error::failed_precondition(format!("it is longer than {limit} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

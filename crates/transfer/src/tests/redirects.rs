@@ -1,6 +1,7 @@
 //! Where redirects may lead.
 
 use super::*;
+use crate::SmallRequest;
 use jumpstarter_driver_core::ErrorKind;
 
 /// Settings with a public server `images.example`, which is reached through a proxy at `proxy`;
@@ -118,4 +119,45 @@ async fn networks_that_are_none_are_said_before_anything_is_fetched() {
         Settings::new(|name| (name == "JMP_IMAGE_NETWORKS").then(|| "10.0.0.0/8;lab".to_owned()));
     let report = wrong.err().unwrap().report();
     assert!(report.contains("JMP_IMAGE_NETWORKS") && report.contains("10.0.0.0/8;lab"), "{report}");
+}
+
+#[tokio::test]
+async fn a_body_stays_with_the_origin_that_it_was_given_to() {
+    for (status, is_other, expected) in [
+        ("307 Temporary Redirect", true, Err(ErrorKind::PermissionDenied)),
+        ("308 Permanent Redirect", true, Err(ErrorKind::PermissionDenied)),
+        ("307 Temporary Redirect", false, Ok("POST /b HTTP/1.1")),
+        // The method changes, and there is no body then.
+        ("302 Found", true, Ok("GET /b HTTP/1.1")),
+    ] {
+        let (first, at) = listener().await;
+        let (second, there) = listener().await;
+        let target = if is_other { there } else { at };
+        let moved = format!(
+            "HTTP/1.1 {status}\r\nlocation: http://{target}/b\r\ncontent-length: 0\r\n\r\n"
+        );
+        let request = SmallRequest::new("POST", &format!("http://me:hush@{at}/a")).unwrap();
+        let request = request.body("password=hush");
+        let serving = async {
+            drop(answer(&first, &moved).await);
+            match expected {
+                Ok(_) => Some(answer(if is_other { &second } else { &first }, HELLO).await.0),
+                Err(_) => None,
+            }
+        };
+        let (asked, answered) = tokio::join!(serving, request.send(DEADLINE));
+        match (expected, asked) {
+            (Ok(line), Some(asked)) => {
+                assert!(answered.unwrap().is_success(), "{status}");
+                assert!(asked.starts_with(line), "{asked}");
+                assert_eq!(asked.contains("authorization"), !is_other, "{asked}");
+            }
+            (Err(kind), _) => {
+                let error = answered.unwrap_err();
+                assert_eq!(error.kind(), kind, "{}", error.report());
+                untouched(second).await;
+            }
+            (Ok(_), None) => unreachable!(),
+        }
+    }
 }

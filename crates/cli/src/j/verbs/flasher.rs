@@ -102,8 +102,10 @@ impl Say for Flash {
         }
         let flasher = context.get::<dyn Flasher>()?;
         for (file, target) in images {
-            let oci = file.to_str().filter(|file| image::is_oci(file) && self.sha256.is_none());
-            if let Some(image) = oci
+            let is_plain = self.sha256.is_none() && self.compression.is_none();
+            // An exporter in Python does not fetch such images by itself.
+            if let Some(image) = file.to_str().filter(|file| is_plain && image::is_oci(file))
+                && context.node()?.interfaces_guessed()
                 && oci::flash(context, image, target.as_deref()).await?
             {
                 continue;

@@ -1,4 +1,4 @@
-//! Images of a registry (`oci://…`), which exporters fetch for their virtual machines.
+//! Images of a registry (`oci://…`), which exporters in Python fetch for their virtual machines.
 
 use futures_util::StreamExt;
 use jumpstarter_driver_core::{Error, ErrorKind};
