@@ -29,10 +29,11 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-client", "tls http", CODECS),
     ("jumpstarter-config", "preserve_order", ""),
     ("jumpstarter-driver-network", "websocket", ""),
+    ("jumpstarter-screen", "browser", ""),
     (
         "jumpstarter",
         "client config exporter daemon cli testkit power power-http power-mqtt network websocket serial flasher qemu \
-         python shell ssh supervise",
+         python shell ssh vnc screen supervise",
         "",
     ),
 ];

@@ -123,7 +123,7 @@ pub use interface::{Interface, Interfaces};
 pub use inventory;
 pub use jumpstarter_driver_core_macros::{config, data, interface};
 pub use mount::Mount;
-pub use node::Node;
+pub use node::{Node, PROTOCOL_LABEL};
 pub use plan::Planned;
 pub use problem::ConfigProblem;
 pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};

@@ -14,6 +14,9 @@ use crate::gauge::Gauge;
 use crate::path::shown;
 use crate::suggest;
 
+/// The label of a network endpoint whose driver knows what its clients speak, such as `vnc`.
+pub const PROTOCOL_LABEL: &str = "protocol";
+
 /// A node of the tree as reports show it.
 #[derive(Clone)]
 pub struct Node {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{ConfigProblem, Gauge};
+use jumpstarter_driver_core::{ConfigProblem, Gauge, PROTOCOL_LABEL};
 use jumpstarter_driver_network::{TcpNetwork, UdpNetwork, UnixNetwork, VsockNetwork};
 
 use crate::config::{MemorySize, Protocol, QemuConfig};
@@ -43,11 +43,8 @@ impl Qemu {
                 .describe("the machine's images"),
             Child::new("console", Arc::new(QemuConsole(vm.clone())))
                 .describe("the machine's serial console"),
-            Child::new(
-                "vnc",
-                Arc::new(Endpoint::new(&vm, UnixNetwork::new(vm.vnc_path())).remedy(SCREEN_REMEDY)),
-            )
-            .describe("the machine's screen, VNC over a Unix socket"),
+            Child::new("vnc", Arc::new(Endpoint::screen(&vm)))
+                .describe("the machine's screen, VNC over a Unix socket"),
         ];
         let forwards_ssh = vm.forwards().iter().any(|forward| forward.name == QemuConfig::SSH);
         if let (Some(cid), false) = (vm.0.vsock_cid, forwards_ssh) {
@@ -242,21 +239,28 @@ struct Endpoint<N> {
     network: N,
     /// The hint if it is missing although the machine runs.
     remedy: Option<&'static str>,
-    guest_port: Option<u16>,
+    label: Option<(&'static str, String)>,
 }
 
 impl<N> Endpoint<N> {
     fn new(vm: &Vm, network: N) -> Self {
-        Self { vm: vm.clone(), network, remedy: None, guest_port: None }
-    }
-
-    fn remedy(self, remedy: &'static str) -> Self {
-        Self { remedy: Some(remedy), ..self }
+        Self { vm: vm.clone(), network, remedy: None, label: None }
     }
 
     /// An endpoint that leads to a port of the guest.
     fn to_port(vm: &Vm, network: N, port: u16) -> Self {
-        Self { guest_port: Some(port), ..Self::new(vm, network) }
+        Self { label: Some((GUEST_PORT, port.to_string())), ..Self::new(vm, network) }
+    }
+}
+
+impl Endpoint<UnixNetwork> {
+    fn screen(vm: &Vm) -> Self {
+        let label = Some((PROTOCOL_LABEL, "vnc".to_owned()));
+        Self {
+            remedy: Some(SCREEN_REMEDY),
+            label,
+            ..Self::new(vm, UnixNetwork::new(vm.vnc_path()))
+        }
     }
 }
 
@@ -264,8 +268,8 @@ impl<N: Network + 'static> Driver for Endpoint<N> {
     interfaces!(Network);
 
     fn labels(&self) -> Vec<(String, String)> {
-        let label = |port: u16| (GUEST_PORT.to_owned(), port.to_string());
-        self.guest_port.map(label).into_iter().collect()
+        let label = self.label.iter();
+        label.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     }
 }
 

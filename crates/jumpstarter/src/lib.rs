@@ -127,9 +127,15 @@ pub use jumpstarter_driver_ssh as ssh;
 #[cfg(feature = "testkit")]
 #[doc(inline)]
 pub use jumpstarter_driver_testkit as testkit;
+#[cfg(feature = "vnc")]
+#[doc(inline)]
+pub use jumpstarter_driver_vnc as vnc;
 #[cfg(feature = "exporter")]
 #[doc(inline)]
 pub use jumpstarter_exporter as exporter;
+#[cfg(feature = "screen")]
+#[doc(inline)]
+pub use jumpstarter_screen as screen;
 #[cfg(feature = "supervise")]
 #[doc(inline)]
 pub use jumpstarter_supervise as supervise;

@@ -30,7 +30,8 @@ pub(crate) enum Action {
 /// the generic verbs.
 pub(crate) fn of(node: &Node, own: &OwnMethods) -> Vec<Action> {
     let own = own.of(node).iter().map(|method| Action::Own(method.clone()));
-    let verbs = verbs::of_client(node.client()).iter().map(|verb| Action::Verb(verb, None));
+    let verbs = verbs::of_client(node.client()).iter().chain(verbs::of_protocol(node));
+    let verbs = verbs.map(|verb| Action::Verb(verb, None));
     let of_interfaces = node.interfaces().iter().flat_map(|interface| {
         let verbs = verbs::of(interface.name);
         let with_method = |verb: &'static Verb| interface.method(&verb.name.replace('-', "_"));

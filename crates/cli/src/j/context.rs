@@ -49,6 +49,14 @@ impl Context {
         Ok(self.device().node(&self.path)?)
     }
 
+    /// The path of a child of the driver.
+    pub(crate) fn child(&self, name: &str) -> String {
+        match self.path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        }
+    }
+
     /// Returns when the user interrupts: Ctrl-C or SIGTERM. A verb that awaits this ends itself;
     /// any other verb is cancelled. A second signal cancels every verb.
     pub(crate) async fn interrupted(&self) {

@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 use jumpstarter_driver_core::Device;
 
 mod action;
+mod browser;
 mod builtin;
 mod call;
 mod complete;

@@ -24,6 +24,7 @@ mod metrics;
 mod network;
 mod paths;
 mod power;
+mod screen;
 mod scripts;
 mod serial;
 mod served;

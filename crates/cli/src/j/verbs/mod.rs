@@ -1,5 +1,7 @@
 //! The verbs of drivers, by interface.
 
+use jumpstarter_driver_core::{Node, PROTOCOL_LABEL};
+
 use super::verb::Verb;
 
 mod flasher;
@@ -7,6 +9,7 @@ mod machine;
 mod network;
 mod power;
 mod qemu;
+mod screen;
 mod serial;
 mod ssh;
 mod storage;
@@ -21,6 +24,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "storage_mux" => storage::VERBS,
         "machine" => machine::VERBS,
         "ssh" => ssh::VERBS,
+        "vnc" => screen::VERBS,
         "qemu" => qemu::VERBS,
         _ => &[],
     }
@@ -30,6 +34,15 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
 pub(crate) fn of_client(client: &str) -> &'static [Verb] {
     match client {
         power::VIRTUAL_CLIENT => power::VIRTUAL_VERBS,
+        _ => &[],
+    }
+}
+
+/// The verbs of a network endpoint whose label names its protocol.
+pub(crate) fn of_protocol(node: &Node) -> &'static [Verb] {
+    let mut labels = node.labels().iter();
+    match labels.find(|(name, _)| name == PROTOCOL_LABEL).map(|(_, value)| value.as_str()) {
+        Some("vnc") => screen::VERBS,
         _ => &[],
     }
 }
@@ -49,6 +62,7 @@ pub(crate) fn covered(interface: &str) -> &'static [&'static str] {
         "machine" => &["wait_for"],
         "power-cycle" => &["cycle"],
         "shell" => &["get_methods", "call_method"],
+        "vnc" => &["get_default_encrypt"],
         "ssh" => &["get_default_username", "get_ssh_command", "get_ssh_identity"],
         "qemu" => &["set_disk_size", "set_memory_size"],
         _ => &[],

@@ -55,10 +55,7 @@ impl Say for Login {
             Some(key) if !key.is_empty() => Some(Key::store(key).await?),
             _ => None,
         };
-        let place = match context.path.as_str() {
-            "" => "tcp".to_owned(),
-            path => format!("{path}.tcp"),
-        };
+        let place = context.child("tcp");
         let network = context.device().get::<dyn Network>(&place)?;
         let direct = match self.direct {
             true => address(context, &*network).await?,
