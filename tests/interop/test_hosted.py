@@ -319,3 +319,51 @@ export:
         "export.file.type: `tmt` is a driver in Python and needs `file`, but `file-flasher` has no form in Python"
         in done.stderr
     )
+
+
+FAMILY = (pathlib.Path(__file__).parents[2] / "crates/driver-python/tests/family.py").read_text()
+
+
+def test_a_client_class_of_ones_own_has_the_verbs_of_its_family(tmp_path):
+    (tmp_path / "family.py").write_text(FAMILY)
+    text = f"""python: {sys.executable}
+export:
+  power: {{type: family.OwnPower}}
+  network: {{type: family.OwnNetwork}}
+  flasher: {{type: family.OwnFlasher}}
+  serial: {{type: family.OwnSerial, config: {{url: "loop://"}}}}
+  mux: {{type: family.OwnMux}}
+  other: {{type: family.WithoutMethods}}
+"""
+    exporter = Exporter(tmp_path, text, "--listen-unix", tmp_path / "exporter.sock")
+    through = f"""export:
+  lab: {{type: remote, config: {{address: {tmp_path}/exporter.sock}}}}
+"""
+    (tmp_path / "near").mkdir()
+    near = Exporter(tmp_path / "near", through, "--listen-unix", tmp_path / "near/exporter.sock")
+    try:
+        for above, served in [((), exporter), (("lab",), near)]:
+
+            def j(*arguments):
+                variables = {**os.environ, "JUMPSTARTER_HOST": served.host()}
+                command = [pathlib.Path(JMP).with_name("j"), *above, *arguments]
+                return subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=120).stdout
+
+            def verbs(name):
+                lines = j(name, "--help").split("Commands:")[1].split("Options:")[0].splitlines()
+                return {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
+
+            assert {"on", "off", "cycle", "read"} <= verbs("power")
+            assert {"forward-tcp", "forward-unix", "address"} <= verbs("network")
+            assert {"flash", "dump"} <= verbs("flasher")
+            assert {"pipe", "start-console"} <= verbs("serial")
+            assert {"host", "dut", "off", "flash", "dump"} <= verbs("mux")
+            assert not {"on", "off"} & verbs("other")
+            j("power", "on")
+            image = tmp_path / "image"
+            image.write_bytes(b"an image")
+            j("flasher", "flash", image)
+            j("mux", "dut")
+    finally:
+        near.stop()
+        exporter.stop()

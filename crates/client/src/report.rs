@@ -1,12 +1,12 @@
 //! Converts an exporter's report to the nodes of a device.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{
     Caller, Device, Error, Flasher, Interface, InterfaceDescriptor, Node, Result, StorageMux,
 };
-use jumpstarter_protocol::labels::{CLIENT, INTERFACES, NAME};
+use jumpstarter_protocol::labels::{CLIENT, CLIENT_BASES, INTERFACES, NAME};
 use jumpstarter_protocol::python::{COMPOSITE_CLIENT, Implementation, STORAGE_MUX_CLIENT};
 use jumpstarter_protocol::v1::DriverInstanceReport;
 
@@ -14,6 +14,9 @@ use crate::caller::RemoteCaller;
 use crate::connection::Connection;
 use crate::remote_driver::RemoteDriver;
 use crate::storage_mux;
+
+/// The most base classes of a client class that are looked at.
+const MAX_BASES: usize = 32;
 
 /// The nodes in the report's order: depth first, so that a node's parent is the last one before it
 /// with the parent's uuid. (Proxies repeat their target's nodes, uuids included, in another place.)
@@ -41,7 +44,8 @@ pub(crate) fn nodes(
         let client = report.labels.remove(CLIENT).unwrap_or_default();
         let name = report.labels.remove(NAME).unwrap_or_default();
         let label = report.labels.remove(INTERFACES);
-        let (interfaces, unknown_interfaces) = interfaces(label.as_deref(), &client);
+        let classes = classes(&client, report.labels.get(CLIENT_BASES).map(String::as_str));
+        let (interfaces, unknown_interfaces) = interfaces(label.as_deref(), &classes);
         // This program has the documentation of the interfaces that it knows.
         let known = interfaces.as_deref().unwrap_or_default();
         let is_known = |name: &str| known.iter().any(|interface| interface.method(name).is_some());
@@ -57,7 +61,7 @@ pub(crate) fn nodes(
             interfaces.clone().unwrap_or_default(),
             implementation,
         )));
-        let is_mux = label.is_none() && client == STORAGE_MUX_CLIENT;
+        let is_mux = label.is_none() && classes.contains(&STORAGE_MUX_CLIENT);
         let name = if report.parent_uuid.is_some() { name } else { String::new() };
         let caller = if is_mux { Arc::new(storage_mux::MuxCaller(caller)) } else { caller };
         let node = Node::remote(id, name, parent.transpose()?, caller)
@@ -73,19 +77,32 @@ pub(crate) fn nodes(
     Ok(nodes)
 }
 
-/// A node's interfaces: as the exporter reports them, else those that its client class implies;
+/// A node's client class, and the base classes of it that are reported.
+fn classes<'a>(client: &'a str, bases: Option<&'a str>) -> Vec<&'a str> {
+    let bases = bases.into_iter().flat_map(|bases| bases.split(','));
+    std::iter::once(client).chain(bases.take(MAX_BASES)).collect()
+}
+
+/// A node's interfaces: as the exporter reports them, else those that its client classes imply;
 /// `None` if nothing is known. With them, the names of reported interfaces that this program does
 /// not know.
 fn interfaces(
     label: Option<&str>,
-    client: &str,
+    classes: &[&str],
 ) -> (Option<Vec<&'static InterfaceDescriptor>>, Vec<String>) {
     let Some(label) = label else {
-        let known = match client {
-            STORAGE_MUX_CLIENT => vec![<dyn Flasher>::DESCRIPTOR, <dyn StorageMux>::DESCRIPTOR],
-            client => InterfaceDescriptor::of_client(client),
-        };
-        return ((!known.is_empty() || client == COMPOSITE_CLIENT).then_some(known), Vec::new());
+        let mut known: Vec<&'static InterfaceDescriptor> = Vec::new();
+        for class in classes {
+            let implied = match *class {
+                STORAGE_MUX_CLIENT => vec![<dyn Flasher>::DESCRIPTOR, <dyn StorageMux>::DESCRIPTOR],
+                class => InterfaceDescriptor::of_client(class),
+            };
+            known.extend(implied);
+        }
+        let mut seen = HashSet::new();
+        known.retain(|interface| seen.insert(interface.name));
+        let is_told = !known.is_empty() || classes == [COMPOSITE_CLIENT];
+        return (is_told.then_some(known), Vec::new());
     };
     let linked = InterfaceDescriptor::linked();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -115,7 +132,8 @@ mod tests {
         expected: Option<&[&str]>,
         expected_unknown: &[&str],
     ) {
-        let (known, unknown) = interfaces(label, client);
+        let (client, bases) = client.split_once(':').map_or((client, None), |(c, b)| (c, Some(b)));
+        let (known, unknown) = interfaces(label, &classes(client, bases));
         let known: Option<Vec<&str>> =
             known.map(|known| known.iter().map(|interface| interface.name).collect());
         assert_eq!(
@@ -138,5 +156,11 @@ mod tests {
         // Its flash is made by the client, of U-Boot's commands.
         check(None, "jumpstarter_driver_flashers.client.BaseFlasherClient", None, &[]);
         check(None, STORAGE_MUX_CLIENT, Some(&["flasher", "storage_mux"]), &[]);
+        // After the colon, the bases of the client class.
+        check(None, &format!("acme.client.Relay:acme.client.Base,{power}"), Some(&["power"]), &[]);
+        let mux = format!("acme.client.Mux:{STORAGE_MUX_CLIENT},{COMPOSITE_CLIENT}");
+        check(None, &mux, Some(&["flasher", "storage_mux"]), &[]);
+        check(None, &format!("acme.client.Rack:{COMPOSITE_CLIENT}"), None, &[]);
+        check(Some(""), &format!("acme.client.Relay:{power}"), Some(&[]), &[]);
     }
 }

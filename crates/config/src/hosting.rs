@@ -9,47 +9,13 @@ use std::path::{Path, PathBuf};
 use jumpstarter_driver_core::{DriverEntry, Registry};
 use serde_json::{Map, Value as Json, json};
 
-use super::fault::{Fault, Place, join};
+use super::devices::{self, Owner};
+use super::fault::{Fault, join};
+use super::hosted::HostedEntry;
 use super::yaml::{self, Value};
 
 /// How many references may lead to one another.
 const MAX_HOPS: usize = 32;
-
-/// A hosted entry of an exporter file; [`ExporterConfig::hosted`](crate::ExporterConfig::hosted)
-/// lists them.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HostedEntry {
-    /// The import path of its class.
-    pub class: String,
-    /// The keys of its `config`.
-    pub keys: Vec<String>,
-    /// The interpreter that the file names.
-    pub python: Option<String>,
-    /// The folder of the file.
-    pub folder: Option<PathBuf>,
-    path: String,
-    kind: Place,
-    config: Option<yaml::Node>,
-}
-
-impl HostedEntry {
-    /// What is wrong with its class, or with a key of its `config`.
-    pub fn fault(&self, key: Option<&str>, message: &str, hint: Option<String>) -> Fault {
-        let mut fault = match (key, &self.config) {
-            (Some(key), Some(config)) => {
-                let place = config.get(key).map_or(config.place, |entry| entry.place);
-                Fault::new(place, join(&join(&self.path, "config"), key), message)
-            }
-            (Some(key), None) => {
-                Fault::new(self.kind, join(&join(&self.path, "config"), key), message)
-            }
-            (None, _) => Fault::new(self.kind, join(&self.path, "type"), message),
-        };
-        fault.hint = hint;
-        fault
-    }
-}
 
 /// How an entry is hosted.
 #[derive(Clone, Debug)]
@@ -96,7 +62,9 @@ impl Hosting {
             entry.python = python.map(str::to_owned);
             entry.folder.clone_from(&folder);
         }
-        for (number, process) in search.processes().into_iter().enumerate() {
+        let processes = search.processes();
+        hosting.faults.extend(devices::faults(search.owners(&processes)));
+        for (number, process) in processes.into_iter().enumerate() {
             let tree = search.tree(&process);
             for root in process {
                 let item = &search.items[root];
@@ -378,6 +346,17 @@ impl<'a> Search<'a> {
             }
         }
         processes
+    }
+
+    /// All entries with a configuration, each with its process.
+    fn owners<'b>(&'b self, processes: &'b [Vec<usize>]) -> impl Iterator<Item = Owner<'b>> {
+        self.items.iter().enumerate().filter_map(|(at, item)| {
+            let root = self.root_of(at);
+            let process =
+                root.and_then(|root| processes.iter().position(|roots| roots.contains(&root)));
+            let config = &item.node.get("config")?.value;
+            Some(Owner { process, place: &item.place, path: &item.path, config })
+        })
     }
 
     /// The entries of a process, each at its place.

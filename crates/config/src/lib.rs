@@ -18,11 +18,13 @@
 //! ([`ConfigProblem`](jumpstarter_driver_core::ConfigProblem)).
 
 mod check;
+mod devices;
 mod entries;
 mod fault;
 mod fields;
 mod file;
 mod hooks;
+mod hosted;
 mod hosting;
 mod paths;
 mod scalar;
@@ -37,7 +39,7 @@ mod yaml;
 pub use fault::{ConfigFaults, ConfigWarnings, Fault, Place};
 pub use fields::{ConfigField, fields};
 pub use file::{ExporterConfig, Reader};
-pub use hosting::HostedEntry;
+pub use hosted::HostedEntry;
 pub use schema::{of_driver, schema};
 pub use settings::{
     ApiVersion, FailureDetection, GrpcOption, Hook, Hooks, Kind, Metadata, OnFailure, Settings, Tls,

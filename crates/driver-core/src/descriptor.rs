@@ -194,6 +194,20 @@ impl InterfaceDescriptor {
         all
     }
 
+    /// The import paths of the client classes that imply a linked interface, as
+    /// [`of_client`](Self::of_client) finds it.
+    pub fn clients() -> Vec<&'static str> {
+        let own = |interface: &&'static InterfaceDescriptor| {
+            std::iter::once(interface.client).chain(interface.further_clients.iter().copied())
+        };
+        let linked = Self::linked();
+        let all = linked.iter().flat_map(own).chain(FAMILIES.iter().map(|(_, client)| *client));
+        let mut all: Vec<_> = all.filter(|client| !Self::of_client(client).is_empty()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// The linked interfaces of a driver of a Python exporter, found by the import path of its
     /// client class.
     pub fn of_client(client: &str) -> Vec<&'static InterfaceDescriptor> {

@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 
 def send(control, **message):
@@ -39,6 +40,36 @@ def use_folder(folder):
         del sys.path[0]
     if folder and folder not in sys.path:
         sys.path.append(folder)
+
+
+class Loaded:
+    """The files of the modules that a process has loaded."""
+
+    def __init__(self):
+        self.files = {}  # with what marks a change
+        self.began = time.time_ns()
+
+    def note(self):
+        """Adds those that are new. One that was written meanwhile counts as changed."""
+        modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        for path in (sys.executable, *modules):
+            if path and path not in self.files:
+                mark = mark_of(path)
+                self.files[path] = mark if mark is None or mark[0] < self.began else ()
+
+    def have_changed(self):
+        return any(mark_of(path) != mark for path, mark in self.files.items())
+
+
+def mark_of(path):
+    try:
+        data = os.stat(path)
+        return data.st_mtime_ns, data.st_size, data.st_ino
+    except OSError:
+        return None
+
+
+loaded = Loaded()
 
 
 # --- the process that forks ---------------------------------------------------------------------
@@ -73,6 +104,11 @@ def serve(number, folder, *modules):
             if command == b"fork":
                 control = socket.socket(fileno=descriptors.pop(0))
                 output = descriptors.pop(0)
+                if loaded.have_changed():
+                    send(control, changed=True)
+                    control.close()
+                    os.close(output)
+                    continue
                 child = os.fork()
                 if child == 0:
                     signal.set_wakeup_fd(-1)
@@ -98,6 +134,7 @@ def warm(modules):
             importlib.import_module(module)
         except Exception:  # who needs it says so
             pass
+    loaded.note()
     import gc
 
     gc.collect()
@@ -161,6 +198,7 @@ def host(control, output):
         os.dup2(output, stream)
     os.close(output)
     sys.stdout.reconfigure(line_buffering=True)
+    loaded.began = time.time_ns()
     wanted = receive(control)
     if wanted is None:
         return 0
@@ -232,6 +270,9 @@ async def serve_drivers(control, wanted):
     control.setblocking(False)
     loop = asyncio.get_running_loop()
     with Session(root_device=root) as session:
+        for driver in session.mapping.values():
+            add_client_bases(driver, wanted["known_clients"])
+        loaded.note()
         session.update_status(ExporterStatus.LEASE_READY)
         async with session.serve_port_async("unix:" + wanted["socket"]):
             await loop.sock_sendall(
@@ -247,6 +288,8 @@ async def serve_drivers(control, wanted):
 
 
 def reset(root, path):
+    if loaded.have_changed():
+        return {"changed": True}
     try:
         driver = root
         for name in path.split("."):
@@ -255,6 +298,54 @@ def reset(root, path):
         return {"done": True}
     except Exception as error:
         return {"failed": describe(error), "kind": kind(error)}
+
+
+# --- clients ------------------------------------------------------------------------------------
+
+# A label with the base classes of a client class, which clients in Python pass over.
+CLIENT_BASES = "jumpstarter.dev/client-bases"
+
+# The methods that drivers have for clients of these classes. A client class that does the work
+# itself may have a driver without them.
+NEEDED = {
+    "jumpstarter.client.flasher.FlasherClient": {"flash", "dump"},
+    "jumpstarter_driver_network.client.NetworkClient": {"connect"},
+    "jumpstarter_driver_opendal.client.FlasherClient": {"flash", "dump"},
+    "jumpstarter_driver_opendal.client.StorageMuxClient": {"host", "dut", "off", "write", "read"},
+    "jumpstarter_driver_opendal.client.StorageMuxFlasherClient": {"host", "dut", "off", "write", "read"},
+    "jumpstarter_driver_power.client.PowerClient": {"on", "off"},
+    "jumpstarter_driver_pyserial.client.PySerialClient": {"connect"},
+}
+
+
+def add_client_bases(driver, known):
+    """Labels a driver with the bases of its client class, unless the exporter knows the class."""
+    client = driver.client()
+    if client in known:
+        return
+    from jumpstarter.client import DriverClient
+
+    try:
+        module, _, name = client.rpartition(".")
+        bases = getattr(importlib.import_module(module), name).__mro__[1:]
+    except Exception:  # the client's own packages may be elsewhere
+        return
+    names = [
+        f"{base.__module__}.{base.__qualname__}"
+        for base in bases
+        if issubclass(base, DriverClient) and base is not DriverClient
+    ]
+    fit = [name for name in names if all(exports(driver, one) for one in NEEDED.get(name, ()))]
+    if fit:
+        driver.labels = {**driver.labels, CLIENT_BASES: ",".join(fit)}
+
+
+def exports(driver, method):
+    from jumpstarter.driver import decorators
+
+    kinds = ("MARKER_DRIVERCALL", "MARKER_STREAMCALL", "MARKER_STREAMING_DRIVERCALL")
+    found = getattr(driver, method, None)
+    return any(hasattr(found, getattr(decorators, kind)) for kind in kinds)
 
 
 # --- what there is ------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ use crate::remote::NO_LIMIT;
 use crate::server::{Key, Server};
 use crate::{interpreter, log};
 
+/// How often the modules may change while a process starts.
+const MAX_CHANGES: usize = 5;
 /// A process that has started answers within that time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -135,8 +137,7 @@ impl Host {
 
 impl Link {
     async fn open(key: &Key, modules: &[String], wanted: &Wanted) -> Result<Self> {
-        let server = Server::of(key, modules).await?;
-        let process = Arc::new(HostProcess::start(server, wanted).await?);
+        let process = Arc::new(start(key, modules, wanted).await?);
         let options = ConnectOptions::new(Address::Unix(process.socket.clone()))
             .connect_timeout(CONNECT_LIMIT)
             .call_timeout(NO_LIMIT)
@@ -145,6 +146,25 @@ impl Link {
         let log = log::follow(&exporter, &wanted.place);
         Ok(Self { process, exporter, _log: log })
     }
+
+    /// The process closes its drivers, and ends.
+    async fn close(&self) -> Result<()> {
+        let closed = self.exporter.device().close().await;
+        self.process.close().await.and(closed)
+    }
+}
+
+/// Starts a process that has the modules as they are now.
+async fn start(key: &Key, modules: &[String], wanted: &Wanted) -> Result<HostProcess> {
+    for _ in 0..MAX_CHANGES {
+        let server = Server::of(key, modules).await?;
+        match HostProcess::start(server.clone(), wanted).await? {
+            Some(process) => return Ok(process),
+            None => server.retire(key).await,
+        }
+    }
+    let message = format!("the modules of `{}` change while they are imported", wanted.place);
+    Err(Error::unavailable(message))
 }
 
 /// The modules of all classes of a tree.
@@ -170,12 +190,20 @@ impl Driver for Hosted {
         Some(self.mount.clone())
     }
 
-    /// Resets the driver, or starts a new process where the one before has ended.
+    /// Resets the driver, or starts a new process where the one before has ended, or has modules
+    /// that have changed.
     async fn reset(&self) -> Result<()> {
         let host = &self.host;
         let mut link = host.link.lock().await;
         if !link.process.has_ended() {
-            return link.process.reset(&self.place).await;
+            if link.process.reset(&self.place).await? {
+                return Ok(());
+            }
+            tracing::info!("a module of `{}` has changed: it is opened again", host.wanted.place);
+            // The new process may need what the old one has open.
+            if let Err(error) = link.close().await {
+                tracing::warn!(error = error.report(), "closing `{}`", host.wanted.place);
+            }
         }
         let next = Link::open(&host.key, &host.modules, &host.wanted).await?;
         next.exporter.device().remount(&host.mount)?;
@@ -190,8 +218,6 @@ impl Driver for Hosted {
         if !members.is_empty() {
             return Ok(());
         }
-        let link = self.host.link.lock().await;
-        let closed = link.exporter.device().close().await;
-        link.process.close().await.and(closed)
+        self.host.link.lock().await.close().await
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{COMPOSITE_CLIENT, InterfaceDescriptor};
 use jumpstarter_files::RuntimeDir;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -67,8 +68,9 @@ pub(crate) struct Wanted {
 }
 
 impl HostProcess {
-    /// Starts a process and waits until it serves.
-    pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Self> {
+    /// Starts a process and waits until it serves; none if a module that the server has loaded has
+    /// changed.
+    pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Option<Self>> {
         let folder = blocking(|| Ok(RuntimeDir::create_for_sockets(KIND)?)).await?;
         let socket = folder.file("socket");
         let (control, theirs) = StdUnixStream::pair()?;
@@ -82,6 +84,7 @@ impl HostProcess {
         let (answers, writer) = UnixStream::from_std(control)?.into_split();
         let message = json!({
             "tree": wanted.tree.0, "socket": socket, "log_level": interpreter::log_level(),
+            "known_clients": known_clients(),
         });
         let (sender, receiver) = mpsc::channel(4);
         let (ended, end) = watch::channel(None);
@@ -92,7 +95,7 @@ impl HostProcess {
         // From here on dropping it kills the process.
         let mut process = Self { server, pid: 0, requests, ended: end, socket, _folder: folder };
         match tokio::time::timeout(START_LIMIT, process.begin(&message)).await {
-            Ok(begun) => begun.map(|()| process),
+            Ok(begun) => begun.map(|has_begun| has_begun.then_some(process)),
             Err(_) => {
                 let limit = START_LIMIT.as_secs();
                 let message = format!("`{}` did not open within {limit} s", wanted.place);
@@ -101,20 +104,22 @@ impl HostProcess {
         }
     }
 
-    /// Sends what it hosts, and waits until it serves.
-    async fn begin(&mut self, message: &Value) -> Result<()> {
+    /// Sends what it hosts, and waits until it serves; false if the server refuses, since a module
+    /// has changed.
+    async fn begin(&mut self, message: &Value) -> Result<bool> {
         let Requests { writer, answers, .. } = self.requests.get_mut();
         // The server says the number, before the process has anything to do.
-        let number = answers.recv().await;
-        self.pid = number
-            .and_then(|answer| u32::try_from(answer["pid"].as_u64()?).ok())
-            .unwrap_or_default();
+        let first = answers.recv().await.unwrap_or_default();
+        if first["changed"] == true {
+            return Ok(false);
+        }
+        self.pid = first["pid"].as_u64().and_then(|pid| pid.try_into().ok()).unwrap_or_default();
         if let Some(writer) = writer {
             // One that has ended already says why.
             drop(send(writer, message).await);
         }
         match answers.recv().await {
-            Some(answer) if answer["ready"] == true => Ok(()),
+            Some(answer) if answer["ready"] == true => Ok(true),
             Some(answer) => Err(failure(&answer)
                 .unwrap_or_else(|| Error::internal(format!("the process says {answer}")))),
             None => match self.server.why_ended().await {
@@ -135,8 +140,9 @@ impl HostProcess {
         async move { why(&mut ended).await.again() }
     }
 
-    /// Resets the driver at `path`.
-    pub(crate) async fn reset(&self, path: &str) -> Result<()> {
+    /// Resets the driver at `path`; false, without a reset, if a module that the process has loaded
+    /// has changed.
+    pub(crate) async fn reset(&self, path: &str) -> Result<bool> {
         let mut requests = self.requests.lock().await;
         let Requests { writer: Some(writer), answers, last } = &mut *requests else {
             return Err(Error::failed_precondition("the drivers in Python are closed"));
@@ -152,7 +158,7 @@ impl HostProcess {
             match answers.recv().await {
                 None => return Err(ended.await),
                 Some(answer) if answer["number"] == number => {
-                    return failure(&answer).map_or(Ok(()), Err);
+                    return failure(&answer).map_or(Ok(answer["changed"] != true), Err);
                 }
                 Some(_) => {}
             }
@@ -181,6 +187,13 @@ impl Drop for HostProcess {
             self.server.kill(self.pid);
         }
     }
+}
+
+/// The client classes whose interfaces follow from their names.
+fn known_clients() -> Vec<&'static str> {
+    let mut known = InterfaceDescriptor::clients();
+    known.push(COMPOSITE_CLIENT);
+    known
 }
 
 async fn why(ended: &mut watch::Receiver<Option<Arc<Error>>>) -> Arc<Error> {

@@ -135,9 +135,25 @@ struct Link {
 
 impl Link {
     async fn open(options: &ConnectOptions, place: &str) -> Result<Self> {
-        let exporter = connect(options).await?;
+        let exporter = connect(options).await.map_err(in_the_file)?;
         let log = log::follow(&exporter, place);
         Ok(Self { exporter, _log: log })
+    }
+}
+
+/// Names the fields of this configuration in the place of a client's variables.
+fn in_the_file(error: Error) -> Error {
+    const HINTS: [(&str, &str); 5] = [
+        ("JMP_GRPC_CA", "name the exporter's authority, a PEM file, in `tls.ca`"),
+        ("JMP_GRPC_CERT", "present a certificate: `tls.certificate` and `tls.key`"),
+        ("JMP_GRPC_PASSPHRASE", "check `passphrase`"),
+        ("leave out JMP_GRPC_INSECURE", "leave out `tls.insecure`"),
+        ("JMP_GRPC_INSECURE", "check the port; an exporter without TLS needs `tls.insecure: true`"),
+    ];
+    let hint = error.hint().unwrap_or_default();
+    match HINTS.iter().find(|(variable, _)| hint.contains(variable)) {
+        Some((_, hint)) => error.with_hint(*hint),
+        None => error,
     }
 }
 

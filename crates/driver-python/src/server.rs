@@ -59,6 +59,15 @@ impl Server {
         Ok(server)
     }
 
+    /// Has the next process started by another server, which imports everything anew.
+    pub(crate) async fn retire(self: &Arc<Self>, key: &Key) {
+        let mut servers = SERVERS.lock().await;
+        let servers = servers.get_or_insert_default();
+        if servers.get(key).is_some_and(|server| Arc::ptr_eq(server, self)) {
+            servers.remove(key);
+        }
+    }
+
     async fn start(key: &Key, modules: &[String]) -> Result<Self> {
         blocking(|| {
             RuntimeDir::sweep(KIND);

@@ -1,64 +1,17 @@
 //! Drivers in Python, hosted. They need the packages of Jumpstarter in Python.
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::Device;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_python::{Looked, look};
-use jumpstarter_driver_testkit::skip;
-use serde_json::{Value, json};
+use serde_json::json;
+use support::lab::{Lab, MODULE, call, python};
 use support::{Served, client, in_time};
 use tokio::io::AsyncReadExt;
-
-const MODULE: &str = include_str!("lab_driver.py");
-
-/// The interpreter with the packages, where there is one.
-fn python() -> Option<PathBuf> {
-    let folder = std::env::var_os("JUMPSTARTER_PYTHON_ENVIRONMENT");
-    if folder.is_none() {
-        skip("JUMPSTARTER_PYTHON_ENVIRONMENT names no environment: cargo xtask interop makes one");
-    }
-    folder.map(|folder| PathBuf::from(folder).join("bin/python"))
-}
-
-/// A folder with an exporter file, and the module `lab_driver` beside it.
-struct Lab {
-    folder: tempfile::TempDir,
-}
-
-impl Lab {
-    fn new(python: &Path, entries: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("lab_driver.py"), MODULE).unwrap();
-        let entries = entries.replace("FOLDER", folder.path().to_str().unwrap());
-        let text = format!("python: {}\nexport:\n{entries}", python.display());
-        std::fs::write(folder.path().join("lab.yaml"), text).unwrap();
-        Self { folder }
-    }
-
-    fn config(&self) -> ExporterConfig {
-        ExporterConfig::load(self.folder.path().join("lab.yaml"))
-            .unwrap_or_else(|faults| panic!("{faults}"))
-    }
-
-    async fn open(&self) -> Device {
-        in_time(self.config().open()).await.unwrap_or_else(|error| panic!("{}", error.report()))
-    }
-
-    async fn fails(&self) -> Error {
-        in_time(self.config().open()).await.unwrap_err()
-    }
-}
-
-async fn call(device: &Device, path: &str, method: &str, arguments: Vec<Value>) -> Result<Value> {
-    in_time(device.call(path, method, arguments)).await
-}
 
 const LAB: &str = "  lab: {type: lab_driver.Lab, description: a lab, config: {greeting: hi, marks: FOLDER/marks}}\n";
 

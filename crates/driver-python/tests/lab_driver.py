@@ -20,6 +20,7 @@ from jumpstarter.driver import Driver, export, exportstream
 class Lab(Driver):
     greeting: str = "hello"
     marks: str | None = None
+    pin: int = 0
     image: bytes = field(default=b"", init=False)
     resets: int = field(default=0, init=False)
 

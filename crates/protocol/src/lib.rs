@@ -67,6 +67,10 @@ pub mod labels {
     /// The names of a node's interfaces, separated by commas. Exporters in Python do not have this
     /// label.
     pub const INTERFACES: &str = "jumpstarter.dev/interfaces";
+    /// The import paths of the base classes of a node's client class, separated by commas: those of
+    /// drivers in Python that this project hosts, where the client class alone implies no
+    /// interface. Mounts pass it on like any other label.
+    pub const CLIENT_BASES: &str = "jumpstarter.dev/client-bases";
 }
 
 /// Fields of log records.

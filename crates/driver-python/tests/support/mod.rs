@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests")]
 
+pub mod lab;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,12 +39,24 @@ impl Served {
     }
 
     pub async fn device(device: Device, socket: &Path) -> Self {
+        let listener = Listener::bind(&Address::Unix(socket.to_owned())).await.unwrap();
+        Self::listening(device, listener, Access::default())
+    }
+
+    /// On a port of this machine, which it returns.
+    pub async fn on_tcp(text: &str, access: Access) -> (Self, u16) {
+        let device = ExporterConfig::parse(text, "test.yaml").unwrap().open().await.unwrap();
+        let listener =
+            Listener::bind(&Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 }).await.unwrap();
+        let Address::Tcp { port, .. } = *listener.address() else { panic!("it has a port") };
+        (Self::listening(device, listener, access), port)
+    }
+
+    fn listening(device: Device, listener: Listener, access: Access) -> Self {
         let logs = LogHub::default();
         let session = Session::new(device, SessionOptions::default().logs(logs.clone())).unwrap();
-        let listener = Listener::bind(&Address::Unix(socket.to_owned())).await.unwrap();
         let stop = CancellationToken::new();
-        let server =
-            tokio::spawn(serve(session.clone(), listener, Access::default(), stop.clone()));
+        let server = tokio::spawn(serve(session.clone(), listener, access, stop.clone()));
         Self { session, logs, stop, server }
     }
 
