@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use jumpstarter_client::DeviceExt;
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_console::SerialExt;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{Conversation, PortForward};
 use jumpstarter_driver_qemu as _;
-use jumpstarter_driver_serial::SerialExt;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available, tiny_linux};
 use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
 use jumpstarter_supervise::{Command, Sink};

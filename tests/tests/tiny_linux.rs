@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_console::{ConsoleShell, Credentials, SerialExt};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{Conversation, PortForward};
 use jumpstarter_driver_qemu::{Machine, MachineState, StopOutcome};
-use jumpstarter_driver_serial::{ConsoleShell, Credentials, SerialExt};
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available, tiny_linux};
 
 /// For whatever needs a guest under emulation on a busy host.

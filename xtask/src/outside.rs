@@ -32,8 +32,8 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-screen", "browser", ""),
     (
         "jumpstarter",
-        "client config exporter daemon cli testkit power power-http power-mqtt network websocket serial flasher qemu \
-         python shell ssh vnc screen supervise",
+        "client config exporter daemon cli testkit power power-http power-mqtt network websocket \
+         console serial flasher qemu python shell ssh vnc screen supervise",
         "",
     ),
 ];

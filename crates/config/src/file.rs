@@ -306,6 +306,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Reads a value of a type of the caller's from YAML that messages call `origin`: files beside
+/// exporter files, such as a console's scripts, whose faults have places too.
+///
+/// # Errors
+/// A syntax error, or the first value that does not fit.
+pub fn read_yaml<T: serde::de::DeserializeOwned>(
+    text: &str,
+    origin: &str,
+) -> std::result::Result<T, ConfigFaults> {
+    let root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
+    serde_path_to_error::deserialize(root.value.to_json())
+        .map_err(|error| ConfigFaults::new(origin, vec![misfit(&root, &error)]))
+}
+
 /// Takes unknown fields out of the top of the file.
 fn unknown_at_the_top(schema: &serde_json::Value, root: &mut yaml::Node) -> Vec<Fault> {
     let Value::Map(entries) = &mut root.value else { return Vec::new() };

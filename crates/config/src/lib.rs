@@ -38,7 +38,7 @@ mod yaml;
 
 pub use fault::{ConfigFaults, ConfigWarnings, Fault, Place};
 pub use fields::{ConfigField, fields};
-pub use file::{ExporterConfig, Reader};
+pub use file::{ExporterConfig, Reader, read_yaml};
 pub use hosted::HostedEntry;
 pub use schema::{of_driver, schema};
 pub use settings::{

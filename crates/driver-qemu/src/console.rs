@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jumpstarter_console::{ConsoleLog, ReadFrom, SCROLLBACK};
 use jumpstarter_driver_core::Framing;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_serial::{ConsoleLog, ReadFrom, SCROLLBACK};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;

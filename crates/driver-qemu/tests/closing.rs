@@ -18,7 +18,7 @@ use jumpstarter_driver_testkit::pico;
 /// A machine whose guest is logged in, as a device, and its events from then on.
 async fn running(
     change: impl FnOnce(&mut QemuConfig),
-) -> (Fixture, Device, ValueStream<MachineEvent>, jumpstarter_driver_serial::Console) {
+) -> (Fixture, Device, ValueStream<MachineEvent>, jumpstarter_console::Console) {
     let fixture = pico_machine(change).await;
     let device = Device::of_driver(Qemu::new(fixture.vm.clone()));
     fixture.vm.start().await.unwrap();

@@ -8,10 +8,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use common::{can_run, config};
+use jumpstarter_console::Console;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::Conversation;
 use jumpstarter_driver_qemu::{HostForward, Machine, Qemu, Vm};
-use jumpstarter_driver_serial::Console;
 use jumpstarter_driver_testkit::guest::{Arch, tiny_linux};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;

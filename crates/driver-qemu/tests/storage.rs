@@ -173,7 +173,7 @@ async fn with_a_long_temporary_folder() {
     assert!(folder.join("flashed-root").exists() && folder.join("root-overlay.qcow2").exists());
     let sockets = vm.vnc_path();
     assert!(sockets.exists() && !sockets.starts_with(std::env::temp_dir()));
-    let mut console = jumpstarter_driver_serial::Console::new(vm.open_console().unwrap());
+    let mut console = jumpstarter_console::Console::new(vm.open_console().unwrap());
     common::log_in(&mut console).await;
     device.close().await.unwrap();
     assert!(!sockets.exists());
@@ -244,7 +244,7 @@ async fn a_block_device_is_a_disk_by_its_descriptor() {
         config.root_writes = RootWrites::Persist;
         let vm = Vm::create("device", config).await?;
         vm.start().await?;
-        let mut console = jumpstarter_driver_serial::Console::new(vm.open_console()?);
+        let mut console = jumpstarter_console::Console::new(vm.open_console()?);
         common::log_in(&mut console).await;
         ask(&mut console, &pico::command::write(40, "kept"), "wrote sector 40").await;
         vm.destroy().await

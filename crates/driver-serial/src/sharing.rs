@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
+use jumpstarter_console::{ConsoleLog, ConsoleNotes, ReadFrom, Reconnect, SCROLLBACK};
 use jumpstarter_driver_core::Framing;
 use jumpstarter_driver_core::prelude::*;
 use tokio::time::{Instant, sleep};
 
 use crate::address::SerialAddress;
-use crate::console_log::{ConsoleLog, ConsoleNotes, Reconnect, SCROLLBACK};
-use crate::console_reader::ReadFrom;
-use crate::log_file;
 use crate::source::Source;
 
 /// The first pause before a device that went away is opened again. It doubles each time.
@@ -128,8 +126,7 @@ impl Sharing {
         let log = self.open_log(channel);
         let config = &self.source.config;
         if let Some(path) = &config.log_file {
-            let max_size = config.log_max_size.as_bytes();
-            log_file::keep(&log, path.to_path_buf(), max_size, config.log_files).await?;
+            log.write_to_file(path.to_path_buf(), config.log_max_size, config.log_files).await?;
         }
         let open = Open::new(log);
         *self.current() = Current { open: Arc::downgrade(&open), held: Some(open) };

@@ -1,15 +1,13 @@
 //! RFC 2217: the client against the server, and against ends that misbehave.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Framing, SerialFlowControl, SerialParity, SerialSettings};
 use jumpstarter_driver_serial::{Rfc2217Server, SerialConfig, SerialPort};
 use jumpstarter_driver_testkit::eventually;
-use support::{receive, timely};
+use jumpstarter_driver_testkit::serial::{receive, timely};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

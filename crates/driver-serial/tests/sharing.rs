@@ -1,13 +1,12 @@
 //! Many clients of one port, and a device that goes away and comes back.
 
-mod support;
-
 use std::path::Path;
 
+use jumpstarter_console::{Console, SerialExt};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_serial::{Console, SerialConfig, SerialExt, SerialPort};
+use jumpstarter_driver_serial::{SerialConfig, SerialPort};
 use jumpstarter_driver_testkit::eventually;
-use support::{LONG, Pty, ended, receive, timely};
+use jumpstarter_driver_testkit::serial::{LONG, Pty, ended, receive, timely};
 
 fn config(url: &Path, more: serde_json::Value) -> SerialConfig {
     let mut value = more;

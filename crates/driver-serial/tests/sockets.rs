@@ -1,10 +1,8 @@
 //! Loopbacks and sockets, on real ones.
 
-mod support;
-
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_serial::{SerialConfig, SerialPort};
-use support::{ended, receive, timely};
+use jumpstarter_driver_testkit::serial::{ended, receive, timely};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 

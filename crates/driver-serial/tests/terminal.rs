@@ -1,14 +1,12 @@
 //! Terminal devices, on real pseudo-terminals.
 
-mod support;
-
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_serial::{SerialConfig, SerialPort};
 use jumpstarter_driver_testkit::eventually;
+use jumpstarter_driver_testkit::serial::{Pty, ended, receive, timely};
 use jumpstarter_supervise::{Command, Input, Sink};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::termios::{ControlModes, LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use support::{Pty, ended, receive, timely};
 use tokio::time::timeout;
 
 fn config(value: serde_json::Value) -> SerialConfig {

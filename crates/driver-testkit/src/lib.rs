@@ -36,6 +36,8 @@ pub mod peer;
 pub mod pico;
 pub mod processes;
 mod run;
+#[cfg(feature = "serial")]
+pub mod serial;
 #[cfg(feature = "served")]
 mod served;
 mod skip;

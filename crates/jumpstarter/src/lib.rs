@@ -8,11 +8,12 @@
 //! |---|---|---|
 //! | `client` (default) | `client` | devices of exporters elsewhere: `Device::from_env()` |
 //! | `config` (in `client`, `exporter`, `cli`) | `config` | exporter files |
-//! | `power`, `network`, `serial`, `flasher` | `power`, … | the generic drivers, and forwards, logins, images |
+//! | `power`, `network`, `serial`, `flasher` | `power`, … | the generic drivers, and forwards, images |
+//! | `console` (in `serial`, `qemu`) | `console` | consoles: expect, scripts, logins, command shells |
 //! | `power-http`, `power-mqtt` | `power` | switches with a web interface, and with MQTT |
 //! | `websocket` | `network` | WebSockets |
 //! | `shell`, `ssh` | `shell`, `ssh` | scripts of the host, and logins over SSH |
-//! | `qemu` | `qemu` | virtual machines; has the four above |
+//! | `qemu` | `qemu` | virtual machines; has `power`, `network`, `flasher` |
 //! | `exporter` | `exporter` | a program that serves a device |
 //! | `daemon` | `daemon` | a program that runs an exporter, as `jmp run` does |
 //! | `cli` | `cli` | a `jmp` and `j` with drivers of one's own; has every driver |
@@ -97,6 +98,9 @@ pub use jumpstarter_client as client;
 #[cfg(feature = "config")]
 #[doc(inline)]
 pub use jumpstarter_config as config;
+#[cfg(feature = "console")]
+#[doc(inline)]
+pub use jumpstarter_console as console;
 #[cfg(feature = "daemon")]
 #[doc(inline)]
 pub use jumpstarter_daemon as daemon;
@@ -148,12 +152,12 @@ pub mod prelude {
     #[cfg(feature = "config")]
     #[doc(no_inline)]
     pub use jumpstarter_config::ExporterConfig;
+    #[cfg(feature = "console")]
+    #[doc(no_inline)]
+    pub use jumpstarter_console::SerialExt;
     #[doc(no_inline)]
     pub use jumpstarter_driver_core::prelude::*;
     #[cfg(feature = "qemu")]
     #[doc(no_inline)]
     pub use jumpstarter_driver_qemu::Machine;
-    #[cfg(feature = "serial")]
-    #[doc(no_inline)]
-    pub use jumpstarter_driver_serial::SerialExt;
 }

@@ -1,9 +1,9 @@
 //! A device that asks its terminal something, before anybody is there and later, in a real
 //! terminal.
 
+use jumpstarter_console::{ConsoleLog, ReadFrom};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{Device, Framing};
-use jumpstarter_driver_serial::{ConsoleLog, ReadFrom};
 use jumpstarter_driver_testkit::skip;
 
 use crate::lab::eventually;

@@ -208,6 +208,7 @@ export:
     start-console  Connects this terminal to the console, until Ctrl-B is pressed three times
     pipe           Copies the port's output to standard output or a file, and standard input to the port
     serve-rfc2217  Makes the port one of RFC 2217 on this machine, for programs such as pySerial
+    script         Holds a conversation with the console: sends, and waits for text
     run            Runs a command in the device's shell, over the console, and prints its output
     put            Copies a file of this machine to the device, over the console
     get            Copies a file of the device to this machine, over the console

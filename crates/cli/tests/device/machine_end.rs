@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use jumpstarter_client::{ConnectOptions, connect};
+use jumpstarter_console::Console;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_serial::Console;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::pico;
 use jumpstarter_supervise::{Child, Signal};

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jumpstarter_console::Console;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{Accel, Architecture, QemuConfig, Vm};
-use jumpstarter_driver_serial::Console;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::pico;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jumpstarter_config::ExporterConfig;
+use jumpstarter_console::{Console, SerialExt};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{HostFacts, Machine, MachineState, Phase, QemuConfig, QemuSettings};
-use jumpstarter_driver_serial::{Console, SerialExt};
 use jumpstarter_driver_testkit::pico;
 use jumpstarter_tests::page;
 use tokio::time::Instant;

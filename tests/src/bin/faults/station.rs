@@ -7,8 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use jumpstarter_client::{ConnectOptions, blocking};
+use jumpstarter_console::SerialExt;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_serial::SerialExt;
 use jumpstarter_driver_testkit::processes::{self, Process};
 use jumpstarter_driver_testkit::{FuseMount, blocking_eventually, pico};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};

@@ -3,6 +3,7 @@
 mod console;
 mod pipe;
 mod rfc2217;
+mod script;
 mod shell;
 
 use super::super::verb::Verb;
@@ -11,6 +12,7 @@ pub(super) static VERBS: &[Verb] = &[
     Verb::of::<console::StartConsole>(),
     Verb::of::<pipe::Pipe>(),
     Verb::of::<rfc2217::ServeRfc2217>(),
+    Verb::of::<script::RunScript>(),
     Verb::of::<shell::Run>(),
     Verb::of::<shell::Put>(),
     Verb::of::<shell::Get>(),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jumpstarter_console::{ConsoleShell, Credentials, SerialExt};
 use jumpstarter_driver_core::{Error, ResultExt, Secret, Serial, Span};
-use jumpstarter_driver_serial::{ConsoleShell, Credentials, SerialExt};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 

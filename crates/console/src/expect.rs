@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jumpstarter_driver_core::{
-    Channel, ChannelReader, ChannelWriter, Error, Framing, Result, Secret, Serial, deadline_after,
+    Channel, ChannelReader, ChannelWriter, Error, ErrorKind, Framing, Result, Secret, Serial,
+    deadline_after,
 };
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::ansi::AnsiStripper;
 use crate::pattern::{Match, Pattern};
@@ -32,7 +33,7 @@ const SEND_DEADLINE: Duration = Duration::from_secs(60);
 /// ```
 /// # use std::time::Duration;
 /// # use jumpstarter_driver_core::{Channel, Framing, Result};
-/// # use jumpstarter_driver_serial::Console;
+/// # use jumpstarter_console::Console;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// let (mut device, ours) = Channel::pair(Framing::Bytes);
 /// let mut console = Console::new(ours);
@@ -140,10 +141,46 @@ impl Console {
         deadline: Duration,
     ) -> Result<Match> {
         let patterns: Vec<Pattern> = patterns.into_iter().map(Into::into).collect();
+        self.wait(&patterns, deadline_after(deadline), deadline).await
+    }
+
+    /// Waits as [`wait_for_any`](Self::wait_for_any) does, and sends `text` each time that nothing
+    /// of it came for the pause: for boot loaders whose moment for a key is not known. The text is
+    /// sent as it is, and not before the first pause.
+    ///
+    /// # Errors
+    /// Those of [`wait_for_any`](Self::wait_for_any) and [`send`](Self::send).
+    pub async fn wait_sending<P: Into<Pattern>>(
+        &mut self,
+        patterns: impl IntoIterator<Item = P>,
+        text: impl AsRef<[u8]>,
+        pause: Duration,
+        deadline: Duration,
+    ) -> Result<Match> {
+        let patterns: Vec<Pattern> = patterns.into_iter().map(Into::into).collect();
         let until = deadline_after(deadline);
+        loop {
+            match self.wait(&patterns, until.min(deadline_after(pause)), deadline).await {
+                Err(error)
+                    if error.kind() == ErrorKind::DeadlineExceeded && Instant::now() < until =>
+                {
+                    self.send(&text).await?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Waits until `until`, which errors call `deadline`.
+    async fn wait(
+        &mut self,
+        patterns: &[Pattern],
+        until: Instant,
+        deadline: Duration,
+    ) -> Result<Match> {
         let mut searched = 0;
         loop {
-            if let Some(found) = self.take_match(&patterns, searched) {
+            if let Some(found) = self.take_match(patterns, searched) {
                 return Ok(found);
             }
             searched = self.input.unmatched.len();
@@ -238,14 +275,15 @@ impl Console {
         });
         let (index, place) = found.min_by_key(|(_, place)| place.start)?;
         let groups = patterns[index].groups(&self.input.unmatched);
+        let names = patterns[index].names();
         let rest = self.input.unmatched.split_off(place.end);
         let mut before = std::mem::replace(&mut self.input.unmatched, rest);
         let matched = before.split_off(place.start);
-        Some(Match { index, before, matched, groups })
+        Some(Match { index, before, matched, groups, names })
     }
 
     /// The last of what was seen, for errors.
-    fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         let end = self.input.transcript.end();
         if end == 0 {
             return "nothing was received".to_owned();

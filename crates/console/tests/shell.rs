@@ -1,16 +1,14 @@
 //! A command shell over a console, on the shell of this machine behind a pseudo-terminal, with
 //! messages of a kernel in between and a line that loses characters.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use jumpstarter_console::{Console, ConsoleShell};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Framing};
-use jumpstarter_driver_serial::{Console, ConsoleShell};
+use jumpstarter_driver_testkit::serial::{LONG, Pty};
 use jumpstarter_supervise::{Child, Command};
-use support::{LONG, Pty};
 
 /// How a line treats what passes.
 #[derive(Clone, Copy, Default)]

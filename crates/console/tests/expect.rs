@@ -1,12 +1,11 @@
 //! Conversations with consoles.
 
-mod support;
-
 use std::time::Duration;
 
+use jumpstarter_console::{Console, Pattern, SerialExt};
 use jumpstarter_driver_core::{Channel, ErrorKind, Framing, Secret, Serial};
-use jumpstarter_driver_serial::{Console, Pattern, SerialExt, SerialPort};
-use support::{LONG, Pty, timely};
+use jumpstarter_driver_serial::SerialPort;
+use jumpstarter_driver_testkit::serial::{LONG, Pty, timely};
 use tokio::time::timeout;
 
 /// Soon: for what never comes.

@@ -5,42 +5,53 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jumpstarter_driver_core::{Error, Result, ResultExt, blocking};
+use jumpstarter_driver_core::{ByteSize, Error, Result, ResultExt, blocking};
 
-use crate::console_log::{ConsoleLog, mark};
-use crate::console_reader::ReadFrom;
+use crate::log::{ConsoleLog, mark};
+use crate::reader::ReadFrom;
 
-/// Writes what `log` says from its beginning until it ends. Each line
-/// begins with the time (UTC) at which its first byte came.
-///
-/// # Errors
-/// Those of opening the file.
-pub(crate) async fn keep(log: &ConsoleLog, path: PathBuf, max_size: u64, files: u32) -> Result<()> {
-    let doing = format!("opening the log file {}", path.display());
-    let file = blocking(move || Ok(LogFile::open(path, max_size, files)?)).await;
-    let mut file = file.context(doing)?;
-    let mut reader = log.read(ReadFrom::Start);
-    tokio::spawn(async move {
-        while let Ok(Some(chunk)) = reader.next().await {
-            let written = blocking(move || {
-                if chunk.skipped > 0 {
-                    file.write(mark(&format!("{} bytes are lost", chunk.skipped)).as_bytes())?;
-                }
-                file.write(&chunk.bytes)?;
-                Ok(file)
-            });
-            match written.await {
-                Ok(same) => file = same,
-                Err(error) => {
-                    // The console goes on.
-                    let error: Error = error.context("writing a port's log file");
-                    tracing::error!("{}", error.report());
-                    return;
+impl ConsoleLog {
+    /// Appends everything that the device says, from the oldest byte that is kept, to a file, as
+    /// long as this log goes on. Each line begins with the time (UTC) at which its first byte came.
+    ///
+    /// A file of `max_size` (0 is no limit) is renamed to `.1`, `.1` to `.2` and so on; so many
+    /// `older_files` are kept.
+    ///
+    /// # Errors
+    /// Those of opening the file. Later ones end the file, and are logged.
+    pub async fn write_to_file(
+        &self,
+        path: PathBuf,
+        max_size: ByteSize,
+        older_files: u32,
+    ) -> Result<()> {
+        let doing = format!("opening the log file {}", path.display());
+        let max_size = max_size.as_bytes();
+        let file = blocking(move || Ok(LogFile::open(path, max_size, older_files)?)).await;
+        let mut file = file.context(doing)?;
+        let mut reader = self.read(ReadFrom::Start);
+        tokio::spawn(async move {
+            while let Ok(Some(chunk)) = reader.next().await {
+                let written = blocking(move || {
+                    if chunk.skipped > 0 {
+                        file.write(mark(&format!("{} bytes are lost", chunk.skipped)).as_bytes())?;
+                    }
+                    file.write(&chunk.bytes)?;
+                    Ok(file)
+                });
+                match written.await {
+                    Ok(same) => file = same,
+                    Err(error) => {
+                        // The console goes on.
+                        let error: Error = error.context("writing a port's log file");
+                        tracing::error!("{}", error.report());
+                        return;
+                    }
                 }
             }
-        }
-    });
-    Ok(())
+        });
+        Ok(())
+    }
 }
 
 struct LogFile {

@@ -14,9 +14,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::console_log::{Write, mark};
-use crate::console_state::{End, Shared, not_writable};
+use crate::log::{Write, mark};
 use crate::replay::Replay;
+use crate::state::{End, Shared, not_writable};
 
 /// The most bytes of one [`ConsoleChunk`].
 const CHUNK: usize = 64 * 1024;

@@ -64,7 +64,7 @@ pub struct Credentials {
 /// ```no_run
 /// # use std::time::Duration;
 /// # use jumpstarter_driver_core::{Result, Secret};
-/// # use jumpstarter_driver_serial::{Console, ConsoleShell, Credentials};
+/// # use jumpstarter_console::{Console, ConsoleShell, Credentials};
 /// # async fn example(console: Console) -> Result<()> {
 /// let root = Credentials { user: "root".into(), password: Some(Secret::new("linux")) };
 /// let mut shell = ConsoleShell::open(console, Some(root), Duration::from_secs(120)).await?;

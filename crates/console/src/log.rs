@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::console_reader::{ConsoleReader, ConsoleWriter, ReadFrom};
-use crate::console_state::{End, Shared, State};
+use crate::reader::{ConsoleReader, ConsoleWriter, ReadFrom};
 use crate::scrollback::Scrollback;
+use crate::state::{End, Shared, State};
 use crate::visible::visible;
 
 /// How much a [`ConsoleLog`] keeps by default.
@@ -67,7 +67,7 @@ pub(crate) fn mark(text: &str) -> String {
 ///
 /// ```
 /// # use jumpstarter_driver_core::{Channel, Framing, Result};
-/// # use jumpstarter_driver_serial::{ConsoleLog, ReadFrom};
+/// # use jumpstarter_console::{ConsoleLog, ReadFrom};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// let (mut device, ours) = Channel::pair(Framing::Bytes);
 /// let log = ConsoleLog::new(ours);

@@ -1,6 +1,6 @@
-//! The device's side of a serial port: a pseudo-terminal's master.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+//! The device's side of a serial port: a pseudo-terminal's master; and channels that end in time.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which panic")]
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,16 +14,20 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 /// Generous: a loaded machine is no failure.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(30);
 
-/// A pseudo-terminal.
-pub(crate) struct Pty {
-    pub(crate) master: AsyncFd<OwnedFd>,
-    pub(crate) path: PathBuf,
+/// A pseudo-terminal: the driver opens `path`, the test is the device. Panics where it fails.
+#[derive(Debug)]
+pub struct Pty {
+    /// The device's side.
+    pub master: AsyncFd<OwnedFd>,
+    /// The port.
+    pub path: PathBuf,
 }
 
 impl Pty {
-    pub(crate) fn open() -> Self {
+    /// Makes one.
+    pub fn open() -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -39,7 +43,7 @@ impl Pty {
     }
 
     /// Reads exactly `count` bytes of what was written to the port.
-    pub(crate) async fn read(&self, count: usize) -> Vec<u8> {
+    pub async fn read(&self, count: usize) -> Vec<u8> {
         let mut got = Vec::new();
         let reading = async {
             while got.len() < count {
@@ -60,7 +64,7 @@ impl Pty {
     }
 
     /// Reads what there is; nothing after the end.
-    pub(crate) async fn read_some(&self) -> Vec<u8> {
+    pub async fn read_some(&self) -> Vec<u8> {
         loop {
             let mut ready = self.master.readable().await.unwrap();
             let mut buffer = vec![0; 4096];
@@ -76,7 +80,7 @@ impl Pty {
     }
 
     /// Says something as the device.
-    pub(crate) async fn write(&self, mut bytes: &[u8]) {
+    pub async fn write(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let mut ready = timeout(LONG, self.master.writable()).await.unwrap().unwrap();
             match ready.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from))
@@ -89,7 +93,7 @@ impl Pty {
 }
 
 /// Receives exactly `count` bytes.
-pub(crate) async fn receive(channel: &mut Channel, count: usize) -> Vec<u8> {
+pub async fn receive(channel: &mut Channel, count: usize) -> Vec<u8> {
     let mut got = Vec::new();
     while got.len() < count {
         let frame = timely(channel.receive()).await.unwrap();
@@ -100,7 +104,7 @@ pub(crate) async fn receive(channel: &mut Channel, count: usize) -> Vec<u8> {
 }
 
 /// Waits for the end of a channel.
-pub(crate) async fn ended(channel: &mut Channel) {
+pub async fn ended(channel: &mut Channel) {
     while let Some(frame) = timely(channel.receive()).await.unwrap() {
         drop(frame);
     }
@@ -108,7 +112,7 @@ pub(crate) async fn ended(channel: &mut Channel) {
 
 /// The output of what has to end by itself, well before [`LONG`]: a mere timeout would also poll it
 /// a last time.
-pub(crate) async fn timely<F: Future>(future: F) -> F::Output {
+pub async fn timely<F: Future>(future: F) -> F::Output {
     let start = std::time::Instant::now();
     let output = timeout(LONG, future).await.expect("an end in time");
     assert!(start.elapsed() < LONG, "only the deadline woke it");

@@ -58,6 +58,11 @@ impl Pattern {
         let captures = captures.iter().flat_map(|captures| captures.iter().skip(1));
         captures.map(|group| group.map(|group| group.as_bytes().to_vec())).collect()
     }
+
+    /// The names of the groups, from the first; those without a name have none.
+    pub(crate) fn names(&self) -> Vec<Option<String>> {
+        self.regex.capture_names().skip(1).map(|name| name.map(str::to_owned)).collect()
+    }
 }
 
 impl fmt::Display for Pattern {
@@ -109,6 +114,8 @@ pub struct Match {
     pub matched: Vec<u8>,
     /// The groups of a regular expression, from its first.
     pub groups: Vec<Option<Vec<u8>>>,
+    /// Their names.
+    pub(crate) names: Vec<Option<String>>,
 }
 
 impl Match {
@@ -127,5 +134,13 @@ impl Match {
     pub fn group(&self, number: usize) -> Option<Cow<'_, str>> {
         let group = self.groups.get(number.checked_sub(1)?)?;
         group.as_deref().map(String::from_utf8_lossy)
+    }
+
+    /// The groups that took part and have a name, as in `(?<version>\S+)`, as text.
+    pub fn named_groups(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let groups = self.names.iter().zip(&self.groups);
+        groups.filter_map(|(name, group)| {
+            Some((name.as_deref()?, String::from_utf8_lossy(group.as_deref()?)))
+        })
     }
 }

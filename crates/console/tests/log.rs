@@ -1,15 +1,12 @@
 //! Shared consoles.
 
-mod support;
-
 use std::sync::Arc;
 
+use jumpstarter_console::{Console, ConsoleLog, ReadFrom};
 use jumpstarter_driver_core::{ByteSize, Channel, ErrorKind, Framing, Serial};
-use jumpstarter_driver_serial::{
-    Console, ConsoleLog, ReadFrom, SerialAddress, SerialConfig, SerialPort,
-};
+use jumpstarter_driver_serial::{SerialAddress, SerialConfig, SerialPort};
 use jumpstarter_driver_testkit::eventually;
-use support::{LONG, Pty, ended, receive, timely};
+use jumpstarter_driver_testkit::serial::{LONG, Pty, ended, receive, timely};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, mpsc};
