@@ -13,7 +13,7 @@ use crate::setup::{self, Policy};
 use crate::workspace;
 
 /// What can be measured.
-const ALL: [&str; 5] = ["power-on", "flash", "exporter", "client", "network"];
+const ALL: [&str; 6] = ["power-on", "flash", "exporter", "client", "network", "python"];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ Without Python its columns are left out, without socat its rows; either is said.
 
 Exit code: 0 when every target is met, else 1. The figures are also in target/bench.json.")]
 pub(crate) struct Arguments {
-    /// What to measure: power-on, flash, exporter, client, network [default: all]
+    /// What to measure: power-on, flash, exporter, client, network, python [default: all]
     #[arg(value_name = "WHAT", value_parser = ALL)]
     what: Vec<String>,
     /// How often each is measured; the median counts
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         crate::process::check_interrupt()?;
         note(format_args!("without socat, port forwards are compared with nothing: {error:#}"));
     }
-    let python = match wanted("exporter") || wanted("client") {
+    let python = match ["exporter", "client", "python"].into_iter().any(wanted) {
         true => python(arguments.policy).await?,
         false => None,
     };

@@ -72,7 +72,10 @@ impl<'a> Lease<'a> {
                 () = self.session.ended() => {}
                 () = closing.cancelled() => return self.finish().await,
             }
-            linger(closing).await;
+            let (renewed, ()) = tokio::join!(self.session.device().renew(), linger(closing));
+            if let Err(error) = renewed {
+                tracing::warn!("for the next session: {}", error.report());
+            }
             self.session.forget_end();
         }
     }

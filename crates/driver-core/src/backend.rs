@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::path::shown;
 
@@ -18,6 +18,14 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// The drivers' errors, or those of the connection.
     async fn reset(&self) -> Result<()>;
+
+    /// Has every driver open again what it lost. A remote device does that at the other end.
+    ///
+    /// # Errors
+    /// The drivers' errors.
+    async fn renew(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Closes every driver, or ends the connection and leaves remote drivers open.
     ///
@@ -42,6 +50,18 @@ impl Backend for Local {
                 .await
                 .map_err(|error| error.context(format!("resetting `{}`", node.path)));
             result = result.and(outcome);
+        }
+        result
+    }
+
+    /// As `reset`.
+    async fn renew(&self) -> Result<()> {
+        let mut result = Ok(());
+        for node in self.0.iter() {
+            let Some(driver) = &node.driver else { continue };
+            let outcome = driver.renew().await;
+            let opening = |error: Error| error.context(format!("opening `{}` again", node.path));
+            result = result.and(outcome.map_err(opening));
         }
         result
     }

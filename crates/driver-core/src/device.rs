@@ -232,6 +232,15 @@ impl Device {
         self.0.backend.reset().await
     }
 
+    /// Has every driver of this process open again what it lost, such as a process that has ended.
+    /// One that works keeps its state.
+    ///
+    /// # Errors
+    /// The error of the first driver that fails, after all were asked.
+    pub async fn renew(&self) -> Result<()> {
+        self.0.backend.renew().await
+    }
+
     /// Closes every driver: a parent before its children, siblings in reverse. For a remote device
     /// it ends the connection and leaves the drivers open.
     ///

@@ -93,6 +93,15 @@ pub trait Driver: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Opens again what was lost, such as a process that has ended, and keeps the driver's state
+    /// otherwise. Called between the sessions of clients. Idempotent.
+    ///
+    /// # Errors
+    /// Why it cannot be opened. Calls fail then.
+    async fn renew(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Releases everything. Idempotent. Calls after it may fail. The tree closes the driver's
     /// children.
     ///

@@ -41,6 +41,7 @@ pub struct Node {
 #[async_trait]
 pub(crate) trait LocalDriver: Send + Sync {
     async fn reset(&self) -> Result<()>;
+    async fn renew(&self) -> Result<()>;
     /// Closes it; a panic becomes an error.
     async fn close(&self) -> Result<()>;
     fn gauges(&self) -> Vec<Gauge>;

@@ -104,6 +104,10 @@ impl LocalDriver for Opened {
         self.0.reset().await
     }
 
+    async fn renew(&self) -> Result<()> {
+        self.0.renew().await
+    }
+
     async fn close(&self) -> Result<()> {
         close_driver(self.0.as_ref()).await
     }

@@ -290,6 +290,8 @@ async def serve_drivers(control, wanted):
 def reset(root, path):
     if loaded.have_changed():
         return {"changed": True}
+    if path is None:
+        return {"done": True}
     try:
         driver = root
         for name in path.split("."):

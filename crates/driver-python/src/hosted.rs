@@ -133,6 +133,26 @@ impl Host {
         let (link, members) = (Mutex::new(link), Mutex::default());
         Ok(Self { key, modules, wanted, mount, link, members })
     }
+
+    /// Resets the driver at `reset`, if one is said; starts a new process where the one before has
+    /// ended, or has modules that have changed.
+    async fn renew(&self, reset: Option<&str>) -> Result<()> {
+        let mut link = self.link.lock().await;
+        if !link.process.has_ended() {
+            if link.process.reset(reset).await? {
+                return Ok(());
+            }
+            tracing::info!("a module of `{}` has changed: it is opened again", self.wanted.place);
+            // The new process may need what the old one has open.
+            if let Err(error) = link.close().await {
+                tracing::warn!(error = error.report(), "closing `{}`", self.wanted.place);
+            }
+        }
+        let next = Link::open(&self.key, &self.modules, &self.wanted).await?;
+        next.exporter.device().remount(&self.mount)?;
+        *link = next;
+        Ok(())
+    }
 }
 
 impl Link {
@@ -190,25 +210,14 @@ impl Driver for Hosted {
         Some(self.mount.clone())
     }
 
-    /// Resets the driver, or starts a new process where the one before has ended, or has modules
-    /// that have changed.
+    /// Resets the driver, or starts a new process where [`renew`](Driver::renew) does.
     async fn reset(&self) -> Result<()> {
-        let host = &self.host;
-        let mut link = host.link.lock().await;
-        if !link.process.has_ended() {
-            if link.process.reset(&self.place).await? {
-                return Ok(());
-            }
-            tracing::info!("a module of `{}` has changed: it is opened again", host.wanted.place);
-            // The new process may need what the old one has open.
-            if let Err(error) = link.close().await {
-                tracing::warn!(error = error.report(), "closing `{}`", host.wanted.place);
-            }
-        }
-        let next = Link::open(&host.key, &host.modules, &host.wanted).await?;
-        next.exporter.device().remount(&host.mount)?;
-        *link = next;
-        Ok(())
+        self.host.renew(Some(&self.place)).await
+    }
+
+    /// Starts a new process where the one before has ended, or has modules that have changed.
+    async fn renew(&self) -> Result<()> {
+        self.host.renew(None).await
     }
 
     /// The process closes its drivers, and ends, when the last of them is closed.

@@ -140,9 +140,9 @@ impl HostProcess {
         async move { why(&mut ended).await.again() }
     }
 
-    /// Resets the driver at `path`; false, without a reset, if a module that the process has loaded
-    /// has changed.
-    pub(crate) async fn reset(&self, path: &str) -> Result<bool> {
+    /// Resets the driver at `path`, if one is said; false, without a reset, if a module that the
+    /// process has loaded has changed.
+    pub(crate) async fn reset(&self, path: Option<&str>) -> Result<bool> {
         let mut requests = self.requests.lock().await;
         let Requests { writer: Some(writer), answers, last } = &mut *requests else {
             return Err(Error::failed_precondition("the drivers in Python are closed"));

@@ -167,6 +167,19 @@ pub struct Remote {
     link: Mutex<Link>,
 }
 
+impl Remote {
+    /// Returns whether the connection was lost.
+    async fn connect_again(&self, link: &mut Link) -> Result<bool> {
+        let is_lost = link.exporter.lost().now_or_never().is_some();
+        if is_lost {
+            let next = Link::open(&self.options, &self.place).await?;
+            next.exporter.device().remount(&self.mount)?;
+            *link = next;
+        }
+        Ok(is_lost)
+    }
+}
+
 #[async_trait]
 impl Driver for Remote {
     fn mount(&self) -> Option<Mount> {
@@ -177,13 +190,7 @@ impl Driver for Remote {
     /// device is mounted: a branch can only be reset with the rest, which may have other users.
     async fn reset(&self) -> Result<()> {
         let mut link = self.link.lock().await;
-        if link.exporter.lost().now_or_never().is_some() {
-            let next = Link::open(&self.options, &self.place).await?;
-            next.exporter.device().remount(&self.mount)?;
-            *link = next;
-            return Ok(());
-        }
-        if !self.is_whole {
+        if self.connect_again(&mut link).await? || !self.is_whole {
             return Ok(());
         }
         match link.exporter.device().reset().await {
@@ -191,6 +198,11 @@ impl Driver for Remote {
             Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(()),
             outcome => outcome,
         }
+    }
+
+    /// Connects again if the connection is lost.
+    async fn renew(&self) -> Result<()> {
+        self.connect_again(&mut *self.link.lock().await).await.map(drop)
     }
 
     async fn close(&self) -> Result<()> {

@@ -127,8 +127,17 @@ async fn python_hosts_each_driver_apart_and_a_reset_starts_one_that_died() {
     assert!(error.report().contains("a reset, or the next session, starts a new one"));
     assert_eq!(pid("other").await, other);
 
+    // Between two sessions.
+    in_time(device.renew()).await.unwrap();
+    let second = pid("lab").await;
+    assert_ne!(second, first);
+    assert_eq!(pid("other").await, other);
+    in_time(device.renew()).await.unwrap();
+    assert_eq!(pid("lab").await, second, "what works stays");
+
+    call(&device, "lab", "die", vec![]).await.unwrap_err();
     in_time(device.reset()).await.unwrap();
-    assert_ne!(pid("lab").await, first);
+    assert_ne!(pid("lab").await, second);
     assert_eq!(pid("other").await, other);
     let resets = call(&device, "other", "how_often_reset", vec![]).await.unwrap();
     assert_eq!(resets, json!(2), "when it was opened, and now");

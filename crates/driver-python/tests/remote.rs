@@ -232,8 +232,13 @@ async fn an_exporter_that_goes_away_is_said_and_found_again_at_a_reset() {
     assert!(report.contains("mounted at `lab`, went away") && report.contains("reset"), "{report}");
     // The exporter is still down.
     in_time(device.reset()).await.unwrap_err();
+    in_time(device.renew()).await.unwrap_err();
     let far = Served::file(FAR, &socket).await;
     in_time(device.reset()).await.unwrap();
+    in_time(device.call("lab.power", "on", vec![])).await.unwrap();
+    far.shut_down().await;
+    let far = Served::file(FAR, &socket).await;
+    in_time(device.renew()).await.unwrap();
     in_time(device.call("lab.power", "on", vec![])).await.unwrap();
     device.close().await.unwrap();
     far.shut_down().await;

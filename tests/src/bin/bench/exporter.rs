@@ -110,15 +110,15 @@ pub(crate) fn load<const N: usize>(address: &str, words: [&str; N]) -> Command {
 }
 
 /// Two exporters that run.
-struct Both<'a> {
-    effort: Effort,
-    ours: &'a str,
-    theirs: Option<String>,
+pub(crate) struct Both<'a> {
+    pub(crate) effort: Effort,
+    pub(crate) ours: &'a str,
+    pub(crate) theirs: Option<String>,
 }
 
 impl Both<'_> {
     /// One figure of both, by commands that are given the address.
-    async fn row(
+    pub(crate) async fn row(
         &self,
         what: &str,
         unit: Unit,

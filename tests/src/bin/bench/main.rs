@@ -16,6 +16,7 @@ mod effort;
 mod exporter;
 mod flash;
 mod forward;
+mod hosted;
 mod library;
 mod measure;
 mod power_on;
@@ -67,6 +68,8 @@ enum What {
     Client,
     /// Port forwards, beside socat
     Network,
+    /// Drivers in Python that our exporter hosts, beside the exporter in Python
+    Python,
 }
 
 #[tokio::main]
@@ -127,6 +130,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     if wanted(What::Network) {
         show(forward::TITLE, forward::NOTES, forward::measure(effort).await?);
+    }
+    if wanted(What::Python) {
+        show(hosted::TITLE, hosted::NOTES, hosted::measure(effort, python.as_ref()).await?);
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let report = json!({"cores": cores, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()});

@@ -24,7 +24,11 @@ impl Python {
 
     /// The Python client for the exporter at `address`, which prints one figure.
     pub(crate) fn client<const N: usize>(&self, address: &str, words: [&str; N]) -> Command {
-        connected(Command::new(self.0.join("bin/python")).args(["-c", CLIENT]).args(words), address)
+        connected(Command::new(self.interpreter()).args(["-c", CLIENT]).args(words), address)
+    }
+
+    pub(crate) fn interpreter(&self) -> PathBuf {
+        self.0.join("bin/python")
     }
 
     /// Its `j`.
