@@ -16,7 +16,8 @@ mod tutorial;
 /// What `jmp new driver --interface` takes.
 const INTERFACES: &[&str] = &["power", "network", "serial", "flasher", "own"];
 /// What is not published.
-const PRIVATE: &[&str] = &["jumpstarter-tests", "jumpstarter-test-support", "xtask"];
+const PRIVATE: &[&str] =
+    &["jumpstarter-tests", "jumpstarter-test-controller", "jumpstarter-test-support", "xtask"];
 /// The compressions, each a feature.
 const CODECS: &str = "gzip xz bzip2 zstd";
 /// Crates that compile without a feature and with each of these alone.
