@@ -14,6 +14,8 @@ import urllib.request
 import pytest
 from conftest import JMP, Exporter, Served, connected, until
 
+TESTS = pathlib.Path(__file__).parents[2] / "crates/driver-python/tests"
+
 FILE = """
 python: {python}
 metadata: {{namespace: default, name: hosted}}
@@ -112,13 +114,17 @@ def client(hosted):
         yield client
 
 
+# The labels that only our exporter has.
+OURS = {"jumpstarter.dev/interfaces", "jumpstarter.dev/client-bases"}
+
+
 def outline(client, path=""):
     """All that a client knows of a tree."""
     # Our own drivers say more of their methods.
     is_native = "jumpstarter.dev/interfaces" in client.labels
     own = {
         "class": type(client).__module__ + "." + type(client).__qualname__,
-        "labels": {key: value for key, value in client.labels.items() if key != "jumpstarter.dev/interfaces"},
+        "labels": {key: value for key, value in client.labels.items() if key not in OURS},
         "description": client.description,
         "methods": {} if is_native else client.methods_description,
     }
@@ -296,8 +302,47 @@ export:
     assert "lab.yaml:5:" in lines[2] and "export.c.config.methods: missing required field" in lines[2]
     assert "did you mean `jumpstarter_driver_power.driver.MockPower`?" in lines[3]
     assert check(tmp_path, text, "--no-python").returncode == 0
+    # What is missing may have been installed meanwhile.
     assert check(tmp_path, text).stderr == done.stderr
-    assert (tmp_path / "asked").read_text() == "asked\n", "once"
+    assert (tmp_path / "asked").read_text() == "asked\n" * 2
+    sound = f"""python: {python}
+export:
+  sh: {{type: jumpstarter_driver_shell.driver.Shell, python: true, config: {{methods: {{}}}}}}
+"""
+    for _ in range(2):
+        assert check(tmp_path, sound).returncode == 0
+    assert (tmp_path / "asked").read_text() == "asked\n" * 3, "once"
+
+
+def test_the_next_session_opens_what_has_died(tmp_path):
+    (tmp_path / "lab_driver.py").write_text((TESTS / "lab_driver.py").read_text())
+    text = f"""python: {sys.executable}
+export:
+  lab: {{type: lab_driver.Lab}}
+"""
+    exporter = Exporter(tmp_path, text, "--listen-unix", tmp_path / "exporter.sock")
+
+    def j(*arguments):
+        variables = {**os.environ, "JUMPSTARTER_HOST": exporter.host()}
+        command = [pathlib.Path(JMP).with_name("j"), *arguments]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+
+    try:
+        assert "the smoke is out" in j("lab", "call", "die").stderr
+        assert "the next session" in j("lab", "call", "pid").stderr
+        end_session(exporter)
+        until(lambda: j("lab", "call", "pid").returncode == 0)
+    finally:
+        exporter.stop()
+
+
+def end_session(exporter):
+    import grpc
+    from jumpstarter_protocol import jumpstarter_pb2, jumpstarter_pb2_grpc
+
+    with grpc.insecure_channel(f"unix:{exporter.host()}") as channel:
+        stub = jumpstarter_pb2_grpc.ExporterServiceStub(channel)
+        assert stub.EndSession(jumpstarter_pb2.EndSessionRequest()).success
 
 
 def test_check_names_what_is_hosted_and_what_cannot_be(tmp_path):
@@ -321,11 +366,10 @@ export:
     )
 
 
-FAMILY = (pathlib.Path(__file__).parents[2] / "crates/driver-python/tests/family.py").read_text()
 
 
 def test_a_client_class_of_ones_own_has_the_verbs_of_its_family(tmp_path):
-    (tmp_path / "family.py").write_text(FAMILY)
+    (tmp_path / "family.py").write_text((TESTS / "family.py").read_text())
     text = f"""python: {sys.executable}
 export:
   power: {{type: family.OwnPower}}
