@@ -49,8 +49,10 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         return Ok(SUCCESS);
     }
     let text = match (&arguments.name, arguments.output) {
-        (None, Format::Text) => list(&native()?),
-        (None, Format::Json) => pretty(&native()?.iter().map(|entry| as_json(entry)).collect())?,
+        (None, Format::Text) => list(Registry::linked().drivers()?),
+        (None, Format::Json) => {
+            pretty(&Registry::linked().drivers()?.iter().map(|entry| as_json(entry)).collect())?
+        }
         (Some(name), Format::Text) => page(Registry::linked().find(name)?),
         (Some(name), Format::Json) => pretty(&as_json(Registry::linked().find(name)?))?,
     };
@@ -71,12 +73,6 @@ fn entries(planned: &[Planned], above: &str, rows: &mut Vec<Vec<String>>) {
         }
         entries(one.children(), &format!("{path}."), rows);
     }
-}
-
-/// The drivers that files name, without what hosts others.
-fn native() -> Result<Vec<&'static DriverEntry>> {
-    let all = Registry::linked().drivers()?.iter().copied();
-    Ok(all.filter(|entry| !entry.hosts_others).collect())
 }
 
 fn pretty(value: &Value) -> Result<String> {

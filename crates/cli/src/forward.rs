@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use jumpstarter_driver_core::{Error, Network};
-use jumpstarter_driver_network::{ForwardStats, PortForward, is_udp};
+use jumpstarter_driver_network::{ForwardStats, PortForward};
 use jumpstarter_supervise::{Heeded, Signal};
 use serde_json::json;
 
@@ -92,12 +92,10 @@ async fn serve(
     let place = || host_and_port(&arguments.bind, arguments.port);
     let forward = match &arguments.unix {
         Some(socket) => PortForward::unix(network, socket).await?,
-        None if arguments.udp || is_udp(network.as_ref()).await => {
-            PortForward::udp(network).bind(place()).await?
-        }
-        None => PortForward::tcp(network).bind(place()).await?,
+        None if arguments.udp => PortForward::udp(network).bind(place()).await?,
+        None => PortForward::matching(network).bind(place()).await?,
     };
-    let advice = advice::of(device, path, forward.endpoint()).await;
+    let advice = advice::of(device, path, &forward).await;
     match arguments.output {
         Format::Json => {
             let address = forward.tcp_address().or(forward.udp_address());

@@ -1,7 +1,6 @@
 //! The bytes under HTTP/2: a socket of either kind, with a record that explains a failed start.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,18 +8,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_driver_core::{Error, Result, connect_first};
 use jumpstarter_protocol::{TcpKeepalive, Transport, UnixSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::Address;
 use crate::tls::TlsFailure;
-
-/// The wait for one address of a host before the next one is tried as well.
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Opens the socket. On TCP the system then notices a lost machine within about `keepalive`.
 ///
@@ -44,41 +38,10 @@ pub(crate) async fn open(address: &Address, keepalive: Duration) -> Result<Box<d
         Address::Tcp { host, port } => {
             let found = tokio::net::lookup_host((host.as_str(), *port)).await;
             let addresses: Vec<_> = found.map_err(|error| unknown_host(host, error))?.collect();
-            let stream = connect_any(addresses).await.map_err(|error| tcp_error(address, error))?;
+            let connected = connect_first(&addresses, None).await;
+            let stream = connected.map_err(|error| tcp_error(address, error.into()))?;
             TcpKeepalive::within(keepalive).apply(&stream)?;
             Ok(Box::new(stream))
-        }
-    }
-}
-
-/// Connects to the address that answers first. The next one is tried after a failure or a moment,
-/// so a silent address does not block the others.
-async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut left = addresses.into_iter();
-    let mut attempts = FuturesUnordered::new();
-    let mut failure = None;
-    loop {
-        if attempts.is_empty() {
-            match left.next() {
-                Some(address) => attempts.push(TcpStream::connect(address)),
-                None => {
-                    return Err(
-                        failure.unwrap_or_else(|| io::Error::other("the name has no address"))
-                    );
-                }
-            }
-        }
-        tokio::select! {
-            Some(attempt) = attempts.next() => match attempt {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    attempts.extend(left.next().map(TcpStream::connect));
-                }
-            },
-            () = tokio::time::sleep(NEXT_ADDRESS), if left.len() > 0 => {
-                attempts.extend(left.next().map(TcpStream::connect));
-            }
         }
     }
 }
@@ -251,48 +214,5 @@ impl<T: Transport> AsyncWrite for Noting<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn every_address_of_a_host_is_tried() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let closed = SocketAddr::from(([127, 0, 0, 2], open.port()));
-        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, open.port()));
-        for addresses in [vec![v6, open], vec![closed, v6, open], vec![open, closed]] {
-            let stream = connect_any(addresses.clone()).await.unwrap();
-            assert_eq!(stream.peer_addr().unwrap(), open, "{addresses:?}");
-        }
-        let refused = connect_any(vec![closed, v6]).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        connect_any(Vec::new()).await.unwrap_err();
-    }
-
-    /// A listener with a full queue does not answer.
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn an_address_that_answers_nothing_keeps_nobody_from_the_next() {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let silent = SocketAddr::from(([127, 0, 0, 3], 0));
-        socket.bind(&silent.into()).unwrap();
-        socket.listen(0).unwrap();
-        let silent = socket.local_addr().unwrap().as_socket().unwrap();
-        let mut queued = Vec::new();
-        while let Ok(Ok(stream)) =
-            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(silent)).await
-        {
-            queued.push(stream);
-        }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let connecting =
-            tokio::time::timeout(Duration::from_secs(5), connect_any(vec![silent, open]));
-        assert_eq!(connecting.await.unwrap().unwrap().peer_addr().unwrap(), open);
     }
 }

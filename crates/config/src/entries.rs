@@ -285,13 +285,11 @@ impl<'a> Entries<'a> {
                 return None;
             }
         };
-        let drivers: Vec<&'static DriverEntry> =
-            drivers.iter().copied().filter(|entry| !entry.hosts_others).collect();
         let found = drivers.iter().find(|entry| entry.names().any(|other| other == name));
         if found.is_none() {
             let fault =
                 Fault::new(place, path, format!("there is no driver `{name}` in this program"));
-            self.faults.push(fault.hint(near_drivers(name, &drivers)));
+            self.faults.push(fault.hint(near_drivers(name, drivers)));
         }
         found.copied()
     }

@@ -43,9 +43,7 @@ impl Hosting {
         python: Option<&str>,
     ) -> Self {
         let drivers = registry.drivers().unwrap_or_default();
-        let Some(host) = drivers.iter().copied().find(|entry| entry.hosts_others) else {
-            return Self::default();
-        };
+        let Some(host) = registry.host() else { return Self::default() };
         let mut search = Search::of(drivers, export);
         if !search.items.iter().any(Item::is_wanted) {
             return Self { host: Some(host), ..Self::default() };

@@ -20,8 +20,7 @@ pub fn schema(registry: &Registry) -> Result<Json> {
     let mut choices = Vec::new();
     let mut names = Vec::new();
     let mut configs = Map::new();
-    let hosts = |entry: &&&DriverEntry| entry.hosts_others;
-    for entry in registry.drivers()?.iter().filter(|entry| !hosts(entry)) {
+    for entry in registry.drivers()? {
         let mut config = (entry.schema)(&mut generator).to_value();
         let required = config.get("required").is_some();
         if let Some(config) = config.as_object_mut() {
@@ -45,7 +44,7 @@ pub fn schema(registry: &Registry) -> Result<Json> {
     }
     let mut driver = driver_shape();
     // A host takes the import path of any class.
-    let any = registry.drivers()?.iter().find(hosts).map(|_| json!({"pattern": "[.]"}));
+    let any = registry.host().map(|_| json!({"pattern": "[.]"}));
     match any {
         Some(any) => driver["properties"]["type"]["anyOf"] = json!([{"enum": names}, any]),
         None => driver["properties"]["type"]["enum"] = json!(names),

@@ -69,6 +69,7 @@ mod builtin;
 mod call;
 pub mod channel;
 mod closing;
+mod connect;
 mod descriptor;
 mod device;
 mod driver;
@@ -86,6 +87,7 @@ mod outline;
 mod path;
 mod plan;
 mod problem;
+mod program;
 mod proxies;
 #[doc(hidden)]
 pub mod references;
@@ -105,6 +107,7 @@ pub use blocking::blocking;
 pub use builtin::{COMPOSITE_CLIENT, Composite, CompositeConfig};
 pub use call::{Caller, Reply, Resource, ValueStream};
 pub use channel::{Channel, ChannelReader, ChannelWriter, Framing};
+pub use connect::{NotConnected, connect_first};
 pub use descriptor::{
     InterfaceDescriptor, MethodDescriptor, MethodKind, ParameterDescriptor, ParameterKind,
 };
@@ -126,6 +129,7 @@ pub use mount::Mount;
 pub use node::{Node, PROTOCOL_LABEL};
 pub use plan::Planned;
 pub use problem::ConfigProblem;
+pub use program::Program;
 pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};
 pub use secret::Secret;
 pub use shell::{Shell, ShellOutput};
@@ -138,10 +142,10 @@ pub mod prelude {
     pub use crate::{
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
         DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
-        Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Progress,
-        Rest, Result, ResultExt, Secret, Serial, Shell, ShellOutput, Span, StorageMux, ValueStream,
-        WantedChild, async_trait, blocking, config, data, interface, interfaces, register_driver,
-        suggest,
+        Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Program,
+        Progress, Rest, Result, ResultExt, Secret, Serial, Shell, ShellOutput, Span, StorageMux,
+        ValueStream, WantedChild, async_trait, blocking, config, data, interface, interfaces,
+        register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -148,8 +148,10 @@ fn as_declared<D: Driver>(driver: D) -> Result<Arc<dyn Driver>> {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    /// Sorted by name.
+    /// Those that files name, sorted by name.
     drivers: Vec<&'static DriverEntry>,
+    /// What stands for drivers that the registry lacks.
+    host: Option<&'static DriverEntry>,
     /// The error if names are not unique.
     conflict: Option<String>,
 }
@@ -175,10 +177,16 @@ impl Registry {
         impl<C: DriverConfig> Entry<C> {
             const ENTRY: DriverEntry = DriverEntry::of::<C>("this program");
         }
-        self.drivers.into_iter().chain([&Entry::<C>::ENTRY]).collect()
+        self.drivers.into_iter().chain(self.host).chain([&Entry::<C>::ENTRY]).collect()
     }
 
-    /// The drivers, sorted by name.
+    /// The driver that stands for those that the registry lacks
+    /// ([`DriverConfig::HOSTS_OTHERS`]). No file names it.
+    pub fn host(&self) -> Option<&'static DriverEntry> {
+        self.host
+    }
+
+    /// The drivers that files can name, sorted by name.
     ///
     /// # Errors
     /// `AlreadyExists` if two drivers share a name; the error names both.
@@ -223,7 +231,9 @@ impl FromIterator<&'static DriverEntry> for Registry {
                 pair[0].0, pair[0].1.package, pair[1].1.package
             )
         });
-        Self { drivers, conflict }
+        let host = drivers.iter().copied().find(|entry| entry.hosts_others);
+        drivers.retain(|entry| !entry.hosts_others);
+        Self { drivers, host, conflict }
     }
 }
 

@@ -47,6 +47,31 @@ fn a_registry_has_what_was_added_and_nothing_else() {
     assert!(linked.find("lamp").is_err() && linked.find("composite").is_ok());
 }
 
+/// Takes nothing.
+#[derive(Deserialize, JsonSchema)]
+struct HostConfig {}
+
+#[async_trait]
+impl DriverConfig for HostConfig {
+    const NAME: &'static str = "host";
+    const HOSTS_OTHERS: bool = true;
+    type Driver = Lamp;
+
+    async fn open(self, _: OpenContext) -> Result<Lamp> {
+        Ok(Lamp)
+    }
+}
+
+#[test]
+fn no_file_names_what_hosts_others() {
+    let registry = Registry::new().with::<HostConfig>().with::<LampConfig>();
+    let error = registry.find("host").unwrap_err().report();
+    assert!(error.contains("the drivers here are `lamp`"), "{error}");
+    let names: Vec<&str> = registry.drivers().unwrap().iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["lamp"]);
+    assert_eq!(registry.host().map(|entry| entry.name), Some("host"));
+}
+
 #[test]
 fn a_name_belongs_to_one_driver() {
     let twice = Registry::new().with::<LampConfig>().with::<LampConfig>();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::storage::{dump_medium, flash_medium};
-use jumpstarter_supervise::{Command, run};
+use jumpstarter_supervise::run;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,11 +27,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub struct StorageMuxConfig {
     /// The program that connects the medium to the exporter's host, and its arguments. No shell
     /// reads them.
-    host: Vec<String>,
+    host: Program,
     /// The program that connects the medium to the device, and its arguments.
-    dut: Vec<String>,
+    dut: Program,
     /// The program that disconnects the medium from both, and its arguments.
-    off: Vec<String>,
+    off: Program,
     /// The block device that the medium is while the host has it. Prefer a name that stays, such
     /// as one in `/dev/disk/by-path`.
     path: HostPath,
@@ -57,15 +57,7 @@ impl DriverConfig for StorageMuxConfig {
     type Driver = StorageMuxDriver;
 
     fn check(&self) -> Vec<ConfigProblem> {
-        let programs = [("host", &self.host), ("dut", &self.dut), ("off", &self.off)];
-        let empty =
-            programs.into_iter().filter(|(_, words)| words.first().is_none_or(String::is_empty));
-        let mut found: Vec<_> = empty
-            .map(|(field, _)| {
-                ConfigProblem::new(field, "names no program")
-                    .with_hint(format!("write the program and its arguments: [sdmux, {field}]"))
-            })
-            .collect();
+        let mut found = Vec::new();
         if self.timeout.as_duration().is_zero() {
             found.push(ConfigProblem::new("timeout", "leaves a program no time to run"));
         }
@@ -111,15 +103,12 @@ impl StorageMuxDriver {
         Arc::new(Self { shared: self.shared.clone(), _turn: Some(turn) })
     }
 
-    async fn switch(&self, what: &str, words: &[String], to: Side) -> Result<()> {
+    async fn switch(&self, what: &str, program: &Program, to: Side) -> Result<()> {
         let mut side = self.shared.side.lock().await;
         *side = Side::Unknown;
         let doing = || format!("running `{what}`");
-        let [program, arguments @ ..] = words else {
-            return Err(Error::internal(format!("`{what}` names no program")));
-        };
         let within = self.shared.config.timeout.as_duration();
-        run(Command::new(program).args(arguments), within).await.with_context(doing)?;
+        run(program.command(), within).await.with_context(doing)?;
         if to == Side::Host {
             self.wait_for_medium(within).await?;
         }

@@ -10,9 +10,10 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ConfigProblem, blocking, deadline_after};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::endpoint::{CONNECT_TIMEOUT, Endpoint, connect_timeout};
+use crate::unix;
 use address::{Transport, addresses};
 
 /// The label that names the bus for clients.
@@ -169,7 +170,7 @@ impl DbusNetwork {
         let deadline = deadline_after(self.connect_timeout);
         let mut failures = self.refused.clone();
         for transport in &self.transports {
-            let connecting = connect(transport, self.connect_timeout);
+            let connecting = connect(transport, deadline);
             match timeout_at(deadline, connecting).await {
                 Ok(Ok(channel)) => return Ok(channel),
                 Ok(Err(error)) => failures.push(format!("{transport}: {error:#}")),
@@ -185,10 +186,13 @@ impl DbusNetwork {
     }
 }
 
-async fn connect(transport: &Transport, limit: Duration) -> Result<Channel> {
+async fn connect(transport: &Transport, deadline: Instant) -> Result<Channel> {
+    let limit = deadline.saturating_duration_since(Instant::now());
     match transport {
-        Transport::Path(path) => over_unix(UnixStream::connect(path).await?),
-        Transport::Abstract(name) => over_unix(UnixStream::connect(abstract_path(name)).await?),
+        Transport::Path(path) => over_unix(unix::connect(path, deadline).await?),
+        Transport::Abstract(name) => {
+            over_unix(unix::connect(&abstract_path(name), deadline).await?)
+        }
         Transport::Tcp { host, port, family } => {
             over_tcp(Endpoint::new(host, *port).open_tcp_of(*family, limit).await?)
         }

@@ -27,6 +27,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the endpoint may take to report its address; afterwards it counts as one of streams.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 
+/// A free port that only this machine reaches.
+const LOOPBACK: &str = "127.0.0.1:0";
+
 /// A local TCP port, UDP port or Unix socket; every connection to it is forwarded to a device.
 ///
 /// Serves many connections at once, each with one connection to the device; half-close is kept. An
@@ -50,6 +53,7 @@ pub struct PortForward {
     endpoint: Endpoint,
     stats: Arc<LiveStats>,
     task: AbortOnDropHandle<()>,
+    device_address: Option<String>,
     file: Option<SocketFile>,
 }
 
@@ -78,7 +82,7 @@ impl PortForward {
     /// A TCP port: a free one of 127.0.0.1 unless [`bind`](TcpForward::bind) says otherwise. Await
     /// it to start.
     pub fn tcp(network: Arc<dyn Network>) -> TcpForward {
-        TcpForward { network, address: "127.0.0.1:0".to_owned() }
+        TcpForward { network, address: LOOPBACK.to_owned() }
     }
 
     /// A Unix socket at `path`, for its owner only (mode 0600). Await it to start.
@@ -94,16 +98,13 @@ impl PortForward {
         UdpForward::new(network)
     }
 
-    /// Fails with `FailedPrecondition` for an endpoint that says that it takes datagrams: a stream
-    /// does not keep their bounds.
-    async fn check(network: &dyn Network) -> Result<()> {
-        match udp_address(network).await {
-            Some(address) => Err(Error::failed_precondition(format!(
-                "{address} takes datagrams, and this forward passes on streams"
-            ))
-            .with_hint("forward it to a UDP port: `j PATH forward-udp`")),
-            None => Ok(()),
-        }
+    /// A local port of the endpoint's kind: UDP if its address says so, else TCP. Await it to
+    /// start.
+    ///
+    /// An endpoint that hides its address, or does not report it within 5 s, is taken for one of
+    /// streams.
+    pub fn matching(network: Arc<dyn Network>) -> MatchingForward {
+        MatchingForward { network, address: LOOPBACK.to_owned() }
     }
 
     fn start<S>(endpoint: Endpoint, serve: impl FnOnce(Arc<LiveStats>) -> S) -> Self
@@ -112,7 +113,13 @@ impl PortForward {
     {
         let stats = Arc::new(LiveStats::default());
         let task = AbortOnDropHandle::new(tokio::spawn(serve(stats.clone())));
-        Self { endpoint, stats, task, file: None }
+        Self { endpoint, stats, task, device_address: None, file: None }
+    }
+
+    /// What the device said its endpoint's address is when the forward started, such as
+    /// `tcp://127.0.0.1:80`; a forward to UDP that was not chosen by the address does not ask.
+    pub fn device_address(&self) -> Option<&str> {
+        self.device_address.as_deref()
     }
 
     /// The address at which it listens.
@@ -195,11 +202,50 @@ impl IntoFuture for TcpForward {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            PortForward::check(&*self.network).await?;
-            let (listener, address) = listen::tcp(&self.address).await?;
-            Ok(PortForward::start(Endpoint::Tcp(address), |stats| {
-                serve(listener, self.network, stats)
-            }))
+            let device_address = of_streams(address_of(&*self.network).await)?;
+            self.start(device_address).await
+        })
+    }
+}
+
+impl TcpForward {
+    async fn start(self, device_address: Option<String>) -> Result<PortForward> {
+        let (listener, address) = listen::tcp(&self.address).await?;
+        let forward = PortForward::start(Endpoint::Tcp(address), |stats| {
+            serve(listener, self.network, stats)
+        });
+        Ok(PortForward { device_address, ..forward })
+    }
+}
+
+/// A forward to a port of the endpoint's kind, to be started by awaiting it.
+#[must_use = "a forward starts when it is awaited"]
+pub struct MatchingForward {
+    network: Arc<dyn Network>,
+    address: String,
+}
+
+impl MatchingForward {
+    /// Listens at `address`, as [`TcpForward::bind`] does.
+    pub fn bind(mut self, address: impl fmt::Display) -> Self {
+        self.address = address.to_string();
+        self
+    }
+}
+
+impl IntoFuture for MatchingForward {
+    type Output = Result<PortForward>;
+    type IntoFuture = BoxFuture<'static, Result<PortForward>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { network, address } = self;
+            let device_address = address_of(&*network).await;
+            if device_address.as_deref().is_some_and(is_udp) {
+                let forward = PortForward::udp(network).bind(address).await?;
+                return Ok(PortForward { device_address, ..forward });
+            }
+            PortForward::tcp(network).bind(address).start(device_address).await
         })
     }
 }
@@ -217,12 +263,12 @@ impl IntoFuture for UnixForward {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            PortForward::check(&*self.network).await?;
+            let device_address = of_streams(address_of(&*self.network).await)?;
             let (listener, file) = listen::unix(&self.path).await?;
             let forward = PortForward::start(Endpoint::Unix(self.path), |stats| {
                 serve(listener, self.network, stats)
             });
-            Ok(PortForward { file: Some(file), ..forward })
+            Ok(PortForward { device_address, file: Some(file), ..forward })
         })
     }
 }
@@ -230,6 +276,12 @@ impl IntoFuture for UnixForward {
 impl fmt::Debug for TcpForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpForward").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for MatchingForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MatchingForward").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -272,15 +324,25 @@ async fn pass_on(local: Channel, network: Arc<dyn Network>, stats: Arc<LiveStats
     }
 }
 
-/// Whether an endpoint's address says that it is UDP: only [`PortForward::udp`] forwards it. An
-/// endpoint that hides its address, or does not report it within 5 s, is taken for one of streams.
-pub async fn is_udp(network: &dyn Network) -> bool {
-    udp_address(network).await.is_some()
+/// The endpoint's address; `None` if it hides it, or does not report it in time.
+async fn address_of(network: &dyn Network) -> Option<String> {
+    tokio::time::timeout(ADDRESS_LIMIT, network.address()).await.ok()?.ok()
 }
 
-async fn udp_address(network: &dyn Network) -> Option<String> {
-    let address = tokio::time::timeout(ADDRESS_LIMIT, network.address()).await.ok()?.ok()?;
-    address.starts_with("udp:").then_some(address)
+fn is_udp(address: &str) -> bool {
+    address.starts_with("udp:")
+}
+
+/// Fails with `FailedPrecondition` for an endpoint that says that it takes datagrams: a stream does
+/// not keep their bounds.
+fn of_streams(address: Option<String>) -> Result<Option<String>> {
+    match address {
+        Some(address) if is_udp(&address) => Err(Error::failed_precondition(format!(
+            "{address} takes datagrams, and this forward passes on streams"
+        ))
+        .with_hint("forward it to a UDP port: `j PATH forward-udp`")),
+        address => Ok(address),
+    }
 }
 
 /// The device's channel with the framing of the local one. Messages that are no datagrams of UDP,

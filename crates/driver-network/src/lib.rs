@@ -45,7 +45,7 @@ pub use check::{Reachability, check, check_within};
 pub use conversation::Conversation;
 pub use dbus::{DbusKind, DbusNetwork, DbusNetworkConfig};
 pub use echo::{EchoNetwork, EchoNetworkConfig};
-pub use forward::{Endpoint, PortForward, TcpForward, UdpForward, UnixForward, is_udp};
+pub use forward::{Endpoint, MatchingForward, PortForward, TcpForward, UdpForward, UnixForward};
 pub use stats::ForwardStats;
 pub use tcp::{TcpNetwork, TcpNetworkConfig};
 pub use udp::{UdpNetwork, UdpNetworkConfig};

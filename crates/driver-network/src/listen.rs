@@ -104,19 +104,14 @@ impl Local for UdpSocket {
 async fn bind<L: Local>(address: &str) -> Result<(Vec<L>, SocketAddr)> {
     let doing = || format!("listening on {} {address}", L::PROTOCOL);
     let (host, port) = parts(address).with_context(doing)?;
-    let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
-    let found = found.unwrap_or_else(|_| {
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer"))
-    });
-    let mut addresses: Vec<SocketAddr> = found
-        .map_err(|error| {
-            let error = Error::unavailable(format!("no address is known for the host `{host}`"))
-                .with_source(error);
-            error
-                .with_hint("use an address of this machine, such as 127.0.0.1, ::1 or 0.0.0.0")
-                .context(doing())
-        })?
-        .collect();
+    let found = endpoint::lookup(host, port, RESOLVE_TIMEOUT).await;
+    let mut addresses = found.map_err(|error| {
+        let error = Error::unavailable(format!("no address is known for the host `{host}`"))
+            .with_source(error);
+        error
+            .with_hint("use an address of this machine, such as 127.0.0.1, ::1 or 0.0.0.0")
+            .context(doing())
+    })?;
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
     let bound = all(&addresses).await;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use jumpstarter_driver_core::deadline_after;
 use jumpstarter_driver_core::prelude::*;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
@@ -50,19 +51,8 @@ impl UnixNetwork {
 
     async fn open_stream(&self) -> Result<UnixStream> {
         let path = self.path.located().await;
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
-        loop {
-            match UnixStream::connect(&path).await {
-                Ok(stream) => return Ok(stream),
-                // The listener's queue is full, and the kernel gives no event for when it is not.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
-                {
-                    sleep(Duration::from_millis(10)).await;
-                }
-                Err(error) => return Err(self.unreachable(error)),
-            }
-        }
+        let deadline = deadline_after(CONNECT_TIMEOUT);
+        connect(&path, deadline).await.map_err(|error| self.unreachable(error))
     }
 
     fn unreachable(&self, error: io::Error) -> Error {
@@ -81,6 +71,21 @@ impl UnixNetwork {
                 Error::unavailable("the listener does not accept connections").with_source(error)
             }
             _ => Error::unavailable("the connection failed").with_source(error),
+        }
+    }
+}
+
+/// Connects to a Unix socket. A listener whose queue is full is tried again until the deadline: the
+/// kernel gives no event for when it has room.
+pub(crate) async fn connect(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+            connected => return connected,
         }
     }
 }

@@ -147,6 +147,32 @@ async fn what_no_client_can_use_is_refused_before_anything_is_opened() {
 }
 
 #[tokio::test]
+async fn a_bus_that_is_busy_is_waited_for() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bus");
+    let listener = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
+    let listener = listener.unwrap();
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let listener = UnixListener::from(listener);
+    let _queued = UnixStream::connect(&path).unwrap();
+    let network = DbusNetwork::at(DbusKind::System, &format!("unix:path={}", path.display()));
+    let network = network.unwrap();
+    let connecting = tokio::spawn(async move { network.connect().await });
+    // An attempt that does not wait has failed by then.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!connecting.is_finished());
+    listener.accept().unwrap();
+    tokio::time::timeout(LONG, connecting).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_nonce_of_the_wrong_length_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nonce");

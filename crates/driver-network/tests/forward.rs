@@ -324,3 +324,29 @@ async fn an_address_that_cannot_be_had_is_explained() {
         assert!(error.report().contains(expected), "{}", error.report());
     }
 }
+
+/// An endpoint that counts how often it is asked for its address.
+struct Counted(&'static str, std::sync::atomic::AtomicU32);
+
+#[async_trait]
+impl Network for Counted {
+    async fn connect(&self) -> Result<Channel> {
+        Err(Error::unavailable("it has no connections"))
+    }
+
+    async fn address(&self) -> Result<String> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(self.0.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_chooses_the_kind_of_forward_is_asked_for_once() {
+    for (address, is_udp) in [("tcp://127.0.0.1:22", false), ("udp://127.0.0.1:53", true)] {
+        let network = Arc::new(Counted(address, 0.into()));
+        let forward = PortForward::matching(network.clone()).await.unwrap();
+        assert_eq!(forward.udp_address().is_some(), is_udp, "{address}");
+        assert_eq!(forward.device_address(), Some(address));
+        assert_eq!(network.1.load(std::sync::atomic::Ordering::Relaxed), 1, "{address}");
+    }
+}

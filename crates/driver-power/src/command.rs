@@ -1,12 +1,14 @@
 //! `command-power`: a switch that programs of the exporter's host operate.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::{Command, Output, run};
-use tokio::sync::Mutex;
+use jumpstarter_supervise::{Output, run};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tracing::Instrument;
 
 use crate::close::AtClose;
 use crate::cycle::PowerCycle;
@@ -22,14 +24,14 @@ const MAX_OFF_TIME: f64 = 3600.0;
 #[serde(deny_unknown_fields)]
 pub struct CommandPowerConfig {
     /// The program that switches on, and its arguments. No shell reads them.
-    on: Vec<String>,
+    on: Program,
     /// The program that switches off, and its arguments.
-    off: Vec<String>,
+    off: Program,
     /// The program that switches off and on again, and its arguments; without it, `off` and `on`
     /// run.
-    cycle: Option<Vec<String>>,
+    cycle: Option<Program>,
     /// The program that prints a reading as JSON, and its arguments.
-    read: Option<Vec<String>>,
+    read: Option<Program>,
     /// Where the voltage is in the reading: a JSON pointer (/meters/0/v), or names with dots
     /// between (meters.0.v). The field `voltage` where it is not given.
     voltage_path: Option<String>,
@@ -59,19 +61,7 @@ impl DriverConfig for CommandPowerConfig {
     type Driver = CommandPower;
 
     fn check(&self) -> Vec<ConfigProblem> {
-        let programs = [
-            ("on", Some(&self.on)),
-            ("off", Some(&self.off)),
-            ("cycle", self.cycle.as_ref()),
-            ("read", self.read.as_ref()),
-        ];
         let mut found = Vec::new();
-        for (field, program) in programs {
-            if program.is_some_and(|words| words.first().is_none_or(String::is_empty)) {
-                let problem = ConfigProblem::new(field, "names no program");
-                found.push(problem.with_hint("write the program and its arguments: [relay, on]"));
-            }
-        }
         for name in self.env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
             let field = format!("env.{name}");
             found.push(ConfigProblem::new(field, "is no name of an environment variable"));
@@ -90,7 +80,8 @@ impl DriverConfig for CommandPowerConfig {
     }
 
     async fn open(self, _: OpenContext) -> Result<CommandPower> {
-        Ok(CommandPower { config: self, turn: Mutex::new(()) })
+        let switch = Switch { config: self, turn: Arc::default() };
+        Ok(CommandPower { switch: Arc::new(switch), ending: watch::Sender::default() })
     }
 }
 register_driver!(CommandPowerConfig);
@@ -98,18 +89,26 @@ register_driver!(CommandPowerConfig);
 /// A switch that programs operate, one at a time.
 #[derive(Debug)]
 pub struct CommandPower {
-    config: CommandPowerConfig,
-    turn: Mutex<()>,
+    switch: Arc<Switch>,
+    /// Changes when a cycle that is running has to end: it does not wait any longer.
+    ending: watch::Sender<()>,
 }
 
-impl CommandPower {
-    /// Runs one of the programs to its end, which must be a success.
-    async fn run(&self, what: &str, words: &[String]) -> Result<Output> {
+#[derive(Debug)]
+struct Switch {
+    config: CommandPowerConfig,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Switch {
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.turn.clone().lock_owned().await
+    }
+
+    /// Runs one of the programs to its end, which must be a success. The caller has the turn.
+    async fn run(&self, what: &str, program: &Program) -> Result<Output> {
         let doing = || format!("running `{what}`");
-        let [program, arguments @ ..] = words else {
-            return Err(Error::internal(format!("`{what}` names no program")));
-        };
-        let command = Command::new(program).args(arguments);
+        let command = program.command();
         let env = self.config.env.iter();
         let command = env.fold(command, |command, (name, value)| command.env(name, value.expose()));
         let command = match &self.config.cwd {
@@ -119,11 +118,36 @@ impl CommandPower {
         run(command, self.config.timeout.as_duration()).await.with_context(doing)
     }
 
-    async fn switch(&self, what: &str, words: &[String]) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        self.run(what, words).await?;
+    async fn switch(&self, what: &str, program: &Program) -> Result<()> {
+        let _turn = self.turn().await;
+        self.run(what, program).await?;
         tracing::info!("power {what}");
         Ok(())
+    }
+
+    async fn cycle(&self, wait: Duration, mut ending: watch::Receiver<()>) -> Result<()> {
+        match &self.config.cycle {
+            Some(program) => drop(self.run("cycle", program).await?),
+            None => {
+                self.run("off", &self.config.off).await?;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    _ = ending.changed() => {}
+                }
+                self.run("on", &self.config.on).await?;
+            }
+        }
+        tracing::info!("power cycle");
+        Ok(())
+    }
+}
+
+impl CommandPower {
+    /// What the end of a lease does. A cycle that its caller has left ends first, at once.
+    async fn end(&self) -> Result<()> {
+        self.ending.send_replace(());
+        drop(self.switch.turn().await);
+        self.switch.config.close.apply(self).await
     }
 }
 
@@ -132,31 +156,32 @@ impl Driver for CommandPower {
     interfaces!(Power, PowerCycle);
 
     async fn reset(&self) -> Result<()> {
-        self.config.close.apply(self).await
+        self.end().await
     }
 
     async fn close(&self) -> Result<()> {
-        self.config.close.apply(self).await
+        self.end().await
     }
 }
 
 #[async_trait]
 impl Power for CommandPower {
     async fn on(&self) -> Result<()> {
-        self.switch("on", &self.config.on).await
+        self.switch.switch("on", &self.switch.config.on).await
     }
 
     async fn off(&self) -> Result<()> {
-        self.switch("off", &self.config.off).await
+        self.switch.switch("off", &self.switch.config.off).await
     }
 
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
-        let CommandPowerConfig { read, voltage_path, current_path, .. } = &self.config;
-        let Some(words) = read else {
+        let CommandPowerConfig { read, voltage_path, current_path, .. } = &self.switch.config;
+        let Some(program) = read else {
             return Err(Error::unimplemented("this switch measures nothing")
                 .with_hint("name a program that prints a reading: `read:` in the exporter file"));
         };
-        let output = self.run("read", words).await?;
+        let _turn = self.switch.turn().await;
+        let output = self.switch.run("read", program).await?;
         let reading = reading(&output.stdout, voltage_path.as_deref(), current_path.as_deref());
         let reading = reading.context("reading the output of `read`")?;
         Ok(stream::iter([Ok(reading)]).boxed())
@@ -174,14 +199,14 @@ impl PowerCycle for CommandPower {
                 return Err(Error::invalid_argument(message));
             }
         };
-        if let Some(words) = &self.config.cycle {
-            return self.switch("cycle", words).await;
-        }
-        let _turn = self.turn.lock().await;
-        self.run("off", &self.config.off).await?;
-        tokio::time::sleep(wait).await;
-        self.run("on", &self.config.on).await?;
-        tracing::info!("power cycle");
-        Ok(())
+        let turn = self.switch.turn().await;
+        let (switch, ending) = (self.switch.clone(), self.ending.subscribe());
+        // A separate task: a caller that leaves must not leave the device off.
+        let cycling = async move {
+            let _turn = turn;
+            switch.cycle(wait, ending).await
+        };
+        let cycling = tokio::spawn(cycling.in_current_span()).await;
+        cycling.map_err(|error| Error::internal("the cycle broke down").with_source(error))?
     }
 }

@@ -270,6 +270,7 @@ impl Power for HttpPower {
             return Err(Error::unimplemented("power_read endpoint is not configured"));
         };
         let doing = || format!("reading {}", self.config.name);
+        let _turn = self.turn.lock().await;
         let answer = action.send(self.config.timeout.as_duration()).await.with_context(doing)?;
         let (voltage, current) = (&endpoint.voltage_path, &endpoint.current_path);
         let reading = reading(&answer.body, voltage.as_deref(), current.as_deref());

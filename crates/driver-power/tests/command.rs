@@ -20,6 +20,15 @@ fn with(mut config: Value, field: &str, value: Value) -> Value {
     config
 }
 
+async fn wait_for(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.unwrap();
+}
+
 fn log(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("log")).unwrap_or_default().replace('\n', ",")
 }
@@ -51,6 +60,50 @@ async fn the_end_of_a_lease_switches_off_where_that_is_configured() {
     device.get::<dyn PowerCycle>("").unwrap().cycle(None).await.unwrap();
     device.close().await.unwrap();
     assert_eq!(log(folder.path()), "cycle,off 7,");
+}
+
+#[tokio::test]
+async fn a_cycle_that_its_caller_leaves_does_not_leave_the_device_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = open("command-power", noting(folder.path())).await.unwrap();
+    let cycle = device.get::<dyn PowerCycle>("").unwrap();
+    let cycling = tokio::spawn(async move { cycle.cycle(Some(3600.0)).await });
+    wait_for(|| log(folder.path()) == "off 7,").await;
+    cycling.abort();
+    assert!(cycling.await.unwrap_err().is_cancelled());
+    // The end of the lease does not wait for an hour either.
+    device.close().await.unwrap();
+    assert_eq!(log(folder.path()), "off 7,on 7,");
+
+    let device = open("command-power", noting(folder.path())).await.unwrap();
+    let cycle = device.get::<dyn PowerCycle>("").unwrap();
+    let cycling = tokio::spawn(async move { cycle.cycle(Some(0.01)).await });
+    wait_for(|| log(folder.path()).ends_with("on 7,off 7,")).await;
+    cycling.abort();
+    wait_for(|| log(folder.path()).ends_with("off 7,on 7,off 7,on 7,")).await;
+}
+
+#[tokio::test]
+async fn readings_and_switches_follow_one_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = folder.path().join("held");
+    std::fs::write(&held, "").unwrap();
+    let waits =
+        "echo on-begins >> log; while test -e held; do sleep 0.01; done; echo on-ends >> log";
+    let config = with(noting(folder.path()), "on", json!(["sh", "-c", waits]));
+    let config = with(config, "read", json!(["sh", "-c", "echo read >> log; echo {}"]));
+    let device = open("command-power", config).await.unwrap();
+    let (switch, meter) = (power(&device), power(&device));
+    let on = tokio::spawn(async move { switch.on().await });
+    wait_for(|| log(folder.path()) == "on-begins,").await;
+    let read = tokio::spawn(async move { readings(&*meter).await });
+    // A reading that does not wait for its turn is here by then.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(log(folder.path()), "on-begins,");
+    std::fs::remove_file(&held).unwrap();
+    on.await.unwrap().unwrap();
+    assert_eq!(read.await.unwrap().unwrap(), [(0.0, 0.0)]);
+    assert_eq!(log(folder.path()), "on-begins,on-ends,read,");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub struct ShellConfig {
     /// The program that runs a script, with its arguments. The script, the method's name and the
     /// arguments of the call follow them.
     #[serde(default = "bash")]
-    pub(crate) shell: Vec<String>,
+    pub(crate) shell: Program,
     /// Timeout of a method without its own: seconds, or a time such as 10min.
     #[serde(default = "five_minutes")]
     #[schemars(default = "five_minutes")]
@@ -34,8 +34,8 @@ pub struct ShellConfig {
     pub(crate) cwd: Option<HostPath>,
 }
 
-fn bash() -> Vec<String> {
-    ["bash", "-c"].map(str::to_owned).to_vec()
+fn bash() -> Program {
+    Program::new(["bash", "-c"]).expect("it has a name")
 }
 
 fn five_minutes() -> Span {
@@ -121,10 +121,6 @@ impl DriverConfig for ShellConfig {
 
     fn check(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
-        if self.shell.first().is_none_or(String::is_empty) {
-            let problem = ConfigProblem::new("shell", "names no program");
-            found.push(problem.with_hint("write [bash, -c], or leave it out"));
-        }
         if self.timeout.as_duration().is_zero() {
             found.push(no_time("timeout"));
         }

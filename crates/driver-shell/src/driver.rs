@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::{Command, Sink};
+use jumpstarter_supervise::Sink;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -78,11 +78,7 @@ impl Shell for ShellDriver {
         if self.closed.is_cancelled() {
             return Err(Error::failed_precondition("the driver is closed"));
         }
-        let [program, first @ ..] = &self.config.shell[..] else {
-            return Err(Error::internal("the configuration names no shell"));
-        };
-        let command =
-            Command::new(program).args(first).args([&script.command, &method]).args(&args);
+        let command = self.config.shell.command().args([&script.command, &method]).args(&args);
         let command = env.iter().fold(command, |command, (name, value)| command.env(name, value));
         let command = match &self.config.cwd {
             Some(folder) => command.current_dir(folder.located().await),

@@ -201,6 +201,10 @@ impl State {
     /// network may have to end: its own, if that has as many as one may have, or the one with the
     /// most. Silent connections crowd out each other, not the rest.
     fn make_room(&mut self, network: Option<IpAddr>, now: Instant, bounds: Bounds) -> bool {
+        let is_full = self.strangers.len() >= bounds.strangers || self.tcp >= bounds.tcp;
+        if !is_full && self.strangers.len() < bounds.strangers_of_one {
+            return true;
+        }
         let mut counts = HashMap::from([(network, 1)]);
         for stranger in &self.strangers {
             *counts.entry(stranger.network).or_insert(0) += 1;
@@ -208,7 +212,7 @@ impl State {
         let own = counts[&network];
         let oldest = if own > bounds.strangers_of_one {
             self.strangers.iter().position(|stranger| stranger.network == network)
-        } else if self.strangers.len() >= bounds.strangers || self.tcp >= bounds.tcp {
+        } else if is_full {
             let places = (0..self.strangers.len()).rev();
             places.max_by_key(|index| {
                 let other = self.strangers[*index].network;

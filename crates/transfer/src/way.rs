@@ -123,7 +123,7 @@ impl Way {
                     );
                 }
                 // What was judged is what is connected to: the name is not looked up again.
-                let (stream, address) = connect::to_any(admitted).await.with_context(doing)?;
+                let (stream, address) = connect::to_any(&admitted).await.with_context(doing)?;
                 (Box::new(stream), Reach::from_address(address.ip()))
             }
         };

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jumpstarter_driver_core::{Device, Network};
-use jumpstarter_driver_network::Endpoint;
+use jumpstarter_driver_core::Device;
+use jumpstarter_driver_network::{Endpoint, PortForward};
 use jumpstarter_driver_qemu::GUEST_PORT;
 
-/// The longest wait for the device's answers. The forward works without them.
+/// The longest wait for the device's answer. The forward works without them.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The service at an endpoint, guessed from its name and port.
@@ -19,16 +19,14 @@ enum Service {
 }
 
 /// A command, or an address for a browser; `None` if the service is unknown.
-pub(super) async fn of(device: &Device, path: &str, endpoint: &Endpoint) -> Option<String> {
-    let service = match labelled(device, path) {
-        Some(port) => service(path, Some(port)),
-        None => service(path, tokio::time::timeout(LIMIT, port(device, path)).await.ok().flatten()),
-    }?;
+pub(super) async fn of(device: &Device, path: &str, forward: &PortForward) -> Option<String> {
+    let port = labelled(device, path).or_else(|| forward.device_address().and_then(port));
+    let service = service(path, port)?;
     let user = match service {
         Service::Ssh => tokio::time::timeout(LIMIT, user(device, path)).await.ok().flatten(),
         _ => None,
     };
-    command(service, user.as_deref(), endpoint)
+    command(service, user.as_deref(), forward.endpoint())
 }
 
 /// The guest's port, if the endpoint's driver reports it.
@@ -37,9 +35,8 @@ fn labelled(device: &Device, path: &str) -> Option<u32> {
     labels.iter().find(|(name, _)| name == GUEST_PORT)?.1.parse().ok()
 }
 
-/// The port of the endpoint as the exporter's machine sees it.
-async fn port(device: &Device, path: &str) -> Option<u32> {
-    let address = device.get::<dyn Network>(path).ok()?.address().await.ok()?;
+/// The port of an endpoint's address.
+fn port(address: &str) -> Option<u32> {
     address.trim_end_matches('/').rsplit_once(':')?.1.parse().ok()
 }
 

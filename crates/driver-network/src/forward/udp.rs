@@ -18,7 +18,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{ACCEPT_PAUSE, Endpoint, PortForward, pass_on};
+use super::{ACCEPT_PAUSE, Endpoint, LOOPBACK, PortForward, pass_on};
 use crate::listen;
 use crate::stats::LiveStats;
 
@@ -47,8 +47,7 @@ pub struct UdpForward {
 
 impl UdpForward {
     pub(super) fn new(network: Arc<dyn Network>) -> Self {
-        let address = "127.0.0.1:0".to_owned();
-        Self { network, address, idle: IDLE, most_peers: MOST_PEERS }
+        Self { network, address: LOOPBACK.to_owned(), idle: IDLE, most_peers: MOST_PEERS }
     }
 
     /// Listens on `address`, as [`TcpForward::bind`](super::TcpForward::bind) does.
@@ -94,7 +93,12 @@ impl IntoFuture for UdpForward {
                         Local { socket, network, stats, idle, room }.serve().await;
                     });
                 }
-                serving.join_all().await;
+                while let Some(ended) = serving.join_next().await {
+                    if let Err(error) = ended {
+                        let broken = Error::internal("a socket of the forward broke down");
+                        stats.failed(&broken.with_source(error));
+                    }
+                }
             }))
         })
     }
