@@ -24,7 +24,7 @@ const CODECS: &str = "gzip xz bzip2 zstd";
 const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-codec", "lz4", CODECS),
     ("jumpstarter-driver-flasher", "lz4", CODECS),
-    ("jumpstarter-driver-power", "http mqtt", ""),
+    ("jumpstarter-driver-power", "http mqtt snmp", ""),
     ("jumpstarter-transfer", "http tls", CODECS),
     ("jumpstarter-protocol", "tls", ""),
     ("jumpstarter-client", "tls http", CODECS),
@@ -33,8 +33,8 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-screen", "browser", ""),
     (
         "jumpstarter",
-        "client config exporter daemon cli testkit power power-http power-mqtt network websocket \
-         console serial flasher qemu python shell ssh vnc screen supervise",
+        "client config exporter daemon cli testkit power power-http power-mqtt power-snmp network \
+         websocket console serial flasher qemu python shell ssh vnc screen supervise",
         "",
     ),
 ];

@@ -51,10 +51,12 @@ pub(crate) enum Need {
     Ssh,
     /// `mosquitto`, an MQTT broker.
     Mosquitto,
+    /// `snmpd`, an SNMP agent.
+    Snmpd,
 }
 
 /// The programs of other projects that single drivers are tested with.
-const PEERS: [Need; 4] = [Need::Mtools, Need::Dbus, Need::Ssh, Need::Mosquitto];
+const PEERS: [Need; 5] = [Need::Mtools, Need::Dbus, Need::Ssh, Need::Mosquitto, Need::Snmpd];
 
 impl Need {
     fn is_there(self) -> bool {
@@ -70,6 +72,7 @@ impl Need {
             }
             Need::Ssh => Path::new("/usr/sbin/sshd").exists() && find_program("ssh").is_some(),
             Need::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
+            Need::Snmpd => Path::new("/usr/sbin/snmpd").exists(),
         }
     }
 
@@ -84,6 +87,7 @@ impl Need {
             Need::Dbus => "dbus".to_owned(),
             Need::Ssh => "OpenSSH's server".to_owned(),
             Need::Mosquitto => "mosquitto".to_owned(),
+            Need::Snmpd => "snmpd".to_owned(),
         }
     }
 }

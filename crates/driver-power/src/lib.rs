@@ -6,6 +6,7 @@
 //! - `http-power` and `energenie` are the feature `http`: switches with a web interface, and a
 //!   power strip with a web page.
 //! - `tasmota` is the feature `mqtt`: a plug behind an MQTT broker.
+//! - `snmp` is the feature `snmp`: an outlet of a power distribution unit.
 
 mod close;
 mod command;
@@ -16,6 +17,8 @@ mod energenie;
 mod http;
 mod mock;
 mod reading;
+#[cfg(feature = "snmp")]
+mod snmp;
 #[cfg(feature = "mqtt")]
 mod tasmota;
 
@@ -27,5 +30,7 @@ pub use energenie::{Energenie, EnergenieConfig};
 #[cfg(feature = "http")]
 pub use http::{HttpAuth, HttpBasicAuth, HttpEndpoint, HttpPower, HttpPowerConfig};
 pub use mock::{MockPower, MockPowerConfig};
+#[cfg(feature = "snmp")]
+pub use snmp::{SnmpAuthentication, SnmpPower, SnmpPowerConfig, SnmpPrivacy, SnmpVersion};
 #[cfg(feature = "mqtt")]
 pub use tasmota::{MqttTransport, Tasmota, TasmotaConfig};

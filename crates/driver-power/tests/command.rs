@@ -7,26 +7,13 @@ use std::path::Path;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::serde_json::{Value, json};
 use jumpstarter_driver_power::PowerCycle;
-use support::{open, power, readings};
+use jumpstarter_driver_testkit::eventually;
+use support::{open, power, readings, with};
 
 /// Programs that write their arguments to a file `log`.
 fn noting(folder: &Path) -> Value {
     let note = |word: &str| json!(["sh", "-c", "echo \"$0 $STRIP\" >> log", word]);
     json!({ "on": note("on"), "off": note("off"), "cwd": folder, "env": { "STRIP": "7" } })
-}
-
-fn with(mut config: Value, field: &str, value: Value) -> Value {
-    config[field] = value;
-    config
-}
-
-async fn wait_for(what: impl Fn() -> bool) {
-    let waiting = async {
-        while !what() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.unwrap();
 }
 
 fn log(folder: &Path) -> String {
@@ -68,7 +55,7 @@ async fn a_cycle_that_its_caller_leaves_does_not_leave_the_device_off() {
     let device = open("command-power", noting(folder.path())).await.unwrap();
     let cycle = device.get::<dyn PowerCycle>("").unwrap();
     let cycling = tokio::spawn(async move { cycle.cycle(Some(3600.0)).await });
-    wait_for(|| log(folder.path()) == "off 7,").await;
+    eventually("the log", || log(folder.path()) == "off 7,").await;
     cycling.abort();
     assert!(cycling.await.unwrap_err().is_cancelled());
     // The end of the lease does not wait for an hour either.
@@ -78,9 +65,9 @@ async fn a_cycle_that_its_caller_leaves_does_not_leave_the_device_off() {
     let device = open("command-power", noting(folder.path())).await.unwrap();
     let cycle = device.get::<dyn PowerCycle>("").unwrap();
     let cycling = tokio::spawn(async move { cycle.cycle(Some(0.01)).await });
-    wait_for(|| log(folder.path()).ends_with("on 7,off 7,")).await;
+    eventually("the log", || log(folder.path()).ends_with("on 7,off 7,")).await;
     cycling.abort();
-    wait_for(|| log(folder.path()).ends_with("off 7,on 7,off 7,on 7,")).await;
+    eventually("the log", || log(folder.path()).ends_with("off 7,on 7,off 7,on 7,")).await;
 }
 
 #[tokio::test]
@@ -95,7 +82,7 @@ async fn readings_and_switches_follow_one_another() {
     let device = open("command-power", config).await.unwrap();
     let (switch, meter) = (power(&device), power(&device));
     let on = tokio::spawn(async move { switch.on().await });
-    wait_for(|| log(folder.path()) == "on-begins,").await;
+    eventually("the log", || log(folder.path()) == "on-begins,").await;
     let read = tokio::spawn(async move { readings(&*meter).await });
     // A reading that does not wait for its turn is here by then.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;

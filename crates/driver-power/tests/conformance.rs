@@ -10,6 +10,34 @@ conformance!(
     [power, custom PowerCycle { cycle: [0.01] }]
 );
 
+#[cfg(feature = "snmp")]
+mod support;
+
+#[cfg(feature = "snmp")]
+mod outlet {
+    use jumpstarter_driver_power::SnmpPowerConfig;
+    use jumpstarter_driver_testkit::conformance;
+
+    use super::support::snmpd::{OUTLETS, PROGRAM, Snmpd};
+
+    /// The port of an agent that lives until the process ends.
+    async fn agent() -> u16 {
+        let agent = Snmpd::start().await.expect("it is installed");
+        Box::leak(Box::new(agent)).port
+    }
+
+    conformance!(
+        SnmpPowerConfig,
+        {
+            "host": "127.0.0.1", "port": agent().await, "user": "sha", "plug": 2,
+            "auth_protocol": "SHA", "auth_key": "authentic sha",
+            "voltage_oid": format!("{OUTLETS}.101"),
+        },
+        [power],
+        needs: || std::path::Path::new(PROGRAM).exists()
+    );
+}
+
 #[cfg(feature = "http")]
 mod web {
     use std::io::{Read, Write};

@@ -7,7 +7,7 @@ mod support;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::serde_json::{Value, json};
 use jumpstarter_driver_power as _;
-use support::{Asked, Server, open, power, readings};
+use support::{Asked, Server, open, power, readings, with};
 
 const NAME: &str = "jumpstarter_driver_http_power.driver.HttpPower";
 
@@ -32,11 +32,6 @@ fn config(server: &Server) -> Value {
         "power_read": { "url": server.url("/read"), "current_path": "emeter.i" },
         "timeout": "5s",
     })
-}
-
-fn with(mut config: Value, field: &str, value: Value) -> Value {
-    config[field] = value;
-    config
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use jumpstarter_driver_power as _;
 use jumpstarter_driver_testkit::{eventually_some, skip};
 use jumpstarter_supervise::{Child, Command};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
-use support::{open, power};
+use support::{open, power, with};
 
 const NAME: &str = "jumpstarter_driver_tasmota.driver.TasmotaPower";
 const PROGRAM: &str = "/usr/sbin/mosquitto";
@@ -104,11 +104,6 @@ impl Broker {
             "cmnd_topic": "cmnd/plug/POWER", "stat_topic": "stat/plug/POWER", "timeout": 2.5,
         })
     }
-}
-
-fn with(mut config: Value, field: &str, value: Value) -> Value {
-    config[field] = value;
-    config
 }
 
 #[tokio::test]

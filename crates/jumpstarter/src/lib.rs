@@ -10,7 +10,7 @@
 //! | `config` (in `client`, `exporter`, `cli`) | `config` | exporter files |
 //! | `power`, `network`, `serial`, `flasher` | `power`, … | the generic drivers, and forwards, images |
 //! | `console` (in `serial`, `qemu`) | `console` | consoles: expect, scripts, logins, command shells |
-//! | `power-http`, `power-mqtt` | `power` | switches with a web interface, and with MQTT |
+//! | `power-http`, `power-mqtt`, `power-snmp` | `power` | switches with a web interface, with MQTT, with SNMP |
 //! | `websocket` | `network` | WebSockets |
 //! | `shell`, `ssh` | `shell`, `ssh` | scripts of the host, and logins over SSH |
 //! | `qemu` | `qemu` | virtual machines; has `power`, `network`, `flasher` |

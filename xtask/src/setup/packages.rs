@@ -76,6 +76,8 @@ impl Manager {
             (Manager::Apt | Manager::Dnf, Need::Ssh) => "openssh-server",
             (Manager::Pacman | Manager::Brew, Need::Ssh) => "openssh",
             (_, Need::Mosquitto) => "mosquitto",
+            (Manager::Apt, Need::Snmpd) => "snmpd",
+            (_, Need::Snmpd) => "net-snmp",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

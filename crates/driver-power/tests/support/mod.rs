@@ -1,6 +1,9 @@
 //! A web server that the test answers for, and devices of one driver.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses a part")]
 
+#[cfg(feature = "snmp")]
+pub mod snmpd;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +17,12 @@ use tokio::net::TcpListener;
 pub async fn open(name: &str, config: Value) -> Result<Device> {
     let entry = Registry::linked().find(name).unwrap();
     (entry.open)(config, OpenContext::at("power")).await.map(Device::of_shared_driver)
+}
+
+/// The configuration with another value of a field.
+pub fn with(mut config: Value, field: &str, value: Value) -> Value {
+    config[field] = value;
+    config
 }
 
 /// The driver's switch.
