@@ -44,10 +44,10 @@ pub struct SnmpPowerConfig {
     /// The object that has the outlet's state, in full; the one that switches where it is not
     /// given.
     pub(super) state_oid: Option<String>,
-    /// The value of on.
+    /// What the object is set to so that the outlet is on.
     #[serde(default = "one")]
     pub(super) on_value: i32,
-    /// The value of off.
+    /// What the object is set to so that the outlet is off.
     #[serde(default)]
     pub(super) off_value: i32,
     /// The object that has the voltage, in full.
@@ -69,7 +69,7 @@ pub struct SnmpPowerConfig {
     pub(super) close: AtClose,
 }
 
-/// A version of SNMP.
+/// The versions of SNMP that are spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum SnmpVersion {
     /// Users with passphrases.
