@@ -19,6 +19,8 @@ use crate::{interpreter, log};
 
 /// How often the modules may change while a process starts.
 const MAX_CHANGES: usize = 5;
+/// Resetting its drivers may take a process so long.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A process that has started answers within that time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -135,17 +137,28 @@ impl Host {
     }
 
     /// Resets the driver at `reset`, if one is said; starts a new process where the one before has
-    /// ended, or has modules that have changed.
+    /// ended, does not answer, or has modules that have changed.
     async fn renew(&self, reset: Option<&str>) -> Result<()> {
         let mut link = self.link.lock().await;
         if !link.process.has_ended() {
-            if link.process.reset(reset).await? {
-                return Ok(());
-            }
-            tracing::info!("a module of `{}` has changed: it is opened again", self.wanted.place);
-            // The new process may need what the old one has open.
-            if let Err(error) = link.close().await {
-                tracing::warn!(error = error.report(), "closing `{}`", self.wanted.place);
+            let place = &self.wanted.place;
+            match tokio::time::timeout(ANSWER_LIMIT, link.process.reset(reset)).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(false)) => {
+                    tracing::info!("a module of `{place}` has changed: it is opened again");
+                    // The new process may need what the old one has open.
+                    if let Err(error) = link.close().await {
+                        tracing::warn!(error = error.report(), "closing `{place}`");
+                    }
+                }
+                Err(_) => {
+                    let limit = ANSWER_LIMIT.as_secs();
+                    tracing::warn!(
+                        "`{place}` does not answer within {limit} s: it is opened again"
+                    );
+                    link.process.kill().await;
+                }
             }
         }
         let next = Link::open(&self.key, &self.modules, &self.wanted).await?;

@@ -79,7 +79,12 @@ pub fn look(named: Option<&str>, folder: Option<&Path>, classes: &[String]) -> R
     let answer = match kept.as_deref().and_then(|file| Kept::read(file, &question)) {
         Some(answer) => answer,
         None => {
-            let answer = ask(&python, folder, classes)?;
+            let answer = match ask(&python, folder, classes) {
+                Err(error) if classes.len() > 1 && is_of_a_module(&error) => {
+                    return Ok(classes.iter().map(|class| alone(named, folder, class)).collect());
+                }
+                answer => answer?,
+            };
             // What is missing may be there the next time, without a trace in the places looked at.
             let is_whole = |answer: &serde_json::Value| {
                 let all = answer["classes"].as_array();
@@ -98,6 +103,22 @@ pub fn look(named: Option<&str>, folder: Option<&Path>, classes: &[String]) -> R
         .zip(all)
         .map(|(class, found)| looked(&python, version, class, found))
         .collect())
+}
+
+/// Whether Python may have failed because of one of the modules.
+fn is_of_a_module(error: &Error) -> bool {
+    !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DeadlineExceeded)
+}
+
+/// Looks for one class, whose module may end Python.
+fn alone(named: Option<&str>, folder: Option<&Path>, class: &String) -> Looked {
+    match look(named, folder, std::slice::from_ref(class)) {
+        Ok(looked) => looked.into_iter().next().unwrap_or_else(|| Looked::Found(BTreeMap::new())),
+        Err(error) => Looked::Missing {
+            message: format!("the module `{}` cannot be imported: {error:#}", module_of(class)),
+            hint: error.hint().map(str::to_owned),
+        },
+    }
 }
 
 fn ask(python: &OsStr, folder: Option<&Path>, classes: &[String]) -> Result<serde_json::Value> {

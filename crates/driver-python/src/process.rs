@@ -165,6 +165,12 @@ impl HostProcess {
         }
     }
 
+    /// Kills it, and waits for its end.
+    pub(crate) async fn kill(&self) {
+        self.server.kill(self.pid);
+        why(&mut self.ended.clone()).await;
+    }
+
     /// Has it close its drivers and end; one that does not is killed.
     pub(crate) async fn close(&self) -> Result<()> {
         self.requests.lock().await.writer = None;

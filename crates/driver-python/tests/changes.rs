@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::time::Duration;
+
+use jumpstarter_driver_core::Device;
 use jumpstarter_exporter::{LogHub, LogLayer};
 use serde_json::json;
 use support::in_time;
@@ -40,6 +43,34 @@ async fn python_hosts_and_keeps_values_of_a_configuration_out_of_errors_and_the_
         log.push_str(&in_time(records.next()).await.message);
     }
     assert!(log.contains("pin: Input should be") && !log.contains("hunter"), "{log}");
+}
+
+#[tokio::test]
+async fn python_hosts_again_what_does_not_answer() {
+    let Some(python) = python() else { return };
+    let lab = Lab::new(&python, "  lab: {type: lab_driver.Lab}\n");
+    let device = lab.open().await;
+    let first = call(&device, "lab", "pid", vec![]).await.unwrap();
+    let hanging = device.clone();
+    let hanging = tokio::spawn(async move { hanging.call("lab", "hang", vec![]).await });
+    // Until the call has arrived.
+    while call_within(&device, Duration::from_millis(500)).await {}
+    // The clock runs ahead until the process was given up.
+    tokio::time::pause();
+    tokio::spawn(async {
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        tokio::time::resume();
+    });
+    device.reset().await.unwrap();
+    assert_ne!(call(&device, "lab", "pid", vec![]).await.unwrap(), first);
+    let error = in_time(hanging).await.unwrap().unwrap_err();
+    assert!(error.report().contains("was killed by signal 9"), "{}", error.report());
+    in_time(device.close()).await.unwrap();
+}
+
+/// Whether a call is answered in that time.
+async fn call_within(device: &Device, limit: Duration) -> bool {
+    tokio::time::timeout(limit, device.call("lab", "pid", vec![])).await.is_ok()
 }
 
 #[tokio::test]

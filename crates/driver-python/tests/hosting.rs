@@ -249,6 +249,15 @@ fn python_hosts_what_it_says_it_can() {
     std::fs::write(lab.folder.path().join("lab_driver.py"), module).unwrap();
     let looked = look(python, folder, &classes).unwrap();
     assert!(matches!(&looked[1], Looked::Found(_)), "{looked:?}");
+    // A module that ends Python is the fault of its own class only.
+    lab.write("exits.py", "import os, sys\nprint('I leave', file=sys.stderr)\nos._exit(7)\n");
+    let classes = ["lab_driver.Lba", "exits.Lab"].map(str::to_owned);
+    let looked = look(python, folder, &classes).unwrap();
+    let [Looked::Found(_), Looked::Missing { message, .. }] = &looked[..] else {
+        panic!("{looked:?}");
+    };
+    let expected = "the module `exits` cannot be imported";
+    assert!(message.starts_with(expected) && message.contains("I leave"), "{message}");
     let error = look(Some("/no/such/python"), folder, &classes).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }

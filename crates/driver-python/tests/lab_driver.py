@@ -82,6 +82,11 @@ class Lab(Driver):
         time.sleep(seconds)
 
     @export
+    async def hang(self):
+        # Nothing else of this process goes on.
+        time.sleep(1000)
+
+    @export
     async def count(self, to: int):
         for number in range(int(to)):
             yield {"number": number}
