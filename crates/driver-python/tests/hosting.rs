@@ -249,7 +249,7 @@ fn python_hosts_what_it_says_it_can() {
     std::fs::write(lab.folder.path().join("lab_driver.py"), module).unwrap();
     let looked = look(python, folder, &classes).unwrap();
     assert!(matches!(&looked[1], Looked::Found(_)), "{looked:?}");
-    // A module that ends Python is the fault of its own class only.
+    // A module that ends Python is a fault of that class alone.
     lab.write("exits.py", "import os, sys\nprint('I leave', file=sys.stderr)\nos._exit(7)\n");
     let classes = ["lab_driver.Lba", "exits.Lab"].map(str::to_owned);
     let looked = look(python, folder, &classes).unwrap();
