@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -56,9 +56,9 @@ impl TestController {
         // Go's HTTP server prefers HTTP/1.1, so a client has to offer only `h2`.
         let both: &[&[u8]] = &[b"http/1.1", b"h2"];
         let services = Services::of_controller(&core);
-        let controller = Server::start(listen, &host, both, services).await?;
+        let controller = Server::start(listen, "controller", &host, both, services).await?;
         let services = Services::of_router(&core, &streams);
-        let router = Server::start(router_listen, &host, &[b"h2"], services).await?;
+        let router = Server::start(router_listen, "router", &host, &[b"h2"], services).await?;
         core.read().router = Some(router.endpoint.clone());
         let scheduler = tokio::spawn(schedule::run(core.clone()));
         Ok(Self { core, streams, controller, router, scheduler })
@@ -256,6 +256,7 @@ impl Drop for Server {
 impl Server {
     async fn start(
         address: SocketAddr,
+        common_name: &str,
         host: &str,
         protocols: &[&[u8]],
         services: Services,
@@ -263,7 +264,9 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let names = [host, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let params = CertificateParams::new(names).map_err(io::Error::other)?;
+        let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
+        // BoringSSL looks for an issuer by its name, so the two certificates need different ones.
+        params.distinguished_name.push(DnType::CommonName, common_name);
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = params.self_signed(&key).map_err(io::Error::other)?;
         let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
