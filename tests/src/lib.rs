@@ -5,4 +5,5 @@
 mod book;
 pub mod interrupt;
 pub mod page;
+pub mod python_client;
 pub mod python_exporter;

@@ -57,7 +57,19 @@ impl PythonExporter {
         Self::start_with(environment, config, None, None).await
     }
 
-    /// The same, with programs of the folder `programs` in front of those of the system.
+    /// Starts the exporter of a file that names a controller, and returns at once: the controller
+    /// shows when it has joined. It has no address.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn join(environment: &Path, config: &str) -> Result<Self> {
+        let (folder, command) = prepare(environment, config, None)?;
+        let child = command("run").spawn().await.map_err(starting)?;
+        Ok(Self { child, address: String::new(), _port: None, _folder: folder })
+    }
+
+    /// As [`start`](Self::start), with programs of the folder `programs` in front of those of the
+    /// system.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -69,7 +81,7 @@ impl PythonExporter {
         Self::start_with(environment, config, None, Some(programs)).await
     }
 
-    /// The same, for clients that say `passphrase`.
+    /// As [`start`](Self::start), for clients that say `passphrase`.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -77,7 +89,7 @@ impl PythonExporter {
         Self::start_with(environment, config, Some(passphrase), None).await
     }
 
-    /// The same on a Unix socket, as its `jmp shell` serves one: with a command in it that does
+    /// Starts it on a Unix socket, as its `jmp shell` serves one: with a command in it that does
     /// nothing.
     ///
     /// # Errors

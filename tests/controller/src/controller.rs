@@ -8,7 +8,7 @@ use base64::Engine as _;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -243,6 +243,7 @@ pub struct Server {
     certificate: String,
     services: Services,
     orders: mpsc::Sender<Order>,
+    frozen: watch::Sender<bool>,
     /// Ends the connections in memory.
     in_memory: CancellationToken,
 }
@@ -279,10 +280,20 @@ impl Server {
         config.alpn_protocols = protocols.iter().map(|each| each.to_vec()).collect();
         let tls = TlsAcceptor::from(Arc::new(config));
         let (orders, received) = mpsc::channel(1);
-        tokio::spawn(listen(listener, address, tls, services.clone(), received));
+        let frozen = watch::Sender::new(false);
+        let is_frozen = frozen.subscribe();
+        tokio::spawn(listen(listener, address, tls, services.clone(), is_frozen, received));
         let endpoint = format!("{host}:{}", address.port());
         let in_memory = CancellationToken::new();
-        Ok(Self { address, endpoint, certificate: certificate.pem(), services, orders, in_memory })
+        Ok(Self {
+            address,
+            endpoint,
+            certificate: certificate.pem(),
+            services,
+            orders,
+            frozen,
+            in_memory,
+        })
     }
 
     /// Where it listens.
@@ -322,10 +333,21 @@ impl Server {
         self.order(Order::Drop).await;
     }
 
+    /// Neither reads nor writes from now on, as if the network lost everything; connections stay.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    /// Reads and writes again.
+    pub fn thaw(&self) {
+        self.frozen.send_replace(false);
+    }
+
     /// A connection without a socket and without TLS, for tests with paused time.
     pub fn connect_in_memory(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        tokio::spawn(serve(ours, self.services.clone(), self.in_memory.clone()));
+        let (services, frozen) = (self.services.clone(), self.frozen.subscribe());
+        tokio::spawn(serve(ours, services, frozen, self.in_memory.clone()));
         theirs
     }
 

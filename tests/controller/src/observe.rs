@@ -1,32 +1,10 @@
 //! What tests see of a controller: its objects, who is connected, and what was called.
-use std::time::Duration;
-
 use crate::controller::TestController;
 use crate::proto::client_v1;
 use crate::proto::v1::ExporterStatus;
 use crate::switches::Report;
 
-/// How long [`TestController::until`] waits.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 impl TestController {
-    /// Waits until something is so.
-    ///
-    /// # Panics
-    /// After a minute, with `what`.
-    pub async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let mut changes = self.core.changes.subscribe();
-        let wait = async {
-            while !is_so(self) {
-                // What is open changes without a change of the state, so look again anyway.
-                let look = tokio::time::timeout(Duration::from_millis(100), changes.changed());
-                drop(look.await);
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, wait).await.is_ok();
-        assert!(in_time, "not within {PATIENCE:?}: {what}");
-    }
-
     /// How often a method was called, as `ReportStatus` or `ClientService/GetLease`.
     pub fn calls(&self, method: &str) -> u64 {
         self.count(method, None)

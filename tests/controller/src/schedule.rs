@@ -13,7 +13,6 @@ use crate::state::{Core, Exporter, Key, State};
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let next = core.read().reconcile();
-        core.changes.send_modify(|count| *count += 1);
         let until = async {
             match next {
                 Some(next) => sleep_until(next).await,

@@ -10,7 +10,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -137,6 +137,7 @@ pub(crate) async fn listen(
     address: SocketAddr,
     tls: TlsAcceptor,
     services: Services,
+    frozen: watch::Receiver<bool>,
     mut orders: mpsc::Receiver<Order>,
 ) {
     let mut open = Some(listener);
@@ -153,11 +154,12 @@ pub(crate) async fn listen(
                 if let Ok((stream, _)) = accepted {
                     // Small messages are sent at once, as Go does; without it they are late only.
                     drop(stream.set_nodelay(true));
-                    let (tls, services, closed) = (tls.clone(), services.clone(), connections.clone());
+                    let (tls, services) = (tls.clone(), services.clone());
+                    let (closed, frozen) = (connections.clone(), frozen.clone());
                     tokio::spawn(async move {
-                        let handshake = closed.run_until_cancelled(tls.accept(stream)).await;
-                        if let Some(Ok(stream)) = handshake {
-                            serve(stream, services, closed).await;
+                        let handshake = unless_frozen(tls.accept(stream), frozen.clone());
+                        if let Some(Ok(stream)) = closed.run_until_cancelled(handshake).await {
+                            serve(stream, services, frozen, closed).await;
                         }
                     });
                 }
@@ -201,14 +203,33 @@ async fn bind_again(address: SocketAddr) -> TcpListener {
 pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     services: Services,
+    frozen: watch::Receiver<bool>,
     closed: CancellationToken,
 ) {
     let mut http = http2::Builder::new(Executor(closed.clone()));
     // As Go's servers: windows that grow, and no frames above the default.
     http.adaptive_window(true).max_concurrent_streams(None);
+    if let Services::Controller { .. } = services {
+        // What is on its way of a stream that nobody reads is little, so queues fill.
+        http.max_send_buf_size(16 * 1024);
+    }
     let connection = http.serve_connection(TokioIo::new(stream), services);
     // A connection that breaks is the caller's matter.
-    drop(closed.run_until_cancelled(connection).await);
+    drop(closed.run_until_cancelled(unless_frozen(connection, frozen)).await);
+}
+
+/// Runs what reads and writes a connection, except while the server is frozen.
+async fn unless_frozen<F: Future>(work: F, mut frozen: watch::Receiver<bool>) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if frozen.wait_for(|is_frozen| !is_frozen).await.is_err() {
+            return work.await;
+        }
+        tokio::select! {
+            done = &mut work => return done,
+            Ok(_) = frozen.wait_for(|is_frozen| *is_frozen) => {}
+        }
+    }
 }
 
 /// Runs the calls of a connection, until it is cancelled.

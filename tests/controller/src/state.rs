@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -22,20 +22,18 @@ pub(crate) type Key = (String, String);
 /// After so long without a sign of an exporter it counts as offline.
 const OFFLINE_AFTER: i64 = 60;
 
-/// The state, and those who wait for its changes.
+/// The state, and the scheduler that waits for its changes.
 #[derive(Debug)]
 pub(crate) struct Core {
     state: Mutex<State>,
     /// Wakes the scheduler.
     pub(crate) wake: Notify,
-    /// Counts changes, for tests that wait for one.
-    pub(crate) changes: watch::Sender<u64>,
 }
 
 impl Core {
     pub(crate) fn new(options: Options) -> Result<Arc<Self>, ring::error::Unspecified> {
         let state = Mutex::new(State::new(options)?);
-        Ok(Arc::new(Self { state, wake: Notify::new(), changes: watch::Sender::new(0) }))
+        Ok(Arc::new(Self { state, wake: Notify::new() }))
     }
 
     /// The state, to be read.
@@ -47,7 +45,6 @@ impl Core {
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.read());
         self.wake.notify_one();
-        self.changes.send_modify(|count| *count += 1);
         changed
     }
 }
