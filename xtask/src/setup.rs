@@ -53,10 +53,20 @@ pub(crate) enum Need {
     Mosquitto,
     /// `snmpd`, an SNMP agent.
     Snmpd,
+    /// U-Boot as firmware of QEMU's machines.
+    Uboot,
 }
 
 /// The programs of other projects that single drivers are tested with.
-const PEERS: [Need; 5] = [Need::Mtools, Need::Dbus, Need::Ssh, Need::Mosquitto, Need::Snmpd];
+const PEERS: [Need; 7] = [
+    Need::Mtools,
+    Need::Dbus,
+    Need::Ssh,
+    Need::Mosquitto,
+    Need::Snmpd,
+    Need::Emulator(Arch::Aarch64),
+    Need::Uboot,
+];
 
 impl Need {
     fn is_there(self) -> bool {
@@ -73,6 +83,7 @@ impl Need {
             Need::Ssh => Path::new("/usr/sbin/sshd").exists() && find_program("ssh").is_some(),
             Need::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
             Need::Snmpd => Path::new("/usr/sbin/snmpd").exists(),
+            Need::Uboot => Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists(),
         }
     }
 
@@ -88,6 +99,7 @@ impl Need {
             Need::Ssh => "OpenSSH's server".to_owned(),
             Need::Mosquitto => "mosquitto".to_owned(),
             Need::Snmpd => "snmpd".to_owned(),
+            Need::Uboot => "U-Boot for QEMU".to_owned(),
         }
     }
 }

@@ -131,6 +131,9 @@ pub use jumpstarter_driver_ssh as ssh;
 #[cfg(feature = "testkit")]
 #[doc(inline)]
 pub use jumpstarter_driver_testkit as testkit;
+#[cfg(feature = "uboot")]
+#[doc(inline)]
+pub use jumpstarter_driver_uboot as uboot;
 #[cfg(feature = "vnc")]
 #[doc(inline)]
 pub use jumpstarter_driver_vnc as vnc;

@@ -78,6 +78,7 @@ impl Manager {
             (_, Need::Mosquitto) => "mosquitto",
             (Manager::Apt, Need::Snmpd) => "snmpd",
             (_, Need::Snmpd) => "net-snmp",
+            (_, Need::Uboot) => "u-boot-qemu",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

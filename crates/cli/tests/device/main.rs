@@ -34,4 +34,5 @@ mod slips;
 mod ssh;
 mod storage;
 mod tree;
+mod uboot;
 mod unknown;

@@ -13,6 +13,7 @@ mod screen;
 mod serial;
 mod ssh;
 mod storage;
+mod uboot;
 
 /// The verbs of an interface, by its name. Empty if the interface has no verbs.
 pub(crate) fn of(interface: &str) -> &'static [Verb] {
@@ -25,6 +26,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "machine" => machine::VERBS,
         "ssh" => ssh::VERBS,
         "vnc" => screen::VERBS,
+        "uboot" => uboot::VERBS,
         "qemu" => qemu::VERBS,
         _ => &[],
     }

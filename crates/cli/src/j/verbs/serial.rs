@@ -8,6 +8,8 @@ mod shell;
 
 use super::super::verb::Verb;
 
+pub(super) use console::{attend, require_terminal};
+
 pub(super) static VERBS: &[Verb] = &[
     Verb::of::<console::StartConsole>(),
     Verb::of::<pipe::Pipe>(),

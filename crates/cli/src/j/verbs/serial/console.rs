@@ -37,24 +37,29 @@ impl Say for StartConsole {
     const NAME: &'static str = "start-console";
 
     async fn run(self, context: &Context) -> Result<u8> {
-        run(context).await
+        require_terminal()?;
+        attend(context, &context.path).await
     }
 }
 
-async fn run(context: &Context) -> Result<u8> {
-    if !is_interactive() {
-        return Err(Error::failed_precondition("a console needs a terminal, and standard input is not one")
+/// Fails where a person cannot use a console.
+pub(in crate::j::verbs) fn require_terminal() -> Result<()> {
+    match is_interactive() {
+        true => Ok(()),
+        false => Err(Error::failed_precondition("a console needs a terminal, and standard input is not one")
             .with_hint(
                 "for scripts there is `pipe`: it copies standard input to the port and its output to a file",
             )
-            .into());
+            .into()),
     }
+}
+
+/// Connects this terminal to the console at `path`, until the user leaves.
+pub(in crate::j::verbs) async fn attend(context: &Context, path: &str) -> Result<u8> {
     let mut hang_up = Heeded::new(Signal::HUP)?;
     let mut quit = Heeded::new(Signal::QUIT)?;
-    let (reader, writer) = context.get::<dyn Serial>()?.connect().await?.split();
-    context
-        .output
-        .note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", context.path));
+    let (reader, writer) = context.device().get::<dyn Serial>(path)?.connect().await?.split();
+    context.output.note(format_args!("Console of `{}`: press Ctrl-B three times to leave.", path));
     let raw = RawTerminal::enter()?;
     // Other signals drop this future, which restores the terminal as well.
     let end = tokio::select! {
@@ -67,11 +72,11 @@ async fn run(context: &Context) -> Result<u8> {
     context.output.note("");
     match end? {
         End::Left => {
-            context.output.note(format_args!("Left the console of `{}`.", context.path));
+            context.output.note(format_args!("Left the console of `{}`.", path));
             Ok(SUCCESS)
         }
         End::HungUp => Ok(HUNG_UP),
-        End::Ended => Err(Error::unavailable(format!("the console of `{}` ended", context.path))
+        End::Ended => Err(Error::unavailable(format!("the console of `{}` ended", path))
             .with_hint("check that the exporter is running: it or the device closed the connection")
             .into()),
     }
