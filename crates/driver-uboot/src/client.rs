@@ -168,9 +168,9 @@ impl UbootConsole {
     ///
     /// # Errors
     /// `InvalidArgument` for a command that the shell would not answer (several lines, a comment,
-    /// an open quote), or that is too long for U-Boot; `DeadlineExceeded` if it does not end in time: it is interrupted then;
-    /// `DataLoss` if U-Boot does not echo the line as it was sent; `Unavailable` if the console
-    /// ends.
+    /// an open quote), or that is too long for U-Boot; `DeadlineExceeded` if it does not end in
+    /// time: it is interrupted then; `DataLoss` if U-Boot does not echo the line as it was sent;
+    /// `Unavailable` if the console ends.
     pub async fn run(&mut self, command: &str, deadline: Duration) -> Result<UbootOutput> {
         check_command(command)?;
         let command = command.trim().trim_end_matches(';');
@@ -217,8 +217,8 @@ impl UbootConsole {
     /// Enters a line without waiting for an answer: for `boot`, `reset` and the like.
     ///
     /// # Errors
-    /// `DataLoss` if U-Boot does not echo the line, `InvalidArgument` if it is too long; nothing was
-    /// entered then.
+    /// `DataLoss` if U-Boot does not echo the line, `InvalidArgument` if it is too long: nothing
+    /// was entered then.
     pub async fn enter(&mut self, line: &str) -> Result<()> {
         for _ in 0..TRIES {
             self.console.forget();

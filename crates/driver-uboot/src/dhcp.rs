@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DhcpInfo {
-    /// Its address.
+    /// The address of U-Boot.
     pub ip_address: Ipv4Addr,
     /// The way out of the network.
     pub gateway: Ipv4Addr,
-    /// The mask of the network.
+    /// Which bits of the addresses name the network.
     pub netmask: Ipv4Addr,
 }
 
