@@ -7,8 +7,7 @@ mod look;
 use std::io::Write;
 use std::path::PathBuf;
 
-use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::Error;
+use jumpstarter_config::{ExporterConfig, user_folder};
 
 use crate::fault::Result;
 use crate::format::Format;
@@ -117,10 +116,5 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
 /// The path of the user's file for that alias; the file may not exist.
 fn file_of_user(alias: &str) -> Result<PathBuf> {
     let name = ExporterConfig::file_name(alias)?;
-    match ExporterConfig::folders().as_slice() {
-        [user, _system, ..] => Ok(user.join(name)),
-        _ => Err(Error::failed_precondition("this user has no folder for configuration")
-            .with_hint("set HOME, or JMP_CLIENT_CONFIG_HOME to a folder")
-            .into()),
-    }
+    Ok(user_folder()?.join("exporters").join(name))
 }

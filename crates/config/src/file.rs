@@ -14,10 +14,7 @@ use super::paths::{self, Bases};
 use super::settings::Settings;
 use super::words::unknown_field;
 use super::yaml::{self, Value};
-use super::{hooks, schema, secrets};
-
-/// The largest file that is read: far more than any device needs.
-const MAX_LENGTH: u64 = 1 << 20;
+use super::{document, folders, hooks, schema, secrets};
 
 /// An exporter file: the drivers of a device, and how it is served.
 ///
@@ -136,13 +133,8 @@ impl ExporterConfig {
     /// (`$JMP_CLIENT_CONFIG_HOME`, else `$XDG_CONFIG_HOME/jumpstarter`, else
     /// `~/.config/jumpstarter`), if there is a user, and last `/etc/jumpstarter/exporters`.
     pub fn folders() -> Vec<PathBuf> {
-        let from = |variable: &str| {
-            std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
-        };
-        let user = from("JMP_CLIENT_CONFIG_HOME")
-            .or_else(|| from("XDG_CONFIG_HOME").map(|home| home.join("jumpstarter")))
-            .or_else(|| from("HOME").map(|home| home.join(".config/jumpstarter")));
-        user.map(|home| home.join("exporters"))
+        folders::user_folder()
+            .map(|home| home.join("exporters"))
             .into_iter()
             .chain(["/etc/jumpstarter/exporters".into()])
             .collect()
@@ -153,15 +145,7 @@ impl ExporterConfig {
     /// # Errors
     /// `InvalidArgument` for an alias that is not a plain file name, or starts with a dot.
     pub fn file_name(alias: &str) -> Result<String> {
-        if alias.is_empty() || alias.starts_with('.') || alias.contains(['/', '\\', '\0']) {
-            return Err(Error::invalid_argument(format!(
-                "`{alias}` is not the name of an exporter"
-            ))
-            .with_hint(
-                "a name becomes a file's name: no `/` and no `\\`, and no `.` at its beginning",
-            ));
-        }
-        Ok(format!("{alias}.yaml"))
+        folders::file_name("exporter", alias)
     }
 }
 
@@ -208,8 +192,7 @@ impl<'a> Reader<'a> {
         origin: &str,
         folder: Option<&Path>,
     ) -> std::result::Result<ExporterConfig, ConfigFaults> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
+        let mut root = document::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
         accept_python_names(&mut root);
 
         let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
@@ -250,7 +233,7 @@ impl<'a> Reader<'a> {
                     settings = read;
                     warnings.extend(hooks::decide(&mut settings.hooks, &root, &bases));
                 }
-                Err(error) => faults.push(misfit(&root, &error)),
+                Err(error) => faults.push(document::misfit(&root, &error)),
             }
         }
         match faults.is_empty() {
@@ -273,7 +256,8 @@ impl<'a> Reader<'a> {
     ) -> std::result::Result<ExporterConfig, ConfigFaults> {
         let path = path.as_ref();
         let origin = path.display().to_string();
-        let file = std::fs::File::open(path).map_err(|error| unreadable(&origin, &error))?;
+        let file =
+            std::fs::File::open(path).map_err(|error| document::unreadable(&origin, &error))?;
         self.read_in(file, &origin, Some(path.parent().unwrap_or(Path::new("/"))))
     }
 
@@ -295,29 +279,8 @@ impl<'a> Reader<'a> {
         origin: &str,
         folder: Option<&Path>,
     ) -> std::result::Result<ExporterConfig, ConfigFaults> {
-        let bytes = read_bounded(input).map_err(|error| unreadable(origin, &error))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-                .split(|byte| *byte == b'\n')
-                .count();
-            unreadable(origin, &format!("line {line} is not UTF-8 text"))
-        })?;
-        self.parse_in(&text, origin, folder)
+        self.parse_in(&document::text(input, origin)?, origin, folder)
     }
-}
-
-/// Reads a value of a type of the caller's from YAML that messages call `origin`: files beside
-/// exporter files, such as a console's scripts, whose faults have places too.
-///
-/// # Errors
-/// A syntax error, or the first value that does not fit.
-pub fn read_yaml<T: serde::de::DeserializeOwned>(
-    text: &str,
-    origin: &str,
-) -> std::result::Result<T, ConfigFaults> {
-    let root = yaml::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
-    serde_path_to_error::deserialize(root.value.to_json())
-        .map_err(|error| ConfigFaults::new(origin, vec![misfit(&root, &error)]))
 }
 
 /// Takes unknown fields out of the top of the file.
@@ -337,30 +300,6 @@ fn unknown_at_the_top(schema: &serde_json::Value, root: &mut yaml::Node) -> Vec<
         }
     };
     unknown.map(warning).collect()
-}
-
-fn unreadable(origin: &str, why: &dyn std::fmt::Display) -> ConfigFaults {
-    ConfigFaults::unreadable(origin, format!("cannot be read: {why}"))
-}
-
-fn read_bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    input.take(MAX_LENGTH + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > MAX_LENGTH {
-        true => Err(std::io::Error::other(format!("it is larger than {MAX_LENGTH} bytes"))),
-        false => Ok(bytes),
-    }
-}
-
-/// The fault of a value that passed the schema but does not fit its type.
-fn misfit(root: &yaml::Node, error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let path = error.path().to_string();
-    let text = error.inner().to_string();
-    let (message, hint) =
-        text.split_once("\nhint: ").map_or((text.as_str(), None), |(m, h)| (m, Some(h)));
-    let mut fault = Fault::new(root.locate(&path), path, message);
-    fault.hint = hint.map(str::to_owned);
-    fault
 }
 
 /// Accepts the names that the Python exporter's attributes have for the hooks' fields, as it does.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jumpstarter_driver_core::{Secret, Span};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything in an exporter file except `export`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -65,7 +65,7 @@ pub enum Kind {
 }
 
 /// Who the exporter is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Metadata {
@@ -76,7 +76,7 @@ pub struct Metadata {
 }
 
 /// How the controller proves who it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Tls {
@@ -87,7 +87,7 @@ pub struct Tls {
 }
 
 /// A channel argument of gRPC.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum GrpcOption {

@@ -101,8 +101,7 @@ impl Builder {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(self
-                        .fault(place, "a second document begins here; an exporter file has one"));
+                    return Err(self.fault(place, "a second document begins here; a file has one"));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -372,7 +371,7 @@ mod tests {
         assert_eq!(faults(""), ["1:1: the file is empty"]);
         assert_eq!(
             faults("a: 1\n---\nb: 2\n"),
-            ["2:1: a second document begins here; an exporter file has one"]
+            ["2:1: a second document begins here; a file has one"]
         );
         assert_eq!(
             faults("a: &x [*x]\n"),

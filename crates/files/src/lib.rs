@@ -10,9 +10,10 @@ mod context;
 mod destination;
 mod names;
 mod obstacle;
+mod private_file;
 mod removal;
 mod runtime_dir;
-mod save_new;
+
 mod socket;
 mod sparse;
 mod staged;
@@ -21,9 +22,9 @@ mod take;
 mod target;
 mod turn;
 
+pub use private_file::{save_new, save_private};
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
-pub use save_new::save_new;
 pub use socket::{SocketFile, SocketPlace};
 pub use sparse::{write_over, write_sparse, zero};
 pub use staged::StagedFile;

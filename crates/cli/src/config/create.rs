@@ -1,11 +1,9 @@
 //! `jmp config exporter create`: a new file under an alias.
 
-use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use jumpstarter_config::ExporterConfig;
+use jumpstarter_config::{ExporterConfig, make_private};
 use jumpstarter_driver_core::{Error, ResultExt};
 use jumpstarter_files::save_new;
 use serde_json::Value;
@@ -133,10 +131,7 @@ fn new_file(arguments: &Create) -> Result<String> {
 /// Writes a new file that only this user can read. The file appears complete or not at all.
 fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let saving = || format!("saving {}", path.display());
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(saving)?;
-    // Other programs create this folder readable for everybody.
-    set_permissions(folder, Permissions::from_mode(0o700)).with_context(saving)?;
+    make_private(folder)?;
     match save_new(path, text.as_bytes()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -147,6 +142,6 @@ fn save(path: &Path, text: &str, alias: &str) -> Result<()> {
                 ))
                 .into())
         }
-        Err(error) => Ok(Err(error).with_context(saving)?),
+        Err(error) => Ok(Err(error).with_context(|| format!("saving {}", path.display()))?),
     }
 }

@@ -1,11 +1,10 @@
 //! `jmp config exporter list` and `show`.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-use jumpstarter_config::ExporterConfig;
-use jumpstarter_config::{Hook, Settings};
+use jumpstarter_config::{ExporterConfig, Hook, Settings, files_with_alias};
 use serde_json::{Value, json};
 
 use super::Alias;
@@ -78,29 +77,12 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
 fn files(err: &mut dyn Write) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for folder in ExporterConfig::folders() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => {
-                writeln!(err, "warning: {} is left out: {error}", folder.display())?;
-                continue;
-            }
-        };
-        for entry in entries {
-            let path = match entry {
-                Ok(entry) => entry.path(),
-                Err(error) => {
-                    writeln!(err, "warning: {} is not read to its end: {error}", folder.display())?;
-                    break;
-                }
-            };
-            let name = path.file_name().and_then(|name| name.to_str());
-            if let Some(alias) = name.and_then(|name| name.strip_suffix(".yaml"))
-                && ExporterConfig::file_name(alias).is_ok()
-                && path.is_file()
-            {
-                files.entry(alias.to_owned()).or_insert(path);
-            }
+        match files_with_alias(&folder) {
+            // The user's file hides the system's.
+            Ok(found) => found.into_iter().for_each(|(alias, path)| {
+                files.entry(alias).or_insert(path);
+            }),
+            Err(error) => writeln!(err, "warning: {} is left out: {error}", folder.display())?,
         }
     }
     Ok(files)
