@@ -25,7 +25,7 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-codec", "lz4", CODECS),
     ("jumpstarter-driver-flasher", "lz4", CODECS),
     ("jumpstarter-driver-power", "http mqtt snmp", ""),
-    ("jumpstarter-transfer", "http tls", CODECS),
+    ("jumpstarter-transfer", "http tls trust", CODECS),
     ("jumpstarter-protocol", "tls", ""),
     ("jumpstarter-client", "tls http", CODECS),
     ("jumpstarter-config", "preserve_order", ""),

@@ -53,17 +53,20 @@ pub(crate) enum Need {
     Mosquitto,
     /// `snmpd`, an SNMP agent.
     Snmpd,
+    /// `bmaptool`, which makes block maps.
+    Bmaptool,
     /// U-Boot as firmware of QEMU's machines.
     Uboot,
 }
 
 /// The programs of other projects that single drivers are tested with.
-const PEERS: [Need; 7] = [
+const PEERS: [Need; 8] = [
     Need::Mtools,
     Need::Dbus,
     Need::Ssh,
     Need::Mosquitto,
     Need::Snmpd,
+    Need::Bmaptool,
     Need::Emulator(Arch::Aarch64),
     Need::Uboot,
 ];
@@ -84,6 +87,7 @@ impl Need {
             Need::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
             Need::Snmpd => Path::new("/usr/sbin/snmpd").exists(),
             Need::Uboot => Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists(),
+            Need::Bmaptool => find_program("bmaptool").is_some(),
         }
     }
 
@@ -100,6 +104,7 @@ impl Need {
             Need::Mosquitto => "mosquitto".to_owned(),
             Need::Snmpd => "snmpd".to_owned(),
             Need::Uboot => "U-Boot for QEMU".to_owned(),
+            Need::Bmaptool => "bmaptool".to_owned(),
         }
     }
 }

@@ -10,6 +10,7 @@ use jumpstarter_files::Turn;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,9 +27,18 @@ pub(crate) struct Feed {
 struct Gone;
 
 impl Feed {
-    /// Delivers a regular file, without reading its holes.
-    pub(crate) fn file(mut self, file: &File, length: u64, path: &Path, turn: &Turn) {
-        let last = match self.copy_file(file, length, path, turn) {
+    /// Delivers a regular file, without reading its holes, nor what is not `wanted`, if that is
+    /// given: zeros take the place.
+    pub(crate) fn file(
+        mut self,
+        file: &File,
+        length: u64,
+        wanted: Option<Vec<Range<u64>>>,
+        path: &Path,
+        turn: &Turn,
+    ) {
+        let wanted = wanted.as_deref();
+        let last = match self.copy_file(file, length, wanted, path, turn) {
             Ok(Ok(())) => Item::End,
             Ok(Err(Gone)) => return,
             Err(error) => Item::Failed(error),
@@ -40,6 +50,7 @@ impl Feed {
         &mut self,
         file: &File,
         length: u64,
+        wanted: Option<&[Range<u64>]>,
         path: &Path,
         turn: &Turn,
     ) -> Result<Result<(), Gone>> {
@@ -47,9 +58,15 @@ impl Feed {
         let pool = Pool::default();
         let mut offset = 0;
         while offset < length {
-            let (data, end) = next_data(file, offset, length)
+            let (mut data, mut end) = next_data(file, offset, length)
                 .map_err(std::io::Error::from)
                 .with_context(doing)?;
+            if let Some(wanted) = wanted {
+                let next = wanted.partition_point(|range| range.end <= data);
+                let next = wanted.get(next).cloned().unwrap_or(length..length);
+                data = data.max(next.start);
+                end = end.min(next.end).max(data);
+            }
             if data > offset && self.give(Item::Zeros(data - offset)).is_err() {
                 return Ok(Err(Gone));
             }

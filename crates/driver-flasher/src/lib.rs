@@ -23,6 +23,7 @@
 //!        └── digest (only when somebody wants it)
 //! ```
 
+mod block_map;
 mod command_mux;
 mod copy;
 mod decode;
@@ -32,6 +33,7 @@ mod feed;
 mod file;
 mod foreign;
 mod item;
+mod mapped;
 mod medium;
 mod mock;
 mod mock_mux;

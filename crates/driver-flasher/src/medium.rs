@@ -12,7 +12,8 @@ use jumpstarter_files::Turn;
 ///
 /// 1. [`begin`](Self::begin), once the first bytes have arrived: a source that fails before changes
 ///    nothing;
-/// 2. [`write`](Self::write) and [`write_zeros`](Self::write_zeros), in order and without gaps;
+/// 2. [`write`](Self::write), [`write_zeros`](Self::write_zeros) and, for an image with a block
+///    map, [`skip`](Self::skip), in order and without gaps;
 /// 3. [`inspect`](Self::inspect), once the image is complete and its digest is correct;
 /// 4. [`commit`](Self::commit).
 ///
@@ -56,6 +57,15 @@ pub trait ImageMedium: Send + 'static {
             done += now;
         }
         Ok(())
+    }
+
+    /// Passes over `count` bytes at `offset` that the image does not map: what is there is of no
+    /// use. Without an implementation they become zeros.
+    ///
+    /// # Errors
+    /// The medium's errors.
+    fn skip(&mut self, offset: u64, count: u64) -> Result<()> {
+        self.write_zeros(offset, count)
     }
 
     /// Inspects the complete image of `length` bytes, before it replaces the old one.

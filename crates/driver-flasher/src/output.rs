@@ -155,6 +155,14 @@ impl ImageMedium for Output {
         }
     }
 
+    /// A block device keeps what is there.
+    fn skip(&mut self, offset: u64, count: u64) -> Result<()> {
+        match self.target()? {
+            Target::Device(device) => device.check_room(offset + count),
+            Target::File(_) => Ok(()),
+        }
+    }
+
     fn inspect(&mut self, length: u64) -> Result<()> {
         let inspect = self.inspect.take();
         let Target::File(staged) = self.target()? else { return Ok(()) };

@@ -1,10 +1,12 @@
 //! Writes an image: connects the stages.
 
+use crate::block_map::BlockMap;
 use crate::decode::decode;
 use crate::digest::sha256;
 use crate::feed::{Feed, open_local};
 use crate::foreign;
 use crate::item::{Item, ItemReader};
+use crate::mapped::MappedMedium;
 use crate::medium::ImageMedium;
 use crate::options::{WriteOptions, WriteReport};
 use crate::output::Output;
@@ -14,6 +16,7 @@ use jumpstarter_codec::{Compression, HEADER};
 use jumpstarter_driver_core::image::{Meter, Wishes};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
+use std::ops::Range;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -52,7 +55,9 @@ pub async fn write_image(
     options: WriteOptions,
 ) -> Result<WriteReport> {
     let doing = format!("writing {} to {}", source.name(), destination.display());
-    let (path, opening) = (destination.to_owned(), options.clone());
+    let mut opening = options.clone();
+    opening.verify |= source.wishes().needs_verification();
+    let path = destination.to_owned();
     let medium =
         on_thread("flash-open", move || Output::open(path, &opening)).await?.context(&doing)?;
     let torn = medium.torn();
@@ -78,13 +83,37 @@ pub async fn write_image_to(
     options: WriteOptions,
 ) -> Result<WriteReport> {
     let doing = format!("writing {}", source.name());
+    if source.wishes().needs_verification() {
+        return Err(Error::unimplemented("this driver does not read images back")
+            .context(doing)
+            .with_hint("flash it without `--verify`"));
+    }
     run(source, medium, options).await.context(doing)
 }
 
 async fn run(
+    source: ImageSource,
+    medium: impl ImageMedium,
+    options: WriteOptions,
+) -> Result<WriteReport> {
+    match source.wishes().block_map().map(BlockMap::parse).transpose()? {
+        Some(map) => {
+            let ranges = map.ranges.iter().map(|range| range.bytes.clone());
+            let mapped = Some((map.image_size, ranges.collect()));
+            write(source, MappedMedium::new(medium, map), options, mapped).await
+        }
+        None => write(source, medium, options, None).await,
+    }
+}
+
+/// The length of an image, and its parts that have to be read.
+type Parts = (u64, Vec<Range<u64>>);
+
+async fn write(
     mut source: ImageSource,
     medium: impl ImageMedium,
     options: WriteOptions,
+    mapped: Option<Parts>,
 ) -> Result<WriteReport> {
     let started = Instant::now();
     let turn = Turn::default();
@@ -129,9 +158,11 @@ async fn run(
     let reading = async {
         match local {
             Some((file, length, path)) => {
-                if let Err(error) =
-                    spawn("flash-read", move || feed.file(&file, length, &path, &turn))
-                {
+                // Only an image that is not compressed is as long as its block map says.
+                let wanted = mapped.filter(|(size, _)| *size == length && feed.digest.is_none());
+                let wanted = wanted.map(|(_, wanted)| wanted);
+                let reading = move || feed.file(&file, length, wanted, &path, &turn);
+                if let Err(error) = spawn("flash-read", reading) {
                     return error;
                 }
             }

@@ -1,17 +1,14 @@
 //! `tasmota`: a plug with the firmware Tasmota, by MQTT.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_transfer::Authorities;
 use rumqttc::{
     AsyncClient, ClientError, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions,
     Outgoing, Packet, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::Mutex;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::close::AtClose;
 
@@ -124,7 +121,11 @@ impl DriverConfig for TasmotaConfig {
             MqttTransport::Unix => Transport::Unix,
             _ if self.tls => {
                 let ca = self.ca.clone();
-                let trusted = blocking(move || trusted(ca.as_ref())).await?;
+                let trusted = move || match ca {
+                    Some(path) => Authorities::from_file(&path.find()?).context("reading `ca`"),
+                    None => Ok(Authorities::from_system()),
+                };
+                let trusted = blocking(move || trusted()?.client_config()).await?;
                 Transport::tls_with_config(TlsConfiguration::Rustls(trusted))
             }
             _ => Transport::Tcp,
@@ -133,35 +134,6 @@ impl DriverConfig for TasmotaConfig {
     }
 }
 register_driver!(TasmotaConfig);
-
-/// Trusts the authorities of a file, or of this system.
-fn trusted(ca: Option<&HostPath>) -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let doing = || format!("reading the certificates of `ca`, {}", path.display());
-            let pem = std::fs::read(path.find()?).with_context(doing)?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let added = certificate.ok().and_then(|certificate| roots.add(certificate).ok());
-                let damaged = || Error::invalid_argument("a certificate is damaged");
-                added.ok_or_else(damaged).with_context(doing)?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(Error::failed_precondition("there is no certificate authority to trust")
-            .with_hint("name a PEM file in `ca`, or install ca-certificates"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal("setting up TLS").with_source(error))?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
-}
 
 /// A plug with the firmware Tasmota. Each switch is a separate connection to the broker, and they
 /// follow one another.

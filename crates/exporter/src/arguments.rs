@@ -4,7 +4,7 @@ use jumpstarter_driver_core::image::Progress;
 use jumpstarter_driver_core::{
     Argument, Arguments, Error, ImageSink, MethodDescriptor, Node, ParameterKind, Result, ResultExt,
 };
-use jumpstarter_protocol::ImageReference;
+use jumpstarter_protocol::{ImageReference, ImageWishes};
 use serde_json::Value;
 
 use crate::Session;
@@ -40,23 +40,28 @@ impl Session {
             .collect()
     }
 
-    fn source(&self, node: &Node, method: &str, value: Value) -> Result<Argument> {
-        match reference(value)? {
+    fn source(&self, node: &Node, method: &str, mut value: Value) -> Result<Argument> {
+        let wishes = ImageWishes::take_from(&mut value)?;
+        let source = match reference(value)? {
             ImageReference::ClientStream { uuid, .. } => {
                 let waiting = self.0.resources.take(&uuid, node.id())?;
-                Ok(Argument::Source(waiting.into_source(self.0.options.stall_limit)))
+                waiting.into_source(self.0.options.stall_limit)
             }
             ImageReference::PresignedRequest(request) => {
                 let request = request.prepare("GET")?;
+                let request = match wishes.sha256() {
+                    Some(sha256) => request.with_sha256(sha256),
+                    None => request,
+                };
                 let counters = self.0.counters.clone();
                 let count = move |bytes| counters.received(bytes);
                 let watch = Watch::new(self, node, method, ("downloading", &request), count);
                 let watch = move |progress, is_done| watch.tell(progress, is_done);
-                jumpstarter_transfer::watched_download(request, self.0.options.stall_limit, watch)
-                    .map(Argument::Source)
+                jumpstarter_transfer::watched_download(request, self.0.options.stall_limit, watch)?
             }
-            _ => Err(unknown_reference()),
-        }
+            _ => return Err(unknown_reference()),
+        };
+        Ok(Argument::Source(wishes.apply(source)))
     }
 
     fn sink(&self, node: &Node, method: &str, value: Value) -> Result<Argument> {

@@ -48,7 +48,9 @@ pub use keepalive::TcpKeepalive;
 pub use prost_types::{Duration, FieldMask, Timestamp, Value};
 pub use rpc::{Method, Rpc};
 pub use status::{read_status, write_status};
-pub use stream::{ImageReference, PresignedRequest, StreamTarget, image_handle, resource};
+pub use stream::{
+    ImageReference, ImageWishes, PresignedRequest, StreamTarget, image_handle, resource,
+};
 #[cfg(feature = "tls")]
 pub use tls::{
     CertificateFault, ClientTls, Identity, ServerTls, TlsFailure, TlsFault, TrustedCertificates,

@@ -83,6 +83,11 @@ impl Implementation {
         self == Self::Rust
     }
 
+    /// Whether it knows wishes beside the name of an image ([`ImageWishes`](crate::ImageWishes)).
+    pub fn knows_wishes(self) -> bool {
+        self == Self::Rust
+    }
+
     /// Whether its log holds the progress of images that it fetches or sends itself.
     pub fn logs_transfers(self) -> bool {
         self == Self::Rust

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use http::{HeaderMap, HeaderValue};
-use jumpstarter_driver_core::image::{Encoding, ImageRequest};
-use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_driver_core::image::{Encoding, ImageRequest, Wishes};
+use jumpstarter_driver_core::{Error, ImageSource, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::metadata::{REQUEST, RESOURCE};
+use crate::metadata::{REQUEST, RESOURCE, WISHES};
 
 /// The target of a byte stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,93 @@ impl ImageReference {
     }
 }
 
+/// What a client wishes of a flashed image beyond its bytes: the field `x_jmp_wishes` beside the
+/// image's name in a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageWishes {
+    #[serde(default)]
+    verify: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    block_map: Option<String>,
+    /// Of an image that the exporter fetches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+impl ImageWishes {
+    /// The wishes that a driver fulfils while it writes.
+    pub fn from_wishes(wishes: &Wishes) -> Self {
+        Self {
+            verify: wishes.needs_verification(),
+            block_map: wishes.block_map().map(str::to_owned),
+            sha256: None,
+        }
+    }
+
+    /// The SHA-256 that an image which the exporter fetches must have.
+    #[must_use]
+    pub fn with_sha256(mut self, sha256: Option<&str>) -> Self {
+        self.sha256 = sha256.map(str::to_owned);
+        self
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds these to the name of an image in a call.
+    ///
+    /// # Errors
+    /// `Internal` if that is no object.
+    pub fn add_to(&self, argument: &mut Value) -> Result<()> {
+        if !self.is_empty() {
+            let wishes = serde_json::to_value(self).ok();
+            let (name, wishes) = argument
+                .as_object_mut()
+                .zip(wishes)
+                .ok_or_else(|| Error::internal("an image's name takes no wishes"))?;
+            name.insert(WISHES.to_owned(), wishes);
+        }
+        Ok(())
+    }
+
+    /// Takes those beside the name of an image in a call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for anything else.
+    pub fn take_from(argument: &mut Value) -> Result<Self> {
+        let wishes = argument.as_object_mut().and_then(|name| name.remove(WISHES));
+        let wrong = || Error::invalid_argument("the wishes beside an image cannot be read");
+        let wishes: Option<Self> = wishes
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| wrong().with_source(error))?;
+        let wishes = wishes.unwrap_or_default();
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_digest = |hex: &str| hex.len() == 64 && hex.bytes().all(is_digit);
+        match wishes.sha256().is_none_or(is_digest) {
+            true => Ok(wishes),
+            false => Err(wrong()),
+        }
+    }
+
+    /// The SHA-256 of an image that the exporter fetches.
+    pub fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
+    }
+
+    /// Adds these to an image, but for its digest.
+    #[must_use]
+    pub fn apply(self, source: ImageSource) -> ImageSource {
+        let source = if self.verify { source.verify() } else { source };
+        match self.block_map {
+            Some(map) => source.with_block_map(map),
+            None => source,
+        }
+    }
+}
+
 /// Reads the metadata [`RESOURCE`] as the exporter wrote it: the following call passes it on as its
 /// argument.
 pub fn resource(headers: &HeaderMap) -> Option<Value> {
@@ -181,6 +268,23 @@ fn json<T: DeserializeOwned>(headers: &HeaderMap, key: &str) -> Option<T> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn wishes_are_beside_the_name() {
+        let mut name = json!({"kind": "client_stream", "uuid": "7"});
+        ImageWishes::default().add_to(&mut name).unwrap();
+        assert_eq!(name, json!({"kind": "client_stream", "uuid": "7"}));
+        let source = ImageSource::bytes("x").verify().with_block_map("<bmap/>");
+        let wishes = ImageWishes::from_wishes(source.wishes()).with_sha256(Some(&"a".repeat(64)));
+        wishes.add_to(&mut name).unwrap();
+        assert_eq!(ImageWishes::take_from(&mut name).unwrap(), wishes);
+        assert_eq!(name, json!({"kind": "client_stream", "uuid": "7"}));
+        let source = wishes.apply(ImageSource::bytes("x"));
+        assert!(source.wishes().needs_verification());
+        assert_eq!(source.wishes().block_map(), Some("<bmap/>"));
+        let mut wrong = json!({"x_jmp_wishes": {"sha256": "../../x"}});
+        assert!(ImageWishes::take_from(&mut wrong).is_err());
+    }
 
     #[test]
     fn what_is_sent_is_what_peers_know() {

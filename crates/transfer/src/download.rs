@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryFutureExt, stream};
 use jumpstarter_driver_core::image::{ImageRequest, Progress};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 
 use crate::answer::Image;
+use crate::check::{Expected, checked};
 use crate::decode::Chunks;
 use crate::get::get;
 use crate::oci::{self, Reference};
@@ -54,6 +55,7 @@ pub(crate) fn download_with(
     watch: impl Fn(Progress, bool) + Send + Sync + 'static,
 ) -> Result<ImageSource> {
     let fetched_again = settings.fetched_again.clone();
+    let (sha256, is_checked) = (request.sha256().map(str::to_owned), request.is_checked());
     let (name, asking) = match Reference::is_one(request.url()) {
         true => {
             let reference = Reference::parse(request.url())?;
@@ -61,8 +63,16 @@ pub(crate) fn download_with(
         }
         false => {
             let way = way(&request, settings)?;
-            (way.url.to_string(), get(way, request.is_checked()).boxed())
+            (way.url.to_string(), get(way, is_checked).boxed())
         }
+    };
+    let asking = match sha256 {
+        Some(sha256) => {
+            let expected = Expected::image(&name, sha256);
+            let check = |image: Image| Image { chunks: checked(image.chunks, expected), ..image };
+            asking.map_ok(check).boxed()
+        }
+        None => asking,
     };
     let doing = format!("downloading {name}");
     let download = Download {

@@ -3,7 +3,8 @@
 //!
 //! `docs/images.md` has the rules which servers are trusted.
 //!
-//! `SmallRequest` is for drivers of devices with a web interface.
+//! `SmallRequest` is for drivers of devices with a web interface, and `Authorities` (the feature
+//! `trust`) for drivers that secure connections themselves.
 //!
 //! HTTP is the feature `http`, https with it the feature `tls`, and each encoding has a feature,
 //! all on by default.
@@ -17,6 +18,8 @@ mod address;
 mod answer;
 #[cfg(feature = "http")]
 mod basic;
+#[cfg(feature = "http")]
+mod check;
 #[cfg(feature = "http")]
 mod connect;
 mod decode;
@@ -57,6 +60,8 @@ mod tls;
 #[cfg(all(feature = "http", not(feature = "tls")))]
 #[path = "without_tls.rs"]
 mod tls;
+#[cfg(feature = "trust")]
+mod trust;
 #[cfg(feature = "http")]
 mod upload;
 #[cfg(feature = "http")]
@@ -79,6 +84,8 @@ pub use encode::encode;
 pub use pace::Pace;
 #[cfg(feature = "http")]
 pub use request::{SmallAnswer, SmallRequest};
+#[cfg(feature = "trust")]
+pub use trust::Authorities;
 #[cfg(feature = "http")]
 pub use upload::upload;
 

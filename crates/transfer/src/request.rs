@@ -98,7 +98,7 @@ impl SmallRequest {
     /// `InvalidArgument` where there is no certificate in it.
     #[cfg(feature = "tls")]
     pub fn trust(mut self, pem: &[u8]) -> Result<Self> {
-        let trust = crate::tls::trusting(crate::tls::authorities(pem)?)?;
+        let trust = crate::Authorities::from_pem(pem)?.client_config()?;
         self.settings = Arc::new(Settings { trust: Some(trust), ..(*self.settings).clone() });
         Ok(self)
     }

@@ -79,6 +79,7 @@ impl Manager {
             (Manager::Apt, Need::Snmpd) => "snmpd",
             (_, Need::Snmpd) => "net-snmp",
             (_, Need::Uboot) => "u-boot-qemu",
+            (_, Need::Bmaptool) => "bmap-tools",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

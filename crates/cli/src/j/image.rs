@@ -29,7 +29,8 @@ pub(crate) fn is_oci(word: &str) -> bool {
     word.starts_with("oci://")
 }
 
-fn is_url(word: &str) -> bool {
+/// Whether the word is the URL of an image.
+pub(crate) fn is_url(word: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| word.starts_with(scheme))
 }
 

@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{SinkExt, StreamExt};
 use jumpstarter_driver_core::image::{Encoding, ImageStream, Meter, Wishes, hex};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
+use jumpstarter_protocol::ImageWishes;
 use ring::digest::{self, SHA256};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -26,8 +27,8 @@ const SIGNATURE: usize = 10;
 
 /// Returns the source's name in the call, and its transfer.
 ///
-/// The exporter reads a URL itself, unless this side must see the bytes to check a digest or to
-/// detect their encoding. A driver in Python decompresses only if the call names the encoding;
+/// The exporter reads a URL itself, unless this side must see the bytes to report a digest or to
+/// detect their encoding, or because an exporter in Python checks no digest. A driver in Python decompresses only if the call names the encoding;
 /// other drivers detect it.
 pub(super) async fn prepare(
     driver: &RemoteDriver,
@@ -35,13 +36,27 @@ pub(super) async fn prepare(
     mut answered: watch::Receiver<bool>,
     doing: &str,
 ) -> Result<(Value, Option<Transfer>)> {
+    let knows_wishes = driver.implementation.knows_wishes();
+    let wanted = ImageWishes::from_wishes(source.wishes());
+    if !wanted.is_empty() && !knows_wishes {
+        return Err(Error::unimplemented(
+            "this exporter, one in Python, neither reads images back nor uses block maps",
+        )
+        .with_hint("flash it without `--verify` and with `--no-bmap`"));
+    }
     if let Some(request) = source.as_request()
-        && !source.needs_sha256()
+        && !source.wishes().reports_sha256()
+        && (knows_wishes || !source.needs_sha256())
         && source.encoding().is_none()
     {
         let request = request.clone();
-        let observers = source.take_wishes().observers();
-        return remote::prepare(driver, &request, "GET", observers, answered).await;
+        let wishes = source.take_wishes();
+        let wanted = wanted.with_sha256(wishes.expected_sha256());
+        let observers = wishes.observers();
+        let (mut name, transfer) =
+            remote::prepare(driver, &request, "GET", observers, answered).await?;
+        wanted.add_to(&mut name)?;
+        return Ok((name, transfer));
     }
     let (name, said, wishes) = (source.name(), source.encoding(), source.take_wishes());
     let delivered = Delivered::new(source.open().await?, wishes);
@@ -65,7 +80,9 @@ pub(super) async fn prepare(
         stall_timeout: connection.stall_timeout,
     };
     let messages = resource.messages;
-    Ok(transfer(resource.value, async move {
+    let mut value = resource.value;
+    wanted.add_to(&mut value)?;
+    Ok(transfer(value, async move {
         let is_whole = tokio::select! {
             biased;
             is_whole = sending.send_all() => is_whole?,

@@ -20,6 +20,7 @@ pub struct ImageRequest {
     url: String,
     headers: Vec<(String, String)>,
     is_checked: bool,
+    sha256: Option<String>,
 }
 
 impl ImageRequest {
@@ -31,7 +32,7 @@ impl ImageRequest {
         let url = url.into();
         match url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("http" | "https" | "oci") => {
-                Ok(Self { url, headers: Vec::new(), is_checked: false })
+                Ok(Self { url, headers: Vec::new(), is_checked: false, sha256: None })
             }
             _ => Err(Error::invalid_argument(
                 "an image's URL begins with http://, https:// or oci://",
@@ -54,9 +55,22 @@ impl ImageRequest {
         self
     }
 
+    /// Requires the image to have this SHA-256, 64 lower-case hexadecimal digits: the download
+    /// compares it.
+    #[must_use]
+    pub fn with_sha256(mut self, hex: impl Into<String>) -> Self {
+        self.sha256 = Some(hex.into());
+        self
+    }
+
+    /// The SHA-256 that the image must have.
+    pub fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
+    }
+
     /// Whether a digest detects a truncated answer.
     pub fn is_checked(&self) -> bool {
-        self.is_checked
+        self.is_checked || self.sha256.is_some()
     }
 
     /// The complete URL, with its query.

@@ -26,8 +26,8 @@ const CHUNK: usize = 1024 * 1024;
 /// An image to be flashed; read once, from its beginning.
 ///
 /// The caller of a flash makes one and adds wishes ([`with_observer`](Self::with_observer),
-/// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256)). A driver passes
-/// it to `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it with
+/// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256),
+/// [`verify`](Self::verify), [`with_block_map`](Self::with_block_map)). A driver passes it to `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it with
 /// [`open`](Self::open). The latter notifies observers and checks the length, but refuses a source
 /// with a digest wish, since nothing would check it. A driver that checks digests takes the wishes
 /// out first, with [`take_wishes`](Self::take_wishes).
@@ -156,6 +156,27 @@ impl ImageSource {
         (self, report)
     }
 
+    /// Requires the driver to read the image back from the medium, past every cache, before the
+    /// flash succeeds.
+    #[must_use]
+    pub fn verify(mut self) -> Self {
+        self.wishes.verify = true;
+        self
+    }
+
+    /// Gives the block map of the image, decompressed: the text of a bmap file, as `bmaptool
+    /// create` writes it. Only mapped blocks are written, and each range must have its checksum.
+    #[must_use]
+    pub fn with_block_map(mut self, text: impl Into<String>) -> Self {
+        self.wishes.block_map = Some(text.into());
+        self
+    }
+
+    /// The wishes beyond the bytes.
+    pub fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
     /// The image's name in messages.
     pub fn name(&self) -> String {
         if let Some(name) = &self.name {
@@ -225,6 +246,12 @@ impl ImageSource {
                 "compare the file with `sha256sum` and flash it without an expected digest",
             ));
         }
+        if wishes.verify || wishes.block_map.is_some() {
+            return Err(Error::unimplemented(format!(
+                "flashing {name}: this driver neither reads images back nor uses block maps"
+            ))
+            .with_hint("flash it without `--verify` and with `--no-bmap`"));
+        }
         let (stream, length) = match self.origin {
             Origin::Bytes(bytes) => (stream::iter([Ok(bytes)]).boxed(), self.length),
             Origin::Stream(stream) => (stream, self.length),
@@ -290,9 +317,31 @@ pub struct Wishes {
     observers: Vec<Observer>,
     expected_sha256: Option<String>,
     report: Option<DigestReport>,
+    verify: bool,
+    block_map: Option<String>,
 }
 
 impl Wishes {
+    /// Whether the image is to be read back from the medium.
+    pub fn needs_verification(&self) -> bool {
+        self.verify
+    }
+
+    /// The text of the image's bmap file.
+    pub fn block_map(&self) -> Option<&str> {
+        self.block_map.as_deref()
+    }
+
+    /// The SHA-256 that the delivered bytes must have, in lower-case hexadecimal.
+    pub fn expected_sha256(&self) -> Option<&str> {
+        self.expected_sha256.as_deref()
+    }
+
+    /// Whether the SHA-256 is to be reported.
+    pub fn reports_sha256(&self) -> bool {
+        self.report.is_some()
+    }
+
     /// Whether the SHA-256 of the delivered bytes is wanted, for comparison or report.
     pub fn needs_sha256(&self) -> bool {
         self.expected_sha256.is_some() || self.report.is_some()
@@ -329,6 +378,8 @@ impl fmt::Debug for Wishes {
             .field("observers", &self.observers.len())
             .field("expected_sha256", &self.expected_sha256)
             .field("report", &self.report)
+            .field("verify", &self.verify)
+            .field("block_map", &self.block_map.is_some())
             .finish()
     }
 }

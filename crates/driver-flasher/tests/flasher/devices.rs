@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A loop device; dropping it detaches it.
-struct Loop {
-    path: String,
+pub(crate) struct Loop {
+    pub(crate) path: String,
     _detach: Undo,
 }
 
 impl Loop {
     /// `None` comes after a skip.
-    fn new(backing: &Path) -> Option<Self> {
+    pub(crate) fn new(backing: &Path) -> Option<Self> {
         let path =
             as_root("losetup", &["--partscan", "--find", "--show", backing.to_str().unwrap()])?;
         let _detach = Undo("losetup", vec!["--detach".to_owned(), path.clone()]);
@@ -41,7 +41,7 @@ fn watched() -> (ImageSource, Arc<AtomicBool>) {
     (ImageSource::stream(stream, None), is_read)
 }
 
-fn ones(bench: &Bench, mebibytes: usize) -> PathBuf {
+pub(crate) fn ones(bench: &Bench, mebibytes: usize) -> PathBuf {
     bench.file("backing", &vec![0xff; mebibytes << 20])
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod atomic;
+mod block_maps;
 mod codecs;
 mod devices;
 mod drivers;

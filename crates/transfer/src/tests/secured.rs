@@ -5,19 +5,17 @@ use std::sync::Arc;
 use super::*;
 use jumpstarter_driver_core::ErrorKind;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::trusting;
+use crate::Authorities;
 
 /// A certificate of `secure.example` and `localhost`, and settings that trust it.
 fn certified(variables: &[(&str, &str)]) -> (TlsAcceptor, Settings) {
     let names = vec!["secure.example".to_owned(), "localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -26,7 +24,8 @@ fn certified(variables: &[(&str, &str)]) -> (TlsAcceptor, Settings) {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
     let mut settings = settings(variables);
-    settings.trust = Some(trusting(roots).unwrap());
+    let trusted = Authorities::from_pem(made.cert.pem().as_bytes()).unwrap();
+    settings.trust = Some(trusted.client_config().unwrap());
     settings.names = vec![("secure.example".to_owned(), "127.0.0.1".parse().unwrap())];
     (TlsAcceptor::from(Arc::new(server)), settings)
 }

@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::{Error, Flasher, ResultExt};
 use serde_json::json;
 
+mod block_map;
 mod oci;
 
 use crate::fault::{Fault, Result, SUCCESS};
@@ -63,6 +65,16 @@ struct Flash {
     /// The image's compression, if its first bytes do not show it
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     compression: Option<Compression>,
+    /// The block map of FILE, as `bmaptool create` makes it: only mapped blocks are written, and their
+    /// checksums are compared. Without it, FILE.bmap beside FILE is taken
+    #[arg(long, value_name = "BMAP", value_hint = ValueHint::FilePath)]
+    bmap: Option<PathBuf>,
+    /// Ignores a block map beside FILE
+    #[arg(long, conflicts_with = "bmap")]
+    no_bmap: bool,
+    /// Reads the image back from the medium, and compares it, before the flash succeeds
+    #[arg(long)]
+    verify: bool,
     /// The digest that FILE must have, as `sha256sum FILE` prints it; on a mismatch nothing changes
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
@@ -94,18 +106,26 @@ impl Say for Flash {
 
     async fn run(self, context: &Context) -> Result<u8> {
         let images = self.images()?;
-        if self.sha256.is_some() && images.len() > 1 {
-            return Err(Fault::usage("one digest for several images", "flash them one by one"));
+        if images.len() > 1 {
+            for (is_given, what) in
+                [(self.sha256.is_some(), "digest"), (self.bmap.is_some(), "block map")]
+            {
+                if is_given {
+                    let message = format!("one {what} for several images");
+                    return Err(Fault::usage(message, "flash them one by one"));
+                }
+            }
         }
         if images.len() > 1 {
             check(&images)?;
         }
         let flasher = context.get::<dyn Flasher>()?;
+        let is_python = context.node()?.interfaces_guessed();
         for (file, target) in images {
             let is_plain = self.sha256.is_none() && self.compression.is_none();
             // An exporter in Python does not fetch such images by itself.
             if let Some(image) = file.to_str().filter(|file| is_plain && image::is_oci(file))
-                && context.node()?.interfaces_guessed()
+                && is_python
                 && oci::flash(context, image, target.as_deref()).await?
             {
                 continue;
@@ -120,6 +140,12 @@ impl Say for Flash {
             }
             if let Some(compression) = self.compression {
                 source = source.with_encoding(compression.into());
+            }
+            if self.verify {
+                source = source.verify();
+            }
+            if let Some(map) = self.block_map(&file, is_python, context).await? {
+                source = source.with_block_map(map);
             }
             let transfer = Transfer::start(label, &context.output);
             flasher.flash(source.with_observer(transfer.observer()), target.clone()).await?;
@@ -178,6 +204,26 @@ fn check(images: &[(OsString, Option<String>)]) -> Result<()> {
 }
 
 impl Flash {
+    /// The text of the image's bmap file. Exporters in Python use none.
+    async fn block_map(
+        &self,
+        file: &OsStr,
+        is_python: bool,
+        context: &Context,
+    ) -> Result<Option<String>> {
+        if let Some(path) = &self.bmap {
+            return Ok(Some(block_map::read(path).await?));
+        }
+        if self.no_bmap || is_python {
+            return Ok(None);
+        }
+        let found = block_map::beside(file).await;
+        Ok(found.map(|(name, text)| {
+            context.output.note(format!("using the block map {name}; --no-bmap ignores it"));
+            text
+        }))
+    }
+
     /// The images to flash, each with its target.
     fn images(&self) -> Result<Vec<(OsString, Option<String>)>> {
         match (&self.file, self.target.as_slice()) {
