@@ -1,11 +1,11 @@
 //! A file with everything that a port says, with timestamps, and rotated.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use jumpstarter_driver_core::{ByteSize, Error, Result, ResultExt, blocking};
+use jumpstarter_driver_core::{ByteSize, Error, Result, ResultExt, blocking, rfc3339};
 
 use crate::log::{ConsoleLog, mark};
 use crate::reader::ReadFrom;
@@ -67,8 +67,18 @@ struct LogFile {
 
 impl LogFile {
     fn open(path: PathBuf, max_size: u64, files: u32) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let size = file.metadata()?.len();
+        let mut file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
+        let mut size = file.metadata()?.len();
+        if size > 0 {
+            // A line that was cut short ends here.
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+                size += 1;
+            }
+        }
         let file = BufWriter::new(file);
         Ok(Self { file, path, size, max_size, files, at_line_start: true })
     }
@@ -79,7 +89,7 @@ impl LogFile {
                 if self.max_size > 0 && self.size >= self.max_size {
                     self.rotate()?;
                 }
-                let stamp = timestamp(SystemTime::now());
+                let stamp = format!("{} ", rfc3339(SystemTime::now()));
                 self.file.write_all(stamp.as_bytes())?;
                 self.size += stamp.len() as u64;
             }
@@ -92,11 +102,10 @@ impl LogFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.file.flush()?;
-        for number in (1..self.files).rev() {
-            let (from, to) = (numbered(&self.path, number), numbered(&self.path, number + 1));
-            if from.exists() {
-                std::fs::rename(from, to)?;
-            }
+        // Those up to the first gap move.
+        let full = (1..self.files).take_while(|number| numbered(&self.path, *number).exists());
+        for number in (1..=full.count() as u32).rev() {
+            std::fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1))?;
         }
         match self.files {
             0 => std::fs::remove_file(&self.path)?,
@@ -114,41 +123,9 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// `2024-02-29T12:30:00.123Z `
-fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Years of 365.2425 days that begin in March, so that the leap day is the last.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z ")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000Z "),
-            (951_827_696, "2000-02-29T12:34:56.000Z "),
-            (1_709_251_199, "2024-02-29T23:59:59.000Z "),
-            (4_102_444_800, "2100-01-01T00:00:00.000Z "),
-        ] {
-            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
-        }
-    }
 
     #[test]
     fn a_full_file_is_rotated_at_a_line() {
@@ -169,5 +146,20 @@ mod tests {
         assert_eq!(lines(&numbered(&path, 1)), ["line 4 ends", "line 5 ends"]);
         assert_eq!(lines(&numbered(&path, 2)), ["line 2 ends", "line 3 ends"]);
         assert!(!numbered(&path, 3).exists());
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_is_ended_and_any_number_of_files_is_rotated_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("console.log");
+        std::fs::write(&path, "2024-02-29T12:30:00.123Z cut sho").unwrap();
+        let mut file = LogFile::open(path.clone(), 20, u32::MAX).unwrap();
+        file.write(b"next\n").unwrap();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("sho"));
+        let first = std::fs::read_to_string(numbered(&path, 1)).unwrap();
+        assert_eq!(first, "2024-02-29T12:30:00.123Z cut sho\n");
+        file.write(b"third\n").unwrap();
+        assert!(std::fs::read_to_string(numbered(&path, 1)).unwrap().ends_with("Z next\n"));
+        assert!(numbered(&path, 2).exists() && !numbered(&path, 3).exists());
     }
 }

@@ -24,6 +24,8 @@ const LONGEST_REPEAT: Duration = Duration::from_secs(60);
 const TRIES: usize = 5;
 /// A login prompt that nothing follows yet.
 const LOGIN: &str = r"(?i-u)(?:^|[\r\n])(?:\S+ )?login: $";
+/// The beginning of the names of this shell's files on the device, in a variable of its own.
+const FILES: &str = "$__jd";
 /// How often a login is tried.
 const LOGINS: usize = 2;
 
@@ -80,8 +82,7 @@ pub struct ConsoleShell {
     credentials: Option<Credentials>,
     /// The number of the last command.
     number: u32,
-    /// The device's folder for temporary files.
-    folder: String,
+    login: Pattern,
 }
 
 impl ConsoleShell {
@@ -96,8 +97,12 @@ impl ConsoleShell {
         credentials: Option<Credentials>,
         deadline: Duration,
     ) -> Result<Self> {
-        let mut shell =
-            Self { console: console.without_ansi(), credentials, number: 0, folder: String::new() };
+        let mut shell = Self {
+            console: console.without_ansi(),
+            credentials,
+            number: 0,
+            login: Pattern::regex(LOGIN)?,
+        };
         shell.ready(deadline).await?;
         Ok(shell)
     }
@@ -117,7 +122,6 @@ impl ConsoleShell {
         if code != 0 {
             return Err(Error::failed_precondition("the device has no folder to write to"));
         }
-        self.folder = "$__jd".to_owned();
         Ok(())
     }
 
@@ -146,18 +150,18 @@ impl ConsoleShell {
     pub async fn run(&mut self, command: &str, deadline: Duration) -> Result<CommandOutput> {
         let until = deadline_after(deadline);
         let doing = || format!("running `{command}` on the console");
-        let output = format!("{}.o", self.folder);
+        let output = format!("{FILES}.o");
         let typed = format!("eval {} </dev/null >{output} 2>&1", quote(command));
         let code = if fits_in_a_line(&quote(&typed)) {
             self.ask(&typed, until).await.with_context(doing)?
         } else {
-            let script = format!("{}.s", self.folder);
+            let script = format!("{FILES}.s");
             self.send_file(command.as_bytes(), &script, until).await.with_context(doing)?;
             let line = format!(". {script} </dev/null >{output} 2>&1");
             self.ask(&line, until).await.with_context(doing)?
         };
         let output = self.fetch_file(&output, until).await.with_context(doing)?;
-        let rest = format!("rm -f {0}.o {0}.s", self.folder);
+        let rest = format!("rm -f {FILES}.o {FILES}.s");
         self.ask(&rest, until).await.with_context(doing)?;
         Ok(CommandOutput { output, exit_code: code })
     }
@@ -169,7 +173,7 @@ impl ConsoleShell {
     pub async fn put(&mut self, bytes: &[u8], path: &str, deadline: Duration) -> Result<()> {
         let until = deadline_after(deadline);
         let doing = || format!("putting {path} on the device");
-        let part = format!("{}.p", self.folder);
+        let part = format!("{FILES}.p");
         self.send_file(bytes, &part, until).await.with_context(doing)?;
         let target = quote(path);
         let line = format!(
@@ -190,8 +194,8 @@ impl ConsoleShell {
         let until = deadline_after(deadline);
         let doing = || format!("getting {path} from the device");
         // A copy, so that a file that changes, such as a log, is one state of it.
-        let copy = format!("{}.g", self.folder);
-        let line = format!("cat {} >{copy} 2>/dev/null", quote(path));
+        let copy = format!("{FILES}.g");
+        let line = format!("cat {} >{copy} 2>/dev/null || {{ rm -f {copy}; false; }}", quote(path));
         if self.ask(&line, until).await.with_context(doing)? != 0 {
             return Err(Error::not_found("the device cannot read it").context(doing()));
         }
@@ -256,7 +260,7 @@ impl ConsoleShell {
         until: Instant,
     ) -> Result<Match> {
         let answer = Pattern::regex(answer)?;
-        let login = Pattern::regex(LOGIN)?;
+        let login = self.login.clone();
         self.refuse_login_prompt().await?;
         self.console.forget();
         self.console.send_line(line).await?;
@@ -266,10 +270,7 @@ impl ConsoleShell {
             match self.console.wait_for_any([&answer, &login], left.min(pause)).await {
                 Ok(found) if found.index == 0 => return Ok(found),
                 Ok(_) => {
-                    return Err(Error::unavailable(
-                        "the device asks for a login: it was restarted",
-                    )
-                    .with_hint("wait for the shell again"));
+                    return Err(restarted());
                 }
                 Err(error) if error.kind() != ErrorKind::DeadlineExceeded => return Err(error),
                 Err(error) if left <= pause => {
@@ -297,7 +298,7 @@ impl ConsoleShell {
                 _ => {}
             }
         }
-        match Pattern::regex(LOGIN)?.place(self.console.unmatched(), 0) {
+        match self.login.place(self.console.unmatched(), 0) {
             Some(_) => Err(restarted()),
             None => Ok(()),
         }
@@ -306,7 +307,7 @@ impl ConsoleShell {
     /// Waits until a shell answers, and logs in on the way.
     async fn log_in(&mut self, until: Instant) -> Result<()> {
         let shell = Pattern::literal("@J0:0@");
-        let login = Pattern::regex(LOGIN)?;
+        let login = self.login.clone();
         let password = Pattern::regex("(?i-u)password: ?$")?;
         let refused = Pattern::regex("(?i-u)login incorrect|authentication failure")?;
         let anything = Pattern::regex("(?s-u).+")?;

@@ -82,6 +82,20 @@ pub struct SerialSettings {
     pub flow_control: Option<SerialFlowControl>,
 }
 
+impl SerialSettings {
+    /// These, and those of `others` where these are absent.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            baudrate: self.baudrate.or(others.baudrate),
+            data_bits: self.data_bits.or(others.data_bits),
+            parity: self.parity.or(others.parity),
+            stop_bits: self.stop_bits.or(others.stop_bits),
+            flow_control: self.flow_control.or(others.flow_control),
+        }
+    }
+}
+
 /// The parity bit of a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

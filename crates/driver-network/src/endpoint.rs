@@ -6,17 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{connect_first, deadline_after};
-use rustix::net::sockopt;
+use jumpstarter_driver_core::{connect_first, deadline_after, keep_alive};
 use tokio::net::TcpStream;
 
 /// How long connecting may take unless configured.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a TCP connection is silent until its peer is asked whether it still exists.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How often, and how many times, a peer is asked that does not answer.
-const PROBE_INTERVAL: Duration = Duration::from_secs(15);
-const PROBES: u32 = 4;
 
 /// The default of `connect_timeout`.
 pub(crate) fn connect_timeout() -> Span {
@@ -114,7 +108,7 @@ impl Endpoint {
                 "check that the service listens there and that nothing on the way blocks it",
             )
         })?;
-        set_up(&stream).context("setting up the connection")?;
+        keep_alive(&stream).context("setting up the connection")?;
         Ok(stream)
     }
 }
@@ -146,16 +140,4 @@ impl fmt::Display for Endpoint {
 pub(crate) fn hidden(what: &str) -> Error {
     Error::invalid_argument(format!("the address of this {what} endpoint is hidden"))
         .with_hint("set `enable_address: true` in the driver's configuration to show it")
-}
-
-/// Sends small pieces at once, and notices after two minutes that the peer's machine is lost.
-pub(crate) fn set_up(stream: &TcpStream) -> Result<()> {
-    stream.set_nodelay(true)?;
-    let set = || {
-        sockopt::set_socket_keepalive(stream, true)?;
-        sockopt::set_tcp_keepidle(stream, SILENCE)?;
-        sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(stream, PROBES)
-    };
-    Ok(set().map_err(io::Error::from)?)
 }

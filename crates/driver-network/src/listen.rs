@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ResultExt, blocking};
+use jumpstarter_driver_core::{Channel, Error, ErrorKind, Result, ResultExt, blocking, keep_alive};
 use jumpstarter_files::SocketFile;
 use tokio::net::{TcpListener, TcpSocket, UdpSocket, UnixListener};
 
@@ -37,7 +37,7 @@ impl Listener {
                 let accepting = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, _, _) = select_all(accepting).await;
                 let (stream, _) = accepted?;
-                endpoint::set_up(&stream)?;
+                keep_alive(&stream)?;
                 Ok(Channel::from_io(LocalSocket::new(stream)))
             }
             Self::Unix(listener) => {

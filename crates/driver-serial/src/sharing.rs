@@ -107,9 +107,9 @@ impl Sharing {
         if let Some(channel) = open.and_then(|open| open.attach(ReadFrom::Last(scrollback))) {
             return Ok(channel);
         }
-        let log = self.open_log(Some(self.source.open().await?));
-        let open = Open::new(log);
-        self.current().open = Arc::downgrade(&open);
+        let channel = self.source.open().await?;
+        let held = self.current().held.is_some();
+        let open = self.begin(Some(channel), held).await?;
         // It may have said something already.
         let channel = open.attach(ReadFrom::Start);
         channel.ok_or_else(|| Error::unavailable(format!("{} ended", self.source.config.url)))
@@ -123,14 +123,20 @@ impl Sharing {
             Err(_) if !self.source.config.check_present && self.follows() => None,
             Err(error) => return Err(error),
         };
+        self.begin(channel, true).await.map(drop)
+    }
+
+    /// Makes the device that `channel` leads to the current one.
+    async fn begin(&self, channel: Option<Channel>, held: bool) -> Result<Arc<Open>> {
         let log = self.open_log(channel);
         let config = &self.source.config;
-        if let Some(path) = &config.log_file {
+        if let Some(path) = config.log_file.as_ref().filter(|_| held) {
             log.write_to_file(path.to_path_buf(), config.log_max_size, config.log_files).await?;
         }
         let open = Open::new(log);
-        *self.current() = Current { open: Arc::downgrade(&open), held: Some(open) };
-        Ok(())
+        let held = held.then(|| Arc::clone(&open));
+        *self.current() = Current { open: Arc::downgrade(&open), held };
+        Ok(open)
     }
 
     /// Ends the channel of every client. The device is closed unless it is held.

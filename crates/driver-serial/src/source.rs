@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{SerialSettings, blocking};
+use jumpstarter_driver_core::{SerialSettings, blocking, keep_alive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
@@ -85,12 +85,9 @@ impl Source {
                 return Err(Error::unimplemented(message));
             }
         }
-        let mut settings = self.terminal().settings;
-        settings.baudrate = wanted.baudrate.or(settings.baudrate);
-        settings.data_bits = wanted.data_bits.or(settings.data_bits);
-        settings.parity = wanted.parity.or(settings.parity);
-        settings.stop_bits = wanted.stop_bits.or(settings.stop_bits);
-        settings.flow_control = wanted.flow_control.or(settings.flow_control);
+        // A connection that is being opened has the old ones.
+        let _turn = self.opening.lock().await;
+        let settings = wanted.or(self.terminal().settings);
         self.with_tty(|tty| tty.configure(settings)).transpose()?;
         if let Some(remote) = self.remote() {
             remote.configure(wanted).await?;
@@ -293,8 +290,7 @@ impl Request {
 async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream> {
     let stream = timeout(CONNECT_DEADLINE, TcpStream::connect((host, port))).await;
     let stream = stream.map_err(no_answer)??;
-    // Keystrokes are small and wait for an echo.
-    stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     Ok(stream)
 }
 

@@ -199,3 +199,29 @@ async fn a_log_file_has_every_line_with_its_time() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.report().contains("none/console.log"), "{}", error.report());
 }
+
+#[tokio::test]
+async fn a_held_device_that_ended_is_held_again_from_the_next_client_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, log) = (folder.path().join("ttyUSB0"), folder.path().join("console.log"));
+    let first = Pty::open();
+    std::os::unix::fs::symlink(&first.path, &link).unwrap();
+    let more = serde_json::json!({ "reconnect": false, "scrollback": "1M", "log_file": log });
+    let port = config(&link, more).open(OpenContext::at("board.console")).await.unwrap();
+    let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+    first.write(b"first").await;
+    eventually("the first is logged", || logged().contains("first")).await;
+    let mut client = port.connect().await.unwrap();
+    std::fs::remove_file(&link).unwrap();
+    drop(first);
+    ended(&mut client).await;
+    let second = Pty::open();
+    std::os::unix::fs::symlink(&second.path, &link).unwrap();
+    drop(port.connect().await.unwrap());
+    // Its client has left.
+    second.write(b"second").await;
+    eventually("the second is logged", || logged().contains("second")).await;
+    let mut console = port.expect().await.unwrap();
+    console.wait_for("second", LONG).await.unwrap();
+    Driver::close(&port).await.unwrap();
+}

@@ -1,7 +1,10 @@
 //! Loopbacks and sockets, on real ones.
 
+use std::sync::Arc;
+
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_serial::{SerialConfig, SerialPort};
+use jumpstarter_driver_serial::{Rfc2217Server, SerialConfig, SerialPort};
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_driver_testkit::serial::{ended, receive, timely};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -41,6 +44,36 @@ async fn a_socket_is_a_port() {
     ended(&mut channel).await;
     drop(listener);
     assert_eq!(port.connect().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// Whether the kernel asks after silence if the peer at this port still exists: the timer of
+/// `/proc/net/tcp`.
+fn keeps_alive(peer: u16) -> bool {
+    let peer = format!(":{peer:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        columns[2].ends_with(&peer) && columns[3] == "01" && columns[5].starts_with("02:")
+    })
+}
+
+#[tokio::test]
+async fn a_terminal_server_whose_machine_is_lost_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = SerialPort::new(SerialConfig::new(format!("socket://{address}").parse().unwrap()));
+    let _channel = port.connect().await.unwrap();
+    assert!(keeps_alive(address.port()));
+    // The server's side, and its client.
+    let server = Rfc2217Server::bind(Arc::new(SerialPort::loopback()), "127.0.0.1:0").await;
+    let server = server.unwrap();
+    let url = format!("rfc2217://{}", server.address());
+    let port = SerialPort::new(SerialConfig::new(url.parse().unwrap()));
+    let _channel = port.connect().await.unwrap();
+    assert!(keeps_alive(server.address().port()));
+    let client = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let client = client.local_addr().unwrap().port();
+    eventually("the server keeps it alive", || keeps_alive(client)).await;
 }
 
 #[tokio::test]

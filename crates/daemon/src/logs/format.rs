@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use jumpstarter_driver_core::rfc3339;
 use jumpstarter_exporter::{LogRecord, LogSource, LogTopic};
 use jumpstarter_text::{json, line};
 use tracing::Level;
@@ -33,7 +34,7 @@ pub(super) fn write(record: &LogRecord, format: LogFormat, to_journal: bool) -> 
 }
 
 fn text(record: &LogRecord) -> String {
-    let mut written = format!("{} {:<7} ", time(record.time), record.severity());
+    let mut written = format!("{} {:<7} ", rfc3339(record.time), record.severity());
     let driver = record.driver.as_deref().filter(|driver| !driver.is_empty());
     let operation = record.operation.as_deref().filter(|_| record.topic == LogTopic::Call);
     let of: Vec<&str> = driver.into_iter().chain(operation).collect();
@@ -70,31 +71,6 @@ fn object(record: &LogRecord) -> String {
     json(&object.to_string()).into_owned()
 }
 
-/// The time in UTC, as in RFC 3339.
-fn time(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (year, month, day) = date(since.as_secs() / 86_400);
-    let second = since.as_secs() % 86_400;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        since.subsec_millis()
-    )
-}
-
-/// The date of a number of days after 1970 began. Years are counted from March, so that leap days
-/// end them.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year, if month < 10 { month + 3 } else { month - 9 });
-    (if month <= 2 { year + 1 } else { year }, month, day)
-}
-
 /// The priority of a line in the journal, as in `sd-daemon(3)`.
 fn priority(level: Level) -> u8 {
     match level {
@@ -121,7 +97,7 @@ fn is_stream(stream: &str, descriptor: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn record(message: &str) -> LogRecord {
         let mut record = LogRecord::new(Level::WARN, LogSource::Driver, message);

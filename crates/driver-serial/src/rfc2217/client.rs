@@ -1,17 +1,18 @@
 //! The client: a port of a terminal server, with its lines and settings.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter, Framing, SerialSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::codes::{self, ANSWER, control};
@@ -31,17 +32,26 @@ pub(crate) struct Remote {
 
 #[derive(Default)]
 struct State {
-    /// The waiters for answers, by code, in the order of their commands.
-    waiting: Mutex<VecDeque<(u8, oneshot::Sender<Vec<u8>>)>>,
+    /// The commands that have no answer yet, in their order.
+    waiting: Mutex<VecDeque<Asked>>,
     /// Whether the server agreed to RFC 2217; `None` until it says so.
     agreed: watch::Sender<Option<bool>>,
     /// Whether the server wants no data for now.
     suspended: watch::Sender<bool>,
+    /// Whether the client reads no more.
+    left: CancellationToken,
     closed: CancellationToken,
 }
 
+/// A command whose answer may still come, also after its caller left.
+struct Asked {
+    code: u8,
+    until: Instant,
+    answered: oneshot::Sender<Vec<u8>>,
+}
+
 impl State {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<(u8, oneshot::Sender<Vec<u8>>)>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Asked>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,6 +73,10 @@ pub(crate) async fn open(
     let (reader, writer) = stream.into_split();
     let (output, queue) = mpsc::unbounded_channel();
     let state = Arc::new(State::default());
+    let left = state.left.clone().drop_guard();
+    let (received, sent) = ours.split();
+    let received = received.inspect(move |_| _ = &left);
+    let ours = Channel::from_parts(Framing::Bytes, received, sent);
     let mut options = Options::default();
     let remote = Arc::new(Remote { output, state: Arc::clone(&state), ignore_control });
     remote.send(options.begin(telnet::WILL));
@@ -102,19 +116,25 @@ impl Remote {
         }
     }
 
+    /// Sends a command, and returns what its answer will be.
+    fn ask(&self, code: u8, value: &[u8]) -> oneshot::Receiver<Vec<u8>> {
+        let (answered, answer) = oneshot::channel();
+        let until = Instant::now() + ANSWER_DEADLINE;
+        self.state.waiting().push_back(Asked { code, until, answered });
+        self.send(telnet::command(code, value));
+        if self.state.closed.is_cancelled() {
+            self.state.waiting().clear();
+        }
+        answer
+    }
+
     /// Sends a command, and fails if the server's answer is another value.
     async fn command(&self, what: &str, code: u8, value: &[u8]) -> Result<()> {
         if code == codes::CONTROL && self.ignore_control {
             self.send(telnet::command(code, value));
             return Ok(());
         }
-        let (answered, answer) = oneshot::channel();
-        self.state.waiting().push_back((code, answered));
-        self.send(telnet::command(code, value));
-        if self.state.closed.is_cancelled() {
-            self.state.waiting().clear();
-        }
-        let answer = timeout(ANSWER_DEADLINE, answer).await.map_err(|_| {
+        let answer = timeout(ANSWER_DEADLINE, self.ask(code, value)).await.map_err(|_| {
             Error::deadline_exceeded(format!(
                 "the server did not answer to {what} within {} s",
                 ANSWER_DEADLINE.as_secs()
@@ -167,7 +187,7 @@ impl Remote {
         struct End<'a>(&'a Remote);
         impl Drop for End<'_> {
             fn drop(&mut self) {
-                self.0.send(telnet::command(codes::CONTROL, &[control::BREAK_OFF]));
+                drop(self.0.ask(codes::CONTROL, &[control::BREAK_OFF]));
             }
         }
         let end = End(self);
@@ -193,6 +213,7 @@ async fn write(
             () = state.closed.cancelled() => break,
             Some(command) = commands.recv() => command,
             _ = suspended.changed() => continue,
+            () = state.left.cancelled(), if held => break,
             bytes = data.receive(), if !held => match bytes {
                 Ok(Some(bytes)) => {
                     let mut escaped = Vec::with_capacity(bytes.len());
@@ -205,12 +226,19 @@ async fn write(
         let sent = tokio::select! {
             () = state.closed.cancelled() => break,
             sent = writer.write_all(&bytes) => sent,
+            () = leave(&state) => break,
         };
         if sent.is_err() {
             break;
         }
     }
     state.closed.cancel();
+}
+
+/// Waits until the client has left, and a moment for the server to take what it sent.
+async fn leave(state: &State) {
+    state.left.cancelled().await;
+    sleep(ANSWER_DEADLINE).await;
 }
 
 /// Takes the server's stream apart until it ends or the client leaves.
@@ -261,10 +289,12 @@ impl State {
             Some(codes::RESUME) => _ = self.suspended.send_replace(false),
             Some(asked) => {
                 let mut waiting = self.waiting();
-                // Those whose callers have left wait for no answer, but one still comes.
-                let place = waiting.iter().position(|(code, _)| *code == asked);
-                if let Some((_, waiter)) = place.and_then(|place| waiting.remove(place)) {
-                    drop(waiter.send(value));
+                let now = Instant::now();
+                // No answer comes any more to those that had none in time.
+                waiting.retain(|asked| asked.until > now);
+                let place = waiting.iter().position(|command| command.code == asked);
+                if let Some(command) = place.and_then(|place| waiting.remove(place)) {
+                    drop(command.answered.send(value));
                 }
             }
             None => {}

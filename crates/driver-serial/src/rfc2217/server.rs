@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{ChannelReader, ChannelWriter, SerialSettings};
+use jumpstarter_driver_core::{ChannelReader, ChannelWriter, SerialSettings, keep_alive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -69,7 +69,11 @@ impl fmt::Debug for Rfc2217Server {
 async fn accept(listener: TcpListener, serial: Arc<dyn Serial>) {
     let mut connections = JoinSet::new();
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let serial = Arc::clone(&serial);
                 connections.spawn(async move {
@@ -83,12 +87,11 @@ async fn accept(listener: TcpListener, serial: Arc<dyn Serial>) {
                 sleep(ACCEPT_PAUSE).await;
             }
         }
-        while connections.try_join_next().is_some() {}
     }
 }
 
 async fn serve(stream: TcpStream, serial: &dyn Serial) -> Result<()> {
-    stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let (port, to_port) = serial.connect().await?.split();
     let (reader, mut writer) = stream.into_split();
     let (output, mut queue) = mpsc::channel(QUEUED);
@@ -270,12 +273,7 @@ impl Session<'_> {
         match self.serial.configure(wanted).await {
             Ok(now) => self.settings = now,
             Err(error) if error.kind() == ErrorKind::Unimplemented => {
-                let now = &mut self.settings;
-                now.baudrate = wanted.baudrate.or(now.baudrate);
-                now.data_bits = wanted.data_bits.or(now.data_bits);
-                now.parity = wanted.parity.or(now.parity);
-                now.stop_bits = wanted.stop_bits.or(now.stop_bits);
-                now.flow_control = wanted.flow_control.or(now.flow_control);
+                self.settings = wanted.or(self.settings);
             }
             Err(error) => tracing::warn!("RFC 2217: {}", error.report()),
         }
