@@ -51,6 +51,8 @@ pub(crate) enum Need {
     Ssh,
     /// `mosquitto`, an MQTT broker.
     Mosquitto,
+    /// `ser2net`, a terminal server.
+    Ser2net,
     /// `snmpd`, an SNMP agent.
     Snmpd,
     /// `bmaptool`, which makes block maps.
@@ -69,6 +71,7 @@ const PEERS: [Need; 8] = [
     Need::Bmaptool,
     Need::Emulator(Arch::Aarch64),
     Need::Uboot,
+    Need::Ser2net,
 ];
 
 impl Need {
@@ -85,6 +88,7 @@ impl Need {
             }
             Need::Ssh => Path::new("/usr/sbin/sshd").exists() && find_program("ssh").is_some(),
             Need::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
+            Need::Ser2net => Path::new("/usr/sbin/ser2net").exists(),
             Need::Snmpd => Path::new("/usr/sbin/snmpd").exists(),
             Need::Uboot => Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists(),
             Need::Bmaptool => find_program("bmaptool").is_some(),
@@ -102,6 +106,7 @@ impl Need {
             Need::Dbus => "dbus".to_owned(),
             Need::Ssh => "OpenSSH's server".to_owned(),
             Need::Mosquitto => "mosquitto".to_owned(),
+            Need::Ser2net => "ser2net".to_owned(),
             Need::Snmpd => "snmpd".to_owned(),
             Need::Uboot => "U-Boot for QEMU".to_owned(),
             Need::Bmaptool => "bmaptool".to_owned(),

@@ -24,7 +24,7 @@ const LONGEST_REPEAT: Duration = Duration::from_secs(60);
 const TRIES: usize = 5;
 /// A login prompt that nothing follows yet.
 const LOGIN: &str = r"(?i-u)(?:^|[\r\n])(?:\S+ )?login: $";
-/// The beginning of the names of this shell's files on the device, in a variable of its own.
+/// The beginning of the names of this shell's files, in a variable of the device's shell.
 const FILES: &str = "$__jd";
 /// How often a login is tried.
 const LOGINS: usize = 2;

@@ -76,6 +76,7 @@ impl Manager {
             (Manager::Apt | Manager::Dnf, Need::Ssh) => "openssh-server",
             (Manager::Pacman | Manager::Brew, Need::Ssh) => "openssh",
             (_, Need::Mosquitto) => "mosquitto",
+            (_, Need::Ser2net) => "ser2net",
             (Manager::Apt, Need::Snmpd) => "snmpd",
             (_, Need::Snmpd) => "net-snmp",
             (_, Need::Uboot) => "u-boot-qemu",

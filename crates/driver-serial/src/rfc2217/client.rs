@@ -130,23 +130,29 @@ impl Remote {
 
     /// Sends a command, and fails if the server's answer is another value.
     async fn command(&self, what: &str, code: u8, value: &[u8]) -> Result<()> {
+        let answer = self.answer_to(what, code, value).await?;
+        match answer {
+            Some(answer) if !answer.starts_with(value) => Err(Error::failed_precondition(format!(
+                "the server refused {what}: it answered {answer:?} to {value:?}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a command, and waits for the answer if answers to it are waited for.
+    async fn answer_to(&self, what: &str, code: u8, value: &[u8]) -> Result<Option<Vec<u8>>> {
         if code == codes::CONTROL && self.ignore_control {
             self.send(telnet::command(code, value));
-            return Ok(());
+            return Ok(None);
         }
         let answer = timeout(ANSWER_DEADLINE, self.ask(code, value)).await.map_err(|_| {
             Error::deadline_exceeded(format!(
                 "the server did not answer to {what} within {} s",
                 ANSWER_DEADLINE.as_secs()
             ))
+            .with_hint("add ?ign_set_control to the url if it answers to no change of a line")
         })?;
-        let answer = answer.map_err(|_| Error::unavailable("the server closed the connection"))?;
-        match answer.starts_with(value) {
-            true => Ok(()),
-            false => Err(Error::failed_precondition(format!(
-                "the server refused {what}: it answered {answer:?} to {value:?}"
-            ))),
-        }
+        answer.map(Some).map_err(|_| Error::unavailable("the server closed the connection"))
     }
 
     /// Changes the settings that are given.
@@ -194,7 +200,9 @@ impl Remote {
         self.command("a break", codes::CONTROL, &[control::BREAK_ON]).await?;
         tokio::time::sleep(duration).await;
         std::mem::forget(end);
-        self.command("the end of a break", codes::CONTROL, &[control::BREAK_OFF]).await
+        // ser2net answers to it with the value of the beginning.
+        let value = [control::BREAK_OFF];
+        self.answer_to("the end of a break", codes::CONTROL, &value).await.map(drop)
     }
 }
 
