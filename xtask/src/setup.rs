@@ -62,7 +62,7 @@ pub(crate) enum Need {
 }
 
 /// The programs of other projects that single drivers are tested with.
-const PEERS: [Need; 8] = [
+const PEERS: &[Need] = &[
     Need::Mtools,
     Need::Dbus,
     Need::Ssh,
@@ -140,7 +140,7 @@ fn firmware(arch: Arch) -> &'static [&'static str] {
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     ensure_qemu(&arguments.arches, arguments.policy).await?;
-    ensure(&PEERS, arguments.policy).await?;
+    ensure(PEERS, arguments.policy).await?;
     ensure_cargo_tool("nextest", arguments.policy).await
 }
 
