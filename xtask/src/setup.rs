@@ -167,7 +167,7 @@ pub(crate) async fn ensure_bindfs(policy: Policy) -> Result<()> {
 /// one skip, and are counted.
 pub(crate) async fn offer_peers(policy: Policy) -> Result<()> {
     for need in PEERS {
-        if let Err(error) = ensure(&[need], policy).await {
+        if let Err(error) = ensure(&[*need], policy).await {
             check_interrupt()?;
             note(format_args!("without {}, some tests are skipped: {error:#}", need.name()));
         }
