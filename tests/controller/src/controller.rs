@@ -23,7 +23,7 @@ use crate::router_service::Streams;
 use crate::schedule;
 use crate::selector::Labels;
 use crate::server::{Order, Services, listen, serve};
-use crate::state::{Core, Policy};
+use crate::state::{Core, Policy, not_found};
 use crate::switches::Rule;
 use crate::token::{Issuer, router_claims};
 
@@ -136,27 +136,41 @@ impl TestController {
         state.keys.sign_claims_for_router(&claims)
     }
 
-    /// A client's file in upstream's format, for `--client-config`.
+    /// A client's file in upstream's format, with a new token.
     pub fn client_file(&self, name: &str) -> String {
-        let head = self.file("ClientConfig", Kind::Client, name);
-        format!("{head}drivers: {{allow: [], unsafe: true}}\n")
+        self.client_file_with(name, &self.token(Kind::Client, name))
     }
 
-    /// An exporter's file in upstream's format. `export` is the value of that key in YAML's flow
-    /// style, or lines that are indented by two spaces.
+    /// A client's file with a token that may be a bad one.
+    pub fn client_file_with(&self, name: &str, token: &str) -> String {
+        self.file("ClientConfig", name, token) + "drivers: {allow: [], unsafe: true}\n"
+    }
+
+    /// An exporter's file in upstream's format, with a new token. `export` is the value of that key
+    /// in YAML's flow style, or lines that are indented by two spaces; other keys may follow.
     pub fn exporter_file(&self, name: &str, export: &str) -> String {
-        let head = self.file("ExporterConfig", Kind::Exporter, name);
+        self.exporter_file_with(name, &self.token(Kind::Exporter, name), export)
+    }
+
+    /// An exporter's file with a token that may be a bad one.
+    pub fn exporter_file_with(&self, name: &str, token: &str, export: &str) -> String {
+        let head = self.file("ExporterConfig", name, token);
         let space = if export.starts_with(char::is_whitespace) { "\n" } else { " " };
         format!("{head}export:{space}{}\n", export.trim_end())
     }
 
-    fn file(&self, kind: &str, object: Kind, name: &str) -> String {
+    fn file(&self, kind: &str, name: &str, token: &str) -> String {
         let namespace = self.core.read().options.namespace.clone();
         let ca = base64::prelude::BASE64_STANDARD.encode(self.ca_bundle());
+        let endpoint = self.endpoint();
         format!(
-            "apiVersion: jumpstarter.dev/v1alpha1\nkind: {kind}\nmetadata: {{namespace: {namespace}, name: {name}}}\nendpoint: {}\ntls: {{ca: {ca}, insecure: false}}\ntoken: {}\n",
-            self.endpoint(),
-            self.token(object, name)
+            "apiVersion: jumpstarter.dev/v1alpha1
+kind: {kind}
+metadata: {{namespace: {namespace}, name: {name}}}
+endpoint: {endpoint}
+tls: {{ca: {ca}, insecure: false}}
+token: {token}
+"
         )
     }
 
@@ -221,6 +235,23 @@ impl TestController {
             let joins = std::mem::replace(&mut state.switches.joins_messages, true);
             state.jump(exporter, lease);
             state.switches.joins_messages = joins;
+        });
+    }
+
+    /// Removes a lease, as an administrator does who deletes the object. The Status streams of its
+    /// exporter end with an error.
+    pub fn remove_lease(&self, lease: &str) {
+        self.core.change(|state| {
+            let key = state.key(lease);
+            let Some(removed) = state.leases.remove(&key) else { return };
+            let Some(exporter) = removed.exporter else { return };
+            let object = (key.0, exporter.clone());
+            if let Some(object) = state.exporters.get_mut(&object)
+                && object.lease.as_deref() == Some(lease)
+            {
+                object.lease = None;
+                state.end_watches(Some(&exporter), Some(&not_found("leases", lease)));
+            }
         });
     }
 

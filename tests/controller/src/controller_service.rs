@@ -133,6 +133,7 @@ impl ControllerService for Service {
                 return Err(Status::unknown("permission denied"));
             }
             let (send, receive) = mpsc::channel(QUEUE);
+            state.listeners.retain(|_, listener| !listener.is_closed());
             // An older stream delivers what it has, and ends.
             state.listeners.insert((caller.namespace.clone(), name.clone()), send);
             Ok(receive)

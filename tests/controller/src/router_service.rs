@@ -1,7 +1,7 @@
 //! RouterService: joins two calls with the same stream id, and copies messages between them.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -34,15 +34,20 @@ pub(crate) struct Streams {
 impl Streams {
     /// How many calls wait for another one, and how many pairs are joined.
     pub(crate) fn count(&self) -> (usize, usize) {
+        (self.waiting().len(), self.joined.load(Ordering::Relaxed))
+    }
+
+    /// The calls that wait, without those that their callers have cancelled.
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Side>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, side| !side.send.is_closed());
-        (waiting.len(), self.joined.load(Ordering::Relaxed))
+        waiting
     }
 
     /// Leaves a side to wait, unless one with that id waits already: then it is returned too.
     fn meet(&self, id: String, side: Side) -> Option<(Side, Side)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.remove(&id).filter(|first| !first.send.is_closed()) {
+        let mut waiting = self.waiting();
+        match waiting.remove(&id) {
             Some(first) => Some((first, side)),
             None => {
                 waiting.insert(id, side);

@@ -117,9 +117,13 @@ fn add<'a>(
     let name = words.next().unwrap_or_default();
     let labels: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
     let (token, file) = if kind == "client" {
-        (controller.add_client(name, &labels), controller.client_file(name))
+        let token = controller.add_client(name, &labels);
+        let file = controller.client_file_with(name, &token);
+        (token, file)
     } else {
-        (controller.add_exporter(name, &labels), controller.exporter_file(name, &arguments.export))
+        let token = controller.add_exporter(name, &labels);
+        let file = controller.exporter_file_with(name, &token, &arguments.export);
+        (token, file)
     };
     println!("{}", json!({kind: name, "token": token}));
     if let Some(folder) = &arguments.files {

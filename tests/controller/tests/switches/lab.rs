@@ -38,7 +38,11 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn start() -> Self {
-        let controller = TestController::start(Options::default()).await.unwrap();
+        Self::with(Options::default()).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        let controller = TestController::start(options).await.unwrap();
         let exporter = controller.add_exporter("e1", &[("board", "qemu")]);
         let client = controller.add_client("c1", &[]);
         Self { controller, exporter, client, is_in_memory: false }
@@ -188,6 +192,7 @@ impl Lab {
             .with_no_client_auth();
         config.alpn_protocols = offer.iter().map(|each| each.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(server.address()).await?;
+        stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }

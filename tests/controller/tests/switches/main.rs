@@ -5,11 +5,12 @@ mod lab;
 
 use std::time::Duration;
 
+use jumpstarter_test_controller::proto::client_v1::ListExportersRequest;
 use jumpstarter_test_controller::proto::v1::{
     DialRequest, ExporterStatus, GetServiceEndpointsRequest, ListenRequest, RegisterRequest,
     StatusRequest,
 };
-use jumpstarter_test_controller::{Answer, Kind, Rule};
+use jumpstarter_test_controller::{Answer, Kind, Options, Rule};
 use lab::Lab;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -158,8 +159,58 @@ async fn status_streams_end_and_jump() {
     lab.controller.end_status_streams(Some("e1"), Some(&Status::unknown("watch channel closed")));
     let error = status.message().await.unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::Unknown, "watch channel closed"));
+    let mut status = lab.status().await;
+    assert!(status.message().await.unwrap().is_some());
+    lab.controller.remove_lease("b");
+    let error = status.message().await.unwrap_err();
+    assert_eq!(error.message(), "leases.jumpstarter.dev \"b\" not found");
+    let mut status = lab.status().await;
+    assert!(!status.message().await.unwrap().unwrap().leased);
+}
+
+#[tokio::test]
+async fn an_end_and_a_beginning_are_two_messages_unless_they_are_joined() {
+    let lab = Lab::leased("a").await;
+    let mut status = lab.status().await;
+    let mut next = async || status.message().await.unwrap().unwrap().lease_name;
+    assert_eq!(next().await.as_deref(), Some("a"));
+    let waits = |lease: &str| !lab.controller.lease(lease).unwrap().conditions.is_empty();
+    lab.create("b").await;
+    lab.until(|| waits("b")).await;
+    lab.controller.release("a");
+    assert_eq!(next().await, None);
+    assert_eq!(next().await.as_deref(), Some("b"));
+    lab.create("c").await;
+    lab.until(|| waits("c")).await;
+    lab.controller.join_messages(true);
     lab.controller.release("b");
-    lab.until(|| lab.controller.lease_of("e1").is_none()).await;
+    assert_eq!(next().await.as_deref(), Some("c"));
+}
+
+#[tokio::test]
+async fn exporters_are_listed_in_pages_without_hidden_labels() {
+    let options = Options {
+        hidden_labels: ["secret".to_owned()].into(),
+        deprecated_labels: [("old".to_owned(), "use new".to_owned())].into(),
+        ..Options::default()
+    };
+    let lab = Lab::with(options).await;
+    lab.controller.add_exporter("e2", &[("secret", "x"), ("old", "y"), ("new", "z")]);
+    let mut client = lab.client().await;
+    let mut list = async |page_token: &str, show_hidden_labels| {
+        let page_token = page_token.to_owned();
+        let request =
+            ListExportersRequest { page_size: 1, page_token, show_hidden_labels, ..lab::list() };
+        let page = client.list_exporters(lab.as_client(request)).await.unwrap().into_inner();
+        (page.exporters[0].clone(), page.next_page_token)
+    };
+    let (first, token) = list("", false).await;
+    assert_eq!(first.name, "namespaces/lab/exporters/e1");
+    let (second, end) = list(&token, false).await;
+    assert_eq!(end, "");
+    assert_eq!(second.labels, [("new".to_owned(), "z".to_owned())].into());
+    assert_eq!(second.deprecated_labels, [("old".to_owned(), "use new".to_owned())].into());
+    assert_eq!(list(&token, true).await.0.labels.len(), 3);
 }
 
 #[tokio::test]
