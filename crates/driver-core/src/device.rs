@@ -9,7 +9,7 @@ use crate::backend::{Backend, Local};
 use crate::bounds;
 use crate::call::ValueStream;
 use crate::channel::Channel;
-use crate::descriptor::MethodKind;
+use crate::descriptor::{InterfaceDescriptor, MethodKind};
 use crate::driver::{Child, Driver};
 use crate::error::{Error, Result};
 use crate::interface::Interface;
@@ -177,7 +177,12 @@ impl Device {
     pub fn get<I: Interface + ?Sized>(&self, path: &str) -> Result<Arc<I>> {
         let node = self.node(path)?;
         let wanted = I::DESCRIPTOR.name;
-        let Some(names) = node.interface_names().filter(|names| !names.contains(&wanted)) else {
+        let lacks = node.interface_names().filter(|names| !names.contains(&wanted));
+        let is_driven = || {
+            let of_client = InterfaceDescriptor::of_client(node.client());
+            of_client.iter().any(|interface| interface.name == wanted)
+        };
+        let Some(names) = lacks.filter(|_| !is_driven()) else {
             return Ok(I::remote(node.caller.clone()));
         };
         let message = format!("`{}` has no interface `{wanted}`", shown(path));

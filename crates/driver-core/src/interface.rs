@@ -147,6 +147,9 @@ impl<'a> Interfaces<'a> {
         kind: MethodKind,
         arguments: Arguments,
     ) -> Result<Reply> {
+        // A client class may drive an interface by the methods of another one.
+        let interface = interface
+            .filter(|wanted| self.descriptors().any(|offered| offered.name == wanted.name));
         let wanted =
             |one: &InterfaceDescriptor| interface.is_none_or(|wanted| wanted.name == one.name);
         let mut found = self.0.iter().filter_map(|adapter| {

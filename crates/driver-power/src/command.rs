@@ -24,34 +24,34 @@ const MAX_OFF_TIME: f64 = 3600.0;
 #[serde(deny_unknown_fields)]
 pub struct CommandPowerConfig {
     /// The program that switches on, and its arguments. No shell reads them.
-    on: Program,
+    pub(crate) on: Program,
     /// The program that switches off, and its arguments.
-    off: Program,
+    pub(crate) off: Program,
     /// The program that switches off and on again, and its arguments; without it, `off` and `on`
     /// run.
-    cycle: Option<Program>,
+    pub(crate) cycle: Option<Program>,
     /// The program that prints a reading as JSON, and its arguments.
-    read: Option<Program>,
+    pub(crate) read: Option<Program>,
     /// Where the voltage is in the reading: a JSON pointer (/meters/0/v), or names with dots
     /// between (meters.0.v). The field `voltage` where it is not given.
-    voltage_path: Option<String>,
+    pub(crate) voltage_path: Option<String>,
     /// Where the current is in the reading; the field `current` where it is not given.
-    current_path: Option<String>,
+    pub(crate) current_path: Option<String>,
     /// Environment variables for the programs.
     #[serde(default)]
-    env: BTreeMap<String, Secret>,
+    pub(crate) env: BTreeMap<String, Secret>,
     /// The folder that the programs run in; the exporter's own where it is not given.
-    cwd: Option<HostPath>,
+    pub(crate) cwd: Option<HostPath>,
     /// How long a program may take: seconds, or a time such as 2min.
     #[serde(default = "minute")]
     #[schemars(default = "minute")]
-    timeout: Span,
+    pub(crate) timeout: Span,
     /// What the end of a lease does: `keep` leaves the device as it is, `off` switches it off.
     #[serde(default)]
-    close: AtClose,
+    pub(crate) close: AtClose,
 }
 
-fn minute() -> Span {
+pub(crate) fn minute() -> Span {
     Span::from(Duration::from_secs(60))
 }
 
@@ -61,30 +61,40 @@ impl DriverConfig for CommandPowerConfig {
     type Driver = CommandPower;
 
     fn check(&self) -> Vec<ConfigProblem> {
-        let mut found = Vec::new();
-        for name in self.env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            let field = format!("env.{name}");
-            found.push(ConfigProblem::new(field, "is no name of an environment variable"));
-        }
-        if self.timeout.as_duration().is_zero() {
-            found.push(ConfigProblem::new("timeout", "leaves a program no time to run"));
-        }
-        found
+        check(&self.env, self.timeout)
     }
 
     fn warnings(&self) -> Vec<ConfigProblem> {
-        match self.cwd.as_ref().map(HostPath::find) {
-            Some(Err(error)) => vec![ConfigProblem::from_error("cwd", &error)],
-            _ => Vec::new(),
-        }
+        warnings(self.cwd.as_ref())
     }
 
     async fn open(self, _: OpenContext) -> Result<CommandPower> {
-        let switch = Switch { config: self, turn: Arc::default() };
-        Ok(CommandPower { switch: Arc::new(switch), ending: watch::Sender::default() })
+        let switch = Arc::new(Switch::new(self));
+        Ok(CommandPower { switch, ending: watch::Sender::default() })
     }
 }
 register_driver!(CommandPowerConfig);
+
+/// What is wrong with the environment or the time of programs.
+pub(crate) fn check(env: &BTreeMap<String, Secret>, timeout: Span) -> Vec<ConfigProblem> {
+    let mut found = Vec::new();
+    for name in env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        let field = format!("env.{name}");
+        found.push(ConfigProblem::new(field, "is no name of an environment variable"));
+    }
+    if timeout.as_duration().is_zero() {
+        found.push(ConfigProblem::new("timeout", "leaves a program no time to run"));
+    }
+    found
+}
+
+/// Whether the folder of programs is there.
+pub(crate) fn warnings(cwd: Option<&HostPath>) -> Vec<ConfigProblem> {
+    match cwd.map(HostPath::find) {
+        Some(Err(error)) => vec![ConfigProblem::from_error("cwd", &error)],
+        _ => Vec::new(),
+    }
+}
 
 /// A switch that programs operate, one at a time.
 #[derive(Debug)]
@@ -94,19 +104,24 @@ pub struct CommandPower {
     ending: watch::Sender<()>,
 }
 
+/// The programs of a switch, which run one at a time.
 #[derive(Debug)]
-struct Switch {
-    config: CommandPowerConfig,
+pub(crate) struct Switch {
+    pub(crate) config: CommandPowerConfig,
     turn: Arc<Mutex<()>>,
 }
 
 impl Switch {
-    async fn turn(&self) -> OwnedMutexGuard<()> {
+    pub(crate) fn new(config: CommandPowerConfig) -> Self {
+        Self { config, turn: Arc::default() }
+    }
+
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
         self.turn.clone().lock_owned().await
     }
 
     /// Runs one of the programs to its end, which must be a success. The caller has the turn.
-    async fn run(&self, what: &str, program: &Program) -> Result<Output> {
+    pub(crate) async fn run(&self, what: &str, program: &Program) -> Result<Output> {
         let doing = || format!("running `{what}`");
         let command = program.command();
         let env = self.config.env.iter();
@@ -118,11 +133,24 @@ impl Switch {
         run(command, self.config.timeout.as_duration()).await.with_context(doing)
     }
 
-    async fn switch(&self, what: &str, program: &Program) -> Result<()> {
+    pub(crate) async fn switch(&self, what: &str, program: &Program) -> Result<()> {
         let _turn = self.turn().await;
         self.run(what, program).await?;
         tracing::info!("power {what}");
         Ok(())
+    }
+
+    pub(crate) async fn read(&self) -> Result<ValueStream<PowerReading>> {
+        let CommandPowerConfig { read, voltage_path, current_path, .. } = &self.config;
+        let Some(program) = read else {
+            return Err(Error::unimplemented("this switch measures nothing")
+                .with_hint("name a program that prints a reading: `read:` in the exporter file"));
+        };
+        let _turn = self.turn().await;
+        let output = self.run("read", program).await?;
+        let reading = reading(&output.stdout, voltage_path.as_deref(), current_path.as_deref());
+        let reading = reading.context("reading the output of `read`")?;
+        Ok(stream::iter([Ok(reading)]).boxed())
     }
 
     async fn cycle(&self, wait: Duration, mut ending: watch::Receiver<()>) -> Result<()> {
@@ -175,16 +203,7 @@ impl Power for CommandPower {
     }
 
     async fn read(&self) -> Result<ValueStream<PowerReading>> {
-        let CommandPowerConfig { read, voltage_path, current_path, .. } = &self.switch.config;
-        let Some(program) = read else {
-            return Err(Error::unimplemented("this switch measures nothing")
-                .with_hint("name a program that prints a reading: `read:` in the exporter file"));
-        };
-        let _turn = self.switch.turn().await;
-        let output = self.switch.run("read", program).await?;
-        let reading = reading(&output.stdout, voltage_path.as_deref(), current_path.as_deref());
-        let reading = reading.context("reading the output of `read`")?;
-        Ok(stream::iter([Ok(reading)]).boxed())
+        self.switch.read().await
     }
 }
 

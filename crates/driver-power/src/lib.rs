@@ -3,6 +3,8 @@
 //! - `mock-power` ([`MockPower`]) switches nothing and remembers its position: for trying out
 //!   exporter files, and as the first driver to read.
 //! - `command-power` ([`CommandPower`]) runs programs of the exporter's host.
+//! - `command-virtual-power` ([`CommandVirtualPower`]) does so for a virtual device, which it can
+//!   destroy ([`VirtualPower`]).
 //! - `http-power` and `energenie` are the feature `http`: switches with a web interface, and a
 //!   power strip with a web page.
 //! - `tasmota` is the feature `mqtt`: a plug behind an MQTT broker.
@@ -10,6 +12,7 @@
 
 mod close;
 mod command;
+mod command_virtual;
 mod cycle;
 #[cfg(feature = "http")]
 mod energenie;
@@ -21,9 +24,11 @@ mod reading;
 mod snmp;
 #[cfg(feature = "mqtt")]
 mod tasmota;
+mod virtual_power;
 
 pub use close::AtClose;
 pub use command::{CommandPower, CommandPowerConfig};
+pub use command_virtual::{CommandVirtualPower, CommandVirtualPowerConfig};
 pub use cycle::PowerCycle;
 #[cfg(feature = "http")]
 pub use energenie::{Energenie, EnergenieConfig};
@@ -34,3 +39,4 @@ pub use mock::{MockPower, MockPowerConfig};
 pub use snmp::{SnmpAuthentication, SnmpPower, SnmpPowerConfig, SnmpPrivacy, SnmpVersion};
 #[cfg(feature = "mqtt")]
 pub use tasmota::{MqttTransport, Tasmota, TasmotaConfig};
+pub use virtual_power::VirtualPower;

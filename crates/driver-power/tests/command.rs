@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::serde_json::{Value, json};
-use jumpstarter_driver_power::PowerCycle;
+use jumpstarter_driver_power::{PowerCycle, VirtualPower};
 use jumpstarter_driver_testkit::eventually;
 use support::{open, power, readings, with};
 
@@ -91,6 +91,31 @@ async fn readings_and_switches_follow_one_another() {
     on.await.unwrap().unwrap();
     assert_eq!(read.await.unwrap().unwrap(), [(0.0, 0.0)]);
     assert_eq!(log(folder.path()), "on-begins,on-ends,read,");
+}
+
+#[tokio::test]
+async fn a_virtual_device_is_destroyed_after_it_is_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(noting(folder.path()), "destroy", json!(["sh", "-c", "echo destroy >> log"]));
+    let device = open("command-virtual-power", config.clone()).await.unwrap();
+    let switch = device.get::<dyn VirtualPower>("").unwrap();
+    switch.on().await.unwrap();
+    switch.off(Some(true)).await.unwrap();
+    switch.off(None).await.unwrap();
+    // As clients of Python call it, and as those who know only `Power` do.
+    device.call("", "off", vec![json!(true)]).await.unwrap();
+    power(&device).off().await.unwrap();
+    device.close().await.unwrap();
+    let expected = "on 7,off 7,destroy,off 7,off 7,destroy,off 7,";
+    assert_eq!(log(folder.path()), expected);
+    let device = open("command-virtual-power", with(config.clone(), "close", json!("off"))).await;
+    device.unwrap().close().await.unwrap();
+    assert_eq!(log(folder.path()), format!("{expected}off 7,"));
+    let fails = json!(["sh", "-c", "echo in use >&2; exit 1"]);
+    let device = open("command-virtual-power", with(config, "destroy", fails)).await.unwrap();
+    let destroying = device.get::<dyn VirtualPower>("").unwrap();
+    let error = destroying.off(Some(true)).await.unwrap_err().report();
+    assert!(error.contains("running `destroy`") && error.contains("in use"), "{error}");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The power drivers do what every power driver must do.
 
-use jumpstarter_driver_power::{CommandPowerConfig, MockPowerConfig, PowerCycle};
+use jumpstarter_driver_power::{
+    CommandPowerConfig, CommandVirtualPowerConfig, MockPowerConfig, PowerCycle, VirtualPower,
+};
 use jumpstarter_driver_testkit::conformance;
 
 conformance!(MockPowerConfig, {}, [power]);
@@ -8,6 +10,12 @@ conformance!(
     mod command, CommandPowerConfig,
     { "on": ["true"], "off": ["true"], "read": ["echo", "{\"voltage\": 5}"], "close": "off" },
     [power, custom PowerCycle { cycle: [0.01] }]
+);
+
+conformance!(
+    mod command_virtual, CommandVirtualPowerConfig,
+    { "on": ["true"], "off": ["true"], "destroy": ["true"], "read": ["echo", "{\"voltage\": 5}"] },
+    [custom VirtualPower { off: [true] }]
 );
 
 #[cfg(feature = "snmp")]

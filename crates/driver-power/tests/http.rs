@@ -192,6 +192,16 @@ async fn an_energenie_strip_is_switched_and_believed() {
     let error = switch(1, "wrong").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
 
+    server.take();
+    for (close, expected) in [(json!(null), 0), (json!("keep"), 0), (json!("off"), 2)] {
+        let mut config = json!({ "host": server.address.to_string(), "slot": 1 });
+        if !close.is_null() {
+            config["close"] = close.clone();
+        }
+        open("energenie", config).await.unwrap().close().await.unwrap();
+        assert_eq!(server.take().len(), expected, "{close}");
+    }
+
     let check = async |config: Value, expected: &str| {
         let error = open("energenie", config).await.expect_err("it is refused").report();
         assert!(error.contains(expected), "{error}");

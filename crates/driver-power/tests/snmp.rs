@@ -129,6 +129,10 @@ async fn an_outlet_may_switch_late_and_have_other_values() {
     power(&open(NAME, config).await.unwrap()).on().await.unwrap();
     assert_eq!(agent.outlet(8), "1");
     let config = agent.config(with(with(aes(), "plug", json!(5)), "off_value", json!(2)));
+    let device = open(NAME, config.clone()).await.unwrap();
+    power(&device).on().await.unwrap();
+    device.close().await.unwrap();
+    assert_eq!(agent.outlet(5), "1", "it is kept");
     let device = open(NAME, with(config, "close", json!("off"))).await.unwrap();
     power(&device).on().await.unwrap();
     device.close().await.unwrap();

@@ -109,6 +109,32 @@ export:
 }
 
 #[tokio::test]
+async fn a_virtual_device_has_the_verbs_of_a_switch_and_can_be_destroyed() {
+    let file = "
+export:
+  power:
+    type: command-virtual-power
+    config:
+      on: [sh, -c, 'echo on >> log']
+      off: [sh, -c, 'echo off >> log']
+      destroy: [sh, -c, 'echo destroy >> log']
+      cwd: .
+      read: [echo, '{\"voltage\": 12, \"current\": 2}']
+";
+    let bench = Bench::of(file).await;
+    assert_snapshot!(bench.j(&["power", "cycle", "--wait", "0"]).await, @"
+    --- stderr
+    off, on again in 0ns
+    ");
+    assert_snapshot!(bench.j(&["power", "read"]).await, @"voltage=12.0 V  current=2.0 A  apparent_power=24.0 VA");
+    assert_snapshot!(bench.j(&["power", "off", "--destroy"]).await, @"");
+    assert_snapshot!(bench.j(&["power", "on"]).await, @"");
+    assert_snapshot!(bench.j(&["power", "off"]).await, @"");
+    let log = std::fs::read_to_string(bench.lab.path("log")).unwrap();
+    assert_eq!(log, "off\non\noff\ndestroy\non\noff\n");
+}
+
+#[tokio::test]
 async fn a_reader_that_leaves_ends_the_output_quietly() {
     let bench = Bench::of(
         "export: {tools: {type: shell, config: {methods: {press: 'while true; do printf press; done'}}}}",

@@ -18,7 +18,7 @@ mod uboot;
 /// The verbs of an interface, by its name. Empty if the interface has no verbs.
 pub(crate) fn of(interface: &str) -> &'static [Verb] {
     match interface {
-        "power" => power::VERBS,
+        "power" | "virtual-power" => power::VERBS,
         "flasher" => flasher::VERBS,
         "network" => network::VERBS,
         "serial" => serial::VERBS,
