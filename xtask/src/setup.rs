@@ -59,6 +59,8 @@ pub(crate) enum Need {
     Bmaptool,
     /// U-Boot as firmware of QEMU's machines.
     Uboot,
+    /// `ustreamer`, a server of pictures of capture devices.
+    Ustreamer,
 }
 
 /// The programs of other projects that single drivers are tested with.
@@ -72,6 +74,7 @@ const PEERS: &[Need] = &[
     Need::Emulator(Arch::Aarch64),
     Need::Uboot,
     Need::Ser2net,
+    Need::Ustreamer,
 ];
 
 impl Need {
@@ -90,6 +93,7 @@ impl Need {
             Need::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
             Need::Ser2net => Path::new("/usr/sbin/ser2net").exists(),
             Need::Snmpd => Path::new("/usr/sbin/snmpd").exists(),
+            Need::Ustreamer => find_program("ustreamer").is_some(),
             Need::Uboot => Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists(),
             Need::Bmaptool => find_program("bmaptool").is_some(),
         }
@@ -110,6 +114,7 @@ impl Need {
             Need::Snmpd => "snmpd".to_owned(),
             Need::Uboot => "U-Boot for QEMU".to_owned(),
             Need::Bmaptool => "bmaptool".to_owned(),
+            Need::Ustreamer => "ustreamer".to_owned(),
         }
     }
 }

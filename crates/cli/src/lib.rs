@@ -25,6 +25,7 @@ use jumpstarter_driver_serial as _;
 use jumpstarter_driver_shell as _;
 use jumpstarter_driver_ssh as _;
 use jumpstarter_driver_uboot as _;
+use jumpstarter_driver_video as _;
 use jumpstarter_driver_vnc as _;
 
 pub use environment::Environment;

@@ -134,6 +134,9 @@ pub use jumpstarter_driver_testkit as testkit;
 #[cfg(feature = "uboot")]
 #[doc(inline)]
 pub use jumpstarter_driver_uboot as uboot;
+#[cfg(feature = "video")]
+#[doc(inline)]
+pub use jumpstarter_driver_video as video;
 #[cfg(feature = "vnc")]
 #[doc(inline)]
 pub use jumpstarter_driver_vnc as vnc;

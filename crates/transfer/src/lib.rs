@@ -47,6 +47,8 @@ mod proxy;
 #[cfg(feature = "http")]
 mod put;
 #[cfg(feature = "http")]
+mod raw;
+#[cfg(feature = "http")]
 mod request;
 #[cfg(feature = "http")]
 mod resume;

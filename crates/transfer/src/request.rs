@@ -29,10 +29,10 @@ const SHOWN: usize = 200;
 #[derive(Clone)]
 pub struct SmallRequest {
     method: Method,
-    url: Url,
-    headers: Vec<(String, String)>,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(String, String)>,
     body: Bytes,
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// Without headers and body, which may hold secrets.

@@ -81,6 +81,7 @@ impl Manager {
             (_, Need::Snmpd) => "net-snmp",
             (_, Need::Uboot) => "u-boot-qemu",
             (_, Need::Bmaptool) => "bmap-tools",
+            (_, Need::Ustreamer) => "ustreamer",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

@@ -36,3 +36,4 @@ mod storage;
 mod tree;
 mod uboot;
 mod unknown;
+mod video;

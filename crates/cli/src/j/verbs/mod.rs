@@ -14,6 +14,7 @@ mod serial;
 mod ssh;
 mod storage;
 mod uboot;
+mod video;
 
 /// The verbs of an interface, by its name. Empty if the interface has no verbs.
 pub(crate) fn of(interface: &str) -> &'static [Verb] {
@@ -26,6 +27,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "machine" => machine::VERBS,
         "ssh" => ssh::VERBS,
         "vnc" => screen::VERBS,
+        "video" => video::VERBS,
         "uboot" => uboot::VERBS,
         "qemu" => qemu::VERBS,
         _ => &[],
@@ -64,6 +66,7 @@ pub(crate) fn covered(interface: &str) -> &'static [&'static str] {
         "machine" => &["wait_for"],
         "power-cycle" => &["cycle"],
         "shell" => &["get_methods", "call_method"],
+        "video" => &["connect"],
         "vnc" => &["get_default_encrypt"],
         "ssh" => &["get_default_username", "get_ssh_command", "get_ssh_identity"],
         "qemu" => &["set_disk_size", "set_memory_size"],
