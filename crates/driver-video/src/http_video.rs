@@ -58,7 +58,7 @@ impl DriverConfig for HttpVideoConfig {
 }
 register_driver!(HttpVideoConfig);
 
-/// A camera that serves MJPEG by HTTP. Each picture is a connection of its own.
+/// A camera that serves MJPEG by HTTP. Each picture is a separate connection.
 #[derive(Debug)]
 pub struct HttpVideo {
     stream: SmallRequest,
