@@ -27,7 +27,7 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-driver-power", "http mqtt snmp", ""),
     ("jumpstarter-transfer", "http tls trust", CODECS),
     ("jumpstarter-protocol", "tls", ""),
-    ("jumpstarter-client", "tls http", CODECS),
+    ("jumpstarter-client", "tls http lab", CODECS),
     ("jumpstarter-config", "preserve_order", ""),
     ("jumpstarter-driver-network", "websocket", ""),
     ("jumpstarter-screen", "browser", ""),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use jumpstarter_daemon::RunOptions;
+use jumpstarter_daemon::{Ready, RunOptions};
 use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
 use jumpstarter_exporter::{Access, Address, Limits, TlsOptions};
 use jumpstarter_text::Line;
@@ -64,8 +64,8 @@ pub(crate) struct Arguments {
     /// Listen at a Unix socket that only this user can use
     #[arg(long, value_name = "PATH")]
     listen_unix: Option<PathBuf>,
-    /// For a controller's exporter: end after the first lease. A standalone exporter has no leases
-    #[arg(long, hide = true)]
+    /// End after the first lease of the controller
+    #[arg(long)]
     exit_on_lease_end: bool,
     /// Memory limit for the running calls of one connection [default: 128M]
     #[arg(long, value_name = "SIZE")]
@@ -124,10 +124,15 @@ impl Arguments {
 }
 
 /// The line for standard output; a socket's path cannot break it.
-fn ready_line(addresses: &[Address]) -> String {
-    let addresses: Vec<_> =
-        addresses.iter().map(|address| Line(address.url()).to_string()).collect();
-    format!("ready {}", addresses.join(" "))
+fn ready_line(ready: Ready<'_>) -> String {
+    let places: Vec<_> = match ready {
+        Ready::Listening(addresses) => {
+            addresses.iter().map(|address| Line(address.url()).to_string()).collect()
+        }
+        Ready::Joined(endpoint) => vec![format!("controller://{endpoint}")],
+        _ => Vec::new(),
+    };
+    format!("ready {}", places.join(" "))
 }
 
 /// Makes options that do not fit together a wrong command line; unsupported ones are other errors.
@@ -144,9 +149,6 @@ pub(crate) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<u8> {
-    if arguments.exit_on_lease_end {
-        writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
-    }
     let passphrase = arguments.passphrase();
     let config = arguments.which.load(arguments.file.as_deref(), err)?;
     let tls =
@@ -163,11 +165,15 @@ pub(crate) fn run(
         .access(access)
         .insecure(arguments.tls_grpc_insecure)
         .limits(arguments.limits())
-        .metrics(arguments.metrics);
+        .metrics(arguments.metrics)
+        .exit_on_lease_end(arguments.exit_on_lease_end);
+    if arguments.exit_on_lease_end && !options.joins_a_controller() {
+        writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
+    }
     options.check().map_err(wrong_usage)?;
     let options = options.logs(arguments.log.install(log)?.hub().clone());
-    let ready = |addresses: &[Address]| {
-        writeln!(out, "{}", ready_line(addresses))
+    let ready = |ready: Ready<'_>| {
+        writeln!(out, "{}", ready_line(ready))
             .and_then(|()| out.flush())
             .context("telling standard output that the exporter is ready")
     };
@@ -221,7 +227,7 @@ mod tests {
             Address::Unix("/run/a\nready b".into()),
             Address::to_listen_at("localhost:1234").unwrap(),
         ];
-        let line = ready_line(&addresses);
+        let line = ready_line(Ready::Listening(&addresses));
         assert_eq!(line, r"ready unix:///run/a\nready b tcp://localhost:1234");
     }
 }

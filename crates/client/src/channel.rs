@@ -14,11 +14,11 @@ use jumpstarter_driver_core::{Channel, Error, Framing, Result};
 use jumpstarter_protocol::metadata::{DATAGRAMS, ENDS_WHEN_SENT, FRAMING, REQUEST};
 use jumpstarter_protocol::python::is_stream_end;
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
-use jumpstarter_protocol::{CallError, Outgoing, StreamTarget, rpc};
+use jumpstarter_protocol::{CallError, Messages, Outgoing, StreamTarget, rpc};
 
 use crate::connection::Connection;
 use crate::remote_driver::RemoteDriver;
-use crate::wire::{Frames, Messages};
+use crate::wire::Frames;
 
 /// Opens a byte stream to `target`.
 pub(crate) async fn open(
@@ -53,7 +53,7 @@ pub(crate) async fn connect(driver: &RemoteDriver, method: &str) -> Result<Chann
     let target = StreamTarget::Driver { uuid: driver.uuid.clone(), method: method.to_owned() };
     let (sending, messages) =
         open(&driver.connection, &target, &format!("opening `{method}`")).await?;
-    let framing = match messages.headers.get(FRAMING).map(HeaderValue::as_bytes) {
+    let framing = match messages.headers().get(FRAMING).map(HeaderValue::as_bytes) {
         Some(framing) if framing == DATAGRAMS.as_bytes() => Framing::Datagrams,
         Some(_) => Framing::Bytes,
         None => driver.framing().await,
@@ -72,7 +72,7 @@ pub(crate) async fn connect_to_send(
     let (sending, messages) =
         open_with(connection, &target, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT))
             .await?;
-    let ends = messages.headers.contains_key(ENDS_WHEN_SENT);
+    let ends = messages.headers().contains_key(ENDS_WHEN_SENT);
     Ok((channel(connection.clone(), sending, messages, Framing::Bytes), ends))
 }
 

@@ -61,6 +61,26 @@ async fn attempt(options: &ConnectOptions) -> Result<Exporter, Failure> {
     }
 }
 
+/// Connects to the exporter at the other end of an open transport.
+#[cfg(feature = "lab")]
+pub(crate) async fn over(
+    options: &ConnectOptions,
+    transport: impl Transport + 'static,
+) -> Result<Exporter> {
+    let limit = options.connect_timeout;
+    let greeted = tokio::time::timeout(limit, greet(options, transport)).await;
+    match greeted {
+        Ok(Ok(exporter)) => Ok(exporter),
+        Ok(Err(Failure::CutOff(error) | Failure::Final(error))) => Err(error),
+        Err(_) => {
+            let message =
+                format!("the exporter {} did not answer within {limit:?}", options.address);
+            Err(Error::deadline_exceeded(message)
+                .with_hint("the exporter may be away: try again, or ask who runs it"))
+        }
+    }
+}
+
 /// Any number from 0 to 1.
 fn fraction() -> f64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

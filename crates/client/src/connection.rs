@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use jumpstarter_driver_core::{Error, Result, ResultExt};
 use jumpstarter_protocol::http2::{ClientConnection, Requests};
 use jumpstarter_protocol::metadata::PASSPHRASE;
 use jumpstarter_protocol::rpc::{GetReport, GetStatus};
 use jumpstarter_protocol::v1::GetStatusRequest;
-use jumpstarter_protocol::{CallError, Method, Outgoing, Rpc, Transport, encode, grpc};
+use jumpstarter_protocol::{CallError, Messages, Method, Outgoing, Rpc, Transport, encode, grpc};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::options::Explanation;
 use crate::socket::{Noting, Traffic};
-use crate::wire::{MAX_MESSAGE, Messages};
+use crate::wire::MAX_MESSAGE;
 use crate::{Address, ConnectOptions};
 
 /// The largest accepted report: some hundred bytes for each of the most drivers of a device.
@@ -120,7 +121,7 @@ impl Connection {
             tcp @ Address::Tcp { .. } => tcp.to_string(),
         };
         // Headers that cannot be sent with a call are reported here.
-        grpc::request(&authority, Method::GetReport.path())?;
+        grpc::request(Scheme::HTTP, &authority, Method::GetReport.path())?;
         Ok(Self {
             address: options.address.clone(),
             call_timeout: options.call_timeout,
@@ -271,7 +272,7 @@ impl Connection {
         body: Option<Bytes>,
         max_message_bytes: usize,
     ) -> Result<(Outgoing, Messages<R::Answer>), CallError> {
-        let request = grpc::request(&self.authority, R::PATH);
+        let request = grpc::request(Scheme::HTTP, &self.authority, R::PATH);
         let mut request = request.map_err(CallError::Broken)?;
         let headers = request.headers_mut();
         let passphrase = self.passphrase.iter().map(|value| (PASSPHRASE, value.clone()));

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use jumpstarter_driver_core::{Backend, Channel, Device, Error, Result, ResultExt};
+use jumpstarter_driver_core::{Backend, Channel, Device, Error, ErrorKind, Result, ResultExt};
 use jumpstarter_protocol::labels::NAME;
 use jumpstarter_protocol::python::Implementation;
 use jumpstarter_protocol::v1::{
-    ExporterStatus, GetReportResponse, GetStatusRequest, LogSource, LogStreamResponse, ResetRequest,
+    EndSessionRequest, ExporterStatus, GetReportResponse, GetStatusRequest, LogSource,
+    LogStreamResponse, ResetRequest,
 };
 use jumpstarter_protocol::{fields, rpc};
 
@@ -175,6 +176,20 @@ impl Exporter {
             .unary::<rpc::GetStatus>(&GetStatusRequest {}, "asking for the exporter's state")
             .await?;
         Ok(Status { state: answer.status().into(), message: answer.message.unwrap_or_default() })
+    }
+
+    /// Ends the session of a lease: the exporter's afterLease hook runs. Returns whether the
+    /// exporter does so; an old one has no sessions.
+    ///
+    /// # Errors
+    /// The errors of [`status`](Self::status).
+    pub async fn end_session(&self) -> Result<bool> {
+        let doing = "ending the session";
+        match self.connection.unary::<rpc::EndSession>(&EndSessionRequest {}, doing).await {
+            Ok(answer) => Ok(answer.success),
+            Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until it accepts calls.

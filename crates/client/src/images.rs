@@ -19,13 +19,13 @@ use jumpstarter_driver_core::{
 };
 use jumpstarter_protocol::metadata::ACCEPT_ENCODING;
 use jumpstarter_protocol::v1::StreamResponse;
-use jumpstarter_protocol::{StreamTarget, resource, rpc};
+use jumpstarter_protocol::{Messages, StreamTarget, resource, rpc};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::channel;
 use crate::remote_driver::{RemoteDriver, calling};
-use crate::wire::{Frames, Messages};
+use crate::wire::Frames;
 
 /// How long the exporter may take to end the call after an image broke off.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -140,10 +140,10 @@ async fn open_once(
     let uuid = driver.uuid.clone();
     let target = StreamTarget::Resource { uuid, x_jmp_content_encoding: encoding };
     let (sending, messages) = channel::open(&driver.connection, &target, doing).await?;
-    let value = resource(&messages.headers).ok_or_else(|| {
+    let value = resource(messages.headers()).ok_or_else(|| {
         Error::data_loss("the exporter opened a stream for an image without naming it")
     })?;
-    let accepted = messages.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let accepted = messages.headers().get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let encoded = encoding.is_some_and(|encoding| {
         accepted.is_some_and(|name| name.trim_matches('"') == encoding.name())
     });

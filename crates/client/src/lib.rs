@@ -150,6 +150,8 @@ mod device;
 mod exporter;
 mod failure;
 mod images;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod options;
 mod remote_driver;
 mod report;

@@ -1,87 +1,19 @@
-//! The answers to a call, and the frames of a byte stream.
+//! The frames of a byte stream.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_core::Stream;
 use futures_sink::Sink;
-use http::{HeaderMap, Response};
-use jumpstarter_driver_core::{Error, Framing};
-use jumpstarter_protocol::http2::Body;
+use jumpstarter_driver_core::Framing;
 use jumpstarter_protocol::v1::FrameType;
-use jumpstarter_protocol::{
-    CallError, Encoded, Incoming, MessageEncoding, Outgoing, grpc, read_status,
-};
-use prost::Message;
+use jumpstarter_protocol::{CallError, Encoded, Outgoing};
 
 /// The largest accepted message.
 pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 /// The most bytes that one frame carries; datagrams are never split.
 pub(crate) const MAX_FRAME: usize = 256 * 1024;
-
-/// The messages of an answer. Dropping it before its end cancels the call on the exporter.
-pub(crate) struct Messages<T> {
-    /// The initial metadata of the answer.
-    pub(crate) headers: HeaderMap,
-    /// `None` after the end.
-    incoming: Option<Incoming<T>>,
-    /// The body has ended: its status follows.
-    at_trailers: bool,
-}
-
-impl<T: Message + Default> Messages<T> {
-    /// The longest accepted message.
-    ///
-    /// # Errors
-    /// The status of a call that failed at once; `Unimplemented` for an answer that is not gRPC.
-    pub(crate) fn new(
-        response: Response<Body>,
-        max_message_bytes: usize,
-    ) -> Result<Self, CallError> {
-        let (head, body) = response.into_parts();
-        if let Some(Err(error)) = read_status(&head.headers) {
-            return Err(CallError::Answer(error));
-        }
-        grpc::check_response(head.status, &head.headers).map_err(CallError::Answer)?;
-        let encoding = MessageEncoding::of(&head.headers).map_err(CallError::Answer)?;
-        let incoming = Some(Incoming::new(body, encoding, max_message_bytes));
-        Ok(Self { headers: head.headers, incoming, at_trailers: false })
-    }
-}
-
-impl<T: Message + Default> Stream for Messages<T> {
-    type Item = Result<T, CallError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        if !this.at_trailers {
-            match ready!(incoming.poll_message(cx)) {
-                Some(Ok(message)) => return Poll::Ready(Some(Ok(message))),
-                Some(Err(error)) => {
-                    this.incoming = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => this.at_trailers = true,
-            }
-        }
-        let trailers = ready!(incoming.poll_trailers(cx));
-        this.incoming = None;
-        Poll::Ready(match trailers {
-            Err(error) => Some(Err(error)),
-            Ok(trailers) => match read_status(trailers.as_ref().unwrap_or(&this.headers)) {
-                Some(Ok(())) => None,
-                Some(Err(error)) => Some(Err(CallError::Answer(error))),
-                None => {
-                    let error = Error::internal("it ended without a status");
-                    Some(Err(CallError::Unreadable(error)))
-                }
-            },
-        })
-    }
-}
 
 /// The sending direction of a byte stream, frame by frame. Dropping it ends the direction, or
 /// breaks the stream off if something was not sent.

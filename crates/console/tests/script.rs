@@ -1,5 +1,7 @@
 //! Scripted conversations with a device that speaks as the test says.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
 use std::time::Duration;
 
 use jumpstarter_console::{Console, Pattern, Script};

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_daemon::{Log, LogFormat, RunOptions, run};
+use jumpstarter_daemon::{Log, LogFormat, Ready, RunOptions, run};
 use jumpstarter_driver_core::Secret;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_exporter::{Access, Address};
@@ -69,10 +69,10 @@ async fn main() -> ExitCode {
         .insecure(secret.is_some())
         .access(Access::default().passphrase(secret))
         .logs(log.hub().clone());
-    let ready = |addresses: &[Address]| {
-        match addresses.get(1) {
-            Some(tcp) => println!("ready {}", tcp.url()),
-            None => println!("ready"),
+    let ready = |ready: Ready<'_>| {
+        match ready {
+            Ready::Listening([_, tcp, ..]) => println!("ready {}", tcp.url()),
+            _ => println!("ready"),
         }
         Ok(())
     };

@@ -12,8 +12,20 @@ use jumpstarter_text::truncated;
 
 use crate::programs::search_path;
 
-/// The lease's name in an exporter without a controller.
-const LEASE: &str = "standalone";
+/// The names of a lease, for its hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) lease: String,
+    pub(crate) client: String,
+}
+
+impl Default for Names {
+    /// Those of an exporter without a controller.
+    fn default() -> Self {
+        Self { lease: "standalone".to_owned(), client: String::new() }
+    }
+}
+
 /// The variable with the path of a file, whose text is added to the message for people who enter a
 /// shell.
 const MOTD_FILE: &str = "JMP_MOTD_FILE";
@@ -55,7 +67,7 @@ impl When {
 /// # Errors
 /// `FailedPrecondition` if it fails, `DeadlineExceeded` after its timeout, `NotFound` without its
 /// interpreter.
-pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
+pub(crate) async fn run(hook: &Hook, when: When, host: &Path, names: &Names) -> Result<()> {
     let name = when.name();
     if hook.script.trim().is_empty() {
         return Ok(());
@@ -72,8 +84,8 @@ pub(crate) async fn run(hook: &Hook, when: When, host: &Path) -> Result<()> {
         .env("JUMPSTARTER_HOST", host)
         .env("JMP_DRIVERS_ALLOW", "UNSAFE")
         .env("_JMP_SUPPRESS_DRIVER_WARNINGS", "1")
-        .env("LEASE_NAME", LEASE)
-        .env("CLIENT_NAME", "")
+        .env("LEASE_NAME", &names.lease)
+        .env("CLIENT_NAME", &names.client)
         // These are for clients of other devices, and for systemd's service only.
         .env_remove("JMP_GRPC_INSECURE")
         .env_remove("JUMPSTARTER_GRPC_INSECURE")

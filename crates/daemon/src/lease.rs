@@ -10,11 +10,11 @@ use jumpstarter_exporter::{Session, State};
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::hooks::{self, When};
+use crate::hooks::{self, Names, When};
 use crate::private_socket::PrivateSocket;
 
 /// The prefix by which clients of the Python packages recognise a warning in a state.
-const WARNING: &str = "[HOOK_WARNING] ";
+pub(crate) const WARNING: &str = "[HOOK_WARNING] ";
 /// How long the end of a session, or of the lease, stays visible: clients poll a few times in it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
@@ -30,6 +30,9 @@ pub(crate) struct Lease<'a> {
     hooks: &'a Hooks,
     /// The socket for the hooks; `None` without hooks.
     socket: Option<&'a PrivateSocket>,
+    names: Names,
+    /// A controller has ended the lease.
+    over: CancellationToken,
     /// The beforeLease hook has run, the afterLease hook has not.
     begun: bool,
 }
@@ -45,7 +48,20 @@ impl<'a> Lease<'a> {
             session.state().set(ExporterStatus::BeforeLeaseHook, "Running the beforeLease hook");
         }
         // Without a beforeLease hook the lease begins at once.
-        Self { session, hooks, socket, begun: hooks.before_lease.is_none() }
+        let (names, over) = (Names::default(), CancellationToken::new());
+        Self { session, hooks, socket, names, over, begun: hooks.before_lease.is_none() }
+    }
+
+    /// Makes it the lease of a controller with these names, which is over when `over` is cancelled.
+    #[must_use]
+    pub(crate) fn of_controller(mut self, names: Names, over: CancellationToken) -> Self {
+        (self.names, self.over) = (names, over);
+        self
+    }
+
+    /// Gives the lease another client.
+    pub(crate) fn set_client(&mut self, client: &str) {
+        client.clone_into(&mut self.names.client);
     }
 
     /// Begins the lease and serves one session of clients after the other until `closing`. Then it
@@ -97,11 +113,14 @@ impl<'a> Lease<'a> {
             }
             Some(_) => return Ok(()),
         };
+        self.begun = true;
+        if self.over.is_cancelled() {
+            return Ok(());
+        }
         let state = self.session.state().get();
         if (state.status, &state.message) != (ExporterStatus::LeaseReady, &message) {
             self.session.state().set(ExporterStatus::LeaseReady, message);
         }
-        self.begun = true;
         Ok(())
     }
 
@@ -149,7 +168,7 @@ impl<'a> Lease<'a> {
             tracing::warn!(error = error.report(), "the {name} hook cannot reach the exporter");
         }
         let host = self.socket.map_or(Path::new(""), PrivateSocket::path);
-        let outcome = hooks::run(hook, when, host).await;
+        let outcome = hooks::run(hook, when, host, &self.names).await;
         if when == When::Before {
             let motd = hooks::added_motd(host).await;
             self.session.add_to_motd(motd);

@@ -5,6 +5,7 @@
 //! open the device, serve it and close it. [`Log`] writes their records to standard error.
 
 mod hooks;
+mod join;
 mod lease;
 mod logs;
 mod metrics;
@@ -18,5 +19,5 @@ mod signals;
 
 pub use logs::{Log, LogFormat};
 pub use programs::{be_j, search_path};
-pub use run::{RunOptions, run};
+pub use run::{Ready, RunOptions, run};
 pub use shell::{Served, shell};

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jumpstarter_config::{ExporterConfig, Hooks};
+use jumpstarter_controller::Endpoint;
 use jumpstarter_driver_core::{Device, Error, Result, ResultExt, suggest};
 use jumpstarter_exporter::{
     Access, Address, Door, Limits, Listener, LogHub, Server, Session, SessionOptions,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::join::join;
 use crate::lease::{self, Lease};
 use crate::metrics::MetricsListener;
 use crate::notify::notify;
@@ -32,13 +34,24 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 /// What `jmp run` serves, and at which addresses.
 #[derive(Debug)]
 pub struct RunOptions {
-    config: ExporterConfig,
+    pub(crate) config: ExporterConfig,
     listen: Vec<Address>,
     access: Access,
     is_insecure: bool,
-    limits: Limits,
+    pub(crate) limits: Limits,
     metrics: Option<SocketAddr>,
-    logs: LogHub,
+    pub(crate) logs: LogHub,
+    exit_on_lease_end: bool,
+}
+
+/// Where an exporter can be reached now.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Ready<'a> {
+    /// At these addresses.
+    Listening(&'a [Address]),
+    /// Through the controller at this endpoint.
+    Joined(&'a Endpoint),
 }
 
 impl RunOptions {
@@ -52,10 +65,11 @@ impl RunOptions {
             limits: Limits::default(),
             metrics: None,
             logs: LogHub::default(),
+            exit_on_lease_end: false,
         }
     }
 
-    /// Adds addresses to listen at; at least one is needed.
+    /// Adds addresses to listen at. Without any, the exporter joins the controller of its file.
     #[must_use]
     pub fn listen(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
         self.listen.extend(addresses);
@@ -97,21 +111,43 @@ impl RunOptions {
         self
     }
 
+    /// Ends the exporter after its first lease, as `exitOnLeaseEnd` in the exporter file does. For
+    /// an exporter that joins a controller.
+    #[must_use]
+    pub fn exit_on_lease_end(mut self, exits: bool) -> Self {
+        self.exit_on_lease_end = exits;
+        self
+    }
+
+    /// Whether the exporter joins the controller of its file: it has one, with a token, and there
+    /// is no address to listen at.
+    pub fn joins_a_controller(&self) -> bool {
+        self.listen.is_empty() && self.has_controller()
+    }
+
+    fn has_controller(&self) -> bool {
+        let settings = &self.config.settings;
+        settings.endpoint.is_some() && settings.token.is_some()
+    }
+
+    /// Whether the exporter ends after a lease.
+    pub(crate) fn ends_after_lease(&self) -> bool {
+        self.exit_on_lease_end || self.config.settings.exit_on_lease_end
+    }
+
     /// Checks that the options fit together.
     ///
     /// # Errors
-    /// `InvalidArgument`, with the option to add or to leave out; `Unimplemented` for joining a
-    /// controller.
+    /// `InvalidArgument`, with the option to add or to leave out.
     pub fn check(&self) -> Result<()> {
+        if self.joins_a_controller() {
+            return Ok(());
+        }
         if self.listen.is_empty() {
-            let settings = &self.config.settings;
-            if settings.endpoint.is_some() && settings.token.is_some() {
-                return Err(Error::unimplemented("joining a controller is not supported yet").with_hint(
-                    "serve the device directly with --tls-grpc-listener PORT or --listen-unix PATH",
-                ));
-            }
-            return Err(Error::invalid_argument("no address to listen at is given")
-                .with_hint("add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH"));
+            return Err(Error::invalid_argument("no address to listen at is given").with_hint(
+                "add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH, or `endpoint` and `token` to the \
+                 exporter file to join a controller",
+            ));
         }
         match (self.access.has_tls(), self.is_insecure) {
             (true, true) => Err(Error::invalid_argument("TLS and --tls-grpc-insecure exclude each other")
@@ -174,15 +210,22 @@ impl RunOptions {
 /// is connected (or one ends its session), ends the lease, closes the device, and serves the
 /// changed exporter file at the same addresses. A file with faults changes nothing.
 ///
-/// `ready` is called with the addresses once all of them accept connections.
+/// `ready` is called once all addresses accept connections.
+///
+/// Without an address it joins the controller of the exporter file: it registers, and serves one
+/// lease after another. The device is opened for each, and closed at its end. `ready` is called
+/// once it is registered. SIGHUP ends it after the lease then.
 ///
 /// # Errors
 /// The errors of [`RunOptions::check`], of reading the TLS files, of opening or resetting the
 /// device, of listening and of closing, and the error of a hook whose failure ends the exporter.
 /// `Cancelled` for a signal while the device is opened: nothing was served then. After any other
 /// signal a complete shutdown is `Ok`.
-pub async fn run(options: RunOptions, ready: impl FnOnce(&[Address]) -> Result<()>) -> Result<()> {
-    let outcome = run_until_signal(options, ready).await;
+pub async fn run(options: RunOptions, ready: impl FnOnce(Ready<'_>) -> Result<()>) -> Result<()> {
+    let outcome = match options.joins_a_controller() {
+        true => join(options, |endpoint| ready(Ready::Joined(endpoint))).await,
+        false => run_until_signal(options, |addresses| ready(Ready::Listening(addresses))).await,
+    };
     Log::flush();
     outcome
 }
@@ -192,6 +235,11 @@ async fn run_until_signal(
     ready: impl FnOnce(&[Address]) -> Result<()>,
 ) -> Result<()> {
     options.check()?;
+    if options.has_controller() {
+        tracing::info!(
+            "the exporter serves alone, without its controller: it has an address to listen at"
+        );
+    }
     let door = options.access.prepare()?;
     let mut signals = Signals::with_reload()?;
     let mut ready = Some(ready);
@@ -238,14 +286,31 @@ pub(crate) async fn open(
     logs: &LogHub,
     limits: Limits,
 ) -> Result<Session> {
+    open_as(config, session_options(config, logs, limits)).await
+}
+
+/// The options of a session of a file.
+pub(crate) fn session_options(
+    config: &ExporterConfig,
+    logs: &LogHub,
+    limits: Limits,
+) -> SessionOptions {
     let settings = &config.settings;
-    let mut session_options = SessionOptions::default()
+    let options = SessionOptions::default()
         .motd(settings.motd.clone().unwrap_or_default())
         .logs(logs.clone())
         .limits(limits);
-    if !settings.metadata.name.is_empty() {
-        session_options = session_options.name(&settings.metadata.name);
+    match settings.metadata.name.is_empty() {
+        true => options,
+        false => options.name(&settings.metadata.name),
     }
+}
+
+/// As [`open`], with other options.
+pub(crate) async fn open_as(
+    config: &ExporterConfig,
+    session_options: SessionOptions,
+) -> Result<Session> {
     let device = config.open().await?;
     let session = Session::new(device, session_options)?;
     let reset = session.reset().await.context("resetting the device before it is served");

@@ -15,8 +15,6 @@ use crate::watched::Watched;
 use crate::windows::{MAX_STREAMS, MIN_CONNECTION, Windows};
 use crate::{Session, grpc};
 
-/// How long a connection may last without an admitted call.
-const STRANGER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the reason for the end may take to be sent.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 /// Ends a connection's membership when its serving ends in any way.
@@ -46,7 +44,7 @@ enum End {
 impl End {
     async fn of(standing: Arc<Standing>, flooded: Arc<Notify>) -> Self {
         let stranger = async {
-            tokio::time::sleep_until(standing.opened + STRANGER_LIMIT).await;
+            tokio::time::sleep_until(standing.opened + standing.first_call_limit).await;
             if !standing.membership.is_stranger() {
                 std::future::pending::<()>().await;
             }
@@ -69,7 +67,7 @@ impl End {
                 tracing::info!(address, "a connection without a call is ended: there are too many");
             }
             Self::Stranger => {
-                let limit = STRANGER_LIMIT.as_secs();
+                let limit = peer.standing.first_call_limit.as_secs();
                 tracing::info!(
                     address,
                     "a connection is ended: no call was admitted within {limit} s"

@@ -90,7 +90,8 @@ pub(crate) async fn enter(
     peer.admit(&session.0.connections.clients);
     let path = head.uri.path();
     let method = Method::from_path(path);
-    let passed = session.state().look(|state| gated::pass(method, peer, state));
+    let is_leased = session.0.options.is_leased;
+    let passed = session.state().look(|state| gated::pass(method, peer, state, is_leased));
     passed.inspect_err(|error| {
         tracing::debug!(method = path, error = error.report(), "a call was refused");
     })

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jumpstarter_protocol::Budget;
 use tokio::sync::Notify;
@@ -48,6 +49,8 @@ pub(crate) struct Standing {
     pub(crate) streams: AtomicUsize,
     /// The memory for its messages.
     pub(crate) budget: Budget,
+    /// How long it may last without an admitted call.
+    pub(crate) first_call_limit: Duration,
 }
 
 impl Default for Standing {
@@ -60,6 +63,7 @@ impl Default for Standing {
             waiting_resources: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             budget: Budget::default(),
+            first_call_limit: Duration::from_secs(30),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::Session;
 const MAX_HELP_BYTES: usize = 1024 * 1024;
 
 impl Session {
-    pub(crate) fn report(&self) -> GetReportResponse {
+    /// The report: the device's drivers, their labels and methods.
+    pub fn report(&self) -> GetReportResponse {
         let (nodes, ids) = (self.device().nodes(), &self.0.directory);
         let mut help_bytes = 0;
         let reports = nodes.iter().map(|node| {

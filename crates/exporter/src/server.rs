@@ -6,6 +6,7 @@ use jumpstarter_driver_core::{Error, Result};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::serve::{Door, Stop, serve_behind};
+use crate::tunnels::Tunnels;
 use crate::{Address, Listener, Session};
 
 /// The time limit for connections that are cut off, which end much faster.
@@ -42,6 +43,11 @@ impl Server {
 
     fn spawn(&mut self, listener: Listener, door: Door, stop: Stop) {
         self.tasks.spawn(serve_behind(self.session.clone(), listener, door, stop));
+    }
+
+    /// Serves connections that something else accepted: the tunnels of a lease.
+    pub fn tunnels(&self) -> Tunnels {
+        Tunnels { session: self.session.clone(), stop: self.stop.serving.clone() }
     }
 
     /// The addresses in the order of their starts, without the hooks' listener.

@@ -111,6 +111,11 @@ impl Session {
         let refused = |hook| {
             answer(false, format!("the {hook} hook is running: end the session when it has ended"))
         };
+        if self.0.options.is_leased {
+            // The lease's owner ends it; the afterLease hook may run for long.
+            self.0.lease.ended.notify_one();
+            return answer(true, "The session ends".to_owned());
+        }
         if !self.0.lease.can_end() {
             return answer(false, "No active lease context".to_owned());
         }

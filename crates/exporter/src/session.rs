@@ -25,6 +25,7 @@ pub struct SessionOptions {
     pub(crate) stall_limit: Duration,
     pub(crate) limits: Limits,
     pub(crate) logs: LogHub,
+    pub(crate) is_leased: bool,
 }
 
 impl SessionOptions {
@@ -62,6 +63,14 @@ impl SessionOptions {
         self.logs = logs;
         self
     }
+
+    /// The session is of one lease of a controller. A client that ends it ends it for all clients
+    /// of the lease, and no driver may be called after that.
+    #[must_use]
+    pub fn of_a_lease(mut self) -> Self {
+        self.is_leased = true;
+        self
+    }
 }
 
 impl Default for SessionOptions {
@@ -72,6 +81,7 @@ impl Default for SessionOptions {
             stall_limit: Duration::from_secs(120),
             limits: Limits::default(),
             logs: LogHub::default(),
+            is_leased: false,
         }
     }
 }

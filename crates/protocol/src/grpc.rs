@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use jumpstarter_driver_core::{Error, Result};
 
@@ -16,15 +17,15 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.starts_with(GRPC.as_bytes()))
 }
 
-/// Makes the head of a request for `path` from the server at `authority`.
+/// Makes the head of a request for `path` from the server at `authority`. `scheme` is `https` over
+/// TLS, else `http`.
 ///
 /// # Errors
 /// `Internal` for an authority that cannot be sent.
-pub fn request(authority: &str, path: &'static str) -> Result<Request<()>> {
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build();
-    let uri = uri.map_err(|error| {
-        Error::internal("the exporter's address is not a URI").with_source(error)
-    })?;
+pub fn request(scheme: Scheme, authority: &str, path: &'static str) -> Result<Request<()>> {
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+    let uri = uri
+        .map_err(|error| Error::internal("the server's address is not a URI").with_source(error))?;
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;

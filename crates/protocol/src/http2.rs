@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::{Ping, Reason, RecvStream, client, server};
+use h2::{Ping, PingPong, Reason, RecvStream, client, server};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -192,6 +192,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
         Ok((Requests(requests), Self(connection)))
     }
 
+    /// The pings of the connection: `None` after the first call, and after
+    /// [`acknowledged`](Self::acknowledged).
+    pub fn pings(&mut self) -> Option<Pings> {
+        self.0.ping_pong().map(Pings)
+    }
+
     /// Waits until the server has read everything that was sent, or the connection has ended. Can
     /// be used once. May be cancelled.
     pub async fn acknowledged(&mut self) {
@@ -208,6 +214,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for ClientConnection<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map_err(broken)
+    }
+}
+
+/// Asks whether the server is alive.
+#[derive(Debug)]
+pub struct Pings(PingPong);
+
+impl Pings {
+    /// Sends a ping, and waits for its answer.
+    ///
+    /// # Errors
+    /// `Broken` for a connection that has ended.
+    pub async fn ping(&mut self) -> Result<(), CallError> {
+        self.0.ping(Ping::opaque()).await.map(drop).map_err(broken)
     }
 }
 

@@ -6,6 +6,7 @@
 //!   in a call.
 //! - [`encode_value`] and [`decode_value`]: the arguments of calls.
 //! - [`Incoming`] and [`Outgoing`]: messages on HTTP/2, within the memory of a [`Budget`];
+//!   [`Messages`]: those of an answer;
 //!   [`grpc`]: the headers around them; [`http2`]: the connections below.
 //! - [`write_status`] and [`read_status`]: errors as statuses, and back. [`CallError`] says which
 //!   end failed a call.
@@ -29,6 +30,7 @@ mod error;
 pub mod grpc;
 pub mod http2;
 mod keepalive;
+mod messages;
 pub mod metadata;
 pub mod python;
 pub mod rpc;
@@ -45,6 +47,7 @@ pub use address::Address;
 pub use budget::{Budget, Memory};
 pub use error::CallError;
 pub use keepalive::TcpKeepalive;
+pub use messages::Messages;
 pub use prost_types::{Duration, FieldMask, Timestamp, Value};
 pub use rpc::{Method, Rpc};
 pub use status::{read_status, write_status};

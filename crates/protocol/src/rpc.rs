@@ -93,13 +93,13 @@ pub mod controller {
     use crate::v1;
 
     calls! {
-        /// Tells the exporter's labels and drivers.
+        /// Registers the exporter's labels and drivers.
         Register(v1::RegisterRequest) -> v1::RegisterResponse
             = "/jumpstarter.v1.ControllerService/Register";
         /// Says that the exporter ends.
         Unregister(v1::UnregisterRequest) -> v1::UnregisterResponse
             = "/jumpstarter.v1.ControllerService/Unregister";
-        /// Tells the exporter's state.
+        /// Reports the exporter's state.
         ReportStatus(v1::ReportStatusRequest) -> v1::ReportStatusResponse
             = "/jumpstarter.v1.ControllerService/ReportStatus";
         /// Follows who leases the exporter.

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result};
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -125,11 +126,27 @@ impl ClientTls {
     /// # Errors
     /// `Internal` if the library refuses the settings.
     pub fn new(trusted: TrustedCertificates, identity: Option<Identity>) -> Result<Self> {
+        Self::verifying(trusted.server_verifier()?, identity)
+    }
+
+    /// Trusts every server, whatever its certificate: a program in between can read and change
+    /// everything.
+    ///
+    /// # Errors
+    /// `Internal` if the library refuses the settings.
+    pub fn trusting_any() -> Result<Self> {
+        Self::verifying(trust::Any::new(), None)
+    }
+
+    fn verifying(
+        verifier: Arc<dyn ServerCertVerifier>,
+        identity: Option<Identity>,
+    ) -> Result<Self> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(setting_up)?
             .dangerous()
-            .with_custom_certificate_verifier(trusted.server_verifier()?);
+            .with_custom_certificate_verifier(verifier);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
@@ -238,14 +255,18 @@ fn read(doing: &str, file: &Path, variables: Option<&str>) -> Result<Vec<u8>> {
 
 fn certificates(file: &Path, variables: Option<&str>) -> Result<Vec<CertificateDer<'static>>> {
     let text = read("reading certificates from", file, variables)?;
+    parse(&text, &file.display().to_string())
+}
+
+/// The certificates of a text, which errors call `name`.
+fn parse(text: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>> {
     let certificates =
-        CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, _>>();
+        CertificateDer::pem_slice_iter(text).collect::<std::result::Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(Error::invalid_argument(format!(
-            "reading certificates from {}: there is none",
-            file.display()
-        ))
-        .with_hint("a PEM file has lines `-----BEGIN CERTIFICATE-----`")),
+        _ => {
+            Err(Error::invalid_argument(format!("reading certificates from {name}: there is none"))
+                .with_hint("a PEM file has lines `-----BEGIN CERTIFICATE-----`"))
+        }
     }
 }

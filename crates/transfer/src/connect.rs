@@ -7,6 +7,7 @@ use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use jumpstarter_driver_core::{Error, Result, ResultExt, connect_first};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::exchange::{Driving, Io, broken, nothing};
@@ -20,6 +21,30 @@ pub(crate) async fn to_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, S
     let stream = connect_first(addresses, None).await?;
     let address = stream.peer_addr()?;
     Ok((stream, address))
+}
+
+/// Connects to a server that speaks TLS, through the proxy that the environment names for it, if
+/// any. What is spoken on the connection is the caller's.
+///
+/// # Errors
+/// `InvalidArgument` for what is no host, and for a variable that names no proxy; else the errors
+/// of the system and of the proxy.
+pub async fn connect(
+    host: &str,
+    port: u16,
+) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
+    let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let url = Url::parse(&format!("https://{shown}:{port}/"))?;
+    let settings = Settings::from_env()?;
+    let doing = || format!("connecting to {}", url.authority_with_port());
+    match settings.proxies.for_url(&url)? {
+        Some(proxy) => through(&proxy, &url, &settings).await.with_context(doing),
+        None => {
+            let addresses = settings.resolve(host, port).await.with_context(doing)?;
+            let (stream, _) = to_any(&addresses).await.with_context(doing)?;
+            Ok(Box::new(stream) as Box<dyn Io>)
+        }
+    }
 }
 
 /// Connects to the server of `url` through a proxy: by a tunnel for `https`, else the proxy is

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use jumpstarter_driver_core::{Error, ImageSink, Result, ResultExt};
-use jumpstarter_protocol::CallError;
 use jumpstarter_protocol::python::is_stream_end;
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
+use jumpstarter_protocol::{CallError, Messages};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Moved, Transfer, open, remote, transfer};
 use crate::remote_driver::RemoteDriver;
-use crate::wire::{Frames, Messages};
+use crate::wire::Frames;
 
 /// Returns the sink's name in the call, and its transfer. The exporter writes to a URL itself,
 /// unless the image is to be compressed: exporters compress only for clients.

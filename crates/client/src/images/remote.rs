@@ -7,13 +7,12 @@ use futures_util::StreamExt;
 use jumpstarter_driver_core::Result;
 use jumpstarter_driver_core::image::{ImageRequest, Observer, Progress};
 use jumpstarter_protocol::v1::LogStreamResponse;
-use jumpstarter_protocol::{ImageReference, PresignedRequest, fields, rpc};
+use jumpstarter_protocol::{ImageReference, Messages, PresignedRequest, fields, rpc};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Moved, Transfer, transfer};
 use crate::remote_driver::RemoteDriver;
-use crate::wire::Messages;
 
 /// How long the last record of the transfer may take after the call's answer.
 const LAST_RECORD: Duration = Duration::from_secs(1);

@@ -18,13 +18,19 @@ const ALWAYS: [Method; 4] =
 ///
 /// # Errors
 /// `FailedPrecondition`, on which clients retry later.
-pub(super) fn pass(method: Option<Method>, peer: &Peer, state: &State) -> Result<()> {
+pub(super) fn pass(
+    method: Option<Method>,
+    peer: &Peer,
+    state: &State,
+    is_leased: bool,
+) -> Result<()> {
     if method.is_some_and(|method| ALWAYS.contains(&method)) {
         return Ok(());
     }
     match (state.status, state.hook()) {
+        (ExporterStatus::LeaseReady, _) => Ok(()),
         // Without a controller nobody else can have the device after the end of a session.
-        (ExporterStatus::LeaseReady | ExporterStatus::Available, _) => Ok(()),
+        (ExporterStatus::Available, _) if !is_leased => Ok(()),
         (_, Some(_)) if peer.is_hook => Ok(()),
         (_, Some(hook)) => Err(Error::failed_precondition(format!(
             "the {hook} hook is running: until it ends, only the hook itself may use the device"
@@ -65,6 +71,8 @@ mod tests {
             // A method of a later version.
             None,
         ];
+        let ended = pass(Some(Method::DriverCall), &client, &state(Available), true);
+        assert!(ended.unwrap_err().is_refusal(), "the lease is over");
         for (status, of_client, of_hook) in [
             (LeaseReady, true, true),
             (Available, true, true),
@@ -77,7 +85,7 @@ mod tests {
             let state = state(status);
             for call in calls {
                 for (peer, allowed) in [(&client, of_client), (&hook, of_hook)] {
-                    let passed = pass(call, peer, &state);
+                    let passed = pass(call, peer, &state, false);
                     assert_eq!(passed.is_ok(), allowed, "{status:?} {call:?}: {passed:?}");
                     if let Err(refused) = passed {
                         assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
@@ -86,7 +94,8 @@ mod tests {
                 }
             }
             for question in ALWAYS {
-                assert!(pass(Some(question), &client, &state).is_ok(), "{status:?} {question:?}");
+                let passed = pass(Some(question), &client, &state, true);
+                assert!(passed.is_ok(), "{status:?} {question:?}");
             }
         }
     }

@@ -20,6 +20,8 @@ pub struct LogHub(Arc<Hub>);
 #[derive(Debug, Default)]
 struct Hub {
     listeners: Mutex<Listeners>,
+    /// The fields that the operator's records have: the lease and its client.
+    lease: Mutex<Vec<(&'static str, String)>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +60,20 @@ impl LogHub {
     /// Forgets earlier records: clients of the next lease do not see them.
     pub fn begin_lease(&self) {
         self.listeners().backlog.clear();
+    }
+
+    /// Sets the lease and the client that each of the operator's records names from now on, or that
+    /// there is none.
+    pub fn set_lease(&self, lease: Option<(&str, &str)>) {
+        let fields = lease.map(|(lease, client)| {
+            vec![("lease", lease.to_owned()), ("client", client.to_owned())]
+        });
+        *self.0.lease.lock().unwrap_or_else(PoisonError::into_inner) = fields.unwrap_or_default();
+    }
+
+    /// The fields of the operator's records.
+    pub(super) fn lease_fields(&self) -> Vec<(&'static str, String)> {
+        self.0.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Distributes a record. Never waits: a slow listener loses its oldest records.

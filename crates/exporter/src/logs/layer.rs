@@ -121,7 +121,20 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             }
         }
         if let Some(output) = &self.output {
+            let lease = self.hub.lease_fields();
+            let added = lease.into_iter().filter(|(name, value)| {
+                let is_new = !record.fields.contains_key(*name) && !value.is_empty();
+                if is_new {
+                    record.fields.insert((*name).to_owned(), value.clone());
+                }
+                is_new
+            });
+            // Clients know their own lease.
+            let added: Vec<_> = added.collect();
             output(&record);
+            for (name, _) in added {
+                record.fields.remove(name);
+            }
         }
         if record.topic != LogTopic::Visit {
             self.hub.publish(record);

@@ -9,6 +9,7 @@ use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
@@ -17,7 +18,7 @@ use tokio_rustls::rustls::{
     SignatureScheme,
 };
 
-use super::{CertificateFault, certificates, is_version_1, provider, setting_up};
+use super::{CertificateFault, certificates, is_version_1, parse, provider, setting_up};
 
 /// Certificates that are trusted: as authorities, and themselves.
 ///
@@ -38,11 +39,23 @@ impl TrustedCertificates {
     /// The errors of reading the file; `InvalidArgument` for a file without certificates, or with
     /// one that cannot be an authority's.
     pub fn from_file(file: &Path, variables: Option<&str>) -> Result<Self> {
-        let themselves = certificates(file, variables)?;
+        Self::of(certificates(file, variables)?, &file.display().to_string())
+    }
+
+    /// Trusts the certificates of a text in PEM, which errors call `name`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a text without certificates, or with one that cannot be an
+    /// authority's.
+    pub fn from_pem(text: &[u8], name: &str) -> Result<Self> {
+        Self::of(parse(text, name)?, name)
+    }
+
+    fn of(themselves: Vec<CertificateDer<'static>>, name: &str) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in themselves.iter().cloned() {
             roots.add(certificate).map_err(|error| {
-                let message = format!("trusting the certificates of {}", file.display());
+                let message = format!("trusting the certificates of {name}");
                 Error::invalid_argument(message).with_source(error)
             })?;
         }
@@ -132,6 +145,55 @@ macro_rules! signatures {
             self.signed.supported_verify_schemes()
         }
     };
+}
+
+/// Accepts every server's certificate; the server must still have its key.
+#[derive(Debug)]
+pub(super) struct Any {
+    signed: Arc<CryptoProvider>,
+}
+
+impl Any {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { signed: provider() })
+    }
+}
+
+impl ServerCertVerifier for Any {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.signed.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.signed.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 impl ServerCertVerifier for Trusting<WebPkiServerVerifier> {

@@ -1,0 +1,141 @@
+//! One HTTP/2 connection over TLS, to a controller or a router.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::uri::Scheme;
+use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_protocol::http2::{ClientConnection, Requests};
+use jumpstarter_protocol::{
+    CallError, CertificateFault, ClientTls, Messages, Outgoing, Rpc, TlsFailure, TlsFault, grpc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::options::Keepalive;
+use crate::{Endpoint, Trust};
+
+/// How long a name, a connection and the handshake of TLS may take together.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// The longest accepted message: gRPC's default.
+pub(crate) const MAX_MESSAGE: usize = 4 << 20;
+
+/// An open connection. It ends when it is dropped and its last call has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    requests: Requests,
+    authority: Arc<str>,
+    ended: CancellationToken,
+}
+
+impl Connection {
+    /// Connects, through the environment's proxy if there is one.
+    ///
+    /// # Errors
+    /// `Unavailable` and the like, with what was being done, and to whom.
+    pub(crate) async fn open(
+        endpoint: &Endpoint,
+        trust: &Trust,
+        tls: &ClientTls,
+        keepalive: Keepalive,
+    ) -> Result<Self> {
+        let opening = async {
+            let socket = jumpstarter_transfer::connect(endpoint.host(), endpoint.port()).await?;
+            let secured = tls.connect(endpoint.host(), socket).await;
+            let secured = secured.map_err(|error| explain(error, endpoint, trust))?;
+            ClientConnection::open(secured).await.map_err(|error| {
+                Error::unavailable(format!("{endpoint} does not speak HTTP/2"))
+                    .with_source(Error::from(error))
+            })
+        };
+        let opened = tokio::time::timeout(CONNECT_LIMIT, opening).await.unwrap_or_else(|_| {
+            let limit = CONNECT_LIMIT.as_secs();
+            Err(Error::deadline_exceeded(format!("{endpoint} did not answer within {limit} s"))
+                .with_hint("check the address, and whether a firewall drops the packets"))
+        });
+        let (requests, mut connection) = opened?;
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        let name = endpoint.to_string();
+        tokio::spawn(async move {
+            let _ended = guard;
+            let pings = connection.pings();
+            let silence = async {
+                let Some(mut pings) = pings else { return std::future::pending().await };
+                loop {
+                    tokio::time::sleep(keepalive.interval).await;
+                    let answered = tokio::time::timeout(keepalive.timeout, pings.ping()).await;
+                    match answered {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return std::future::pending().await,
+                        Err(_) => return,
+                    }
+                }
+            };
+            tokio::select! {
+                outcome = &mut connection => {
+                    tracing::debug!(endpoint = name, error = ?outcome.err(), "a connection ended");
+                }
+                () = silence => tracing::debug!(endpoint = name, "a connection is dead"),
+            }
+        });
+        Ok(Self { requests, authority: endpoint.to_string().into(), ended })
+    }
+
+    /// Whether it is open, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ended.is_cancelled()
+    }
+
+    /// Begins a call. With a `body` the request is whole; else the first half sends it. The answer
+    /// may begin at any time.
+    pub(crate) async fn start<R: Rpc>(
+        &self,
+        metadata: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<(Outgoing, Messages<R::Answer>), CallError> {
+        let request = grpc::request(Scheme::HTTPS, &self.authority, R::PATH);
+        let mut request = request.map_err(CallError::Broken)?;
+        request.headers_mut().extend(metadata);
+        let (answer, mut sending) = self.requests.send(request).await?;
+        if let Some(body) = body {
+            // A server that refuses a call may have ended it already; its answer says so.
+            drop(sending.end_after(body));
+        }
+        Ok((sending, Messages::awaiting(answer, MAX_MESSAGE)))
+    }
+}
+
+/// Explains a failed handshake.
+fn explain(error: io::Error, endpoint: &Endpoint, trust: &Trust) -> Error {
+    let trusting = match trust {
+        Trust::Authorities(_) => "`tls.ca` must hold the authority of its certificate",
+        _ => {
+            "set `tls.ca` to the authority of its certificate, or `tls.insecure: true` on a trusted network"
+        }
+    };
+    let fault = TlsFailure::find(&error).map(|failure| failure.fault());
+    let (message, hint) = match fault {
+        Some(TlsFault::NotTls) => {
+            (format!("{endpoint} does not speak TLS"), "check the port: a controller speaks TLS")
+        }
+        Some(TlsFault::Certificate(CertificateFault::Expired)) => (
+            format!("the certificate of {endpoint} has expired"),
+            "ask who runs the lab; the clock of this machine may also be wrong",
+        ),
+        Some(TlsFault::Certificate(CertificateFault::NotValidYet)) => (
+            format!("the certificate of {endpoint} is not valid yet"),
+            "check the clock of this machine",
+        ),
+        Some(TlsFault::Certificate(_)) => {
+            (format!("the certificate of {endpoint} is not trusted"), trusting)
+        }
+        _ => (
+            format!("the TLS handshake with {endpoint} failed"),
+            "check the port, and that a controller listens there",
+        ),
+    };
+    Error::unavailable(message).with_source(error).with_hint(hint)
+}

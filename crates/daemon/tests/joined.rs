@@ -1,0 +1,276 @@
+//! An exporter that joins a controller, and a client of that controller.
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Wanted};
+use jumpstarter_client::{Exporter, ExporterState};
+use jumpstarter_config::ExporterConfig;
+use jumpstarter_controller::{Controller, ControllerOptions, Identity, Trust};
+use jumpstarter_daemon::{RunOptions, run};
+use jumpstarter_driver_core::{Error, ErrorKind, Secret};
+use jumpstarter_test_controller::{Answer, Kind, Options, Rule, TestController};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
+
+use jumpstarter_driver_flasher as _;
+use jumpstarter_driver_network as _;
+use jumpstarter_driver_power as _;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const POWER: &str = "{power: {type: mock-power}, echo: {type: echo}}";
+
+/// A controller with the exporter `e1` and the client `c1`.
+async fn controller() -> TestController {
+    let controller = TestController::start(Options::default()).await.unwrap();
+    controller.add_exporter("e1", &[("board", "mock")]);
+    controller.add_client("c1", &[]);
+    controller
+}
+
+type Running = AbortOnDropHandle<jumpstarter_driver_core::Result<()>>;
+
+/// Runs the exporter of a file until it is registered.
+async fn exporter(controller: &TestController, rest: &str) -> Running {
+    let file = controller.exporter_file("e1", POWER) + rest;
+    let config = ExporterConfig::parse(&file, "exporter.yaml").unwrap();
+    let (ready, is_ready) = oneshot::channel();
+    let task: JoinHandle<_> = tokio::spawn(run(RunOptions::new(config), |_| {
+        ready.send(()).ok();
+        Ok(())
+    }));
+    let task = AbortOnDropHandle::new(task);
+    tokio::time::timeout(LIMIT, is_ready).await.unwrap().unwrap();
+    task
+}
+
+fn lab(controller: &TestController) -> Lab {
+    let token = Secret::new(controller.token(Kind::Client, "c1"));
+    let identity = Identity::client("lab", "c1", token);
+    let options = ControllerOptions::new(controller.endpoint().parse().unwrap(), identity)
+        .trust(Trust::Authorities(controller.ca_bundle().into_bytes()));
+    Lab::new(Controller::new(options).unwrap())
+}
+
+async fn leased(lab: &Lab) -> (Arc<Lease>, Exporter) {
+    let wanted = Wanted::selector("board=mock").acquisition_limit(LIMIT);
+    let lease = lab.lease(wanted, |_| {}).await.unwrap();
+    let exporter = lease.connect().await.unwrap();
+    (lease, exporter)
+}
+
+/// Why a leased device cannot be used; the controller may say it before the exporter.
+async fn unusable(lab: &Lab, with: impl FnOnce(&Lease) -> bool) -> Error {
+    let wanted = Wanted::selector("board=mock").acquisition_limit(LIMIT);
+    let lease = match lab.lease(wanted, |_| {}).await {
+        Ok(lease) => lease,
+        Err(error) => return error,
+    };
+    assert!(with(&lease));
+    match lease.connect().await {
+        Ok(exporter) => exporter.wait_ready(LIMIT).await.unwrap_err(),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_has_a_device_and_gives_it_back() {
+    let controller = controller().await;
+    let _running = exporter(&controller, "").await;
+    let lab = lab(&controller);
+    let (lease, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    exporter.device().call("power", "on", vec![]).await.unwrap();
+    let mut echo = exporter.device().connect("echo", "connect").await.unwrap();
+    let sent: Vec<u8> = (0..1_u32 << 20).map(|number| number as u8).collect();
+    echo.send(sent.clone()).await.unwrap();
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        received.extend(echo.receive().await.unwrap().unwrap());
+    }
+    assert_eq!(received, sent);
+    assert_eq!(lease.exporter(), "e1");
+    lease.release().await.unwrap();
+    // The next one gets it, with drivers opened anew.
+    let (_lease, next) = leased(&lab).await;
+    next.wait_ready(LIMIT).await.unwrap();
+    next.device().call("power", "off", vec![]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_session_ends_the_calls_of_its_lease() {
+    let controller = controller().await;
+    let _running = exporter(&controller, "").await;
+    let lab = lab(&controller);
+    let (lease, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    assert!(exporter.end_session().await.unwrap());
+    let until_available = async {
+        while exporter.status().await.unwrap().state != ExporterState::Available {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, until_available).await.unwrap();
+    let error = exporter.device().call("power", "on", vec![]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:?}");
+    lease.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_away_ends_neither_a_lease_nor_a_tunnel() {
+    let controller = controller().await;
+    let _running = exporter(&controller, "").await;
+    let lab = lab(&controller);
+    let (lease, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    let mut echo = exporter.device().connect("echo", "connect").await.unwrap();
+    controller.controller().down().await;
+    for _ in 0..3 {
+        exporter.device().call("power", "on", vec![]).await.unwrap();
+        echo.send("still there").await.unwrap();
+        assert_eq!(echo.receive().await.unwrap().unwrap(), "still there");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    controller.controller().up().await;
+    // A further connection is possible once the exporter listens again.
+    let second = tokio::time::timeout(LIMIT, lease.connect()).await.unwrap().unwrap();
+    second.device().call("power", "off", vec![]).await.unwrap();
+    exporter.device().call("power", "on", vec![]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_have_the_names_of_the_lease_and_run_once() {
+    let controller = controller().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hooks");
+    let hooks = format!(
+        "hooks:\n  beforeLease: {{script: 'echo before $LEASE_NAME $CLIENT_NAME >> {0}'}}\n  afterLease: {{script: 'echo after $LEASE_NAME $CLIENT_NAME >> {0}'}}\n",
+        file.display()
+    );
+    let _running = exporter(&controller, &hooks).await;
+    let lab = lab(&controller);
+    let (lease, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    let name = lease.name().to_owned();
+    exporter.end_session().await.unwrap();
+    lease.release().await.ok();
+    let (_lease, next) = leased(&lab).await;
+    next.wait_ready(LIMIT).await.unwrap();
+    let said = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], [format!("before {name} c1"), format!("after {name} c1")]);
+    assert!(lines.len() == 3 && lines[2].starts_with("before "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exporter_waits_for_its_controller_and_ends_after_one_lease() {
+    let controller = controller().await;
+    controller.controller().down().await;
+    let starting = exporter(&controller, "exitOnLeaseEnd: true\n");
+    tokio::pin!(starting);
+    let early = tokio::time::timeout(Duration::from_millis(700), &mut starting).await;
+    assert!(early.is_err(), "the controller is away");
+    controller.controller().up().await;
+    let running = starting.await;
+    let lab = lab(&controller);
+    let (lease, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    lease.release().await.unwrap();
+    tokio::time::timeout(LIMIT, running).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_lease_after_another_in_one_message_are_two_leases() {
+    let controller = controller().await;
+    let _running = exporter(&controller, "").await;
+    let lab = lab(&controller);
+    let (first, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    let wanted = Wanted::exporter("e1").acquisition_limit(LIMIT).to_wire().unwrap();
+    let second = lab.create_lease(wanted, "second").await.unwrap();
+    assert!(second.exporter.is_none(), "the first one has it");
+    controller.jump("e1", "second");
+    let second = lab.existing_lease("second", LIMIT, |_| {}).await.unwrap();
+    let next = tokio::time::timeout(LIMIT, second.connect()).await.unwrap().unwrap();
+    next.wait_ready(LIMIT).await.unwrap();
+    next.device().call("power", "on", vec![]).await.unwrap();
+    // The tunnels of the first one are closed.
+    tokio::time::timeout(LIMIT, exporter.lost()).await.unwrap();
+    first.keep();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_state_is_reported_again() {
+    let controller = controller().await;
+    let lost = Answer::Refuse(tonic::Code::Unavailable, "connection reset".to_owned());
+    controller.add_rule(Rule::new("ReportStatus", lost).times(3));
+    let _running = exporter(&controller, "").await;
+    let (_lease, exporter) = leased(&lab(&controller)).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_end_are_opened_again_after_a_pause() {
+    let controller = controller().await;
+    let _running = exporter(&controller, "").await;
+    let (lease, exporter) = leased(&lab(&controller)).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    for _ in 0..5 {
+        controller.end_status_streams(None, None);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    exporter.device().call("power", "on", vec![]).await.unwrap();
+    let second = tokio::time::timeout(LIMIT, lease.connect()).await.unwrap().unwrap();
+    second.device().call("power", "off", vec![]).await.unwrap();
+    lease.release().await.unwrap();
+    let (_lease, exporter) = leased(&lab(&controller)).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_restarts_breaks_what_went_through_it_and_nothing_else() {
+    let controller = controller().await;
+    let _running = exporter(&controller, "").await;
+    let (lease, exporter) = leased(&lab(&controller)).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    controller.router().outage(Duration::from_millis(300)).await;
+    tokio::time::timeout(LIMIT, exporter.lost()).await.unwrap();
+    let again = tokio::time::timeout(LIMIT, lease.connect()).await.unwrap().unwrap();
+    again.device().call("power", "on", vec![]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_ends_the_lease_tells_the_client_why() {
+    let controller = controller().await;
+    let hooks = "hooks: {beforeLease: {script: 'exit 3', onFailure: endLease}}\n";
+    let _running = exporter(&controller, hooks).await;
+    let lab = lab(&controller);
+    // The exporter gives the lease back by itself.
+    let error = unusable(&lab, |lease| {
+        lease.keep();
+        true
+    });
+    let error = error.await;
+    assert!(error.report().contains("beforeLease hook failed"), "{error:?}");
+    let over = async {
+        while !lab.leases(&LeaseQuery::default()).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, over).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_ends_the_exporter_ends_it() {
+    let controller = controller().await;
+    let hooks = "hooks: {beforeLease: {script: 'exit 3', onFailure: exit}}\n";
+    let running = exporter(&controller, hooks).await;
+    let lab = lab(&controller);
+    let error = unusable(&lab, |lease| lease.is_own()).await;
+    assert!(error.report().contains("beforeLease hook failed"), "{error:?}");
+    let error = tokio::time::timeout(LIMIT, running).await.unwrap().unwrap().unwrap_err();
+    assert!(error.report().contains("beforeLease"), "{error:?}");
+    assert_eq!(lab.exporter("e1", false).await.unwrap().status, "OFFLINE");
+}
