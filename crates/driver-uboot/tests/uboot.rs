@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Device, ErrorKind, Power};
+use jumpstarter_console::{Script, SerialExt};
+use jumpstarter_driver_core::{Device, ErrorKind, Power, Serial};
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::skip;
@@ -77,6 +78,32 @@ async fn u_boot_on_x86_64() {
     let error = uboot.set_up_dhcp(SOON).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error:#}");
     assert!(error.report().contains("No ethernet found"), "{}", error.report());
+    device.close().await.unwrap();
+}
+
+/// A script over the console of a machine with U-Boot, without the driver.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_stops_the_boot_and_reads_what_u_boot_says() {
+    let Some(device) = board(Arch::Aarch64, "qemu_arm64/u-boot.bin").await else { return };
+    device.get::<dyn Power>("vm.power").unwrap().on().await.unwrap();
+    let mut console = device.get::<dyn Serial>("vm.console").unwrap().expect().await.unwrap();
+    let script: Script = serde_json::from_value(serde_json::json!([
+        {"expect": {"regex": r"U-Boot (?<version>\d+\.\d+)"}},
+        {"expect": ["=> ", {"text": "login: ", "then": [{"fail": "the boot was not stopped"}]}],
+         "press": "ctrl-c", "every": "100ms"},
+        {"line": "printenv arch"},
+        {"expect": {"regex": r"\narch=(?<arch>\w+)\r"}},
+        {"expect": "=> "},
+    ]))
+    .unwrap();
+    let done = script.deadline(BOOT).run(&mut console).await.unwrap();
+    assert!(done.capture("version").unwrap().starts_with("20"), "{done:?}");
+    assert_eq!(done.capture("arch"), Some("arm"));
+
+    let late = Script::new().send_line("sleep 60").expect("=> ").within(Duration::from_secs(1));
+    let report = late.run(&mut console).await.unwrap_err().report();
+    assert!(report.contains("step 2 (expect `=> `): no `=> ` within 1s"), "{report}");
+    assert!(report.contains("sleep 60"), "{report}");
     device.close().await.unwrap();
 }
 
