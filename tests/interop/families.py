@@ -20,6 +20,7 @@ FAMILIES = {
     "power": (["jumpstarter_driver_power.client.PowerClient"], {"on", "off"}),
     "serial": (["jumpstarter_driver_pyserial.client.PySerialClient"], {"connect"}),
     "storage_mux": (["jumpstarter_driver_opendal.client.StorageMuxClient"], {"host", "dut", "off", "write", "read"}),
+    "video": (["jumpstarter_driver_ustreamer.client.UStreamerClient"], {"snapshot", "state", "connect"}),
 }
 MARKERS = (MARKER_DRIVERCALL, MARKER_STREAMCALL, MARKER_STREAMING_DRIVERCALL)
 

@@ -18,4 +18,5 @@ pub(crate) const FAMILIES: &[(&str, &str)] = &[
     ("serial", "jumpstarter_driver_pyserial.client.PySerialClient"),
     ("storage_mux", "jumpstarter_driver_opendal.client.StorageMuxClient"),
     ("storage_mux", "jumpstarter_driver_opendal.client.StorageMuxFlasherClient"),
+    ("video", "jumpstarter_driver_ustreamer.client.UStreamerClient"),
 ];
