@@ -251,3 +251,39 @@ async fn several_images_are_looked_at_before_the_first_is_written() {
     assert_eq!(std::fs::read(bench.lab.path("root")).unwrap(), b"root");
     assert_eq!(std::fs::read(bench.lab.path("boot")).unwrap(), b"boot");
 }
+
+/// The map of an image of two blocks, `a` 4096 times and a hole.
+const MAP: &str = r#"<bmap version="2.0"><ImageSize>8192</ImageSize><BlockSize>4096</BlockSize><BlocksCount>2</BlocksCount><MappedBlocksCount>1</MappedBlocksCount><ChecksumType>sha256</ChecksumType>
+<BmapFileChecksum>b598e6b539669b87e1a76c66ffa5896472495b9de089b0eaee34702578354beb</BmapFileChecksum>
+<BlockMap><Range chksum="c93eee2d0db02f10acc7460d9576e122dcf8cd53c4bf8dfcae1b3e74ebcfff5a">0</Range></BlockMap></bmap>
+"#;
+
+#[tokio::test]
+async fn a_block_map_beside_the_image_is_used_and_each_flash_can_be_verified() {
+    let bench = Bench::of(
+        "
+metadata: {name: lab}
+export:
+  disk: {type: file-flasher, config: {path: disk.img}}
+",
+    )
+    .await;
+    let image = [vec![b'a'; 4096], vec![0; 4096]].concat();
+    std::fs::write(bench.lab.path("os.img"), &image).unwrap();
+    std::fs::write(bench.lab.path("os.bmap"), MAP).unwrap();
+    let said = bench.j(&["disk", "flash", "os.img", "--verify"]).await;
+    assert!(said.contains("using the block map os.bmap"), "{said}");
+    assert_eq!(std::fs::read(bench.lab.path("disk.img")).unwrap(), image, "{said}");
+    // What the map does not describe is no success, and changes nothing.
+    std::fs::write(bench.lab.path("os.img"), [vec![b'b'; 4096], vec![0; 4096]].concat()).unwrap();
+    for options in [&[][..], &["--bmap", "os.bmap"]] {
+        let said = bench.j(&[&["disk", "flash", "os.img"], options].concat()).await;
+        assert!(said.contains("bytes 0 to 4095") && said.contains("exit code 1"), "{said}");
+        assert_eq!(std::fs::read(bench.lab.path("disk.img")).unwrap(), image);
+    }
+    let said = bench.j(&["disk", "flash", "os.img", "--no-bmap"]).await;
+    assert!(!said.contains("exit code"), "{said}");
+    assert_eq!(std::fs::read(bench.lab.path("disk.img")).unwrap()[0], b'b');
+    let said = bench.j(&["disk", "flash", "os.img", "--bmap", "none.bmap"]).await;
+    assert!(said.contains("reading the block map none.bmap"), "{said}");
+}

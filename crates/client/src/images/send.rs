@@ -28,8 +28,8 @@ const SIGNATURE: usize = 10;
 /// Returns the source's name in the call, and its transfer.
 ///
 /// The exporter reads a URL itself, unless this side must see the bytes to report a digest or to
-/// detect their encoding, or because an exporter in Python checks no digest. A driver in Python decompresses only if the call names the encoding;
-/// other drivers detect it.
+/// detect their encoding, or because an exporter in Python checks no digest. A driver in Python
+/// decompresses only if the call names the encoding; other drivers detect it.
 pub(super) async fn prepare(
     driver: &RemoteDriver,
     mut source: ImageSource,

@@ -27,10 +27,11 @@ const CHUNK: usize = 1024 * 1024;
 ///
 /// The caller of a flash makes one and adds wishes ([`with_observer`](Self::with_observer),
 /// [`expect_sha256`](Self::expect_sha256), [`report_sha256`](Self::report_sha256),
-/// [`verify`](Self::verify), [`with_block_map`](Self::with_block_map)). A driver passes it to `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it with
+/// [`verify`](Self::verify), [`with_block_map`](Self::with_block_map)). A driver passes it to
+/// `jumpstarter_driver_flasher::write_image`, which honours all of them, or reads it with
 /// [`open`](Self::open). The latter notifies observers and checks the length, but refuses a source
-/// with a digest wish, since nothing would check it. A driver that checks digests takes the wishes
-/// out first, with [`take_wishes`](Self::take_wishes).
+/// with any other wish, since nothing would fulfil it. A driver that fulfils wishes takes them out
+/// first, with [`take_wishes`](Self::take_wishes).
 pub struct ImageSource {
     name: Option<String>,
     length: Option<u64>,

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 use jumpstarter_driver_core::image::Encoding;
@@ -65,10 +64,10 @@ struct Flash {
     /// The image's compression, if its first bytes do not show it
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     compression: Option<Compression>,
-    /// The block map of FILE, as `bmaptool create` makes it: only mapped blocks are written, and their
-    /// checksums are compared. Without it, FILE.bmap beside FILE is taken
+    /// The block map of FILE, of `bmaptool create`, a file or URL: only mapped blocks are written,
+    /// and their checksums are compared. Without it, FILE.bmap beside a local FILE is taken
     #[arg(long, value_name = "BMAP", value_hint = ValueHint::FilePath)]
-    bmap: Option<PathBuf>,
+    bmap: Option<OsString>,
     /// Ignores a block map beside FILE
     #[arg(long, conflicts_with = "bmap")]
     no_bmap: bool,

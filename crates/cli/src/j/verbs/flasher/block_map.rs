@@ -1,10 +1,9 @@
 //! Block maps (bmap files) of images: the given one, or the one beside the image.
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::time::Duration;
 
-use jumpstarter_driver_core::{ResultExt, blocking};
+use jumpstarter_driver_core::{Error, ResultExt, blocking};
 use jumpstarter_transfer::SmallRequest;
 
 use crate::fault::Result;
@@ -12,38 +11,40 @@ use crate::j::image;
 
 /// The largest bmap file that is looked at, in bytes.
 const LARGEST: u64 = 3 << 20;
-/// A server that does not answer within this has none.
-const SERVER_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server may take.
+const SERVER_LIMIT: Duration = Duration::from_secs(60);
 
-/// The text of a bmap file.
-pub(super) async fn read(path: &Path) -> Result<String> {
-    let path = path.to_owned();
-    let doing = format!("reading the block map {}", path.display());
+/// The text of a bmap file: a path or a URL.
+pub(super) async fn read(file: &OsStr) -> Result<String> {
+    let doing = format!("reading the block map {}", image::label(file));
+    if let Some(url) = file.to_str().filter(|word| image::is_url(word)) {
+        let answer = async {
+            let answer = SmallRequest::new("GET", url)?.send(SERVER_LIMIT).await?;
+            if answer.status() != 200 {
+                return Err(answer.into_error());
+            }
+            String::from_utf8(answer.body.to_vec())
+                .map_err(|_| Error::data_loss("it is no bmap file: it is no text"))
+        };
+        return Ok(answer.await.context(doing)?);
+    }
+    let path = file.to_owned();
     Ok(blocking(move || Ok(std::fs::read_to_string(path)?)).await.context(doing)?)
 }
 
-/// The bmap file beside an image, by its name and text. For `os.img.gz` that is `os.img.gz.bmap`,
-/// `os.img.bmap` or `os.bmap`.
+/// The bmap file beside an image of this machine, by its name and text. For `os.img.gz` that is
+/// `os.img.gz.bmap`, `os.img.bmap` or `os.bmap`.
+///
+/// A server is not asked: a request more may wait for nothing, or use a link that is good for one.
 pub(super) async fn beside(file: &OsStr) -> Option<(String, String)> {
     let word = file.to_str().filter(|word| *word != image::STANDARD_STREAM)?;
-    let is_url = image::is_url(word);
-    // A signature would cover another name.
-    if image::is_oci(word) || (is_url && word.contains(['?', '#'])) {
+    if image::is_url(word) || image::is_oci(word) {
         return None;
     }
-    for name in names(word) {
-        let text = match is_url {
-            true => fetched(&name).await,
-            false => {
-                let path = name.clone();
-                blocking(move || Ok(of_file(Path::new(&path)))).await.ok().flatten()
-            }
-        };
-        if let Some(text) = text.filter(|text| text.contains("<bmap")) {
-            return Some((name, text));
-        }
-    }
-    None
+    let names = names(word);
+    let find =
+        move || Ok(names.into_iter().find_map(|name| of_file(&name).map(|text| (name, text))));
+    blocking(find).await.ok().flatten()
 }
 
 fn names(word: &str) -> Vec<String> {
@@ -59,15 +60,11 @@ fn names(word: &str) -> Vec<String> {
     names
 }
 
-fn of_file(path: &Path) -> Option<String> {
+fn of_file(path: &str) -> Option<String> {
     let found = std::fs::metadata(path).ok()?;
     let is_one = found.is_file() && found.len() <= LARGEST;
-    is_one.then(|| std::fs::read_to_string(path).ok()).flatten()
-}
-
-async fn fetched(url: &str) -> Option<String> {
-    let answer = SmallRequest::new("GET", url).ok()?.send(SERVER_LIMIT).await.ok()?;
-    (answer.status() == 200).then(|| String::from_utf8(answer.body.to_vec()).ok()).flatten()
+    let text = is_one.then(|| std::fs::read_to_string(path).ok()).flatten()?;
+    text.contains("<bmap").then_some(text)
 }
 
 #[cfg(test)]
@@ -82,6 +79,5 @@ mod tests {
         );
         assert_eq!(names("os"), ["os.bmap"]);
         assert_eq!(names(".img"), [".img.bmap"]);
-        assert_eq!(names("https://h.x/os.img"), ["https://h.x/os.img.bmap", "https://h.x/os.bmap"]);
     }
 }
