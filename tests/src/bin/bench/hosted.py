@@ -1,5 +1,6 @@
 """Serves the device of an exporter file on a Unix socket, with nothing around it: what starting Python takes."""
 
+import pathlib
 import sys
 
 import anyio
@@ -7,7 +8,7 @@ from jumpstarter.config.exporter import ExporterConfigV1Alpha1
 
 
 async def serve(file):
-    async with ExporterConfigV1Alpha1.load_path(file).serve_unix_async():
+    async with ExporterConfigV1Alpha1.load_path(pathlib.Path(file)).serve_unix_async():
         print("ready", flush=True)
         await anyio.sleep_forever()
 
