@@ -1,7 +1,8 @@
 """Hosts Jumpstarter drivers for an exporter of another language.
 
-`python - serve FD FOLDER [MODULE…]` imports Jumpstarter and the modules, and forks one process for
-each driver that the exporter asks for on the socket FD. Such a process reads what it hosts from a
+`python - serve FD FOLDER CLIENTS [MODULE…]` imports Jumpstarter and the modules, and forks one
+process for each driver that the exporter asks for on the socket FD. CLIENTS are the client classes
+that the exporter knows, separated by commas. Such a process reads what it hosts from a
 socket of its own, serves it with Jumpstarter's own session on a Unix socket, and ends when the
 exporter closes its end.
 
@@ -75,8 +76,9 @@ loaded = Loaded()
 # --- the process that forks ---------------------------------------------------------------------
 
 
-def serve(number, folder, *modules):
+def serve(number, folder, clients, *modules):
     use_folder(folder)
+    known_clients.update(clients.split(","))
     server = socket.socket(fileno=int(number))
     warm(modules)
     woken, waker = socket.socketpair()
@@ -131,7 +133,7 @@ def warm(modules):
     """What every process needs is imported, and shared, before it is forked."""
     for module in BASE + list(modules):
         try:
-            importlib.import_module(module)
+            warm_clients(importlib.import_module(module))
         except Exception:  # who needs it says so
             pass
     loaded.note()
@@ -271,7 +273,7 @@ async def serve_drivers(control, wanted):
     loop = asyncio.get_running_loop()
     with Session(root_device=root) as session:
         for driver in session.mapping.values():
-            add_client_bases(driver, wanted["known_clients"])
+            add_client_bases(driver)
         loaded.note()
         session.update_status(ExporterStatus.LEASE_READY)
         async with session.serve_port_async("unix:" + wanted["socket"]):
@@ -320,18 +322,38 @@ NEEDED = {
 }
 
 
-def add_client_bases(driver, known):
+known_clients = set()
+
+
+def warm_clients(module):
+    """Imports the client classes of the module's drivers that the exporter does not know."""
+    from jumpstarter.driver import Driver
+
+    for found in list(vars(module).values()):
+        if isinstance(found, type) and issubclass(found, Driver) and found.__module__ == module.__name__:
+            bases_of(found.client())
+
+
+def bases_of(client):
+    """The base classes of a client class; none if the exporter knows it, or it is not here."""
+    if not client or client in known_clients:
+        return ()
+    try:
+        import jumpstarter.client
+
+        module, _, name = client.rpartition(".")
+        return getattr(importlib.import_module(module), name).__mro__[1:]
+    except Exception:  # its own packages may be elsewhere
+        return ()
+
+
+def add_client_bases(driver):
     """Labels a driver with the bases of its client class, unless the exporter knows the class."""
-    client = driver.client()
-    if client in known:
+    bases = bases_of(driver.client())
+    if not bases:
         return
     from jumpstarter.client import DriverClient
 
-    try:
-        module, _, name = client.rpartition(".")
-        bases = getattr(importlib.import_module(module), name).__mro__[1:]
-    except Exception:  # the client's own packages may be elsewhere
-        return
     names = [
         f"{base.__module__}.{base.__qualname__}"
         for base in bases

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{COMPOSITE_CLIENT, InterfaceDescriptor};
 use jumpstarter_files::RuntimeDir;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -84,7 +83,6 @@ impl HostProcess {
         let (answers, writer) = UnixStream::from_std(control)?.into_split();
         let message = json!({
             "tree": wanted.tree.0, "socket": socket, "log_level": interpreter::log_level(),
-            "known_clients": known_clients(),
         });
         let (sender, receiver) = mpsc::channel(4);
         let (ended, end) = watch::channel(None);
@@ -193,13 +191,6 @@ impl Drop for HostProcess {
             self.server.kill(self.pid);
         }
     }
-}
-
-/// The client classes whose interfaces follow from their names.
-fn known_clients() -> Vec<&'static str> {
-    let mut known = InterfaceDescriptor::clients();
-    known.push(COMPOSITE_CLIENT);
-    known
 }
 
 async fn why(ended: &mut watch::Receiver<Option<Arc<Error>>>) -> Arc<Error> {

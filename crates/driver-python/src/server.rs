@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_driver_core::{COMPOSITE_CLIENT, InterfaceDescriptor};
 use jumpstarter_files::RuntimeDir;
 use jumpstarter_supervise::{Child as Process, Command, Input};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -79,6 +80,7 @@ impl Server {
         let command = Command::new(&key.python)
             .args(["-", "serve", &theirs.as_raw_fd().to_string()])
             .arg(key.folder.as_deref().unwrap_or(Path::new("")))
+            .arg(known_clients().join(","))
             .args(modules)
             .stdin(Input::Bytes(SCRIPT.as_bytes().to_vec()))
             .keep_fd(theirs)
@@ -119,4 +121,11 @@ impl Server {
             false => format!("{} ended: {ended}; its last words:\n{words}", self.process.program()),
         })
     }
+}
+
+/// The client classes whose interfaces follow from their names.
+fn known_clients() -> Vec<&'static str> {
+    let mut known = InterfaceDescriptor::clients();
+    known.push(COMPOSITE_CLIENT);
+    known
 }
