@@ -19,6 +19,7 @@ FAMILIES = {
     "network": (["jumpstarter_driver_network.client.NetworkClient"], {"connect"}),
     "power": (["jumpstarter_driver_power.client.PowerClient"], {"on", "off"}),
     "serial": (["jumpstarter_driver_pyserial.client.PySerialClient"], {"connect"}),
+    "storage": (["jumpstarter_driver_opendal.client.OpendalClient"], {"open", "file_read", "file_write", "list"}),
     "storage_mux": (["jumpstarter_driver_opendal.client.StorageMuxClient"], {"host", "dut", "off", "write", "read"}),
     "video": (["jumpstarter_driver_ustreamer.client.UStreamerClient"], {"snapshot", "state", "connect"}),
 }

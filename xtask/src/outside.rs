@@ -34,7 +34,8 @@ const FEATURES: &[(&str, &str, &str)] = &[
     (
         "jumpstarter",
         "client config exporter daemon cli testkit power power-http power-mqtt power-snmp network \
-         websocket console serial flasher qemu python shell ssh uboot video vnc screen supervise",
+         websocket console serial flasher qemu python shell ssh uboot video vnc screen \
+         opendal http tftp supervise",
         "",
     ),
 ];

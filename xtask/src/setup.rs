@@ -61,6 +61,8 @@ pub(crate) enum Need {
     Uboot,
     /// `ustreamer`, a server of pictures of capture devices.
     Ustreamer,
+    /// `tftp` of tftp-hpa, a TFTP client.
+    Tftp,
 }
 
 /// The programs of other projects that single drivers are tested with.
@@ -75,6 +77,7 @@ const PEERS: &[Need] = &[
     Need::Uboot,
     Need::Ser2net,
     Need::Ustreamer,
+    Need::Tftp,
 ];
 
 impl Need {
@@ -96,6 +99,7 @@ impl Need {
             Need::Ustreamer => find_program("ustreamer").is_some(),
             Need::Uboot => Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists(),
             Need::Bmaptool => find_program("bmaptool").is_some(),
+            Need::Tftp => find_program("tftp").is_some(),
         }
     }
 
@@ -115,6 +119,7 @@ impl Need {
             Need::Uboot => "U-Boot for QEMU".to_owned(),
             Need::Bmaptool => "bmaptool".to_owned(),
             Need::Ustreamer => "ustreamer".to_owned(),
+            Need::Tftp => "tftp-hpa".to_owned(),
         }
     }
 }

@@ -17,13 +17,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use jumpstarter_driver_flasher as _;
+use jumpstarter_driver_http as _;
 use jumpstarter_driver_network as _;
+use jumpstarter_driver_opendal as _;
 use jumpstarter_driver_power as _;
 use jumpstarter_driver_python as _;
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_serial as _;
 use jumpstarter_driver_shell as _;
 use jumpstarter_driver_ssh as _;
+use jumpstarter_driver_tftp as _;
 use jumpstarter_driver_uboot as _;
 use jumpstarter_driver_video as _;
 use jumpstarter_driver_vnc as _;

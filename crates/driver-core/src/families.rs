@@ -16,6 +16,7 @@ pub(crate) const FAMILIES: &[(&str, &str)] = &[
     ("power", "jumpstarter_driver_ridesx.client.RideSXPowerClient"),
     ("power", "jumpstarter_driver_snmp.client.SNMPServerClient"),
     ("serial", "jumpstarter_driver_pyserial.client.PySerialClient"),
+    ("storage", "jumpstarter_driver_opendal.client.OpendalClient"),
     ("storage_mux", "jumpstarter_driver_opendal.client.StorageMuxClient"),
     ("storage_mux", "jumpstarter_driver_opendal.client.StorageMuxFlasherClient"),
     ("video", "jumpstarter_driver_ustreamer.client.UStreamerClient"),

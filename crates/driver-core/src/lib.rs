@@ -75,6 +75,7 @@ mod device;
 mod driver;
 mod error;
 mod families;
+mod file_storage;
 mod finite;
 mod gauge;
 mod generic;
@@ -116,6 +117,10 @@ pub use descriptor::{
 pub use device::Device;
 pub use driver::{Child, Driver, DriverConfig, OpenContext, PlannedChild, WantedChild};
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use file_storage::{
+    FileMode, HashAlgorithm, PresignedRequest, Storage, StorageCapability, StoredKind,
+    StoredMetadata,
+};
 pub use gauge::Gauge;
 pub use generic::{
     Flasher, Network, Power, PowerReading, Serial, SerialFlowControl, SerialParity, SerialSettings,
@@ -147,9 +152,9 @@ pub mod prelude {
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
         DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
         Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Program,
-        Progress, Rest, Result, ResultExt, Secret, Serial, Shell, ShellOutput, Span, StorageMux,
-        ValueStream, WantedChild, async_trait, blocking, config, data, interface, interfaces,
-        register_driver, suggest,
+        Progress, Rest, Result, ResultExt, Secret, Serial, Shell, ShellOutput, Span, Storage,
+        StorageMux, ValueStream, WantedChild, async_trait, blocking, config, data, interface,
+        interfaces, register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

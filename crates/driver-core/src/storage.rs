@@ -1,9 +1,10 @@
-//! Flashing and dumping through a storage multiplexer: the host takes the medium, uses it, and
-//! gives it back to the device.
+//! Whole transfers through storage. With a multiplexer the host takes the medium, uses it, and
+//! gives it back to the device; a file is opened, written or read, and closed.
 
 use std::sync::Arc;
 
 use crate::error::{Result, ResultExt};
+use crate::file_storage::{FileMode, Storage};
 use crate::generic::StorageMux;
 use crate::image::{ImageSink, ImageSource};
 
@@ -66,4 +67,26 @@ impl Drop for Medium {
             });
         }
     }
+}
+
+/// Writes a file of a [`Storage`]: opens it, writes all of `source` and closes it.
+///
+/// Cancelling keeps the old file.
+///
+/// # Errors
+/// Those of the storage and of the source; the old file is as it was.
+pub async fn write_file(storage: &dyn Storage, path: &str, source: ImageSource) -> Result<()> {
+    let file = storage.open(path.to_owned(), FileMode::Write).await?;
+    let written = storage.file_write(file.clone(), source).await;
+    written.and(storage.file_close(file).await)
+}
+
+/// Reads a file of a [`Storage`]: opens it, reads all of it into `target` and closes it.
+///
+/// # Errors
+/// Those of the storage and of the target.
+pub async fn read_file(storage: &dyn Storage, path: &str, target: ImageSink) -> Result<()> {
+    let file = storage.open(path.to_owned(), FileMode::Read).await?;
+    let read = storage.file_read(file.clone(), target).await;
+    read.and(storage.file_close(file).await)
 }

@@ -8,6 +8,7 @@ mod network;
 mod power;
 mod serial;
 mod shell;
+mod storage;
 mod storage_mux;
 
 use crate::case::Case;
@@ -23,6 +24,7 @@ pub fn of(group: &str) -> &'static [Case] {
         "loopback" => crate::__cases!(table loopback),
         "flasher" => crate::__cases!(table flasher),
         "shell" => crate::__cases!(table shell),
+        "storage" => crate::__cases!(table storage),
         "storage_mux" => crate::__cases!(table storage_mux),
         _ => &[],
     }
@@ -30,7 +32,18 @@ pub fn of(group: &str) -> &'static [Case] {
 
 /// Every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    ["generic", "power", "network", "echo", "serial", "loopback", "flasher", "shell", "storage_mux"]
-        .into_iter()
-        .flat_map(of)
+    [
+        "generic",
+        "power",
+        "network",
+        "echo",
+        "serial",
+        "loopback",
+        "flasher",
+        "shell",
+        "storage",
+        "storage_mux",
+    ]
+    .into_iter()
+    .flat_map(of)
 }

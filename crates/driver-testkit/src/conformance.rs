@@ -250,6 +250,15 @@ macro_rules! __cases {
             failed_write_leaves_it_usable "MUX-3"
         }
     };
+    ($what:ident storage) => {
+        $crate::__each! { $what storage:
+            written_file_comes_back "STORAGE-1",
+            failed_write_keeps_the_old_file "STORAGE-2",
+            paths_stay_inside "STORAGE-3",
+            folders_are_listed "STORAGE-4",
+            handles_are_known "STORAGE-5"
+        }
+    };
     ($what:ident shell) => {
         $crate::__each! { $what shell:
             methods_are_listed_once "SHELL-1",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     ByteSize, Child, Device, Driver, DriverConfig, Error, Flasher, Interface, InterfaceDescriptor,
-    Network, OpenContext, Power, Registry, Serial, Shell, StorageMux,
+    Network, OpenContext, Power, Registry, Serial, Shell, Storage, StorageMux,
 };
 use serde_json::Value;
 
@@ -275,6 +275,16 @@ impl<C: DriverConfig> Fixture<C> {
         self.custom::<dyn Flasher>(|driver| driver)
     }
 
+    /// Lists [`Storage`].
+    #[must_use]
+    pub fn storage(mut self) -> Self
+    where
+        C::Driver: Storage,
+    {
+        self.add.push(Box::new(|driver, handles| handles.storage = Some(Arc::clone(driver) as _)));
+        self.custom::<dyn Storage>(|driver| driver)
+    }
+
     /// Lists [`StorageMux`].
     #[must_use]
     pub fn storage_mux(mut self) -> Self
@@ -432,6 +442,12 @@ impl<C: DriverConfig> ChildFixture<C> {
     #[must_use]
     pub fn flasher(self) -> Self {
         self.list(|child, handles| child.get("").map(|flasher| handles.flasher = Some(flasher)))
+    }
+
+    /// Lists [`Storage`].
+    #[must_use]
+    pub fn storage(self) -> Self {
+        self.list(|child, handles| child.get("").map(|storage| handles.storage = Some(storage)))
     }
 
     /// Lists [`StorageMux`].

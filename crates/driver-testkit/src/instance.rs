@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
     Argument, Arguments, Caller, Child, Driver, Error, Flasher, Interface, InterfaceDescriptor,
     MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial, Shell,
-    StorageMux,
+    Storage, StorageMux,
 };
 use serde_json::Value;
 
@@ -53,6 +53,7 @@ pub(crate) struct Handles {
     pub(crate) network: Option<Arc<dyn Network>>,
     pub(crate) serial: Option<Arc<dyn Serial>>,
     pub(crate) flasher: Option<Arc<dyn Flasher>>,
+    pub(crate) storage: Option<Arc<dyn Storage>>,
     pub(crate) storage_mux: Option<Arc<dyn StorageMux>>,
     pub(crate) shell: Option<Arc<dyn Shell>>,
     adapters: Vec<Arc<dyn Adapter>>,
@@ -175,6 +176,10 @@ impl Instance {
 
     pub(crate) fn flasher(&self) -> Arc<dyn Flasher> {
         self.choose(self.handles.flasher.as_ref())
+    }
+
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.choose(self.handles.storage.as_ref())
     }
 
     pub(crate) fn storage_mux(&self) -> Arc<dyn StorageMux> {

@@ -14,6 +14,7 @@ use fakes::own::{Meter, OwnConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
 use fakes::shell::ShellConfig;
+use fakes::storage::StorageConfig;
 use fakes::twin::{Breaker, TwinConfig};
 use jumpstarter_driver_core::DriverConfig;
 use jumpstarter_driver_testkit::{
@@ -62,6 +63,7 @@ macro_rules! broken {
     (@listed $fixture:ident, network) => { ($fixture.network().echo(), &["generic", "network", "echo"]) };
     (@listed $fixture:ident, serial) => { ($fixture.serial(), &["generic", "serial", "loopback"]) };
     (@listed $fixture:ident, mux) => { ($fixture.storage_mux(), &["generic", "storage_mux"]) };
+    (@listed $fixture:ident, storage) => { ($fixture.storage(), &["generic", "storage"]) };
     (@listed $fixture:ident, shell) => { ($fixture.shell(), &["generic", "shell"]) };
     (@listed $fixture:ident, flasher) => { ($fixture.flasher(), &["generic", "flasher"]) };
     (@listed $fixture:ident, flasher folder) => {{
@@ -107,6 +109,12 @@ broken! {
 
     stream_opens_once: OwnConfig "watches once" [own] => "GENERIC-14";
     channel_stays_open: OwnConfig "keeps taps" [own] => "GENERIC-15";
+
+    wrong_position: StorageConfig "moves from the start" [storage] => "STORAGE-1";
+    failure_hidden: StorageConfig "hides failures" [storage] => "STORAGE-2";
+    path_leads_out: StorageConfig "leads out" [storage] => "STORAGE-3";
+    folder_not_listed: StorageConfig "omits the folder" [storage] => "STORAGE-4";
+    any_handle_known: StorageConfig "knows any handle" [storage] => "STORAGE-5";
 
     on_when_on_fails: PowerConfig "on when on" [power] => "POWER-1";
     off_when_off_fails: PowerConfig "off when off" [power] => "POWER-2";

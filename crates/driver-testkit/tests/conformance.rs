@@ -10,6 +10,7 @@ use fakes::own::{Meter, OwnConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
 use fakes::shell::ShellConfig;
+use fakes::storage::StorageConfig;
 use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod power, PowerConfig, { "fault": "none" }, [power]);
@@ -21,6 +22,7 @@ conformance!(
     mod folder, FlasherConfig, { "fault": "none", "medium": peer::folder() },
     [flasher(target("root"), medium("medium"))]
 );
+conformance!(mod storage, StorageConfig, { "fault": "none" }, [storage]);
 conformance!(mod mux, MuxConfig, { "fault": "none" }, [storage_mux]);
 conformance!(mod odd, OddConfig, { "fault": "none" }, [custom Odd]);
 conformance!(

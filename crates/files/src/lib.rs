@@ -2,10 +2,11 @@
 //! their owner.
 //!
 //! Every other crate uses these: [`StagedFile`] replaces an old file by a new one, [`RuntimeDir`]
-//! is a private folder for sockets and images. Errors are [`std::io::Error`]s that name the file
-//! and the action.
+//! is a private folder for sockets and images, no path leaves a [`ConfinedFolder`]. Errors are
+//! [`std::io::Error`]s that name the file and the action.
 
 mod attributes;
+mod confined;
 mod context;
 mod destination;
 mod names;
@@ -22,6 +23,7 @@ mod take;
 mod target;
 mod turn;
 
+pub use confined::{ConfinedFile, ConfinedFolder, Entry, EntryKind, InnerPath};
 pub use private_file::{save_new, save_private};
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;

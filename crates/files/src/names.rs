@@ -79,6 +79,11 @@ impl Names {
     }
 }
 
+/// Whether a file of that name may be one in the making: clients do not see those.
+pub(crate) fn is_staged(name: &[u8]) -> bool {
+    name.starts_with(b".") && name.ends_with(SUFFIX)
+}
+
 /// Opens a regular file, if it is one, without waiting: neither for the other end of a pipe nor for
 /// a device.
 pub(crate) fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<Option<File>> {

@@ -61,8 +61,12 @@ impl StagedFile {
     }
 
     pub(crate) fn stage(destination: &Path) -> Result<Self, Refusal> {
+        Self::stage_at(followed(destination))
+    }
+
+    /// As [`stage`](Self::stage), at a path that is used as it is.
+    pub(crate) fn stage_at(destination: PathBuf) -> Result<Self, Refusal> {
         let refuse = |error| Refusal { error, in_place: false };
-        let destination = followed(destination);
         let old = match std::fs::metadata(&destination) {
             Ok(old) => Some(old),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

@@ -107,9 +107,15 @@ pub use jumpstarter_daemon as daemon;
 #[cfg(feature = "flasher")]
 #[doc(inline)]
 pub use jumpstarter_driver_flasher as flasher;
+#[cfg(feature = "http")]
+#[doc(inline)]
+pub use jumpstarter_driver_http as http;
 #[cfg(feature = "network")]
 #[doc(inline)]
 pub use jumpstarter_driver_network as network;
+#[cfg(feature = "opendal")]
+#[doc(inline)]
+pub use jumpstarter_driver_opendal as opendal;
 #[cfg(feature = "power")]
 #[doc(inline)]
 pub use jumpstarter_driver_power as power;
@@ -131,6 +137,9 @@ pub use jumpstarter_driver_ssh as ssh;
 #[cfg(feature = "testkit")]
 #[doc(inline)]
 pub use jumpstarter_driver_testkit as testkit;
+#[cfg(feature = "tftp")]
+#[doc(inline)]
+pub use jumpstarter_driver_tftp as tftp;
 #[cfg(feature = "uboot")]
 #[doc(inline)]
 pub use jumpstarter_driver_uboot as uboot;

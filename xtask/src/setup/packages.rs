@@ -82,6 +82,8 @@ impl Manager {
             (_, Need::Uboot) => "u-boot-qemu",
             (_, Need::Bmaptool) => "bmap-tools",
             (_, Need::Ustreamer) => "ustreamer",
+            (Manager::Dnf, Need::Tftp) => "tftp",
+            (_, Need::Tftp) => "tftp-hpa",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

@@ -13,6 +13,7 @@ pub(crate) mod own;
 pub(crate) mod power;
 pub(crate) mod serial;
 pub(crate) mod shell;
+pub(crate) mod storage;
 pub(crate) mod twin;
 
 use bytes::Bytes;

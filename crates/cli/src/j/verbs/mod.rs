@@ -4,6 +4,7 @@ use jumpstarter_driver_core::{Node, PROTOCOL_LABEL};
 
 use super::verb::Verb;
 
+mod file_storage;
 mod flasher;
 mod machine;
 mod network;
@@ -23,6 +24,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "flasher" => flasher::VERBS,
         "network" => network::VERBS,
         "serial" => serial::VERBS,
+        "storage" => file_storage::VERBS,
         "storage_mux" => storage::VERBS,
         "machine" => machine::VERBS,
         "ssh" => ssh::VERBS,
@@ -68,6 +70,7 @@ pub(crate) fn covered(interface: &str) -> &'static [&'static str] {
         "shell" => &["get_methods", "call_method"],
         "video" => &["connect"],
         "vnc" => &["get_default_encrypt"],
+        "storage" => file_storage::COVERED,
         "ssh" => &["get_default_username", "get_ssh_command", "get_ssh_identity"],
         "qemu" => &["set_disk_size", "set_memory_size"],
         _ => &[],

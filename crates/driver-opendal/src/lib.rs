@@ -1,0 +1,8 @@
+//! Files that an exporter stores: in a folder of its host.
+//!
+//! `opendal` ([`OpendalConfig`]) has the keys and methods of the driver in Python. Its schemes are
+//! those of [OpenDAL](https://opendal.apache.org) that this program has.
+
+mod config;
+
+pub use config::OpendalConfig;
