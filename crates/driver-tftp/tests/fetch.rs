@@ -132,8 +132,8 @@ async fn windows_are_sent_and_resent() {
     server.put("file", &content(40)).await;
     let mut client = server.client().await;
     let accepted =
-        client.answer("file\0octet\0blksize\08\0windowsize\04\0tsize\00\0other\01\0").await;
-    assert_eq!(accepted, b"\0\x06blksize\08\0windowsize\04\0tsize\040\0");
+        client.answer("file\0octet\0blksize\x008\0windowsize\x004\0tsize\x000\0other\x001\0").await;
+    assert_eq!(accepted, b"\0\x06blksize\x008\0windowsize\x004\0tsize\x0040\0");
     client.ack(0).await;
     let block = |number: u8| {
         let start = (usize::from(number) - 1) * 8;
@@ -160,7 +160,7 @@ async fn numbers_of_blocks_begin_again() {
     let content = content(66_000 * 8 + 3);
     server.put("file", &content).await;
     let mut client = server.client().await;
-    client.answer("file\0octet\0blksize\08\0windowsize\064\0").await;
+    client.answer("file\0octet\0blksize\x008\0windowsize\x0064\0").await;
     client.ack(0).await;
     let (mut found, mut number) = (Vec::new(), 0u16);
     loop {
@@ -184,8 +184,8 @@ async fn lost_packets_come_again_and_repeated_ones_change_nothing() {
     let server = Server::start().await;
     server.put("file", &content(600)).await;
     let mut client = server.client().await;
-    let first = client.answer("file\0octet\0timeout\01\0").await;
-    assert_eq!(first, b"\0\x06timeout\01\0");
+    let first = client.answer("file\0octet\0timeout\x001\0").await;
+    assert_eq!(first, b"\0\x06timeout\x001\0");
     let start = Instant::now();
     assert_eq!(client.next().await, first, "the acknowledgement was lost");
     assert!(start.elapsed() > Duration::from_millis(900));

@@ -1,6 +1,6 @@
 //! A storage in a private folder, which can do something wrong.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use jumpstarter_driver_core::prelude::*;
@@ -15,14 +15,18 @@ super::fake!(StorageConfig, "fake-storage", StorageFake);
 pub(crate) struct StorageFake {
     fault: String,
     inner: StorageDriver,
-    _folder: tempfile::TempDir,
+    folder: Mutex<Option<tempfile::TempDir>>,
 }
 
 impl StorageFake {
     pub(crate) fn open(fault: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let confined = Arc::new(ConfinedFolder::open(folder.path()).unwrap());
-        Self { fault, inner: StorageDriver::folder(confined, true), _folder: folder }
+        Self {
+            fault,
+            inner: StorageDriver::folder(confined, true),
+            folder: Mutex::new(Some(folder)),
+        }
     }
 
     fn is(&self, fault: &str) -> bool {
@@ -39,7 +43,9 @@ impl Driver for StorageFake {
     }
 
     async fn close(&self) -> Result<()> {
-        self.inner.close().await
+        let closed = self.inner.close().await;
+        drop(self.folder.lock().unwrap().take());
+        closed
     }
 }
 
