@@ -272,7 +272,9 @@ impl Socat {
         works: impl Fn(SocketAddr) -> Result<f64> + Copy + Send + 'static,
     ) -> Result<Option<Self>> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let listen = format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork", port.port());
+        // With its default of 5, a burst of connections waits for the kernel to send again.
+        let listen =
+            format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork,backlog=4096", port.port());
         let connect = format!("TCP:{server}");
         let hops = match between {
             None => vec![(listen, connect)],
