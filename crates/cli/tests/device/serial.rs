@@ -79,3 +79,47 @@ async fn what_a_board_says_last_is_shown() {
     code(&child).await;
     assert_eq!(child.stdout_tail(), "too much\n", "{}", child.stderr_tail());
 }
+
+#[tokio::test]
+async fn a_script_prints_its_captures_or_says_which_step_failed() {
+    let bench = Bench::everything().await;
+    let write = |name: &str, text: &str| std::fs::write(bench.lab.path(name), text).unwrap();
+    // The port gives back what it gets.
+    write(
+        "good.yaml",
+        r#"
+- line: U-Boot 2023.01
+- expect:
+  - 'login: '
+  - regex: 'U-Boot (?<version>\S+)\r'
+- send: "esc \e[0m"
+- expect: {regex: '(?s)(?<escape>esc.*m)'}
+"#,
+    );
+    write("late.yaml", "- line: hello\n- expect: never\n  within: 1s\n");
+    write("wrong.yaml", "- line: hello\n- exspect: never\n");
+    let file = |name: &str| bench.lab.path(name).display().to_string();
+    let run = async |words: &[&str]| bench.j_with(words, b"").await;
+    assert_snapshot!(run(&["console", "script", &file("good.yaml")]).await, @r#"
+    escape=esc \u{1b}[0m
+    version=2023.01
+    "#);
+    let transcript = file("seen");
+    let words = ["console", "script", "-t", &transcript, &file("late.yaml")];
+    assert_snapshot!(run(&words).await, @r#"
+    --- stderr
+    error: step 2 (expect `never`): no `never` within 1s; seen last:
+      hello\r
+    --- exit code 1
+    "#);
+    assert_eq!(std::fs::read(&transcript).unwrap(), b"hello\r");
+    assert_snapshot!(run(&["console", "script", &file("wrong.yaml")]).await, @r#"
+    --- stderr
+    error: wrong.yaml:2:12: [1].exspect: unknown field `exspect`, expected one of `expect`, `send`, `line`, `key`, `secret`, `fail`, `within`, `press`, `every`
+    --- exit code 1
+    "#);
+    let words = ["console", "script", "--output", "json", &file("good.yaml")];
+    assert_snapshot!(run(&words).await, @r#"
+    {"captures":{"escape":"esc \u001b[0m","version":"2023.01"},"transcript":"U-Boot 2023.01\\resc \\x1b[0m"}
+    "#);
+}
