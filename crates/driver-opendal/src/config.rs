@@ -6,22 +6,27 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::ConfinedFolder;
-use jumpstarter_storage::{StorageDriver, serving};
+use jumpstarter_storage::{HttpFiles, StorageDriver, serving};
 
 /// The scheme of folders.
 const FOLDER: &str = "fs";
+/// The scheme of HTTP servers.
+const HTTP: &str = "http";
 /// The schemes that this program has.
-const SCHEMES: &[&str] = &[FOLDER];
+const SCHEMES: &[&str] = &[FOLDER, HTTP];
 /// The settings of [`FOLDER`]. The second is OpenDAL's: every write is atomic here.
 const FOLDER_SETTINGS: &[&str] = &["root", "atomic_write_dir"];
+/// The settings of [`HTTP`].
+const HTTP_SETTINGS: &[&str] = &["endpoint", "root"];
 
 /// Stores files in a folder of the exporter's host.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpendalConfig {
-    /// Where files are stored: `fs`, a folder.
+    /// Where files are stored: `fs`, a folder, or `http`, a server that is only read.
     pub(crate) scheme: String,
     /// The settings of the scheme. `fs` has `root`, the folder; it is made if it is missing.
+    /// `http` has `endpoint`, the URL of the server, and `root`, a path on it.
     #[serde(default)]
     pub(crate) kwargs: BTreeMap<String, Secret>,
     /// Removes what was made through the driver when it is closed.
@@ -30,8 +35,8 @@ pub struct OpendalConfig {
 }
 
 impl OpendalConfig {
-    fn root(&self) -> Option<&str> {
-        self.kwargs.get("root").map(Secret::expose).filter(|root| !root.is_empty())
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.kwargs.get(name).map(Secret::expose).filter(|setting| !setting.is_empty())
     }
 }
 
@@ -54,25 +59,38 @@ impl DriverConfig for OpendalConfig {
             ))];
         }
         let mut found = Vec::new();
-        for name in self.kwargs.keys().filter(|name| !FOLDER_SETTINGS.contains(&name.as_str())) {
+        let (settings, required, example) = match self.scheme.as_str() {
+            HTTP => (HTTP_SETTINGS, "endpoint", "http://files.lab"),
+            _ => (FOLDER_SETTINGS, "root", "/srv/files"),
+        };
+        for name in self.kwargs.keys().filter(|name| !settings.contains(&name.as_str())) {
             let name = name.escape_debug();
             let message = format!("`{}` has no setting `{name}`", self.scheme);
-            let hint = suggest::hint(&name.to_string(), FOLDER_SETTINGS.iter().copied());
+            let hint = suggest::hint(&name.to_string(), settings.iter().copied());
             found.push(ConfigProblem::new("kwargs", message).with_hint(hint));
         }
-        if self.root().is_none() {
-            let problem = ConfigProblem::new("kwargs", "`root` is missing: the folder");
-            found.push(problem.with_hint("write `kwargs: {root: /srv/files}`"));
+        if self.setting(required).is_none() {
+            let problem = ConfigProblem::new("kwargs", format!("`{required}` is missing"));
+            found.push(problem.with_hint(format!("write `kwargs: {{{required}: {example}}}`")));
         }
         found
     }
 
     fn warnings(&self) -> Vec<ConfigProblem> {
-        let root = self.root().map(Path::new);
+        let root = self.setting("root").filter(|_| self.scheme == FOLDER).map(Path::new);
         root.map_or_else(Vec::new, |root| serving::folder_problems("kwargs", root))
     }
 
     async fn open(self, _: OpenContext) -> Result<StorageDriver> {
+        if self.scheme == HTTP {
+            let setting = |name| self.kwargs.get(name).cloned().map(Secret::resolve).transpose();
+            let endpoint = setting("endpoint")?;
+            let endpoint =
+                endpoint.ok_or_else(|| Error::invalid_argument("`endpoint` is missing"))?;
+            let root = setting("root")?;
+            let files = HttpFiles::new(endpoint.expose(), root.as_ref().map_or("", Secret::expose));
+            return Ok(StorageDriver::new(Arc::new(files?), self.remove_created_on_close));
+        }
         let root = self.kwargs.get("root").cloned();
         let root = root.ok_or_else(|| Error::invalid_argument("`root` is missing"))?.resolve()?;
         let folder = blocking(move || Ok(ConfinedFolder::create(root.expose())?)).await?;

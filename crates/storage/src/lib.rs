@@ -8,8 +8,10 @@ mod backend;
 mod driver;
 mod folder;
 mod hash;
+mod http;
 mod open_file;
 pub mod serving;
 
 pub use backend::{Backend, Presigned, Reading, Writing};
 pub use driver::StorageDriver;
+pub use http::HttpFiles;
