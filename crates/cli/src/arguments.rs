@@ -10,7 +10,9 @@ use crate::environment::Environment;
 use crate::fault::{self, Fault, Result};
 use crate::format::Format;
 use crate::serving::Log;
-use crate::{check, config, controller, drivers, forward, j, new, packaging, run, schema, shell};
+use crate::{
+    auth, check, config, controller, drivers, forward, j, new, packaging, run, schema, shell,
+};
 
 /// Control real and virtual devices for tests.
 ///
@@ -53,9 +55,11 @@ Exit codes:
 /// One variant for each command of `jmp`, with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Auth(auth::Arguments),
     Check(check::Arguments),
     #[command(alias = "completion")]
     Completions(packaging::Completions),
+    #[command(alias = "conf")]
     Config(config::Arguments),
     Drivers(drivers::Arguments),
     Forward(Box<forward::Arguments>),
@@ -111,6 +115,7 @@ impl Arguments {
         let log = &self.log;
         let (out, err) = (&mut environment.out(), &mut environment.err());
         match &self.command {
+            Command::Auth(arguments) => auth::run(arguments, environment),
             Command::Check(arguments) => check::run(arguments, out, err),
             Command::Completions(arguments) => {
                 packaging::completions(arguments, Self::command(), out)

@@ -1,6 +1,8 @@
-//! `jmp config`: manages the exporter files that have an alias.
+//! `jmp config`: manages the exporter files and client files that have an alias.
 
 mod change;
+mod client;
+mod client_create;
 mod create;
 mod look;
 
@@ -13,17 +15,20 @@ use crate::fault::Result;
 use crate::format::Format;
 use crate::print;
 
-/// Manage the exporter files that have an alias
+/// Manage the exporter files and client files that have an alias
 ///
-/// The files are in ~/.config/jumpstarter/exporters (for this user only: they may hold tokens and
-/// passwords) and in /etc/jumpstarter/exporters (for all users). The user's file takes precedence.
+/// The files are in ~/.config/jumpstarter/exporters and ~/.config/jumpstarter/clients, for this
+/// user only: they may hold tokens and passwords. Exporter files for all users are in
+/// /etc/jumpstarter/exporters; the user's file takes precedence.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   jmp config exporter create lab --from lab.yaml
   jmp config exporter list
   jmp config exporter show lab
-  jmp shell --exporter lab")]
+  jmp shell --exporter lab
+  jmp config client create me --namespace lab --name me --endpoint controller.example:443
+  jmp config client use me")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     kind: Kind,
@@ -31,17 +36,23 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
+    /// Manage the clients of this user: how to reach a controller
+    #[command(subcommand, aliases = ["clients", "c"])]
+    Client(client::Command),
     /// Manage the aliases of exporters
-    #[command(subcommand)]
+    #[command(subcommand, aliases = ["exporters", "e"])]
     Exporter(Command),
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(alias = "ls")]
     List(look::List),
     Show(look::Show),
+    #[command(alias = "c")]
     Create(create::Create),
     Edit(change::Edit),
+    #[command(aliases = ["del", "d"])]
     Delete(change::Delete),
 }
 
@@ -66,7 +77,7 @@ enum FileFormat {
 }
 
 impl FileFormat {
-    /// Prints what was done to an exporter's file.
+    /// Prints what was done to a file.
     fn print(
         self,
         done: &str,
@@ -90,7 +101,10 @@ impl FileFormat {
 impl Arguments {
     /// The format of the command's output and errors.
     pub(crate) fn format(&self) -> Format {
-        let Kind::Exporter(command) = &self.kind;
+        let command = match &self.kind {
+            Kind::Client(command) => return command.format(),
+            Kind::Exporter(command) => command,
+        };
         let is_json = match command {
             Command::List(arguments) => arguments.is_json(),
             Command::Show(arguments) => arguments.is_json(),
@@ -103,7 +117,10 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
-    let Kind::Exporter(command) = &arguments.kind;
+    let command = match &arguments.kind {
+        Kind::Client(command) => return client::run(command, out, err),
+        Kind::Exporter(command) => command,
+    };
     match command {
         Command::List(arguments) => look::list(arguments, out, err),
         Command::Show(arguments) => look::show(arguments, out),
@@ -111,6 +128,20 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         Command::Edit(arguments) => change::edit(arguments, err),
         Command::Delete(arguments) => change::delete(arguments, out, err),
     }
+}
+
+/// The output format of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum ListFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For programs that read YAML
+    Yaml,
+    /// The aliases only
+    Name,
 }
 
 /// The path of the user's file for that alias; the file may not exist.

@@ -83,7 +83,7 @@ pub(crate) fn command(name: &str) -> Option<Error> {
             "`jmp config exporter` manages exporter files, `jmp run` serves the device of one"
         }
         "serve" | "start" => "run `jmp run FILE`",
-        "login" | "auth" | "get" | "create" | "delete" | "update" | "admin" | "mcp" => {
+        "login" | "get" | "create" | "delete" | "update" | "admin" | "mcp" => {
             return Some(unsupported(&format!("`jmp {name}`, which works with a controller,")));
         }
         _ => return None,

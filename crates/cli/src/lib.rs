@@ -34,6 +34,7 @@ use jumpstarter_driver_vnc as _;
 pub use environment::Environment;
 
 mod arguments;
+mod auth;
 mod check;
 mod config;
 mod controller;

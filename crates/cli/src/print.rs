@@ -29,6 +29,11 @@ pub(crate) fn pretty_json(value: &impl Serialize) -> serde_json::Result<String> 
     serde_json::to_string_pretty(value).map(|text| jumpstarter_text::json(&text).into_owned())
 }
 
+/// A value as YAML, whose last line has its newline: printable ASCII only.
+pub(crate) fn yaml(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_value(value).map(|value| jumpstarter_config::to_yaml(&value))
+}
+
 /// An error and its hint for people. Their further lines are indented, so that they cannot pose as
 /// errors or hints of this program.
 pub(crate) fn report(error: &Error) -> String {

@@ -1,5 +1,6 @@
 //! Takes over the terminal, and restores it.
 
+mod ask;
 mod input;
 
 use std::io::{self, IsTerminal};
@@ -14,6 +15,7 @@ use tokio::io::AsyncWrite;
 
 use crate::environment::unread;
 
+pub(crate) use ask::{Echo, ask};
 pub(crate) use input::Input;
 
 /// Whether standard input is a terminal.

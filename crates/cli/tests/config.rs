@@ -119,7 +119,7 @@ async fn a_file_that_is_too_long_is_refused_whole() {
     let padding = format!("# {}\n", "x".repeat(1 << 20));
     std::fs::write(home.path("lab.yaml"), LAB.to_owned() + &padding).unwrap();
     assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
-    error: lab.yaml is longer than 1048576 bytes, which no exporter file may be
+    error: lab.yaml is longer than 1048576 bytes
     exit code 1
     ");
     assert!(!home.path("home/exporters/lab.yaml").exists());

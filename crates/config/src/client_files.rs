@@ -81,6 +81,16 @@ impl ClientConfig {
         }
     }
 
+    /// Checks that a new client may have this alias.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an alias that is not a plain file name, `AlreadyExists` for that of a
+    /// client.
+    pub fn check_new(alias: &str) -> Result<()> {
+        let path = ClientFolder::of_user()?.path(alias)?;
+        if path.exists() { Err(exists(alias)) } else { Ok(()) }
+    }
+
     /// Writes a new file under its alias in this user's folder, as [`ClientConfig::save`].
     ///
     /// # Errors
@@ -137,15 +147,20 @@ impl ClientFolder {
         self.0.join("clients")
     }
 
-    /// The path of an alias's file, which may not exist; its folder exists afterwards.
+    /// The path of an alias's file, which may not exist.
+    fn path(&self, alias: &str) -> Result<PathBuf> {
+        Ok(self.clients().join(folders::file_name("client", alias)?))
+    }
+
+    /// As [`path`](Self::path); its folder exists afterwards.
     fn place(&self, alias: &str) -> Result<PathBuf> {
-        let name = folders::file_name("client", alias)?;
+        let path = self.path(alias)?;
         folders::make_private(&self.clients())?;
-        Ok(self.clients().join(name))
+        Ok(path)
     }
 
     fn find(&self, alias: &str) -> Result<PathBuf> {
-        let path = self.clients().join(folders::file_name("client", alias)?);
+        let path = self.path(alias)?;
         if path.is_file() {
             return Ok(path);
         }
@@ -175,9 +190,7 @@ impl ClientFolder {
         match save_new(&path, to_yaml(&config.to_json()).as_bytes()) {
             Ok(()) => Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let alias = &config.alias;
-                Err(Error::already_exists(format!("there is a client `{alias}` already"))
-                    .with_hint(format!("`jmp config client delete {alias}` removes it")))
+                Err(exists(&config.alias))
             }
             Err(error) => Err(error).with_context(|| format!("saving {}", path.display())),
         }
@@ -255,6 +268,11 @@ impl ClientFolder {
             )),
         }
     }
+}
+
+fn exists(alias: &str) -> Error {
+    Error::already_exists(format!("there is a client `{alias}` already"))
+        .with_hint(format!("`jmp config client delete {alias}` removes it"))
 }
 
 #[cfg(test)]

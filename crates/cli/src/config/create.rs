@@ -79,7 +79,7 @@ pub(super) fn create(arguments: &Create, out: &mut dyn Write, err: &mut dyn Writ
     serving::load(&path, err).map(|_| SUCCESS)
 }
 
-fn read(file: &str) -> Result<String> {
+pub(super) fn read(file: &str) -> Result<String> {
     let mut text = String::new();
     // Reads one byte more than the limit, to notice a larger file.
     match file {
@@ -94,8 +94,7 @@ fn read(file: &str) -> Result<String> {
     }?;
     if text.len() as u64 > MAX_LENGTH {
         let name = if file == "-" { "standard input" } else { file };
-        let message =
-            format!("{name} is longer than {MAX_LENGTH} bytes, which no exporter file may be");
+        let message = format!("{name} is longer than {MAX_LENGTH} bytes");
         return Err(Error::invalid_argument(message).into());
     }
     Ok(text)

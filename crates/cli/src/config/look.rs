@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jumpstarter_config::{ExporterConfig, Hook, Settings, files_with_alias};
 use serde_json::{Value, json};
 
-use super::Alias;
+use super::{Alias, ListFormat};
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::format::Format;
 use crate::{outline, print, table};
@@ -24,17 +24,6 @@ pub(super) struct List {
     output: ListFormat,
 }
 
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum ListFormat {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
-    /// The aliases only
-    Name,
-}
-
 impl List {
     pub(super) fn is_json(&self) -> bool {
         matches!(self.output, ListFormat::Json)
@@ -43,12 +32,12 @@ impl List {
 
 pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let files = files(err)?;
+    let items = || -> Vec<Value> {
+        files.iter().map(|(alias, path)| json!({"alias": alias, "path": path})).collect()
+    };
     match arguments.output {
-        ListFormat::Json => {
-            let items: Vec<Value> =
-                files.iter().map(|(alias, path)| json!({"alias": alias, "path": path})).collect();
-            writeln!(out, "{}", print::pretty_json(&items)?)?;
-        }
+        ListFormat::Json => writeln!(out, "{}", print::pretty_json(&items())?)?,
+        ListFormat::Yaml => write!(out, "{}", print::yaml(&items())?)?,
         ListFormat::Name => {
             for alias in files.keys() {
                 writeln!(out, "{alias}")?;
