@@ -9,6 +9,7 @@ use jumpstarter_driver_core::Error;
 use crate::environment::Environment;
 use crate::fault::{self, Fault, Result};
 use crate::format::Format;
+use crate::lab::objects;
 use crate::serving::Log;
 use crate::{
     auth, check, config, controller, drivers, forward, j, new, packaging, run, schema, shell,
@@ -61,8 +62,14 @@ pub(crate) enum Command {
     Completions(packaging::Completions),
     #[command(alias = "conf")]
     Config(config::Arguments),
+    #[command(visible_alias = "c")]
+    Create(objects::Create),
+    #[command(visible_aliases = ["del", "d"])]
+    Delete(objects::Delete),
     Drivers(drivers::Arguments),
     Forward(Box<forward::Arguments>),
+    #[command(visible_alias = "g")]
+    Get(objects::Get),
     /// Use a device: `jmp j` is the same as `j`
     #[command(disable_help_flag = true, disable_version_flag = true)]
     J {
@@ -75,7 +82,10 @@ pub(crate) enum Command {
     New(new::Arguments),
     Run(Box<run::Arguments>),
     Schema(schema::Arguments),
+    #[command(visible_alias = "sh")]
     Shell(Box<shell::Arguments>),
+    #[command(visible_alias = "u")]
+    Update(objects::Update),
 }
 
 /// Runs `jmp` and returns the exit code.
@@ -104,6 +114,10 @@ impl Arguments {
         match &self.command {
             Command::Check(arguments) => arguments.output,
             Command::Config(arguments) => arguments.format(),
+            Command::Create(arguments) => arguments.format(),
+            Command::Delete(arguments) => arguments.format(),
+            Command::Get(arguments) => arguments.format(),
+            Command::Update(arguments) => arguments.format(),
             Command::Drivers(arguments) => arguments.output,
             Command::Forward(arguments) => arguments.output,
             _ => Format::Text,
@@ -124,6 +138,10 @@ impl Arguments {
                 packaging::manual(arguments, Self::command(), j::command())
             }
             Command::Config(arguments) => config::run(arguments, out, err),
+            Command::Create(arguments) => arguments.run(environment),
+            Command::Delete(arguments) => arguments.run(environment),
+            Command::Get(arguments) => arguments.run(environment),
+            Command::Update(arguments) => arguments.run(environment),
             Command::Drivers(arguments) => drivers::run(arguments, out, err),
             Command::Forward(arguments) => forward::run(arguments, log, environment),
             Command::J { arguments } => {

@@ -45,6 +45,7 @@ mod format;
 mod forward;
 mod hosted;
 mod j;
+mod lab;
 mod new;
 mod outline;
 mod packaging;

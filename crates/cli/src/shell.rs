@@ -1,17 +1,20 @@
 //! `jmp shell`: runs a command that reaches a device.
 
 mod command;
+mod lab;
 mod prompt;
 mod remote;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 
 use jumpstarter_daemon::Served;
+use jumpstarter_driver_core::suggest;
 
-use crate::controller::Controller;
 use crate::environment::Environment;
 use crate::fault::{Fault, Result};
+use crate::lab::Ask;
 use crate::serving::{Log, runtime};
 use crate::target::{Found, Target};
 use command::Surroundings;
@@ -19,13 +22,15 @@ use command::Surroundings;
 /// Run a command, or a shell, in which `j` and scripts reach a device
 ///
 /// `jmp shell` serves the device of a file at a private socket while the command runs. For a remote
-/// device it waits until the exporter takes calls. The exit code is the command's.
+/// device it waits until the exporter takes calls. A device of a lab is leased for the command, and
+/// given back at its end. The exit code is the command's; 255 if the lease ended first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   jmp shell --exporter-config lab.yaml j power on
   jmp shell --exporter lab -- pytest tests/
   jmp shell --tls-grpc lab.example:1234 --tls-ca lab-ca.pem --exporter-logs
+  jmp shell -l board=rpi4 --duration 2h pytest tests/
 
 The command's environment has JUMPSTARTER_HOST and the other variables that clients need to connect. If PATH
 has no `j`, this program's `j` is added. --exporter-logs shows the device's log; without it, only warnings and
@@ -39,7 +44,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     log: Log,
     #[command(flatten)]
-    controller: Controller,
+    ask: Ask,
     /// The command and its arguments, after all options of `jmp shell` or after `--`; without one,
     /// a shell
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
@@ -49,13 +54,32 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -> Result<u8> {
     let words = &arguments.command;
     let has_device = arguments.target.is_given();
-    arguments.controller.check(has_device, &mut environment.err())?;
-    if !has_device
-        && let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word)))
-    {
+    if has_device {
+        let given = arguments.ask.given();
+        if !given.is_empty() {
+            let names = suggest::list(given);
+            writeln!(
+                environment.err(),
+                "warning: {names} only work with a controller, and have no effect here"
+            )?;
+        }
+    } else if let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word))) {
         let file = file.display();
         let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
         return Err(Fault::usage("which device?", hint));
+    } else {
+        let config = match arguments.ask.who.config(environment) {
+            // Neither a device nor a client of a lab.
+            Err(Fault::Failed(_)) if arguments.ask.given().is_empty() => {
+                arguments.target.find_given(environment, &mut environment.err())?;
+                return Err(Fault::usage("which device?", WHICH));
+            }
+            config => config?,
+        };
+        arguments.log.install_quietly(log)?;
+        let (ask, show_logs) = (&arguments.ask, arguments.exporter_logs);
+        let shell = lab::Shell::new(ask, config, show_logs, words, environment);
+        return runtime()?.block_on(shell.run());
     }
     let found = arguments.target.find_given(environment, &mut environment.err())?;
     let logs = arguments.log.install(log)?;
@@ -77,6 +101,10 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -
     };
     Ok(runtime()?.block_on(jumpstarter_daemon::shell(&config, &logs, command))?)
 }
+
+/// How a device is named.
+const WHICH: &str =
+    "add --exporter-config FILE or --exporter ALIAS, or --selector LABELS for a device of a lab";
 
 /// Whether a word in the place of the command is an exporter file.
 fn is_exporter_file(word: &Path) -> bool {

@@ -247,7 +247,8 @@ async fn leases(
             End::Signal => return Ok(()),
             End::Exit(error) => return Err(error),
         }
-        if options.ends_after_lease() || signals.reload_is_asked() {
+        // A signal that came while the device was closed.
+        if signals.hurried || options.ends_after_lease() || signals.reload_is_asked() {
             return Ok(());
         }
     }

@@ -38,6 +38,9 @@ pub(super) struct Surroundings {
     /// The device's name if its exporter has none.
     place: String,
     pub(super) exporter: Option<String>,
+    /// The lease, and the labels of its exporter.
+    pub(super) lease: Option<String>,
+    pub(super) labels: Option<String>,
     motd: Option<String>,
     pub(super) insecure: bool,
     pub(super) passphrase: Option<Secret>,
@@ -56,6 +59,8 @@ impl Surroundings {
             host: host.into(),
             place: place.into(),
             exporter: None,
+            lease: None,
+            labels: None,
             motd,
             insecure: false,
             passphrase: None,
@@ -73,12 +78,25 @@ impl Surroundings {
     /// # Errors
     /// Fails with `NotFound` for an unknown command.
     pub(super) async fn run(self, words: &[OsString], environment: &Environment) -> Result<u8> {
+        self.run_until(words, environment, std::future::pending()).await
+    }
+
+    /// As [`run`](Self::run), until `end`, which hangs the command up.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(super) async fn run_until(
+        self,
+        words: &[OsString],
+        environment: &Environment,
+        end: impl Future<Output = ()>,
+    ) -> Result<u8> {
         if let (Some(motd), []) = (&self.motd, words) {
             environment.report_beside(motd.trim_end());
         }
         let before = Settings::save();
         let command = self.command(words).await;
-        let code = attend(command, words.is_empty()).await;
+        let code = attend(command, words.is_empty(), end).await;
         drop(before);
         code
     }
@@ -106,6 +124,11 @@ impl Surroundings {
         if let Some(exporter) = self.exporter.as_ref().filter(|name| !name.contains('\0')) {
             command = command.env("JMP_EXPORTER", exporter);
         }
+        for (name, value) in [("JMP_LEASE", &self.lease), ("JMP_EXPORTER_LABELS", &self.labels)] {
+            if let Some(value) = value.as_ref().filter(|value| !value.contains('\0')) {
+                command = command.env(name, value);
+            }
+        }
         if self.insecure {
             command = command.env("JMP_GRPC_INSECURE", "1");
         }
@@ -127,7 +150,7 @@ impl Surroundings {
     }
 }
 
-async fn attend(command: Command, interactive: bool) -> Result<u8> {
+async fn attend(command: Command, interactive: bool, end: impl Future<Output = ()>) -> Result<u8> {
     let mut signals = Signals::new()?;
     let child = command.spawn().await.context("running the command")?;
     let status = tokio::select! {
@@ -139,8 +162,37 @@ async fn attend(command: Command, interactive: bool) -> Result<u8> {
             child.stop(plan).await.context("running the command")?;
             child.wait().await
         }
+        () = end => {
+            let plan = StopPlan::new().signal(Signal::HUP, GRACE);
+            child.stop(plan).await.context("ending the command")?;
+            child.wait().await
+        }
     };
     Ok(exit_code(status))
+}
+
+/// The signals that end the work around a command; while the command runs they are the command's.
+pub(super) struct Ending([(&'static str, Heeded); 3]);
+
+impl Ending {
+    pub(super) fn new() -> io::Result<Self> {
+        let heed = |name, signal| Ok::<_, io::Error>((name, Heeded::new(signal)?));
+        Ok(Self([
+            heed("SIGINT", Signal::INT)?,
+            heed("SIGTERM", Signal::TERM)?,
+            heed("SIGHUP", Signal::HUP)?,
+        ]))
+    }
+
+    /// Returns the name of the next one.
+    pub(super) async fn next(&mut self) -> &'static str {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        tokio::select! {
+            () = interrupt.1.recv() => interrupt.0,
+            () = terminate.1.recv() => terminate.0,
+            () = hang_up.1.recv() => hang_up.0,
+        }
+    }
 }
 
 /// The signals that reach this process while a command runs.

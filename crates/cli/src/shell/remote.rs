@@ -17,7 +17,7 @@ use crate::remote::Remote;
 /// The longest wait for an exporter that prepares a lease. Its hooks have shorter limits.
 const READY_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long to wait for the log records of the command's last call.
-const LAST_RECORDS: Duration = Duration::from_millis(200);
+pub(super) const LAST_RECORDS: Duration = Duration::from_millis(200);
 
 /// Connects, waits until the exporter takes calls, and runs the command.
 pub(super) async fn shell(
@@ -117,7 +117,7 @@ async fn with_logs(
 }
 
 /// The record as the exporter writes it.
-fn line(record: &LogRecord) -> String {
+pub(super) fn line(record: &LogRecord) -> String {
     let driver = record.driver.as_deref().or(record.driver_type.as_deref());
     let driver = driver
         .filter(|driver| !driver.is_empty())

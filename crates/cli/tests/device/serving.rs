@@ -42,20 +42,19 @@ async fn nowhere_to_listen() {
     assert_snapshot!(said(&lab, &[]).await, @r"
     --- stderr
     error: no address to listen at is given
-    hint: add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH
+    hint: add --tls-grpc-listener [HOST:]PORT or --listen-unix PATH, or `endpoint` and `token` to the exporter file to join a controller
     --- exit code 2
     ");
 }
 
 #[tokio::test]
-async fn a_controller_cannot_be_joined_yet() {
-    let file =
-        EVERYTHING.replace("motd:", "endpoint: controller.example:443\ntoken: secret\nmotd:");
-    let lab = Lab::new(&file);
+async fn a_wrong_endpoint_is_no_controller() {
+    let controller = "endpoint: https://controller.example\ntoken: secret\nmotd:";
+    let lab = Lab::new(&EVERYTHING.replace("motd:", controller));
     assert_snapshot!(said(&lab, &[]).await, @r"
     --- stderr
-    error: joining a controller is not supported yet
-    hint: serve the device directly with --tls-grpc-listener PORT or --listen-unix PATH
+    error: `https://controller.example` is not the endpoint of a controller
+    hint: write HOST:PORT, without a scheme, such as controller.example:8082
     --- exit code 1
     ");
 }

@@ -123,38 +123,14 @@ async fn the_older_name_of_the_plaintext_variable() {
 }
 
 #[tokio::test]
-async fn what_needs_a_controller_says_so() {
+async fn what_only_a_controller_has_is_said() {
     let lab = Lab::new(EVERYTHING);
-    let words = [
-        "shell",
-        "--client",
-        "me",
-        "--selector",
-        "board=a,!b",
-        "--duration",
-        "1d",
-        J,
-        "power",
-        "on",
-    ];
-    assert_snapshot!(said(&lab, &words).await, @r"
-    --- stderr
-    error: reaching a device through a controller (`--client`, `--selector` and `--duration`) is not supported yet
-    hint: name an exporter file with --exporter-config FILE or --exporter ALIAS, or an exporter that listens with --tls-grpc HOST:PORT
-    --- exit code 1
-    ");
     // Beside another way to a device they have no effect, as upstream.
     let words =
         ["shell", "-n", "x", "--exporter-config", "lab.yaml", "--retry-timeout", "0", "true"];
     assert_snapshot!(said(&lab, &words).await, @r"
     --- stderr
     warning: `--name` and `--retry-timeout` only work with a controller, and have no effect here
-    ");
-    assert_snapshot!(said(&lab, &["get", "leases", "--all"]).await, @r"
-    --- stderr
-    error: `jmp get`, which works with a controller, is not supported yet
-    hint: name an exporter file with --exporter-config FILE or --exporter ALIAS, or an exporter that listens with --tls-grpc HOST:PORT
-    --- exit code 1
     ");
     assert_snapshot!(said(&lab, &["version"]).await, @r"
     --- stderr

@@ -151,7 +151,8 @@ pub struct Lease {
 }
 
 impl Lab {
-    /// Creates a lease, and waits for its exporter. `progress` gets each reason for the wait.
+    /// Creates a lease, and waits for its exporter. `progress` gets each reason for a wait of more
+    /// than 300 ms.
     /// Cancelling releases the lease.
     ///
     /// # Errors

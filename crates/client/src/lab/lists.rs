@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use jumpstarter_driver_core::Result;
+use jumpstarter_driver_core::{Error, Result};
 use jumpstarter_protocol::client::v1;
 use jumpstarter_protocol::rpc::client::{
     CreateLease, DeleteLease, GetExporter, GetLease, ListExporters, ListLeases, UpdateLease,
@@ -218,12 +218,25 @@ impl Lab {
         Ok(self.controller.call::<CreateLease>(&request).await?.into())
     }
 
-    /// Changes what `lease` has set.
+    /// Changes the duration, the beginning or the client of a lease.
     ///
     /// # Errors
-    /// The controller's.
-    pub async fn update_lease(&self, name: &str, lease: v1::Lease) -> Result<LeaseEntry> {
-        let lease = v1::Lease { name: self.path("leases", name), ..lease };
+    /// The controller's; `InvalidArgument` for a duration that cannot be sent.
+    pub async fn change_lease(
+        &self,
+        name: &str,
+        duration: Option<Duration>,
+        begin_time: Option<SystemTime>,
+        client: Option<&str>,
+    ) -> Result<LeaseEntry> {
+        let long = |_| Error::invalid_argument("the duration is too long");
+        let lease = v1::Lease {
+            name: self.path("leases", name),
+            duration: duration.map(TryInto::try_into).transpose().map_err(long)?,
+            begin_time: begin_time.map(Into::into),
+            client: client.map(|client| self.path("clients", client)),
+            ..Default::default()
+        };
         let request = v1::UpdateLeaseRequest { lease: Some(lease), update_mask: None };
         Ok(self.controller.call::<UpdateLease>(&request).await?.into())
     }

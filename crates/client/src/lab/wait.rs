@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use jumpstarter_controller::{Pauses, Refusal};
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use super::{Lab, LeaseEntry};
+
+/// A free exporter is there sooner; a longer wait is explained.
+const EXPLAINED_AFTER: Duration = Duration::from_millis(300);
 
 /// What a lease says of itself.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ impl Lab {
         mut progress: impl FnMut(&str),
     ) -> Result<LeaseEntry> {
         let name = lease.name.clone();
-        let mut last = None;
+        let (mut last, begun) = (None, Instant::now());
         let waiting = async {
             let mut pauses = Pauses::new(Duration::from_millis(20), Duration::from_secs(2));
             loop {
@@ -66,7 +70,7 @@ impl Lab {
                     Verdict::Never(error) => return Err(error),
                     Verdict::Waits(why) => why,
                 };
-                if last.as_ref() != Some(&why) {
+                if last.as_ref() != Some(&why) && begun.elapsed() > EXPLAINED_AFTER {
                     progress(&why);
                     last = Some(why);
                 }

@@ -1,0 +1,386 @@
+//! A shell for a device of a lab: the lease, its tunnels, the command, the release.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Remaining};
+use jumpstarter_client::{Exporter, ExporterState, LogRecord};
+use jumpstarter_config::ClientConfig;
+use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, blocking};
+use jumpstarter_files::RuntimeDir;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use super::command::{Ending, Surroundings};
+use super::remote::{LAST_RECORDS, line};
+use crate::environment::Environment;
+use crate::fault::Fault;
+use crate::lab::{Ask, Asked};
+use crate::print;
+
+/// The longest wait for the exporter's hooks.
+const HOOKS_LIMIT: Duration = Duration::from_secs(300);
+/// How often the exporter's state is asked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The notice before the end of a lease.
+const NOTICE: Duration = Duration::from_secs(300);
+/// The exit code of a shell whose lease has ended, as upstream's.
+const EXPIRED: u8 = 255;
+/// The prefix of a warning in the exporter's state.
+const WARNING: &str = "[HOOK_WARNING] ";
+
+/// The parts of a shell.
+pub(super) struct Shell<'a> {
+    ask: &'a Ask,
+    config: ClientConfig,
+    show_logs: bool,
+    words: &'a [OsString],
+    environment: &'a Environment,
+    command_runs: AtomicBool,
+    hook_spoke: AtomicBool,
+}
+
+impl<'a> Shell<'a> {
+    pub(super) fn new(
+        ask: &'a Ask,
+        config: ClientConfig,
+        show_logs: bool,
+        words: &'a [OsString],
+        environment: &'a Environment,
+    ) -> Self {
+        let (command_runs, hook_spoke) = Default::default();
+        Self { ask, config, show_logs, words, environment, command_runs, hook_spoke }
+    }
+
+    /// Leases a device, runs the command, and releases the device.
+    pub(super) async fn run(self) -> std::result::Result<u8, Fault> {
+        let lab = self.ask.lab(&self.config)?;
+        let asked = match self.ask.asked(&self.config, self.environment) {
+            Some(asked) => asked,
+            None => Asked::Existing(self.only_lease(&lab).await?),
+        };
+        let mut interrupts = Ending::new()?;
+        let interrupted = async {
+            loop {
+                let name = interrupts.next().await;
+                // While the command runs the signals are the command's.
+                if !self.command_runs.load(Ordering::Relaxed) {
+                    return name;
+                }
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = self.lease_and_run(&lab, &asked) => outcome,
+            name = interrupted => Err(Error::cancelled(format!("{name}: the device is given back"))),
+        };
+        lab.released().await;
+        Ok(outcome?)
+    }
+
+    fn say(&self, text: impl std::fmt::Display) {
+        self.environment.report_beside(text);
+    }
+
+    /// The client's only active lease.
+    async fn only_lease(&self, lab: &Lab) -> std::result::Result<String, Fault> {
+        let client = lab.controller().identity().name().to_owned();
+        let mut own = lab.leases(&LeaseQuery::default()).await?;
+        own.retain(|lease| lease.client == client && !lease.has_ended());
+        let hint = "add --selector LABELS or --name EXPORTER to lease one, or --lease LEASE";
+        match own.as_slice() {
+            [] => Err(Fault::usage("which device?", hint)),
+            [only] => Ok(only.name.clone()),
+            several => {
+                let names: Vec<_> = several.iter().map(|lease| lease.name.as_str()).collect();
+                let message = format!("which of the leases {}?", names.join(", "));
+                Err(Fault::usage(message, "add --lease LEASE"))
+            }
+        }
+    }
+
+    /// Leases a device and runs the command. A device that cannot be reached is given back, and
+    /// another one leased, within the retry limit.
+    async fn lease_and_run(&self, lab: &Lab, asked: &Asked) -> Result<u8> {
+        let (limit, begun) = (self.ask.retry_limit(&self.config), Instant::now());
+        loop {
+            let lease = self.lease(lab, asked).await?;
+            let exporter = match lease.connect().await {
+                Ok(exporter) => exporter,
+                Err(error) => {
+                    let is_retried =
+                        lease.is_own() && is_unreachable(&error) && begun.elapsed() < limit;
+                    lease.release().await?;
+                    if !is_retried {
+                        return Err(error);
+                    }
+                    self.say(format_args!(
+                        "{}; another device is asked for",
+                        print::line(&format!("{error:#}"))
+                    ));
+                    continue;
+                }
+            };
+            let outcome = self.use_device(&lease, &exporter).await;
+            exporter.device().close().await.ok();
+            let released = lease.release().await;
+            return outcome.and_then(|code| released.map(|()| code));
+        }
+    }
+
+    async fn lease(&self, lab: &Lab, asked: &Asked) -> Result<Arc<Lease>> {
+        let progress =
+            |why: &str| self.say(format_args!("waiting for a device: {}", print::line(why)));
+        match asked {
+            Asked::Existing(name) => {
+                let limit = self.ask.acquisition_limit(&self.config);
+                lab.existing_lease(name, limit, progress).await
+            }
+            Asked::New(wanted) => lab.lease((**wanted).clone(), progress).await,
+        }
+    }
+
+    /// Waits for the exporter, runs the command until its end or the lease's, and ends the session.
+    async fn use_device(&self, lease: &Arc<Lease>, exporter: &Exporter) -> Result<u8> {
+        let (over, is_over) = watch::channel(false);
+        let mut watching = pin!(self.watch(lease, over));
+        let mut showing = pin!(self.show_log(exporter));
+        let mut working = pin!(self.work(lease, exporter, is_over));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut working => break outcome,
+                () = &mut watching => {}
+                () = &mut showing => {}
+            }
+        };
+        // The last records of a hook.
+        if self.show_logs || self.hook_spoke.load(Ordering::Relaxed) {
+            tokio::time::timeout(LAST_RECORDS, showing).await.ok();
+        }
+        outcome
+    }
+
+    async fn work(
+        &self,
+        lease: &Arc<Lease>,
+        exporter: &Exporter,
+        mut is_over: watch::Receiver<bool>,
+    ) -> Result<u8> {
+        let is_over_now = is_over.clone();
+        let ready = tokio::select! {
+            ready = self.wait_ready(exporter) => ready,
+            // Quietly: the device was never there.
+            _ = is_over.wait_for(|over| *over) => return Ok(0),
+        };
+        if let Err(error) = ready {
+            return match *is_over_now.borrow() {
+                true => Ok(0),
+                false => Err(error),
+            };
+        }
+        let (_folder, socket, listener) = socket().await?;
+        let labels = self.labels(lease).await;
+        let mut surroundings =
+            Surroundings::new(socket, lease.exporter(), exporter.motd().map(str::to_owned));
+        surroundings.exporter = Some(lease.exporter().to_owned());
+        surroundings.lease = Some(lease.name().to_owned());
+        surroundings.labels = Some(labels);
+        let mut expired = is_over.clone();
+        let expiry = async move {
+            // It fails only if nobody watches the lease.
+            drop(expired.wait_for(|over| *over).await);
+        };
+        let mut serving = pin!(lease.serve(listener));
+        let mut command = pin!(surroundings.run_until(self.words, self.environment, expiry));
+        self.command_runs.store(true, Ordering::Relaxed);
+        let code = tokio::select! {
+            code = &mut command => code,
+            served = &mut serving => {
+                if let Err(error) = served {
+                    self.say(print::report(&error));
+                }
+                command.await
+            }
+        };
+        self.command_runs.store(false, Ordering::Relaxed);
+        if *is_over.borrow() {
+            self.say("The lease has ended.");
+            return Ok(EXPIRED);
+        }
+        let code = code?;
+        match lease.is_own() {
+            true => self.end_session(exporter, is_over).await.map(|()| code),
+            false => Ok(code),
+        }
+    }
+
+    /// Waits until the exporter takes calls.
+    async fn wait_ready(&self, exporter: &Exporter) -> Result<()> {
+        let mut is_told = false;
+        let waiting = async {
+            loop {
+                let status = match exporter.status().await {
+                    Ok(status) => status,
+                    // An old exporter.
+                    Err(error) if error.kind() == ErrorKind::Unimplemented => return Ok(()),
+                    Err(error) => return Err(error),
+                };
+                match status.state {
+                    ExporterState::Ready => {
+                        self.warn(&status.message);
+                        return Ok(());
+                    }
+                    ExporterState::BeforeLeaseHookFailed
+                    | ExporterState::AfterLeaseHookFailed
+                    | ExporterState::Offline => {
+                        return Err(Error::failed_precondition(status.message));
+                    }
+                    _ => {}
+                }
+                if !std::mem::replace(&mut is_told, true) && !status.message.is_empty() {
+                    tracing::debug!(message = status.message, "waiting for the exporter");
+                }
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        let waited = tokio::time::timeout(HOOKS_LIMIT, waiting).await;
+        waited.unwrap_or_else(|_| {
+            let limit = HOOKS_LIMIT.as_secs();
+            Err(Error::deadline_exceeded(format!("the exporter was not ready within {limit} s")))
+        })
+    }
+
+    /// Ends the session, and waits until the afterLease hook has run.
+    async fn end_session(
+        &self,
+        exporter: &Exporter,
+        mut is_over: watch::Receiver<bool>,
+    ) -> Result<()> {
+        let ending = async {
+            if !exporter.end_session().await? {
+                return Ok(());
+            }
+            loop {
+                let status = exporter.status().await?;
+                match status.state {
+                    ExporterState::Available => {
+                        self.warn(&status.message);
+                        return Ok(());
+                    }
+                    ExporterState::AfterLeaseHookFailed | ExporterState::Offline => {
+                        return Err(Error::failed_precondition(status.message));
+                    }
+                    _ => tokio::time::sleep(POLL_INTERVAL).await,
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(HOOKS_LIMIT, ending) => ended,
+            _ = is_over.wait_for(|over| *over) => return Ok(()),
+        };
+        match ended {
+            Ok(Err(error)) if error.kind() == ErrorKind::FailedPrecondition => Err(error),
+            // The exporter may be gone by now: the lease is released in any case.
+            Ok(Err(error)) => {
+                tracing::debug!(error = error.report(), "the session was not ended");
+                Ok(())
+            }
+            Ok(Ok(())) => Ok(()),
+            Err(_) => {
+                let limit = HOOKS_LIMIT.as_secs();
+                self.say(format_args!(
+                    "Warning: the exporter did not end the session within {limit} s"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows a hook's warning.
+    fn warn(&self, message: &str) {
+        if let Some(warning) = message.strip_prefix(WARNING) {
+            self.say(format_args!("Warning: {}", print::line(warning)));
+        }
+    }
+
+    /// Watches the lease: a notice before its end, and its end.
+    async fn watch(&self, lease: &Lease, over: watch::Sender<bool>) {
+        let mut is_noticed = false;
+        lease
+            .ended(|left| {
+                if let Remaining::Time(left) = left
+                    && left <= NOTICE
+                    && !std::mem::replace(&mut is_noticed, true)
+                    && left > Duration::from_secs(60)
+                {
+                    let minutes = left.as_secs().div_ceil(60);
+                    self.say(format_args!("The lease ends in {minutes} minutes."));
+                }
+            })
+            .await;
+        over.send_replace(true);
+        std::future::pending().await
+    }
+
+    /// Shows the log: a hook's output always, the rest when asked for.
+    async fn show_log(&self, exporter: &Exporter) {
+        if let Ok(mut records) = exporter.logs().await {
+            // The log ends with the connection, whose loss is reported elsewhere.
+            while let Some(Ok(record)) = records.next().await {
+                if let Some(shown) = self.shown(&record) {
+                    self.say(shown);
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn shown(&self, record: &LogRecord) -> Option<String> {
+        let is_of_hook = matches!(record.source, Some("before-lease-hook" | "after-lease-hook"));
+        match (is_of_hook, self.show_logs) {
+            (true, _) => {
+                self.hook_spoke.store(true, Ordering::Relaxed);
+                Some(print::line(&record.message).into_owned())
+            }
+            (false, true) => Some(line(record)),
+            (false, false) => None,
+        }
+    }
+
+    /// The exporter's labels, as scripts read them.
+    async fn labels(&self, lease: &Lease) -> String {
+        match lease.exporter_labels().await {
+            Ok(labels) => {
+                let labels: Vec<_> =
+                    labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                labels.join(",")
+            }
+            Err(error) => {
+                tracing::warn!(error = error.report(), "the exporter's labels are not known");
+                String::new()
+            }
+        }
+    }
+}
+
+/// Whether another device may be reached.
+fn is_unreachable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
+}
+
+/// A socket in a private folder.
+async fn socket() -> Result<(RuntimeDir, PathBuf, UnixListener)> {
+    let made = blocking(|| {
+        RuntimeDir::sweep("lease");
+        let folder = RuntimeDir::create_for_sockets("lease")?;
+        let path = folder.file("socket");
+        Ok((folder, path))
+    });
+    let (folder, path) = made.await.context("making a private folder for a socket")?;
+    let listener = UnixListener::bind(&path).context("listening at a private socket")?;
+    Ok((folder, path, listener))
+}
