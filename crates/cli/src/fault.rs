@@ -23,6 +23,8 @@ pub(crate) const FAILURE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// `j` cannot reach or open the device, or it lost the connection.
 pub(crate) const UNREACHABLE: u8 = 3;
+/// A controller refuses the exporter's token.
+pub(crate) const REFUSED: u8 = 4;
 /// Ctrl-C ended the command.
 pub(crate) const INTERRUPTED: u8 = SIGNALLED + 2;
 /// SIGTERM ended the command.
@@ -51,6 +53,8 @@ pub(crate) enum Fault {
     File(Box<ConfigFaults>, Option<String>),
     /// `j` cannot reach or open the device, or it lost the connection.
     Unreachable(Error),
+    /// A controller refuses the exporter's token.
+    Refused(Error),
     /// Any other error.
     Failed(Error),
     /// The reader of standard output closed its end (`jmp schema | head`).
@@ -80,6 +84,7 @@ impl Fault {
             Self::CommandLine(usage) if !usage.use_stderr() => SUCCESS,
             Self::CommandLine(_) | Self::Usage(_) => USAGE,
             Self::Unreachable(_) => UNREACHABLE,
+            Self::Refused(_) => REFUSED,
             Self::File(..) | Self::Failed(_) => FAILURE,
             Self::Unread => SUCCESS,
         }
@@ -107,7 +112,13 @@ impl Fault {
                     None => error,
                 }));
             }
-            (Self::Usage(error) | Self::Unreachable(error) | Self::Failed(error), format) => {
+            (
+                Self::Usage(error)
+                | Self::Unreachable(error)
+                | Self::Refused(error)
+                | Self::Failed(error),
+                format,
+            ) => {
                 environment.report(match format {
                     Format::Text => print::report(error),
                     Format::Json => as_json(error),

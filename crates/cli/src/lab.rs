@@ -1,6 +1,7 @@
 //! Devices of a lab: which client asks which controller, for which device.
 
 pub(crate) mod objects;
+mod printed;
 mod selector;
 mod times;
 

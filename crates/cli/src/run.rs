@@ -17,6 +17,9 @@ use crate::serving::{Log, Which, runtime};
 /// Once clients can connect, a line `ready ADDRESS…` goes to standard output. SIGTERM and SIGINT
 /// run the afterLease hook, end the running calls (within 5 s) and close the device (within 90 s).
 /// A second signal shortens this: the device then has 3 s.
+///
+/// Without an address to listen at it joins the controller of the file, and serves one lease after
+/// another. The exit code is then 4 if the controller refuses the token.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -177,8 +180,13 @@ pub(crate) fn run(
             .and_then(|()| out.flush())
             .context("telling standard output that the exporter is ready")
     };
-    runtime()?.block_on(jumpstarter_daemon::run(options, ready))?;
-    Ok(SUCCESS)
+    let joins = options.joins_a_controller();
+    match runtime()?.block_on(jumpstarter_daemon::run(options, ready)) {
+        Err(error) if joins && error.kind() == ErrorKind::Unauthenticated => {
+            Err(Fault::Refused(error))
+        }
+        ended => Ok(ended.map(|()| SUCCESS)?),
+    }
 }
 
 #[cfg(test)]

@@ -73,9 +73,12 @@ impl Credentials {
             }
         };
         if since.elapsed() > REFUSED_LIMIT {
-            return Err(error.with_hint(
-                "get a new token from who runs the lab, and write it into `token` of the exporter file",
-            ));
+            return Err(Error::unauthenticated("the controller refuses the exporter")
+                .with_source(error)
+                .with_hint(
+                    "get a new token from who runs the lab, and write it into `token` of the \
+                     exporter file",
+                ));
         }
         self.look_for_another().await;
         Ok(())
