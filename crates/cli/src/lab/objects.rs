@@ -122,7 +122,7 @@ struct CreateLease {
     /// Of an exporter with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Vec<String>,
-    /// Of this exporter
+    /// Of the exporter with this name
     #[arg(short = 'n', long = "name", value_name = "EXPORTER")]
     exporter: Option<String>,
     /// How long: seconds, or a time such as 30m or 1d3h
@@ -134,7 +134,7 @@ struct CreateLease {
     /// What the lease is called; the controller chooses by default
     #[arg(long, value_name = "NAME", default_value = "")]
     lease_id: String,
-    /// A tag
+    /// A label of the lease itself, by which `jmp get leases --tag-filter` finds it
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     tag: Vec<(String, String)>,
     /// A text that the exporter sees
