@@ -1,0 +1,106 @@
+//! One end of a lab in Python, the other one this project's: an exporter of ours with a client in
+//! Python, and an exporter in Python with a client of ours.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use jumpstarter_driver_testkit::eventually;
+use jumpstarter_supervise::{Command, Signal, Sink, run_unchecked};
+use jumpstarter_test_controller::proto::v1::ExporterStatus;
+use jumpstarter_test_controller::{Options, TestController};
+use jumpstarter_tests::python_client::PythonClient;
+use jumpstarter_tests::python_exporter::{PythonExporter, python_environment};
+
+const EXPORT: &str = "
+  power: {type: jumpstarter_driver_power.driver.MockPower}
+  echo: {type: jumpstarter_driver_network.driver.EchoNetwork}
+hooks:
+  beforeLease: {script: 'echo before $LEASE_NAME for $CLIENT_NAME', timeout: 30}
+  afterLease: {script: 'j power off', timeout: 30}
+";
+/// For one command, on a busy host.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn controller() -> TestController {
+    let controller = TestController::start(Options::default()).await.unwrap();
+    controller.add_exporter("e1", &[("board", "qemu")]);
+    controller.add_client("c1", &[]);
+    controller
+}
+
+fn ours() -> Command {
+    Command::new(std::env::var_os("JMP").unwrap())
+}
+
+async fn is_joined(controller: &TestController) {
+    eventually("the exporter joins", || controller.has_status_stream("e1")).await;
+}
+
+#[tokio::test]
+async fn python_hosts_the_client_of_our_exporter() {
+    use ExporterStatus::{AfterLeaseHook, Available, BeforeLeaseHook, LeaseReady};
+    let Some(environment) = python_environment() else { return };
+    let controller = controller().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exporter.yaml");
+    std::fs::write(&file, controller.exporter_file("e1", EXPORT)).unwrap();
+    let exporter = ours().arg("run").arg(&file).stdout(Sink::Null).stderr(Sink::Tail(1 << 20));
+    let exporter = exporter.spawn().await.unwrap();
+    is_joined(&controller).await;
+    let client = PythonClient::new(&environment, &controller.client_file("c1")).unwrap();
+    let words = ["shell", "-l", "board=qemu", "--duration", "600", "--", "j", "power", "on"];
+    let output = run_unchecked(client.jmp(&words), DEADLINE).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", output.stderr, exporter.stderr_tail());
+    eventually("the lease is over", || controller.leases(true).is_empty()).await;
+    let log = exporter.stderr_tail();
+    assert!(log.contains("power on") && log.contains("power off"), "{log}");
+    assert!(log.contains("for c1"), "{log}");
+    let statuses: Vec<_> =
+        controller.reports("e1").into_iter().map(|report| report.status).collect();
+    let mut last = None;
+    let changes: Vec<_> =
+        statuses.into_iter().filter(|status| last.replace(*status) != Some(*status)).collect();
+    let first = [Available, BeforeLeaseHook, LeaseReady, AfterLeaseHook, Available];
+    assert!(changes.starts_with(&first), "{changes:?}");
+    exporter.signal(Signal::TERM);
+    let ended = tokio::time::timeout(DEADLINE, exporter.wait()).await.unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", exporter.stderr_tail());
+    assert_eq!(controller.status_of("e1"), Some(ExporterStatus::Offline));
+}
+
+/// `jmp` of this project, as the client of a file.
+fn client(file: &Path, words: &[&str]) -> Command {
+    let j = Path::new(&std::env::var_os("JMP").unwrap()).parent().unwrap().to_owned();
+    let mut path = j.into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    ours()
+        .arg("shell")
+        .arg("--client-config")
+        .arg(file)
+        .args(words)
+        .env("PATH", path)
+        .env_remove("JUMPSTARTER_HOST")
+        .stdout(Sink::Tail(64 * 1024))
+        .stderr(Sink::Tail(64 * 1024))
+}
+
+#[tokio::test]
+async fn python_exporter_serves_a_lease_of_our_client() {
+    let Some(environment) = python_environment() else { return };
+    let controller = controller().await;
+    let file = controller.exporter_file("e1", EXPORT);
+    let exporter = PythonExporter::join(&environment, &file).await.unwrap();
+    is_joined(&controller).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.yaml");
+    std::fs::write(&file, controller.client_file("c1")).unwrap();
+    let words = ["-l", "board=qemu", "--", "sh", "-c", "j power on && exit 7"];
+    let output = run_unchecked(client(&file, &words), DEADLINE).await.unwrap();
+    let said = format!("{}\n{}", output.stderr, exporter.log());
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(exporter.log().contains("power on"), "{said}");
+    eventually("the lease is over", || controller.leases(true).is_empty()).await;
+    exporter.stop().await.unwrap();
+}
