@@ -243,14 +243,15 @@ async fn leases(
         }
         options.logs.set_lease(None);
         match end? {
-            End::Over => reporter.report(ExporterStatus::Available, "Available for new lease"),
+            End::Over => {}
             End::Signal => return Ok(()),
             End::Exit(error) => return Err(error),
         }
-        // A signal that came while the device was closed.
+        // `hurried`: a signal came while the device was closed.
         if signals.hurried || options.ends_after_lease() || signals.reload_is_asked() {
             return Ok(());
         }
+        reporter.report(ExporterStatus::Available, "Available for new lease");
     }
 }
 
@@ -291,6 +292,7 @@ async fn serve(
         reporter,
         assignment: assignment.clone(),
         signals,
+        is_last: options.ends_after_lease(),
     };
     lease::serve(context, &session, leased).await
 }

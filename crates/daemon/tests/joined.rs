@@ -166,6 +166,7 @@ async fn hooks_have_the_names_of_the_lease_and_run_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exporter_waits_for_its_controller_and_ends_after_one_lease() {
+    use jumpstarter_test_controller::proto::v1::ExporterStatus::{Available, LeaseReady, Offline};
     let controller = controller().await;
     controller.controller().down().await;
     let starting = exporter(&controller, "exitOnLeaseEnd: true\n");
@@ -179,6 +180,12 @@ async fn an_exporter_waits_for_its_controller_and_ends_after_one_lease() {
     exporter.wait_ready(LIMIT).await.unwrap();
     lease.release().await.unwrap();
     tokio::time::timeout(LIMIT, running).await.unwrap().unwrap().unwrap();
+    // Nobody else gets a device that is about to go.
+    let reports = controller.reports("e1");
+    let served = reports.iter().position(|report| report.status == LeaseReady).unwrap();
+    let after = &reports[served + 1..];
+    assert!(after.iter().all(|report| report.status != Available), "{after:?}");
+    assert_eq!(controller.status_of("e1"), Some(Offline));
 }
 
 #[tokio::test(flavor = "multi_thread")]

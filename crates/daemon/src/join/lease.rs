@@ -44,6 +44,8 @@ pub(super) struct Context<'a> {
     pub(super) reporter: &'a Reporter,
     pub(super) assignment: watch::Receiver<Assignment>,
     pub(super) signals: &'a mut Signals,
+    /// Whether the exporter ends after it.
+    pub(super) is_last: bool,
 }
 
 /// Serves a lease in an open session until it is over, and closes the device.
@@ -51,7 +53,7 @@ pub(super) struct Context<'a> {
 /// # Errors
 /// The errors of listening for the hooks, and of closing.
 pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leased) -> Result<End> {
-    let Context { config, controller, reporter, assignment, signals } = context;
+    let Context { config, controller, reporter, assignment, signals, is_last } = context;
     let hooks = &config.settings.hooks;
     let (private, for_hooks) = for_hooks(hooks).await?.unzip();
     let over = CancellationToken::new();
@@ -73,7 +75,7 @@ pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leas
     let tunnels = AbortOnDropHandle::new(tokio::spawn(task));
     // Before, the controller would pass on no tunnel. A controller that is away ends no lease.
     drop(tokio::time::timeout(LISTEN_LIMIT, listening.wait_for(|listens| *listens)).await);
-    let mirror = reporter.mirror(session);
+    let mirror = reporter.mirror(session, is_last);
     let watching = watch_end(assignment.clone(), leased.lease.clone(), over.clone());
     let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
     let mut life =

@@ -67,12 +67,16 @@ impl Reporter {
     }
 
     /// Reports each state of a session, from the current one, until the returned task is dropped.
-    pub(super) fn mirror(&self, session: &Session) -> AbortOnDropHandle<()> {
+    /// After the last lease the exporter is not available any more, and the controller is not to
+    /// give it out.
+    pub(super) fn mirror(&self, session: &Session, is_last: bool) -> AbortOnDropHandle<()> {
         let (mut states, reporter) = (session.state().watch(), self.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 let State { status, message, .. } = states.borrow_and_update().clone();
-                reporter.report(status, message);
+                if !(is_last && status == ExporterStatus::Available) {
+                    reporter.report(status, message);
+                }
                 if states.changed().await.is_err() {
                     return;
                 }
