@@ -27,6 +27,8 @@ use crate::print;
 const HOOKS_LIMIT: Duration = Duration::from_secs(300);
 /// How often the exporter's state is asked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The earlier records of a log come without such a gap.
+const QUIET: Duration = Duration::from_millis(20);
 /// The notice before the end of a lease.
 const NOTICE: Duration = Duration::from_secs(300);
 /// The exit code of a shell whose lease has ended, as upstream's.
@@ -43,6 +45,8 @@ pub(super) struct Shell<'a> {
     environment: &'a Environment,
     command_runs: AtomicBool,
     hook_spoke: AtomicBool,
+    /// Counts the opening of the log, and its records.
+    log_seen: watch::Sender<u64>,
 }
 
 impl<'a> Shell<'a> {
@@ -53,8 +57,8 @@ impl<'a> Shell<'a> {
         words: &'a [OsString],
         environment: &'a Environment,
     ) -> Self {
-        let (command_runs, hook_spoke) = Default::default();
-        Self { ask, config, show_logs, words, environment, command_runs, hook_spoke }
+        let (command_runs, hook_spoke, log_seen) = Default::default();
+        Self { ask, config, show_logs, words, environment, command_runs, hook_spoke, log_seen }
     }
 
     /// Leases a device, runs the command, and releases the device.
@@ -231,6 +235,7 @@ impl<'a> Shell<'a> {
                 };
                 match status.state {
                     ExporterState::Ready => {
+                        self.log_settles().await;
                         self.warn(&status.message);
                         return Ok(());
                     }
@@ -300,6 +305,18 @@ impl<'a> Shell<'a> {
         }
     }
 
+    /// Waits until the earlier records of the log are shown: what a hook printed comes before the
+    /// command.
+    async fn log_settles(&self) {
+        let mut seen = self.log_seen.subscribe();
+        let settling = async {
+            // It fails only without a sender.
+            drop(seen.wait_for(|count| *count > 0).await);
+            while tokio::time::timeout(QUIET, seen.changed()).await.is_ok() {}
+        };
+        tokio::time::timeout(LAST_RECORDS, settling).await.ok();
+    }
+
     /// Shows a hook's warning.
     fn warn(&self, message: &str) {
         if let Some(warning) = message.strip_prefix(WARNING) {
@@ -328,12 +345,15 @@ impl<'a> Shell<'a> {
 
     /// Shows the log: a hook's output always, the rest when asked for.
     async fn show_log(&self, exporter: &Exporter) {
-        if let Ok(mut records) = exporter.logs().await {
+        let opened = exporter.logs().await;
+        self.log_seen.send_modify(|count| *count += 1);
+        if let Ok(mut records) = opened {
             // The log ends with the connection, whose loss is reported elsewhere.
             while let Some(Ok(record)) = records.next().await {
                 if let Some(shown) = self.shown(&record) {
                     self.say(shown);
                 }
+                self.log_seen.send_modify(|count| *count += 1);
             }
         }
         std::future::pending().await
