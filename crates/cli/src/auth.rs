@@ -1,14 +1,13 @@
 //! `jmp auth`: the client's token.
 
-use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use jumpstarter_config::{ClientConfig, TokenClaims};
 
 use crate::environment::Environment;
 use crate::fault::{Result, SUCCESS};
+use crate::lab::Who;
 use crate::print;
 
 /// A token that expires within this time is about to.
@@ -36,12 +35,8 @@ Examples:
   jmp auth status
   jmp auth status --client me --verbose")]
 struct Status {
-    /// The client's alias [default: the client of the environment, or the current one]
-    #[arg(long, value_name = "ALIAS")]
-    client: Option<String>,
-    /// The client's file
-    #[arg(long, value_name = "FILE", conflicts_with = "client")]
-    client_config: Option<PathBuf>,
+    #[command(flatten)]
+    who: Who,
     /// Show when it was issued, and whether a refresh token is stored, too
     #[arg(short, long)]
     verbose: bool,
@@ -49,9 +44,7 @@ struct Status {
 
 pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8> {
     let Command::Status(status) = &arguments.command;
-    let variables = |name: &str| -> Option<OsString> { environment.variable(name) };
-    let path = status.client_config.as_deref();
-    let config = ClientConfig::choose(status.client.as_deref(), path, variables)?;
+    let config = status.who.config(environment)?;
     let report = report(&config, status.verbose, SystemTime::now());
     environment.out().write_all(report.as_bytes())?;
     Ok(SUCCESS)

@@ -111,7 +111,7 @@ impl Controller {
             let connection = self.connection().await?;
             let metadata = self.identity().metadata()?;
             let started = connection.start::<R>(metadata, Some(request)).await;
-            let (sending, messages) = started.map_err(|error| self.broken(error))?;
+            let (sending, messages) = started.map_err(lost)?;
             Ok(Followed { messages, _sending: sending, doing: doing() })
         };
         let limit = self.0.options.call_limit;
@@ -144,7 +144,7 @@ impl Controller {
         let connection = self.connection().await?;
         let metadata = self.identity().metadata()?;
         let started = connection.start::<R>(metadata, Some(request)).await;
-        let (_sending, mut messages) = started.map_err(|error| self.broken(error))?;
+        let (_sending, mut messages) = started.map_err(lost)?;
         let read = async {
             let answer = messages.next().await.transpose()?;
             if let Some(Err(error)) = messages.next().await {
@@ -152,7 +152,7 @@ impl Controller {
             }
             answer.ok_or_else(|| CallError::Unreadable(Error::internal("it answered nothing")))
         };
-        read.await.map_err(|error| self.broken(error))
+        read.await.map_err(lost)
     }
 
     /// The connection, or a new one in place of one that has ended.
@@ -167,11 +167,6 @@ impl Controller {
             Connection::open(endpoint, &options.trust, &self.0.tls, options.keepalive).await?;
         *kept = Some(connection.clone());
         Ok(connection)
-    }
-
-    /// The error of a call. A lost connection is `Unavailable`.
-    fn broken(&self, error: CallError) -> Error {
-        lost(error)
     }
 }
 

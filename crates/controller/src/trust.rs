@@ -13,7 +13,7 @@ pub enum Trust {
     System,
     /// Those of these authorities: a text in PEM.
     Authorities(Vec<u8>),
-    /// Every certificate: who is in between can read and change everything.
+    /// Every certificate: a program in between can read and change everything.
     Any,
 }
 

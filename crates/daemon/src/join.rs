@@ -1,7 +1,7 @@
 //! `jmp run` with a controller: the exporter registers, and serves one lease after another.
 //!
-//! The controller decides who has the device. What it says is followed by one task for as long as
-//! the exporter lives; a controller that is away ends neither a lease nor a tunnel.
+//! The controller decides who has the device. One task follows its decisions while the exporter
+//! lives. A controller that is away ends neither a lease nor a tunnel.
 
 mod following;
 mod lease;
@@ -137,10 +137,9 @@ pub(crate) async fn join(
         tracing::debug!(error = error.report(), "the first state was not reported");
     }
     let (sender, assignment) = watch::channel(None);
-    let (joined, _is_joined) = watch::channel(false);
     let refused = CancellationToken::new();
     signals.also_end_with(refused.clone());
-    let following = follow(controller.clone(), credentials, reporter.clone(), sender, joined);
+    let following = follow(controller.clone(), credentials, reporter.clone(), sender);
     let mut following = AbortOnDropHandle::new(tokio::spawn(async move {
         let _refused = refused.drop_guard();
         following.await

@@ -196,13 +196,13 @@ pub trait Storage {
     /// As `list`, with the folders in it.
     async fn scan(&self, path: String) -> Result<ValueStream<String>>;
 
-    /// A request for the metadata of a file, valid for so many seconds.
+    /// A request for the metadata of a file, valid for that number of seconds.
     async fn presign_stat(&self, path: String, expire_second: u64) -> Result<PresignedRequest>;
 
-    /// A request that reads a file, valid for so many seconds.
+    /// A request that reads a file, valid for that number of seconds.
     async fn presign_read(&self, path: String, expire_second: u64) -> Result<PresignedRequest>;
 
-    /// A request that writes a file, valid for so many seconds.
+    /// A request that writes a file, valid for that number of seconds.
     async fn presign_write(&self, path: String, expire_second: u64) -> Result<PresignedRequest>;
 
     /// What the storage can do.

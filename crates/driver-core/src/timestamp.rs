@@ -5,16 +5,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The time in UTC as RFC 3339 has it, with milliseconds: `2024-02-29T12:30:00.123Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (year, month, day) = date(since.as_secs() / 86_400);
+    let (year, month, day) = date_of_day(since.as_secs() / 86_400);
     let second = since.as_secs() % 86_400;
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     let millis = since.subsec_millis();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// The date of a number of days after 1970 began. Years are counted from March, so that leap days
-/// end them.
-fn date(days: u64) -> (u64, u64, u64) {
+/// The year, month and day of a number of days after 1970 began.
+///
+/// ```
+/// use jumpstarter_driver_core::{date_of_day, day_of_date};
+///
+/// assert_eq!(date_of_day(19_782), (2024, 2, 29));
+/// assert_eq!(day_of_date(2024, 2, 29), Some(19_782));
+/// ```
+pub fn date_of_day(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March, so that leap days end them.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -23,6 +30,18 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = day - (153 * month + 2) / 5 + 1;
     let (year, month) = (era * 400 + year, if month < 10 { month + 3 } else { month - 9 });
     (if month <= 2 { year + 1 } else { year }, month, day)
+}
+
+/// The number of days after 1970 began of a year, month and day, the inverse of [`date_of_day`];
+/// `None` before 1970, and for a month that does not exist. A day after the month's end is one of
+/// the next month.
+pub fn day_of_date(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let before = year * 365 + year / 4 - year / 100 + year / 400;
+    Some(before + (153 * month + 2) / 5 + day - 1 - 719_468)
 }
 
 #[cfg(test)]
@@ -56,7 +75,7 @@ mod tests {
             (47_540, (2100, 2, 28)),
             (47_541, (2100, 3, 1)),
         ] {
-            assert_eq!(date(days), expected, "{days}");
+            assert_eq!(date_of_day(days), expected, "{days}");
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct MappedMedium<M> {
     mapped: u64,
 }
 
-/// Bytes, or so many zeros.
+/// Bytes, or a number of zeros.
 enum Piece<'a> {
     Data(&'a [u8]),
     Zeros(u64),

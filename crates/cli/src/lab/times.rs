@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jumpstarter_driver_core::day_of_date;
+
 const EXAMPLES: &str = "expected seconds, or a time such as 30m, 3h30m, 1d3h, 01:30:00 or PT1H";
 
 /// Parses seconds, `1d3h40m`, `HH:MM:SS`, `2 days, 01:30:00`, or a duration of ISO 8601.
@@ -89,15 +91,11 @@ pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
     let (date, clock) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
     let fields: Vec<u64> =
         date.split('-').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-    let [year, month @ 1..=12, day @ 1..=31] = fields[..] else { return Err(wrong()) };
-    let seconds = clock_time(clock).filter(|seconds| *seconds < DAY).ok_or_else(wrong)?;
-    // The inverse of `date`.
-    let (shifted, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let (era, year_of_era) = (shifted / 400, shifted % 400);
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468).ok_or_else(wrong)?;
-    Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400) + Duration::from_secs_f64(seconds))
+    let [year, month, day] = fields[..] else { return Err(wrong()) };
+    let seconds = clock_time(clock).filter(|seconds| (0.0..DAY).contains(seconds));
+    let days = day_of_date(year, month, day).ok_or_else(wrong)?;
+    let seconds = Duration::from_secs_f64(seconds.ok_or_else(wrong)?);
+    Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400) + seconds)
 }
 
 /// Writes a duration for people: its two largest units.
@@ -116,23 +114,8 @@ pub(crate) fn short(duration: Duration) -> String {
 
 /// Writes a time in UTC, to the second.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The date of a day since 1970 (<https://howardhinnant.github.io/date_algorithms.html>).
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    let text = jumpstarter_driver_core::rfc3339(time);
+    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 #[cfg(test)]
@@ -174,6 +157,7 @@ mod tests {
             assert_eq!(time(text), Ok(at(seconds)));
         }
         assert!(time("tomorrow").is_err() && time("2026-13-01").is_err());
+        assert!(time("0000-01-01").is_err());
         assert_eq!(short(Duration::from_secs(93_784)), "1d2h");
         assert_eq!(short(Duration::from_secs(59)), "59s");
     }

@@ -334,7 +334,7 @@ async fn an_endpoint_without_an_address_is_no_warning() {
     }
 }
 
-/// A registry of one image, 512 zeros; it answers so many requests.
+/// A registry of one image, 512 zeros; it answers that number of requests.
 async fn registry(requests: usize) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

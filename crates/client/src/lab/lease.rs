@@ -362,28 +362,24 @@ impl Drop for Lease {
     }
 }
 
+/// Ends a lease. A controller that is away is waited for.
 async fn release(lab: &Lab, name: &str) -> Result<()> {
-    let mut pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(5));
-    let releasing = async {
-        loop {
-            let error = match lab.delete_lease(name).await {
-                Ok(()) => return Ok(()),
-                // It was over already.
-                Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Ok(()),
-                Err(error) => error,
-            };
-            if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded) {
-                return Err(error);
-            }
-            pauses.wait().await;
-        }
+    let released = tokio::time::timeout(RELEASE_LIMIT, lab.end_lease(name, RELEASE_LIMIT)).await;
+    let is_away = |error: &Error| {
+        matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
     };
-    let released = tokio::time::timeout(RELEASE_LIMIT, releasing).await;
-    released.unwrap_or_else(|_| {
-        let limit = RELEASE_LIMIT.as_secs();
-        Err(Error::deadline_exceeded(format!("the lease {name} was not released within {limit} s"))
-            .with_hint("it ends by itself; or run `jmp delete leases` later"))
-    })
+    match released {
+        Ok(Ok(())) => Ok(()),
+        // It was over already.
+        Ok(Err(error)) if error.kind() == ErrorKind::FailedPrecondition => Ok(()),
+        Ok(Err(error)) if !is_away(&error) => Err(error),
+        Ok(Err(_)) | Err(_) => {
+            let limit = RELEASE_LIMIT.as_secs();
+            let message = format!("the lease {name} was not released within {limit} s");
+            Err(Error::deadline_exceeded(message)
+                .with_hint("it ends by itself; or run `jmp delete leases` later"))
+        }
+    }
 }
 
 /// Passes a client's bytes on, both ways.

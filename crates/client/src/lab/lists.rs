@@ -246,8 +246,13 @@ impl Lab {
     /// # Errors
     /// The controller's: `FailedPrecondition` for one that was ended already.
     pub async fn delete_lease(&self, name: &str) -> Result<()> {
+        self.end_lease(name, Duration::ZERO).await
+    }
+
+    /// Ends a lease. A controller that is away is waited for, for at most `patience`.
+    pub(super) async fn end_lease(&self, name: &str, patience: Duration) -> Result<()> {
         let request = v1::DeleteLeaseRequest { name: self.path("leases", name) };
-        self.controller.call::<DeleteLease>(&request).await
+        self.controller.call_patiently::<DeleteLease>(&request, patience).await
     }
 }
 

@@ -112,15 +112,14 @@ pub(super) async fn follow(
     mut credentials: Credentials,
     reporter: Reporter,
     assignment: watch::Sender<Assignment>,
-    joined: watch::Sender<bool>,
 ) -> Result<()> {
     let mut pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut is_joined = false;
     loop {
         let ended = read(
             &controller,
             |message| {
-                if !*joined.borrow() {
-                    joined.send_replace(true);
+                if !std::mem::replace(&mut is_joined, true) {
                     tracing::info!(endpoint = %controller.endpoint(), "the controller answers");
                 }
                 pauses.begin_anew();
@@ -135,7 +134,7 @@ pub(super) async fn follow(
             &reporter,
         );
         let ended = ended.await;
-        if joined.send_if_modified(|joined| std::mem::replace(joined, false)) {
+        if std::mem::replace(&mut is_joined, false) {
             let error = ended.as_ref().err().map(Error::report);
             tracing::warn!(error, "the controller is away: the lease goes on without it");
         }

@@ -23,7 +23,7 @@ use crate::signals::Signals;
 const VISIBLE: Duration = Duration::from_secs(1);
 /// How long running calls may take to end after the lease.
 const CALLS_GRACE: Duration = Duration::from_secs(1);
-/// The first state of a lease waits so long for the stream of tunnels.
+/// The longest wait of a lease's first state for the stream of tunnels.
 const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a lease ended.
