@@ -1,6 +1,7 @@
 """What the book and the templates print for Python: as a reader types it."""
 
 import importlib
+import os
 import pathlib
 import re
 import shlex
@@ -51,9 +52,9 @@ def test_the_python_lines_of_the_tutorial(tmp_path):
         assert len(lines) == 2, lines
         for line in lines:
             words = shlex.split(line.replace("127.0.0.1:1234", exporter.host("tcp://")))
-            path = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(tmp_path)}
+            variables = {**os.environ, "PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(tmp_path)}
             done = subprocess.run(
-                [BIN / words[0], *words[1:]], cwd=tmp_path, env=path, capture_output=True, text=True, timeout=120
+                [BIN / words[0], *words[1:]], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120
             )
             assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
         assert "1 passed" in done.stdout, done.stdout

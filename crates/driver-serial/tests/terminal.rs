@@ -202,12 +202,25 @@ async fn the_end_of_the_device_is_the_end_of_the_channel() {
     let mut channel = port.connect().await.unwrap();
     pty.write(b"last words").await;
     assert_eq!(receive(&mut channel, 10).await, b"last words");
-    let path = pty.path.clone();
+    drop(pty);
+    ended(&mut channel).await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_is_not_found() {
+    // By a link that goes with the device, as udev's: the number of a terminal is soon another's.
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("ttyUSB0");
+    let pty = Pty::open();
+    std::os::unix::fs::symlink(&pty.path, &link).unwrap();
+    let port = SerialPort::new(config(serde_json::json!({ "url": link, "reconnect": false })));
+    let mut channel = port.connect().await.unwrap();
+    std::fs::remove_file(&link).unwrap();
     drop(pty);
     ended(&mut channel).await;
     drop(channel);
     let error = port.connect().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?} at {}", path.display());
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
 }
 
 #[tokio::test]
