@@ -1,15 +1,12 @@
 //! What an exporter file says of an `http`.
 
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 
 use jumpstarter_driver_core::Storage;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_storage::serving;
+use jumpstarter_storage::{FolderServer, serving};
 
 use crate::driver::HttpServerDriver;
-
-/// The name of the child that clients put files into.
-pub(crate) const STORAGE: &str = "storage";
 
 /// Serves the files of a folder to the device over HTTP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -76,19 +73,18 @@ impl DriverConfig for HttpServerConfig {
 
     fn warnings(&self) -> Vec<ConfigProblem> {
         let mut found = serving::folder_problems("root_dir", &self.root_dir);
-        found.extend(serving::port_problems("port", self.port, || {
-            let host = self.host.as_deref().filter(|host| !host.is_empty());
-            let addresses = match host {
-                Some(host) => (host, self.port).to_socket_addrs()?.collect(),
-                None => vec![(serving::default_address(), self.port).into()],
-            };
-            TcpListener::bind(&addresses[..]).map(drop)
-        }));
+        let bind = |addresses: &[_]| TcpListener::bind(addresses).map(drop);
+        found.extend(serving::port_problems(
+            "port",
+            self.host.as_deref().unwrap_or_default(),
+            self.port,
+            bind,
+        ));
         found
     }
 
     fn children(&self) -> Option<Vec<PlannedChild>> {
-        Some(vec![PlannedChild::new(STORAGE).with::<dyn Storage>()])
+        Some(vec![PlannedChild::new(FolderServer::STORAGE).with::<dyn Storage>()])
     }
 
     async fn open(self, _: OpenContext) -> Result<HttpServerDriver> {

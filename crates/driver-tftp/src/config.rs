@@ -1,15 +1,12 @@
 //! What an exporter file says of a `tftp`.
 
-use std::net::{ToSocketAddrs, UdpSocket};
+use std::net::UdpSocket;
 
 use jumpstarter_driver_core::Storage;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_storage::serving;
+use jumpstarter_storage::{FolderServer, serving};
 
 use crate::driver::TftpDriver;
-
-/// The name of the child that clients put files into.
-pub(crate) const STORAGE: &str = "storage";
 
 /// Serves the files of a folder to the device over TFTP, read-only.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -59,18 +56,13 @@ impl DriverConfig for TftpConfig {
 
     fn warnings(&self) -> Vec<ConfigProblem> {
         let mut found = serving::folder_problems("root_dir", &self.root_dir);
-        found.extend(serving::port_problems("port", self.port, || {
-            let addresses = match self.host.as_str() {
-                "" => vec![(serving::default_address(), self.port).into()],
-                host => (host, self.port).to_socket_addrs()?.collect(),
-            };
-            UdpSocket::bind(&addresses[..]).map(drop)
-        }));
+        let bind = |addresses: &[_]| UdpSocket::bind(addresses).map(drop);
+        found.extend(serving::port_problems("port", &self.host, self.port, bind));
         found
     }
 
     fn children(&self) -> Option<Vec<PlannedChild>> {
-        Some(vec![PlannedChild::new(STORAGE).with::<dyn Storage>()])
+        Some(vec![PlannedChild::new(FolderServer::STORAGE).with::<dyn Storage>()])
     }
 
     async fn open(self, _: OpenContext) -> Result<TftpDriver> {

@@ -2,11 +2,12 @@
 //!
 //! [`StorageDriver`] offers the interface `Storage` over a folder that no path leaves
 //! ([`StorageDriver::folder`]), or over another [`Backend`]. Drivers that serve files to a device
-//! ([`serving`]) have one as a child, so that clients put files there.
+//! ([`FolderServer`]) have one as a child, so that clients put files there.
 
 mod backend;
 mod driver;
 mod folder;
+mod folder_server;
 mod hash;
 mod http;
 mod open_file;
@@ -14,4 +15,5 @@ pub mod serving;
 
 pub use backend::{Backend, Presigned, Reading, Writing};
 pub use driver::StorageDriver;
+pub use folder_server::FolderServer;
 pub use http::HttpFiles;

@@ -1,23 +1,12 @@
 //! What drivers that serve a folder to devices have in common.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_files::ConfinedFolder;
 
 /// Below it, a port needs a privilege.
 const FIRST_FREE_PORT: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-
-/// Opens the folder, and makes it if it is missing.
-///
-/// # Errors
-/// Those of the file system.
-pub async fn open_folder(root: &HostPath) -> Result<Arc<ConfinedFolder>> {
-    let place = root.located().await;
-    blocking(move || Ok(Arc::new(ConfinedFolder::create(place)?))).await
-}
 
 /// The address of this machine that its default route uses, by which a device probably reaches it;
 /// 127.0.0.1 without a route.
@@ -65,14 +54,21 @@ pub fn folder_problems(field: &str, root: &Path) -> Vec<ConfigProblem> {
     }
 }
 
-/// Returns why a port cannot be listened at now: it needs a privilege, or the attempt failed, which
-/// `bind` makes.
+/// Returns why a port of `host` (empty: [`default_address`]) cannot be listened at now: it needs a
+/// privilege, or the attempt failed, which `bind` makes.
 pub fn port_problems(
     field: &str,
+    host: &str,
     port: u16,
-    bind: impl FnOnce() -> std::io::Result<()>,
+    bind: impl FnOnce(&[SocketAddr]) -> std::io::Result<()>,
 ) -> Vec<ConfigProblem> {
-    let Err(error) = bind() else { return Vec::new() };
+    let addresses = match host {
+        "" => Ok(vec![(default_address(), port).into()]),
+        host => (host, port).to_socket_addrs().map(Iterator::collect),
+    };
+    let Err(error) = addresses.and_then(|addresses: Vec<_>| bind(&addresses)) else {
+        return Vec::new();
+    };
     let problem = |message: String, hint: &str| {
         vec![ConfigProblem::new(field, message).with_hint(hint.to_owned())]
     };
@@ -97,15 +93,8 @@ pub fn port_problems(
     }
 }
 
-/// The address to listen at: `host` is an address or a name of this machine, by default that of
-/// the default route.
-///
-/// # Errors
-/// `NotFound` for a name that cannot be resolved.
-pub async fn listening_address(host: Option<&str>, port: u16) -> Result<SocketAddr> {
-    let Some(host) = host.filter(|host| !host.is_empty()) else {
-        return Ok((default_address(), port).into());
-    };
+/// The address to listen at: `host` is an address or a name of this machine.
+pub(crate) async fn listening_address(host: &str, port: u16) -> Result<SocketAddr> {
     let doing = || format!("looking up the host {host}");
     let found = tokio::net::lookup_host((host, port)).await.with_context(doing)?.next();
     found.ok_or_else(|| Error::not_found("it has no address")).with_context(doing)
