@@ -13,6 +13,7 @@ mod calls;
 mod completion;
 mod dumps;
 mod errors;
+mod files;
 mod flasher;
 mod hostile;
 mod images;

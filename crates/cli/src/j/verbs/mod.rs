@@ -6,6 +6,7 @@ use super::verb::Verb;
 
 mod file_storage;
 mod flasher;
+mod folder_server;
 mod machine;
 mod network;
 mod power;
@@ -25,6 +26,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "network" => network::VERBS,
         "serial" => serial::VERBS,
         "storage" => file_storage::VERBS,
+        "http_server" | "tftp_server" => folder_server::VERBS,
         "storage_mux" => storage::VERBS,
         "machine" => machine::VERBS,
         "ssh" => ssh::VERBS,
