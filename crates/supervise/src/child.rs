@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::command::{Command, Input, Sink};
 use crate::control::{Control, KILL_ALL, SIGNAL_GROUP, SIGNAL_PROGRAM};
 use crate::launch::launch;
+use crate::launcher;
 use crate::output::{Pump, Tail};
 use crate::stopped::StopResult;
 use crate::supervisor::{Life, Supervisor};
@@ -97,11 +98,16 @@ impl Child {
         let mut stdout_sink = command.take_stdout();
         let mut stderr_sink = command.take_stderr();
         let stdin = std::mem::take(&mut command.stdin);
-        let mut launched = launch(&command, &stdin, &mut stdout_sink, &mut stderr_sink)
-            .map_err(|error| explain(&command, error))?;
+        let mut launched = match command.launcher.take() {
+            Some(launcher) => {
+                launcher::start(&command, &launcher, &stdin, &stdout_sink, &stderr_sink)?
+            }
+            None => launch(&command, &stdin, &mut stdout_sink, &mut stderr_sink)
+                .map_err(|error| explain(&command, error))?,
+        };
 
         let mut pipes = Pipes::default();
-        match (launched.guardian.stdin.take(), stdin) {
+        match (launched.stdin.take(), stdin) {
             (Some(mut pipe), Input::Bytes(bytes)) => {
                 drop(tokio::spawn(async move {
                     // A program that does not read all of its input is not an error here; the
@@ -115,14 +121,14 @@ impl Child {
         let mut pumps = Vec::new();
         // An error below drops `launched`, and with it kills the program.
         let connect = || -> std::io::Result<_> {
-            match (launched.guardian.stdout.take(), stdout_sink) {
+            match (launched.stdout.take(), stdout_sink) {
                 (Some(pipe), Sink::Piped) => pipes.stdout = Some(pipe),
                 (Some(pipe), sink) => {
                     pumps.push(Pump::start(pipe.into_owned_fd()?, sink, stdout.clone())?)
                 }
                 (None, _) => {}
             }
-            match (launched.guardian.stderr.take(), stderr_sink) {
+            match (launched.stderr.take(), stderr_sink) {
                 (Some(pipe), Sink::Piped) => pipes.stderr = Some(pipe),
                 (Some(pipe), sink) => {
                     pumps.push(Pump::start(pipe.into_owned_fd()?, sink, stderr.clone())?)
@@ -138,7 +144,7 @@ impl Child {
             program: program.clone(),
             pid: launched.pid,
             own_group: command.own_group,
-            guardian: launched.guardian,
+            guard: launched.guard,
             status,
             pumps,
             life: life_sender,

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use crate::environment;
+use crate::launcher::Launcher;
 
 /// The default size of the kept part of a stream, in bytes.
 pub(crate) const DEFAULT_TAIL: usize = 16 * 1024;
@@ -87,6 +88,7 @@ pub struct Command {
     pub(crate) kept: Vec<OwnedFd>,
     pub(crate) own_group: bool,
     pub(crate) hint: Option<String>,
+    pub(crate) launcher: Option<Launcher>,
 }
 
 impl Command {
@@ -104,6 +106,7 @@ impl Command {
             kept: Vec::new(),
             own_group: true,
             hint: None,
+            launcher: None,
         }
     }
 
@@ -194,6 +197,14 @@ impl Command {
     #[must_use]
     pub fn in_our_group(mut self) -> Self {
         self.own_group = false;
+        self
+    }
+
+    /// Runs the program through a launcher, in another container: see [`Launcher`] and its module
+    /// for what is different there.
+    #[must_use]
+    pub fn through(mut self, launcher: Launcher) -> Self {
+        self.launcher = Some(launcher);
         self
     }
 

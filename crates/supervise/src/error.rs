@@ -48,6 +48,16 @@ pub enum SuperviseError {
         /// The system's error.
         source: Arc<io::Error>,
     },
+    /// The launcher in another container could not start the program, or does not answer.
+    #[error("cannot run `{program}` through the launcher {}: {source}", socket.display())]
+    Launcher {
+        /// The program as it was asked for.
+        program: String,
+        /// The launcher's socket.
+        socket: PathBuf,
+        /// The reason.
+        source: Arc<io::Error>,
+    },
     /// The program ran, and did not end with success.
     #[error("`{program}` failed ({status}): {}", quoted(stderr))]
     Failed {
@@ -106,6 +116,12 @@ impl SuperviseError {
                 "is `{program}` a program? If so: chmod +x, and a file system without noexec"
             )),
             Self::Folder { .. } => Some("create the folder, or correct its path".to_owned()),
+            Self::Launcher { socket, source, .. } if is_about_connecting(source.kind()) => {
+                let socket = socket.display();
+                Some(format!(
+                    "check that the sidecar runs `jumpstarter-exec serve --socket {socket}`"
+                ))
+            }
             Self::StillRunning { pid, .. } => Some(format!(
                 "it may hang in the kernel (state D in `ps {pid}`), or belong to another user"
             )),
@@ -152,6 +168,12 @@ impl SuperviseError {
         };
         Self::NotFound { program, what: what.to_owned(), hint: hint.unwrap_or(usual).to_owned() }
     }
+}
+
+/// Whether an error means that no launcher listens.
+fn is_about_connecting(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    matches!(kind, NotFound | ConnectionRefused | PermissionDenied)
 }
 
 /// The program's last output, for the end of a sentence.

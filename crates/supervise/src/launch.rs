@@ -8,6 +8,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::task::JoinHandle;
+
 use crate::command::{Command, Input, Sink};
 use crate::control::Control;
 use crate::environment;
@@ -16,14 +19,39 @@ use crate::open_files;
 
 /// A started program, and all that is needed to own it.
 pub(crate) struct Launched {
-    /// The guardian, this process's direct child; its standard streams are the program's.
-    pub(crate) guardian: tokio::process::Child,
+    pub(crate) guard: Guard,
+    /// The other ends of the program's standard streams, where it has pipes.
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) stderr: Option<ChildStderr>,
     /// Dropping this kills the program.
     pub(crate) control: Control,
     /// The program's wait status will come here, in four bytes.
     pub(crate) status: OwnedFd,
     /// The program's process id.
     pub(crate) pid: u32,
+}
+
+/// What owns a program, and ends after it.
+pub(crate) enum Guard {
+    /// The guardian, this process's direct child.
+    Guardian(tokio::process::Child),
+    /// The connection to a launcher.
+    Bridge(JoinHandle<()>),
+}
+
+impl Guard {
+    /// Waits until the program and all that it left have ended.
+    pub(crate) async fn ended(&mut self) -> io::Result<()> {
+        match self {
+            Self::Guardian(guardian) => guardian.wait().await.map(drop),
+            Self::Bridge(bridge) => {
+                // An error: the runtime was shut down, which closes the connection.
+                bridge.await.ok();
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Starts the program; returns once it was executed, or with the reason for the failure.
@@ -81,14 +109,17 @@ pub(crate) fn launch(
 
     // Without kill_on_drop, which would kill the guardian. Closing `control` makes it kill what it
     // guards.
-    let guardian = process.spawn()?;
+    let mut guardian = process.spawn()?;
     // The guardian is not reaped yet, so its number is still its own.
     let control = Control::new(control.into(), guardian.id())?;
     drop((orders, reports));
     let mut pid = [0; 4];
     status.read_exact(&mut pid)?;
     let pid = u32::from_ne_bytes(pid);
-    Ok(Launched { guardian, control, status: status.into(), pid })
+    let (stdin, stdout) = (guardian.stdin.take(), guardian.stdout.take());
+    let stderr = guardian.stderr.take();
+    let guard = Guard::Guardian(guardian);
+    Ok(Launched { guard, stdin, stdout, stderr, control, status: status.into(), pid })
 }
 
 fn current_folder_is_deleted() -> bool {

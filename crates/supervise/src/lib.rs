@@ -36,6 +36,11 @@
 //! shares this process's memory copy-on-write, so a parent that holds gigabytes pins the pages that
 //! it changes later.
 //!
+//! # Programs in another container
+//!
+//! [`Command::through`] runs a program through a [`Launcher`], in the sidecar of an exporter's pod.
+//! The program is then owned by a connection in the place of a guardian; see [`launcher`].
+//!
 //! # Other systems than Linux
 //!
 //! Elsewhere nothing can adopt orphans: the guardian kills the program's process group, as soon as
@@ -52,6 +57,7 @@ mod file_size;
 mod guardian;
 mod heeded;
 mod launch;
+pub mod launcher;
 mod open_files;
 mod output;
 mod run;
@@ -67,6 +73,7 @@ pub use error::SuperviseError;
 pub use exit::at_exit;
 pub use file_size::survive_file_size_limit;
 pub use heeded::Heeded;
+pub use launcher::Launcher;
 pub use open_files::raise_open_files;
 pub use run::{Output, run, run_blocking, run_unchecked};
 pub use rustix::process::Signal;

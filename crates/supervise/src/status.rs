@@ -11,8 +11,8 @@ pub enum ExitStatus {
     Code(i32),
     /// A signal with this number killed it.
     Signal(i32),
-    /// Its end was not observed: its guardian was killed (then so was the process), or the runtime
-    /// was shut down.
+    /// Its end was not observed: its guardian was killed (then so was the process), the runtime was
+    /// shut down, or a launcher ended or named no signal.
     Unknown,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for ExitStatus {
         match *self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(number) => write!(f, "killed by {}", signal_name(number)),
-            Self::Unknown => write!(f, "its guardian was killed"),
+            Self::Unknown => write!(f, "its end was not observed"),
         }
     }
 }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(ExitStatus::from_wait(0).to_string(), "exit code 0");
         assert_eq!(ExitStatus::from_wait(3 << 8).to_string(), "exit code 3");
         assert_eq!(ExitStatus::from_wait(9).to_string(), "killed by SIGKILL");
-        assert_eq!(ExitStatus::Unknown.to_string(), "its guardian was killed");
+        assert_eq!(ExitStatus::Unknown.to_string(), "its end was not observed");
         assert_eq!(ExitStatus::Signal(60).to_string(), "killed by signal 60");
         assert!(ExitStatus::from_wait(0).success() && !ExitStatus::from_wait(9).success());
     }

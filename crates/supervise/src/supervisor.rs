@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::ExitStatus;
+use crate::launch::Guard;
 use crate::output::{Pump, Reading};
 
 /// The phase of a program's life.
@@ -22,7 +23,7 @@ pub(crate) struct Supervisor {
     pub(crate) program: String,
     pub(crate) pid: u32,
     pub(crate) own_group: bool,
-    pub(crate) guardian: tokio::process::Child,
+    pub(crate) guard: Guard,
     pub(crate) status: Receiver,
     pub(crate) pumps: Vec<Pump>,
     pub(crate) life: watch::Sender<Life>,
@@ -33,7 +34,7 @@ impl Supervisor {
     pub(crate) async fn run(mut self) {
         let status =
             read_status(&mut self.status).await.map_or(ExitStatus::Unknown, ExitStatus::from_wait);
-        if status == ExitStatus::Unknown {
+        if status == ExitStatus::Unknown && matches!(self.guard, Guard::Guardian(_)) {
             self.without_guardian();
         }
         let mut readings: Vec<Reading> = Vec::new();
@@ -41,7 +42,7 @@ impl Supervisor {
             readings.push(pump.drain().await);
         }
         self.life.send_modify(|life| life.status = Some(status));
-        if let Err(error) = self.guardian.wait().await {
+        if let Err(error) = self.guard.ended().await {
             warn!(program = self.program, %error, "cannot wait for the guardian of a program");
         }
         self.life.send_modify(|life| life.gone = true);
