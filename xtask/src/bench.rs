@@ -13,7 +13,7 @@ use crate::setup::{self, Policy};
 use crate::workspace;
 
 /// What can be measured.
-const ALL: [&str; 6] = ["power-on", "flash", "exporter", "client", "network", "python"];
+const ALL: [&str; 7] = ["power-on", "flash", "exporter", "client", "network", "python", "lab"];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,8 @@ Without Python its columns are left out, without socat its rows; either is said.
 
 Exit code: 0 when every target is met, else 1. The figures are also in target/bench.json.")]
 pub(crate) struct Arguments {
-    /// What to measure: power-on, flash, exporter, client, network, python [default: all]
+    /// What to measure: power-on, flash, exporter, client, network, python, lab [default:
+    /// all]
     #[arg(value_name = "WHAT", value_parser = ALL)]
     what: Vec<String>,
     /// How often each is measured; the median counts
@@ -57,7 +58,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         crate::process::check_interrupt()?;
         note(format_args!("without socat, port forwards are compared with nothing: {error:#}"));
     }
-    let python = match ["exporter", "client", "python"].into_iter().any(wanted) {
+    let python = match ["exporter", "client", "python", "lab"].into_iter().any(wanted) {
         true => python(arguments.policy).await?,
         false => None,
     };

@@ -1,8 +1,10 @@
 //! Our client library, as a test of a user has it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use jumpstarter_client::lab::Lease;
 use jumpstarter_client::{ConnectOptions, connect};
 use jumpstarter_driver_core::prelude::*;
 
@@ -11,13 +13,34 @@ const FRAME: usize = 64 * 1024;
 
 /// A client that connects for each figure anew.
 #[derive(Debug)]
-pub(crate) struct Library {
-    address: String,
+pub(crate) struct Library(Way);
+
+#[derive(Clone, Debug)]
+enum Way {
+    Address(String),
+    Lease(Arc<Lease>),
+}
+
+impl Way {
+    async fn connect(&self) -> Result<Device> {
+        let exporter = match self {
+            Self::Address(address) => {
+                connect(&ConnectOptions::new(address.parse()?).insecure()).await?
+            }
+            Self::Lease(lease) => lease.connect().await?,
+        };
+        Ok(exporter.device().clone())
+    }
 }
 
 impl Library {
     pub(crate) fn new(address: &str) -> Self {
-        Self { address: address.to_owned() }
+        Self(Way::Address(address.to_owned()))
+    }
+
+    /// For the device of a lease.
+    pub(crate) fn leased(lease: Arc<Lease>) -> Self {
+        Self(Way::Lease(lease))
     }
 
     /// Measures on a separate thread, as `#[tokio::test]` would run it.
@@ -25,11 +48,11 @@ impl Library {
     where
         F: Future<Output = Result<f64>>,
     {
-        let options = ConnectOptions::new(self.address.parse()?).insecure();
+        let way = self.0.clone();
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let device = connect(&options).await?.device().clone();
+                let device = way.connect().await?;
                 let figure = take(device.clone()).await;
                 device.close().await?;
                 figure

@@ -17,6 +17,7 @@ mod exporter;
 mod flash;
 mod forward;
 mod hosted;
+mod lab;
 mod library;
 mod measure;
 mod power_on;
@@ -70,6 +71,9 @@ enum What {
     Network,
     /// Drivers in Python that our exporter hosts, beside the exporter in Python
     Python,
+    /// A device of a lab, through a controller and its router, beside the exporter and the client
+    /// in Python
+    Lab,
 }
 
 #[tokio::main]
@@ -133,6 +137,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     if wanted(What::Python) {
         show(hosted::TITLE, hosted::NOTES, hosted::measure(effort, python.as_ref()).await?);
+    }
+    if wanted(What::Lab) {
+        show(lab::TITLE, lab::NOTES, lab::measure(effort, python.as_ref()).await?);
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let report = json!({"cores": cores, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()});

@@ -23,7 +23,11 @@ impl Python {
     }
 
     /// The Python client for the exporter at `address`, which prints one figure.
-    pub(crate) fn client<const N: usize>(&self, address: &str, words: [&str; N]) -> Command {
+    pub(crate) fn client<'a>(
+        &self,
+        address: &str,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Command {
         connected(Command::new(self.interpreter()).args(["-c", CLIENT]).args(words), address)
     }
 
