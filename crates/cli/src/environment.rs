@@ -114,6 +114,13 @@ impl Environment {
         self.0.err.is_terminal
     }
 
+    /// Whether lines on standard error may be redrawn: it is a terminal, and `NONINTERACTIVE` does
+    /// not say otherwise.
+    pub(crate) fn err_is_animated(&self) -> bool {
+        let is_off = |value: OsString| value == "1" || value == "true";
+        self.err_is_terminal() && !self.variable("NONINTERACTIVE").is_some_and(is_off)
+    }
+
     /// Prints a text and a newline on standard output, and flushes it.
     ///
     /// # Errors

@@ -1,19 +1,22 @@
 //! Devices of a lab: which client asks which controller, for which device.
 
+mod leasing;
 pub(crate) mod objects;
 mod printed;
 mod selector;
 mod times;
+mod waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jumpstarter_client::lab::{DialLimits, Lab, Wanted};
-use jumpstarter_config::{ClientConfig, GrpcOption};
-use jumpstarter_controller::{Controller, ControllerOptions, Identity, Trust};
+use jumpstarter_config::ClientConfig;
 
 use crate::environment::Environment;
-use crate::fault::{Fault, Result};
+use crate::fault::Result;
+
+pub(crate) use leasing::Leasing;
 
 /// The options that name a client.
 #[derive(Debug, Default, clap::Args)]
@@ -21,10 +24,10 @@ use crate::fault::{Fault, Result};
 pub(crate) struct Who {
     /// The client of a controller, by its alias in ~/.config/jumpstarter/clients; by default the
     /// current one
-    #[arg(long, value_name = "ALIAS")]
+    #[arg(long, value_name = "ALIAS", help_heading = HEADING)]
     client: Option<String>,
     /// The file of a client
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
     client_config: Option<PathBuf>,
 }
 
@@ -37,28 +40,8 @@ impl Who {
     }
 }
 
-/// The lab of a client.
-pub(crate) fn lab(config: &ClientConfig, dial: Option<Duration>) -> Result<Lab> {
-    let endpoint = config.endpoint.as_deref().unwrap_or_default().parse()?;
-    let token = config.token.clone().ok_or_else(|| {
-        let message = format!("the client {} has no token", config.alias);
-        Fault::Failed(
-            jumpstarter_driver_core::Error::unauthenticated(message)
-                .with_hint("log in with `jmp login`, or ask who runs the lab for a token"),
-        )
-    })?;
-    let (namespace, name) = (&config.metadata.namespace, &config.metadata.name);
-    let identity = Identity::client(namespace.clone().unwrap_or_default(), name, token);
-    let trust = Trust::of_settings(&config.tls.ca, config.tls.insecure)?;
-    let arguments = config.grpc_options.iter().filter_map(|(name, value)| match value {
-        GrpcOption::Number(value) => Some((name.as_str(), *value)),
-        _ => None,
-    });
-    let options = ControllerOptions::new(endpoint, identity).trust(trust);
-    let controller = Controller::new(options.channel_arguments(arguments))?;
-    let limit = dial.unwrap_or(config.leases.dial_timeout);
-    Ok(Lab::new(controller).limits(DialLimits::within(limit)))
-}
+/// The heading of these options on a page of help.
+pub(crate) const HEADING: &str = "Device of a lab";
 
 /// The options that name a device of a lab.
 #[derive(Debug, Default, clap::Args)]
@@ -66,36 +49,27 @@ pub(crate) struct Ask {
     #[command(flatten)]
     pub(crate) who: Who,
     /// A device whose exporter has these labels, such as board=rpi4
-    #[arg(short = 'l', long, value_name = "LABELS")]
+    #[arg(short = 'l', long, value_name = "LABELS", help_heading = HEADING)]
     selector: Vec<String>,
     /// The device of this exporter
-    #[arg(short = 'n', long = "name", value_name = "EXPORTER")]
+    #[arg(short = 'n', long = "name", value_name = "EXPORTER", help_heading = HEADING)]
     exporter_name: Option<String>,
     /// The device of a lease that exists; it is not released at the end
-    #[arg(long, value_name = "LEASE")]
+    #[arg(long, value_name = "LEASE", help_heading = HEADING)]
     lease: Option<String>,
     /// How long the device is wanted: seconds, or a time such as 30m, 1d3h or 01:30:00
-    #[arg(long, value_name = "TIME", value_parser = times::duration, default_value = "30m")]
+    #[arg(long, value_name = "TIME", value_parser = times::duration, default_value = "30m", help_heading = HEADING)]
     duration: Duration,
     /// How long a device is waited for [default: that of the client's file, 2h]
-    #[arg(long, value_name = "TIME", value_parser = times::duration)]
+    #[arg(long, value_name = "TIME", value_parser = times::duration, help_heading = HEADING)]
     acquisition_timeout: Option<Duration>,
     /// How long another device is tried for when one cannot be reached; 0 gives up at once
     /// [default: that of the client's file, 5m]
-    #[arg(long, value_name = "TIME", value_parser = times::duration)]
+    #[arg(long, value_name = "TIME", value_parser = times::duration, help_heading = HEADING)]
     retry_timeout: Option<Duration>,
     /// How long one connection waits for its exporter [default: that of the client's file, 60s]
-    #[arg(long, value_name = "TIME", value_parser = times::duration)]
+    #[arg(long, value_name = "TIME", value_parser = times::duration, help_heading = HEADING)]
     dial_timeout: Option<Duration>,
-}
-
-/// What was asked for.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// A lease that exists.
-    Existing(String),
-    /// A new one.
-    New(Box<Wanted>),
 }
 
 impl Ask {
@@ -116,40 +90,48 @@ impl Ask {
         .collect()
     }
 
-    /// The lab that is asked.
-    pub(crate) fn lab(&self, config: &ClientConfig) -> Result<Lab> {
-        lab(config, self.dial_timeout)
-    }
-
-    /// How long a device is waited for.
-    pub(crate) fn acquisition_limit(&self, config: &ClientConfig) -> Duration {
-        self.acquisition_timeout.unwrap_or(config.leases.acquisition_timeout)
-    }
-
-    /// How long another device is tried for.
-    pub(crate) fn retry_limit(&self, config: &ClientConfig) -> Duration {
-        self.retry_timeout.unwrap_or(config.leases.retry_timeout)
-    }
-
-    /// The named device: a lease, labels or an exporter; `None` without any of them.
-    pub(crate) fn asked(&self, config: &ClientConfig, environment: &Environment) -> Option<Asked> {
-        let variable = || {
-            let value = environment.variable("JMP_LEASE")?.into_string().ok()?;
-            (!value.is_empty()).then_some(value)
-        };
-        let is_new = !self.selector.is_empty() || self.exporter_name.is_some();
-        let lease = self.lease.clone().or_else(|| if is_new { None } else { variable() });
-        if let Some(lease) = lease {
-            return Some(Asked::Existing(lease));
+    /// The device that the command line names, if it names one of a lab.
+    pub(crate) fn named(&self) -> Option<Wanted> {
+        if let Some(lease) = &self.lease {
+            return Some(Wanted::existing(lease));
         }
         let selector = self.selector.join(",");
-        let wanted = match &self.exporter_name {
-            Some(name) => Wanted::exporter(name).and_selector(selector),
-            None if selector.is_empty() => return None,
-            None => Wanted::selector(selector),
-        };
-        let limit = self.acquisition_limit(config);
-        let wanted = wanted.duration(self.duration).acquisition_limit(limit);
-        Some(Asked::New(Box::new(wanted)))
+        match &self.exporter_name {
+            Some(name) => Some(Wanted::exporter(name).and_selector(selector)),
+            None => (!selector.is_empty()).then(|| Wanted::selector(selector)),
+        }
+    }
+
+    /// The device that the command line names, else the environment.
+    pub(crate) fn wanted(&self, environment: &Environment) -> Option<Wanted> {
+        self.named().or_else(|| Wanted::from_variables(|name| environment.variable(name)))
+    }
+
+    /// The lab of the client, for this device.
+    ///
+    /// # Errors
+    /// Those of the client's file.
+    pub(crate) fn leasing(
+        &self,
+        wanted: Wanted,
+        config: &ClientConfig,
+        environment: &Environment,
+    ) -> Result<Leasing> {
+        let dial = self.dial_timeout.unwrap_or(config.leases.dial_timeout);
+        let limit = self.acquisition_timeout.unwrap_or(config.leases.acquisition_timeout);
+        Ok(Leasing {
+            lab: self.lab(config)?.limits(DialLimits::within(dial)),
+            wanted: wanted.duration(self.duration).acquisition_limit(limit),
+            retry_limit: self.retry_timeout.unwrap_or(config.leases.retry_timeout),
+            environment: environment.clone(),
+        })
+    }
+
+    /// The lab of the client.
+    ///
+    /// # Errors
+    /// Those of the client's file.
+    pub(crate) fn lab(&self, config: &ClientConfig) -> Result<Lab> {
+        Ok(Lab::of_client(config)?)
     }
 }

@@ -6,15 +6,12 @@ mod prompt;
 mod remote;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 
 use jumpstarter_daemon::Served;
-use jumpstarter_driver_core::suggest;
 
 use crate::environment::Environment;
 use crate::fault::{Fault, Result};
-use crate::lab::Ask;
 use crate::serving::{Log, runtime};
 use crate::target::{Found, Target};
 use command::Surroundings;
@@ -43,8 +40,6 @@ pub(crate) struct Arguments {
     exporter_logs: bool,
     #[command(flatten)]
     log: Log,
-    #[command(flatten)]
-    ask: Ask,
     /// The command and its arguments, after all options of `jmp shell` or after `--`; without one,
     /// a shell
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
@@ -53,43 +48,37 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -> Result<u8> {
     let words = &arguments.command;
-    let has_device = arguments.target.is_given();
-    if has_device {
-        let given = arguments.ask.given();
-        if !given.is_empty() {
-            let names = suggest::list(given);
-            writeln!(
-                environment.err(),
-                "warning: {names} only work with a controller, and have no effect here"
-            )?;
-        }
+    let (target, ask) = (&arguments.target, &arguments.target.ask);
+    if target.is_given() {
+        target.warn_of_lab(environment);
     } else if let Some(file) = words.first().filter(|word| is_exporter_file(Path::new(word))) {
         let file = file.display();
         let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
         return Err(Fault::usage("which device?", hint));
     } else {
-        let config = match arguments.ask.who.config(environment) {
+        let config = match ask.who.config(environment) {
             // Neither a device nor a client of a lab.
-            Err(Fault::Failed(_)) if arguments.ask.given().is_empty() => {
-                arguments.target.find_given(environment, &mut environment.err())?;
+            Err(Fault::Failed(_)) if ask.given().is_empty() => {
+                target.find_given(environment, &mut environment.err())?;
                 return Err(Fault::usage("which device?", WHICH));
             }
             config => config?,
         };
         arguments.log.install_quietly(log)?;
-        let (ask, show_logs) = (&arguments.ask, arguments.exporter_logs);
-        let shell = lab::Shell::new(ask, config, show_logs, words, environment);
-        return runtime()?.block_on(shell.run());
+        let shell = lab::Shell::new(arguments.exporter_logs, words, environment);
+        return runtime()?.block_on(shell.run(ask, &config));
     }
-    let found = arguments.target.find_given(environment, &mut environment.err())?;
+    let found = target.find_given(environment, &mut environment.err())?;
     let logs = arguments.log.install(log)?;
     let config = match found {
         Found::File(config) => config,
         Found::Exporter(options) => {
-            let (remote, show_logs) = (arguments.target.remote(), arguments.exporter_logs);
+            let (remote, show_logs) = (target.remote(), arguments.exporter_logs);
             let shell = remote::shell(&options, remote, show_logs, words, environment);
             return Ok(runtime()?.block_on(shell)?);
         }
+        // The command line names a device without a lab.
+        Found::Leased(_) => return Err(Fault::usage("which device?", WHICH)),
     };
     if arguments.exporter_logs {
         logs.show_all();

@@ -1,14 +1,17 @@
 //! The device of a command: from a file, of an exporter elsewhere, or from the environment.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jumpstarter_client::lab::{Lease, Wanted};
 use jumpstarter_client::{ConnectOptions, Exporter};
 use jumpstarter_config::ExporterConfig;
-use jumpstarter_driver_core::{Device, Error};
+use jumpstarter_driver_core::{Device, Error, suggest};
 
 use crate::environment::Environment;
 use crate::fault::{Fault, Result};
+use crate::lab::{Ask, Leasing};
 use crate::remote::Remote;
 use crate::serving::{self, Which};
 
@@ -27,6 +30,8 @@ pub(crate) struct Target {
     which: Which,
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    pub(crate) ask: Ask,
 }
 
 /// Where the device was found.
@@ -35,6 +40,8 @@ pub(crate) enum Found {
     File(Box<ExporterConfig>),
     /// The options to connect to an exporter.
     Exporter(Box<ConnectOptions>),
+    /// A device that is to be leased.
+    Leased(Box<Leasing>),
 }
 
 /// An open device.
@@ -68,33 +75,56 @@ impl Target {
         }
     }
 
+    /// Warns of the options of a lab, which have no effect on a device without one.
+    pub(crate) fn warn_of_lab(&self, environment: &Environment) {
+        let given = self.ask.given();
+        if !given.is_empty() {
+            let names = suggest::list(given);
+            environment.report(format_args!(
+                "warning: {names} only work with a controller, and have no effect here"
+            ));
+        }
+    }
+
     /// Finds the device: from the command line, else from `JUMPSTARTER_HOST` and its companions,
-    /// else from the file `JMP_EXPORTER_CONFIG`. Warnings about a file go to `warnings`.
+    /// else that of the lease `JMP_LEASE` or of a new one with the labels `JMP_SELECTOR`, else from
+    /// the file `JMP_EXPORTER_CONFIG`. Warnings about a file go to `warnings`.
     pub(crate) fn find(
         &self,
         environment: &Environment,
         warnings: &mut dyn Write,
     ) -> Result<Found> {
         let found = if self.is_given() {
+            self.warn_of_lab(environment);
             self.find_given(environment, warnings)?
+        } else if let Some(wanted) = self.ask.named() {
+            self.leased(wanted, environment)?
         } else if environment.variable(HOST).is_some() {
             let options = ConnectOptions::from_variables(|name| environment.variable(name));
             Found::Exporter(Box::new(options.map_err(Fault::Usage)?))
+        } else if let Some(wanted) = self.ask.wanted(environment) {
+            self.leased(wanted, environment)?
         } else if let Some(file) = environment.variable(FILE) {
             Found::File(Box::new(serving::load(file.as_ref(), warnings)?))
         } else {
             return Err(Fault::usage(
                 "which device?",
                 "run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or \
-                 HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT",
+                 HOST:PORT, or add --exporter-config FILE, --exporter ALIAS, --tls-grpc HOST:PORT, or \
+                 --selector LABELS for a device of a lab",
             ));
         };
         Ok(match found {
             Found::Exporter(options) => {
                 Found::Exporter(Box::new(options.call_timeout(CALL_TIMEOUT)))
             }
-            file @ Found::File(_) => file,
+            found => found,
         })
+    }
+
+    fn leased(&self, wanted: Wanted, environment: &Environment) -> Result<Found> {
+        let config = self.ask.who.config(environment)?;
+        Ok(Found::Leased(Box::new(self.ask.leasing(wanted, &config, environment)?)))
     }
 }
 
@@ -105,6 +135,13 @@ impl Found {
             Self::File(config) => Ok(Opened { device: config.open().await?, exporter: None }),
             Self::Exporter(options) => {
                 let exporter = jumpstarter_client::connect(&options).await?;
+                Ok(Opened { device: exporter.device().clone(), exporter: Some(exporter) })
+            }
+            Self::Leased(leasing) => {
+                let open = async |lease: Arc<Lease>| {
+                    lease.open_with(|options| options.call_timeout(CALL_TIMEOUT)).await
+                };
+                let (_, exporter) = leasing.connected(open).await?;
                 Ok(Opened { device: exporter.device().clone(), exporter: Some(exporter) })
             }
         }

@@ -52,6 +52,9 @@ pub(crate) struct Connection {
     pub(crate) stall_timeout: Duration,
     pub(crate) image_timeout: Duration,
     explanation: Option<Explanation>,
+    /// The lease that ends with the connection.
+    #[cfg(feature = "lab")]
+    pub(crate) lease: Option<Arc<crate::lab::Lease>>,
     traffic: Arc<Traffic>,
     requests: Requests,
     authority: String,
@@ -128,6 +131,8 @@ impl Connection {
             stall_timeout: options.stall_timeout,
             image_timeout: options.image_timeout,
             explanation: options.explanation.clone(),
+            #[cfg(feature = "lab")]
+            lease: options.lease.clone(),
             traffic,
             requests,
             authority,

@@ -20,6 +20,8 @@ use crate::{Address, ConnectOptions, channel, report};
 
 /// How often the state is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The prefix of a warning in the exporter's state.
+pub(crate) const HOOK_WARNING: &str = "[HOOK_WARNING] ";
 
 /// A connection to an exporter. Clones share it.
 ///
@@ -27,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// is held; closing the device ends it at once.
 #[derive(Clone, Debug)]
 pub struct Exporter {
-    connection: Arc<Connection>,
+    pub(crate) connection: Arc<Connection>,
     device: Device,
     /// The uuid of each node of the device.
     uuids: Arc<[String]>,
@@ -78,8 +80,30 @@ impl From<ExporterStatus> for ExporterState {
 pub struct Status {
     /// The phase of its lease.
     pub state: ExporterState,
+    /// The phase before it; `None` if the exporter does not say.
+    pub previous: Option<ExporterState>,
     /// For people; may be empty.
     pub message: String,
+}
+
+impl Status {
+    /// Why an exporter that cannot be used cannot be: its text, after the hook that failed.
+    pub fn reason(&self) -> String {
+        let of_hook = |state| match state {
+            ExporterState::BeforeLeaseHookFailed => Some("beforeLease hook failed"),
+            ExporterState::AfterLeaseHookFailed => Some("afterLease hook failed"),
+            _ => None,
+        };
+        // An exporter that ends because of a hook reports that it is offline at once.
+        let hook = of_hook(self.state).or_else(|| self.previous.and_then(of_hook));
+        match (hook, self.message.as_str()) {
+            (Some(hook), "") => hook.to_owned(),
+            (Some(hook), message) if !message.contains(hook) => format!("{hook}: {message}"),
+            (None, "") if self.state == ExporterState::Offline => "it is offline".to_owned(),
+            (None, "") => format!("its state is {:?}", self.state),
+            (_, message) => message.to_owned(),
+        }
+    }
 }
 
 /// A line of an exporter's log.
@@ -120,8 +144,8 @@ impl Exporter {
         let uuids = report.reports.iter().map(|node| node.uuid.clone()).collect();
         let reading = || format!("reading the report of the exporter at {}", options.address);
         let nodes = report::nodes(&connection, report.reports).with_context(reading)?;
-        let device =
-            Device::remote(nodes, Arc::new(End(connection.clone()))).with_context(reading)?;
+        let end = Arc::new(End(connection.clone()));
+        let device = Device::remote(nodes, end).with_context(reading)?;
         Ok(Self { connection, device, uuids, name, motd })
     }
 
@@ -171,11 +195,7 @@ impl Exporter {
     /// # Errors
     /// `Unavailable` if the connection is lost.
     pub async fn status(&self) -> Result<Status> {
-        let answer = self
-            .connection
-            .unary::<rpc::GetStatus>(&GetStatusRequest {}, "asking for the exporter's state")
-            .await?;
-        Ok(Status { state: answer.status().into(), message: answer.message.unwrap_or_default() })
+        self.connection.status().await
     }
 
     /// Ends the session of a lease: the exporter's afterLease hook runs. Returns whether the
@@ -184,15 +204,10 @@ impl Exporter {
     /// # Errors
     /// The errors of [`status`](Self::status).
     pub async fn end_session(&self) -> Result<bool> {
-        let doing = "ending the session";
-        match self.connection.unary::<rpc::EndSession>(&EndSessionRequest {}, doing).await {
-            Ok(answer) => Ok(answer.success),
-            Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.connection.end_session().await
     }
 
-    /// Waits until it accepts calls.
+    /// Waits until it accepts calls. An old exporter has no state, and accepts them always.
     ///
     /// # Errors
     /// `FailedPrecondition` as soon as it cannot become ready any more, `DeadlineExceeded` after
@@ -200,16 +215,23 @@ impl Exporter {
     pub async fn wait_ready(&self, limit: Duration) -> Result<()> {
         let waiting = async {
             loop {
-                let status = self.status().await?;
+                let status = match self.status().await {
+                    Err(error) if error.kind() == ErrorKind::Unimplemented => return Ok(()),
+                    status => status?,
+                };
                 match status.state {
-                    ExporterState::Ready => return Ok(()),
+                    ExporterState::Ready => {
+                        if let Some(warning) = status.message.strip_prefix(HOOK_WARNING) {
+                            tracing::warn!("{warning}");
+                        }
+                        return Ok(());
+                    }
                     ExporterState::BeforeLeaseHookFailed
                     | ExporterState::AfterLeaseHookFailed
                     | ExporterState::Offline => {
                         let message = format!("the exporter at {} is not usable", self.address());
-                        let why = Some(status.message).filter(|text| !text.is_empty());
-                        let why = why.unwrap_or_else(|| format!("its state is {:?}", status.state));
-                        return Err(Error::failed_precondition(format!("{message}: {why}")));
+                        let message = format!("{message}: {}", status.reason());
+                        return Err(Error::failed_precondition(message));
                     }
                     _ => tokio::time::sleep(POLL_INTERVAL).await,
                 }
@@ -290,7 +312,60 @@ impl Backend for End {
     }
 
     async fn close(&self) -> Result<()> {
+        #[cfg(feature = "lab")]
+        if let Some(lease) = &self.0.lease {
+            return lease.close(&self.0).await;
+        }
         self.0.close().await;
         Ok(())
+    }
+}
+
+impl Connection {
+    pub(crate) async fn status(&self) -> Result<Status> {
+        let doing = "asking for the exporter's state";
+        let answer = self.unary::<rpc::GetStatus>(&GetStatusRequest {}, doing).await?;
+        let previous = answer.previous_status.map(|_| answer.previous_status().into());
+        let message = answer.message.clone().unwrap_or_default();
+        Ok(Status { state: answer.status().into(), previous, message })
+    }
+
+    pub(crate) async fn end_session(&self) -> Result<bool> {
+        let doing = "ending the session";
+        match self.unary::<rpc::EndSession>(&EndSessionRequest {}, doing).await {
+            Ok(answer) => Ok(answer.success),
+            Err(error) if error.kind() == ErrorKind::Unimplemented => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unusable_exporter_has_a_reason() {
+        use ExporterState::{BeforeLeaseHook, BeforeLeaseHookFailed, Offline};
+        for (state, previous, message, expected) in [
+            (Offline, None, "", "it is offline"),
+            (Offline, Some(BeforeLeaseHook), "Exporter shutting down", "Exporter shutting down"),
+            (
+                Offline,
+                Some(BeforeLeaseHookFailed),
+                "Exporter shutting down",
+                "beforeLease hook failed: Exporter shutting down",
+            ),
+            (BeforeLeaseHookFailed, None, "", "beforeLease hook failed"),
+            (
+                BeforeLeaseHookFailed,
+                None,
+                "beforeLease hook failed (on_failure=endLease): x",
+                "beforeLease hook failed (on_failure=endLease): x",
+            ),
+        ] {
+            let status = Status { state, previous, message: message.to_owned() };
+            assert_eq!(status.reason(), expected);
+        }
     }
 }

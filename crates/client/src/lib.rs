@@ -19,7 +19,9 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `JUMPSTARTER_HOST` | the exporter: the path of its Unix socket, or `HOST:PORT`; `jmp shell` sets it |
-//! | `JMP_EXPORTER_CONFIG` | without `JUMPSTARTER_HOST`: the exporter file whose device runs in this process |
+//! | `JMP_LEASE` | without `JUMPSTARTER_HOST`: the lease of a lab whose device is used; it is kept |
+//! | `JMP_SELECTOR` | without both: the labels of a device of a lab that is leased until it is closed |
+//! | `JMP_EXPORTER_CONFIG` | without all of them: the exporter file whose device runs in this process |
 //! | `JMP_GRPC_INSECURE` | `1`: TCP without TLS; an older name is `JUMPSTARTER_GRPC_INSECURE` |
 //! | `JMP_GRPC_CA` | a PEM file of authorities to trust instead of the system's |
 //! | `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` | the same, as gRPC's other clients know it |

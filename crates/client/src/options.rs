@@ -46,6 +46,9 @@ pub struct ConnectOptions {
     pub(crate) image_timeout: Duration,
     pub(crate) keepalive: Duration,
     pub(crate) explanation: Option<Explanation>,
+    /// The lease that the connection holds.
+    #[cfg(feature = "lab")]
+    pub(crate) lease: Option<Arc<crate::lab::Lease>>,
 }
 
 /// Why a connection was lost, once that is known.
@@ -73,6 +76,8 @@ impl ConnectOptions {
             image_timeout: IMAGE_TIMEOUT,
             keepalive: KEEPALIVE,
             explanation: None,
+            #[cfg(feature = "lab")]
+            lease: None,
         }
     }
 

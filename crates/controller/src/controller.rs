@@ -34,6 +34,14 @@ impl Controller {
         Ok(Self(Arc::new(Shared { options, tls, connection: Mutex::new(None) })))
     }
 
+    /// The same controller with a separate connection: a connection belongs to the runtime that
+    /// opened it.
+    #[must_use]
+    pub fn with_separate_connection(&self) -> Self {
+        let (options, tls) = (self.0.options.clone(), self.0.tls.clone());
+        Self(Arc::new(Shared { options, tls, connection: Mutex::new(None) }))
+    }
+
     /// The controller's address.
     pub fn endpoint(&self) -> &Endpoint {
         &self.0.options.endpoint

@@ -199,7 +199,8 @@ async fn one_lease_after_another_in_one_message_are_two_leases() {
     let second = lab.create_lease(wanted, "second").await.unwrap();
     assert!(second.exporter.is_none(), "the first one has it");
     controller.jump("e1", "second");
-    let second = lab.existing_lease("second", LIMIT, |_| {}).await.unwrap();
+    let second =
+        lab.lease(Wanted::existing("second").acquisition_limit(LIMIT), |_| {}).await.unwrap();
     let next = tokio::time::timeout(LIMIT, second.connect()).await.unwrap().unwrap();
     next.wait_ready(LIMIT).await.unwrap();
     next.device().call("power", "on", vec![]).await.unwrap();

@@ -35,6 +35,17 @@
 //! # }
 //! ```
 //!
+//! In a lab the device is leased: `JMP_SELECTOR=board=rpi4` does so for `from_env`, and in code:
+//!
+//! ```no_run
+//! # #[cfg(feature = "client")]
+//! # async fn test() -> jumpstarter::Result<()> {
+//! let device = jumpstarter::client::lab::Lease::request("board=rpi4").await?;
+//! device.call("power", "on", vec![]).await?;
+//! device.close().await
+//! # }
+//! ```
+//!
 //! # A driver
 //!
 //! ```

@@ -70,7 +70,7 @@ mod supervisor;
 pub use child::Child;
 pub use command::{Command, EachLine, Input, Sink};
 pub use error::SuperviseError;
-pub use exit::at_exit;
+pub use exit::{Leftovers, at_exit};
 pub use file_size::survive_file_size_limit;
 pub use heeded::Heeded;
 pub use launcher::Launcher;

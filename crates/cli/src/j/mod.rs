@@ -109,6 +109,12 @@ impl Session<'_> {
         {
             return Err(page);
         }
+        // Nor does a page of help need a lease.
+        if matches!(found, Found::Leased(_))
+            && let Some(page) = self.help_unopened(None)
+        {
+            return Err(page);
+        }
         self.options.log.install_for_one_command(outer)?;
         let mut signals = Signals::install()?;
         let opened = tokio::select! {

@@ -4,10 +4,11 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Arg, Args, Command, FromArgMatches};
 
 use crate::fault::Result;
 use crate::format::Format;
+use crate::lab;
 use crate::serving::Log;
 use crate::target::Target;
 
@@ -42,40 +43,56 @@ impl Options {
 }
 
 /// Splits a command line into the options of `j` and everything else; both keep the program's name.
+///
+/// The options of a lab are `j`'s own only before the first other word: verbs may have options of
+/// their names.
 fn split(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
     let command = Options::augment_args(Command::new("j"));
     let mut words = words.iter().cloned();
     let program = words.next().unwrap_or_else(|| "j".into());
     let (mut own, mut rest) = (vec![program.clone()], vec![program]);
     while let Some(word) = words.next() {
-        let name = word.as_bytes().strip_prefix(b"--").unwrap_or_default();
-        if name.is_empty() {
-            rest.push(word.clone());
-            if word == "--" {
-                rest.extend(words);
-                break;
-            }
-            continue;
+        if word == "--" {
+            rest.push(word);
+            rest.extend(words);
+            break;
         }
+        let is_first = rest.iter().skip(1).all(|word| word.as_bytes().starts_with(b"-"));
+        let of_pipe = rest.iter().any(|word| word == PIPE);
+        let Some((option, has_value)) = named(&command, &word)
+            .filter(|(option, _)| is_first || option.get_help_heading() != Some(lab::HEADING))
+            .filter(|(option, _)| !of_pipe || option.get_long() != Some("output"))
+        else {
+            rest.push(word);
+            continue;
+        };
+        own.push(word);
+        if !has_value && option.get_action().takes_values() {
+            own.extend(words.next());
+        }
+    }
+    (own, rest)
+}
+
+/// The option that a word names, as `--long`, `--long=value`, `-s` or `-svalue`, and whether the
+/// word has the value.
+fn named<'a>(command: &'a Command, word: &OsStr) -> Option<(&'a Arg, bool)> {
+    let word = word.as_bytes();
+    let mut options = command.get_arguments();
+    if let Some(name) = word.strip_prefix(b"--") {
         let end = name.iter().position(|byte| *byte == b'=');
         let name = OsStr::from_bytes(&name[..end.unwrap_or(name.len())]);
-        let named = command.get_arguments().find(|option| {
+        let option = options.find(|option| {
             option.get_long().is_some_and(|long| name == long)
                 || option
                     .get_all_aliases()
                     .is_some_and(|all| all.iter().any(|alias| name == *alias))
         });
-        let of_pipe = name == "output" && rest.iter().any(|word| word == PIPE);
-        let Some(option) = named.filter(|_| !of_pipe) else {
-            rest.push(word);
-            continue;
-        };
-        own.push(word);
-        if end.is_none() && option.get_action().takes_values() {
-            own.extend(words.next());
-        }
+        return option.map(|option| (option, end.is_some()));
     }
-    (own, rest)
+    let [b'-', short, value @ ..] = word else { return None };
+    let option = options.find(|option| option.get_short() == Some(char::from(*short)))?;
+    Some((option, !value.is_empty()))
 }
 
 /// The parser of `j` with its options, without commands.
@@ -93,8 +110,10 @@ pub(crate) fn base() -> Command {
 
 const EXAMPLES: &str = "\
 Without an option that names a device, `j` uses the exporter at JUMPSTARTER_HOST (which `jmp shell`
-sets), else the exporter file JMP_EXPORTER_CONFIG. A command opens the device of a file and closes
-it again; `--help` does not open it. Options may stand anywhere.
+sets), else the lease JMP_LEASE, else a new lease with the labels JMP_SELECTOR, else the exporter
+file JMP_EXPORTER_CONFIG. A command opens the device of a file and closes it again; `--help` does
+not open it. A new lease ends with the command. Options may stand anywhere; those for a device of a
+lab stand before the first word of the command.
 
 Examples:
   j tree                           shows the device's tree of drivers
@@ -102,7 +121,8 @@ Examples:
   j qemu power cycle --wait 5      a driver below another one; `j qemu.power cycle` is the same
   j qemu power --help              shows what a driver can do
   j call qemu.power on             calls any method by its name
-  j power on --exporter lab        uses the device of the exporter file `lab`";
+  j power on --exporter lab        uses the device of the exporter file `lab`
+  j -l board=rpi4 power on         leases a device of a lab for the command";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -136,6 +156,10 @@ mod tests {
         check("j power --file lab.yaml on -h", "j --file lab.yaml", "j power on -h");
         check("j --tls-grpc-insecure power on", "j --tls-grpc-insecure", "j power on");
         check("j power on --output", "j --output", "j power on");
+        // The options of a lab come first.
+        check("j -l a=b -nx tree", "j -l a=b -nx", "j tree");
+        check("j --lease x --output json tree", "j --lease x --output json", "j tree");
+        check("j power on --lease x -l y", "j", "j power on --lease x -l y");
         // Everything after `--` is a value, and `pipe` has an option of that name.
         check("j call a b -- --output json", "j", "j call a b -- --output json");
         check(

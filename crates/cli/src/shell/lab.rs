@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Remaining};
+use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Remaining, Wanted};
 use jumpstarter_client::{Exporter, ExporterState, LogRecord};
 use jumpstarter_config::ClientConfig;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, blocking};
@@ -20,7 +20,7 @@ use super::command::{Ending, Surroundings};
 use super::remote::{LAST_RECORDS, line};
 use crate::environment::Environment;
 use crate::fault::Fault;
-use crate::lab::{Ask, Asked};
+use crate::lab::{Ask, Leasing};
 use crate::print;
 
 /// The longest wait for the exporter's hooks.
@@ -38,8 +38,6 @@ const WARNING: &str = "[HOOK_WARNING] ";
 
 /// The parts of a shell.
 pub(super) struct Shell<'a> {
-    ask: &'a Ask,
-    config: ClientConfig,
     show_logs: bool,
     words: &'a [OsString],
     environment: &'a Environment,
@@ -51,23 +49,25 @@ pub(super) struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     pub(super) fn new(
-        ask: &'a Ask,
-        config: ClientConfig,
         show_logs: bool,
         words: &'a [OsString],
         environment: &'a Environment,
     ) -> Self {
         let (command_runs, hook_spoke, log_seen) = Default::default();
-        Self { ask, config, show_logs, words, environment, command_runs, hook_spoke, log_seen }
+        Self { show_logs, words, environment, command_runs, hook_spoke, log_seen }
     }
 
     /// Leases a device, runs the command, and releases the device.
-    pub(super) async fn run(self) -> std::result::Result<u8, Fault> {
-        let lab = self.ask.lab(&self.config)?;
-        let asked = match self.ask.asked(&self.config, self.environment) {
-            Some(asked) => asked,
-            None => Asked::Existing(self.only_lease(&lab).await?),
+    pub(super) async fn run(
+        self,
+        ask: &Ask,
+        config: &ClientConfig,
+    ) -> std::result::Result<u8, Fault> {
+        let wanted = match ask.wanted(self.environment) {
+            Some(wanted) => wanted,
+            None => Wanted::existing(self.only_lease(&ask.lab(config)?).await?),
         };
+        let leasing = ask.leasing(wanted, config, self.environment)?;
         let mut interrupts = Ending::new()?;
         let interrupted = async {
             loop {
@@ -79,10 +79,10 @@ impl<'a> Shell<'a> {
             }
         };
         let outcome = tokio::select! {
-            outcome = self.lease_and_run(&lab, &asked) => outcome,
+            outcome = self.lease_and_run(&leasing) => outcome,
             name = interrupted => Err(Error::cancelled(format!("{name}: the device is given back"))),
         };
-        lab.released().await;
+        leasing.lab().released().await;
         Ok(outcome?)
     }
 
@@ -107,45 +107,14 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Leases a device and runs the command. A device that cannot be reached is given back, and
-    /// another one leased, within the retry limit.
-    async fn lease_and_run(&self, lab: &Lab, asked: &Asked) -> Result<u8> {
-        let (limit, begun) = (self.ask.retry_limit(&self.config), Instant::now());
-        loop {
-            let lease = self.lease(lab, asked).await?;
-            let exporter = match lease.connect().await {
-                Ok(exporter) => exporter,
-                Err(error) => {
-                    let is_retried =
-                        lease.is_own() && is_unreachable(&error) && begun.elapsed() < limit;
-                    lease.release().await?;
-                    if !is_retried {
-                        return Err(error);
-                    }
-                    self.say(format_args!(
-                        "{}; another device is asked for",
-                        print::line(&format!("{error:#}"))
-                    ));
-                    continue;
-                }
-            };
-            let outcome = self.use_device(&lease, &exporter).await;
-            exporter.device().close().await.ok();
-            let released = lease.release().await;
-            return outcome.and_then(|code| released.map(|()| code));
-        }
-    }
-
-    async fn lease(&self, lab: &Lab, asked: &Asked) -> Result<Arc<Lease>> {
-        let progress =
-            |why: &str| self.say(format_args!("waiting for a device: {}", print::line(why)));
-        match asked {
-            Asked::Existing(name) => {
-                let limit = self.ask.acquisition_limit(&self.config);
-                lab.existing_lease(name, limit, progress).await
-            }
-            Asked::New(wanted) => lab.lease((**wanted).clone(), progress).await,
-        }
+    /// Leases a device, runs the command, and releases the lease.
+    async fn lease_and_run(&self, leasing: &Leasing) -> Result<u8> {
+        let connect = async |lease: Arc<Lease>| lease.connect().await;
+        let (lease, exporter) = leasing.connected(connect).await?;
+        let outcome = self.use_device(&lease, &exporter).await;
+        exporter.device().close().await.ok();
+        let released = lease.release().await;
+        outcome.and_then(|code| released.map(|()| code))
     }
 
     /// Waits for the exporter, runs the command until its end or the lease's, and ends the session.
@@ -216,10 +185,7 @@ impl<'a> Shell<'a> {
             return Ok(EXPIRED);
         }
         let code = code?;
-        match lease.is_own() {
-            true => self.end_session(exporter, is_over).await.map(|()| code),
-            false => Ok(code),
-        }
+        self.end_session(lease, exporter, is_over).await.map(|()| code)
     }
 
     /// Waits until the exporter takes calls.
@@ -242,7 +208,7 @@ impl<'a> Shell<'a> {
                     ExporterState::BeforeLeaseHookFailed
                     | ExporterState::AfterLeaseHookFailed
                     | ExporterState::Offline => {
-                        return Err(Error::failed_precondition(status.message));
+                        return Err(Error::failed_precondition(status.reason()));
                     }
                     _ => {}
                 }
@@ -262,47 +228,22 @@ impl<'a> Shell<'a> {
     /// Ends the session, and waits until the afterLease hook has run.
     async fn end_session(
         &self,
+        lease: &Lease,
         exporter: &Exporter,
         mut is_over: watch::Receiver<bool>,
     ) -> Result<()> {
-        let ending = async {
-            if !exporter.end_session().await? {
-                return Ok(());
-            }
-            loop {
-                let status = exporter.status().await?;
-                match status.state {
-                    ExporterState::Available => {
-                        self.warn(&status.message);
-                        return Ok(());
-                    }
-                    ExporterState::AfterLeaseHookFailed | ExporterState::Offline => {
-                        return Err(Error::failed_precondition(status.message));
-                    }
-                    _ => tokio::time::sleep(POLL_INTERVAL).await,
-                }
-            }
-        };
         let ended = tokio::select! {
-            ended = tokio::time::timeout(HOOKS_LIMIT, ending) => ended,
+            ended = lease.end_session(exporter) => ended,
             _ = is_over.wait_for(|over| *over) => return Ok(()),
         };
         match ended {
-            Ok(Err(error)) if error.kind() == ErrorKind::FailedPrecondition => Err(error),
-            // The exporter may be gone by now: the lease is released in any case.
-            Ok(Err(error)) => {
-                tracing::debug!(error = error.report(), "the session was not ended");
-                Ok(())
+            Ok(message) => self.warn(&message),
+            Err(error) if error.kind() == ErrorKind::DeadlineExceeded => {
+                self.say(format_args!("Warning: {}", print::line(&error.to_string())));
             }
-            Ok(Ok(())) => Ok(()),
-            Err(_) => {
-                let limit = HOOKS_LIMIT.as_secs();
-                self.say(format_args!(
-                    "Warning: the exporter did not end the session within {limit} s"
-                ));
-                Ok(())
-            }
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Waits until the earlier records of the log are shown: what a hook printed comes before the
@@ -385,11 +326,6 @@ impl<'a> Shell<'a> {
             }
         }
     }
-}
-
-/// Whether another device may be reached.
-fn is_unreachable(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
 }
 
 /// A socket in a private folder.

@@ -123,6 +123,12 @@ pub fn clean(command: Command) -> Command {
         "JMP_GRPC_CA",
         "JMP_GRPC_CERT",
         "JMP_GRPC_KEY",
+        "JMP_LEASE",
+        "JMP_SELECTOR",
+        "JMP_NAMESPACE",
+        "JMP_NAME",
+        "JMP_ENDPOINT",
+        "JMP_TOKEN",
         "COMPLETE",
         "NOTIFY_SOCKET",
     ];

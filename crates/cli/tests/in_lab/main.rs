@@ -1,0 +1,13 @@
+//! `jmp` and `j` as clients of a lab: a controller, an exporter that joined it, and commands.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/inside.rs"]
+mod inside;
+#[path = "../support/lab.rs"]
+mod lab;
+#[path = "../support/terminal.rs"]
+mod terminal;
+
+mod bench;
+mod devices;
+mod shell;
