@@ -12,11 +12,15 @@ use crate::progress::{Step, data, note};
 use crate::setup::{self, Policy};
 use crate::workspace;
 
-mod layout;
+pub(crate) mod layout;
 mod package;
 
 /// What the program is built for: glibc, linked statically.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What can be built: packages and their programs.
+pub(crate) const PROGRAMS: [(&str, &str); 2] =
+    [("jumpstarter-cli", "jmp"), ("jumpstarter-exec", "jumpstarter-exec")];
 
 /// Arguments of `cargo xtask dist`.
 #[derive(Debug, clap::Args)]
@@ -83,7 +87,7 @@ async fn make(root: &Path, out: &Path, with_sbom: bool) -> Result<String> {
     }
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let step = Step::announce("building jmp, statically");
-    let program = build(root, &when).await?;
+    let program = build(root, &when, &PROGRAMS[..1]).await?.join("jmp");
     check_static(&program).await?;
     let size = std::fs::metadata(&program).context("looking at the program")?.len();
     step.done(format_args!("{:.1} MiB", size as f64 / f64::from(1 << 20)));
@@ -99,8 +103,9 @@ async fn make(root: &Path, out: &Path, with_sbom: bool) -> Result<String> {
     package::sums(out).await
 }
 
-/// Builds `jmp` in the release profile, without a path of this machine in it.
-async fn build(root: &Path, when: &str) -> Result<PathBuf> {
+/// Builds programs in the release profile, without a path of this machine in them; returns their
+/// folder.
+pub(crate) async fn build(root: &Path, when: &str, programs: &[(&str, &str)]) -> Result<PathBuf> {
     let target = root.join("target/dist-build");
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
@@ -112,23 +117,24 @@ async fn build(root: &Path, when: &str) -> Result<PathBuf> {
             c_flags.push(format!("-ffile-prefix-map={}=/{name}", path.display()));
         }
     }
-    let words = ["build", "--release", "--locked", "--target", TARGET, "--bin", "jmp"];
+    let words = ["build", "--release", "--locked", "--target", TARGET];
+    let programs = programs.iter().flat_map(|(package, bin)| ["--package", package, "--bin", bin]);
     Run::cargo()
         .folder(root)
         .args(words)
-        .args(["--package", "jumpstarter-cli"])
+        .args(programs)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("CFLAGS", c_flags.join(" "))
         .env("SOURCE_DATE_EPOCH", when)
         .show()
         .await
-        .context("building jmp")?;
-    Ok(target.join(TARGET).join("release/jmp"))
+        .context("building the programs")?;
+    Ok(target.join(TARGET).join("release"))
 }
 
 /// Fails unless the program needs no shared library.
-async fn check_static(program: &Path) -> Result<()> {
+pub(crate) async fn check_static(program: &Path) -> Result<()> {
     // `ldd` fails for a program that is not dynamic, and says so.
     let ldd = Run::new("ldd").arg(program).output().await;
     let said = match ldd {
@@ -142,13 +148,13 @@ async fn check_static(program: &Path) -> Result<()> {
 }
 
 /// The time of the last commit, in seconds since 1970.
-async fn commit_time(root: &Path) -> Result<String> {
+pub(crate) async fn commit_time(root: &Path) -> Result<String> {
     let log = Run::new("git").args(["log", "-1", "--format=%ct"]).folder(root);
     Ok(log.output().await.context("reading the time of the last commit")?.trim().to_owned())
 }
 
 /// The version of the workspace.
-fn version(root: &Path) -> Result<String> {
+pub(crate) fn version(root: &Path) -> Result<String> {
     let manifest = root.join("Cargo.toml");
     let text = std::fs::read_to_string(&manifest)
         .with_context(|| format!("reading {}", manifest.display()))?;

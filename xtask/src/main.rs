@@ -13,6 +13,7 @@ mod dist;
 mod doctor;
 mod faults;
 mod guest;
+mod image;
 mod interop;
 mod outside;
 mod process;
@@ -58,6 +59,8 @@ enum Task {
     Ci(ci::Arguments),
     /// Build what a release offers: a static program, a Debian package, an archive, digests
     Dist(dist::Arguments),
+    /// Pack an OCI image of an exporter, for a pod
+    Image(image::Arguments),
     /// Break things at random while a device is used: kills, freezes, a full disk, a hanging file
     /// system
     Faults(faults::Arguments),
@@ -92,6 +95,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Book(arguments) => book::run(arguments).await,
         Task::Bench(arguments) => bench::run(arguments).await,
         Task::Dist(arguments) => dist::run(arguments).await,
+        Task::Image(arguments) => image::run(arguments).await,
         Task::Faults(arguments) => faults::run(arguments).await,
         Task::Setup(arguments) => setup::run(arguments).await,
         Task::Guest(arguments) => guest::run(arguments).await,

@@ -63,6 +63,8 @@ pub(crate) enum Need {
     Ustreamer,
     /// `tftp` of tftp-hpa, a TFTP client.
     Tftp,
+    /// `skopeo`, which reads images of containers.
+    Skopeo,
 }
 
 /// The programs of other projects that single drivers are tested with.
@@ -78,6 +80,7 @@ const PEERS: &[Need] = &[
     Need::Ser2net,
     Need::Ustreamer,
     Need::Tftp,
+    Need::Skopeo,
 ];
 
 impl Need {
@@ -100,6 +103,7 @@ impl Need {
             Need::Uboot => Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists(),
             Need::Bmaptool => find_program("bmaptool").is_some(),
             Need::Tftp => find_program("tftp").is_some(),
+            Need::Skopeo => find_program("skopeo").is_some(),
         }
     }
 
@@ -120,6 +124,7 @@ impl Need {
             Need::Bmaptool => "bmaptool".to_owned(),
             Need::Ustreamer => "ustreamer".to_owned(),
             Need::Tftp => "tftp-hpa".to_owned(),
+            Need::Skopeo => "skopeo".to_owned(),
         }
     }
 }

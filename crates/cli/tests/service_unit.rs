@@ -1,4 +1,4 @@
-//! The example unit for systemd: what it says is right, and its command serves.
+//! The example units for systemd: what they say is right, and the command of the first serves.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/inside.rs"]
@@ -17,9 +17,12 @@ use lab::{EVERYTHING, clean, line, start};
 use terminal::{DEADLINE, JMP, Lab, code};
 
 fn unit() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../examples/exporter/jumpstarter-exporter@.service");
-    std::fs::read_to_string(file).unwrap()
+    unit_named("jumpstarter-exporter@.service")
+}
+
+fn unit_named(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/exporter");
+    std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
 /// The values of a setting, with continued lines joined.
@@ -30,11 +33,18 @@ fn values(name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn systemd_accepts_it() {
+async fn systemd_accepts_them() {
+    for name in ["jumpstarter-exporter@", "jumpstarter-joined@"] {
+        systemd_accepts(name).await;
+    }
+}
+
+async fn systemd_accepts(name: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jumpstarter-exporter@lab.service");
+    let file = folder.path().join(format!("{name}lab.service"));
     // The program is elsewhere than on a machine where it is installed.
-    std::fs::write(&file, unit().replace("/usr/local/bin/jmp", JMP)).unwrap();
+    let text = unit_named(&format!("{name}.service")).replace("/usr/local/bin/jmp", JMP);
+    std::fs::write(&file, text).unwrap();
     let verify = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file);
     match run_unchecked(verify, DEADLINE).await {
         Ok(output) => {

@@ -15,6 +15,7 @@ mod programs;
 mod reload;
 mod run;
 mod shell;
+mod sidecar;
 mod signals;
 
 pub use logs::{Log, LogFormat};

@@ -17,6 +17,7 @@ use crate::lease::{self, Lease};
 use crate::metrics::MetricsListener;
 use crate::notify::notify;
 use crate::private_socket::PrivateSocket;
+use crate::sidecar;
 use crate::signals::Signals;
 use crate::{Log, reload};
 
@@ -223,7 +224,14 @@ impl RunOptions {
 /// signal a complete shutdown is `Ok`.
 pub async fn run(options: RunOptions, ready: impl FnOnce(Ready<'_>) -> Result<()>) -> Result<()> {
     let outcome = match options.joins_a_controller() {
-        true => join(options, |endpoint| ready(Ready::Joined(endpoint))).await,
+        true => {
+            let ends_with_sidecar = options.ends_after_lease();
+            let outcome = join(options, |endpoint| ready(Ready::Joined(endpoint))).await;
+            if ends_with_sidecar {
+                sidecar::shut_down().await;
+            }
+            outcome
+        }
         false => run_until_signal(options, |addresses| ready(Ready::Listening(addresses))).await,
     };
     Log::flush();

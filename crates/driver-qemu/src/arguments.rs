@@ -17,10 +17,10 @@ use crate::host::{AcceleratorKind, HostFacts, SANDBOX};
 /// The host's resources for one run of QEMU.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
-    /// QEMU's end of the socket for QMP: a descriptor that it inherits.
-    pub(crate) qmp: RawFd,
+    /// QEMU's end of the socket for QMP.
+    pub(crate) qmp: SocketEnd,
     /// QEMU's end of the serial console's socket. The connection stays over resets of the guest.
-    pub(crate) console: RawFd,
+    pub(crate) console: SocketEnd,
     /// Where QEMU listens for VNC, without a password: its folder must be private.
     pub(crate) vnc: PathBuf,
     /// The firmware that the machine starts with.
@@ -31,6 +31,15 @@ pub(crate) struct Paths {
     pub(crate) seed: Option<Disk>,
     /// The guest's address on vsock, if the host supports it; 3 and up.
     pub(crate) vsock_cid: Option<u32>,
+}
+
+/// A connection of QEMU's.
+#[derive(Debug, Clone)]
+pub(crate) enum SocketEnd {
+    /// A descriptor that it inherits.
+    Inherited(RawFd),
+    /// It connects to this socket when it starts.
+    ConnectTo(PathBuf),
 }
 
 /// The firmware that a machine starts with.
@@ -82,9 +91,9 @@ pub(crate) fn command_line(
     line.option("-smp", Value::new("").plain(&config.smp.to_string()));
     line.option("-m", Value::new("").plain(&memory(config.mem.as_bytes())));
 
-    socket(&mut line, "qmp", paths.qmp);
+    socket(&mut line, "qmp", &paths.qmp);
     line.option("-mon", Value::new("chardev=qmp,mode=control"));
-    socket(&mut line, "console", paths.console);
+    socket(&mut line, "console", &paths.console);
     line.option("-serial", Value::new("chardev:console"));
 
     line.option("-display", Value::new("none"));
@@ -169,8 +178,13 @@ fn memory(bytes: u64) -> String {
     }
 }
 
-fn socket(line: &mut Line, name: &str, end: RawFd) {
-    line.option("-chardev", Value::new("socket,id=").plain(name).plain(&format!(",fd={end}")));
+fn socket(line: &mut Line, name: &str, end: &SocketEnd) {
+    let value = Value::new("socket,id=").plain(name);
+    let value = match end {
+        SocketEnd::Inherited(fd) => value.plain(&format!(",fd={fd}")),
+        SocketEnd::ConnectTo(path) => value.plain(",path=").escaped(path),
+    };
+    line.option("-chardev", value);
 }
 
 /// A disk with a name: a node for each of its files, the lowest first. No format is guessed, and a

@@ -91,8 +91,9 @@ pub struct QemuConfig {
     /// The QEMU program: a path, or a name that is looked up in PATH; by default
     /// `qemu-system-<arch>`.
     pub binary: Option<HostPath>,
-    /// Socket of a launcher that runs QEMU elsewhere, as in configurations of the Python driver.
-    /// Accepted without effect: the exporter runs QEMU itself.
+    /// Socket of a launcher (`jumpstarter-exec serve`) in the sidecar of the exporter's pod, which
+    /// then runs QEMU. The socket's folder is a volume of both containers: the machine's files are
+    /// there. Firmware is taken from the sidecar; a root image has to be at the same path in both.
     pub launcher_socket: Option<HostPath>,
     /// How long the steps of the machine's life may take.
     pub timeouts: Timeouts,
@@ -276,7 +277,7 @@ impl QemuConfig {
         })
     }
 
-    /// Returns what does not work on this host now: missing files, and fields without effect. Reads
+    /// Returns what does not work on this host now: missing files. Reads
     /// files.
     pub(crate) fn warnings(&self) -> Vec<ConfigProblem> {
         let Partitions { root, bios, ovmf_code, ovmf_vars } = &self.default_partitions;
@@ -287,23 +288,19 @@ impl QemuConfig {
             ("OVMF_VARS.fd", ovmf_vars),
         ];
         let mut found = Vec::new();
-        for (name, path) in partitions {
+        // A sidecar has files that are not here.
+        let here = if self.launcher_socket.is_some() { &[][..] } else { &partitions[..] };
+        for (name, path) in here {
             if let Some(Err(error)) = path.as_ref().map(HostPath::find) {
                 let field = format!("default_partitions.{name}");
                 found.push(ConfigProblem::from_error(field, &error));
             }
         }
         // A bare name is looked up in PATH.
-        let is_path = |binary: &&HostPath| binary.written().contains('/');
+        let is_path =
+            |binary: &&HostPath| binary.written().contains('/') && self.launcher_socket.is_none();
         if let Some(Err(error)) = self.binary.as_ref().filter(is_path).map(HostPath::find) {
             found.push(ConfigProblem::from_error("binary", &error));
-        }
-        if self.launcher_socket.is_some() {
-            let message = "has no effect: QEMU is run by the exporter itself, not by a launcher";
-            found.push(
-                ConfigProblem::new("launcher_socket", message)
-                    .with_hint("install QEMU where the exporter runs"),
-            );
         }
         found
     }

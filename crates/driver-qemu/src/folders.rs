@@ -8,6 +8,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::RuntimeDir;
 use tokio::time::timeout;
 
+use crate::host::Place;
 use crate::lock::lock;
 use crate::off_runtime::off_runtime;
 
@@ -28,9 +29,16 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Creates them, and removes those of machines whose programs were killed.
-    pub(crate) async fn make() -> Result<Self> {
-        off_runtime(async {
+    /// Creates them, on the volume of a sidecar if QEMU runs there, and removes those of machines
+    /// whose programs were killed.
+    pub(crate) async fn make(place: &Place) -> Result<Self> {
+        let shared = place.shared().map(Path::to_owned);
+        off_runtime(async move {
+            if let Some(shared) = shared {
+                let only = RuntimeDir::create_in(&[shared], KIND)?;
+                let (sockets, images) = (only.path().to_owned(), only.path().to_owned());
+                return Ok(Self { sockets, images, held: Mutex::new(vec![Arc::new(only)]) });
+            }
             let sockets = RuntimeDir::create(KIND)?;
             // If TMPDIR is too long for sockets, these are elsewhere, possibly on a small file
             // system in memory.

@@ -3,6 +3,7 @@
 
 mod accelerator;
 mod firmware;
+mod place;
 mod sandbox;
 mod version;
 
@@ -13,11 +14,12 @@ use jumpstarter_driver_core::prelude::*;
 
 pub use accelerator::{Accelerator, AcceleratorKind, KvmFacts};
 pub use firmware::Firmware;
+pub(crate) use place::Place;
 pub(crate) use sandbox::SANDBOX;
 pub use sandbox::Sandbox;
 pub use version::QemuVersion;
 
-use crate::config::{Architecture, QemuConfig};
+use crate::config::{Architecture, Partitions, QemuConfig};
 use crate::off_runtime::off_runtime;
 
 /// The variables of the exporter's environment that QEMU inherits: none with secrets.
@@ -59,6 +61,8 @@ pub struct HostFacts {
     pub sandbox: Sandbox,
     /// The installed UEFI firmware for this architecture.
     pub firmware: Option<Firmware>,
+    /// Where QEMU runs: the facts are those of this place.
+    pub(crate) place: Place,
 }
 
 /// Whether guests are reachable over vsock.
@@ -81,6 +85,10 @@ impl HostFacts {
     pub async fn probe(config: &QemuConfig) -> Result<Self> {
         let target = config.architecture()?;
         let host = Architecture::host();
+        let place = Place::new(config)?;
+        if place != Place::Here {
+            return Self::of_sidecar(config, target, place).await;
+        }
         let (accel, wanted) = (config.accel, config.binary.clone());
         // Devices, PATH and the folders of firmware may be on a file system that hangs.
         let (accelerator, binary, vsock, firmware) = off_runtime(async move {
@@ -89,12 +97,33 @@ impl HostFacts {
             Ok((accelerator, binary, Vsock::probe(), Firmware::find(target)))
         })
         .await?;
-        let (version, sandbox) = tokio::join!(version::probe(&binary), Sandbox::probe(&binary));
-        let version = version?;
-        if let Sandbox::Unusable(why) = &sandbox {
-            tracing::warn!("QEMU runs without its sandbox: {why}");
-        }
-        Ok(Self { host, target, binary, version, accelerator, vsock, sandbox, firmware })
+        let (version, sandbox) = ask(&binary, &place).await?;
+        Ok(Self { host, target, binary, version, accelerator, vsock, sandbox, firmware, place })
+    }
+
+    /// Whether the machine starts with the firmware of a sidecar, which this program cannot read.
+    pub(crate) fn needs_firmware(&self, config: &QemuConfig) -> bool {
+        let Partitions { bios, ovmf_code, .. } = &config.default_partitions;
+        let is_aarch64 = self.target == Architecture::Aarch64;
+        self.place != Place::Here && is_aarch64 && bios.is_none() && ovmf_code.is_none()
+    }
+
+    /// Probes the sidecar.
+    async fn of_sidecar(config: &QemuConfig, target: Architecture, place: Place) -> Result<Self> {
+        let name = format!("qemu-system-{}", target.name());
+        let name = config.binary.as_ref().map_or(name.as_str(), HostPath::written);
+        let seen = place.look(name, &Firmware::places(target)).await?;
+        let host = Architecture::host();
+        let kvm = KvmFacts::of_sidecar(seen.kvm);
+        let accelerator = accelerator::choose(config.accel, target, host, &kvm)?;
+        let binary = seen.binary.ok_or_else(|| {
+            Error::failed_precondition(format!("there is no program `{name}` in the sidecar"))
+                .with_hint("use a runtime image that has QEMU, or correct `binary`")
+        })?;
+        let firmware = Firmware::among(target, &seen.files);
+        let vsock = Vsock::Unusable("QEMU runs in a sidecar".to_owned());
+        let (version, sandbox) = ask(&binary, &place).await?;
+        Ok(Self { host, target, binary, version, accelerator, vsock, sandbox, firmware, place })
     }
 }
 
@@ -112,6 +141,16 @@ impl Vsock {
     pub fn is_usable(&self) -> bool {
         matches!(self, Self::Usable)
     }
+}
+
+/// QEMU's version, and whether it can be sandboxed.
+async fn ask(binary: &Path, place: &Place) -> Result<(QemuVersion, Sandbox)> {
+    let (version, sandbox) =
+        tokio::join!(version::probe(binary, place), Sandbox::probe(binary, place));
+    if let Sandbox::Unusable(why) = &sandbox {
+        tracing::warn!("QEMU runs without its sandbox: {why}");
+    }
+    Ok((version?, sandbox))
 }
 
 /// The configured program, or the one in PATH, as an absolute path.

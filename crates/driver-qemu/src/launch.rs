@@ -3,14 +3,16 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use jumpstarter_driver_core::prelude::*;
+use jumpstarter_files::SocketFile;
 use jumpstarter_supervise::Command;
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::arguments::{Forward, Paths, command_line};
+use crate::arguments::{Forward, Paths, SocketEnd, command_line};
 use crate::config::QemuConfig;
 use crate::disk::{Access, Disk, DiskFormat, QemuImage};
-use crate::host::ENVIRONMENT;
+use crate::folders::Folders;
+use crate::host::Place;
 use crate::lock::lock;
 use crate::off_runtime::off_runtime;
 use crate::parts::Parts;
@@ -37,11 +39,14 @@ pub(crate) async fn start(machine: &Parts, run: RunNumber) -> Result<Started> {
     };
     let vnc = machine.folders.sockets().join(VNC_SOCKET);
 
-    let (qmp, qemus_qmp) = socket_pair()?;
-    let (console, qemus_console) = socket_pair()?;
+    let mut files = disks.files;
+    let socket = |name: &str| Connection::make(&machine.facts.place, &machine.folders, name);
+    let ((qmp, qemus_qmp, kept), (console, qemus_console, also_kept)) =
+        (socket("qmp.sock")?, socket("console.sock")?);
+    files.extend(kept.into_iter().chain(also_kept));
     let paths = Paths {
-        qmp: qemus_qmp.as_raw_fd(),
-        console: qemus_console.as_raw_fd(),
+        qmp: qemus_qmp,
+        console: qemus_console,
         vnc,
         boot: disks.boot,
         root: disks.root,
@@ -60,12 +65,8 @@ pub(crate) async fn start(machine: &Parts, run: RunNumber) -> Result<Started> {
         .collect();
     let arguments = command_line(&config, &machine.facts, &paths, &forwards);
     tracing::debug!(?arguments, binary = %machine.facts.binary.display(), "starting QEMU");
-    let command = Command::new(&machine.facts.binary)
-        .args(arguments)
-        .env_only(ENVIRONMENT)
-        .keep_fd(qemus_qmp)
-        .keep_fd(qemus_console);
-    let command = disks.files.into_iter().fold(command, Command::keep_fd);
+    let command = machine.facts.place.command(&machine.facts.binary).args(arguments);
+    let command = files.into_iter().fold(command, Command::keep_fd);
     let destroyed = machine.destroyed.clone();
     Run::start(Launch { command, qmp, console, destroyed }, run, &machine.status, &config.timeouts)
         .await
@@ -81,13 +82,50 @@ async fn prepare(machine: &Parts, config: &QemuConfig) -> Result<(Disks, Disk)> 
         Disk::open(&[QemuImage::with_format(path, DiskFormat::Raw)], Access::Read)
     })
     .await?;
+    if machine.facts.place != Place::Here {
+        return Ok((disks, seed.by_path()));
+    }
     disks.files.extend(seed_files);
     Ok((disks, seed))
 }
 
-/// A connected pair of sockets: one for Tokio, and one for QEMU.
-fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
-    let (ours, qemus) = std::os::unix::net::UnixStream::pair().context("making a socket")?;
-    ours.set_nonblocking(true).context("making a socket")?;
-    Ok((UnixStream::from_std(ours).context("making a socket")?, OwnedFd::from(qemus)))
+/// This program's end of a connection with QEMU.
+pub(crate) enum Connection {
+    /// QEMU inherits the other end.
+    Made(UnixStream),
+    /// QEMU, in a sidecar, connects when it starts. The socket's file is removed then.
+    Awaited(UnixListener, SocketFile),
+}
+
+impl Connection {
+    /// Makes it, with QEMU's end, and what QEMU has to inherit for it.
+    fn make(
+        place: &Place,
+        folders: &Folders,
+        name: &str,
+    ) -> Result<(Self, SocketEnd, Option<OwnedFd>)> {
+        let doing = "making a socket";
+        if *place != Place::Here {
+            let path = folders.sockets().join(name);
+            let (listener, file) = SocketFile::listen(&path).context(doing)?;
+            let listener = UnixListener::from_std(listener).context(doing)?;
+            return Ok((Self::Awaited(listener, file), SocketEnd::ConnectTo(path), None));
+        }
+        let (ours, qemus) = std::os::unix::net::UnixStream::pair().context(doing)?;
+        ours.set_nonblocking(true).context(doing)?;
+        let ours = UnixStream::from_std(ours).context(doing)?;
+        let end = SocketEnd::Inherited(qemus.as_raw_fd());
+        Ok((Self::Made(ours), end, Some(qemus.into())))
+    }
+
+    /// Waits until QEMU is connected.
+    pub(crate) async fn established(self) -> Result<UnixStream> {
+        match self {
+            Self::Made(stream) => Ok(stream),
+            Self::Awaited(listener, _file) => {
+                let (stream, _) = listener.accept().await.context("waiting for QEMU to connect")?;
+                Ok(stream)
+            }
+        }
+    }
 }

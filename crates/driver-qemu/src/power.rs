@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use jumpstarter_driver_core::prelude::*;
 use tokio::time::Instant;
 
+use crate::host::Place;
 use crate::interface::Machine;
 use crate::lock::lock;
 use crate::vm::Vm;
@@ -42,7 +43,9 @@ impl QemuPower {
             *last = None;
             return PowerReading { voltage: 0.0, current: 0.0 };
         };
-        let used = processor_time(run.pid()).unwrap_or_default();
+        // The processes of a sidecar are not visible here: its machines take no power.
+        let is_here = self.vm.host().place == Place::Here;
+        let used = is_here.then(|| processor_time(run.pid())).flatten().unwrap_or_default();
         let now = Measured { pid: run.pid(), at: Instant::now(), used };
         let since = last.filter(|last| last.pid == now.pid).unwrap_or(Measured {
             at: run.started_at(),

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Timeouts;
+use crate::launch::Connection;
 use crate::qmp::{Qmp, QmpEvent};
 use crate::state::MachineState;
 use crate::status::{RunNumber, Starting, Status};
@@ -42,8 +43,8 @@ pub(crate) const QUOTED_LINES: usize = 5;
 /// QEMU's command, and our ends of its sockets.
 pub(crate) struct Launch {
     pub(crate) command: Command,
-    pub(crate) qmp: UnixStream,
-    pub(crate) console: UnixStream,
+    pub(crate) qmp: Connection,
+    pub(crate) console: Connection,
     /// Ends the start.
     pub(crate) destroyed: CancellationToken,
 }
@@ -115,8 +116,13 @@ impl Run {
         });
         let child = spawned?.context("running QEMU")?;
 
+        // A failed start quotes what the guest said.
+        let mut console = None;
         let connect = async {
-            let qmp = Qmp::start(launch.qmp, timeouts.start.as_duration()).await?;
+            // In the order in which QEMU connects.
+            let qmp = launch.qmp.established().await?;
+            console = Some(launch.console.established().await?);
+            let qmp = Qmp::start(qmp, timeouts.start.as_duration()).await?;
             // It may have been started paused (`-S`, `-incoming`).
             let rest = deadline.saturating_duration_since(Instant::now());
             let answer = qmp.execute(qapi::qmp::query_status {}, rest).await?;
@@ -132,13 +138,15 @@ impl Run {
                 Err(Error::failed_precondition("the machine is destroyed"))
             }
         };
-        let (qmp, state) = match connected {
-            Ok(connected) => connected,
-            Err(error) => {
+        let (qmp, state, console) = match (connected, console) {
+            (Ok((qmp, state)), Some(console)) => (qmp, state, console),
+            (connected, console) => {
+                let error = connected.err().unwrap_or_else(|| Error::internal("no console"));
                 let error = why_not_started(error, &child, timeouts).await;
                 child.kill();
                 drop(timeout(KILL_WITHIN, child.wait_gone()).await);
-                return Err(with_console(error, &said_so_far(launch.console)));
+                let said = console.map(said_so_far).unwrap_or_default();
+                return Err(with_console(error, &said));
             }
         };
 
@@ -158,7 +166,7 @@ impl Run {
             settle,
         });
         let following = Following { state, events, settle: settle_receiver };
-        Ok(Started { run, console: launch.console, following })
+        Ok(Started { run, console, following })
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use crate::arguments::Boot;
 use crate::config::{Architecture, QemuConfig};
 use crate::disk::{Access, Disk, DiskFormat, Header, QemuImage, References, Save};
-use crate::host::HostFacts;
+use crate::host::{HostFacts, Place};
 use crate::lock::lock;
 use crate::off_runtime::off_runtime;
 
@@ -105,6 +105,17 @@ impl Disks {
         self.files.extend(files);
         Ok(disk)
     }
+
+    /// The same, for a QEMU that inherits nothing.
+    fn by_path(self) -> Self {
+        let boot = match self.boot {
+            Boot::Uefi { code, vars } => {
+                Boot::Uefi { code: code.by_path(), vars: vars.map(Disk::by_path) }
+            }
+            other => other,
+        };
+        Self { root: self.root.map(Disk::by_path), boot, files: Vec::new() }
+    }
 }
 
 /// A machine's images. Cheap to clone.
@@ -114,6 +125,7 @@ pub(crate) struct Storage(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
+    place: Place,
     /// Held for moments, never during a file operation.
     known: Mutex<Known>,
     /// Held by file work until it has really ended, possibly after its caller was cancelled.
@@ -160,9 +172,9 @@ fn fingerprint(path: &Path) -> Result<Fingerprint> {
 
 /// The public operations. They leave the file work to a thread that may block.
 impl Storage {
-    pub(crate) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path, place: &Place) -> Self {
         let (known, busy) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Inner { folder: folder.to_owned(), known, busy }))
+        Self(Arc::new(Inner { folder: folder.to_owned(), place: place.clone(), known, busy }))
     }
 
     /// Inspects the configured images that exist already: detects the root image's format before a
@@ -195,7 +207,7 @@ impl Storage {
                 disks.root = Some(disks.open(&images, Access::Write)?);
             }
             disks.boot = this.prepare_boot(&config, &facts, &mut disks).await?;
-            Ok(disks)
+            Ok(if this.0.place == Place::Here { disks } else { disks.by_path() })
         })
         .await
     }
@@ -212,11 +224,17 @@ impl Storage {
         let this = self.clone();
         let options =
             WriteOptions::default().inspect(move |file| this.inspect_new(file, partition, target));
-        let options = match config.flash_limit {
-            Some(limit) => options.limit_bytes(limit.as_bytes()),
-            None => options,
-        };
-        write_image(source, &self.flashed(partition), options).await?;
+        let volume = if config.flash_limit.is_some() { None } else { self.0.place.room() };
+        let limit = config.flash_limit.or(volume.map(|(room, _)| room));
+        let options =
+            limit.iter().fold(options, |options, limit| options.limit_bytes(limit.as_bytes()));
+        let written = write_image(source, &self.flashed(partition), options).await;
+        written.map_err(|error| match volume {
+            Some(volume) if error.kind() == ErrorKind::ResourceExhausted => {
+                room::not_on_volume(&error, volume)
+            }
+            _ => error,
+        })?;
         lock(&self.0.known).taken.insert(partition);
         // The new image is in its place. Remains of the old one belong to another file, and are not
         // used again: failing to remove them now is not a failure of the flash.

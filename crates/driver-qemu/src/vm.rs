@@ -87,8 +87,16 @@ impl Vm {
         config.anchor_paths().with_context(|| format!("preparing machine `{name}`"))?;
         let forwards = Forwards::choose(&config)?;
         let doing = || format!("preparing machine `{name}`");
-        let folders = Folders::make().await.with_context(doing)?;
-        let storage = Storage::new(folders.images());
+        let folders = Folders::make(&facts.place).await.with_context(doing)?;
+        let storage = Storage::new(folders.images(), &facts.place);
+        if let Some(firmware) = facts.firmware.as_ref().filter(|_| facts.needs_firmware(&config)) {
+            // It is copied with the others, and was not in the configuration.
+            config.default_partitions.ovmf_code = Some(firmware.code.clone().into());
+            let vars = firmware.vars.clone().map(Into::into);
+            config.default_partitions.ovmf_vars = config.default_partitions.ovmf_vars.or(vars);
+        }
+        let partitions = &mut config.default_partitions;
+        facts.place.share(partitions, folders.images()).await.with_context(doing)?;
         storage.inspect_defaults(&config).await?;
         Ok(Self(Arc::new(Parts {
             config: Mutex::new(config),
@@ -122,7 +130,7 @@ impl Vm {
         &self.0.facts
     }
 
-    /// The process id of QEMU while it runs.
+    /// The process id of QEMU while it runs: in a sidecar, that of its container.
     pub fn pid(&self) -> Option<u32> {
         self.running().map(|run| run.pid())
     }

@@ -199,7 +199,7 @@ async fn a_client_that_leaves_ends_its_program_and_all_below_it() {
     server.ended("pid").await;
     server.ended("below").await;
     server.no_process_is_left().await;
-    assert!(server.log().contains("client disconnected"));
+    eventually("the log says why", || server.log().contains("client disconnected")).await;
 }
 
 #[tokio::test]

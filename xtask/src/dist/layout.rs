@@ -42,7 +42,7 @@ pub(super) async fn lay_out(root: &Path, program: &Path, tree: &Path) -> Result<
     copy(&root.join("CHANGELOG.md"), &tree.join("usr/share/doc/jumpstarter-rs/CHANGELOG.md"), 0o644)
 }
 
-fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let bytes = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
     write(to, &bytes)?;
     std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))
@@ -50,7 +50,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 /// Writes a file that all may read, and the folders above it.
-pub(super) fn write(to: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(to: &Path, bytes: &[u8]) -> Result<()> {
     let folder = to.parent().unwrap_or(to);
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     std::fs::write(to, bytes).with_context(|| format!("writing {}", to.display()))?;

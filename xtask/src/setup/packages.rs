@@ -84,6 +84,7 @@ impl Manager {
             (_, Need::Ustreamer) => "ustreamer",
             (Manager::Dnf, Need::Tftp) => "tftp",
             (_, Need::Tftp) => "tftp-hpa",
+            (_, Need::Skopeo) => "skopeo",
             (Manager::Brew, _) => "qemu",
             (Manager::Apt, Need::Emulator(Arch::X86_64)) => "qemu-system-x86",
             (Manager::Apt, Need::Emulator(Arch::Aarch64)) => "qemu-system-arm",

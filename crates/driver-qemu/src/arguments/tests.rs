@@ -11,7 +11,7 @@ use jumpstarter_supervise::{Command, StopPlan};
 use super::*;
 use crate::config::Accel;
 use crate::disk::{DiskFormat, Layer, QemuImage};
-use crate::host::{Accelerator, Firmware, QemuVersion, Sandbox, Vsock};
+use crate::host::{Accelerator, Firmware, Place, QemuVersion, Sandbox, Vsock};
 use crate::qmp::Qmp;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -26,13 +26,14 @@ fn facts(target: Architecture, kind: AcceleratorKind) -> HostFacts {
         vsock: Vsock::Usable,
         sandbox: Sandbox::Usable,
         firmware: None,
+        place: Place::Here,
     }
 }
 
 fn paths() -> Paths {
     Paths {
-        qmp: 3,
-        console: 4,
+        qmp: SocketEnd::Inherited(3),
+        console: SocketEnd::Inherited(4),
         vnc: "/run/m/vnc".into(),
         boot: Boot::BuiltIn,
         root: Some(QemuImage::with_format("/d/root", DiskFormat::Qcow2).into()),
@@ -238,8 +239,8 @@ async fn check_started(arch: Architecture, firmware: Option<Firmware>, folder: &
         }
     };
     let paths = Paths {
-        qmp: monitor,
-        console,
+        qmp: SocketEnd::Inherited(monitor),
+        console: SocketEnd::Inherited(console),
         vnc: folder.join("vnc"),
         boot,
         root: Some(opened(&[root, base], Access::Write)),

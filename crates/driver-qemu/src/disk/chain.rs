@@ -71,6 +71,15 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// The same, for a QEMU that inherits nothing.
+    #[must_use]
+    pub(crate) fn by_path(mut self) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.fd = None);
+        self
+    }
+}
+
 /// An image with those below it, for qemu-img's `--image-opts`; `None` for one without a file below
 /// it, or whose references QEMU follows itself.
 pub(super) fn options(image: &QemuImage) -> Result<Option<OsString>> {

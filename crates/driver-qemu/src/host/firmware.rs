@@ -44,20 +44,34 @@ const AARCH64: [(&str, &str); 4] = [
     ("/usr/local/share/qemu/edk2-aarch64-code.fd", "/usr/local/share/qemu/edk2-arm-vars.fd"),
 ];
 
+fn pairs(target: Architecture) -> &'static [(&'static str, &'static str)] {
+    match target {
+        Architecture::X86_64 => &X86_64,
+        Architecture::Aarch64 => &AARCH64,
+    }
+}
+
 impl Firmware {
     /// The firmware for machines of this architecture, without secure boot.
     pub fn find(target: Architecture) -> Option<Self> {
         DESCRIPTORS.iter().find_map(|folder| Self::described(folder.as_ref(), target)).or_else(
             || {
-                let places: &[_] = match target {
-                    Architecture::X86_64 => &X86_64,
-                    Architecture::Aarch64 => &AARCH64,
-                };
-                let (code, vars) = places.iter().find(|(code, _)| Path::new(code).is_file())?;
-                let vars = PathBuf::from(vars);
-                Some(Self { code: code.into(), vars: vars.is_file().then_some(vars) })
+                let files = Self::places(target).into_iter().filter(|path| path.is_file());
+                Self::among(target, &files.collect::<Vec<_>>())
             },
         )
+    }
+
+    /// Where distributions install it, without descriptors.
+    pub(super) fn places(target: Architecture) -> Vec<PathBuf> {
+        pairs(target).iter().flat_map(|(code, vars)| [code.into(), vars.into()]).collect()
+    }
+
+    /// The first pair whose code is among `files`.
+    pub(super) fn among(target: Architecture, files: &[PathBuf]) -> Option<Self> {
+        let is_there = |path: &str| files.iter().any(|file| file == Path::new(path));
+        let (code, vars) = pairs(target).iter().find(|(code, _)| is_there(code))?;
+        Some(Self { code: code.into(), vars: is_there(vars).then(|| vars.into()) })
     }
 
     /// The package to install if there is none.

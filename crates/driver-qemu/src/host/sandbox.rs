@@ -2,13 +2,14 @@
 //! start programs nor gain rights. The options are those of libvirt.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use jumpstarter_supervise::{Command, run_unchecked};
+use jumpstarter_supervise::run_unchecked;
 
-use super::ENVIRONMENT;
+use super::Place;
+use super::place::Key;
 
 /// The value of QEMU's option `-sandbox`.
 pub(crate) const SANDBOX: &str =
@@ -27,9 +28,6 @@ pub enum Sandbox {
     Unusable(String),
 }
 
-/// A program, and the time of its last change.
-type Key = (PathBuf, Option<SystemTime>);
-
 /// The results so far.
 static KNOWN: LazyLock<Mutex<HashMap<Key, Sandbox>>> = LazyLock::new(Mutex::default);
 
@@ -40,28 +38,26 @@ impl Sandbox {
     }
 
     /// Asks `binary`, once for each program and process.
-    pub(super) async fn probe(binary: &Path) -> Self {
+    pub(super) async fn probe(binary: &Path, place: &Place) -> Self {
         if !cfg!(target_os = "linux") {
             return Self::Unusable("only Linux filters system calls".to_owned());
         }
         if !Path::new(KERNEL).exists() {
             return Self::Unusable("this kernel does not filter system calls".to_owned());
         }
-        let changed = binary.metadata().and_then(|metadata| metadata.modified()).ok();
-        let key = (binary.to_owned(), changed);
+        let key = place.key(binary);
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sandbox) = known().get(&key).cloned() {
+        if let Some(sandbox) = key.as_ref().and_then(|key| known().get(key).cloned()) {
             return sandbox;
         }
-        let sandbox = Self::ask(binary).await;
-        known().insert(key, sandbox.clone());
+        let sandbox = Self::ask(binary, place).await;
+        known().extend(key.map(|key| (key, sandbox.clone())));
         sandbox
     }
 
     /// QEMU parses its options in order: it knows the sandbox's when it prints its version.
-    async fn ask(binary: &Path) -> Self {
-        let command =
-            Command::new(binary).env_only(ENVIRONMENT).args(["-sandbox", SANDBOX, "--version"]);
+    async fn ask(binary: &Path, place: &Place) -> Self {
+        let command = place.command(binary).args(["-sandbox", SANDBOX, "--version"]);
         match run_unchecked(command, Duration::from_secs(10)).await {
             Ok(output) if output.status.success() => Self::Usable,
             Ok(output) => {
@@ -80,6 +76,7 @@ impl Sandbox {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -99,7 +96,9 @@ mod tests {
         let script = format!(
             "case \"$*\" in *-sandbox*) {refusal};; esac; echo QEMU emulator version 7.2.0"
         );
-        let Sandbox::Unusable(why) = Sandbox::probe(&program(folder.path(), &script)).await else {
+        let Sandbox::Unusable(why) =
+            Sandbox::probe(&program(folder.path(), &script), &Place::Here).await
+        else {
             panic!("it is not there");
         };
         assert!(why.contains("not enabled in this QEMU binary"), "{why}");

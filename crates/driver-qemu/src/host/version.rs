@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::{Command, run};
+use jumpstarter_supervise::run;
+
+use super::Place;
+use super::place::Key;
 
 /// A release of QEMU; later ones compare greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,22 +50,18 @@ impl fmt::Display for QemuVersion {
     }
 }
 
-/// A program, and the time of its last change.
-type Key = (PathBuf, Option<SystemTime>);
-
 /// The versions known so far.
 static KNOWN: LazyLock<Mutex<HashMap<Key, QemuVersion>>> = LazyLock::new(Mutex::default);
 
 /// Probes the version of `binary`.
-pub(super) async fn probe(binary: &Path) -> Result<QemuVersion> {
-    let changed = binary.metadata().and_then(|metadata| metadata.modified()).ok();
-    let key = (binary.to_owned(), changed);
+pub(super) async fn probe(binary: &Path, place: &Place) -> Result<QemuVersion> {
+    let key = place.key(binary);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(version) = known().get(&key).copied() {
+    if let Some(version) = key.as_ref().and_then(|key| known().get(key).copied()) {
         return Ok(version);
     }
     let doing = || format!("ask {} for its version", binary.display());
-    let command = Command::new(binary).env_only(super::ENVIRONMENT).arg("--version");
+    let command = place.command(binary).arg("--version");
     let output = run(command, Duration::from_secs(30)).await.map_err(|error| {
         let hint = error
             .hint()
@@ -75,7 +74,7 @@ pub(super) async fn probe(binary: &Path) -> Result<QemuVersion> {
         Error::failed_precondition(format!("{}: it answered `{answer}`", doing()))
             .with_hint("check that the program is QEMU")
     })?;
-    known().insert(key, version);
+    known().extend(key.map(|key| (key, version)));
     Ok(version)
 }
 
@@ -102,9 +101,9 @@ mod tests {
 
     #[tokio::test]
     async fn another_program_is_not_qemu() {
-        let error = probe("/bin/true".as_ref()).await.unwrap_err();
+        let error = probe("/bin/true".as_ref(), &Place::Here).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-        let error = probe("/bin/false".as_ref()).await.unwrap_err();
+        let error = probe("/bin/false".as_ref(), &Place::Here).await.unwrap_err();
         assert!(format!("{error:#}").contains("/bin/false"), "{error:?}");
     }
 }

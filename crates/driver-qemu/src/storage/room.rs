@@ -39,6 +39,15 @@ pub(super) fn check_for_writes(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The error for an image that does not fit the free room on a sidecar's volume of that size.
+pub(super) fn not_on_volume(error: &Error, (room, size): (ByteSize, ByteSize)) -> Error {
+    let message =
+        format!("{error:#}; the volume that QEMU's sidecar shares has {room} of {size} left");
+    Error::resource_exhausted(message).with_hint(
+        "flash a smaller image, such as a qcow2 one; where the volume is larger, set `flash_limit`",
+    )
+}
+
 /// Checks that `folder` has space for a copy of a disk: at least the current size of its files.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use jumpstarter_driver_testkit::guest::qemu_img_available;
 use super::*;
 use crate::config::RootWrites;
 use crate::disk::write_qcow2;
-use crate::host::{Accelerator, AcceleratorKind, QemuVersion, Sandbox, Vsock};
+use crate::host::{Accelerator, AcceleratorKind, Place, QemuVersion, Sandbox, Vsock};
 
 fn facts(target: Architecture) -> HostFacts {
     HostFacts {
@@ -17,6 +17,7 @@ fn facts(target: Architecture) -> HostFacts {
         vsock: Vsock::Unusable("for the test".into()),
         sandbox: Sandbox::Usable,
         firmware: None,
+        place: Place::Here,
     }
 }
 
@@ -24,7 +25,7 @@ fn facts(target: Architecture) -> HostFacts {
 fn storage() -> (tempfile::TempDir, Storage) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("machine")).unwrap();
-    let storage = Storage::new(&folder.path().join("machine"));
+    let storage = Storage::new(&folder.path().join("machine"), &Place::Here);
     (folder, storage)
 }
 
