@@ -12,7 +12,7 @@ use crate::format::Format;
 use crate::lab::objects;
 use crate::serving::Log;
 use crate::{
-    auth, check, config, controller, drivers, forward, j, new, packaging, run, schema, shell,
+    auth, check, config, controller, drivers, forward, j, login, new, packaging, run, schema, shell,
 };
 
 /// Control real and virtual devices for tests.
@@ -77,6 +77,7 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
         arguments: Vec<OsString>,
     },
+    Login(Box<login::Arguments>),
     #[command(hide = true)]
     Manual(packaging::Manual),
     New(new::Arguments),
@@ -148,6 +149,7 @@ impl Arguments {
                 let words = std::iter::once("j".into()).chain(arguments.iter().cloned());
                 Ok(j::run(&words.collect::<Vec<_>>(), Some(log), environment))
             }
+            Command::Login(arguments) => login::run(arguments, log, environment),
             Command::New(arguments) => new::run(arguments, out),
             Command::Run(arguments) => run::run(arguments, log, out, err),
             Command::Schema(arguments) => schema::run(arguments, out),

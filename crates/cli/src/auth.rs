@@ -3,18 +3,22 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use jumpstarter_client::lab::Lab;
 use jumpstarter_config::{ClientConfig, TokenClaims};
+use jumpstarter_driver_core::{Error, Secret};
+use jumpstarter_login::{CONTROLLER_ISSUER, renew};
 
 use crate::environment::Environment;
-use crate::fault::{Result, SUCCESS};
+use crate::fault::{Fault, Result, SUCCESS};
 use crate::lab::Who;
 use crate::print;
+use crate::serving::runtime;
 
 /// A token that expires within this time is about to.
 const SOON: Duration = Duration::from_secs(300);
 
-/// The issuer of tokens that a controller signs itself: no login renews them.
-const INTERNAL: &str = "https://localhost:8085";
+/// What to do about a token that a login renews.
+pub(crate) const LOG_IN: &str = "Run `jmp login` to refresh your credentials.";
 
 /// Look after the client's token for the controller
 #[derive(Debug, clap::Args)]
@@ -26,6 +30,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Status(Status),
+    Refresh(Refresh),
+    Rotate(Rotate),
 }
 
 /// Show when the client's token expires, and for whom it is; no controller is asked
@@ -42,12 +48,108 @@ struct Status {
     verbose: bool,
 }
 
+/// Get a new token for the stored refresh token, from the OpenID provider that issued the old one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  jmp auth refresh --client me
+
+`jmp login` stores a refresh token, if the provider gives one. `jmp shell` does this by itself.")]
+struct Refresh {
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Get a new token of the controller itself, in place of one that has not expired
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  jmp auth rotate --client me
+
+The controller issues it, for a year by default. The old token stays valid until it expires.")]
+struct Rotate {
+    #[command(flatten)]
+    who: Who,
+}
+
 pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8> {
-    let Command::Status(status) = &arguments.command;
-    let config = status.who.config(environment)?;
-    let report = report(&config, status.verbose, SystemTime::now());
+    let report = match &arguments.command {
+        Command::Status(status) => {
+            let config = status.who.config(environment)?;
+            report(&config, status.verbose, SystemTime::now())
+        }
+        Command::Refresh(refresh) => {
+            let mut config = refresh.who.config(environment)?;
+            runtime()?.block_on(refreshed(&mut config))?;
+            "Access token refreshed.\n".to_owned()
+        }
+        Command::Rotate(rotate) => {
+            let config = rotate.who.config(environment)?;
+            let token = runtime()?.block_on(rotated(config))?;
+            new_expiry(&token, SystemTime::now())
+        }
+    };
     environment.out().write_all(report.as_bytes())?;
     Ok(SUCCESS)
+}
+
+async fn refreshed(config: &mut ClientConfig) -> Result<()> {
+    let is_set =
+        |secret: &Option<Secret>| secret.as_ref().is_some_and(|it| !it.expose().is_empty());
+    for (secret, name) in [(&config.refresh_token, "refresh"), (&config.token, "access")] {
+        if !is_set(secret) {
+            return Err(Error::failed_precondition(format!("No {name} token found."))
+                .with_hint("run `jmp login --offline-access`")
+                .into());
+        }
+    }
+    renew(config, Duration::MAX).await?;
+    Ok(())
+}
+
+/// Gets another token of the controller's own, and stores it.
+async fn rotated(config: ClientConfig) -> Result<Secret> {
+    let token = config.token.as_ref().filter(|token| !token.expose().is_empty());
+    let Some(token) = token else {
+        return Err(Error::failed_precondition("No token found in config.")
+            .with_hint("run `jmp login`, or ask who runs the lab for a token")
+            .into());
+    };
+    let claims = TokenClaims::read(token).unwrap_or_default();
+    if claims.expires.is_some_and(|expires| expires <= SystemTime::now()) {
+        return Err(Error::failed_precondition("Token is expired. Cannot rotate.")
+            .with_hint("ask who runs the lab for a token, and run `jmp config client create`; or `jmp login`")
+            .into());
+    }
+    let Some(path) = &config.path else {
+        return Err(Error::failed_precondition("there is no file for the new token")
+            .with_hint("name a client with --client ALIAS: that of the environment has no file")
+            .into());
+    };
+    let token = Lab::of_client(&config)?.rotate_token().await?;
+    if TokenClaims::read(&token).is_none() {
+        let message = "Token rotation failed: invalid token returned.";
+        return Err(Error::internal(message).into());
+    }
+    // What the variables say is not stored.
+    let mut kept = ClientConfig::load(path).map_err(|it| Fault::File(it.into(), None))?;
+    kept.token = Some(token.clone());
+    kept.save()?;
+    Ok(token)
+}
+
+/// What is said about a new token.
+fn new_expiry(token: &Secret, now: SystemTime) -> String {
+    let expires = TokenClaims::read(token).and_then(|claims| claims.expires);
+    let left = expires.and_then(|expires| Some((expires, expires.duration_since(now).ok()?)));
+    match left {
+        Some((expires, left)) => format!(
+            "Token rotated. New expiry: {} ({} remaining)\n",
+            second(expires),
+            duration(left)
+        ),
+        None => "Token rotated.\n".to_owned(),
+    }
 }
 
 /// The state of a client's token, in upstream's words.
@@ -83,9 +185,17 @@ fn report(config: &ClientConfig, is_verbose: bool, now: SystemTime) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// What to do about a token that has expired.
+pub(crate) fn remedy(claims: &TokenClaims) -> &'static str {
+    match claims.issuer.as_deref() {
+        Some(CONTROLLER_ISSUER) => "Ask the administrator of the controller for a new token.",
+        _ => LOG_IN,
+    }
+}
+
 /// Whether the token is valid, and what to do if it is not for long.
 fn status(claims: &TokenClaims, expires: SystemTime, now: SystemTime) -> Vec<String> {
-    let is_internal = claims.issuer.as_deref() == Some(INTERNAL);
+    let is_internal = claims.issuer.as_deref() == Some(CONTROLLER_ISSUER);
     match expires.duration_since(now) {
         Ok(left) if left >= SOON => {
             vec![format!("Status: Valid ({} remaining)", duration(left))]
@@ -94,15 +204,12 @@ fn status(claims: &TokenClaims, expires: SystemTime, now: SystemTime) -> Vec<Str
             format!("Status: EXPIRING SOON ({} remaining)", duration(left)),
             match is_internal {
                 true => "Run `jmp auth rotate` before it expires.".to_owned(),
-                false => "Run `jmp login` to refresh your credentials.".to_owned(),
+                false => LOG_IN.to_owned(),
             },
         ],
         Err(past) => vec![
             format!("Status: EXPIRED ({} ago)", duration(past.duration())),
-            match is_internal {
-                true => "Ask the administrator of the controller for a new token.".to_owned(),
-                false => "Run `jmp login` to refresh your credentials.".to_owned(),
-            },
+            remedy(claims).to_owned(),
         ],
     }
 }
@@ -115,7 +222,7 @@ fn second(time: SystemTime) -> String {
 }
 
 /// The two largest units of a time: `2h 30m`, `5m 10s` or `10s`.
-fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {

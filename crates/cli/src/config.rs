@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use jumpstarter_config::{ExporterConfig, user_folder};
+use jumpstarter_driver_core::Secret;
 
 use crate::fault::Result;
 use crate::format::Format;
@@ -144,8 +145,18 @@ enum ListFormat {
     Name,
 }
 
+/// The secret in a file; `-` is standard input.
+pub(crate) fn read_secret(file: &str) -> Result<Secret> {
+    Ok(Secret::new(create::read(file)?.trim()))
+}
+
+/// The text of a file; `-` is standard input.
+pub(crate) fn read_text(file: &str) -> Result<String> {
+    create::read(file)
+}
+
 /// The path of the user's file for that alias; the file may not exist.
-fn file_of_user(alias: &str) -> Result<PathBuf> {
+pub(crate) fn file_of_user(alias: &str) -> Result<PathBuf> {
     let name = ExporterConfig::file_name(alias)?;
     Ok(user_folder()?.join("exporters").join(name))
 }

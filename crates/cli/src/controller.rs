@@ -2,14 +2,6 @@
 
 use jumpstarter_driver_core::Error;
 
-/// The error for what needs a controller.
-fn unsupported(what: &str) -> Error {
-    Error::unimplemented(format!("{what} is not supported yet")).with_hint(
-        "name an exporter file with --exporter-config FILE or --exporter ALIAS, or an exporter that listens with \
-         --tls-grpc HOST:PORT",
-    )
-}
-
 /// The error for a command that only upstream has; `None` for any other word.
 pub(crate) fn command(name: &str) -> Option<Error> {
     let instead = match name {
@@ -19,9 +11,11 @@ pub(crate) fn command(name: &str) -> Option<Error> {
             "`jmp config exporter` manages exporter files, `jmp run` serves the device of one"
         }
         "serve" | "start" => "run `jmp run FILE`",
-        "login" | "admin" | "mcp" => {
-            return Some(unsupported(&format!("`jmp {name}`, which works with a controller,")));
+        "admin" => {
+            "use `kubectl`: clients, exporters and leases are objects of `jumpstarter.dev/v1alpha1`; or upstream's \
+             `jmp admin` (`pip install jumpstarter-cli`)"
         }
+        "mcp" => "use upstream's `jmp mcp serve` (`pip install jumpstarter-cli`)",
         _ => return None,
     };
     Some(Error::unimplemented(format!("there is no `jmp {name}` here")).with_hint(instead))

@@ -5,6 +5,7 @@ pub(crate) mod objects;
 mod printed;
 mod selector;
 mod times;
+pub(crate) mod token;
 mod waiting;
 
 use std::path::PathBuf;
@@ -124,6 +125,7 @@ impl Ask {
             wanted: wanted.duration(self.duration).acquisition_limit(limit),
             retry_limit: self.retry_timeout.unwrap_or(config.leases.retry_timeout),
             environment: environment.clone(),
+            tokens: token::Keeper::new(config.clone()),
         })
     }
 

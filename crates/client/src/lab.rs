@@ -24,6 +24,7 @@ mod lease;
 mod lists;
 mod open;
 mod release;
+mod token;
 mod wait;
 mod wanted;
 

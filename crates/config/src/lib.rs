@@ -22,6 +22,7 @@
 mod check;
 mod client;
 mod client_files;
+mod client_lock;
 mod client_variables;
 mod devices;
 mod document;
@@ -46,6 +47,7 @@ mod write;
 mod yaml;
 
 pub use client::{ClientConfig, ClientDrivers, ClientLeases, ClientShell};
+pub use client_lock::ClientLock;
 pub use document::read_yaml;
 pub use fault::{ConfigFaults, ConfigWarnings, Fault, Place};
 pub use fields::{ConfigField, fields};

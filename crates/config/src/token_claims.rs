@@ -32,6 +32,12 @@ pub struct TokenClaims {
     pub issuer: Option<String>,
     /// `sub`: whom it stands for.
     pub subject: Option<String>,
+    /// `aud`: what it is for.
+    pub audiences: Vec<String>,
+    /// `client_id`, else `azp`: the program that it was issued to.
+    pub client: Option<String>,
+    /// `nonce`: the login that it belongs to.
+    pub nonce: Option<String>,
 }
 
 impl TokenClaims {
@@ -47,12 +53,19 @@ impl TokenClaims {
             let seconds = claims.get(name).and_then(Json::as_f64)?;
             SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
         };
+        let audiences = match claims.get("aud") {
+            Some(Json::Array(all)) => all.iter().filter_map(Json::as_str).collect(),
+            one => one.and_then(Json::as_str).into_iter().collect::<Vec<_>>(),
+        };
         Some(Self {
             expires: time("exp"),
             issued: time("iat"),
             logged_in: time("auth_time"),
             issuer: text("iss"),
             subject: text("sub"),
+            audiences: audiences.into_iter().map(str::to_owned).collect(),
+            client: text("client_id").or_else(|| text("azp")),
+            nonce: text("nonce"),
         })
     }
 }

@@ -32,13 +32,15 @@ pub(crate) struct Asked {
     pub(crate) body: Bytes,
     /// Each server has so long to answer.
     pub(crate) limit: Duration,
+    /// A redirect is no answer.
+    pub(crate) follows: bool,
 }
 
 impl Asked {
     /// A request for an image.
     pub(crate) fn image() -> Self {
         let (headers, body) = (HeaderMap::new(), Bytes::new());
-        Self { method: Method::GET, headers, body, limit: ANSWER_LIMIT }
+        Self { method: Method::GET, headers, body, limit: ANSWER_LIMIT, follows: true }
     }
 }
 
@@ -51,7 +53,7 @@ pub(crate) async fn ask(way: &mut Way, mut asked: Asked) -> Result<Answer> {
         let answer = tokio::time::timeout(asked.limit, ask_once(way, &asked)).await;
         let answer = answer.unwrap_or_else(|_| Err(late(&way.url, "answer", asked.limit)))?;
         let status = answer.status();
-        if !redirects(status) {
+        if !asked.follows || !redirects(status) {
             return Ok(answer);
         }
         // As browsers do, and the libraries that follow them.

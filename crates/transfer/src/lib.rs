@@ -64,6 +64,8 @@ mod tls;
 mod tls;
 #[cfg(feature = "trust")]
 mod trust;
+#[cfg(feature = "tls")]
+mod trust_any;
 #[cfg(feature = "http")]
 mod upload;
 #[cfg(feature = "http")]

@@ -33,6 +33,7 @@ pub struct SmallRequest {
     pub(crate) headers: Vec<(String, String)>,
     body: Bytes,
     pub(crate) settings: Arc<Settings>,
+    follows: bool,
 }
 
 /// Without headers and body, which may hold secrets.
@@ -56,7 +57,7 @@ impl SmallRequest {
         let url = Url::read(&url).map_err(|why| wrong(&format!("the URL is not usable: {why}")))?;
         let settings = Settings { trusts_its_urls: true, ..Settings::from_env()? };
         let (headers, body, settings) = (Vec::new(), Bytes::new(), Arc::new(settings));
-        let request = Self { method, url, headers, body, settings };
+        let request = Self { method, url, headers, body, settings, follows: true };
         match user {
             Some(authorization) => request.header("authorization", &authorization),
             None => Ok(request),
@@ -92,6 +93,25 @@ impl SmallRequest {
         self
     }
 
+    /// Follows no redirect: it is the answer.
+    #[must_use]
+    pub fn without_redirects(mut self) -> Self {
+        self.follows = false;
+        self
+    }
+
+    /// Trusts every certificate, also that of a proxy: a program in between can read and change
+    /// everything.
+    ///
+    /// # Errors
+    /// `Internal` if the library refuses the settings.
+    #[cfg(feature = "tls")]
+    pub fn trust_any(mut self) -> Result<Self> {
+        let trust = Some(crate::trust_any::client_config()?);
+        self.settings = Arc::new(Settings { trust, ..(*self.settings).clone() });
+        Ok(self)
+    }
+
     /// Trusts these certificate authorities, as PEM, in place of the system's.
     ///
     /// # Errors
@@ -117,7 +137,7 @@ impl SmallRequest {
         let headers = Headers::new(&self.headers)?;
         let mut way = Way::new(self.url.clone(), headers, (*self.settings).clone());
         let (method, body) = (self.method.clone(), self.body.clone());
-        let asked = Asked { method, body, headers: HeaderMap::new(), limit };
+        let asked = Asked { method, body, headers: HeaderMap::new(), limit, follows: self.follows };
         let answer = ask(&mut way, asked).await?;
         SmallAnswer::read(&way, answer).await
     }

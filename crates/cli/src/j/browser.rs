@@ -1,8 +1,9 @@
 //! Opens a page in the user's browser.
 
-use jumpstarter_supervise::{Child, Command, Input};
+use jumpstarter_supervise::Child;
 
 use super::context::Context;
+use crate::open::open_page;
 
 /// Whether a page is opened in a browser.
 #[derive(Debug, clap::Args)]
@@ -22,16 +23,8 @@ impl Browser {
         if self.no_browser {
             return None;
         }
-        let environment = context.output.environment();
-        let has = |name| environment.variable(name).is_some_and(|value| !value.is_empty());
-        let program = match environment.variable("BROWSER").filter(|name| !name.is_empty()) {
-            Some(program) => program,
-            None if has("DISPLAY") || has("WAYLAND_DISPLAY") => "xdg-open".into(),
-            None => return None,
-        };
-        let command = Command::new(&program).arg(url).stdin(Input::Null);
-        match command.spawn().await {
-            Ok(child) => Some(child),
+        match open_page(context.output.environment(), url).await {
+            Ok(child) => child,
             Err(error) => {
                 context.output.note(format_args!("no browser was opened: {error}"));
                 None

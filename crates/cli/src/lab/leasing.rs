@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jumpstarter_client::lab::{Lab, Lease, Wanted};
 use jumpstarter_driver_core::{Error, ErrorKind, Result};
 
+use super::token::Keeper;
 use super::waiting::Waiting;
 use crate::environment::Environment;
 use crate::print;
@@ -17,6 +18,7 @@ pub(crate) struct Leasing {
     pub(super) lab: Lab,
     pub(super) retry_limit: Duration,
     pub(super) environment: Environment,
+    pub(super) tokens: Keeper,
 }
 
 impl Leasing {
@@ -25,12 +27,19 @@ impl Leasing {
         &self.lab
     }
 
+    /// Waits until a renewal of the client's token has ended.
+    pub(crate) async fn token_settles(&self) {
+        self.tokens.settled().await;
+    }
+
     /// Leases a device and connects to it. A device that cannot be reached is given back, and
-    /// another one leased, within the retry limit. Says why it waits.
+    /// another one leased, within the retry limit. Says why it waits. From the beginning on the
+    /// client's token is renewed.
     pub(crate) async fn connected<T>(
         &self,
         connect: impl AsyncFn(Arc<Lease>) -> Result<T>,
     ) -> Result<(Arc<Lease>, T)> {
+        self.tokens.start(self.lab.controller().identity(), &self.environment).await?;
         let begun = Instant::now();
         loop {
             let mut waiting = Waiting::new(&self.environment);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::printed::{Form, HEAD, Objects, lease_json, lease_row, one_lease, pairs, yes};
 use super::selector::Selector;
-use super::{Who, times};
+use super::{Who, times, token};
 use crate::environment::Environment;
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::format::Format;
@@ -323,8 +323,11 @@ fn with_lab(
     environment: &Environment,
     command: impl AsyncFnOnce(Lab) -> Result<u8>,
 ) -> Result<u8> {
-    let lab = Lab::of_client(&who.config(environment)?)?;
-    runtime()?.block_on(command(lab))
+    let config = who.config(environment)?;
+    runtime()?.block_on(async {
+        let lab = Lab::of_client(&token::renewed(config).await?)?;
+        command(lab).await
+    })
 }
 
 impl Exporters {

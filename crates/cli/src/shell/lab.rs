@@ -20,7 +20,7 @@ use super::command::{Ending, Surroundings};
 use super::remote::{LAST_RECORDS, line};
 use crate::environment::Environment;
 use crate::fault::Fault;
-use crate::lab::{Ask, Leasing};
+use crate::lab::{Ask, Leasing, token};
 use crate::print;
 
 /// The longest wait for the exporter's hooks.
@@ -63,6 +63,7 @@ impl<'a> Shell<'a> {
         ask: &Ask,
         config: &ClientConfig,
     ) -> std::result::Result<u8, Fault> {
+        let config = &token::renewed(config.clone()).await?;
         let wanted = match ask.wanted(self.environment) {
             Some(wanted) => wanted,
             None => Wanted::existing(self.only_lease(&ask.lab(config)?).await?),
@@ -83,6 +84,7 @@ impl<'a> Shell<'a> {
             name = interrupted => Err(Error::cancelled(format!("{name}: the device is given back"))),
         };
         leasing.lab().released().await;
+        leasing.token_settles().await;
         Ok(outcome?)
     }
 
