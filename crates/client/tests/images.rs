@@ -11,7 +11,8 @@ use futures_util::TryStreamExt;
 use jumpstarter_client::{Exporter, connect};
 use jumpstarter_driver_core::image::Encoding;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_core::{Device, Progress};
+use jumpstarter_driver_core::{Device, Progress, flash_images};
+use jumpstarter_supervise::{Command, run_blocking};
 use support::stub::Stub;
 use support::{FILE, Served, in_time};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -381,4 +382,63 @@ async fn an_exporter_that_does_not_end_its_work_is_given_up() {
     hint: check whether the driver is busy or hangs, or set a longer limit for the connection
     ");
     served.shut_down().await;
+}
+
+/// A loop device; dropping it detaches it.
+struct Loop(String);
+
+impl Loop {
+    /// `None` comes after a skip.
+    fn new(backing: &std::path::Path) -> Option<Self> {
+        let losetup = Command::new("losetup").args(["--find", "--show"]).arg(backing);
+        match run_blocking(losetup, support::DEADLINE) {
+            Ok(output) => Some(Self(output.stdout_text().trim().to_owned())),
+            Err(error) => {
+                jumpstarter_driver_testkit::skip(&format!("losetup does not work: {error}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        drop(run_blocking(Command::new("losetup").args(["--detach", &self.0]), support::DEADLINE));
+    }
+}
+
+#[tokio::test]
+async fn a_raw_image_that_is_too_large_for_a_remote_device_is_refused_before_the_first_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backing, file) = (folder.path().join("backing"), folder.path().join("os.img"));
+    std::fs::write(&backing, vec![0xff; 1 << 20]).unwrap();
+    std::fs::write(&file, vec![7; 2 << 20]).unwrap();
+    let Some(card) = Loop::new(&backing) else { return };
+    let served = Served::file(&format!(
+        "export: {{card: {{type: file-flasher, config: {{path: {}, targets: {{card: {0}}}}}}}}}",
+        card.0
+    ))
+    .await;
+    let exporter = served.connect().await;
+    let flasher = flasher(&exporter, "card");
+    let announced = |bytes: Vec<u8>| {
+        let length = bytes.len() as u64;
+        ImageSource::reader(std::io::Cursor::new(bytes), Some(length))
+    };
+    let untouched = || std::fs::read(&card.0).unwrap().iter().all(|byte| *byte == 0xff);
+    for source in [ImageSource::path(&file), announced(vec![7; 2 << 20])] {
+        let error = in_time(flasher.flash(source, None)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+        let text = error.report();
+        assert!(text.contains("the image needs 2 MiB, and the device has 1 MiB"), "{text}");
+        assert!(!text.contains("torn") && untouched(), "{text}");
+    }
+    // Of several targets, the first is not written either.
+    let both = [("card", ImageSource::path(&file))];
+    let error = in_time(flash_images(&*flasher, both)).await.unwrap_err();
+    let expected = "nothing was written: os.img needs 2 MiB, and the target `card` has 1 MiB";
+    assert_eq!(format!("{error:#}"), expected);
+    // One that fits is announced, too.
+    in_time(flasher.flash(announced(vec![9; 1 << 20]), None)).await.unwrap();
+    assert!(std::fs::read(&card.0).unwrap().iter().all(|byte| *byte == 9));
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::ValueStream;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
+use crate::flashing::FlashTargets;
 use crate::image::{ImageSink, ImageSource};
 use crate::interface;
 use crate::interface::Interfaces;
@@ -173,6 +174,12 @@ pub trait Flasher {
     /// Reads the image of `partition` into `target`. Cancelling leaves an incomplete target; an
     /// incomplete file is removed.
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()>;
+
+    /// Returns the names that `flash` takes as its target, so that a flash of several targets is
+    /// refused before the first write. `Unimplemented` if the driver does not know them.
+    async fn targets(&self) -> Result<FlashTargets> {
+        Err(Error::unimplemented("this flasher does not list its targets"))
+    }
 }
 
 /// Switches a storage medium, such as an SD card, between the exporter's host and the device.

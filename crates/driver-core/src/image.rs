@@ -31,5 +31,5 @@ pub use progress::{Meter, Observer, Progress};
 pub use rate::Rate;
 pub use remote::{BoxWriter, ImageRequest, ImageSupport, SupportEntry};
 pub use sink::ImageSink;
-pub use source::{DigestReport, ImageSource, Wishes};
+pub use source::{DigestReport, ImageSource, LateLength, Wishes};
 pub use stream::ImageStream;

@@ -77,6 +77,7 @@ mod error;
 mod families;
 mod file_storage;
 mod finite;
+mod flashing;
 mod gauge;
 mod generic;
 mod host_path;
@@ -121,6 +122,7 @@ pub use file_storage::{
     FileMode, HashAlgorithm, PresignedRequest, Storage, StorageCapability, StoredKind,
     StoredMetadata,
 };
+pub use flashing::{FlashTarget, FlashTargets, check_images, flash_images};
 pub use gauge::Gauge;
 pub use generic::{
     Flasher, Network, Power, PowerReading, Serial, SerialFlowControl, SerialParity, SerialSettings,
@@ -150,11 +152,11 @@ pub use {schemars, serde, serde_json};
 pub mod prelude {
     pub use crate::{
         ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
-        DriverConfig, Error, ErrorKind, Flasher, Framing, Gauge, HostPath, ImageSink, ImageSource,
-        Interface, Interfaces, Network, OpenContext, PlannedChild, Power, PowerReading, Program,
-        Progress, Rest, Result, ResultExt, Secret, Serial, Shell, ShellOutput, Span, Storage,
-        StorageMux, ValueStream, WantedChild, async_trait, blocking, config, data, interface,
-        interfaces, register_driver, suggest,
+        DriverConfig, Error, ErrorKind, FlashTarget, FlashTargets, Flasher, Framing, Gauge,
+        HostPath, ImageSink, ImageSource, Interface, Interfaces, Network, OpenContext,
+        PlannedChild, Power, PowerReading, Program, Progress, Rest, Result, ResultExt, Secret,
+        Serial, Shell, ShellOutput, Span, Storage, StorageMux, ValueStream, WantedChild,
+        async_trait, blocking, config, data, interface, interfaces, register_driver, suggest,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

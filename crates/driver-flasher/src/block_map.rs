@@ -16,6 +16,15 @@ const LARGEST: usize = 3 << 20;
 /// The largest block, in bytes.
 const LARGEST_BLOCK: u64 = 1 << 30;
 
+/// Checks the text of a bmap file, as a flash does before it reads the image.
+///
+/// # Errors
+/// `DataLoss`: it is damaged. `FailedPrecondition`: its version, or something in it, is not
+/// supported.
+pub fn check_block_map(text: &str) -> Result<()> {
+    BlockMap::parse(text).map(drop)
+}
+
 /// A checked block map.
 pub(crate) struct BlockMap {
     pub(crate) image_size: u64,

@@ -48,6 +48,16 @@ impl Device {
     }
 }
 
+/// The size of a block device in bytes, without opening it: that may take long, or fail.
+pub(crate) fn device_size(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    metadata.file_type().is_block_device().then_some(())?;
+    let file = format!("/sys/dev/block/{}/size", dev(metadata.rdev()));
+    let sectors: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    // Whatever the size of the device's own sectors.
+    sectors.checked_mul(512)
+}
+
 fn in_use(path: &Path, device: u64) -> Error {
     let message = format!("{} is in use; nothing was written", path.display());
     let uses = uses(device);

@@ -2,16 +2,21 @@
 //! reader.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use jumpstarter_codec::Compression;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{ConfigProblem, suggest};
 
+use crate::device::device_size;
 use crate::options::WriteOptions;
 use crate::read::read_image;
 use crate::thread::on_thread;
 use crate::write::write_image;
+
+/// The most files of a folder that are looked at.
+const MOST_PARTITIONS: usize = 4096;
 
 /// Configuration of `file-flasher`: writes images to files or block devices of the exporter's
 /// machine.
@@ -148,4 +153,53 @@ impl Flasher for FileFlasher {
         let path = self.path(partition.as_deref()).await?;
         read_image(&path, target).await.map(drop)
     }
+
+    async fn targets(&self) -> Result<FlashTargets> {
+        let mut paths = Vec::new();
+        for (name, path) in &self.targets {
+            paths.push((name.clone(), path.located().await));
+        }
+        let folder = match &self.folder {
+            Some(folder) => Some(folder.located().await),
+            None => None,
+        };
+        let (accepts_others, options) = (folder.is_some(), self.options.clone());
+        let find = move || {
+            if let Some(folder) = folder {
+                let files = partitions(&folder).with_context(|| folder.display().to_string())?;
+                paths.extend(files.into_iter().map(|name| (name.clone(), folder.join(name))));
+            }
+            let target = |(name, path): (String, PathBuf)| {
+                let sizes = [device_size(&path), options.limit_bytes];
+                // What is written unchanged may be larger, or smaller, than what it holds.
+                let size = sizes.into_iter().flatten().min();
+                let capacity_bytes = size.filter(|_| options.compression.is_none());
+                FlashTarget { name, capacity_bytes }
+            };
+            Ok(FlashTargets { known: paths.into_iter().map(target).collect(), accepts_others })
+        };
+        on_thread("flash-targets", find).await?
+    }
+}
+
+/// The names of the files and block devices in a folder of partitions, in order.
+fn partitions(folder: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        // It may be of a medium that is not inserted.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries.take(MOST_PARTITIONS) {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if (kind.is_file() || kind.is_block_device())
+            && let Ok(name) = entry.file_name().into_string()
+            && !name.starts_with('.')
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }

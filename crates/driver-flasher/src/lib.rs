@@ -45,6 +45,7 @@ mod room;
 mod thread;
 mod write;
 
+pub use block_map::check_block_map;
 pub use command_mux::{StorageMuxConfig, StorageMuxDriver};
 pub use copy::CopyImage;
 pub use file::{FileFlasher, FileFlasherConfig};

@@ -146,6 +146,10 @@ impl Flasher for MockStorageMuxFlasher {
         refuse_target(partition)?;
         dump_medium(self.0.clone(), target).await
     }
+
+    async fn targets(&self) -> Result<FlashTargets> {
+        Ok(FlashTargets::default())
+    }
 }
 
 pub(crate) fn refuse_target(target: Option<String>) -> Result<()> {

@@ -9,16 +9,20 @@ use crate::read_back::Checksums;
 use crate::room::Room;
 use crate::thread::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
-use jumpstarter_files::{StagedFile, Turn, write_over, write_sparse, zero};
+use jumpstarter_files::{StagedFile, Turn, discard, write_over, write_sparse, zero};
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The amount after which the kernel is asked to start writing to the disk.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
+
+/// Shorter unmapped ranges of a block device are not discarded, in bytes.
+const LEAST_DISCARD: u64 = 64 * 1024;
 
 /// Replaces a file once the image is complete, or writes a block device in place.
 pub(crate) struct Output {
@@ -27,6 +31,8 @@ pub(crate) struct Output {
     must_exist: bool,
     target: Option<Target>,
     room: Room,
+    /// Bytes of a block device that the image does not map, and that are not discarded yet.
+    unmapped: Range<u64>,
     /// For the verification, if that is wanted.
     checksums: Option<Checksums>,
     torn: Torn,
@@ -64,6 +70,7 @@ impl Output {
             must_exist: options.must_exist,
             target,
             room: Room::default(),
+            unmapped: 0..0,
             checksums: options.verify.then(Checksums::default),
             torn: Torn::default(),
         };
@@ -83,6 +90,17 @@ impl Output {
     /// Whether the destination is torn after a failure.
     pub(crate) fn torn(&self) -> Torn {
         self.torn.clone()
+    }
+
+    /// Discards what the image does not map, if that is worth it: a device that cannot keeps it.
+    fn discard_unmapped(&mut self) {
+        let Range { start, end } = std::mem::replace(&mut self.unmapped, 0..0);
+        if let Some(Target::Device(device)) = &self.target
+            && end - start >= LEAST_DISCARD
+            && discard(&device.file, start, end - start)
+        {
+            self.torn.set();
+        }
     }
 
     fn target(&mut self) -> Result<&mut Target> {
@@ -116,6 +134,7 @@ impl ImageMedium for Output {
         if let Some(checksums) = &mut self.checksums {
             checksums.add(offset, bytes);
         }
+        self.discard_unmapped();
         let torn = self.torn.clone();
         match self.target()? {
             Target::Device(device) => {
@@ -141,6 +160,7 @@ impl ImageMedium for Output {
                 done += now;
             }
         }
+        self.discard_unmapped();
         let torn = self.torn.clone();
         match self.target()? {
             Target::Device(device) => {
@@ -155,12 +175,16 @@ impl ImageMedium for Output {
         }
     }
 
-    /// A block device keeps what is there.
+    /// A block device discards it, in one piece: devices discard in large steps only.
     fn skip(&mut self, offset: u64, count: u64) -> Result<()> {
-        match self.target()? {
-            Target::Device(device) => device.check_room(offset + count),
-            Target::File(_) => Ok(()),
+        let Target::Device(device) = self.target()? else { return Ok(()) };
+        device.check_room(offset + count)?;
+        if self.unmapped.end != offset {
+            self.discard_unmapped();
+            self.unmapped.start = offset;
         }
+        self.unmapped.end = offset + count;
+        Ok(())
     }
 
     fn inspect(&mut self, length: u64) -> Result<()> {
@@ -173,6 +197,7 @@ impl ImageMedium for Output {
     /// Writes everything to the disk and replaces the old file, unless the caller was cancelled by
     /// then.
     fn commit(mut self, _: u64, turn: &Turn) -> Result<()> {
+        self.discard_unmapped();
         let checksums = self.checksums.take();
         match self.target.take() {
             Some(Target::Device(device)) => {

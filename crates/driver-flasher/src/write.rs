@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::room::too_large;
 use crate::thread::{check, on_thread, spawn};
 use jumpstarter_codec::{Compression, HEADER};
-use jumpstarter_driver_core::image::{Meter, Wishes};
+use jumpstarter_driver_core::image::{LateLength, Meter, Wishes};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
 use std::ops::Range;
@@ -120,6 +120,8 @@ async fn write(
     let _cancel = turn.guard();
     let wishes = source.take_wishes();
     let name = source.name();
+    source = source.fetched()?;
+    let late_length = source.late_length();
     // Opening a file may take long, or for ever.
     let local = match source.local_path().map(Path::to_owned) {
         Some(path) => on_thread("flash-open", move || open_local(path)).await??,
@@ -143,6 +145,7 @@ async fn write(
     let stage = WriteStage {
         name,
         length,
+        late_length,
         options: options.clone(),
         written: 0,
         turn: turn.clone(),
@@ -190,6 +193,8 @@ struct WriteStage {
     name: String,
     /// The source's length, if it is known, compressed if it is.
     length: Option<u64>,
+    /// The same of a download.
+    late_length: LateLength,
     options: WriteOptions,
     /// Bytes of the image so far, holes included.
     written: u64,
@@ -207,7 +212,7 @@ impl WriteStage {
         }
         let compression = self.options.compression.unwrap_or_else(|| Compression::detect(start));
         let least = match compression {
-            Compression::Raw => self.length,
+            Compression::Raw => self.length.or_else(|| self.late_length.get()),
             _ => compression.least_length(start),
         };
         self.check_fit(least, &mut medium)?;

@@ -44,6 +44,10 @@ impl Flasher for QemuFlasher {
         let doing = format!("dumping from machine `{}`", vm.name());
         alone(vm, &doing, async |config| vm.0.storage.dump(target, partition, &config).await).await
     }
+
+    async fn targets(&self) -> Result<FlashTargets> {
+        Ok(FlashTargets::from_names(Partition::ALL.into_iter().map(Partition::name)))
+    }
 }
 
 #[async_trait]

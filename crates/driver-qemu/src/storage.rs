@@ -46,9 +46,9 @@ pub(crate) enum Partition {
 }
 
 impl Partition {
-    const ALL: [Self; 4] = [Self::Root, Self::Bios, Self::OvmfCode, Self::OvmfVars];
+    pub(crate) const ALL: [Self; 4] = [Self::Root, Self::Bios, Self::OvmfCode, Self::OvmfVars];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
             Self::Bios => "bios",

@@ -22,14 +22,16 @@ mod sweep;
 mod take;
 mod target;
 mod turn;
+mod unnamed;
 
 pub use confined::{ConfinedFile, ConfinedFolder, Entry, EntryKind, InnerPath};
 pub use private_file::{save_new, save_private};
 pub use removal::finish_removals;
 pub use runtime_dir::RuntimeDir;
 pub use socket::{SocketFile, SocketPlace};
-pub use sparse::{write_over, write_sparse, zero};
+pub use sparse::{discard, write_over, write_sparse, zero};
 pub use staged::StagedFile;
 pub use take::take_file;
 pub use target::{Opened, Target};
 pub use turn::{CancelOnDrop, Turn};
+pub use unnamed::UnnamedFile;

@@ -62,6 +62,28 @@ pub fn zero(file: &File, offset: u64, count: u64) -> io::Result<()> {
     write_zeros(file, end, offset + count)
 }
 
+/// Discards `count` bytes of a block device that nobody needs: they read as anything afterwards.
+/// Returns whether the device discarded them; one that cannot keeps them.
+#[cfg(target_os = "linux")]
+pub fn discard(file: &File, offset: u64, count: u64) -> bool {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let begin = offset.next_multiple_of(BLOCK as u64);
+    let end = (offset + count) / BLOCK as u64 * BLOCK as u64;
+    if begin >= end {
+        return false;
+    }
+    // Without zeros more devices can do it; recent kernels know that in another way only.
+    let stale = FallocateFlags::NO_HIDE_STALE | FallocateFlags::PUNCH_HOLE;
+    fallocate(file, stale | FallocateFlags::KEEP_SIZE, begin, end - begin).is_ok()
+        || punch(file, begin, end - begin)
+}
+
+/// Discards nothing: no other system has a call for it.
+#[cfg(not(target_os = "linux"))]
+pub fn discard(_: &File, _: u64, _: u64) -> bool {
+    false
+}
+
 fn write_zeros(file: &File, mut offset: u64, end: u64) -> io::Result<()> {
     while offset < end {
         let now = (end - offset).min(ZEROS.len() as u64);
@@ -140,6 +162,20 @@ mod tests {
             assert!(found[zeros.clone()].iter().all(|byte| *byte == 0), "{zeros:?}");
             assert!(found.iter().filter(|byte| **byte == 9).count() == 20_000 - zeros.len());
         }
+    }
+
+    #[test]
+    fn whole_blocks_are_discarded_where_that_works() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![9; 200_000], 0).unwrap();
+        assert!(discard(&file, 1, 190_000));
+        let mut found = vec![1; 200_000];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found[..4096].iter().chain(&found[190_001..]).all(|byte| *byte == 9));
+        assert!(found[4096..188_416].iter().all(|byte| *byte == 0));
+        assert!(!discard(&file, 1, 4096), "there is no whole block");
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        assert!(!discard(&null, 0, 1 << 20));
     }
 
     #[test]

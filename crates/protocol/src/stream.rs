@@ -6,7 +6,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderValue};
 use jumpstarter_driver_core::image::{Encoding, ImageRequest, Wishes};
-use jumpstarter_driver_core::{Error, ImageSource, Result};
+use jumpstarter_driver_core::{Error, ImageSource, Result, whole_numbers};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -123,6 +123,9 @@ pub struct ImageWishes {
     /// Of an image that the exporter fetches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    /// Of an image that the client sends: the bytes of the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
 }
 
 impl ImageWishes {
@@ -132,7 +135,15 @@ impl ImageWishes {
             verify: wishes.needs_verification(),
             block_map: wishes.block_map().map(str::to_owned),
             sha256: None,
+            length: None,
         }
+    }
+
+    /// Announces how many bytes the client sends, compressed if the image is.
+    #[must_use]
+    pub fn with_length(mut self, length: Option<u64>) -> Self {
+        self.length = length;
+        self
     }
 
     /// The SHA-256 that an image which the exporter fetches must have.
@@ -170,8 +181,9 @@ impl ImageWishes {
     pub fn take_from(argument: &mut Value) -> Result<Self> {
         let wishes = argument.as_object_mut().and_then(|name| name.remove(WISHES));
         let wrong = || Error::invalid_argument("the wishes beside an image cannot be read");
+        // The wire has floating-point numbers only.
         let wishes: Option<Self> = wishes
-            .map(serde_json::from_value)
+            .map(|wishes| serde_json::from_value(whole_numbers(wishes)))
             .transpose()
             .map_err(|error| wrong().with_source(error))?;
         let wishes = wishes.unwrap_or_default();
@@ -192,6 +204,10 @@ impl ImageWishes {
     #[must_use]
     pub fn apply(self, source: ImageSource) -> ImageSource {
         let source = if self.verify { source.verify() } else { source };
+        let source = match self.length {
+            Some(length) => source.with_length(length),
+            None => source,
+        };
         match self.block_map {
             Some(map) => source.with_block_map(map),
             None => source,
@@ -275,10 +291,14 @@ mod tests {
         ImageWishes::default().add_to(&mut name).unwrap();
         assert_eq!(name, json!({"kind": "client_stream", "uuid": "7"}));
         let source = ImageSource::bytes("x").verify().with_block_map("<bmap/>");
-        let wishes = ImageWishes::from_wishes(source.wishes()).with_sha256(Some(&"a".repeat(64)));
+        let wishes = ImageWishes::from_wishes(source.wishes());
+        let wishes = wishes.with_sha256(Some(&"a".repeat(64))).with_length(Some(1));
         wishes.add_to(&mut name).unwrap();
         assert_eq!(ImageWishes::take_from(&mut name).unwrap(), wishes);
         assert_eq!(name, json!({"kind": "client_stream", "uuid": "7"}));
+        name["x_jmp_wishes"] = json!({"length": 2_097_152.0});
+        let length = ImageWishes::default().with_length(Some(2 << 20));
+        assert_eq!(ImageWishes::take_from(&mut name).unwrap(), length);
         let source = wishes.apply(ImageSource::bytes("x"));
         assert!(source.wishes().needs_verification());
         assert_eq!(source.wishes().block_map(), Some("<bmap/>"));

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, TryFutureExt, stream};
-use jumpstarter_driver_core::image::{ImageRequest, Progress};
+use futures_util::{FutureExt, StreamExt, stream};
+use jumpstarter_driver_core::image::{ImageRequest, LateLength, Progress};
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 
 use crate::answer::Image;
-use crate::check::{Expected, checked};
+use crate::cache::cached;
+use crate::check::Expected;
 use crate::decode::Chunks;
 use crate::get::get;
 use crate::oci::{self, Reference};
@@ -59,19 +60,15 @@ pub(crate) fn download_with(
     let (name, asking) = match Reference::is_one(request.url()) {
         true => {
             let reference = Reference::parse(request.url())?;
-            (reference.to_string(), oci::fetch(reference, request, settings).boxed())
+            (reference.to_string(), oci::fetch(reference, request, settings.clone()).boxed())
         }
         false => {
-            let way = way(&request, settings)?;
+            let way = way(&request, settings.clone())?;
             (way.url.to_string(), get(way, is_checked).boxed())
         }
     };
     let asking = match sha256 {
-        Some(sha256) => {
-            let expected = Expected::image(&name, sha256);
-            let check = |image: Image| Image { chunks: checked(image.chunks, expected), ..image };
-            asking.map_ok(check).boxed()
-        }
+        Some(sha256) => cached(settings, Expected::image(&name, sha256), asking).boxed(),
         None => asking,
     };
     let doing = format!("downloading {name}");
@@ -82,9 +79,12 @@ pub(crate) fn download_with(
         fetched_again,
         doing,
         progress: Progress::new(0, None),
+        length: LateLength::default(),
         watch,
     };
-    Ok(ImageSource::stream(stream::unfold(Some(download), Download::next), None).with_name(name))
+    let length = download.length.clone();
+    let source = ImageSource::stream(stream::unfold(Some(download), Download::next), None);
+    Ok(source.with_name(name).with_late_length(length))
 }
 
 enum Stage {
@@ -99,6 +99,7 @@ struct Download<W> {
     fetched_again: Arc<AtomicU64>,
     doing: String,
     progress: Progress,
+    length: LateLength,
     watch: W,
 }
 
@@ -150,6 +151,9 @@ impl<W: Fn(Progress, bool)> Download<W> {
                 Stage::Asking(asked) => {
                     let image = asked.await?;
                     self.progress.total_bytes = image.length;
+                    if let Some(length) = image.length {
+                        self.length.announce(length);
+                    }
                     self.stage = Stage::Receiving(image.chunks);
                 }
                 Stage::Receiving(chunks) => {

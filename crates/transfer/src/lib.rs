@@ -19,6 +19,8 @@ mod answer;
 #[cfg(feature = "http")]
 mod basic;
 #[cfg(feature = "http")]
+mod cache;
+#[cfg(feature = "http")]
 mod check;
 #[cfg(feature = "http")]
 mod connect;
@@ -76,6 +78,7 @@ mod way;
 #[cfg(feature = "http")]
 use std::time::Duration;
 
+use jumpstarter_codec::Compression;
 #[cfg(not(feature = "http"))]
 use jumpstarter_driver_core::Error;
 use jumpstarter_driver_core::image::{ImageSupport, SupportEntry};
@@ -104,6 +107,7 @@ inventory::submit! { SupportEntry(ImageSupport {
     download: |request| download(request, STALL_LIMIT),
     upload: |request| upload(request, STALL_LIMIT),
     encode,
+    least_length,
 }) }
 
 #[cfg(not(feature = "http"))]
@@ -111,7 +115,15 @@ inventory::submit! { SupportEntry(ImageSupport {
     download: |_| Err(without_http()),
     upload: |_| Err(without_http()),
     encode,
+    least_length,
 }) }
+
+fn least_length(start: &[u8], length: u64) -> Option<u64> {
+    match Compression::detect(start) {
+        Compression::Raw => Some(length),
+        compression => compression.least_length(start),
+    }
+}
 
 #[cfg(not(feature = "http"))]
 fn without_http() -> Error {

@@ -86,6 +86,15 @@ impl SmallRequest {
         self.header("authorization", &basic(user.as_bytes(), password.as_bytes()))
     }
 
+    /// Follows the rules of images: it is sent to no link-local address, and redirects lead into no
+    /// private network from elsewhere.
+    #[must_use]
+    pub fn confined(mut self) -> Self {
+        let settings = (*self.settings).clone();
+        self.settings = Arc::new(Settings { trusts_its_urls: false, ..settings });
+        self
+    }
+
     /// Adds a body. A redirect that would send it to another origin fails the request.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use jumpstarter_driver_core::{Error, Result};
 
 use crate::address::literal;
+use crate::cache::Cache;
 use crate::network::Network;
 use crate::proxy::Proxies;
 use crate::tls::Trust;
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) trusts_its_urls: bool,
     /// In place of the system's certificate authorities.
     pub(crate) trust: Option<Trust>,
+    /// The images that are kept.
+    pub(crate) cache: Option<Cache>,
     /// How many known bytes a download has fetched again, to compare them.
     pub(crate) fetched_again: Arc<AtomicU64>,
     /// In place of the system's resolver.
@@ -46,8 +49,9 @@ impl Settings {
                 })
             });
         let networks = networks.collect::<Result<_>>()?;
+        let cache = Cache::new(&variable)?;
         let proxies = Proxies::new(variable);
-        Ok(Self { networks, proxies, ..Self::default() })
+        Ok(Self { networks, proxies, cache, ..Self::default() })
     }
 
     /// Whether redirects may lead there from anywhere.

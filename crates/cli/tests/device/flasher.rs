@@ -252,6 +252,77 @@ async fn several_images_are_looked_at_before_the_first_is_written() {
     assert_eq!(std::fs::read(bench.lab.path("boot")).unwrap(), b"boot");
 }
 
+#[tokio::test]
+async fn several_targets_are_known_before_the_first_is_written() {
+    let config = "{targets: {boot: boot.out, root: root.out}, flash_limit: 1M}";
+    let bench =
+        Bench::of(&format!("export: {{flasher: {{type: file-flasher, config: {config}}}}}")).await;
+    std::fs::write(bench.lab.path("boot.in"), b"boot").unwrap();
+    std::fs::write(bench.lab.path("large.in"), vec![1; 1 << 21]).unwrap();
+    // The target is refused first: the missing file is not looked for.
+    let words = ["flasher", "flash", "-t", "boot=boot.in", "-t"];
+    assert_snapshot!(bench.j(&[&words[..], &["rot=missing.in"]].concat()).await, @r"
+    --- stderr
+    error: nothing was written: there is no target `rot`
+    hint: did you mean `root`? There are `boot` and `root`
+    --- exit code 1
+    ");
+    assert_snapshot!(bench.j(&[&words[..], &["root=large.in"]].concat()).await, @r"
+    --- stderr
+    error: nothing was written: large.in needs 2 MiB, and the target `root` has 1 MiB
+    hint: flash a smaller image, or use a larger target
+    --- exit code 1
+    ");
+    assert!(!bench.lab.path("boot.out").exists());
+    let said = bench.j(&[&words[..], &["root:boot.in"]].concat()).await;
+    assert!(!said.contains("exit code"), "{said}");
+    for name in ["boot.out", "root.out"] {
+        assert_eq!(std::fs::read(bench.lab.path(name)).unwrap(), b"boot");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_images_onto_a_folder_of_partitions() {
+    let bench =
+        Bench::of("export: {flasher: {type: file-flasher, config: {folder: partitions}}}").await;
+    let (images, partitions) = (bench.lab.path("images"), bench.lab.path("partitions"));
+    std::fs::create_dir(&images).unwrap();
+    std::fs::create_dir(&partitions).unwrap();
+    for name in ["boot.img", "rootfs", "data.img"] {
+        std::fs::write(partitions.join(name), "old").unwrap();
+    }
+    std::fs::write(images.join("rootfs.img"), "new root").unwrap();
+    let gzip = jumpstarter_supervise::Command::new("gzip").arg("-n").arg(images.join("rootfs.img"));
+    run_unchecked(gzip, DEADLINE).await.unwrap();
+    std::fs::write(images.join("boot.img"), "new boot").unwrap();
+    std::fs::write(images.join(".hidden"), "x").unwrap();
+    let read = |name: &str| std::fs::read_to_string(partitions.join(name)).unwrap();
+    // One file that fits nowhere, or two for one target, and nothing is written.
+    for (name, expected) in [
+        ("bot.bin", "bot.bin is named after no target"),
+        ("rootfs.img", "both rootfs.img and rootfs.img.gz are for the target `rootfs`"),
+    ] {
+        std::fs::write(images.join(name), "more").unwrap();
+        let said = bench.j(&["flasher", "flash", "images"]).await;
+        assert!(said.contains(expected) && said.contains("nothing was written"), "{said}");
+        assert!(said.contains("exit code 1") && read("boot.img") == "old", "{said}");
+        std::fs::remove_file(images.join(name)).unwrap();
+    }
+    assert_snapshot!(bench.j(&["flasher", "flash", "images/"]).await, @r"
+    --- stderr
+    boot.img → boot.img: 8 B in TIME (RATE)
+    rootfs.img.gz → rootfs: 28 B in TIME (RATE)
+    ");
+    assert_eq!((read("boot.img"), read("rootfs")), ("new boot".to_owned(), "new root".to_owned()));
+    assert_eq!(read("data.img"), "old");
+    assert_snapshot!(bench.j(&["flasher", "flash", "images", "-t", "boot"]).await, @r"
+    --- stderr
+    error: a target for a folder of images
+    hint: name its file: --target NAME:FILE
+    --- exit code 2
+    ");
+}
+
 /// The map of an image of two blocks, `a` 4096 times and a hole.
 const MAP: &str = r#"<bmap version="2.0"><ImageSize>8192</ImageSize><BlockSize>4096</BlockSize><BlocksCount>2</BlocksCount><MappedBlocksCount>1</MappedBlocksCount><ChecksumType>sha256</ChecksumType>
 <BmapFileChecksum>b598e6b539669b87e1a76c66ffa5896472495b9de089b0eaee34702578354beb</BmapFileChecksum>
@@ -286,4 +357,58 @@ export:
     assert_eq!(std::fs::read(bench.lab.path("disk.img")).unwrap()[0], b'b');
     let said = bench.j(&["disk", "flash", "os.img", "--bmap", "none.bmap"]).await;
     assert!(said.contains("reading the block map none.bmap"), "{said}");
+}
+
+#[tokio::test]
+async fn a_block_map_beside_a_url_is_used() {
+    let bench = Bench::of("export: {disk: {type: file-flasher, config: {path: disk.img}}}").await;
+    let image = [vec![b'a'; 4096], vec![0; 4096]].concat();
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/a", server.local_addr().unwrap());
+    let other = [vec![b'b'; 4096], vec![0; 4096]].concat();
+    let body = image.clone();
+    let (asked, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = server.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let count = client.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..count]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            let (status, body) = match path.as_str() {
+                "/a/os.img" | "/a/plain.img" => ("200 OK", body.as_slice()),
+                "/a/other.img" => ("200 OK", other.as_slice()),
+                "/a/os.bmap" | "/a/other.img.bmap" => ("200 OK", MAP.as_bytes()),
+                // A page in the place of an error is no map.
+                "/a/plain.img.bmap" => ("200 OK", &b"<html>not here</html>"[..]),
+                _ => ("404 Not Found", &b""[..]),
+            };
+            asked.send(path).unwrap();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            client.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        }
+    });
+    let said = bench.j(&["disk", "flash", &format!("{url}/os.img")]).await;
+    assert!(said.contains("using the block map os.bmap; --no-bmap ignores it"), "{said}");
+    assert_eq!(std::fs::read(bench.lab.path("disk.img")).unwrap(), image, "{said}");
+    let mut paths = Vec::new();
+    while let Ok(path) = requests.try_recv() {
+        paths.push(path);
+    }
+    assert_eq!(paths, ["/a/os.img.bmap", "/a/os.bmap", "/a/os.img"]);
+    // It is checked, as one beside a file.
+    let said = bench.j(&["disk", "flash", &format!("{url}/other.img")]).await;
+    assert!(said.contains("bytes 0 to 4095") && said.contains("exit code 1"), "{said}");
+    // Neither a page, nor one for a signed URL, nor one that is not wanted.
+    for (name, options) in [("plain.img", &[][..]), ("os.img?a=b", &[]), ("os.img", &["--no-bmap"])]
+    {
+        let url = format!("{url}/{name}");
+        let said = bench.j(&[&["disk", "flash", url.as_str()], options].concat()).await;
+        let is_other = name.contains('?');
+        assert!(!said.contains("block map") && (is_other || !said.contains("exit code")), "{said}");
+    }
+    serving.abort();
 }

@@ -45,10 +45,10 @@ async fn a_proxy_fetches_an_image() {
         String::from_utf8_lossy(&request[..count]).into_owned()
     };
     let environment = [("HTTP_PROXY", address.as_str()), ("NO_PROXY", "other.example")];
-    let flashing = flash(&lab, "http://images.example/os.img", &environment);
+    let flashing = flash(&lab, "http://images.example/os.img?v=1", &environment);
     let (request, said) = tokio::join!(tokio::time::timeout(DEADLINE, serving), flashing);
     assert!(
-        request.unwrap().starts_with("GET http://images.example/os.img HTTP/1.1\r\n"),
+        request.unwrap().starts_with("GET http://images.example/os.img?v=1 HTTP/1.1\r\n"),
         "{said}"
     );
     assert_eq!(std::fs::read(lab.path("disk.img")).unwrap(), b"hello", "{said}");

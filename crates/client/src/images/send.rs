@@ -59,7 +59,9 @@ pub(super) async fn prepare(
         return Ok((name, transfer));
     }
     let (name, said, wishes) = (source.name(), source.encoding(), source.take_wishes());
-    let delivered = Delivered::new(source.open().await?, wishes);
+    let opened = source.open().await?;
+    let length = opened.length();
+    let delivered = Delivered::new(opened, wishes);
     let settled = delivered.settled.clone();
     let (encoding, image) = match said {
         None if !driver.implementation.detects_compression() => detect(delivered).await?,
@@ -81,7 +83,9 @@ pub(super) async fn prepare(
     };
     let messages = resource.messages;
     let mut value = resource.value;
-    wanted.add_to(&mut value)?;
+    // An exporter that decodes the stream counts other bytes.
+    let length = length.filter(|_| knows_wishes && encoding.is_none());
+    wanted.with_length(length).add_to(&mut value)?;
     Ok(transfer(value, async move {
         let is_whole = tokio::select! {
             biased;

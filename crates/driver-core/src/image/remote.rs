@@ -108,6 +108,9 @@ pub struct ImageSupport {
     pub upload: fn(ImageRequest) -> Result<BoxWriter>,
     /// Makes a writer that encodes; its shutdown writes the end and shuts the inner one down.
     pub encode: fn(Encoding, BoxWriter) -> BoxWriter,
+    /// Returns the least length of a decompressed image, by the first bytes of its file and the
+    /// file's length; `None` if they do not show it.
+    pub least_length: fn(&[u8], u64) -> Option<u64>,
 }
 
 /// An [`ImageSupport`] that is linked into this program, by `inventory::submit!`.
@@ -125,6 +128,12 @@ impl fmt::Debug for ImageSupport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ImageSupport")
     }
+}
+
+/// The least length of an image, decompressed, if this program can find it out.
+pub(super) fn least_length(start: &[u8], length: u64) -> Option<u64> {
+    let linked = inventory::iter::<SupportEntry>().next()?;
+    (linked.0.least_length)(start, length)
 }
 
 /// The linked support; `what` says in the error what needs it.

@@ -2,7 +2,7 @@
 
 use super::encoding::Encoding;
 use super::progress::{Observer, Progress};
-use super::remote::{ImageRequest, support};
+use super::remote::{ImageRequest, least_length, support};
 use super::stream::ImageStream;
 use crate::blocking;
 use crate::error::{Error, Result, ResultExt};
@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use rustix::fs::OFlags;
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +22,8 @@ use tokio_util::io::ReaderStream;
 
 /// Bytes requested from a file or reader at once.
 const CHUNK: usize = 1024 * 1024;
+/// The bytes of a file's start that may show its length.
+const LOOKED_AT: u64 = 512;
 
 /// An image to be flashed; read once, from its beginning.
 ///
@@ -35,6 +37,7 @@ const CHUNK: usize = 1024 * 1024;
 pub struct ImageSource {
     name: Option<String>,
     length: Option<u64>,
+    late_length: LateLength,
     origin: Origin,
     wishes: Wishes,
     encoding: Option<Encoding>,
@@ -49,7 +52,14 @@ enum Origin {
 
 impl ImageSource {
     fn new(origin: Origin, length: Option<u64>) -> Self {
-        Self { name: None, length, origin, wishes: Wishes::default(), encoding: None }
+        Self {
+            name: None,
+            length,
+            late_length: LateLength::default(),
+            origin,
+            wishes: Wishes::default(),
+            encoding: None,
+        }
     }
 
     /// A file of this machine; it is opened when it is read, so a missing file is noticed then.
@@ -96,6 +106,40 @@ impl ImageSource {
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
+    }
+
+    /// Announces the number of bytes of a stream; another number fails the reading.
+    #[must_use]
+    pub fn with_length(mut self, bytes: u64) -> Self {
+        self.length = Some(bytes);
+        self
+    }
+
+    /// Gives the place where the stream's length is found once its first bytes have come.
+    #[must_use]
+    pub fn with_late_length(mut self, length: LateLength) -> Self {
+        self.late_length = length;
+        self
+    }
+
+    /// The place of the length of a stream whose beginning announces it.
+    pub fn late_length(&self) -> LateLength {
+        self.late_length.clone()
+    }
+
+    /// Makes a stream of an image at a URL: it is fetched when it is read. Any other source stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// `Unimplemented` if nothing in this program fetches URLs.
+    pub fn fetched(mut self) -> Result<Self> {
+        self.name = Some(self.name());
+        if let Origin::Request(request) = self.origin {
+            let download = (support("fetch images from URLs")?.download)(request)?;
+            (self.origin, self.length) = (download.origin, download.length);
+            self.late_length = download.late_length;
+        }
+        Ok(self)
     }
 
     /// Sets the compression, if the signature does not show it; a remote exporter then decompresses
@@ -208,6 +252,22 @@ impl ImageSource {
         }
     }
 
+    /// Opens and reads the beginning of a file, without consuming the source, and returns the least
+    /// length of the image, decompressed, if that is known. Neither a URL nor a stream nor a pipe
+    /// is opened.
+    pub(crate) fn look_ahead(&self) -> impl Future<Output = Result<Option<u64>>> + Send + use<> {
+        let bytes = match &self.origin {
+            Origin::Bytes(bytes) => least_length(bytes, bytes.len() as u64),
+            _ => None,
+        };
+        let path = self.local_path().map(Path::to_owned);
+        async move {
+            let Some(path) = path else { return Ok(bytes) };
+            let doing = format!("opening {}", path.display());
+            blocking(move || look_at(&path)).await.context(doing)
+        }
+    }
+
     /// The file, if the source is one: a driver may read it directly.
     pub fn local_path(&self) -> Option<&Path> {
         match &self.origin {
@@ -219,10 +279,10 @@ impl ImageSource {
     /// Takes the wishes beyond the bytes. The caller must fulfil them; the source has none
     /// afterwards.
     pub fn take_wishes(&mut self) -> Wishes {
-        if let (Origin::Request(request), Some(_)) =
+        if let (Origin::Request(request), Some(sha256)) =
             (&mut self.origin, &self.wishes.expected_sha256)
         {
-            *request = request.clone().checked();
+            *request = request.clone().with_sha256(sha256);
         }
         std::mem::take(&mut self.wishes)
     }
@@ -253,16 +313,11 @@ impl ImageSource {
             ))
             .with_hint("flash it without `--verify` and with `--no-bmap`"));
         }
+        self = self.fetched()?;
         let (stream, length) = match self.origin {
             Origin::Bytes(bytes) => (stream::iter([Ok(bytes)]).boxed(), self.length),
             Origin::Stream(stream) => (stream, self.length),
-            Origin::Request(request) => {
-                let download = (support("fetch images from URLs")?.download)(request)?;
-                let Origin::Stream(stream) = download.origin else {
-                    return Err(Error::internal("a download is not a stream"));
-                };
-                (stream, download.length)
-            }
+            Origin::Request(_) => return Err(Error::internal("a download is not a stream")),
             Origin::Path(path) => {
                 let doing = format!("opening the image {}", path.display());
                 open_path(&path).await.context(doing)?
@@ -276,6 +331,26 @@ impl ImageSource {
         stream::once(async move { self.open().await.map_err(io::Error::from) })
             .try_flatten()
             .boxed()
+    }
+}
+
+/// The least length of a file's image, if it is known; see [`ImageSource::look_ahead`].
+fn look_at(path: &Path) -> Result<Option<u64>> {
+    let found = std::fs::metadata(path)?;
+    if found.is_dir() {
+        return Err(Error::invalid_argument("it is a folder"));
+    }
+    // Opening a pipe could wait for its writer.
+    if !found.is_file() {
+        return Ok(None);
+    }
+    let mut start = Vec::new();
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.by_ref().take(LOOKED_AT).read_to_end(&mut start)?;
+    match start.is_empty() {
+        true => Err(Error::data_loss("the file is empty")),
+        false => Ok(least_length(&start, length)),
     }
 }
 
@@ -382,6 +457,22 @@ impl fmt::Debug for Wishes {
             .field("verify", &self.verify)
             .field("block_map", &self.block_map.is_some())
             .finish()
+    }
+}
+
+/// The length of a stream that becomes known with its first bytes.
+#[derive(Clone, Debug, Default)]
+pub struct LateLength(Arc<OnceLock<u64>>);
+
+impl LateLength {
+    /// Announces the length in bytes; only the first counts.
+    pub fn announce(&self, bytes: u64) {
+        self.0.get_or_init(|| bytes);
+    }
+
+    /// The length in bytes, if it is known.
+    pub fn get(&self) -> Option<u64> {
+        self.0.get().copied()
     }
 }
 

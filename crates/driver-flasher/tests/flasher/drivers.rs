@@ -99,6 +99,31 @@ async fn a_folder_of_partitions_is_not_left() {
 }
 
 #[tokio::test]
+async fn targets_are_listed() {
+    let bench = Bench::new();
+    let folder = bench.path("partitions");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["root.img", "boot.img", ".hidden"] {
+        std::fs::write(folder.join(name), "old").unwrap();
+    }
+    std::os::unix::fs::symlink(bench.disk(), folder.join("link")).unwrap();
+    let targets = async |config: serde_json::Value| {
+        let targets = open::<FileFlasherConfig>(config).await.unwrap().targets().await.unwrap();
+        let names: Vec<_> = targets.names().map(str::to_owned).collect();
+        (names.join(" "), targets.known.first().and_then(|it| it.capacity_bytes))
+    };
+    let disk = bench.disk();
+    let both = serde_json::json!({ "folder": folder, "targets": { "disk": disk } });
+    assert_eq!(targets(both).await.0, "disk boot.img root.img");
+    let limited = serde_json::json!({ "targets": { "disk": disk }, "flash_limit": "1M" });
+    assert_eq!(targets(limited).await, ("disk".to_owned(), Some(1 << 20)));
+    assert_eq!(targets(serde_json::json!({ "folder": bench.path("none") })).await.0, "");
+    let Some(device) = crate::devices::Loop::new(&crate::devices::ones(&bench, 4)) else { return };
+    let card = serde_json::json!({ "targets": { "card": device.path } });
+    assert_eq!(targets(card).await, ("card".to_owned(), Some(4 << 20)));
+}
+
+#[tokio::test]
 async fn through_a_device() {
     let device = Device::of_driver(open::<MockFlasherConfig>(serde_json::json!({})).await.unwrap());
     let bench = Bench::new();

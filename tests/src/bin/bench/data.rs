@@ -1,7 +1,7 @@
 //! The images that are flashed, made once and kept in `target/bench`.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use jumpstarter_driver_core::prelude::*;
@@ -89,6 +89,29 @@ impl Data {
         fs::rename(&part, &path)?;
         fs::remove_file(&digits)?;
         Ok(path)
+    }
+
+    /// The first half of the random bytes with as much of holes, in turns of 16 MiB, and its block
+    /// map; `None` if there is no bmaptool.
+    pub(crate) async fn mapped(&self) -> Result<Option<[PathBuf; 2]>> {
+        const TURN: u64 = 16 << 20;
+        let (path, map) = (self.file("mapped"), self.file("bmap"));
+        if !map.exists() {
+            let (from, mut to) = (File::open(self.random()?)?, File::create(&path)?);
+            to.set_len(self.bytes())?;
+            let mut offset = 0;
+            while offset < self.bytes() {
+                to.seek(SeekFrom::Start(offset))?;
+                io::copy(&mut (&from).take(TURN.min(self.bytes() - offset)), &mut to)?;
+                offset += 2 * TURN;
+            }
+            let line = r#"bmaptool -q create -o "$2" "$1""#;
+            if let Err(error) = finish(shell(line, [path.as_path(), &map])).await {
+                tracing::warn!(error = %error.report(), "no row with a block map");
+                return Ok(None);
+            }
+        }
+        Ok(Some([path, map]))
     }
 
     /// A folder on the same disk for what is written, removed with the value, also when its user is

@@ -5,10 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::{Args, ValueEnum, ValueHint};
 use jumpstarter_driver_core::image::Encoding;
-use jumpstarter_driver_core::{Error, Flasher, ResultExt};
+use jumpstarter_driver_core::{Flasher, ImageSource, check_images};
+use jumpstarter_driver_flasher::check_block_map;
 use serde_json::json;
 
 mod block_map;
+mod folder;
 mod oci;
 
 use crate::fault::{Fault, Result, SUCCESS};
@@ -18,6 +20,9 @@ use crate::j::progress::Transfer;
 use crate::j::verb::{Say, Verb};
 
 pub(super) static VERBS: &[Verb] = &[Verb::of::<Flash>(), Verb::of::<Dump>()];
+
+/// An image: a file, URL or `-`, and its target, if that has a name.
+type Named = (OsString, Option<String>);
 
 /// The compression of an image.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -47,25 +52,29 @@ Compressed images (gzip, xz, bzip2, zstd, lz4, lzma, lzip) are decompressed on t
 Examples:
   {path} flash os.img.zst
   {path} flash https://images.example/os.qcow2 --sha256 9f86d081…
-  {path} flash -t root:os.img -t bios:firmware.bin
+  {path} flash -t root:os.img -t bios=firmware.bin
+  {path} flash images/
   zcat os.img.gz | {path} flash -
+
+Several images are written one after the other, once all files and targets are checked. Of a folder each file is for
+the target that it is named after, with or without extensions: images/rootfs.img.zst for rootfs.
 
 The exporter fetches oci://REGISTRY/REPOSITORY:TAG with its own credentials (`podman login`).
 
 JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes is the size of
 the file, null if an exporter in Python fetched it itself")]
 struct Flash {
-    /// The image: a file, an http(s) or oci URL, or - for standard input
+    /// The image: a file, an http(s) or oci URL, or - for standard input; or a folder of images
     #[arg(required_unless_present = "target", value_hint = ValueHint::FilePath)]
     file: Option<OsString>,
-    /// What to write where; may be repeated. With FILE, only the NAME
+    /// What to write where, also as NAME=FILE; may be repeated. With FILE, only the NAME
     #[arg(short, long, value_name = "NAME:FILE")]
     target: Vec<OsString>,
     /// The image's compression, if its first bytes do not show it
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     compression: Option<Compression>,
     /// The block map of FILE, of `bmaptool create`, a file or URL: only mapped blocks are written,
-    /// and their checksums are compared. Without it, FILE.bmap beside a local FILE is taken
+    /// and their checksums are compared. Without it, FILE.bmap beside FILE is taken, if there is one
     #[arg(long, value_name = "BMAP", value_hint = ValueHint::FilePath)]
     bmap: Option<OsString>,
     /// Ignores a block map beside FILE
@@ -104,23 +113,32 @@ impl Say for Flash {
     const NAME: &'static str = "flash";
 
     async fn run(self, context: &Context) -> Result<u8> {
-        let images = self.images()?;
-        if images.len() > 1 {
-            for (is_given, what) in
-                [(self.sha256.is_some(), "digest"), (self.bmap.is_some(), "block map")]
-            {
-                if is_given {
-                    let message = format!("one {what} for several images");
-                    return Err(Fault::usage(message, "flash them one by one"));
-                }
-            }
-        }
-        if images.len() > 1 {
-            check(&images)?;
-        }
         let flasher = context.get::<dyn Flasher>()?;
+        let images = match &self.file {
+            Some(file) if is_folder(file) => {
+                if !self.target.is_empty() {
+                    let message = "a target for a folder of images";
+                    return Err(Fault::usage(message, "name its file: --target NAME:FILE"));
+                }
+                self.refuse_for_several()?;
+                folder::images(&*flasher, file).await?
+            }
+            _ => self.images()?,
+        };
+        if images.len() > 1 {
+            self.refuse_for_several()?;
+        }
         let is_python = context.node()?.interfaces_guessed();
-        for (file, target) in images {
+        let mut sources = Vec::with_capacity(images.len());
+        for (file, target) in &images {
+            let source = self.source(file, is_python, context).await?;
+            sources.push((target.clone().unwrap_or_default(), source));
+        }
+        // A missing file must not leave a device with a half of them.
+        if images.len() > 1 || self.file.as_deref().is_some_and(is_folder) {
+            check_images(&*flasher, &sources).await?;
+        }
+        for ((file, target), (_, source)) in images.into_iter().zip(sources) {
             let is_plain = self.sha256.is_none() && self.compression.is_none();
             // An exporter in Python does not fetch such images by itself.
             if let Some(image) = file.to_str().filter(|file| is_plain && image::is_oci(file))
@@ -133,19 +151,6 @@ impl Say for Flash {
                 Some(target) => format!("{} → {target}", image::label(&file)),
                 None => image::label(&file),
             };
-            let mut source = image::source(&file)?;
-            if let Some(sha256) = &self.sha256 {
-                source = source.expect_sha256(sha256).map_err(Fault::Usage)?;
-            }
-            if let Some(compression) = self.compression {
-                source = source.with_encoding(compression.into());
-            }
-            if self.verify {
-                source = source.verify();
-            }
-            if let Some(map) = self.block_map(&file, is_python, context).await? {
-                source = source.with_block_map(map);
-            }
             let transfer = Transfer::start(label, &context.output);
             flasher.flash(source.with_observer(transfer.observer()), target.clone()).await?;
             report(context, transfer, &file, target)?;
@@ -178,31 +183,48 @@ impl Say for Dump {
     }
 }
 
-/// Checks all images before the first is written: a file that is missing must not leave a device
-/// with a half of them.
-fn check(images: &[(OsString, Option<String>)]) -> Result<()> {
-    for (number, (file, target)) in images.iter().enumerate() {
-        if images[..number].iter().any(|(_, other)| other == target) {
-            let name = target.as_deref().unwrap_or_default();
-            let message = format!("the target `{name}` is named twice; nothing was written");
-            return Err(Fault::usage(message, "name each target once"));
-        }
-        let source = image::source(file)?;
-        if let Some(path) = source.local_path() {
-            let doing = || format!("opening {}; nothing was written", path.display());
-            let found = std::fs::metadata(path).with_context(doing)?;
-            // Opening a pipe could wait for its writer.
-            if found.is_file() {
-                std::fs::File::open(path).with_context(doing)?;
-            } else if found.is_dir() {
-                return Err(Error::invalid_argument("it is a folder").context(doing()).into());
-            }
-        }
-    }
-    Ok(())
+/// Whether the word names a folder.
+fn is_folder(word: &OsStr) -> bool {
+    word != STANDARD_STREAM && std::fs::metadata(word).is_ok_and(|found| found.is_dir())
 }
 
 impl Flash {
+    /// Refuses what can only be of one image.
+    fn refuse_for_several(&self) -> Result<()> {
+        for (is_given, what) in
+            [(self.sha256.is_some(), "digest"), (self.bmap.is_some(), "block map")]
+        {
+            if is_given {
+                let message = format!("one {what} for several images");
+                return Err(Fault::usage(message, "flash them one by one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The image with its wishes.
+    async fn source(
+        &self,
+        file: &OsStr,
+        is_python: bool,
+        context: &Context,
+    ) -> Result<ImageSource> {
+        let mut source = image::source(file)?;
+        if let Some(sha256) = &self.sha256 {
+            source = source.expect_sha256(sha256).map_err(Fault::Usage)?;
+        }
+        if let Some(compression) = self.compression {
+            source = source.with_encoding(compression.into());
+        }
+        if self.verify {
+            source = source.verify();
+        }
+        match self.block_map(file, is_python, context).await? {
+            Some(map) => Ok(source.with_block_map(map)),
+            None => Ok(source),
+        }
+    }
+
     /// The text of the image's bmap file. Exporters in Python use none.
     async fn block_map(
         &self,
@@ -211,23 +233,25 @@ impl Flash {
         context: &Context,
     ) -> Result<Option<String>> {
         if let Some(path) = &self.bmap {
-            return Ok(Some(block_map::read(path).await?));
+            let text = block_map::read(path).await?;
+            check_block_map(&text)?;
+            return Ok(Some(text));
         }
         if self.no_bmap || is_python {
             return Ok(None);
         }
-        let found = block_map::beside(file).await;
-        Ok(found.map(|(name, text)| {
-            context.output.note(format!("using the block map {name}; --no-bmap ignores it"));
-            text
-        }))
+        let Some((name, text)) = block_map::beside(file).await else { return Ok(None) };
+        context.output.note(format!("using the block map {name}; --no-bmap ignores it"));
+        check_block_map(&text)?;
+        Ok(Some(text))
     }
 
     /// The images to flash, each with its target.
-    fn images(&self) -> Result<Vec<(OsString, Option<String>)>> {
+    fn images(&self) -> Result<Vec<Named>> {
+        let is_separator = |byte: &u8| matches!(byte, b':' | b'=');
         match (&self.file, self.target.as_slice()) {
             (Some(file), []) => Ok(vec![(file.clone(), None)]),
-            (Some(file), [name]) if !name.as_bytes().contains(&b':') => {
+            (Some(file), [name]) if !name.as_bytes().iter().any(is_separator) => {
                 Ok(vec![(file.clone(), Some(name.to_string_lossy().into_owned()))])
             }
             (Some(_), _) => Err(Fault::usage(
@@ -236,10 +260,8 @@ impl Flash {
             )),
             (None, targets) => {
                 let split = |spec: &OsString| {
-                    let mut parts = spec
-                        .as_bytes()
-                        .splitn(2, |byte| *byte == b':')
-                        .filter(|part| !part.is_empty());
+                    let mut parts =
+                        spec.as_bytes().splitn(2, is_separator).filter(|part| !part.is_empty());
                     match (parts.next(), parts.next()) {
                         (Some(name), Some(file)) => {
                             let name = String::from_utf8_lossy(name).into_owned();

@@ -11,6 +11,8 @@ use crate::j::image;
 
 /// The largest bmap file that is looked at, in bytes.
 const LARGEST: u64 = 3 << 20;
+/// How long a server may take to say whether it has a block map.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How long a server may take.
 const SERVER_LIMIT: Duration = Duration::from_secs(60);
 
@@ -32,19 +34,46 @@ pub(super) async fn read(file: &OsStr) -> Result<String> {
     Ok(blocking(move || Ok(std::fs::read_to_string(path)?)).await.context(doing)?)
 }
 
-/// The bmap file beside an image of this machine, by its name and text. For `os.img.gz` that is
-/// `os.img.gz.bmap`, `os.img.bmap` or `os.bmap`.
+/// The bmap file beside an image, by its name and text: a file of this machine, or one that the
+/// server of the image has. For `os.img.gz` that is `os.img.gz.bmap`, `os.img.bmap` or `os.bmap`.
 ///
-/// A server is not asked: a request more may wait for nothing, or use a link that is good for one.
+/// A URL with a query is not tried: it may be signed for one file.
 pub(super) async fn beside(file: &OsStr) -> Option<(String, String)> {
     let word = file.to_str().filter(|word| *word != image::STANDARD_STREAM)?;
-    if image::is_url(word) || image::is_oci(word) {
+    if image::is_oci(word) {
         return None;
+    }
+    if image::is_url(word) {
+        let path = word.splitn(4, '/').nth(3).unwrap_or_default();
+        let has_file = !path.is_empty() && !path.ends_with('/') && !word.contains(['?', '#']);
+        return if has_file { of_server(names(word)).await } else { None };
     }
     let names = names(word);
     let find =
         move || Ok(names.into_iter().find_map(|name| of_file(&name).map(|text| (name, text))));
     blocking(find).await.ok().flatten()
+}
+
+/// The first of these that the server has. Its other answers mean that there is none; a server that
+/// does not answer is asked once: the exporter may reach it.
+async fn of_server(urls: Vec<String>) -> Option<(String, String)> {
+    for url in urls {
+        let asking = async { SmallRequest::new("GET", &url)?.confined().send(LOOK_LIMIT).await };
+        match asking.await {
+            Ok(answer) if answer.status() == 200 => {
+                let text = String::from_utf8(answer.body.to_vec()).unwrap_or_default();
+                if text.contains("<bmap") {
+                    return Some((image::label(OsStr::new(&url)), text));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = %error.report(), "looking for a block map");
+                return None;
+            }
+        }
+    }
+    None
 }
 
 fn names(word: &str) -> Vec<String> {
@@ -79,5 +108,7 @@ mod tests {
         );
         assert_eq!(names("os"), ["os.bmap"]);
         assert_eq!(names(".img"), [".img.bmap"]);
+        let url = "https://a.b:1/os.xz";
+        assert_eq!(names(url), ["https://a.b:1/os.xz.bmap", "https://a.b:1/os.bmap"]);
     }
 }
