@@ -45,6 +45,11 @@ export:
     python: true
     config: {{reboot_cmd: reboot}}
     children: {{ssh: {{ref: ssh}}}}
+  plans:
+    type: jumpstarter_driver_tmt.driver.TMT
+    python: true
+    config: {{reboot_cmd: reboot, default_username: root, default_password: hush}}
+    children: {{ssh: {{ref: tcp}}}}
   uboot:
     type: jumpstarter_driver_uboot.driver.UbootConsole
     python: true
@@ -181,6 +186,19 @@ def test_ssh_and_tmt_and_what_they_refer_to(client):
     with client.tmt.ssh.tcp.stream() as stream:
         stream.send(b"GET /through HTTP/1.0\r\n\r\n")
         assert stream.receive().startswith(b"HTTP/1.0 200")
+
+
+def test_tmt_is_run_with_the_address_of_what_it_refers_to(client, tmp_path, capfd):
+    program = tmp_path / "tmt"
+    program.write_text('#!/bin/sh\necho "$@"\nexit 4\n')
+    program.chmod(0o755)
+    address = client.tcp.address().removeprefix("tcp://")
+    for forward in [False, True]:
+        assert client.plans.run_tmt_local(forward, program, None, None, ["run", "provision"]) == 4
+        said = capfd.readouterr().out.split()
+        host, port = said[said.index("-g") + 1], said[said.index("-P") + 1]
+        assert (f"{host}:{port}" == address) is not forward
+        assert said[-7:] == ["-u", "root", "-p", "hush", "--feeling-safe", "--hard-reboot", "reboot"]
 
 
 def test_uboot_with_drivers_that_we_have_ourselves(client):
@@ -336,6 +354,44 @@ export:
         exporter.stop()
 
 
+def test_a_reload_starts_hosted_processes_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOSTED_TEST", str(tmp_path))
+    mark = f"HOSTED_TEST={tmp_path}".encode()
+    (tmp_path / "lab_driver.py").write_text((TESTS / "lab_driver.py").read_text())
+    before = f"""python: {sys.executable}
+export:
+  lab: {{type: lab_driver.Lab, config: {{marks: {tmp_path}/marks}}}}
+  old: {{type: lab_driver.Lab}}
+"""
+    after = before.replace("config: {", "config: {greeting: moin, ").replace("old:", "new:")
+    exporter = Exporter(tmp_path, before, "--listen-unix", tmp_path / "exporter.sock")
+
+    def j(*arguments):
+        variables = {**os.environ, "JUMPSTARTER_HOST": exporter.host()}
+        command = [pathlib.Path(JMP).with_name("j"), *arguments]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        assert j("lab", "call", "greet", "you") == "hello you"
+        running = set(processes(mark))
+        hosted = {int(j(name, "call", "pid")) for name in ["lab", "old"]}
+        assert hosted < running
+        (tmp_path / "exporter.yaml").write_text(after)
+        exporter.process.send_signal(signal.SIGHUP)
+        until(lambda: j("new", "call", "pid"))
+        assert j("lab", "call", "greet", "you") == "moin you"
+        assert (tmp_path / "marks").read_text() == "hello closed"
+        anew = {int(j(name, "call", "pid")) for name in ["lab", "new"]}
+        assert not anew & hosted
+        assert j("old", "call", "pid") is None
+        # The others, such as the one that forks, stay.
+        until(lambda: set(processes(mark)) == running - hosted | anew)
+    finally:
+        exporter.stop()
+    until(lambda: not processes(mark))
+
+
 def end_session(exporter):
     import grpc
     from jumpstarter_protocol import jumpstarter_pb2, jumpstarter_pb2_grpc
@@ -364,8 +420,6 @@ export:
         "export.file.type: `tmt` is a driver in Python and needs `file`, but `file-flasher` has no form in Python"
         in done.stderr
     )
-
-
 
 
 def test_a_client_class_of_ones_own_has_the_verbs_of_its_family(tmp_path):

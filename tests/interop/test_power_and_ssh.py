@@ -1,4 +1,5 @@
-"""Switches with a web interface, switches that programs operate, and a login, under their Python clients."""
+"""Switches with a web interface, switches that programs operate, and a login, under their Python clients: with our
+drivers, and with those of the packages that we host."""
 
 import getpass
 import http.server
@@ -6,12 +7,26 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
 from conftest import connected, serve, until
 
 SSHD = "/usr/sbin/sshd"
+SNMPD = "/usr/sbin/snmpd"
+# The column of outlets, that of the driver's default, and the script of one outlet.
+OUTLETS = "1.3.6.1.4.1.13742.6.4.1.2.1.2.1"
+OUTLET = """#!/bin/sh
+while read -r request; do
+    case "$request" in '') continue ;; PING) echo PONG; continue ;; esac
+    read -r object
+    case "$request" in
+    set) read -r _ value; echo "$value" > {folder}/outlet; echo DONE ;;
+    *) printf '%s\\ninteger\\n%s\\n' "$object" "$(cat {folder}/outlet)" ;;
+    esac
+done
+"""
 
 
 class Plug(http.server.BaseHTTPRequestHandler):
@@ -76,16 +91,49 @@ def sshd(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, authority, plug, sshd):
+def snmpd(tmp_path_factory):
+    if not os.path.exists(SNMPD):
+        pytest.skip("snmpd is not installed")
+    folder = tmp_path_factory.mktemp("snmpd")
+    (folder / "outlet").write_text("0")
+    (folder / "script").write_text(OUTLET.format(folder=folder))
+    (folder / "script").chmod(0o755)
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "snmpd.conf").write_text(
+        f"agentAddress udp:127.0.0.1:{port}\n"
+        'createUser lab SHA "authentic lab" AES "private lab"\nrwuser lab priv\n'
+        f"pass_persist .{OUTLETS} {folder}/script\n"
+    )
+    variables = {**os.environ, "SNMP_PERSISTENT_DIR": str(folder / "persistent"), "MIBS": ""}
+    command = [SNMPD, "-f", "-Lo", "-C", "-c", folder / "snmpd.conf", "-I", "-smux"]
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # It says so once it listens.
+    for line in process.stdout:
+        if b"NET-SNMP version" in line:
+            break
+    yield port, folder / "outlet"
+    process.terminate()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module", params=["native", "hosted"])
+def served(request, tmp_path_factory, authority, plug, sshd, snmpd):
     folder = tmp_path_factory.mktemp("power")
     web = f"http://127.0.0.1:{plug.server_port}"
+    is_hosted = request.param == "hosted"
+    python = f"python: {str(is_hosted).lower()}"
     config = f"""
 apiVersion: jumpstarter.dev/v1alpha1
 kind: ExporterConfig
 metadata: {{namespace: default, name: interop}}
+python: {sys.executable}
 export:
   plug:
     type: jumpstarter_driver_http_power.driver.HttpPower
+    {python}
     config:
       name: plug
       power_on: {{url: "{web}/on", method: POST, data: power=on}}
@@ -94,15 +142,31 @@ export:
       auth: {{basic: {{user: me, password: hush}}}}
   stuck:
     type: jumpstarter_driver_http_power.driver.HttpPower
+    {python}
     config: {{power_on: {{url: "{web}/fail"}}, power_off: {{url: "{web}/off"}}}}
   strip:
     type: jumpstarter_driver_energenie.driver.EnerGenie
+    {python}
     config: {{host: "127.0.0.1:{plug.server_port}", password: "1", slot: 1}}
+  outlet:
+    type: jumpstarter_driver_snmp.driver.SNMPServer
+    {python}
+    config:
+      host: 127.0.0.1
+      port: {snmpd[0]}
+      plug: 1
+      user: lab
+      auth_protocol: SHA
+      auth_key: authentic lab
+      priv_protocol: AES
+      priv_key: private lab
+      timeout: 30
   program:
     type: command-power
     config: {{on: [touch, "{folder}/on"], off: [rm, "{folder}/on"], read: [echo, '{{"voltage": 5, "current": 2}}']}}
   ssh:
     type: jumpstarter_driver_ssh.driver.SSHWrapper
+    {python}
     config: {{default_username: "{getpass.getuser()}", ssh_identity_file: "{sshd[1]}"}}
     children:
       tcp: {{type: jumpstarter_driver_network.driver.TcpNetwork, config: {{host: 127.0.0.1, port: {sshd[0]}}}}}
@@ -138,6 +202,13 @@ def test_energenie(client, plug):
     client.strip.off()
     bodies = [body for _, _, body in plug.asked]
     assert bodies == ["pw=1", "cte1=1", "pw=1", "cte1=0"]
+
+
+def test_snmp(client, snmpd):
+    client.outlet.on()
+    assert snmpd[1].read_text() == "1\n"
+    client.outlet.off()
+    assert snmpd[1].read_text() == "0\n"
 
 
 def test_command_power(client, served):

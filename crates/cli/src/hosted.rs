@@ -35,7 +35,8 @@ fn no_python(entry: &HostedEntry, error: &Error) -> Fault {
 fn add(entry: &HostedEntry, looked: &Looked, faults: &mut Vec<Fault>, warnings: &mut Vec<Fault>) {
     if let Looked::Missing { message, hint } = looked {
         let native = Registry::linked().drivers().unwrap_or_default().iter();
-        let near = suggest::nearest(&entry.class, native.flat_map(|driver| driver.names()));
+        let names = native.flat_map(|driver| driver.names());
+        let near = suggest::nearest(&entry.class, names).filter(|near| *near != entry.class);
         let hint = match (near, hint) {
             (Some(near), Some(hint)) if !hint.starts_with("did you mean") => {
                 Some(format!("did you mean `{near}`? Else: {hint}"))

@@ -60,6 +60,8 @@ impl Hosting {
             entry.python = python.map(str::to_owned);
             entry.folder.clone_from(&folder);
         }
+        let classes: BTreeSet<&str> =
+            hosting.entries.iter().map(|entry| entry.class.as_str()).collect();
         let processes = search.processes();
         hosting.faults.extend(devices::faults(search.owners(&processes)));
         for (number, process) in processes.into_iter().enumerate() {
@@ -69,7 +71,7 @@ impl Hosting {
                 let class = item.class().unwrap_or_default();
                 let config = json!({
                     "class": class, "place": item.place, "process": number, "tree": tree,
-                    "python": python, "folder": folder,
+                    "python": python, "folder": folder, "classes": classes,
                 });
                 hosting.by_path.insert(item.path.clone(), Hosted { class, config });
             }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::{BoxFuture, join_all};
 
-use crate::error::{Error, Result};
-use crate::node::Node;
+use crate::error::Result;
+use crate::node::{LocalDriver, Node};
 use crate::path::shown;
 
 /// Operations on a whole device: on the drivers of this process, or at the other end of a
@@ -38,53 +39,51 @@ pub trait Backend: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Local(pub(crate) Arc<[Node]>);
 
+impl Local {
+    /// Awaits `operation` for the drivers, in that order; then for the independent ones at the same
+    /// time. Returns the first error after all of them.
+    async fn each<'a>(
+        &'a self,
+        order: impl IntoIterator<Item = usize>,
+        operation: impl Fn(&'a dyn LocalDriver) -> BoxFuture<'a, Result<()>>,
+        describe: impl Fn(&str) -> String,
+    ) -> Result<()> {
+        let run = async |(node, driver): (&'a Node, &'a dyn LocalDriver)| {
+            operation(driver).await.map_err(|error| error.context(describe(shown(&node.path))))
+        };
+        let nodes = order.into_iter().map(|index| &self.0[index]);
+        let drivers = nodes.filter_map(|node| Some((node, node.driver.as_deref()?)));
+        let (independent, others): (Vec<_>, Vec<_>) =
+            drivers.partition(|(_, driver)| driver.is_independent());
+        let mut outcomes = Vec::new();
+        for other in others {
+            outcomes.push(run(other).await);
+        }
+        outcomes.extend(join_all(independent.into_iter().map(run)).await);
+        let mut errors = outcomes.into_iter().filter_map(Result::err);
+        let first = errors.next();
+        for further in errors {
+            tracing::warn!(error = %further.report(), "a further driver of the device failed");
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
 #[async_trait]
 impl Backend for Local {
-    /// Resets in the tree's order. Returns the first error after resetting all drivers.
     async fn reset(&self) -> Result<()> {
-        let mut result = Ok(());
-        for node in self.0.iter() {
-            let Some(driver) = &node.driver else { continue };
-            let outcome = driver
-                .reset()
-                .await
-                .map_err(|error| error.context(format!("resetting `{}`", node.path)));
-            result = result.and(outcome);
-        }
-        result
+        let order = 0..self.0.len();
+        self.each(order, |driver| driver.reset(), |path| format!("resetting `{path}`")).await
     }
 
-    /// As `reset`.
     async fn renew(&self) -> Result<()> {
-        let mut result = Ok(());
-        for node in self.0.iter() {
-            let Some(driver) = &node.driver else { continue };
-            let outcome = driver.renew().await;
-            let opening = |error: Error| error.context(format!("opening `{}` again", node.path));
-            result = result.and(outcome.map_err(opening));
-        }
-        result
+        let order = 0..self.0.len();
+        self.each(order, |driver| driver.renew(), |path| format!("opening `{path}` again")).await
     }
 
     async fn close(&self) -> Result<()> {
-        let nodes = &self.0;
-        let mut result = Ok(());
-        for index in order(nodes) {
-            let node = &nodes[index];
-            let Some(driver) = &node.driver else { continue };
-            let outcome = driver
-                .close()
-                .await
-                .map_err(|error| error.context(format!("closing `{}`", shown(&node.path))));
-            match (&result, outcome) {
-                (Ok(()), outcome) => result = outcome,
-                (Err(_), Err(further)) => {
-                    tracing::warn!(error = %further.report(), "closing a device")
-                }
-                (Err(_), Ok(())) => {}
-            }
-        }
-        result
+        let order = order(&self.0);
+        self.each(order, |driver| driver.close(), |path| format!("closing `{path}`")).await
     }
 }
 

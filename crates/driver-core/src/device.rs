@@ -41,8 +41,9 @@ impl Device {
     /// The most drivers that a device may have, including those behind proxies.
     pub const MAX_DRIVERS: usize = bounds::MAX_DRIVERS;
 
-    /// Opens the drivers of a plan in its order; children open before their parent, which receives
-    /// them.
+    /// Opens the drivers of a plan: the [independent](crate::DriverConfig::IS_INDEPENDENT) ones at
+    /// the same time, then the others in the plan's order. Children open before their parent, which
+    /// receives them.
     ///
     /// # Errors
     /// The error of the first driver that fails, with its path; drivers that are already open are
@@ -229,7 +230,7 @@ impl Device {
         self.node(path)?.invoke(method, MethodKind::Channel, Vec::new()).await?.into_channel()
     }
 
-    /// Resets every driver, in the tree's order.
+    /// Resets every driver: in the tree's order, then the independent ones at the same time.
     ///
     /// # Errors
     /// The first driver's error, after all drivers were reset.
@@ -246,8 +247,9 @@ impl Device {
         self.0.backend.renew().await
     }
 
-    /// Closes every driver: a parent before its children, siblings in reverse. For a remote device
-    /// it ends the connection and leaves the drivers open.
+    /// Closes every driver: a parent before its children, siblings in reverse, and then the
+    /// independent ones at the same time. For a remote device it ends the connection and leaves the
+    /// drivers open.
     ///
     /// Idempotent: the device is closed once; every call waits for that and returns its result.
     /// Cancelling a call stops only the waiting.

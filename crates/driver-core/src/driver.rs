@@ -130,6 +130,8 @@ pub struct Child {
     pub(crate) reference: Option<String>,
     /// The drivers of its `children:` in the exporter file.
     pub(crate) configured: Vec<Child>,
+    /// As [`DriverConfig::IS_INDEPENDENT`].
+    pub(crate) is_independent: bool,
 }
 
 impl Child {
@@ -143,6 +145,7 @@ impl Child {
             driver_type: None,
             reference: None,
             configured: Vec::new(),
+            is_independent: false,
         }
     }
 
@@ -399,6 +402,12 @@ pub trait DriverConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// Whether it hosts the drivers that no other of the program is named for: it opens whatever an
     /// exporter file names by a dotted path and the program lacks, and stands for it.
     const HOSTS_OTHERS: bool = false;
+
+    /// Whether it uses no other driver of the device, nor anything that another one opens. The
+    /// independent drivers of a device are opened, reset and closed at the same time: it is for
+    /// drivers that wait for something outside this process. One with `children:` in the exporter
+    /// file is opened in the order of the file all the same.
+    const IS_INDEPENDENT: bool = false;
 
     /// Returns problems beyond the types: ranges, fields that exclude each other. Must not use
     /// files, devices or the network.

@@ -40,6 +40,8 @@ pub struct Node {
 /// A driver of this process, as far as its device uses it beside calls.
 #[async_trait]
 pub(crate) trait LocalDriver: Send + Sync {
+    /// As [`DriverConfig::IS_INDEPENDENT`](crate::DriverConfig::IS_INDEPENDENT).
+    fn is_independent(&self) -> bool;
     async fn reset(&self) -> Result<()>;
     async fn renew(&self) -> Result<()>;
     /// Closes it; a panic becomes an error.

@@ -37,6 +37,8 @@ pub struct DriverEntry {
     /// Whether it stands for drivers that the registry lacks, as
     /// [`DriverConfig::HOSTS_OTHERS`].
     pub hosts_others: bool,
+    /// Whether it uses no other driver, as [`DriverConfig::IS_INDEPENDENT`].
+    pub is_independent: bool,
     /// The crate that defines it.
     pub package: &'static str,
     /// The interfaces that its type implements.
@@ -87,6 +89,7 @@ impl DriverEntry {
             python_names: C::PYTHON_NAMES,
             synonyms: C::SYNONYMS,
             hosts_others: C::HOSTS_OTHERS,
+            is_independent: C::IS_INDEPENDENT,
             package,
             interfaces: C::Driver::declared_interfaces,
             schema: |generator| C::json_schema(generator),

@@ -1,10 +1,11 @@
-//! The tree of open drivers: opened from a plan in its order, proxies spliced in.
+//! The tree of open drivers: the independent ones are opened together, then the others in the order
+//! of the plan; proxies are spliced in.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::ambiguity::Ambiguity;
 use crate::builtin::{COMPOSITE_CLIENT, COMPOSITE_TYPE, Composite};
@@ -17,25 +18,21 @@ use crate::node::{LocalDriver, Node};
 use crate::path::{join, shown};
 use crate::plan::Planned;
 use crate::references::{PlaceKind, References};
+use crate::registry::DriverEntry;
 use crate::{bounds, proxies};
 
 /// Opens the drivers of `entries`. A failure closes those that are open already; a cancellation
 /// drops them.
 pub(crate) async fn open(entries: &[Planned]) -> Result<Vec<Node>> {
     let mut root = Child::new("", Arc::new(Composite));
-    let mut opened = Vec::new();
-    let shared = Shared::default();
-    let result = open_children(entries, "", &shared, &mut root, &mut opened).await;
-    let nodes = match result {
-        Ok(()) => flatten(root).and_then(unambiguous),
-        Err(error) => Err(error),
-    };
+    let mut opening = Opening::default();
+    let mut result = opening.open_independent(entries).await;
+    if result.is_ok() {
+        result = opening.open_children(entries, "", &mut root).await;
+    }
+    let nodes = result.and_then(|()| flatten(root)).and_then(unambiguous);
     if nodes.is_err() {
-        for driver in opened.into_iter().rev() {
-            if let Err(error) = close_driver(driver.as_ref()).await {
-                tracing::warn!(error = %error.report(), "closing a driver after a failed start");
-            }
-        }
+        opening.close().await;
     }
     nodes
 }
@@ -65,59 +62,132 @@ pub(crate) fn planned(entry: &Planned) -> Child {
         (None, None) => Some(COMPOSITE_TYPE),
         (None, Some(_)) => None,
     };
+    child.is_independent = entry.entry().is_some_and(|driver| driver.is_independent);
     child
 }
 
-fn open_children<'a>(
-    entries: &'a [Planned],
-    parent: &'a str,
-    shared: &'a Shared,
-    into: &'a mut Child,
-    opened: &'a mut Vec<Arc<dyn Driver>>,
-) -> BoxFuture<'a, Result<()>> {
-    Box::pin(async move {
-        for entry in entries {
-            let path = join(parent, entry.name());
-            let mut child = planned(entry);
-            open_children(entry.children(), &path, shared, &mut child, opened).await?;
-            if let Some(driver) = entry.entry() {
-                let context = OpenContext {
-                    path,
-                    children: child.configured.clone(),
-                    shared: shared.clone(),
-                };
-                child.driver = (driver.open)(entry.config().clone(), context).await?;
-                opened.push(child.driver.clone());
+/// The drivers that are open so far.
+#[derive(Default)]
+struct Opening {
+    shared: Shared,
+    /// By path.
+    independent: HashMap<String, Arc<dyn Driver>>,
+    /// The others, in their order.
+    opened: Vec<Arc<dyn Driver>>,
+}
+
+impl Opening {
+    /// Opens the independent drivers at the same time. All are waited for: one that is interrupted
+    /// could not release what it has already.
+    async fn open_independent(&mut self, entries: &[Planned]) -> Result<()> {
+        let mut found = Vec::new();
+        find_independent(entries, "", &mut found);
+        let open = found.into_iter().map(|(path, driver, entry)| {
+            let context = OpenContext {
+                path: path.clone(),
+                children: Vec::new(),
+                shared: self.shared.clone(),
+            };
+            let opened = (driver.open)(entry.config().clone(), context);
+            async move { (path, opened.await) }
+        });
+        let mut result = Ok(());
+        for (path, outcome) in join_all(open).await {
+            match outcome {
+                Ok(driver) => drop(self.independent.insert(path, driver)),
+                Err(error) if result.is_ok() => result = Err(error),
+                // Often for the same reason.
+                Err(error) => tracing::debug!(error = %error.report(), "opening a device"),
             }
-            into.configured.push(child);
         }
-        Ok(())
-    })
+        result
+    }
+
+    fn open_children<'a>(
+        &'a mut self,
+        entries: &'a [Planned],
+        parent: &'a str,
+        into: &'a mut Child,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for entry in entries {
+                let path = join(parent, entry.name());
+                let mut child = planned(entry);
+                self.open_children(entry.children(), &path, &mut child).await?;
+                if let Some(driver) = self.independent.get(&path) {
+                    child.driver = driver.clone();
+                } else if let Some(driver) = entry.entry() {
+                    let (children, shared) = (child.configured.clone(), self.shared.clone());
+                    let context = OpenContext { path, children, shared };
+                    child.driver = (driver.open)(entry.config().clone(), context).await?;
+                    self.opened.push(child.driver.clone());
+                }
+                into.configured.push(child);
+            }
+            Ok(())
+        })
+    }
+
+    /// Closes what is open, after a failure.
+    async fn close(self) {
+        let close = async |driver: Arc<dyn Driver>| {
+            if let Err(error) = close_driver(driver.as_ref()).await {
+                tracing::warn!(error = %error.report(), "closing a driver after a failed start");
+            }
+        };
+        for driver in self.opened.into_iter().rev() {
+            close(driver).await;
+        }
+        join_all(self.independent.into_values().map(close)).await;
+    }
+}
+
+/// The independent drivers of a plan that are opened before the others, with their paths.
+fn find_independent<'a>(
+    entries: &'a [Planned],
+    parent: &str,
+    into: &mut Vec<(String, &'static DriverEntry, &'a Planned)>,
+) {
+    for entry in entries {
+        let path = join(parent, entry.name());
+        find_independent(entry.children(), &path, into);
+        let driver = entry.entry().filter(|driver| driver.is_independent);
+        if let Some(driver) = driver.filter(|_| entry.children().is_empty()) {
+            into.push((path, driver, entry));
+        }
+    }
 }
 
 /// A driver of the tree.
-struct Opened(Arc<dyn Driver>);
+struct Opened {
+    driver: Arc<dyn Driver>,
+    is_independent: bool,
+}
 
 #[async_trait]
 impl LocalDriver for Opened {
+    fn is_independent(&self) -> bool {
+        self.is_independent
+    }
+
     async fn reset(&self) -> Result<()> {
-        self.0.reset().await
+        self.driver.reset().await
     }
 
     async fn renew(&self) -> Result<()> {
-        self.0.renew().await
+        self.driver.renew().await
     }
 
     async fn close(&self) -> Result<()> {
-        close_driver(self.0.as_ref()).await
+        close_driver(self.driver.as_ref()).await
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        self.0.gauges()
+        self.driver.gauges()
     }
 
     fn reaches_host(&self) -> bool {
-        self.0.reaches_host()
+        self.driver.reaches_host()
     }
 }
 
@@ -149,7 +219,7 @@ fn visit(
         let kind = child.reference.map_or(PlaceKind::Known, PlaceKind::Reference);
         references.add(parent, &child.name, kind);
     }
-    let driver = child.driver;
+    let (driver, is_independent) = (child.driver, child.is_independent);
     let (interfaces, client) = {
         let interfaces: Vec<_> = driver.interfaces().descriptors().collect();
         let first = interfaces.first().map_or(COMPOSITE_CLIENT, |interface| interface.client);
@@ -179,7 +249,7 @@ fn visit(
         interfaces_told: true,
         interfaces_guessed: false,
         caller: Arc::new(LocalCaller(driver.clone())),
-        driver: Some(Arc::new(Opened(driver.clone()))),
+        driver: Some(Arc::new(Opened { driver: driver.clone(), is_independent })),
     });
     if let Some(mount) = driver.mount() {
         mount.stand_in(&mut nodes[index], known);

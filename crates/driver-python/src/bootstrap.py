@@ -1,17 +1,19 @@
 """Hosts Jumpstarter drivers for an exporter of another language.
 
-`python - serve FD FOLDER CLIENTS [MODULE…]` imports Jumpstarter and the modules, and forks one
-process for each driver that the exporter asks for on the socket FD. CLIENTS are the client classes
-that the exporter knows, separated by commas. Such a process reads what it hosts from a
-socket of its own, serves it with Jumpstarter's own session on a Unix socket, and ends when the
-exporter closes its end.
+`serve FD REPORT FOLDER CLIENTS [MODULE…]` imports Jumpstarter and the modules, writes to
+REPORT which files these are, and forks one process for each driver that the exporter asks for on the
+socket FD: `fork NUMBER`, with a socket and a pipe. `kill NUMBER` ends one. CLIENTS are the client
+classes that the exporter knows, separated by commas. Such a process reads what it hosts from its
+socket, serves it with Jumpstarter's own session on a Unix socket, and ends when the exporter closes
+its end. Its output and its log go to the pipe.
 
-`python - look FOLDER CLASS…` says which of the classes there are, and which fields they take.
+`look FOLDER CLASS…` says which of the classes there are, and which fields they take.
 
-All messages are JSON, one a line.
+All messages are JSON, one a line. The exporter runs this as SOURCE of a program of one line.
 """
 
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -47,27 +49,30 @@ class Loaded:
     """The files of the modules that a process has loaded."""
 
     def __init__(self):
-        self.files = {}  # with what marks a change
-        self.began = time.time_ns()
+        self.last = None
+        self.begin()
 
-    def note(self):
-        """Adds those that are new. One that was written meanwhile counts as changed."""
-        modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-        for path in (sys.executable, *modules):
-            if path and path not in self.files:
-                mark = mark_of(path)
-                self.files[path] = mark if mark is None or mark[0] < self.began else ()
+    def begin(self):
+        # The kernel's times of files are those of its last tick.
+        self.began = time.time_ns() - 10_000_000
 
-    def have_changed(self):
-        return any(mark_of(path) != mark for path, mark in self.files.items())
+    def new(self):
+        """Those since the last time, and since when they may have been read."""
+        names = newest(self.last)
+        if names:
+            self.last = names[0]
+        files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
+        return {"began": self.began, "modules": [file for file in files if file]}
 
 
-def mark_of(path):
-    try:
-        data = os.stat(path)
-        return data.st_mtime_ns, data.st_size, data.st_ino
-    except OSError:
-        return None
+def newest(last):
+    """The names of the modules that were loaded after `last`, and no more: each one that is touched
+    costs a process a page that it shared."""
+    while True:
+        try:
+            return list(itertools.takewhile(lambda name: name != last, reversed(sys.modules)))
+        except RuntimeError:  # a thread imports meanwhile
+            pass
 
 
 loaded = Loaded()
@@ -76,17 +81,26 @@ loaded = Loaded()
 # --- the process that forks ---------------------------------------------------------------------
 
 
-def serve(number, folder, clients, *modules):
+def serve(number, report, folder, clients, *modules):
     use_folder(folder)
     known_clients.update(clients.split(","))
     server = socket.socket(fileno=int(number))
-    warm(modules)
+    unfit = warm(modules)
+    if unfit:
+        fit = [module for module in modules if module not in unfit]
+        os.set_inheritable(server.fileno(), True)
+        os.execv(sys.executable, [sys.executable, "-c", SOURCE, "serve", number, report, folder, clients, *fit])
+    with open(int(report), "w") as report:
+        files = loaded.new()
+        files["modules"].append(sys.executable)
+        print(json.dumps(files), file=report)
+    keep_standard_streams()
     woken, waker = socket.socketpair()
     for end in (woken, waker):
         end.setblocking(False)
     signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    children = {}  # the control socket of each, by process id
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
+    children = {}  # the process id and the control socket of each, by number
     import select
 
     while True:
@@ -102,45 +116,50 @@ def serve(number, folder, clients, *modules):
         message, descriptors, _, _ = socket.recv_fds(server, 4096, 2)
         if not message:
             return
-        for command in message.split():
-            if command == b"fork":
+        for command in message.splitlines():
+            verb, number = command.split()
+            if verb == b"fork":
                 control = socket.socket(fileno=descriptors.pop(0))
                 output = descriptors.pop(0)
-                if loaded.have_changed():
-                    send(control, changed=True)
-                    control.close()
-                    os.close(output)
-                    continue
                 child = os.fork()
                 if child == 0:
                     signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    signal.signal(signal.SIGCHLD, before)
                     os.setpgid(0, 0)
-                    for other in (server, woken, waker, *children.values()):
+                    for other in (server, woken, waker, *(other for _, other in children.values())):
                         other.close()
                     leave(host(control, output))
                 os.close(output)
-                children[child] = control
-                try:
-                    send(control, pid=child)
-                except OSError:
-                    pass
-            elif command.isdigit() and int(command) in children:
-                end_group(int(command))
+                children[number] = child, control
+            elif number in children:
+                end_group(children[number][0])
 
 
 def warm(modules):
-    """What every process needs is imported, and shared, before it is forked."""
-    for module in BASE + list(modules):
-        try:
-            warm_clients(importlib.import_module(module))
-        except Exception:  # who needs it says so
-            pass
-    loaded.note()
+    """What every process needs is imported, and shared, before it is forked.
+
+    A fork has no threads: returns the modules that start some, which each process imports itself.
+    """
     import gc
 
-    gc.collect()
+    # Collecting garbage meanwhile finds none, and takes a tenth of the time.
+    gc.disable()
+    unfit = []
+    for module in BASE + list(modules):
+        threads = count_threads()
+        try:
+            warm_clients(importlib.import_module(module))
+        except BaseException:  # the process that needs it says so
+            pass
+        if module in modules and count_threads() > threads:
+            unfit.append(module)
     gc.freeze()
+    gc.enable()
+    return unfit
+
+
+def count_threads():
+    return len(os.listdir("/proc/self/task"))
 
 
 BASE = [
@@ -152,17 +171,19 @@ BASE = [
 ]
 
 
+def keep_standard_streams():
+    """A module may have closed them: what is opened next must not have their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+
+
 def reap(children):
-    while children:
-        try:
-            child, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if child == 0:
-            return
-        control = children.pop(child, None)
-        if control is None:
+    for number, (child, control) in list(children.items()):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended:
             continue
+        del children[number]
         end_group(child)
         try:
             send(control, exit=os.waitstatus_to_exitcode(status))
@@ -189,27 +210,28 @@ def leave(code):
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
+        except (AttributeError, OSError, ValueError):  # a driver may do what it likes with them
             pass
     os._exit(code)
 
 
 def host(control, output):
     """Serves until the exporter closes its end of `control`; the exit code."""
-    for stream in (1, 2):
+    for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(output, stream)
-    os.close(output)
-    sys.stdout.reconfigure(line_buffering=True)
-    loaded.began = time.time_ns()
+        text = open(stream, "w", buffering=1, errors="backslashreplace", closefd=False)
+        setattr(sys, name, text)
+        setattr(sys, f"__{name}__", text)
+    loaded.begin()
     wanted = receive(control)
     if wanted is None:
         return 0
+    write_log(output, wanted["log_level"])
     try:
+        import jumpstarter.driver
+
         import anyio
 
-        import logging
-
-        logging.getLogger().setLevel(wanted["log_level"])
         anyio.run(serve_drivers, control, wanted)
         return 0
     except BaseException as error:
@@ -220,10 +242,31 @@ def host(control, output):
         traceback.print_tb(error.__traceback__)
         print("%s: %s" % (type(error).__name__, describe(error)), file=sys.stderr)
         try:
-            send(control, failed=describe(error), kind=kind(error))
+            send(control, **failure(error))
         except OSError:
             pass
         return 1
+
+
+# What begins a line that is a record of the log: its level and its message follow, as JSON.
+RECORD = "\x1e"
+
+
+def write_log(output, level):
+    import logging
+
+    class Records(logging.Handler):
+        def emit(self, record):
+            try:
+                message = record.getMessage()[:8000]
+                text = json.dumps([record.levelname, message], ensure_ascii=False)
+                os.write(output, f"{RECORD}{text}\n".encode(errors="replace"))
+            except Exception:
+                self.handleError(record)
+
+    root = logging.getLogger()
+    root.setLevel(level)
+    root.addHandler(Records())
 
 
 def text_of(error):
@@ -242,6 +285,24 @@ def describe(error):
             texts.append(text)
         error = error.__cause__
     return ": ".join(texts)
+
+
+def failure(error):
+    """A driver that is not made, and why: the module that is missing, if that is the reason."""
+    missing = error
+    while missing is not None and type(missing).__name__ != "MissingDriverError":
+        missing = missing.__cause__ or missing.__context__
+    if missing is None or missing.__cause__ is None:
+        found = {"failed": describe(error), "kind": kind(error)}
+    else:
+        # Jumpstarter names the driver only.
+        error, name = missing.__cause__, getattr(missing, "class_path", "the driver")
+        found = {"failed": f"`{name}` cannot be imported: {describe(error)}", "kind": "not_found"}
+    return {**found, "missing": missing_module(error)}
+
+
+def missing_module(error):
+    return error.name if isinstance(error, ModuleNotFoundError) else None
 
 
 def kind(error):
@@ -274,12 +335,10 @@ async def serve_drivers(control, wanted):
     with Session(root_device=root) as session:
         for driver in session.mapping.values():
             add_client_bases(driver)
-        loaded.note()
         session.update_status(ExporterStatus.LEASE_READY)
         async with session.serve_port_async("unix:" + wanted["socket"]):
-            await loop.sock_sendall(
-                control, json.dumps({"ready": True}).encode() + b"\n"
-            )
+            ready = {"ready": True, **loaded.new()}
+            await loop.sock_sendall(control, json.dumps(ready).encode() + b"\n")
             pending = b""
             while piece := await loop.sock_recv(control, 65536):
                 *lines, pending = (pending + piece).split(b"\n")
@@ -290,15 +349,12 @@ async def serve_drivers(control, wanted):
 
 
 def reset(root, path):
-    if loaded.have_changed():
-        return {"changed": True}
-    if path is None:
-        return {"done": True}
     try:
-        driver = root
-        for name in path.split("."):
-            driver = driver.children[name]
-        driver.reset()
+        if path is not None:
+            driver = root
+            for name in path.split("."):
+                driver = driver.children[name]
+            driver.reset()
         return {"done": True}
     except Exception as error:
         return {"failed": describe(error), "kind": kind(error)}
@@ -384,7 +440,9 @@ def look(folder, *names):
     loaded = [getattr(sys.modules.get(name.rpartition(".")[0]), "__file__", None) for name in names]
     places = [path for path in (sys.executable, *sys.path, *loaded) if path]
     answer = {"version": "%d.%d" % sys.version_info[:2], "classes": classes, "places": places}
-    os.write(answers, json.dumps(answer).encode())
+    with open(answers, "w") as answers:
+        json.dump(answer, answers)
+    leave(0)
 
 
 def look_at(name):
@@ -394,14 +452,13 @@ def look_at(name):
     try:
         import jumpstarter.driver
     except ImportError as error:
-        return {"fault": "package", "text": str(error)}
+        return {"fault": "jumpstarter", "text": str(error)}
     try:
         loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        own = module == error.name or module.startswith(f"{error.name}.")
-        return {"fault": "package" if own else "import", "text": str(error)}
-    except Exception as error:
-        return {"fault": "import", "text": describe(error)}
+    except BaseException as error:
+        missing = missing_module(error)
+        own = missing and (module == missing or module.startswith(f"{missing}."))
+        return {"fault": "package" if own else "import", "text": describe(error), "missing": missing}
     found = getattr(loaded, attribute, None)
     classes = [
         key

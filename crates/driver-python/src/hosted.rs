@@ -2,23 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use jumpstarter_client::{Address, ConnectOptions, Exporter, connect};
 use jumpstarter_driver_core::Mount;
 use jumpstarter_driver_core::prelude::*;
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::interpreter;
 use crate::process::{HostProcess, Wanted};
 use crate::remote::NO_LIMIT;
 use crate::server::{Key, Server};
-use crate::{interpreter, log};
 
-/// How often the modules may change while a process starts.
-const MAX_CHANGES: usize = 5;
 /// Resetting its drivers may take a process so long.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A process that has started answers within that time.
@@ -39,6 +38,9 @@ pub struct HostedConfig {
     pub process: usize,
     /// What the process hosts, by name.
     pub tree: HostedTree,
+    /// Import paths of all drivers of the file that are hosted: their modules are imported once.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// The interpreter that the file names.
     #[serde(default)]
     pub python: Option<String>,
@@ -62,6 +64,7 @@ impl std::fmt::Debug for HostedTree {
 impl DriverConfig for HostedConfig {
     const NAME: &'static str = "python";
     const HOSTS_OTHERS: bool = true;
+    const IS_INDEPENDENT: bool = true;
     type Driver = Hosted;
 
     fn children(&self) -> Option<Vec<PlannedChild>> {
@@ -78,19 +81,24 @@ impl DriverConfig for HostedConfig {
 
 register_driver!(HostedConfig);
 
-/// The processes of a device, by their numbers in the file.
-#[derive(Debug, Default)]
-struct Hosts(Mutex<HashMap<usize, Weak<Host>>>);
+/// The processes of a device while it is opened, by their numbers in the file. Those that host
+/// several entries start with the first of them.
+#[derive(Default)]
+struct Hosts(StdMutex<HashMap<usize, Starting>>);
+
+type Starting = Shared<BoxFuture<'static, Result<Arc<Host>, Arc<Error>>>>;
 
 impl Hosts {
     async fn of(&self, config: &HostedConfig) -> Result<Arc<Host>> {
-        let mut hosts = self.0.lock().await;
-        if let Some(host) = hosts.get(&config.process).and_then(Weak::upgrade) {
-            return Ok(host);
-        }
-        let host = Arc::new(Host::start(config).await?);
-        hosts.insert(config.process, Arc::downgrade(&host));
-        Ok(host)
+        let starting = {
+            let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = || {
+                let config = config.clone();
+                async move { Host::start(&config).await.map(Arc::new).map_err(Arc::new) }
+            };
+            hosts.entry(config.process).or_insert_with(|| start().boxed().shared()).clone()
+        };
+        starting.await.map_err(|error| error.again())
     }
 }
 
@@ -98,7 +106,7 @@ impl Hosts {
 #[derive(Debug)]
 struct Host {
     key: Key,
-    modules: Vec<String>,
+    modules: BTreeSet<String>,
     wanted: Wanted,
     mount: Mount,
     link: Mutex<Link>,
@@ -111,26 +119,16 @@ struct Host {
 struct Link {
     process: Arc<HostProcess>,
     exporter: Exporter,
-    _log: AbortOnDropHandle<()>,
 }
 
 impl Host {
     async fn start(config: &HostedConfig) -> Result<Self> {
         let python = interpreter::choose(config.python.as_deref());
         let key = Key { python, folder: config.folder.clone() };
-        let mut modules = BTreeSet::new();
-        modules_of(&config.tree.0, &mut modules);
-        let modules: Vec<String> = modules.into_iter().collect();
+        let modules = config.classes.iter().map(|class| interpreter::module_of(class).to_owned());
+        let modules: BTreeSet<String> = modules.collect();
         let wanted = Wanted { tree: config.tree.clone(), place: config.place.clone() };
-        let link = Link::open(&key, &modules, &wanted).await.map_err(|error| {
-            match error.kind() == ErrorKind::NotFound && error.hint().is_none() {
-                true => {
-                    let install = interpreter::install_hint(&key.python, &config.class);
-                    error.with_hint(format!("`{install}` may bring it"))
-                }
-                false => error,
-            }
-        })?;
+        let link = Link::open(&key, &modules, &wanted).await?;
         let mount = link.exporter.device().mount("")?;
         let (link, members) = (Mutex::new(link), Mutex::default());
         Ok(Self { key, modules, wanted, mount, link, members })
@@ -142,23 +140,20 @@ impl Host {
         let mut link = self.link.lock().await;
         if !link.process.has_ended() {
             let place = &self.wanted.place;
-            match tokio::time::timeout(ANSWER_LIMIT, link.process.reset(reset)).await {
-                Ok(Ok(true)) => return Ok(()),
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(false)) => {
-                    tracing::info!("a module of `{place}` has changed: it is opened again");
-                    // The new process may need what the old one has open.
-                    if let Err(error) = link.close().await {
-                        tracing::warn!(error = error.report(), "closing `{place}`");
-                    }
+            if link.process.is_stale().await {
+                tracing::info!("a module of `{place}` has changed: it is opened again");
+                // The new process may need what the old one has open.
+                if let Err(error) = link.close().await {
+                    tracing::warn!(error = error.report(), "closing `{place}`");
                 }
-                Err(_) => {
-                    let limit = ANSWER_LIMIT.as_secs();
-                    tracing::warn!(
-                        "`{place}` does not answer within {limit} s: it is opened again"
-                    );
-                    link.process.kill().await;
+            } else {
+                let answer = tokio::time::timeout(ANSWER_LIMIT, link.process.reset(reset)).await;
+                if let Ok(outcome) = answer {
+                    return outcome;
                 }
+                let limit = ANSWER_LIMIT.as_secs();
+                tracing::warn!("`{place}` does not answer within {limit} s: it is opened again");
+                link.process.kill().await;
             }
         }
         let next = Link::open(&self.key, &self.modules, &self.wanted).await?;
@@ -169,15 +164,14 @@ impl Host {
 }
 
 impl Link {
-    async fn open(key: &Key, modules: &[String], wanted: &Wanted) -> Result<Self> {
+    async fn open(key: &Key, modules: &BTreeSet<String>, wanted: &Wanted) -> Result<Self> {
         let process = Arc::new(start(key, modules, wanted).await?);
         let options = ConnectOptions::new(Address::Unix(process.socket.clone()))
             .connect_timeout(CONNECT_LIMIT)
             .call_timeout(NO_LIMIT)
             .explained_by(process.explanation());
         let exporter = connect(&options).await?;
-        let log = log::follow(&exporter, &wanted.place);
-        Ok(Self { process, exporter, _log: log })
+        Ok(Self { process, exporter })
     }
 
     /// The process closes its drivers, and ends.
@@ -188,25 +182,13 @@ impl Link {
 }
 
 /// Starts a process that has the modules as they are now.
-async fn start(key: &Key, modules: &[String], wanted: &Wanted) -> Result<HostProcess> {
-    for _ in 0..MAX_CHANGES {
-        let server = Server::of(key, modules).await?;
-        match HostProcess::start(server.clone(), wanted).await? {
-            Some(process) => return Ok(process),
-            None => server.retire(key).await,
-        }
+async fn start(key: &Key, modules: &BTreeSet<String>, wanted: &Wanted) -> Result<HostProcess> {
+    let mut server = Server::of(key, modules).await?;
+    if server.is_stale().await {
+        server.retire(key).await;
+        server = Server::of(key, modules).await?;
     }
-    let message = format!("the modules of `{}` change while they are imported", wanted.place);
-    Err(Error::unavailable(message))
-}
-
-/// The modules of all classes of a tree.
-fn modules_of(tree: &Value, modules: &mut BTreeSet<String>) {
-    for entry in tree.as_object().into_iter().flat_map(|entries| entries.values()) {
-        let class = entry["type"].as_str();
-        modules.extend(class.map(|class| interpreter::module_of(class).to_owned()));
-        modules_of(&entry["children"], modules);
-    }
+    HostProcess::start(server, wanted).await
 }
 
 /// Stands for a driver in Python.

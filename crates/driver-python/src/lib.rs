@@ -14,6 +14,7 @@ mod hosted;
 mod interpreter;
 mod log;
 mod look;
+mod modules;
 mod process;
 mod remote;
 mod server;

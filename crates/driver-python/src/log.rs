@@ -20,7 +20,7 @@ pub(crate) fn follow(exporter: &Exporter, place: &str) -> AbortOnDropHandle<()> 
         match log {
             Ok(mut log) => {
                 while let Some(Ok(record)) = log.next().await {
-                    write(record, &place);
+                    write_record(record, &place);
                 }
             }
             // An exporter in Python answers with its first record: the end may come before. Where
@@ -33,7 +33,7 @@ pub(crate) fn follow(exporter: &Exporter, place: &str) -> AbortOnDropHandle<()> 
     }))
 }
 
-fn write(record: LogRecord, place: &str) {
+fn write_record(record: LogRecord, place: &str) {
     let operation = record.operation.as_deref().unwrap_or_default();
     if record.message.starts_with(CALLS) && !operation.is_empty() {
         return;
@@ -44,13 +44,22 @@ fn write(record: LogRecord, place: &str) {
     };
     let driver_type = record.driver_type.as_deref().unwrap_or("other");
     let span = tracing::error_span!("call", driver, driver_type, operation);
-    let message = record.message;
-    span.in_scope(|| match level(&record.severity) {
+    span.in_scope(|| write_message(&record.severity, &record.message));
+}
+
+/// Writes a record of the driver at `place`.
+pub(crate) fn write(severity: &str, message: &str, place: &str) {
+    let span = tracing::error_span!("call", driver = place, operation = "");
+    span.in_scope(|| write_message(severity, message));
+}
+
+fn write_message(severity: &str, message: &str) {
+    match level(severity) {
         Level::ERROR => tracing::error!("{message}"),
         Level::WARN => tracing::warn!("{message}"),
         Level::INFO => tracing::info!("{message}"),
         _ => tracing::debug!("{message}"),
-    });
+    }
 }
 
 /// The level of a severity by Python's names.

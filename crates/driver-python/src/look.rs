@@ -9,14 +9,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use jumpstarter_driver_core::Registry;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::StagedFile;
 use jumpstarter_supervise::{Command, Input, Sink, run_blocking};
 use serde_json::json;
 
 use crate::interpreter::{self, install_hint, module_of};
-use crate::server::SCRIPT;
+use crate::server::{READ_SCRIPT, SCRIPT};
 
+/// How the names of Jumpstarter's packages begin; each brings `jumpstarter`.
+const PACKAGES: &str = "jumpstarter_driver_";
 /// Importing the packages of a file may take so long.
 const LIMIT: Duration = Duration::from_secs(120);
 /// An answer is not longer.
@@ -107,7 +110,8 @@ pub fn look(named: Option<&str>, folder: Option<&Path>, classes: &[String]) -> R
 
 /// Whether Python may have failed because of one of the modules.
 fn is_of_a_module(error: &Error) -> bool {
-    !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DeadlineExceeded)
+    use ErrorKind::{DeadlineExceeded, NotFound, PermissionDenied};
+    !matches!(error.kind(), NotFound | PermissionDenied | DeadlineExceeded)
 }
 
 /// Looks for one class, whose module may end Python.
@@ -123,7 +127,7 @@ fn alone(named: Option<&str>, folder: Option<&Path>, class: &String) -> Looked {
 
 fn ask(python: &OsStr, folder: Option<&Path>, classes: &[String]) -> Result<serde_json::Value> {
     let command = Command::new(python)
-        .args(["-", "look"])
+        .args(["-c", READ_SCRIPT, "look"])
         .arg(folder.unwrap_or(Path::new("")))
         .args(classes)
         .stdin(Input::Bytes(SCRIPT.as_bytes().to_vec()))
@@ -157,13 +161,21 @@ fn looked(python: &OsStr, version: &str, class: &str, found: &serde_json::Value)
             format!("{} is Python {version}; drivers in Python need 3.11", python.display()),
             Some(interpreter::HINT.to_owned()),
         ),
-        Some("package") => missing(
-            format!(
-                "there is no driver `{class}` in this program, nor in {}: {text}",
-                python.display()
-            ),
-            Some(install_hint(python, class)),
+        Some("jumpstarter") => missing(
+            format!("{} lacks Jumpstarter's packages: {text}", python.display()),
+            Some(install_hint(
+                python,
+                if class.starts_with(PACKAGES) { class } else { "jumpstarter" },
+            )),
         ),
+        Some("package") => {
+            let nowhere = match Registry::linked().find(class) {
+                Ok(_) => format!("`{class}` is not in"),
+                Err(_) => format!("there is no driver `{class}` in this program, nor in"),
+            };
+            let message = format!("{nowhere} {}: {text}", python.display());
+            missing(message, Some(install_hint(python, class)))
+        }
         Some("class") => missing(
             format!("the module `{module}` has no class `{name}`"),
             Some(suggest::hint(name, classes)),
@@ -172,7 +184,10 @@ fn looked(python: &OsStr, version: &str, class: &str, found: &serde_json::Value)
             format!("`{class}` is not a driver"),
             Some(format!("the drivers of the module are {}", suggest::list(classes))),
         ),
-        Some(_) => missing(format!("the module `{module}` cannot be imported: {text}"), None),
+        Some(_) => missing(
+            format!("the module `{module}` cannot be imported: {text}"),
+            found["missing"].as_str().map(|missing| install_hint(python, missing)),
+        ),
     }
 }
 

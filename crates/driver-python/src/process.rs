@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 
 use crate::hosted::HostedTree;
 use crate::interpreter;
+use crate::log;
+use crate::modules::Modules;
 use crate::server::{KIND, Server};
 
 /// Closing drivers may take so long.
@@ -28,22 +30,26 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
 /// A process has to serve within that time: its packages may have to be imported first.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// The lines of its output that are kept as its last words.
+/// The lines of its output and its log that are kept as its last words.
 const LAST_LINES: usize = 12;
 /// The longest of them, in characters.
 const MAX_LINE: usize = 500;
 /// A longer line is split, in bytes.
-const LONGEST_LINE: u64 = 8 << 10;
+const LONGEST_LINE: u64 = 64 << 10;
+/// What begins a line that is a record of the log, as the process writes it.
+const RECORD: char = '\u{1e}';
 
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct HostProcess {
     server: Arc<Server>,
-    /// 0 until the server reports it.
-    pid: u32,
+    /// Among those of the server.
+    number: u64,
+    /// What it has imported itself.
+    modules: Modules,
     /// What it is asked; none once it was asked to end.
     requests: Mutex<Requests>,
-    ended: watch::Receiver<Option<Arc<Error>>>,
+    ended: watch::Receiver<Option<Arc<End>>>,
     pub(crate) socket: PathBuf,
     /// It has the socket, and goes with the process.
     _folder: RuntimeDir,
@@ -67,16 +73,15 @@ pub(crate) struct Wanted {
 }
 
 impl HostProcess {
-    /// Starts a process and waits until it serves; none if a module that the server has loaded has
-    /// changed.
-    pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Option<Self>> {
+    /// Starts a process and waits until it serves.
+    pub(crate) async fn start(server: Arc<Server>, wanted: &Wanted) -> Result<Self> {
         let folder = blocking(|| Ok(RuntimeDir::create_for_sockets(KIND)?)).await?;
         let socket = folder.file("socket");
         let (control, theirs) = StdUnixStream::pair()?;
         control.set_nonblocking(true)?;
         let (reader, output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(std::io::Error::from)?;
-        server.fork(&OwnedFd::from(theirs), &output)?;
+        let number = server.fork(&OwnedFd::from(theirs), &output)?;
         drop(output);
         let words = Words::default();
         let reading = tokio::spawn(words.clone().read(reader, wanted.place.clone()));
@@ -91,9 +96,11 @@ impl HostProcess {
         let requests = Requests { writer: Some(writer), answers: receiver, last: 0 };
         let requests = Mutex::new(requests);
         // From here on dropping it kills the process.
-        let mut process = Self { server, pid: 0, requests, ended: end, socket, _folder: folder };
+        let modules = Modules::default();
+        let mut process =
+            Self { server, number, modules, requests, ended: end, socket, _folder: folder };
         match tokio::time::timeout(START_LIMIT, process.begin(&message)).await {
-            Ok(begun) => begun.map(|has_begun| has_begun.then_some(process)),
+            Ok(begun) => begun.map(|()| process),
             Err(_) => {
                 let limit = START_LIMIT.as_secs();
                 let message = format!("`{}` did not open within {limit} s", wanted.place);
@@ -102,28 +109,35 @@ impl HostProcess {
         }
     }
 
-    /// Sends what it hosts, and waits until it serves; false if the server refuses, since a module
-    /// has changed.
-    async fn begin(&mut self, message: &Value) -> Result<bool> {
+    /// Sends what it hosts, and waits until it serves.
+    async fn begin(&mut self, message: &Value) -> Result<()> {
         let Requests { writer, answers, .. } = self.requests.get_mut();
-        // The server says the number, before the process has anything to do.
-        let first = answers.recv().await.unwrap_or_default();
-        if first["changed"] == true {
-            return Ok(false);
-        }
-        self.pid = first["pid"].as_u64().and_then(|pid| pid.try_into().ok()).unwrap_or_default();
         if let Some(writer) = writer {
             // One that has ended already says why.
             drop(send(writer, message).await);
         }
         match answers.recv().await {
-            Some(answer) if answer["ready"] == true => Ok(true),
-            Some(answer) => Err(failure(&answer)
-                .unwrap_or_else(|| Error::internal(format!("the process says {answer}")))),
-            None => match self.server.why_ended().await {
-                Some(why) => Err(Error::unavailable(why).with_hint(interpreter::HINT)),
-                None => Err(why(&mut self.ended.clone()).await.again()),
-            },
+            Some(answer) if answer["ready"] == true => {
+                self.modules = Modules::read(&answer).await;
+                Ok(())
+            }
+            Some(answer) => Err(match (failure(&answer), answer["missing"].as_str()) {
+                (None, _) => Error::internal(format!("the process says {answer}")),
+                (Some(error), None) => error,
+                (Some(error), Some(missing)) => {
+                    let install = interpreter::install_hint(self.server.python(), missing);
+                    error.with_hint(format!("`{install}` may bring it"))
+                }
+            }),
+            None => {
+                let end = why(&mut self.ended.clone()).await;
+                // Without the server nobody reports the exit code.
+                let server = if end.exit.is_none() { self.server.why_ended().await } else { None };
+                Err(match server {
+                    Some(why) => Error::unavailable(why).with_hint(interpreter::HINT),
+                    None => end.error(),
+                })
+            }
         }
     }
 
@@ -135,12 +149,16 @@ impl HostProcess {
     /// Waits for its end and says why.
     pub(crate) fn explanation(&self) -> impl Future<Output = Error> + Send + 'static {
         let mut ended = self.ended.clone();
-        async move { why(&mut ended).await.again() }
+        async move { why(&mut ended).await.error() }
     }
 
-    /// Resets the driver at `path`, if one is said; false, without a reset, if a module that the
-    /// process has loaded has changed.
-    pub(crate) async fn reset(&self, path: Option<&str>) -> Result<bool> {
+    /// Whether a module that it has loaded has changed since.
+    pub(crate) async fn is_stale(&self) -> bool {
+        self.server.is_stale().await || self.modules.have_changed().await
+    }
+
+    /// Resets the driver at `path`, if one is said; without, it waits for an answer.
+    pub(crate) async fn reset(&self, path: Option<&str>) -> Result<()> {
         let mut requests = self.requests.lock().await;
         let Requests { writer: Some(writer), answers, last } = &mut *requests else {
             return Err(Error::failed_precondition("the drivers in Python are closed"));
@@ -148,7 +166,7 @@ impl HostProcess {
         *last += 1;
         let number = *last;
         while answers.try_recv().is_ok() {}
-        let ended = async { why(&mut self.ended.clone()).await.again() };
+        let ended = async { why(&mut self.ended.clone()).await.error() };
         if send(writer, &json!({"reset": path, "number": number})).await.is_err() {
             return Err(ended.await);
         }
@@ -156,7 +174,7 @@ impl HostProcess {
             match answers.recv().await {
                 None => return Err(ended.await),
                 Some(answer) if answer["number"] == number => {
-                    return failure(&answer).map_or(Ok(answer["changed"] != true), Err);
+                    return failure(&answer).map_or(Ok(()), Err);
                 }
                 Some(_) => {}
             }
@@ -165,7 +183,7 @@ impl HostProcess {
 
     /// Kills it, and waits for its end.
     pub(crate) async fn kill(&self) {
-        self.server.kill(self.pid);
+        self.server.kill(self.number);
         why(&mut self.ended.clone()).await;
     }
 
@@ -176,7 +194,7 @@ impl HostProcess {
         if tokio::time::timeout(CLOSE_LIMIT, why(&mut ended)).await.is_ok() {
             return Ok(());
         }
-        self.server.kill(self.pid);
+        self.server.kill(self.number);
         let message = format!("it did not close within {} s and was killed", CLOSE_LIMIT.as_secs());
         Err(Error::deadline_exceeded(message))
     }
@@ -188,14 +206,14 @@ impl Drop for HostProcess {
             return; // it is closing
         }
         if !self.has_ended() {
-            self.server.kill(self.pid);
+            self.server.kill(self.number);
         }
     }
 }
 
-async fn why(ended: &mut watch::Receiver<Option<Arc<Error>>>) -> Arc<Error> {
+async fn why(ended: &mut watch::Receiver<Option<Arc<End>>>) -> Arc<End> {
     let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-    end.unwrap_or_else(|| Arc::new(Error::unavailable("the process in Python has ended")))
+    end.unwrap_or_default()
 }
 
 /// The error that an answer holds.
@@ -214,7 +232,7 @@ async fn send(writer: &mut OwnedWriteHalf, message: &Value) -> std::io::Result<(
 async fn follow(
     answers: OwnedReadHalf,
     sender: mpsc::Sender<Value>,
-    ended: watch::Sender<Option<Arc<Error>>>,
+    ended: watch::Sender<Option<Arc<End>>>,
     last: LastWords,
 ) {
     let mut lines = BufReader::new(answers).lines();
@@ -227,8 +245,8 @@ async fn follow(
             None => drop(sender.try_send(answer)),
         }
     }
-    let error = last.explain(exit).await;
-    ended.send_replace(Some(Arc::new(error)));
+    let message = last.explain(exit).await;
+    ended.send_replace(Some(Arc::new(End { exit, message })));
 }
 
 /// The last lines that a process wrote.
@@ -236,7 +254,7 @@ async fn follow(
 struct Words(Arc<StdMutex<VecDeque<String>>>);
 
 impl Words {
-    /// Reads to the end; each line is a record of the log.
+    /// Reads to the end; each line is, or becomes, a record of the log.
     async fn read(self, output: OwnedFd, place: String) {
         let Ok(output) = pipe::Receiver::from_owned_fd(output) else { return };
         let mut output = BufReader::new(output);
@@ -247,19 +265,43 @@ impl Words {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            let text: String =
-                String::from_utf8_lossy(&line).trim_end().chars().take(MAX_LINE).collect();
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
             if text.is_empty() {
                 continue;
             }
-            let span = tracing::error_span!("call", driver = place, operation = "");
-            span.in_scope(|| tracing::info!("{text}"));
+            let record = text.strip_prefix(RECORD).and_then(|text| serde_json::from_str(text).ok());
+            let (severity, text): (String, String) = record
+                .unwrap_or_else(|| ("INFO".to_owned(), text.chars().take(MAX_LINE).collect()));
+            log::write(&severity, &text, &place);
+            let text = text.chars().take(MAX_LINE).collect();
             let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() >= LAST_LINES {
                 lines.pop_front();
             }
             lines.push_back(text);
         }
+    }
+}
+
+/// The end of a process.
+#[derive(Debug)]
+struct End {
+    /// Its exit code, if its server still was there to report it; negative for a signal.
+    exit: Option<i64>,
+    message: String,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self { exit: None, message: "the process in Python has ended".to_owned() }
+    }
+}
+
+impl End {
+    fn error(&self) -> Error {
+        Error::unavailable(&self.message)
+            .with_hint("a reset, or the next session, starts a new one")
     }
 }
 
@@ -270,7 +312,7 @@ struct LastWords {
 }
 
 impl LastWords {
-    async fn explain(self, exit: Option<i64>) -> Error {
+    async fn explain(self, exit: Option<i64>) -> String {
         // What it started may hold the pipe.
         drop(tokio::time::timeout(OUTPUT_LIMIT, self.reading).await);
         let how = match exit {
@@ -284,7 +326,6 @@ impl LastWords {
             true => String::new(),
             false => format!("; its last words: {}", lines.join("\n")),
         };
-        let message = format!("the Python process of `{}` {how}{words}", self.place);
-        Error::unavailable(message).with_hint("a reset, or the next session, starts a new one")
+        format!("the Python process of `{}` {how}{words}", self.place)
     }
 }

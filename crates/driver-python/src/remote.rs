@@ -53,6 +53,7 @@ pub struct RemoteTls {
 #[async_trait]
 impl DriverConfig for RemoteConfig {
     const NAME: &'static str = "remote";
+    const IS_INDEPENDENT: bool = true;
     type Driver = Remote;
 
     fn check(&self) -> Vec<ConfigProblem> {
