@@ -15,7 +15,7 @@ conformance!(
 conformance!(
     mod command_virtual, CommandVirtualPowerConfig,
     { "on": ["true"], "off": ["true"], "destroy": ["true"], "read": ["echo", "{\"voltage\": 5}"] },
-    [custom VirtualPower { off: [true] }]
+    [custom VirtualPower { off: [true] }, virtual_power]
 );
 
 #[cfg(feature = "snmp")]

@@ -10,8 +10,16 @@ mod serial;
 mod shell;
 mod storage;
 mod storage_mux;
+mod uboot;
+mod video;
+mod virtual_power;
+mod vnc;
 
 use crate::case::Case;
+
+/// The interfaces of driver-core, whose own cases drop their streams and channels.
+pub(crate) const OF_CORE: &[&str] =
+    &["power", "network", "serial", "flasher", "shell", "storage", "storage_mux"];
 
 /// The cases of a group: `generic`, an interface's name, or an option's (`echo`, `loopback`).
 pub fn of(group: &str) -> &'static [Case] {
@@ -26,6 +34,10 @@ pub fn of(group: &str) -> &'static [Case] {
         "shell" => crate::__cases!(table shell),
         "storage" => crate::__cases!(table storage),
         "storage_mux" => crate::__cases!(table storage_mux),
+        "virtual_power" => crate::__cases!(table virtual_power),
+        "video" => crate::__cases!(table video),
+        "vnc" => crate::__cases!(table vnc),
+        "uboot" => crate::__cases!(table uboot),
         _ => &[],
     }
 }
@@ -43,6 +55,10 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         "shell",
         "storage",
         "storage_mux",
+        "virtual_power",
+        "video",
+        "vnc",
+        "uboot",
     ]
     .into_iter()
     .flat_map(of)

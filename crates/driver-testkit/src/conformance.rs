@@ -29,6 +29,9 @@
 ///   which the driver writes and reads. `flasher(medium("path"))` names the configuration's field
 ///   with the file, folder or device that is written, so that the suite can read it without the
 ///   driver. `custom Machine` is a new interface of the driver, which gets the generic cases.
+/// - `custom VirtualPower, virtual_power` adds the cases of an interface of another crate; there
+///   are `virtual_power`, `video`, `vnc` and `uboot`. The peer must be there: a camera with
+///   pictures, a screen without a password, a board that waits at U-Boot's prompt.
 /// - `custom Machine { wait_for: ["running"], resize: ["memory", 96] }` gives arguments for methods
 ///   that the suite cannot call without them (an array of those that are not images).
 /// - `child power: [power]` runs the cases of interfaces on a child that the driver makes; a child
@@ -266,6 +269,33 @@ macro_rules! __cases {
             output_ends_with_the_exit_code "SHELL-3",
             variables_that_choose_programs_are_refused "SHELL-4",
             dropped_output_ends_the_program "SHELL-5"
+        }
+    };
+    ($what:ident virtual_power) => {
+        $crate::__each! { $what virtual_power:
+            switches_are_idempotent "VIRTUAL-1",
+            destroyed_device_is_made_again "VIRTUAL-2"
+        }
+    };
+    ($what:ident video) => {
+        $crate::__each! { $what video:
+            snapshot_is_a_picture "VIDEO-1",
+            stream_begins_with_a_picture "VIDEO-2",
+            stream_ends_at_close "VIDEO-3"
+        }
+    };
+    ($what:ident vnc) => {
+        $crate::__each! { $what vnc:
+            answer_is_stable "VNC-1",
+            picture_has_the_stated_size "VNC-2"
+        }
+    };
+    ($what:ident uboot) => {
+        $crate::__each! { $what uboot:
+            prompt_is_stable "UBOOT-1",
+            command_is_answered "UBOOT-2",
+            variable_comes_back "UBOOT-3",
+            closed_console_takes_no_command "UBOOT-4"
         }
     };
     ($what:ident target) => {};

@@ -16,6 +16,17 @@ use crate::duty::can_be_waived;
 use crate::image;
 use crate::instance::{Handles, Instance, Mode};
 
+/// Options that only add cases.
+macro_rules! marks {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(self) -> Self {
+            self
+        }
+    )*};
+}
+
 /// The options of interfaces.
 macro_rules! options {
     ($type:ident) => {
@@ -27,10 +38,17 @@ macro_rules! options {
                 self
             }
 
-            /// Says that the serial port's other side echoes.
-            #[must_use]
-            pub fn loopback(self) -> Self {
-                self
+            marks! {
+                /// Says that the serial port's other side echoes.
+                loopback
+                /// Adds the cases of a virtual device's switch.
+                virtual_power
+                /// Adds the cases of cameras: the camera has pictures.
+                video
+                /// Adds the cases of screens: the child `tcp` leads to one without a password.
+                vnc
+                /// Adds the cases of U-Boot: behind the child `serial` it waits at its prompt.
+                uboot
             }
 
             /// Names the target to flash.
@@ -307,13 +325,21 @@ impl<C: DriverConfig> Fixture<C> {
         self.custom::<dyn Shell>(|driver| driver)
     }
 
-    /// Evaluates the configuration.
-    pub(crate) async fn configure(&self) -> Value {
-        (self.configuration)().await
+    /// Evaluates the configuration, and that of the children.
+    pub(crate) async fn configure(&self) -> (Value, Option<Value>) {
+        let configuration = (self.configuration)().await;
+        match &self.configured {
+            Some(children) => (configuration, Some(children().await)),
+            None => (configuration, None),
+        }
     }
 
     /// Opens an instance.
-    pub(crate) async fn open(&self, configuration: Value, mode: Mode) -> Result<Instance, String> {
+    pub(crate) async fn open(
+        &self,
+        (configuration, children): (Value, Option<Value>),
+        mode: Mode,
+    ) -> Result<Instance, String> {
         let medium = self.options.medium.map(|field| {
             let path = configuration[field].as_str().map(PathBuf::from);
             path.ok_or_else(|| format!("the configuration has no path `{field}`"))
@@ -325,8 +351,8 @@ impl<C: DriverConfig> Fixture<C> {
             return Err(format!("the configuration: {}: {}", problem.field, problem.message));
         }
         let named_children = config.children();
-        let configured = match &self.configured {
-            Some(children) => open_children(children().await, "subject").await?,
+        let configured = match children {
+            Some(children) => open_children(children, "subject").await?,
             None => Vec::new(),
         };
         let mut context = OpenContext::at("subject");

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::{
-    Argument, Arguments, Caller, Child, Driver, Error, Flasher, Interface, InterfaceDescriptor,
-    MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result, Serial, Shell,
-    Storage, StorageMux,
+    Argument, Arguments, Caller, Child, Device, Driver, Error, Flasher, Interface,
+    InterfaceDescriptor, MethodDescriptor, MethodKind, Network, PlannedChild, Power, Reply, Result,
+    Serial, Shell, Storage, StorageMux,
 };
 use serde_json::Value;
 
@@ -206,6 +206,30 @@ impl Instance {
                 .collect::<Vec<_>>()
         };
         self.handles.adapters.iter().flat_map(methods).collect()
+    }
+
+    /// Calls a method of whichever interface has it, with values as arguments.
+    pub(crate) async fn invoke(&self, method: &str, arguments: Vec<Value>) -> Result<Reply> {
+        let adapters = self.handles.adapters.iter();
+        let found = adapters.filter_map(|one| Some((one, one.descriptor().method(method)?.kind)));
+        let (adapter, kind) = found
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::not_found(format!("there is no method `{method}`")))?;
+        let arguments = arguments.into_iter().map(Argument::Value).collect();
+        self.call(adapter, method, kind, arguments).await
+    }
+
+    /// A child, which the driver made or got, as an interface.
+    pub(crate) fn child<I: Interface + ?Sized>(
+        &self,
+        name: &str,
+    ) -> std::result::Result<Arc<I>, String> {
+        let made = self.driver.children();
+        let child = made.iter().chain(&self.configured).find(|child| child.name == name);
+        let child = child.ok_or_else(|| format!("it has no child `{name}`"))?;
+        let device = Device::of_shared_driver(Arc::clone(&child.driver));
+        device.get::<I>("").map_err(|error| format!("the child `{name}`: {}", error.report()))
     }
 
     /// The interfaces' adapters.

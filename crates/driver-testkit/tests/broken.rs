@@ -6,16 +6,19 @@ mod fakes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fakes::camera::{Camera, CameraConfig};
 use fakes::flasher::FlasherConfig;
 use fakes::mux::MuxConfig;
 use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
 use fakes::own::{Meter, OwnConfig};
+use fakes::peered::{Board, BoardConfig, Screen, ScreenConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
 use fakes::shell::ShellConfig;
 use fakes::storage::StorageConfig;
 use fakes::twin::{Breaker, TwinConfig};
+use fakes::virtual_power::{Virtual, VirtualConfig};
 use jumpstarter_driver_core::DriverConfig;
 use jumpstarter_driver_testkit::{
     ChildFixture, Failure, Fixture, Mode, all, isolated, of, peer, run_case,
@@ -23,7 +26,18 @@ use jumpstarter_driver_testkit::{
 use serde_json::json;
 
 fn fixture<C: DriverConfig>(fault: &'static str) -> Fixture<C> {
-    Fixture::new(move || Box::pin(async move { json!({ "fault": fault }) }))
+    Fixture::new(move || Box::pin(configuration(C::NAME, fault)))
+}
+
+/// Some fakes change what a good peer says.
+async fn configuration(driver: &str, fault: &str) -> serde_json::Value {
+    let peer = match driver {
+        "fake-board" => peer::uboot("board# ").await,
+        "fake-camera" => peer::camera().await,
+        "fake-screen" => peer::screen().await,
+        _ => return json!({ "fault": fault }),
+    };
+    json!({ "fault": fault, "peer": peer })
 }
 
 /// Runs every case of the groups, both ways, and compares the duties that are broken with the
@@ -81,6 +95,18 @@ macro_rules! broken {
         ($fixture.custom::<dyn Meter>(|driver| driver).given("watch", json!([3])).children(
             || Box::pin(async { json!({ "lamp": { "type": "fake-power", "config": { "fault": "none" } } }) })
         ), &["generic"])
+    };
+    (@listed $fixture:ident, virtual_power) => {
+        ($fixture.custom::<dyn Virtual>(|driver| driver), &["generic", "virtual_power"])
+    };
+    (@listed $fixture:ident, video) => {
+        ($fixture.custom::<dyn Camera>(|driver| driver), &["generic", "video"])
+    };
+    (@listed $fixture:ident, vnc) => {
+        ($fixture.custom::<dyn Screen>(|driver| driver), &["generic", "vnc"])
+    };
+    (@listed $fixture:ident, uboot) => {
+        ($fixture.custom::<dyn Board>(|driver| driver), &["generic", "uboot"])
     };
     (@listed $fixture:ident, odd) => { ($fixture.custom::<dyn Odd>(|driver| driver), &["generic"]) };
     (@listed $fixture:ident, twin) => {
@@ -177,6 +203,21 @@ broken! {
     switches_once: MuxConfig "switches once" [mux] => "MUX-1" "MUX-2";
     loses_the_medium: MuxConfig "loses the medium" [mux] => "MUX-2";
     stays_broken: MuxConfig "stays broken" [mux] => "MUX-3";
+
+    off_once: VirtualConfig "off once" [virtual_power] => "VIRTUAL-1";
+    stays_destroyed: VirtualConfig "stays destroyed" [virtual_power] => "VIRTUAL-2";
+
+    no_picture: CameraConfig "no picture" [video] => "VIDEO-1";
+    no_stream: CameraConfig "no stream" [video] => "VIDEO-2" "VIDEO-3";
+    streams_on: CameraConfig "streams on" [video] => "VIDEO-3";
+
+    changes_its_mind: ScreenConfig "changes its mind" [vnc] => "VNC-1";
+    small_picture: ScreenConfig "small picture" [vnc].deadline(10) => "VNC-2";
+
+    another_prompt: BoardConfig "another prompt" [uboot] => "UBOOT-1";
+    no_codes: BoardConfig "no codes" [uboot] => "UBOOT-2";
+    forgets: BoardConfig "forgets" [uboot] => "UBOOT-3";
+    types_on: BoardConfig "types on" [uboot] => "UBOOT-4";
 }
 
 /// Nothing ever ends such a connection: each case would wait for its whole time.

@@ -2,15 +2,18 @@
 
 mod fakes;
 
+use fakes::camera::{Camera, CameraConfig};
 use fakes::flasher::FlasherConfig;
 use fakes::mux::MuxConfig;
 use fakes::network::NetworkConfig;
 use fakes::odd::{Odd, OddConfig};
 use fakes::own::{Meter, OwnConfig};
+use fakes::peered::{Board, BoardConfig, Screen, ScreenConfig};
 use fakes::power::PowerConfig;
 use fakes::serial::SerialConfig;
 use fakes::shell::ShellConfig;
 use fakes::storage::StorageConfig;
+use fakes::virtual_power::{Virtual, VirtualConfig};
 use jumpstarter_driver_testkit::{conformance, peer};
 
 conformance!(mod power, PowerConfig, { "fault": "none" }, [power]);
@@ -24,6 +27,13 @@ conformance!(
 );
 conformance!(mod storage, StorageConfig, { "fault": "none" }, [storage]);
 conformance!(mod mux, MuxConfig, { "fault": "none" }, [storage_mux]);
+conformance!(
+    mod virtual_power, VirtualConfig, { "fault": "none" },
+    [custom Virtual { off: [true] }, virtual_power]
+);
+conformance!(mod camera, CameraConfig, { "fault": "none", "peer": peer::camera().await }, [custom Camera, video]);
+conformance!(mod screen, ScreenConfig, { "fault": "none", "peer": peer::screen().await }, [custom Screen, vnc]);
+conformance!(mod board, BoardConfig, { "fault": "none", "peer": peer::uboot("board# ").await }, [custom Board, uboot]);
 conformance!(mod odd, OddConfig, { "fault": "none" }, [custom Odd]);
 conformance!(
     mod own, OwnConfig, { "fault": "none" },

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use jumpstarter_driver_core::Framing;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_transfer::SmallRequest;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::exchange::{Asked, get};
 use crate::interface::{Video, VideoState};
@@ -53,6 +56,7 @@ impl DriverConfig for HttpVideoConfig {
         Ok(HttpVideo {
             stream: SmallRequest::new("GET", &self.url)?,
             single: single.map(|url| SmallRequest::new("GET", url)).transpose()?,
+            closed: CancellationToken::new(),
         })
     }
 }
@@ -63,10 +67,18 @@ register_driver!(HttpVideoConfig);
 pub struct HttpVideo {
     stream: SmallRequest,
     single: Option<SmallRequest>,
+    /// Ends the streams of clients.
+    closed: CancellationToken,
 }
 
+#[async_trait]
 impl Driver for HttpVideo {
     interfaces!(Video);
+
+    async fn close(&self) -> Result<()> {
+        self.closed.cancel();
+        Ok(())
+    }
 }
 
 impl HttpVideo {
@@ -123,6 +135,9 @@ impl Video for HttpVideo {
     }
 
     async fn connect(&self) -> Result<Channel> {
-        self.stream.connect(LIMIT).await.context("connecting to the camera")
+        let connected = self.stream.connect(LIMIT).await.context("connecting to the camera")?;
+        let (reader, writer) = connected.split();
+        let reader = reader.take_until(self.closed.clone().cancelled_owned());
+        Ok(Channel::from_parts(Framing::Bytes, reader, writer))
     }
 }

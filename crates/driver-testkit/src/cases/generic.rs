@@ -262,7 +262,7 @@ fn own(instance: &Instance, kind: MethodKind) -> impl Iterator<Item = Method> {
     let methods = instance.methods().into_iter().filter(move |method| {
         let interface = method.adapter.descriptor().name;
         method.descriptor.kind == kind
-            && cases::of(interface).is_empty()
+            && !cases::OF_CORE.contains(&interface)
             && is_callable(instance, method)
     });
     methods.collect::<Vec<_>>().into_iter()

@@ -5,16 +5,19 @@
     reason = "each test program uses some of them, and a test may panic"
 )]
 
+pub(crate) mod camera;
 pub(crate) mod flasher;
 pub(crate) mod mux;
 pub(crate) mod network;
 pub(crate) mod odd;
 pub(crate) mod own;
+pub(crate) mod peered;
 pub(crate) mod power;
 pub(crate) mod serial;
 pub(crate) mod shell;
 pub(crate) mod storage;
 pub(crate) mod twin;
+pub(crate) mod virtual_power;
 
 use bytes::Bytes;
 use jumpstarter_driver_core::{ChannelReader, ChannelWriter};
