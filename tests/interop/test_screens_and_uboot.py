@@ -20,6 +20,13 @@ export:
   native:
     type: jumpstarter_driver_uboot.driver.UbootConsole
     children: {{power: {{ref: vm.power}}, serial: {{ref: vm.console}}}}
+  board:
+    type: jumpstarter_driver_qemu.driver.Qemu
+    config: {{arch: aarch64, mem: 256M, smp: 1, default_partitions: {{bios: {firmware}}}}}
+  hosted:
+    type: jumpstarter_driver_uboot.driver.UbootConsole
+    python: true
+    children: {{power: {{ref: board.power}}, serial: {{ref: board.console}}}}
   screen:
     type: jumpstarter_driver_vnc.driver.Vnc
     config: {{default_encrypt: true}}
@@ -55,8 +62,10 @@ def client(served):
         yield client
 
 
-def test_uboot(client):
-    uboot = client.native
+# The machine of the hosted one is hosted with it.
+@pytest.mark.parametrize("name", ["native", "hosted"])
+def test_uboot(client, name):
+    uboot = client.children[name]
     with uboot.reboot_to_console():
         assert uboot.run_command_checked("version")[0].startswith("U-Boot 20")
         assert uboot.setup_dhcp().ip_address == "10.0.2.15"
@@ -66,7 +75,7 @@ def test_uboot(client):
         assert uboot.get_env("foo") is None
         with pytest.raises(RuntimeError, match="return value: 1"):
             uboot.run_command_checked("false")
-    client.vm.power.off()
+    uboot.power.off()
 
 
 def test_vnc(client):
