@@ -1,6 +1,9 @@
 //! Servers that are not what they should be.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/stub.rs"]
+mod stub;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,81 +12,9 @@ use jumpstarter_driver_core::{ErrorKind, Secret};
 use jumpstarter_login::{Provider, ProviderOptions};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-/// What a server answers to the path and the body of a request: the head's end, and the body.
-type Answer = dyn Fn(&str, &str) -> (String, String) + Send + Sync;
-
-/// Starts a server; its address.
-async fn serve(answer: impl Fn(&str, &str) -> (String, String) + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let answer: Arc<Answer> = Arc::new(answer);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move { converse(stream, &*answer).await });
-        }
-    });
-    format!("http://{address}")
-}
-
-async fn converse(mut stream: TcpStream, answer: &Answer) {
-    let mut request = Vec::new();
-    let (head, body) = loop {
-        let text = String::from_utf8_lossy(&request).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.to_ascii_lowercase();
-            let length = length.split("content-length: ").nth(1).unwrap_or("0");
-            let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-            if body.len() >= length {
-                break (head.to_owned(), body.to_owned());
-            }
-        }
-        if stream.read_buf(&mut request).await.unwrap() == 0 {
-            return;
-        }
-    };
-    let path = head.split(' ').nth(1).unwrap();
-    let (status, text) = answer(path, &body);
-    let text = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{text}", text.len());
-    // The client may have seen enough.
-    stream.write_all(text.as_bytes()).await.ok();
-}
-
-fn ok(value: &Value) -> (String, String) {
-    ("200 OK".to_owned(), value.to_string())
-}
-
-/// A provider whose document has these changes, and whose other answers are `answer`'s.
-async fn provider(
-    change: impl Fn(&mut Value, &str) + Send + Sync + 'static,
-    answer: impl Fn(&str, &str) -> (String, String) + Send + Sync + 'static,
-) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let issuer = format!("http://{}", listener.local_addr().unwrap());
-    let own = issuer.clone();
-    let answer = move |path: &str, body: &str| {
-        if path != "/.well-known/openid-configuration" {
-            return answer(path, body);
-        }
-        let mut document = json!({
-            "issuer": own, "authorization_endpoint": format!("{own}/auth"),
-            "token_endpoint": format!("{own}/token"),
-            "device_authorization_endpoint": format!("{own}/device"),
-        });
-        change(&mut document, &own);
-        ok(&document)
-    };
-    let answer: Arc<Answer> = Arc::new(answer);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move { converse(stream, &*answer).await });
-        }
-    });
-    issuer
-}
+use stub::{ok, provider, serve};
 
 async fn discover(issuer: &str) -> jumpstarter_driver_core::Result<Provider> {
     Provider::discover(&ProviderOptions::new(issuer)).await
@@ -103,7 +34,7 @@ fn check(error: &jumpstarter_driver_core::Error, kind: ErrorKind, parts: &[&str]
 #[tokio::test]
 async fn a_document_is_not_believed() {
     use ErrorKind::{InvalidArgument, PermissionDenied};
-    let none = |_: &str, _: &str| ("404 Not Found".to_owned(), String::new());
+    let none = |_: &str, _: &str, _: &str| ("404 Not Found".to_owned(), String::new());
     for (field, value, kind, part) in [
         (
             "issuer",
@@ -138,7 +69,7 @@ async fn a_document_is_not_believed() {
 #[tokio::test]
 async fn a_token_endpoint_leads_nowhere_else() {
     let there = serve(|_, body| panic!("it was asked: {body}")).await;
-    let moved = move |_: &str, _: &str| {
+    let moved = move |_: &str, _: &str, _: &str| {
         (format!("307 Temporary Redirect\r\nlocation: {there}/token"), String::new())
     };
     let found = discover(&provider(|_, _| {}, moved).await).await.unwrap();
@@ -156,7 +87,7 @@ async fn an_answer_is_a_token_or_an_error_without_it() {
         (json!({"access_token": "hush", "token_type": "mac\u{1b}"}), Unimplemented, "of the type"),
         (json!({"access_token": "hush", "refresh_token": "a b"}), InvalidArgument, "blanks"),
     ] {
-        let found = discover(&provider(|_, _| {}, move |_, _| ok(&answer)).await).await.unwrap();
+        let found = discover(&provider(|_, _| {}, move |_, _, _| ok(&answer)).await).await.unwrap();
         let outcome = found.by_refresh_token(&Secret::new("hush")).await;
         let mut error = outcome.unwrap_err();
         if error.hint().is_none() {
@@ -164,7 +95,7 @@ async fn an_answer_is_a_token_or_an_error_without_it() {
         }
         check(&error, kind, &["renewing the token at http://127.0.0.1:", part]);
     }
-    let refused = |_: &str, body: &str| {
+    let refused = |_: &str, _: &str, body: &str| {
         let said = json!({"error": "invalid_grant", "error_description": format!("{body}\u{1b}")});
         ("400 Bad Request".to_owned(), said.to_string())
     };
@@ -182,7 +113,7 @@ async fn an_id_token_is_of_this_login() {
         ("exp", json!(1), "has expired"),
         ("", Value::Null, ""),
     ] {
-        let answer = move |path: &str, body: &str| {
+        let answer = move |_: &str, path: &str, body: &str| {
             assert_eq!(path, "/token");
             assert!(body.contains("code_verifier=") && body.contains("code=c1"), "{body}");
             // The test has put the nonce and the issuer into the code.
@@ -237,7 +168,7 @@ async fn an_id_token_is_of_this_login() {
 async fn a_code_for_a_device_is_waited_for() {
     let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = asked.clone();
-    let answer = move |path: &str, body: &str| match path {
+    let answer = move |_: &str, path: &str, body: &str| match path {
         "/device" => ok(&json!({
             "device_code": "hush", "user_code": "AB-CD", "verification_uri": "http://127.0.0.1/device",
             "interval": 0, "expires_in": 100_000,
@@ -264,7 +195,7 @@ async fn a_code_for_a_device_is_waited_for() {
     let shown = shown.unwrap();
     assert_eq!((shown.text.as_str(), shown.life.as_secs()), ("AB-CD", 3600));
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2);
-    let evil = |_: &str, _: &str| {
+    let evil = |_: &str, _: &str, _: &str| {
         ok(
             &json!({"device_code": "hush", "user_code": "A", "verification_uri": "javascript:alert(1)"}),
         )

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 
-use crate::Authorities;
+use crate::{Authorities, SmallRequest};
 
 /// A certificate of `secure.example` and `localhost`, and settings that trust it.
 fn certified(variables: &[(&str, &str)]) -> (TlsAcceptor, Settings) {
@@ -132,4 +132,34 @@ async fn a_certificate_that_is_not_trusted_is_refused() {
     let url = format!("https://secure.example:{}/", at.port());
     let (is_refused, fetched) = tokio::join!(serving, fetch(&url, settings));
     assert!(is_refused && fetched.is_err());
+}
+
+#[tokio::test]
+async fn every_certificate_is_accepted_where_that_is_asked_for() {
+    let (server, at) = listener().await;
+    let (acceptor, _) = certified(&[]);
+    let serving = async {
+        loop {
+            let (stream, _) = server.accept().await.unwrap();
+            // The first client does not trust the certificate.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    };
+    let limit = std::time::Duration::from_secs(60);
+    let asking = async {
+        let request = SmallRequest::new("GET", &format!("https://localhost:{}/", at.port()));
+        let request = request.unwrap();
+        let error = request.send(limit).await.unwrap_err();
+        assert!(error.report().contains("certificate"), "{}", error.report());
+        request.trust_any().unwrap().send(limit).await.unwrap().body
+    };
+    let body = tokio::select! {
+        () = serving => unreachable!("it serves for ever"),
+        body = asking => body,
+    };
+    assert_eq!(&body[..], b"ok");
 }
