@@ -1,4 +1,5 @@
 //! The exporter files in `examples/` are right.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_driver_flasher as _;

@@ -74,7 +74,7 @@ struct Flash {
     #[arg(long, value_enum, ignore_case = true, value_name = "FORMAT")]
     compression: Option<Compression>,
     /// The block map of FILE, of `bmaptool create`, a file or URL: only mapped blocks are written,
-    /// and their checksums are compared. Without it, FILE.bmap beside FILE is taken, if there is one
+    /// and their checksums are compared. Without it, FILE.bmap beside FILE is used, if it exists
     #[arg(long, value_name = "BMAP", value_hint = ValueHint::FilePath)]
     bmap: Option<OsString>,
     /// Ignores a block map beside FILE
