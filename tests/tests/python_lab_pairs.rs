@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_driver_testkit::eventually;
-use jumpstarter_supervise::{Command, Signal, Sink, run_unchecked};
+use jumpstarter_supervise::{Command, Input, Signal, Sink, run_unchecked};
 use jumpstarter_test_controller::proto::v1::ExporterStatus;
 use jumpstarter_test_controller::{Options, TestController};
 use jumpstarter_tests::python_client::PythonClient;
 use jumpstarter_tests::python_exporter::{PythonExporter, python_environment};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 const EXPORT: &str = "
   power: {type: jumpstarter_driver_power.driver.MockPower}
@@ -103,4 +104,43 @@ async fn python_exporter_serves_a_lease_of_our_client() {
     assert!(exporter.log().contains("power on"), "{said}");
     eventually("the lease is over", || controller.leases(true).is_empty()).await;
     exporter.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn python_j_goes_on_in_our_shell_after_the_router_restarted() {
+    let Some(environment) = python_environment() else { return };
+    let controller = controller().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let exporter_file = file("exporter.yaml", controller.exporter_file("e1", EXPORT));
+    let exporter =
+        ours().arg("run").arg(exporter_file).stdout(Sink::Null).stderr(Sink::Tail(1 << 20));
+    let exporter = exporter.spawn().await.unwrap();
+    is_joined(&controller).await;
+    let client_file = file("client.yaml", controller.client_file("c1"));
+    let j = environment.join("bin/j");
+    let script = "while read line; do \"$0\" power on && echo used; done; exit 7";
+    let words = ["-l", "board=qemu", "--", "sh", "-c", script, j.to_str().unwrap()];
+    let shell = client(&client_file, &words).stdin(Input::Piped).stdout(Sink::Piped);
+    let shell = shell.spawn().await.unwrap();
+    let mut lines = BufReader::new(shell.take_stdout().unwrap()).lines();
+    let mut input = shell.take_stdin().unwrap();
+    for round in 0..2 {
+        if round == 1 {
+            controller.router().down().await;
+            controller.router().up().await;
+        }
+        input.write_all(b"\n").await.unwrap();
+        let used = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap();
+        assert_eq!(used.as_deref(), Some("used"), "{round}: {}", shell.stderr_tail());
+    }
+    drop(input);
+    let ended = tokio::time::timeout(DEADLINE, shell.wait()).await.unwrap();
+    assert_eq!(ended.code(), Some(7), "{}", shell.stderr_tail());
+    exporter.signal(Signal::TERM);
+    tokio::time::timeout(DEADLINE, exporter.wait()).await.unwrap();
 }

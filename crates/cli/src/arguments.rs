@@ -9,10 +9,12 @@ use jumpstarter_driver_core::Error;
 use crate::environment::Environment;
 use crate::fault::{self, Fault, Result};
 use crate::format::Format;
-use crate::lab::objects;
+use crate::lab::command::LabCommand as _;
+use crate::lab::{get, objects};
 use crate::serving::Log;
 use crate::{
-    auth, check, config, controller, drivers, forward, j, login, new, packaging, run, schema, shell,
+    auth, check, config, controller, drivers, forward, j, login, new, packaging, run, schema,
+    shell, version,
 };
 
 /// Control real and virtual devices for tests.
@@ -66,10 +68,13 @@ pub(crate) enum Command {
     Create(objects::Create),
     #[command(visible_aliases = ["del", "d"])]
     Delete(objects::Delete),
+    /// List this program's drivers, in upstream's form: see `jmp drivers`
+    #[command(subcommand, hide = true)]
+    Driver(drivers::Command),
     Drivers(drivers::Arguments),
     Forward(Box<forward::Arguments>),
     #[command(visible_alias = "g")]
-    Get(objects::Get),
+    Get(get::Get),
     /// Use a device: `jmp j` is the same as `j`
     #[command(disable_help_flag = true, disable_version_flag = true)]
     J {
@@ -83,10 +88,12 @@ pub(crate) enum Command {
     New(new::Arguments),
     Run(Box<run::Arguments>),
     Schema(schema::Arguments),
-    #[command(visible_alias = "sh")]
+    #[command(visible_aliases = ["sh", "s"])]
     Shell(Box<shell::Arguments>),
     #[command(visible_alias = "u")]
     Update(objects::Update),
+    #[command(visible_aliases = ["ver", "v"])]
+    Version(version::Arguments),
 }
 
 /// Runs `jmp` and returns the exit code.
@@ -119,7 +126,9 @@ impl Arguments {
             Command::Delete(arguments) => arguments.format(),
             Command::Get(arguments) => arguments.format(),
             Command::Update(arguments) => arguments.format(),
+            Command::Driver(command) => command.format(),
             Command::Drivers(arguments) => arguments.output,
+            Command::Version(arguments) => arguments.format(),
             Command::Forward(arguments) => arguments.output,
             _ => Format::Text,
         }
@@ -143,6 +152,7 @@ impl Arguments {
             Command::Delete(arguments) => arguments.run(environment),
             Command::Get(arguments) => arguments.run(environment),
             Command::Update(arguments) => arguments.run(environment),
+            Command::Driver(command) => command.run(out),
             Command::Drivers(arguments) => drivers::run(arguments, out, err),
             Command::Forward(arguments) => forward::run(arguments, log, environment),
             Command::J { arguments } => {
@@ -154,6 +164,7 @@ impl Arguments {
             Command::Run(arguments) => run::run(arguments, log, out, err),
             Command::Schema(arguments) => schema::run(arguments, out),
             Command::Shell(arguments) => shell::run(arguments, log, environment),
+            Command::Version(arguments) => version::run(arguments, out),
         }
     }
 }

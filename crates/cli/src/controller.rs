@@ -5,8 +5,6 @@ use jumpstarter_driver_core::Error;
 /// The error for a command that only upstream has; `None` for any other word.
 pub(crate) fn command(name: &str) -> Option<Error> {
     let instead = match name {
-        "version" => "run `jmp --version`",
-        "driver" => "run `jmp drivers`",
         "exporter" | "exporters" => {
             "`jmp config exporter` manages exporter files, `jmp run` serves the device of one"
         }

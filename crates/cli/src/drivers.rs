@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
-use crate::{outline, print, serving, table};
+use crate::{outline, print, serving, table, version};
 
 /// List the drivers in this program, show one (its purpose, methods and configuration), or say
 /// which entries of an exporter file have a native driver, and which are hosted in Python
@@ -31,6 +31,45 @@ pub(crate) struct Arguments {
     /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
+}
+
+/// `jmp driver`, as upstream has it.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the drivers: their names and the types that exporter files have
+    #[command(alias = "ls")]
+    List,
+    #[command(aliases = ["ver", "v"])]
+    Version(version::Arguments),
+}
+
+impl Command {
+    /// The format of the command's errors.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::List => Format::Text,
+            Self::Version(arguments) => arguments.format(),
+        }
+    }
+
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<u8> {
+        match self {
+            Self::List => {
+                let mut rows = vec![vec!["NAME".to_owned(), "TYPE".to_owned()]];
+                rows.extend(Registry::linked().drivers()?.iter().flat_map(|entry| {
+                    let types =
+                        std::iter::once(entry.name).chain(entry.python_names.iter().copied());
+                    types.map(|name| {
+                        let class = name.rsplit('.').next().unwrap_or(name);
+                        vec![class.to_owned(), name.to_owned()]
+                    })
+                }));
+                out.write_all(table::aligned(&rows).as_bytes())?;
+                Ok(SUCCESS)
+            }
+            Self::Version(arguments) => version::run(arguments, out),
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {

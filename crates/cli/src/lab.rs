@@ -1,5 +1,7 @@
 //! Devices of a lab: which client asks which controller, for which device.
 
+pub(crate) mod command;
+pub(crate) mod get;
 mod leasing;
 pub(crate) mod objects;
 mod printed;
@@ -7,6 +9,7 @@ mod selector;
 mod times;
 pub(crate) mod token;
 mod waiting;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;

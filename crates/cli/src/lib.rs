@@ -61,6 +61,7 @@ mod shell;
 mod table;
 mod target;
 mod terminal;
+mod version;
 
 /// Runs `jmp` with the arguments of this process, or `j` if that is the program's name.
 pub fn main() -> ExitCode {

@@ -10,24 +10,39 @@ const MAX_CELL: usize = 300;
 /// Aligns rows of cells: each column is as wide as its widest cell, and lines have no trailing
 /// blanks. A cell stays on one line.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<Cow<'_, str>>> =
-        rows.iter().map(|row| row.iter().map(|cell| shortened(line(cell))).collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    rows.iter()
-        .map(|row| {
-            let cells = row.iter().zip(&widths).filter(|(_, width)| **width > 0);
-            let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
-            format!("{}\n", line.join("  ").trim_end())
-        })
-        .collect()
+    let columns = Columns::of(rows);
+    rows.iter().map(|row| columns.line(row)).collect()
+}
+
+/// The widths of columns.
+#[derive(Debug)]
+pub(crate) struct Columns(Vec<usize>);
+
+impl Columns {
+    /// As wide as the widest cells of these rows.
+    pub(crate) fn of(rows: &[Vec<String>]) -> Self {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let mut widths = vec![0; columns];
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = shortened(line(cell)).chars().count().max(*width);
+            }
+        }
+        Self(widths)
+    }
+
+    /// A row as a line with its newline. A cell may be wider than its column, and a row longer.
+    pub(crate) fn line(&self, row: &[String]) -> String {
+        let widths = self.0.iter().map(Some).chain(std::iter::repeat(None));
+        let cells = row.iter().zip(widths).filter(|(_, width)| *width != Some(&0));
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| {
+                let (cell, width) = (shortened(line(cell)), width.copied().unwrap_or_default());
+                format!("{cell:<width$}")
+            })
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    }
 }
 
 fn shortened(cell: Cow<'_, str>) -> Cow<'_, str> {

@@ -262,3 +262,31 @@ fn a_closed_reader_ends_it_quietly() {
     drop(environment);
     assert_eq!(io::read_to_string(&mut errors).unwrap(), "");
 }
+
+#[test]
+fn the_version_in_upstreams_forms() {
+    let version = env!("CARGO_PKG_VERSION");
+    let (code, out, _) = support::jmp(&["version"]);
+    assert!(code == 0 && out.starts_with(&format!("Jumpstarter v{version} from ")), "{out}");
+    for word in ["version", "ver", "v"] {
+        let (_, out, _) = support::jmp(&[word, "-o", "json"]);
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(value["gitVersion"], version);
+    }
+    let (_, out, _) = support::jmp(&["driver", "version", "-o", "yaml"]);
+    assert!(out.contains("gitVersion: "), "{out}");
+    assert_eq!(support::jmp(&["version", "-o", "name"]).1, format!("v{version}\n"));
+}
+
+#[test]
+fn the_drivers_in_upstreams_form() {
+    let (code, out, _) = support::jmp(&["driver", "list"]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("NAME") && out.lines().next().unwrap().ends_with("TYPE"), "{out}");
+    let is_listed = |line: &str| {
+        line.starts_with("TcpNetwork ")
+            && line.ends_with(" jumpstarter_driver_network.driver.TcpNetwork")
+    };
+    assert!(out.lines().any(is_listed), "{out}");
+    assert_eq!(support::jmp(&["driver", "ls"]).1, out);
+}

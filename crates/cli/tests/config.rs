@@ -1,44 +1,21 @@
 //! `jmp config exporter`: files in a folder of the test's own.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/home.rs"]
+mod home;
 #[path = "support/terminal.rs"]
 mod terminal;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use home::Home;
 use insta::assert_snapshot;
-use jumpstarter_supervise::{Command, Input, Output, run_unchecked};
-use terminal::{DEADLINE, JMP};
+use jumpstarter_supervise::{Input, Output, run_unchecked};
+use terminal::DEADLINE;
 
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let command =
-            Command::new(JMP).args(["config", "exporter"]).args(words).current_dir(self.0.path());
-        command.env("JMP_CLIENT_CONFIG_HOME", self.path("home"))
-    }
-
-    async fn run(&self, words: &[&str]) -> Output {
-        run_unchecked(self.command(words), DEADLINE).await.unwrap()
-    }
-
-    /// What it prints, the exit code last, with the folder called `HOME`.
-    async fn text(&self, words: &[&str]) -> String {
-        let output = self.run(words).await;
-        let code = output.status.code().unwrap();
-        format!("{}{}exit code {code}", output.stdout_text(), output.stderr)
-            .replace(self.path("home").to_str().unwrap(), "HOME")
-    }
+fn exporters() -> Home {
+    Home::of(&["config", "exporter"])
 }
 
 fn mode(path: &Path) -> u32 {
@@ -55,7 +32,7 @@ export: {power: {type: mock-power, description: relay 1}}
 
 #[tokio::test]
 async fn from_creation_to_deletion() {
-    let home = Home::new();
+    let home = exporters();
     std::fs::write(home.path("lab.yaml"), LAB).unwrap();
     assert_snapshot!(home.text(&["list"]).await, @r"
     no exporter has an alias; `jmp config exporter create ALIAS` makes one
@@ -103,7 +80,7 @@ async fn from_creation_to_deletion() {
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_read_is_left_out() {
-    let home = Home::new();
+    let home = exporters();
     std::fs::create_dir(home.path("home")).unwrap();
     std::fs::write(home.path("home/exporters"), "not a folder").unwrap();
     assert_snapshot!(home.text(&["list"]).await, @r"
@@ -115,7 +92,7 @@ async fn a_folder_that_cannot_be_read_is_left_out() {
 
 #[tokio::test]
 async fn a_file_that_is_too_long_is_refused_whole() {
-    let home = Home::new();
+    let home = exporters();
     let padding = format!("# {}\n", "x".repeat(1 << 20));
     std::fs::write(home.path("lab.yaml"), LAB.to_owned() + &padding).unwrap();
     assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
@@ -127,7 +104,7 @@ async fn a_file_that_is_too_long_is_refused_whole() {
 
 #[tokio::test]
 async fn what_scripts_read() {
-    let home = Home::new();
+    let home = exporters();
     let words = [
         "create",
         "lab",
@@ -173,7 +150,7 @@ async fn what_scripts_read() {
 
 #[tokio::test]
 async fn a_token_from_standard_input() {
-    let home = Home::new();
+    let home = exporters();
     let command = home.command(&["create", "--endpoint", "c:443", "--token-file", "-"]);
     let output =
         run_unchecked(command.stdin(Input::Bytes(b"t0ken\n".to_vec())), DEADLINE).await.unwrap();
@@ -184,7 +161,7 @@ async fn a_token_from_standard_input() {
 
 #[tokio::test]
 async fn names_stay_in_the_folder() {
-    let home = Home::new();
+    let home = exporters();
     for name in ["../lab", "a/b", "/etc/lab", ".hidden", "..", "", "a\\b"] {
         for command in ["create", "show", "edit", "delete"] {
             let output = home.run(&[command, name]).await;
@@ -201,7 +178,7 @@ async fn names_stay_in_the_folder() {
 
 #[tokio::test]
 async fn a_wrong_file_is_not_taken() {
-    let home = Home::new();
+    let home = exporters();
     std::fs::write(home.path("lab.yaml"), "tls: {inscure: true}").unwrap();
     assert_snapshot!(home.text(&["create", "lab", "--from", "lab.yaml"]).await, @r"
     lab.yaml:1:7: tls.inscure: unknown field; did you mean `insecure`?
@@ -212,7 +189,7 @@ async fn a_wrong_file_is_not_taken() {
 
 #[tokio::test]
 async fn an_edited_file_is_checked() {
-    let home = Home::new();
+    let home = exporters();
     home.run(&["create", "lab"]).await;
     let edit = async |editor: &str| {
         let command = home.command(&["edit", "lab"]).env("EDITOR", editor).env_remove("VISUAL");

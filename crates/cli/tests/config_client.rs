@@ -1,46 +1,23 @@
 //! `jmp config client` and `jmp auth status`: files in a folder of the test's own.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/home.rs"]
+mod home;
 #[path = "support/terminal.rs"]
 mod terminal;
 
 use std::os::unix::fs::PermissionsExt;
 
+use home::Home;
 use insta::assert_snapshot;
-use jumpstarter_supervise::{Command, run_unchecked};
-use terminal::{DEADLINE, JMP, Terminal, code};
+use terminal::{JMP, Terminal, code};
 
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join("home").join(name)
-    }
-
-    /// A client with a token.
-    async fn with_client(alias: &str, token: &str) -> Self {
-        let home = Self::new();
-        let text = home.text(&create(alias, token)).await;
-        assert!(text.ends_with("exit code 0"), "{text}");
-        home
-    }
-
-    /// What `jmp` prints, the exit code last, with the folder called `HOME`.
-    async fn text(&self, words: &[&str]) -> String {
-        let home = self.path("");
-        let command = Command::new(JMP).args(words).current_dir(self.0.path());
-        let variables = ["JMP_NAMESPACE", "JMP_NAME", "JMP_TOKEN", "JMP_ENDPOINT"];
-        let command = variables.into_iter().fold(command, Command::env_remove);
-        let command = command.env("JMP_CLIENT_CONFIG_HOME", &home);
-        let output = run_unchecked(command, DEADLINE).await.unwrap();
-        let code = output.status.code().unwrap();
-        format!("{}{}exit code {code}", output.stdout_text(), output.stderr)
-            .replace(home.to_str().unwrap(), "HOME/")
-    }
+/// A home with a client that has this token.
+async fn with_client(alias: &str, token: &str) -> Home {
+    let home = Home::of(&[]);
+    let text = home.text(&create(alias, token)).await;
+    assert!(text.ends_with("exit code 0"), "{text}");
+    home
 }
 
 fn create<'a>(alias: &'a str, token: &'a str) -> Vec<&'a str> {
@@ -50,7 +27,7 @@ fn create<'a>(alias: &'a str, token: &'a str) -> Vec<&'a str> {
 
 #[tokio::test]
 async fn from_creation_to_deletion() {
-    let home = Home::new();
+    let home = Home::of(&[]);
     assert_snapshot!(home.text(&["config", "client", "list"]).await, @r"
     this user has no client; `jmp config client create ALIAS` makes one
     exit code 0
@@ -59,7 +36,7 @@ async fn from_creation_to_deletion() {
     created HOME/clients/me.yaml
     exit code 0
     ");
-    let file = home.path("clients/me.yaml");
+    let file = home.path("home/clients/me.yaml");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_snapshot!(home.text(&create("me", "other")).await, @r"
     error: there is a client `me` already
@@ -125,8 +102,8 @@ async fn from_creation_to_deletion() {
 
 #[tokio::test]
 async fn no_list_shows_a_token_and_one_bad_file_hides_no_other() {
-    let home = Home::with_client("me", "t0ken").await;
-    std::fs::write(home.path("clients/bad.yaml"), "endpiont: a\n").unwrap();
+    let home = with_client("me", "t0ken").await;
+    std::fs::write(home.path("home/clients/bad.yaml"), "endpiont: a\n").unwrap();
     assert_snapshot!(home.text(&["config", "client", "list"]).await, @r"
     CURRENT  ALIAS  ENDPOINT                PATH
     *        me     controller.example:443  HOME/clients/me.yaml
@@ -148,22 +125,22 @@ async fn no_list_shows_a_token_and_one_bad_file_hides_no_other() {
 
 #[tokio::test]
 async fn what_is_missing_is_named_where_nobody_can_be_asked() {
-    let home = Home::new();
+    let home = Home::of(&[]);
     assert_snapshot!(home.text(&["config", "client", "create", "me", "--name", "me"]).await, @r"
     error: missing: --namespace, --endpoint, --token
     hint: give them, or run the command on a terminal
     exit code 2
     ");
-    assert!(!home.path("clients/me.yaml").exists());
+    assert!(!home.path("home/clients/me.yaml").exists());
 }
 
 #[tokio::test]
 async fn what_is_missing_is_asked_for_and_the_token_is_not_shown() {
-    let home = Home::new();
+    let home = Home::of(&[]);
     let mut terminal = Terminal::new();
     let before = terminal.settings();
     let words = [JMP, "config", "client", "create", "me", "--namespace", "lab"];
-    let command = terminal.command(&words).env("JMP_CLIENT_CONFIG_HOME", home.path(""));
+    let command = terminal.command(&words).env("JMP_CLIENT_CONFIG_HOME", home.path("home"));
     let jmp = command.spawn().await.unwrap();
     terminal.shows("Name of the client: ").await;
     terminal.press("me\n");
@@ -176,7 +153,7 @@ async fn what_is_missing_is_asked_for_and_the_token_is_not_shown() {
     assert_eq!(code(&jmp).await, Some(0));
     assert!(!terminal.text().contains("t0ken"), "{}", terminal.text());
     assert_eq!(terminal.settings(), before);
-    let saved = std::fs::read_to_string(home.path("clients/me.yaml")).unwrap();
+    let saved = std::fs::read_to_string(home.path("home/clients/me.yaml")).unwrap();
     assert!(saved.contains("token: t0ken") && saved.contains("name: me"), "{saved}");
 }
 
@@ -187,7 +164,7 @@ const EXPIRED: &str = "e30.eyJleHAiOiAwLCAiaXNzIjogImh0dHBzOi8vbG9jYWxob3N0OjgwO
 
 #[tokio::test]
 async fn the_state_of_a_token() {
-    let home = Home::with_client("me", VALID).await;
+    let home = with_client("me", VALID).await;
     let text = home.text(&["auth", "status", "-v"]).await;
     let (first, rest) = text.split_once("Status: Valid (").unwrap();
     assert_eq!(first, "Token expiry: 2100-01-01 00:00:00 UTC\n");
@@ -200,16 +177,16 @@ async fn the_state_of_a_token() {
     Refresh token stored: no
     exit code 0
     ");
-    let home = Home::with_client("me", EXPIRED).await;
+    let home = with_client("me", EXPIRED).await;
     let text = home.text(&["auth", "status", "--client", "me"]).await;
     assert!(text.contains("Status: EXPIRED (") && text.contains("Ask the administrator"), "{text}");
     assert!(text.ends_with("exit code 0"), "{text}");
-    let home = Home::with_client("me", "opaque").await;
+    let home = with_client("me", "opaque").await;
     assert_snapshot!(home.text(&["auth", "status"]).await, @r"
     Status: the token is no JSON Web Token, so its expiry is unknown
     exit code 0
     ");
-    assert_snapshot!(Home::new().text(&["auth", "status"]).await, @r"
+    assert_snapshot!(Home::of(&[]).text(&["auth", "status"]).await, @r"
     error: no client is chosen
     hint: `jmp login` or `jmp config client create ALIAS` makes a client, `jmp config client use ALIAS` chooses one, `--client ALIAS` names one
     exit code 1

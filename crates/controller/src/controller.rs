@@ -10,7 +10,7 @@ use jumpstarter_protocol::{CallError, ClientTls, Messages, Rpc, encode};
 use tokio::sync::Mutex;
 
 use crate::connection::Connection;
-use crate::{ControllerOptions, Endpoint, Identity, Pauses, Tunnel};
+use crate::{ControllerOptions, Endpoint, Identity, Kind, Pauses, Refusal, Tunnel};
 
 /// A controller, reached as one exporter or client. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -79,6 +79,26 @@ impl Controller {
                 Err(Error::deadline_exceeded(format!("no answer within {limit:?}")))
             })
             .with_context(doing)
+            .map_err(|error| self.advised(error))
+    }
+
+    /// An error about a client's token, with what to do.
+    fn advised(&self, error: Error) -> Error {
+        let hint = match Refusal::of(&error) {
+            _ if self.identity().kind() != Kind::Client || error.hint().is_some() => return error,
+            Some(Refusal::Expired) => {
+                "log in again with `jmp login`, or ask who runs the lab for a new token"
+            }
+            // `permission denied` without more is about another client's lease.
+            Some(Refusal::Denied)
+                if error.kind() != ErrorKind::Unknown
+                    || !format!("{error:#}").contains("permission denied") =>
+            {
+                "log in with `jmp login`, or check the client's name, namespace and token"
+            }
+            _ => return error,
+        };
+        error.with_hint(hint)
     }
 
     /// As [`call`](Self::call), and again while the controller is away or does not answer, for at

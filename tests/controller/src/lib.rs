@@ -51,6 +51,7 @@ pub use options::Options;
 pub use state::Policy;
 pub use switches::{Answer, Report, Rule};
 pub use token::{INTERNAL_ISSUER, Issuer};
+pub use tonic::Code;
 
 /// The descriptors of all messages, for tests that read them as JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

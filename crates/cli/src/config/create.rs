@@ -49,7 +49,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
     /// Accept any certificate of the controller
-    #[arg(long)]
+    #[arg(short = 'k', long)]
     insecure_tls: bool,
     /// Accepted for scripts that pass it; this command never asks
     #[arg(long, hide = true)]

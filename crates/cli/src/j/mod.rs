@@ -21,7 +21,7 @@ mod completions;
 mod context;
 mod described;
 mod image;
-mod interrupt;
+pub(crate) mod interrupt;
 mod log;
 mod method;
 mod names;

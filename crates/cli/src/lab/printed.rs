@@ -37,46 +37,36 @@ impl Form {
     }
 }
 
-/// Objects that are printed.
-pub(super) struct Objects<T> {
+/// What is printed of an object.
+type Part<'a, T, P> = Box<dyn Fn(&T) -> P + 'a>;
+
+/// How objects are printed.
+pub(super) struct Objects<'a, T> {
     pub(super) plural: &'static str,
     pub(super) head: Vec<&'static str>,
     pub(super) name: fn(&T) -> &String,
+    pub(super) json: Part<'a, T, Value>,
+    pub(super) row: Part<'a, T, Vec<String>>,
 }
 
-impl<T> Objects<T> {
+impl<T> Objects<'_, T> {
+    /// The titles of the columns.
+    pub(super) fn heads(&self) -> Vec<String> {
+        self.head.iter().map(|&title| title.to_owned()).collect()
+    }
+
+    /// Prints the objects; one that was named is no list in JSON and YAML.
     pub(super) fn print(
         &self,
         found: &[T],
-        as_json: impl Fn(&T) -> Value,
-        row: impl Fn(&T) -> Vec<String>,
+        is_one: bool,
         form: Form,
         environment: &Environment,
     ) -> Result<u8> {
-        let all = || json!({ self.plural: found.iter().map(&as_json).collect::<Vec<_>>() });
-        self.write(found, all, row, form, environment)
-    }
-
-    pub(super) fn print_one(
-        &self,
-        found: &[T],
-        as_json: impl Fn(&T) -> Value,
-        row: impl Fn(&T) -> Vec<String>,
-        form: Form,
-        environment: &Environment,
-    ) -> Result<u8> {
-        let one = || found.first().map_or(Value::Null, &as_json);
-        self.write(found, one, row, form, environment)
-    }
-
-    fn write(
-        &self,
-        found: &[T],
-        value: impl Fn() -> Value,
-        row: impl Fn(&T) -> Vec<String>,
-        form: Form,
-        environment: &Environment,
-    ) -> Result<u8> {
+        let value = || match is_one {
+            true => found.first().map_or(Value::Null, &self.json),
+            false => json!({ self.plural: found.iter().map(&self.json).collect::<Vec<_>>() }),
+        };
         let mut out = environment.out();
         match form {
             Form::Json => writeln!(out, "{}", print::json(&value())?)?,
@@ -90,25 +80,29 @@ impl<T> Objects<T> {
                 writeln!(out, "No resources found.")?;
             }
             Form::Text | Form::Wide => {
-                let head = self.head.iter().map(|&title| title.to_owned()).collect();
-                let rows: Vec<_> = std::iter::once(head).chain(found.iter().map(row)).collect();
-                out.write_all(table::aligned(&rows).as_bytes())?;
+                let rows = std::iter::once(self.heads()).chain(found.iter().map(&self.row));
+                out.write_all(table::aligned(&rows.collect::<Vec<_>>()).as_bytes())?;
             }
         }
         Ok(SUCCESS)
     }
 }
 
-pub(super) fn one_lease(lease: &LeaseEntry, form: Form, environment: &Environment) -> Result<u8> {
-    let objects = Objects { plural: "leases", head: HEAD.to_vec(), name: |l: &LeaseEntry| &l.name };
-    let found = std::slice::from_ref(lease);
-    objects.print_one(found, lease_json, lease_row, form, environment)
+/// How leases are printed.
+pub(super) fn leases() -> Objects<'static, LeaseEntry> {
+    Objects {
+        plural: "leases",
+        head: HEAD.to_vec(),
+        name: |lease| &lease.name,
+        json: Box::new(lease_json),
+        row: Box::new(lease_row),
+    }
 }
 
-pub(super) const HEAD: [&str; 7] =
+const HEAD: [&str; 7] =
     ["NAME", "SELECTOR", "EXPIRES AT", "REMAINING", "CLIENT", "EXPORTER", "TAGS"];
 
-pub(super) fn lease_row(lease: &LeaseEntry) -> Vec<String> {
+fn lease_row(lease: &LeaseEntry) -> Vec<String> {
     let selector = match lease.selector.is_empty() {
         true => "<none>".to_owned(),
         false => lease.selector.clone(),

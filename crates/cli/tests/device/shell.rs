@@ -132,12 +132,6 @@ async fn what_only_a_controller_has_is_said() {
     --- stderr
     warning: `--name` and `--retry-timeout` only work with a controller, and have no effect here
     ");
-    assert_snapshot!(said(&lab, &["version"]).await, @r"
-    --- stderr
-    error: there is no `jmp version` here
-    hint: run `jmp --version`
-    --- exit code 1
-    ");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use jumpstarter_supervise::{Command, Signal, Sink, run_unchecked};
 
 use crate::bench::Lab;
 use crate::lab::{clean, eventually, line, start};
-use crate::terminal::{DEADLINE, J, code};
+use crate::terminal::{DEADLINE, J, JMP, Terminal, code};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn j_leases_a_device_for_one_command() {
@@ -78,6 +78,24 @@ async fn ctrl_c_while_a_forward_waits_for_a_device_gives_the_lease_back() {
     waiting.signal(Signal::INT);
     assert_eq!(code(&waiting).await, Some(1));
     assert_eq!(lab.controller.leases(true), [name]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_is_a_line_that_is_redrawn_on_a_terminal() {
+    let lab = Lab::start("").await;
+    let name = lab.take().await;
+    let mut terminal = Terminal::new();
+    let file = lab.folder.path().join("client.yaml");
+    let words = [JMP, "forward", "echo", "-n", "e1", "--client-config", file.to_str().unwrap()];
+    let waiting = clean(terminal.command(&words)).env("COLUMNS", "200").spawn().await.unwrap();
+    terminal.shows("waiting for a device (").await;
+    terminal.shows("the exporter e1 is leased by c1").await;
+    let (code_of_delete, _, err) = lab.run(&["delete", "leases", &name], 3).await;
+    assert_eq!(code_of_delete, Some(0), "{err}");
+    terminal.shows("`echo` is at ").await;
+    terminal.press("\u{3}");
+    assert_eq!(code(&waiting).await, Some(0), "{}", terminal.text());
+    assert!(lab.controller.leases(true).is_empty());
 }
 
 const ASKED: &str = "JUMPSTARTER_TEST_IN_LAB";

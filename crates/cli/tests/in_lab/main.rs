@@ -10,4 +10,7 @@ mod terminal;
 
 mod bench;
 mod devices;
+mod faults;
 mod shell;
+mod upstream;
+mod watch;
