@@ -10,12 +10,12 @@ chmod 777 "$volume"
 
 step() { echo "trial: $*"; }
 await() { # a description, then a command
-    what=$1 tries=600
+    what=$1 tries=300
     shift
     until "$@" >"$work/await" 2>&1; do
         tries=$((tries - 1))
         if [ "$tries" = 0 ]; then
-            echo "trial: not within a minute: $what" >&2
+            echo "trial: not in time: $what" >&2
             cat "$work"/*.log "$work/await" >&2
             exit 1
         fi
@@ -68,12 +68,17 @@ chmod 555 "$config"
 mount --bind -o ro "$config" "$root/etc/jumpstarter/exporters"
 mount -t proc none "$root/proc"
 mount -t tmpfs none "$root/tmp"
+for device in null zero full random urandom; do
+    touch "$root/dev/$device"
+    mount --bind "/dev/$device" "$root/dev/$device"
+done
 mount -o remount,bind,ro "$root"
 
 # The user of the pod, without rights, without HOME.
+chroot=$(command -v chroot)
 as_pod() {
     env -i PATH=/jumpstarter/bin:/bin JUMPSTARTER_LAUNCHER_SOCKET=/mnt/launcher.sock \
-        chroot --userspec=65532:65532 "$root" "$@"
+        "$chroot" --userspec=65532:65532 "$root" "$@"
 }
 
 step "the init container copies jumpstarter-exec"
@@ -86,7 +91,7 @@ await "the launcher listens" test -S /mnt/launcher.sock
 step "the exporter is process 1 of its container"
 unshare --pid --fork --kill-child --mount-proc="$root/proc" \
     env -i PATH=/jumpstarter/bin:/bin JUMPSTARTER_LAUNCHER_SOCKET=/mnt/launcher.sock \
-    chroot --userspec=65532:65532 "$root" jmp run --tls-grpc-listener 127.0.0.1:18443 \
+    "$chroot" --userspec=65532:65532 "$root" jmp run --tls-grpc-listener 127.0.0.1:18443 \
     --tls-grpc-insecure --exporter-config /etc/jumpstarter/exporters/config.yaml \
     >"$work/exporter.log" 2>&1 &
 exporter=$!
