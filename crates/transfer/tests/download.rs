@@ -287,10 +287,14 @@ async fn a_digest_proves_the_end() {
         read(download(request, DEADLINE).unwrap()).await.unwrap_err().kind(),
         ErrorKind::DataLoss
     );
-    let mut source = ImageSource::url(&url).unwrap().expect_sha256("0".repeat(64)).unwrap();
-    // Who takes the wish compares the digest.
+    // The request keeps the digest of a wish that was taken.
+    let right = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let mut source = ImageSource::url(&url).unwrap().expect_sha256(right).unwrap();
     drop(source.take_wishes());
     assert_eq!(read(source).await.unwrap(), b"hello");
+    let mut source = ImageSource::url(&url).unwrap().expect_sha256("0".repeat(64)).unwrap();
+    drop(source.take_wishes());
+    assert_eq!(read(source).await.unwrap_err().kind(), ErrorKind::DataLoss);
     let (mut source, _) = ImageSource::url(&url).unwrap().report_sha256();
     drop(source.take_wishes());
     assert_eq!(read(source).await.unwrap_err().kind(), ErrorKind::DataLoss);
