@@ -1,10 +1,12 @@
-//! `cargo xtask guest`: the tiny Linux guest, built from Debian packages without root, cached by
-//! content.
+//! `cargo xtask guest`: guests, built from Debian packages, cached by content.
 //!
-//! The guest is a kernel and busybox in an initramfs, on a GPT disk with one FAT partition. The
-//! x86_64 image boots from BIOS (syslinux) and UEFI (systemd-boot), the aarch64 one from UEFI. What
-//! it offers: a login on the serial port (root/root), host name and users from a CIDATA disk, DHCP,
-//! a web page on port 80 that names the host, and ACPI power-off.
+//! The tiny Linux guest is built without root; a Debian with systemd as root, or where users may
+//! make namespaces.
+//!
+//! The tiny guest is a kernel and busybox in an initramfs, on a GPT disk with one FAT partition.
+//! The x86_64 image boots from BIOS (syslinux) and UEFI (systemd-boot), the aarch64 one from UEFI.
+//! What it offers: a login on the serial port (root/root), host name and users from a CIDATA disk,
+//! DHCP, a web page on port 80 that names the host, and ACPI power-off.
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +17,7 @@ use crate::progress::{self, Step};
 mod apt;
 mod cache;
 mod cpio;
+mod debian;
 mod disk;
 mod gpt;
 mod initramfs;
@@ -27,6 +30,9 @@ pub(crate) struct Arguments {
     /// The guest's architecture
     #[arg(long, value_enum, default_value_t = Arch::X86_64)]
     arch: Arch,
+    /// The guest's system
+    #[arg(long, value_enum, default_value_t = System::Tiny)]
+    system: System,
     /// Also copy the image to this file
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -64,12 +70,23 @@ impl Arch {
     }
 }
 
+/// What a guest runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum System {
+    /// A kernel and busybox, in memory.
+    Tiny,
+    /// The smallest Debian with systemd and a login on the serial port (root/root), without
+    /// network; x86_64 only.
+    Debian,
+}
+
 /// Runs the task.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let image = if arguments.update {
-        build(arguments.arch).await?
-    } else {
-        ensure(arguments.arch).await?
+    let Arguments { arch, system, .. } = arguments;
+    let image = match (arguments.update, system) {
+        (true, _) => build(system, arch).await?,
+        (false, System::Tiny) => ensure(arch).await?,
+        (false, System::Debian) => ensure_system(system, arch).await?,
     };
     let shown = match arguments.output {
         None => image,
@@ -94,10 +111,7 @@ pub(crate) async fn ensure(arch: Arch) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    if let Some(image) = cache::lookup(&cache::folder()?, arch) {
-        return Ok(image);
-    }
-    build(arch).await.with_context(|| {
+    ensure_system(System::Tiny, arch).await.with_context(|| {
         format!(
             "building the {} guest (a ready image can be named by {})",
             arch.name(),
@@ -106,23 +120,39 @@ pub(crate) async fn ensure(arch: Arch) -> Result<PathBuf> {
     })
 }
 
+/// The path of the Debian guest's disk image (raw, read-only), building it if it is not cached.
+pub(crate) async fn ensure_debian() -> Result<PathBuf> {
+    ensure_system(System::Debian, Arch::X86_64).await.context("building the Debian guest")
+}
+
+async fn ensure_system(system: System, arch: Arch) -> Result<PathBuf> {
+    match cache::lookup(&cache::folder()?, system, arch) {
+        Some(image) => Ok(image),
+        None => build(system, arch).await,
+    }
+}
+
 /// Builds the image with the newest packages; one build at a time.
-async fn build(arch: Arch) -> Result<PathBuf> {
+async fn build(system: System, arch: Arch) -> Result<PathBuf> {
+    if (system, arch) == (System::Debian, Arch::Aarch64) {
+        bail!("the Debian guest is built for x86_64 only");
+    }
     let folder = cache::folder()?;
-    let whole = Step::announce(format!("{} guest, in {}", arch.name(), folder.display()));
+    let whole =
+        Step::announce(format!("{} {} guest, in {}", system.name(), arch.name(), folder.display()));
     let started = std::time::SystemTime::now();
     let cache = cache::Locked::lock(&folder).await?;
     // Another build may have finished while this one waited for the lock.
     let is_fresh = |image: &PathBuf| {
         image.metadata().and_then(|meta| meta.modified()).is_ok_and(|modified| modified >= started)
     };
-    if let Some(image) = cache::lookup(&folder, arch).filter(is_fresh) {
+    if let Some(image) = cache::lookup(&folder, system, arch).filter(is_fresh) {
         whole.done("built by another process meanwhile");
         return Ok(image);
     }
-    let packages = apt::fetch(&cache, arch).await?;
-    let key = cache::key(&packages.manifest);
-    let image = cache.image(arch, &key);
+    let packages = apt::fetch(&cache, system, arch).await?;
+    let key = cache::key(system, &packages.manifest);
+    let image = cache.image(system, arch, &key);
     if image.is_file() {
         whole.done("the cached image is up to date");
     } else {
@@ -130,14 +160,18 @@ async fn build(arch: Arch) -> Result<PathBuf> {
         let roots = packages.extract(work.path()).await?;
         let step = Step::start("initramfs");
         let kernel = modules::Kernel::find(&roots.guest)?;
-        let initramfs = initramfs::build(arch, &roots.guest, &kernel).await?;
+        let initramfs = initramfs::build(system, arch, &roots.guest, &kernel).await?;
         step.done(format_args!("{} KiB, Linux {}", initramfs.len() / 1024, kernel.version));
+        let files = match system {
+            System::Tiny => Vec::new(),
+            System::Debian => vec![debian::root(work.path(), &roots, &packages.sources).await?],
+        };
         let step = Step::start("disk");
-        let disk = disk::build(arch, work.path(), &roots, &kernel, &initramfs).await?;
+        let disk = disk::build(arch, work.path(), &roots, &kernel, &initramfs, &files).await?;
         step.done(format_args!("{} MiB", disk.metadata()?.len() / (1024 * 1024)));
         cache::publish(&disk, &image)?;
         whole.done("");
     }
-    cache.point(arch, &image)?;
+    cache.point(system, arch, &image)?;
     Ok(image)
 }

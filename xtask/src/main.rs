@@ -14,6 +14,7 @@ mod doctor;
 mod faults;
 mod guest;
 mod image;
+mod in_guest;
 mod interop;
 mod outside;
 mod process;
@@ -41,12 +42,14 @@ enum Task {
     Doctor(doctor::Arguments),
     /// Install what demos and tests need and is missing: QEMU, firmware, cargo-nextest
     Setup(setup::Arguments),
-    /// Build the tiny Linux guest (cached), and print the path of its disk image
+    /// Build a guest (cached), and print the path of its disk image
     Guest(guest::Arguments),
     /// Run every test, with real virtual machines, installing what is missing
     Test(test::Arguments),
     /// Run the real Python client against the exporter
     Interop(interop::Arguments),
+    /// Run the tests that need another system or kernel than the host's, with guests that have it
+    InGuest(in_guest::Arguments),
     /// Check the source against the house rules that no lint knows
     Tidy(tidy::Arguments),
     /// List the public API of each library in its `api.txt`, or check the listings
@@ -99,6 +102,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Faults(arguments) => faults::run(arguments).await,
         Task::Setup(arguments) => setup::run(arguments).await,
         Task::Guest(arguments) => guest::run(arguments).await,
+        Task::InGuest(arguments) => in_guest::run(arguments).await,
         Task::Test(arguments) => test::run(arguments).await,
         Task::Interop(arguments) => interop::run(arguments).await,
         Task::Outside(arguments) => outside::run(arguments).await,

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: installs what is missing, builds the guests, runs every test (but for those
-//! with the Python packages, which `cargo xtask interop` runs), and reports what was skipped.
+//! with the Python packages, which `cargo xtask interop` runs, and those of `cargo xtask
+//! in-guest`), and reports what was skipped.
 //!
 //! The tests get, by environment variables: `JUMPSTARTER_GUEST_X86_64` and
 //! `JUMPSTARTER_GUEST_AARCH64` (the guests' images; where one cannot be had, the same with
@@ -13,10 +14,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::guest::{self, Arch};
-use crate::interop;
 use crate::process::Run;
 use crate::progress::{Step, note};
 use crate::setup::{self, Policy};
+use crate::{in_guest, interop};
 
 mod leftovers;
 
@@ -98,7 +99,7 @@ fn nextest(arguments: &[OsString]) -> Run {
     let run = Run::cargo().args(["nextest", "run"]).args(everything);
     match arguments.is_empty() {
         // Those with the Python packages would all be skipped.
-        true => run.arg("-E").arg(format!("not {}", interop::TESTS)),
+        true => run.arg("-E").arg(format!("not ({} | {})", interop::TESTS, in_guest::TESTS)),
         false => run.args(arguments),
     }
 }

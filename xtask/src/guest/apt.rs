@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use super::Arch;
 use super::cache::{self, Locked};
+use super::{Arch, System};
 use crate::process::{self, Run, find_program};
 use crate::progress::{Step, note};
 
@@ -27,6 +27,8 @@ pub(crate) struct Packages {
     pub(crate) manifest: String,
     guest: Vec<PathBuf>,
     tools: Vec<PathBuf>,
+    /// The files of apt's sources.
+    pub(crate) sources: Vec<PathBuf>,
 }
 
 /// Folders into which the packages were extracted.
@@ -39,7 +41,7 @@ pub(crate) struct Roots {
 }
 
 /// Fetches the newest packages of the recipe; those that are in the cache are not fetched again.
-pub(crate) async fn fetch(cache: &Locked, arch: Arch) -> Result<Packages> {
+pub(crate) async fn fetch(cache: &Locked, system: System, arch: Arch) -> Result<Packages> {
     let apt = Apt::prepare(cache, arch).await?;
     if !apt.lists_are_newer_than(LISTS_STAY_FRESH)
         && let Err(error) = apt.update().await
@@ -51,12 +53,12 @@ pub(crate) async fn fetch(cache: &Locked, arch: Arch) -> Result<Packages> {
         note("  no new lists of packages can be had; going on with the old ones");
     }
     let step = Step::announce("packages");
-    let fetched = match apt.fetch(cache, arch).await {
+    let fetched = match apt.fetch(cache, system, arch).await {
         // A mirror keeps only the newest version: lists of this morning may name a removed file.
         Err(error) if !apt.lists_are_newer_than(Duration::from_secs(600)) => {
             process::check_interrupt()?;
             match apt.update().await {
-                Ok(()) => apt.fetch(cache, arch).await,
+                Ok(()) => apt.fetch(cache, system, arch).await,
                 Err(_) => Err(error),
             }
         }
@@ -199,7 +201,7 @@ impl Apt {
         Ok(())
     }
 
-    async fn fetch(&self, cache: &Locked, arch: Arch) -> Result<Packages> {
+    async fn fetch(&self, cache: &Locked, system: System, arch: Arch) -> Result<Packages> {
         let kernel = self.kernel_package(arch).await?;
         let guest = std::iter::once(kernel.as_str()).chain(arch.guest_packages().iter().copied());
         let guest: Vec<_> = guest.map(|package| format!("{package}:{}", arch.debian())).collect();
@@ -207,9 +209,13 @@ impl Apt {
         let tools = arch
             .tool_packages()
             .iter()
+            .chain(system.tool_packages())
             .map(|(package, for_all)| format!("{package}:{}", of(*for_all)));
         let tools: Vec<_> = tools.collect();
-        let archives = cache.subfolder(&format!("packages-{}", arch.name()))?;
+        let archives = cache.subfolder(&match system {
+            System::Tiny => format!("packages-{}", arch.name()),
+            System::Debian => format!("packages-debian-{}", arch.name()),
+        })?;
         let (guest_lines, guest) = self.download(cache, &archives, &guest).await?;
         let (tool_lines, tools) = self.download(cache, &archives, &tools).await?;
         let mut lines = [guest_lines, tool_lines].concat();
@@ -219,7 +225,13 @@ impl Apt {
                 fs::remove_file(entry.path()).context("removing a package of an older image")?;
             }
         }
-        Ok(Packages { manifest: lines.join("\n"), guest, tools })
+        let mut sources = Vec::new();
+        for entry in fs::read_dir(self.config.with_file_name("sources"))?.flatten() {
+            if entry.metadata()?.len() > 0 {
+                sources.push(entry.path());
+            }
+        }
+        Ok(Packages { manifest: lines.join("\n"), guest, tools, sources })
     }
 
     /// The newest kernel's package.
@@ -302,7 +314,7 @@ fn first_dependency(shown: &str) -> Option<String> {
 }
 
 /// The system's settings of proxies and transports, in the format of apt's configuration.
-async fn system_network_settings() -> Result<String> {
+pub(crate) async fn system_network_settings() -> Result<String> {
     let dump = Run::new("apt-config").arg("dump").output().await?;
     let wanted = |line: &&str| {
         let name = line.to_ascii_lowercase();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
-use super::{Arch, recipe};
+use super::{Arch, System, recipe};
 use crate::process;
 use crate::progress::note;
 
@@ -39,21 +39,26 @@ pub(crate) fn folder() -> Result<PathBuf> {
 
 /// The image that the current recipe made last, if there is one. Takes no lock: images appear
 /// whole.
-pub(crate) fn lookup(folder: &Path, arch: Arch) -> Option<PathBuf> {
-    let name = fs::read_to_string(pointer(folder, arch)).ok()?;
+pub(crate) fn lookup(folder: &Path, system: System, arch: Arch) -> Option<PathBuf> {
+    let name = fs::read_to_string(pointer(folder, system, arch)).ok()?;
     let image = folder.join(name.trim());
     image.is_file().then_some(image)
 }
 
 /// The file that says which image the current recipe made last.
-fn pointer(folder: &Path, arch: Arch) -> PathBuf {
-    folder.join(format!("{}-{}.current", arch.name(), &recipe::hash()[..16]))
+fn pointer(folder: &Path, system: System, arch: Arch) -> PathBuf {
+    folder.join(format!("{}-{}.current", prefix(system, arch), &recipe::hash(system)[..16]))
+}
+
+/// How the names of a guest's files begin.
+fn prefix(system: System, arch: Arch) -> String {
+    format!("{}-{}", system.name(), arch.name())
 }
 
 /// The key of an image: recipe and exact packages.
-pub(crate) fn key(manifest: &str) -> String {
+pub(crate) fn key(system: System, manifest: &str) -> String {
     let mut hasher = Sha256::new();
-    hasher.update(recipe::hash());
+    hasher.update(recipe::hash(system));
     hasher.update(manifest);
     hex(&hasher.finalize())[..16].to_owned()
 }
@@ -144,19 +149,20 @@ impl Locked {
     }
 
     /// Where the image with this key belongs.
-    pub(crate) fn image(&self, arch: Arch, key: &str) -> PathBuf {
-        self.folder.join(format!("tiny-{}-{key}.img", arch.name()))
+    pub(crate) fn image(&self, system: System, arch: Arch, key: &str) -> PathBuf {
+        self.folder.join(format!("{}-{key}.img", prefix(system, arch)))
     }
 
     /// Makes `image` the one that [`lookup`] finds, and removes the oldest others.
-    pub(crate) fn point(&self, arch: Arch, image: &Path) -> Result<()> {
+    pub(crate) fn point(&self, system: System, arch: Arch, image: &Path) -> Result<()> {
         let name = image.file_name().context("an image has a name")?;
         let mut file = NamedTempFile::with_prefix_in(TEMPORARY, &self.folder)?;
         file.write_all(name.as_encoded_bytes())?;
         file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.persist(pointer(&self.folder, arch))?;
-        self.prune(&format!("tiny-{}-", arch.name()), ".img")?;
-        self.prune(&format!("{}-", arch.name()), ".current")
+        file.persist(pointer(&self.folder, system, arch))?;
+        let prefix = format!("{}-", prefix(system, arch));
+        self.prune(&prefix, ".img")?;
+        self.prune(&prefix, ".current")
     }
 
     /// Removes all but the newest [`KEPT`] files of a kind.
@@ -190,19 +196,19 @@ mod tests {
     async fn a_published_image_is_found_and_leftovers_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".tmp-dead")).unwrap();
-        assert_eq!(lookup(folder.path(), Arch::X86_64), None);
+        assert_eq!(lookup(folder.path(), System::Tiny, Arch::X86_64), None);
 
         let cache = Locked::lock(folder.path()).await.unwrap();
         let work = cache.work_folder().unwrap();
         let disk = work.path().join("disk");
         fs::write(&disk, "image").unwrap();
-        let image = cache.image(Arch::X86_64, &key("a 1"));
+        let image = cache.image(System::Tiny, Arch::X86_64, &key(System::Tiny, "a 1"));
         publish(&disk, &image).unwrap();
-        cache.point(Arch::X86_64, &image).unwrap();
+        cache.point(System::Tiny, Arch::X86_64, &image).unwrap();
         drop((work, cache));
 
-        assert_eq!(lookup(folder.path(), Arch::X86_64), Some(image));
-        assert_eq!(lookup(folder.path(), Arch::Aarch64), None);
+        assert_eq!(lookup(folder.path(), System::Tiny, Arch::X86_64), Some(image));
+        assert_eq!(lookup(folder.path(), System::Tiny, Arch::Aarch64), None);
         let left = fs::read_dir(folder.path()).unwrap().flatten();
         assert!(
             left.into_iter().all(|entry| !entry.file_name().to_string_lossy().starts_with(".tmp-"))
@@ -211,7 +217,8 @@ mod tests {
 
     #[test]
     fn the_key_follows_the_packages() {
-        assert_eq!(key("a 1"), key("a 1"));
-        assert_ne!(key("a 1"), key("a 2"));
+        assert_eq!(key(System::Tiny, "a 1"), key(System::Tiny, "a 1"));
+        assert_ne!(key(System::Tiny, "a 1"), key(System::Tiny, "a 2"));
+        assert_ne!(key(System::Tiny, "a 1"), key(System::Debian, "a 1"));
     }
 }

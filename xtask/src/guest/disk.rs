@@ -16,21 +16,30 @@ use crate::process::Run;
 const SERIAL: &str = "4a554d50";
 /// The time of every file, in seconds since 1970: the first of January 2024.
 const TIME: &str = "1704067200";
+/// The largest FAT16 of clusters of 4 sectors, in bytes.
+const LARGEST_FAT16: u64 = 120 << 20;
 /// Room beside the files: FATs, folders, syslinux, and what a test might write.
 const SLACK: u64 = 4 * 1024 * 1024;
 
-/// Builds the disk in `work` and returns its path.
+/// Builds the disk in `work` and returns its path. The boot partition also gets `files`, which are
+/// moved.
 pub(crate) async fn build(
     arch: Arch,
     work: &Path,
     roots: &Roots,
     kernel: &Kernel,
     initramfs: &[u8],
+    files: &[PathBuf],
 ) -> Result<PathBuf> {
     let content = work.join("esp");
     boot_files(arch, &content, roots, kernel, initramfs)?;
+    for file in files {
+        let name = file.file_name().context("a file has a name")?;
+        fs::rename(file, content.join(name)).context("moving a file to the guest's disk")?;
+    }
 
-    // Whole MiB; never below 16, so that the file system is FAT16, which every firmware reads.
+    // Whole MiB; never below 16, so that the file system is FAT16, which every firmware reads. A
+    // large one is FAT32.
     let size = (folder_size(&content)? + SLACK).max(16 << 20).next_multiple_of(1 << 20);
     let partition = size / SECTOR;
     let sectors = START + partition + END;
@@ -64,7 +73,8 @@ pub(crate) async fn build(
             "-H",
             &START.to_string(),
         ])
-        .args(["-c", "4", "-v", "ESP", "-N", SERIAL, "::"])
+        .args(if size <= LARGEST_FAT16 { &["-c", "4"][..] } else { &["-c", "8", "-F"][..] })
+        .args(["-v", "ESP", "-N", SERIAL, "::"])
         .output()
         .await
         .context("formatting the guest's disk")?;
@@ -92,7 +102,7 @@ pub(crate) async fn build(
 }
 
 /// A program of the extracted packages, which finds the others, and no configuration of the user's.
-fn tool(tools: &Path, work: &Path, name: &str) -> Run {
+pub(crate) fn tool(tools: &Path, work: &Path, name: &str) -> Run {
     let programs = tools.join("usr/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =

@@ -11,27 +11,33 @@ use flate2::write::GzEncoder;
 
 use super::cpio::Archive;
 use super::modules::Kernel;
-use super::{Arch, recipe};
+use super::{Arch, System};
 
 /// Folders that exist from the start, beside those of files.
 const FOLDERS: &[&str] = &["bin", "dev", "home", "proc", "root", "run", "sbin", "sys", "tmp"];
 
 /// Builds the archive from an extracted busybox and kernel.
-pub(crate) async fn build(arch: Arch, root: &Path, kernel: &Kernel) -> Result<Vec<u8>> {
+pub(crate) async fn build(
+    system: System,
+    arch: Arch,
+    root: &Path,
+    kernel: &Kernel,
+) -> Result<Vec<u8>> {
     let busybox = ["usr/bin/busybox", "bin/busybox"]
         .iter()
         .map(|path| root.join(path))
         .find(|path| path.exists());
     let busybox = busybox.context("the package busybox-static has no busybox")?;
     let mut files = vec![("bin/busybox".to_owned(), 0o755, fs::read(busybox)?)];
-    for (path, mode, content) in recipe::FILES {
+    for (path, mode, content) in system.files() {
         let content = content.replace("@CONSOLE@", arch.console()).into_bytes();
         files.push(((*path).to_owned(), *mode, content));
     }
 
     // Two lists of modules in the order of loading; the second continues the first.
-    let now = kernel.closure(recipe::MODULES_NOW).await?;
-    let all = kernel.closure(&[recipe::MODULES_NOW, recipe::MODULES_LATER].concat()).await?;
+    let (first, later) = system.modules();
+    let now = kernel.closure(first).await?;
+    let all = kernel.closure(&[first, later].concat()).await?;
     let order = |modules: &[super::modules::Module]| -> Vec<u8> {
         modules.iter().flat_map(|module| format!("{}.ko\n", module.name).into_bytes()).collect()
     };

@@ -2,10 +2,10 @@
 //! this.
 use sha2::{Digest, Sha256};
 
-use super::Arch;
+use super::{Arch, System};
 
-/// The files of `xtask/guest/` that go into the initramfs: path, mode, content.
-pub(crate) const FILES: &[(&str, u32, &str)] = &[
+/// The files of `xtask/guest/` that go into the initramfs of the tiny guest: path, mode, content.
+const FILES: &[(&str, u32, &str)] = &[
     ("init", 0o755, include_str!("../../guest/init")),
     ("etc/rc", 0o755, include_str!("../../guest/rc")),
     ("etc/cidata", 0o755, include_str!("../../guest/cidata")),
@@ -20,8 +20,12 @@ pub(crate) const FILES: &[(&str, u32, &str)] = &[
     ("etc/securetty", 0o644, "ttyS0\nttyAMA0\nhvc0\ntty1\n"),
 ];
 
+/// Those of the Debian guest.
+const DEBIAN_FILES: &[(&str, u32, &str)] =
+    &[("init", 0o755, include_str!("../../guest/debian-init"))];
+
 /// Kernel modules that are loaded before the login prompt.
-pub(crate) const MODULES_NOW: &[&str] = &[
+const MODULES_NOW: &[&str] = &[
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
@@ -33,8 +37,12 @@ pub(crate) const MODULES_NOW: &[&str] = &[
     "isofs",
 ];
 
+/// The modules that lead to the Debian guest's root.
+const DEBIAN_MODULES: &[&str] =
+    &["virtio_pci", "virtio_blk", "vfat", "nls_ascii", "nls_cp437", "loop"];
+
 /// Kernel modules that are loaded beside it, because nobody waits for them.
-pub(crate) const MODULES_LATER: &[&str] = &[
+const MODULES_LATER: &[&str] = &[
     "virtio_console",
     "virtio-rng",
     "virtio_balloon",
@@ -43,7 +51,7 @@ pub(crate) const MODULES_LATER: &[&str] = &[
     "vsock_loopback",
 ];
 
-/// The sources whose change makes another image, beside [`FILES`].
+/// The sources whose change makes another image, beside the files.
 const SOURCES: &[&str] = &[
     include_str!("recipe.rs"),
     include_str!("disk.rs"),
@@ -52,6 +60,43 @@ const SOURCES: &[&str] = &[
     include_str!("cpio.rs"),
     include_str!("modules.rs"),
 ];
+/// The sources of the Debian guest, beside those.
+const DEBIAN_SOURCES: &[&str] =
+    &[include_str!("debian.rs"), include_str!("../../guest/debian-customize")];
+
+impl System {
+    /// The name in files and on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            System::Tiny => "tiny",
+            System::Debian => "debian",
+        }
+    }
+
+    /// What goes into the initramfs, beside busybox and modules.
+    pub(crate) fn files(self) -> &'static [(&'static str, u32, &'static str)] {
+        match self {
+            System::Tiny => FILES,
+            System::Debian => DEBIAN_FILES,
+        }
+    }
+
+    /// The kernel modules that are loaded at once, and those that nobody waits for.
+    pub(crate) fn modules(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            System::Tiny => (MODULES_NOW, MODULES_LATER),
+            System::Debian => (DEBIAN_MODULES, &[]),
+        }
+    }
+
+    /// The packages whose programs make the root file system, here on the host.
+    pub(crate) fn tool_packages(self) -> &'static [(&'static str, bool)] {
+        match self {
+            System::Tiny => &[],
+            System::Debian => &[("mmdebstrap", true)],
+        }
+    }
+}
 
 impl Arch {
     /// Debian's name of the architecture.
@@ -108,12 +153,16 @@ impl Arch {
 }
 
 /// The recipe's hash: changes with any of its files or sources.
-pub(crate) fn hash() -> String {
+pub(crate) fn hash(system: System) -> String {
     let mut hasher = Sha256::new();
-    for (path, mode, content) in FILES {
+    for (path, mode, content) in system.files() {
         hasher.update(format!("{path}\0{mode}\0{content}\0"));
     }
-    for source in SOURCES {
+    let own = match system {
+        System::Tiny => &[],
+        System::Debian => DEBIAN_SOURCES,
+    };
+    for source in SOURCES.iter().chain(own) {
         hasher.update(source);
     }
     super::cache::hex(&hasher.finalize())
