@@ -24,7 +24,9 @@ const CODECS: &str = "gzip xz bzip2 zstd";
 const FEATURES: &[(&str, &str, &str)] = &[
     ("jumpstarter-codec", "lz4", CODECS),
     ("jumpstarter-driver-flasher", "lz4", CODECS),
+    ("jumpstarter-driver-opendal", "memory s3", ""),
     ("jumpstarter-driver-power", "http mqtt snmp", ""),
+    ("jumpstarter-storage", "memory s3", ""),
     ("jumpstarter-transfer", "http tls trust", CODECS),
     ("jumpstarter-protocol", "tls", ""),
     ("jumpstarter-client", "tls http lab", CODECS),
@@ -35,7 +37,7 @@ const FEATURES: &[(&str, &str, &str)] = &[
         "jumpstarter",
         "client config exporter daemon cli testkit power power-http power-mqtt power-snmp network \
          websocket console serial flasher qemu python shell ssh uboot video vnc screen \
-         opendal http tftp supervise",
+         opendal opendal-memory opendal-s3 http tftp supervise",
         "",
     ),
 ];

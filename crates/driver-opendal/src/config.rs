@@ -6,27 +6,74 @@ use std::sync::Arc;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::ConfinedFolder;
-use jumpstarter_storage::{HttpFiles, StorageDriver, serving};
+use jumpstarter_storage::{Backend, HttpFiles, StorageDriver, serving};
 
 /// The scheme of folders.
 const FOLDER: &str = "fs";
 /// The scheme of HTTP servers.
 const HTTP: &str = "http";
+/// The scheme of the exporter's memory.
+const MEMORY: &str = "memory";
+/// The scheme of buckets.
+const S3: &str = "s3";
 /// The schemes that this program has.
-const SCHEMES: &[&str] = &[FOLDER, HTTP];
-/// The settings of [`FOLDER`]. The second is OpenDAL's: every write is atomic here.
-const FOLDER_SETTINGS: &[&str] = &["root", "atomic_write_dir"];
-/// The settings of [`HTTP`].
-const HTTP_SETTINGS: &[&str] = &["endpoint", "root"];
+const SCHEMES: &[&str] = &[
+    FOLDER,
+    HTTP,
+    #[cfg(feature = "memory")]
+    MEMORY,
+    #[cfg(feature = "s3")]
+    S3,
+];
+/// How much is stored in memory by default.
+#[cfg(feature = "memory")]
+const MEMORY_LIMIT: u64 = 256 << 20;
 
-/// Stores files in a folder of the exporter's host.
+/// Which settings a scheme has: by their names, with the required one and an example of it.
+fn settings(scheme: &str) -> (&'static [&'static str], Option<(&'static str, &'static str)>) {
+    match scheme {
+        HTTP => (&["endpoint", "root"], Some(("endpoint", "http://files.lab"))),
+        MEMORY => (&["root"], None),
+        S3 => (
+            // Those that users write most often; OpenDAL has others, which are accepted.
+            &[
+                "bucket",
+                "root",
+                "endpoint",
+                "region",
+                "access_key_id",
+                "secret_access_key",
+                "session_token",
+                "profile",
+                "skip_signature",
+                "enable_virtual_host_style",
+            ],
+            Some(("bucket", "images")),
+        ),
+        // The second is OpenDAL's: every write is atomic here.
+        _ => (&["root", "atomic_write_dir"], Some(("root", "/srv/files"))),
+    }
+}
+
+/// Whether a scheme has a setting.
+fn has(scheme: &str, name: &str) -> bool {
+    #[cfg(feature = "s3")]
+    if scheme == S3 {
+        return jumpstarter_storage::Services::is_s3_setting(name);
+    }
+    settings(scheme).0.contains(&name)
+}
+
+/// Stores files in a folder of the exporter's host, in its memory, or in a bucket.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpendalConfig {
-    /// Where files are stored: `fs`, a folder, or `http`, a server that is only read.
+    /// Where files are stored: `fs`, a folder; `memory`, the exporter's memory; `s3`, a bucket; or
+    /// `http`, a server that is only read.
     pub(crate) scheme: String,
     /// The settings of the scheme. `fs` has `root`, the folder; it is made if it is missing.
-    /// `http` has `endpoint`, the URL of the server, and `root`, a path on it.
+    /// `http` has `endpoint`, the URL of the server, and `root`, a path on it. `s3` has OpenDAL's:
+    /// `bucket`, `endpoint`, `region`, `access_key_id`, `secret_access_key` and others.
     #[serde(default)]
     pub(crate) kwargs: BTreeMap<String, Secret>,
     /// Removes what was made through the driver when it is closed.
@@ -59,17 +106,17 @@ impl DriverConfig for OpendalConfig {
             ))];
         }
         let mut found = Vec::new();
-        let (settings, required, example) = match self.scheme.as_str() {
-            HTTP => (HTTP_SETTINGS, "endpoint", "http://files.lab"),
-            _ => (FOLDER_SETTINGS, "root", "/srv/files"),
-        };
-        for name in self.kwargs.keys().filter(|name| !settings.contains(&name.as_str())) {
+        let (settings, required) = settings(&self.scheme);
+        for name in self.kwargs.keys().filter(|name| !has(&self.scheme, name)) {
             let name = name.escape_debug();
             let message = format!("`{}` has no setting `{name}`", self.scheme);
             let hint = suggest::hint(&name.to_string(), settings.iter().copied());
             found.push(ConfigProblem::new("kwargs", message).with_hint(hint));
         }
-        if self.setting(required).is_none() {
+        if let Some((required, example)) = required
+            && !self.kwargs.get(required).is_some_and(Secret::is_elsewhere)
+            && self.setting(required).is_none()
+        {
             let problem = ConfigProblem::new("kwargs", format!("`{required}` is missing"));
             found.push(problem.with_hint(format!("write `kwargs: {{{required}: {example}}}`")));
         }
@@ -82,19 +129,31 @@ impl DriverConfig for OpendalConfig {
     }
 
     async fn open(self, _: OpenContext) -> Result<StorageDriver> {
-        if self.scheme == HTTP {
-            let setting = |name| self.kwargs.get(name).cloned().map(Secret::resolve).transpose();
-            let endpoint = setting("endpoint")?;
-            let endpoint =
-                endpoint.ok_or_else(|| Error::invalid_argument("`endpoint` is missing"))?;
-            let root = setting("root")?;
-            let files = HttpFiles::new(endpoint.expose(), root.as_ref().map_or("", Secret::expose));
-            return Ok(StorageDriver::new(Arc::new(files?), self.remove_created_on_close));
-        }
-        let root = self.kwargs.get("root").cloned();
-        let root = root.ok_or_else(|| Error::invalid_argument("`root` is missing"))?.resolve()?;
-        let folder = blocking(move || Ok(ConfinedFolder::create(root.expose())?)).await?;
-        Ok(StorageDriver::folder(Arc::new(folder), self.remove_created_on_close))
+        let resolve = |(name, setting): (String, Secret)| Ok((name, setting.resolve()?));
+        let settings = blocking(move || self.kwargs.into_iter().map(resolve).collect());
+        let settings: BTreeMap<String, Secret> = settings.await?;
+        let setting = |name| settings.get(name).map(Secret::expose).unwrap_or_default();
+        let backend: Arc<dyn Backend> = match self.scheme.as_str() {
+            HTTP => Arc::new(HttpFiles::new(setting("endpoint"), setting("root"))?),
+            #[cfg(feature = "memory")]
+            MEMORY => {
+                Arc::new(jumpstarter_storage::Services::memory(setting("root"), MEMORY_LIMIT)?)
+            }
+            #[cfg(feature = "s3")]
+            S3 => {
+                let settings = settings.iter();
+                let settings =
+                    settings.map(|(name, setting)| (name.clone(), setting.expose().to_owned()));
+                Arc::new(jumpstarter_storage::Services::s3(settings.collect())?)
+            }
+            _ => {
+                let root = setting("root").to_owned();
+                let folder = blocking(move || Ok(ConfinedFolder::create(root)?)).await?;
+                let folder = Arc::new(folder);
+                return Ok(StorageDriver::folder(folder, self.remove_created_on_close));
+            }
+        };
+        Ok(StorageDriver::new(backend, self.remove_created_on_close))
     }
 }
 register_driver!(OpendalConfig);

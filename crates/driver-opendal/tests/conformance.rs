@@ -16,3 +16,5 @@ conformance!(
     },
     [storage]
 );
+#[cfg(feature = "memory")]
+conformance!(mod memory, OpendalConfig, { "scheme": "memory" }, [storage]);

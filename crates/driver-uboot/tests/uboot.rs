@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_console::{Script, SerialExt};
-use jumpstarter_driver_core::{Device, ErrorKind, Power, Serial};
+use jumpstarter_driver_core::prelude::OpenContext;
+use jumpstarter_driver_core::storage::write_file;
+use jumpstarter_driver_core::{Device, ErrorKind, ImageSource, Power, Registry, Serial, Storage};
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
 use jumpstarter_driver_testkit::skip;
+use jumpstarter_driver_tftp as _;
 use jumpstarter_driver_uboot::UbootConsole;
+use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(20);
@@ -56,6 +60,7 @@ async fn u_boot_on_aarch64() {
     assert_eq!(address.ip_address.to_string(), "10.0.2.15");
     assert_eq!((address.gateway.to_string(), address.prefix_length()), ("10.0.2.2".into(), 24));
     assert_eq!(uboot.env("autoload").await.unwrap(), None);
+    a_file_arrives_over_tftp(&mut uboot).await;
     environment_and_exit_codes(&mut uboot).await;
 
     // Another client takes over, at the same prompt.
@@ -105,6 +110,47 @@ async fn a_script_stops_the_boot_and_reads_what_u_boot_says() {
     assert!(report.contains("step 2 (expect `=> `): no `=> ` within 1s"), "{report}");
     assert!(report.contains("sleep 60"), "{report}");
     device.close().await.unwrap();
+}
+
+/// U-Boot of Debian fetches from port 69 only, and has no `wget`. QEMU answers that port of the
+/// gateway itself, so our server has another address of the loopback, which QEMU lets the guest
+/// reach.
+async fn a_file_arrives_over_tftp(uboot: &mut UbootConsole) {
+    let root = tempfile::tempdir().unwrap();
+    let id = std::process::id();
+    let host = format!("127.69.{}.{}", id >> 8 & 255, id & 255);
+    let entry = Registry::linked().find("tftp").unwrap();
+    let config = json!({ "root_dir": root.path(), "host": host, "port": 69 });
+    let driver = (entry.open)(config, OpenContext::at("tftp")).await.unwrap();
+    let server = Device::of_shared_driver(driver);
+    match server.call("", "start", vec![]).await {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return skip("port 69 needs a privilege: run the test as root");
+        }
+        started => started.unwrap(),
+    };
+    let image: Vec<u8> =
+        (0..1_000_003_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let storage = server.get::<dyn Storage>("storage").unwrap();
+    write_file(&*storage, "boot/image", ImageSource::bytes(image.clone())).await.unwrap();
+
+    uboot.set_env("serverip", Some(&host)).await.unwrap();
+    let said = uboot.run_checked("tftpboot 0x42000000 boot/image", BOOT).await.unwrap();
+    assert!(said.contains("Bytes transferred = 1000003 (f4243 hex)"), "{said}");
+    let sum = uboot.run_checked("crc32 0x42000000 ${filesize}", SOON).await.unwrap();
+    assert!(sum.trim().ends_with(&format!("==> {:08x}", crc32(&image))), "{sum}");
+    let missing = uboot.run("tftpboot 0x42000000 boot/nothing", BOOT).await.unwrap();
+    assert!(
+        missing.exit_code != 0 && missing.text.contains("there is no such file"),
+        "{missing:?}"
+    );
+    server.close().await.unwrap();
+}
+
+/// As of zlib and Ethernet.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 async fn environment_and_exit_codes(uboot: &mut UbootConsole) {

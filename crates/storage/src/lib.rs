@@ -11,9 +11,15 @@ mod folder_server;
 mod hash;
 mod http;
 mod open_file;
+#[cfg(any(feature = "memory", feature = "s3"))]
+mod services;
 pub mod serving;
 
 pub use backend::{Backend, Presigned, Reading, Writing};
 pub use driver::StorageDriver;
 pub use folder_server::FolderServer;
 pub use http::HttpFiles;
+#[cfg(any(feature = "memory", feature = "s3"))]
+pub use services::Services;
+#[cfg(feature = "s3")]
+pub use services::s3::s3_image;

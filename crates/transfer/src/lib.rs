@@ -92,7 +92,7 @@ pub use download::{download, watched_download};
 pub use encode::encode;
 pub use pace::Pace;
 #[cfg(feature = "http")]
-pub use request::{SmallAnswer, SmallRequest};
+pub use request::{SmallAnswer, SmallRequest, StreamedAnswer};
 #[cfg(feature = "trust")]
 pub use trust::Authorities;
 #[cfg(feature = "http")]

@@ -2,10 +2,13 @@
 //! interface.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use hyper::header::HeaderMap;
 use hyper::{Method, StatusCode};
 use jumpstarter_driver_core::{Error, Result, ResultExt};
@@ -13,6 +16,7 @@ use jumpstarter_driver_core::{Error, Result, ResultExt};
 use crate::basic::{basic, without_user};
 use crate::exchange::{Answer, whole};
 use crate::get::{Asked, ask};
+use crate::resume::body;
 use crate::settings::Settings;
 use crate::url::Url;
 use crate::way::{Headers, Way, late};
@@ -142,13 +146,38 @@ impl SmallRequest {
         sent.unwrap_or_else(|_| Err(late(&self.url, "answer", limit)))
     }
 
+    /// Sends it and returns the answer, whatever its status, when its head has arrived: within
+    /// `limit`, and so does each piece of its body.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_streamed(&self, limit: Duration) -> Result<StreamedAnswer> {
+        let sent = tokio::time::timeout(limit, self.ask(limit)).await;
+        let (way, answer) = sent.unwrap_or_else(|_| Err(late(&self.url, "answer", limit)))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let url = way.url;
+        let pieces = stream::unfold((body(answer), url), move |(mut pieces, url)| async move {
+            let piece = match tokio::time::timeout(limit, pieces.next()).await {
+                Ok(piece) => piece?,
+                Err(_) => Err(late(&url, "send more", limit).into()),
+            };
+            Some((piece, (pieces, url)))
+        });
+        Ok(StreamedAnswer { status, headers, body: pieces.boxed() })
+    }
+
     async fn exchange(&self, limit: Duration) -> Result<SmallAnswer> {
+        let (way, answer) = self.ask(limit).await?;
+        SmallAnswer::read(&way, answer).await
+    }
+
+    async fn ask(&self, limit: Duration) -> Result<(Way, Answer)> {
         let headers = Headers::new(&self.headers)?;
         let mut way = Way::new(self.url.clone(), headers, (*self.settings).clone());
         let (method, body) = (self.method.clone(), self.body.clone());
         let asked = Asked { method, body, headers: HeaderMap::new(), limit, follows: self.follows };
         let answer = ask(&mut way, asked).await?;
-        SmallAnswer::read(&way, answer).await
+        Ok((way, answer))
     }
 }
 
@@ -187,6 +216,22 @@ impl SmallAnswer {
     /// The error that its status is, with the beginning of what it says.
     pub fn into_error(self) -> Error {
         self.refusal
+    }
+}
+
+/// The answer to a [`SmallRequest`] whose body is received while it is read.
+pub struct StreamedAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, in pieces.
+    pub body: BoxStream<'static, io::Result<Bytes>>,
+}
+
+impl fmt::Debug for StreamedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamedAnswer({})", self.status)
     }
 }
 
