@@ -7,7 +7,7 @@ use crate::address::SerialAddress;
 
 /// A serial port: a terminal device, one of a terminal server, a loopback, or raw bytes over TCP or
 /// a Unix socket.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SerialConfig {
@@ -57,6 +57,10 @@ pub struct SerialConfig {
     /// How many older log files are kept.
     #[serde(default = "default_log_files")]
     pub log_files: u32,
+    /// Log between the leases of a lab, too: the device then stays open until the exporter ends.
+    /// Clients of the next lease do not get what it said before.
+    #[serde(default)]
+    pub log_between_leases: bool,
     /// Open a device again that went away: clients stay connected. If false, their connections end.
     #[serde(default = "default_reconnect")]
     pub reconnect: bool,
@@ -115,6 +119,7 @@ impl SerialConfig {
             log_file: None,
             log_max_size: default_log_max_size(),
             log_files: default_log_files(),
+            log_between_leases: false,
             reconnect: default_reconnect(),
         }
     }

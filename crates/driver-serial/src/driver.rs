@@ -5,6 +5,7 @@ use jumpstarter_driver_core::{ConfigProblem, SerialSettings};
 
 use crate::address::SerialAddress;
 use crate::config::SerialConfig;
+use crate::kept;
 use crate::port::SerialPort;
 
 #[async_trait]
@@ -19,10 +20,17 @@ impl DriverConfig for SerialConfig {
             let problem = "must be at least 0.001 characters per second, or 0 for no limit";
             problems.push(ConfigProblem::new("cps", problem));
         }
+        if self.log_between_leases && self.log_file.is_none() {
+            problems.push(ConfigProblem::new("log_between_leases", "needs `log_file`"));
+        }
         problems
     }
 
     async fn open(self, _: OpenContext) -> Result<SerialPort> {
+        if let Some(port) = kept::take(&self) {
+            port.begin_anew();
+            return Ok(port);
+        }
         let probe = self.check_present
             && matches!(self.url, SerialAddress::Device(_) | SerialAddress::Grep(_));
         let port = SerialPort::new(self);

@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod driver;
 mod hwgrep;
+mod kept;
 mod paced;
 mod port;
 mod present;

@@ -11,6 +11,7 @@ use jumpstarter_driver_core::prelude::*;
 use crate::address::SerialAddress;
 use crate::config::SerialConfig;
 use crate::driver::wrong_settings;
+use crate::kept;
 use crate::sharing::Sharing;
 use crate::source::Source;
 use crate::tty::Lines;
@@ -41,7 +42,7 @@ const LONGEST_BREAK: Duration = Duration::from_secs(10);
 /// listens), `DeadlineExceeded` (no answer in 10 s). Cancelling it leaves the port closed.
 pub struct SerialPort {
     source: Arc<Source>,
-    sharing: Sharing,
+    sharing: Arc<Sharing>,
 }
 
 impl SerialPort {
@@ -49,7 +50,7 @@ impl SerialPort {
     /// first client, and `check_present`, is for [`DriverConfig::open`].
     pub fn new(config: SerialConfig) -> Self {
         let source = Arc::new(Source::new(config));
-        Self { sharing: Sharing::new(Arc::clone(&source)), source }
+        Self { sharing: Arc::new(Sharing::new(Arc::clone(&source))), source }
     }
 
     /// Opens the device for as long as the driver is open, if the configuration asks for that;
@@ -62,6 +63,21 @@ impl SerialPort {
             drop(self.source.open().await?);
         }
         Ok(())
+    }
+
+    /// Whether this is its configuration.
+    pub(crate) fn has(&self, config: &SerialConfig) -> bool {
+        self.source.config == *config
+    }
+
+    /// Begins anew on a device that stayed open: clients get what it says from now on.
+    pub(crate) fn begin_anew(&self) {
+        self.sharing.forget();
+    }
+
+    /// Ends every connection, and closes the device.
+    pub(crate) fn end(&self) {
+        self.sharing.close();
     }
 
     /// The port behind the Unix stream socket at `path`, such as a QEMU character device.
@@ -146,9 +162,16 @@ impl Driver for SerialPort {
         self.source.restore().await
     }
 
-    /// Ends every connection. The port can be opened again.
+    /// Ends every connection. The port can be opened again. With
+    /// [`SerialConfig::log_between_leases`] the device stays open.
     async fn close(&self) -> Result<()> {
-        self.sharing.close();
+        if self.source.config.log_between_leases && self.sharing.is_held() {
+            self.sharing.hang_up();
+            let (source, sharing) = (Arc::clone(&self.source), Arc::clone(&self.sharing));
+            kept::keep(Self { source, sharing });
+        } else {
+            self.end();
+        }
         Ok(())
     }
 }

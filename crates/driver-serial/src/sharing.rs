@@ -1,6 +1,6 @@
 //! One reader of a device, and many clients.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) struct Sharing {
     /// Held while the device is being opened.
     opening: tokio::sync::Mutex<()>,
     current: Mutex<Current>,
+    /// What the device said before is not for clients.
+    begun: AtomicU64,
 }
 
 /// The open device.
@@ -81,7 +83,12 @@ impl Open {
 
 impl Sharing {
     pub(crate) fn new(source: Arc<Source>) -> Self {
-        Self { source, opening: tokio::sync::Mutex::default(), current: Mutex::default() }
+        Self {
+            source,
+            opening: tokio::sync::Mutex::default(),
+            current: Mutex::default(),
+            begun: AtomicU64::new(0),
+        }
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -103,7 +110,8 @@ impl Sharing {
     pub(crate) async fn connect(&self) -> Result<Channel> {
         let _turn = self.opening.lock().await;
         let open = self.current().open.upgrade();
-        let scrollback = self.source.config.scrollback.as_bytes();
+        let said = self.total_bytes().saturating_sub(self.begun.load(Ordering::SeqCst));
+        let scrollback = self.source.config.scrollback.as_bytes().min(said);
         if let Some(channel) = open.and_then(|open| open.attach(ReadFrom::Last(scrollback))) {
             return Ok(channel);
         }
@@ -129,6 +137,7 @@ impl Sharing {
     /// Makes the device that `channel` leads to the current one.
     async fn begin(&self, channel: Option<Channel>, held: bool) -> Result<Arc<Open>> {
         let log = self.open_log(channel);
+        self.begun.store(0, Ordering::SeqCst);
         let config = &self.source.config;
         if let Some(path) = config.log_file.as_ref().filter(|_| held) {
             log.write_to_file(path.to_path_buf(), config.log_max_size, config.log_files).await?;
@@ -137,6 +146,16 @@ impl Sharing {
         let held = held.then(|| Arc::clone(&open));
         *self.current() = Current { open: Arc::downgrade(&open), held };
         Ok(open)
+    }
+
+    /// Whether the device is open without a client, too.
+    pub(crate) fn is_held(&self) -> bool {
+        self.current().held.is_some()
+    }
+
+    /// Has clients get only what the device says from now on.
+    pub(crate) fn forget(&self) {
+        self.begun.store(self.total_bytes(), Ordering::SeqCst);
     }
 
     /// Ends the channel of every client. The device is closed unless it is held.

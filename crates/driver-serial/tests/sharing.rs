@@ -201,6 +201,49 @@ async fn a_log_file_has_every_line_with_its_time() {
 }
 
 #[tokio::test]
+async fn a_log_goes_on_between_leases_and_clients_of_the_next_one_do_not_see_it() {
+    let pty = Pty::open();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console.log");
+    let more = serde_json::json!(
+        { "log_file": path, "scrollback": "1M", "log_between_leases": true });
+    let open = async |more| {
+        let port = config(&pty.path, more).open(OpenContext::at("board.console")).await;
+        port.unwrap()
+    };
+    let logged = || std::fs::read_to_string(&path).unwrap_or_default();
+    let first = open(more.clone()).await;
+    let mut client = first.connect().await.unwrap();
+    pty.write(b"first\r\n").await;
+    assert_eq!(receive(&mut client, 7).await, b"first\r\n");
+    Driver::close(&first).await.unwrap();
+    ended(&mut client).await;
+    drop(first);
+    pty.write(b"between\r\n").await;
+    eventually("it is logged without a lease", || logged().contains("between")).await;
+    let second = open(more.clone()).await;
+    let mut client = second.connect().await.unwrap();
+    pty.write(b"second\r\n").await;
+    assert_eq!(receive(&mut client, 8).await, b"second\r\n");
+    // Its own output is what a later client of this lease gets first.
+    let mut later = second.connect().await.unwrap();
+    assert_eq!(receive(&mut later, 8).await, b"second\r\n");
+    Driver::close(&second).await.unwrap();
+    drop(second);
+    // Another configuration closes the device, and opens it.
+    let other = open(serde_json::json!({})).await;
+    let mut client = other.connect().await.unwrap();
+    pty.write(b"other\r\n").await;
+    assert_eq!(receive(&mut client, 7).await, b"other\r\n");
+    assert!(!logged().contains("other"), "{}", logged());
+    let text = logged();
+    let lines: Vec<_> = text.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
+    assert_eq!(lines, ["first", "between", "second"]);
+    let alone = config(&pty.path, serde_json::json!({ "log_between_leases": true }));
+    assert_eq!(alone.check().len(), 1);
+}
+
+#[tokio::test]
 async fn a_held_device_that_ended_is_held_again_from_the_next_client_on() {
     let folder = tempfile::tempdir().unwrap();
     let (link, log) = (folder.path().join("ttyUSB0"), folder.path().join("console.log"));
