@@ -13,8 +13,8 @@ use crate::lab::command::LabCommand as _;
 use crate::lab::{get, objects};
 use crate::serving::Log;
 use crate::{
-    auth, check, config, controller, drivers, forward, j, login, new, packaging, run, schema,
-    shell, version,
+    auth, check, config, controller, doctor, drivers, forward, j, login, new, packaging, run,
+    schema, shell, version,
 };
 
 /// Control real and virtual devices for tests.
@@ -68,6 +68,7 @@ pub(crate) enum Command {
     Create(objects::Create),
     #[command(visible_aliases = ["del", "d"])]
     Delete(objects::Delete),
+    Doctor(doctor::Arguments),
     /// List this program's drivers, in upstream's form: see `jmp drivers`
     #[command(subcommand, hide = true)]
     Driver(drivers::Command),
@@ -126,6 +127,7 @@ impl Arguments {
             Command::Delete(arguments) => arguments.format(),
             Command::Get(arguments) => arguments.format(),
             Command::Update(arguments) => arguments.format(),
+            Command::Doctor(arguments) => arguments.output,
             Command::Driver(command) => command.format(),
             Command::Drivers(arguments) => arguments.output,
             Command::Version(arguments) => arguments.format(),
@@ -152,6 +154,7 @@ impl Arguments {
             Command::Delete(arguments) => arguments.run(environment),
             Command::Get(arguments) => arguments.run(environment),
             Command::Update(arguments) => arguments.run(environment),
+            Command::Doctor(arguments) => doctor::run(arguments, environment),
             Command::Driver(command) => command.run(out),
             Command::Drivers(arguments) => drivers::run(arguments, out, err),
             Command::Forward(arguments) => forward::run(arguments, log, environment),

@@ -38,6 +38,7 @@ mod auth;
 mod check;
 mod config;
 mod controller;
+mod doctor;
 mod drivers;
 mod environment;
 mod fault;

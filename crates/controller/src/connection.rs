@@ -12,6 +12,7 @@ use jumpstarter_protocol::http2::{ClientConnection, Requests};
 use jumpstarter_protocol::{
     CallError, CertificateFault, ClientTls, Messages, Outgoing, Rpc, TlsFailure, TlsFault, grpc,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::options::Keepalive;
@@ -42,9 +43,7 @@ impl Connection {
         keepalive: Keepalive,
     ) -> Result<Self> {
         let opening = async {
-            let socket = jumpstarter_transfer::connect(endpoint.host(), endpoint.port()).await?;
-            let secured = tls.connect(endpoint.host(), socket).await;
-            let secured = secured.map_err(|error| explain(error, endpoint, trust))?;
+            let secured = secure(endpoint, trust, tls).await?;
             ClientConnection::open(secured).await.map_err(|error| {
                 Error::unavailable(format!("{endpoint} does not speak HTTP/2"))
                     .with_source(Error::from(error))
@@ -106,6 +105,17 @@ impl Connection {
         }
         Ok((sending, Messages::awaiting(answer, MAX_MESSAGE)))
     }
+}
+
+/// Connects, and makes TLS.
+pub(crate) async fn secure(
+    endpoint: &Endpoint,
+    trust: &Trust,
+    tls: &ClientTls,
+) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
+    let socket = jumpstarter_transfer::connect(endpoint.host(), endpoint.port()).await?;
+    let secured = tls.connect(endpoint.host(), socket).await;
+    secured.map_err(|error| explain(error, endpoint, trust))
 }
 
 /// Explains a failed handshake.

@@ -163,6 +163,14 @@ impl Controller {
         Tunnel::open(&opened.with_context(doing)?, token).await.with_context(doing)
     }
 
+    pub(crate) fn options(&self) -> &ControllerOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn tls(&self) -> &ClientTls {
+        &self.0.tls
+    }
+
     fn doing<R: Rpc>(&self) -> String {
         let method = R::PATH.rsplit('/').next().unwrap_or(R::PATH);
         format!("{method} at the controller {}", self.endpoint())

@@ -6,6 +6,7 @@
 //!   protocol.
 //! - [`Refusal`]: the answers that have to be recognised by their texts.
 //! - [`Pauses`]: the time between two attempts.
+//! - [`Probe`]: the way to a controller, tried step by step.
 //!
 //! ```no_run
 //! use jumpstarter_controller::{Controller, ControllerOptions, Identity, Trust};
@@ -28,6 +29,7 @@ mod endpoint;
 mod identity;
 mod options;
 mod pauses;
+mod probe;
 mod refusal;
 mod trust;
 mod tunnel;
@@ -37,6 +39,7 @@ pub use endpoint::Endpoint;
 pub use identity::{Identity, Kind};
 pub use options::{ControllerOptions, Keepalive};
 pub use pauses::Pauses;
+pub use probe::{Probe, compare_clocks};
 pub use refusal::Refusal;
 pub use trust::Trust;
 pub use tunnel::Tunnel;

@@ -23,6 +23,24 @@ pub(crate) async fn to_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, S
     Ok((stream, address))
 }
 
+/// The addresses of the server to which [`connect`] connects; `None` if a proxy looks its name up.
+///
+/// # Errors
+/// `InvalidArgument` for what is no host, and for a variable that names no proxy; else those of the
+/// system.
+pub async fn addresses(host: &str, port: u16) -> Result<Option<Vec<SocketAddr>>> {
+    let settings = Settings::from_env()?;
+    match settings.proxies.for_url(&url_of(host, port)?)? {
+        Some(_) => Ok(None),
+        None => Ok(Some(settings.resolve(host, port).await?)),
+    }
+}
+
+fn url_of(host: &str, port: u16) -> Result<Url> {
+    let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Url::parse(&format!("https://{shown}:{port}/"))
+}
+
 /// Connects to a server that speaks TLS, through the proxy that the environment names for it, if
 /// any. What is spoken on the connection is the caller's.
 ///
@@ -33,8 +51,7 @@ pub async fn connect(
     host: &str,
     port: u16,
 ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
-    let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let url = Url::parse(&format!("https://{shown}:{port}/"))?;
+    let url = url_of(host, port)?;
     let settings = Settings::from_env()?;
     let doing = || format!("connecting to {}", url.authority_with_port());
     match settings.proxies.for_url(&url)? {

@@ -85,7 +85,7 @@ use jumpstarter_driver_core::image::{ImageSupport, SupportEntry};
 use jumpstarter_driver_core::inventory;
 
 #[cfg(feature = "http")]
-pub use connect::connect;
+pub use connect::{addresses, connect};
 pub use decode::decode;
 #[cfg(feature = "http")]
 pub use download::{download, watched_download};
