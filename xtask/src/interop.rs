@@ -118,7 +118,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-fn environment_folder(grpcio: Grpcio) -> PathBuf {
+/// Where the virtual environment of a library is.
+pub(crate) fn environment_folder(grpcio: Grpcio) -> PathBuf {
     workspace::root().join("target/interop").join(grpcio.folder())
 }
 

@@ -16,6 +16,7 @@ mod guest;
 mod image;
 mod in_guest;
 mod interop;
+mod lab;
 mod outside;
 mod process;
 mod program;
@@ -67,6 +68,9 @@ enum Task {
     /// Break things at random while a device is used: kills, freezes, a full disk, a hanging file
     /// system
     Faults(faults::Arguments),
+    /// Try what takes long in a lab: outages of minutes, a thousand leases, distance, every pair
+    /// with the Python peers
+    Lab(lab::Arguments),
     /// Measure beside the tools that one would use instead
     Bench(bench::Arguments),
 }
@@ -100,6 +104,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Dist(arguments) => dist::run(arguments).await,
         Task::Image(arguments) => image::run(arguments).await,
         Task::Faults(arguments) => faults::run(arguments).await,
+        Task::Lab(arguments) => lab::run(arguments).await,
         Task::Setup(arguments) => setup::run(arguments).await,
         Task::Guest(arguments) => guest::run(arguments).await,
         Task::InGuest(arguments) => in_guest::run(arguments).await,
