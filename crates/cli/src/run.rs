@@ -181,11 +181,15 @@ pub(crate) fn run(
             .context("telling standard output that the exporter is ready")
     };
     let joins = options.joins_a_controller();
-    match runtime()?.block_on(jumpstarter_daemon::run(options, ready)) {
-        Err(error) if joins && error.kind() == ErrorKind::Unauthenticated => {
-            Err(Fault::Refused(error))
-        }
-        ended => Ok(ended.map(|()| SUCCESS)?),
+    let ended = runtime()?.block_on(jumpstarter_daemon::run(options, ready));
+    ended.map(|()| SUCCESS).map_err(|error| fault(error, joins))
+}
+
+/// A controller's refusal has an exit code of its own: a restart does not help.
+fn fault(error: Error, joins: bool) -> Fault {
+    match joins && error.kind() == ErrorKind::Unauthenticated {
+        true => Fault::Refused(error),
+        false => Fault::Failed(error),
     }
 }
 
@@ -227,6 +231,14 @@ mod tests {
                 assert_eq!(hint, "expected a size such as 512M, 20G or 1.5GiB", "{value}: {usage}");
             }
         }
+    }
+
+    #[test]
+    fn a_refused_token_has_an_exit_code_of_its_own() {
+        let code = |error: Error, joins| fault(error, joins).code();
+        assert_eq!(code(Error::unauthenticated("the token has expired"), true), 4);
+        assert_eq!(code(Error::unauthenticated("a driver's password"), false), 1);
+        assert_eq!(code(Error::unavailable("the device does not open"), true), 1);
     }
 
     #[test]

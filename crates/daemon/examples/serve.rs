@@ -1,7 +1,8 @@
 //! `jmp run` at its smallest, with the generic drivers: what the tests start, signal and kill.
 //!
 //! `serve FILE SOCKET [PASSPHRASE]` serves the device of an exporter file at a Unix socket, and
-//! with a passphrase at a port too. It says so, and where, and logs to standard error.
+//! with a passphrase at a port too. `serve FILE` joins the controller of the file, and serves
+//! metrics. It says so, and where, and logs to standard error.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -10,6 +11,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,10 +56,14 @@ impl Driver for ResetProbe {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, file, socket, passphrase @ ..] = arguments.as_slice() else {
-        panic!("usage: serve FILE SOCKET [PASSPHRASE]")
+    let (file, sockets, passphrase) = match arguments.as_slice() {
+        [_, file] => (file, None, &[][..]),
+        [_, file, socket, passphrase @ ..] => (file, Some(socket), passphrase),
+        _ => panic!("usage: serve FILE [SOCKET [PASSPHRASE]]"),
     };
-    let mut listen = vec![Address::Unix(socket.into())];
+    let joins = sockets.is_none();
+    let mut listen: Vec<_> =
+        sockets.map(|socket| Address::Unix(socket.into())).into_iter().collect();
     if !passphrase.is_empty() {
         listen.push(Address::to_listen_at("127.0.0.1:0").expect("it is an address"));
     }
@@ -66,6 +72,7 @@ async fn main() -> ExitCode {
     let secret = passphrase.first().map(|text| Secret::new(text.as_str()));
     let options = RunOptions::new(config)
         .listen(listen)
+        .metrics(joins.then_some(SocketAddr::from(([127, 0, 0, 1], 0))))
         .insecure(secret.is_some())
         .access(Access::default().passphrase(secret))
         .logs(log.hub().clone());

@@ -3,6 +3,7 @@
 //! The controller decides who has the device. One task follows its decisions while the exporter
 //! lives. A controller that is away ends neither a lease nor a tunnel.
 
+mod counted;
 mod following;
 mod lease;
 mod listening;
@@ -24,9 +25,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub(crate) use self::counted::{Counted, Counts};
 use self::following::{Assignment, Credentials, Leased, follow};
 use self::lease::{Context, End};
 use self::reporter::Reporter;
+use crate::metrics::{MetricsListener, Observed};
 use crate::notify::notify;
 use crate::private_socket::PrivateSocket;
 use crate::reload;
@@ -40,12 +43,12 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(10);
 /// The state after a failed opening stays visible so long.
 const VISIBLE: Duration = Duration::from_secs(1);
 
-/// How the controller of a file is reached.
+/// The controller that an exporter file names. Nothing is connected.
 ///
 /// # Errors
 /// `InvalidArgument` for a wrong `endpoint`, `tls.ca`, name or namespace; the errors of reading the
 /// token.
-fn controller_of(settings: &Settings) -> Result<Controller> {
+pub fn controller_of(settings: &Settings) -> Result<Controller> {
     let endpoint: Endpoint = settings.endpoint.as_deref().unwrap_or_default().parse()?;
     let token = settings.token.as_ref();
     let token = token.ok_or_else(|| Error::invalid_argument("the exporter file has no `token`"))?;
@@ -115,15 +118,21 @@ impl Failures {
 /// and again; `Unauthenticated`, `PermissionDenied` and the like for a token that is refused for
 /// five minutes; the error of a hook whose failure ends the exporter. A signal is `Ok`.
 pub(crate) async fn join(
-    mut options: RunOptions,
+    options: RunOptions,
     ready: impl FnOnce(&Endpoint) -> Result<()>,
 ) -> Result<()> {
     let controller = controller_of(&options.config.settings)?;
     let mut signals = Signals::with_reload()?;
     PrivateSocket::sweep().await?;
     let mut failures = Failures::new(&options.config.settings);
-    let reporter = Reporter::new(controller.clone());
-    let mut credentials = Credentials::new(controller.clone(), &options.config);
+    let counted = Counted::default();
+    let observed = Observed::of_joined(counted.clone());
+    let _metrics = match options.metrics {
+        Some(address) => Some(MetricsListener::bind(address).await?.serve(observed.clone())),
+        None => None,
+    };
+    let reporter = Reporter::new(controller.clone(), counted.clone());
+    let mut credentials = Credentials::new(controller.clone(), &options);
     let registered = tokio::select! {
         registered = register(&options, &controller, &mut credentials, &mut failures) => registered,
         name = signals.next() => {
@@ -139,15 +148,24 @@ pub(crate) async fn join(
     let (sender, assignment) = watch::channel(None);
     let refused = CancellationToken::new();
     signals.also_end_with(refused.clone());
-    let following = follow(controller.clone(), credentials, reporter.clone(), sender);
+    let following =
+        follow(controller.clone(), counted.clone(), credentials, reporter.clone(), sender);
     let mut following = AbortOnDropHandle::new(tokio::spawn(async move {
         let _refused = refused.drop_guard();
         following.await
     }));
     ready(controller.endpoint())?;
     notify("READY=1");
-    let mut outcome =
-        leases(&mut options, &controller, &reporter, assignment, &mut failures, &mut signals).await;
+    let joined = Joined {
+        options,
+        controller: controller.clone(),
+        reporter: reporter.clone(),
+        counted,
+        observed,
+        assignment,
+        failures,
+    };
+    let mut outcome = joined.leases(&mut signals).await;
     if let Some(Ok(Err(error))) = (&mut following).now_or_never() {
         outcome = Err(error);
     }
@@ -202,98 +220,101 @@ async fn register(
     }
 }
 
-/// Serves one lease after another, until a signal or until the exporter is to end.
-async fn leases(
-    options: &mut RunOptions,
-    controller: &Controller,
-    reporter: &Reporter,
-    mut assignment: watch::Receiver<Assignment>,
-    failures: &mut Failures,
-    signals: &mut Signals,
-) -> Result<()> {
-    let mut served: Option<String> = None;
-    let mut stamp = stamp_of(&options.config);
-    loop {
-        let next = next_lease(&mut assignment, served.as_deref());
-        let leased = tokio::select! {
-            leased = next => leased,
-            name = signals.next_or_reload() => {
-                tracing::info!(signal = name.unwrap_or("SIGHUP"), "shutting down");
-                return Ok(());
-            }
-        };
-        // A lease that was served and released is not served again.
-        served = Some(leased.lease.clone());
-        let now = stamp_of(&options.config);
-        if now != stamp {
-            stamp = now;
-            if let Some(config) = reload::read(&options.config).await {
-                tracing::info!("the exporter file was read again");
-                options.config = config;
-            }
-        }
-        options.logs.set_lease(Some((&leased.lease, &leased.client)));
-        tracing::info!("the lease begins");
-        let end =
-            serve(options, controller, reporter, &assignment, failures, signals, &leased).await;
-        match &end {
-            Ok(end) => tracing::info!(?end, "the lease has ended"),
-            Err(error) => tracing::error!(error = error.report(), "the lease has ended"),
-        }
-        options.logs.set_lease(None);
-        match end? {
-            End::Over => {}
-            End::Signal => return Ok(()),
-            End::Exit(error) => return Err(error),
-        }
-        // `hurried`: a signal came while the device was closed.
-        if signals.hurried || options.ends_after_lease() || signals.reload_is_asked() {
-            return Ok(());
-        }
-        reporter.report(ExporterStatus::Available, "Available for new lease");
-    }
+/// An exporter that is registered.
+struct Joined {
+    options: RunOptions,
+    controller: Controller,
+    reporter: Reporter,
+    counted: Counted,
+    observed: Observed,
+    assignment: watch::Receiver<Assignment>,
+    failures: Failures,
 }
 
-/// Opens the device and serves a lease.
-async fn serve(
-    options: &RunOptions,
-    controller: &Controller,
-    reporter: &Reporter,
-    assignment: &watch::Receiver<Assignment>,
-    failures: &mut Failures,
-    signals: &mut Signals,
-    leased: &Leased,
-) -> Result<End> {
-    let session_options =
-        session_options(&options.config, &options.logs, options.limits.clone()).of_a_lease();
-    let opened = tokio::select! {
-        opened = open_as(&options.config, session_options) => opened,
-        name = signals.next() => {
-            tracing::info!(signal = name, "shutting down");
-            return Ok(End::Signal);
+impl Joined {
+    /// Serves one lease after another, until a signal or until the exporter is to end.
+    async fn leases(mut self, signals: &mut Signals) -> Result<()> {
+        let mut served: Option<String> = None;
+        let mut stamp = stamp_of(&self.options.config);
+        loop {
+            let leased = tokio::select! {
+                leased = next_lease(&mut self.assignment, served.as_deref()) => leased,
+                name = signals.next_or_reload() => {
+                    tracing::info!(signal = name.unwrap_or("SIGHUP"), "shutting down");
+                    return Ok(());
+                }
+            };
+            // A lease that was served and released is not served again.
+            served = Some(leased.lease.clone());
+            let now = stamp_of(&self.options.config);
+            if now != stamp {
+                stamp = now;
+                if let Some(config) = reload::read(&self.options.config).await {
+                    tracing::info!("the exporter file was read again");
+                    self.options.config = config;
+                }
+            }
+            leased.name_in(&self.options.logs, &self.counted);
+            self.counted.change(|counts| counts.leases += 1);
+            tracing::info!("the lease begins");
+            let end = self.serve(signals, &leased).await;
+            match &end {
+                Ok(end) => tracing::info!(?end, "the lease has ended"),
+                Err(error) => tracing::error!(error = error.report(), "the lease has ended"),
+            }
+            self.options.logs.set_lease(None);
+            self.counted.change(|counts| counts.lease = None);
+            match end? {
+                End::Over => {}
+                End::Signal => return Ok(()),
+                End::Exit(error) => return Err(error),
+            }
+            // `hurried`: a signal came while the device was closed.
+            if signals.hurried || self.options.ends_after_lease() || signals.reload_is_asked() {
+                return Ok(());
+            }
+            self.reporter.report(ExporterStatus::Available, "Available for new lease");
         }
-    };
-    let session: Session = match opened {
-        Ok(session) => session,
-        Err(error) => {
-            let message = format!("the device does not open: {error:#}");
-            let counted = failures.count(error);
-            reporter.report(ExporterStatus::BeforeLeaseHookFailed, message);
-            tokio::time::sleep(VISIBLE).await;
-            reporter.release(&leased.lease).await;
-            return counted.map(|()| End::Over);
-        }
-    };
-    failures.none();
-    let context = Context {
-        config: &options.config,
-        controller,
-        reporter,
-        assignment: assignment.clone(),
-        signals,
-        is_last: options.ends_after_lease(),
-    };
-    lease::serve(context, &session, leased).await
+    }
+
+    /// Opens the device and serves a lease.
+    async fn serve(&mut self, signals: &mut Signals, leased: &Leased) -> Result<End> {
+        let RunOptions { config, logs, limits, .. } = &self.options;
+        let session_options = session_options(config, logs, limits.clone()).of_a_lease();
+        let opened = tokio::select! {
+            opened = open_as(config, session_options) => opened,
+            name = signals.next() => {
+                tracing::info!(signal = name, "shutting down");
+                return Ok(End::Signal);
+            }
+        };
+        let session: Session = match opened {
+            Ok(session) => session,
+            Err(error) => {
+                let message = format!("the device does not open: {error:#}");
+                let counted = self.failures.count(error);
+                self.reporter.report(ExporterStatus::BeforeLeaseHookFailed, message);
+                tokio::time::sleep(VISIBLE).await;
+                self.reporter.release(&leased.lease).await;
+                return counted.map(|()| End::Over);
+            }
+        };
+        self.failures.none();
+        self.observed.set_session(Some(&session));
+        let context = Context {
+            config,
+            controller: &self.controller,
+            counted: &self.counted,
+            logs,
+            reporter: &self.reporter,
+            assignment: self.assignment.clone(),
+            signals,
+            is_last: self.options.ends_after_lease(),
+        };
+        let end = lease::serve(context, &session, leased).await;
+        self.observed.set_session(None);
+        end
+    }
 }
 
 /// Waits for a lease that is not the one that was served last.

@@ -18,6 +18,7 @@ mod shell;
 mod sidecar;
 mod signals;
 
+pub use join::controller_of;
 pub use logs::{Log, LogFormat};
 pub use programs::{be_j, search_path};
 pub use run::{Ready, RunOptions, run};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::ready;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
@@ -17,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::join::{Counted, Counts};
+
 /// The longest time for a request and its answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// The largest request, in bytes.
@@ -26,18 +29,53 @@ const MAX_CONNECTIONS: usize = 16;
 /// The pause after a failure to accept a connection.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// The metrics of a session and of its drivers.
-fn text(session: &Session) -> String {
-    let counts = session.counts();
-    let mut out = String::new();
-    let mut one = |name: &str, kind: &str, help: &str, samples: Samples| {
-        let _infallible =
-            writeln!(out, "# HELP jumpstarter_{name} {help}\n# TYPE jumpstarter_{name} {kind}");
-        for (labels, value) in samples {
-            let _infallible = writeln!(out, "jumpstarter_{name}{labels} {value}");
+/// What the metrics are about. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observed(Arc<Mutex<(Option<Session>, Option<Counted>)>>);
+
+impl Observed {
+    /// An exporter that joins a controller, with what it counts.
+    pub(crate) fn of_joined(counted: Counted) -> Self {
+        Self(Arc::new(Mutex::new((None, Some(counted)))))
+    }
+
+    /// Sets the session that is served now, or that there is none.
+    pub(crate) fn set_session(&self, session: Option<&Session>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = session.cloned();
+    }
+
+    fn text(&self) -> String {
+        let (session, counted) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut out = String::new();
+        if let Some(session) = session {
+            of_session(&mut out, &session);
         }
+        if let Some(counted) = counted {
+            of_controller(&mut out, &counted.get());
+        }
+        out
+    }
+}
+
+/// Appends one metric.
+fn one(out: &mut String, name: &str, kind: &str, help: &str, samples: Samples) {
+    let _infallible =
+        writeln!(out, "# HELP jumpstarter_{name} {help}\n# TYPE jumpstarter_{name} {kind}");
+    for (labels, value) in samples {
+        let _infallible = writeln!(out, "jumpstarter_{name}{labels} {value}");
+    }
+}
+
+fn plain(value: u64) -> Samples {
+    vec![(String::new(), value.to_string())]
+}
+
+/// The metrics of a session and of its drivers.
+fn of_session(out: &mut String, session: &Session) {
+    let counts = session.counts();
+    let mut one = |name: &str, kind: &str, help: &str, samples: Samples| {
+        one(out, name, kind, help, samples);
     };
-    let plain = |value: u64| vec![(String::new(), value.to_string())];
     one("calls_total", "counter", "Calls of drivers.", plain(counts.calls));
     let errors = counts.errors.into_iter();
     let errors = errors.map(|(kind, count)| (format!("{{kind=\"{kind}\"}}"), count.to_string()));
@@ -50,7 +88,32 @@ fn text(session: &Session) -> String {
     for (name, (help, samples)) in gauges(session.device()) {
         one(name, "gauge", help, samples);
     }
-    out
+}
+
+/// The metrics of an exporter that joins a controller.
+fn of_controller(out: &mut String, counts: &Counts) {
+    let mut one = |name: &str, kind: &str, help: &str, samples: Samples| {
+        one(out, name, kind, help, samples);
+    };
+    let connected = plain(u64::from(counts.is_connected));
+    one("controller_connected", "gauge", "Whether the controller answers.", connected);
+    let help = "How often the controller has begun to answer.";
+    one("controller_connections_total", "counter", help, plain(counts.connections));
+    one("leases_total", "counter", "Leases so far.", plain(counts.leases));
+    let lease = counts.lease.iter().map(|(lease, client)| {
+        (format!("{{lease=\"{}\",client=\"{}\"}}", escaped(lease), escaped(client)), "1".to_owned())
+    });
+    one("lease", "gauge", "The lease that is served.", lease.collect());
+    one("open_tunnels", "gauge", "Tunnels that are open.", plain(counts.open_tunnels));
+    one("tunnels_total", "counter", "Tunnels so far.", plain(counts.tunnels));
+    let help = "Tunnels that were closed because they had no call.";
+    one("silent_tunnels_total", "counter", help, plain(counts.silent_tunnels));
+    let help = "Tunnels that could not be opened.";
+    one("failed_tunnels_total", "counter", help, plain(counts.failed_tunnels));
+    let help = "States that the controller has received.";
+    one("status_reports_total", "counter", help, plain(counts.reports));
+    let help = "States that could not be reported, and were tried again.";
+    one("failed_status_reports_total", "counter", help, plain(counts.failed_reports));
 }
 
 /// The samples of one name: their labels in braces, and their values.
@@ -90,11 +153,11 @@ impl MetricsListener {
     }
 
     /// Answers every request with the metrics until the returned handle is dropped.
-    pub(crate) fn serve(self, session: &Session) -> AbortOnDropHandle<()> {
-        AbortOnDropHandle::new(tokio::spawn(self.accept(session.clone())))
+    pub(crate) fn serve(self, observed: Observed) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(self.accept(observed)))
     }
 
-    async fn accept(self, session: Session) {
+    async fn accept(self, observed: Observed) {
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
@@ -102,7 +165,7 @@ impl MetricsListener {
                 connections.join_next().await;
             }
             match self.0.accept().await {
-                Ok((stream, _)) => drop(connections.spawn(answer(stream, session.clone()))),
+                Ok((stream, _)) => drop(connections.spawn(answer(stream, observed.clone()))),
                 Err(error) => {
                     tracing::warn!(%error, "a connection for metrics could not be accepted");
                     tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -113,8 +176,8 @@ impl MetricsListener {
 }
 
 /// Answers the one request of a connection.
-async fn answer(stream: TcpStream, session: Session) {
-    let service = service_fn(|request| ready(respond(&request, &session)));
+async fn answer(stream: TcpStream, observed: Observed) {
+    let service = service_fn(|request| ready(respond(&request, &observed)));
     let answered = http1::Builder::new()
         .keep_alive(false)
         // A client may end its direction after its request.
@@ -127,16 +190,17 @@ async fn answer(stream: TcpStream, session: Session) {
     }
 }
 
-fn respond<B>(request: &Request<B>, session: &Session) -> http::Result<Response<String>> {
+fn respond<B>(request: &Request<B>, observed: &Observed) -> http::Result<Response<String>> {
     let response = Response::builder().header(CONTENT_TYPE, "text/plain; version=0.0.4");
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics" | "/") => response.body(text(session)),
+        (&Method::GET, "/metrics" | "/") => response.body(observed.text()),
         _ => {
             let response = response.status(StatusCode::NOT_FOUND);
             response.body("the metrics are at /metrics\n".to_owned())
         }
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +223,9 @@ mod tests {
     async fn served() -> (SocketAddr, AbortOnDropHandle<()>) {
         let session = Session::new(Device::of_driver(Oven), SessionOptions::default()).unwrap();
         let listener = MetricsListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        (listener.0.local_addr().unwrap(), listener.serve(&session))
+        let observed = Observed::of_joined(Counted::default());
+        observed.set_session(Some(&session));
+        (listener.0.local_addr().unwrap(), listener.serve(observed))
     }
 
     async fn ask(address: SocketAddr, request: &[u8]) -> String {
@@ -183,6 +249,7 @@ mod tests {
             "# TYPE jumpstarter_heat_celsius gauge",
             r#"jumpstarter_heat_celsius{path="",place="to\\p \"1\"\n"} 20.5"#,
             r#"jumpstarter_heat_celsius{path="",place="bottom"} 300"#,
+            "jumpstarter_controller_connected 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }

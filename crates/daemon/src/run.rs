@@ -10,11 +10,14 @@ use jumpstarter_driver_core::{Device, Error, Result, ResultExt, suggest};
 use jumpstarter_exporter::{
     Access, Address, Door, Limits, Listener, LogHub, Server, Session, SessionOptions,
 };
+use jumpstarter_supervise::reap_orphans;
+use rustix::process::getpid;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::join::join;
 use crate::lease::{self, Lease};
-use crate::metrics::MetricsListener;
+use crate::metrics::{MetricsListener, Observed};
 use crate::notify::notify;
 use crate::private_socket::PrivateSocket;
 use crate::sidecar;
@@ -29,6 +32,8 @@ const CALLS_GRACE: Duration = Duration::from_secs(5);
 const CLOSE_LIMIT: Duration = Duration::from_secs(90);
 /// The time limit after a second signal.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
+/// How long a refused token is tried by default.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// The time limit for connections that are cut off, which end much faster.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -40,9 +45,10 @@ pub struct RunOptions {
     access: Access,
     is_insecure: bool,
     pub(crate) limits: Limits,
-    metrics: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) logs: LogHub,
     exit_on_lease_end: bool,
+    pub(crate) token_patience: Duration,
 }
 
 /// Where an exporter can be reached now.
@@ -67,6 +73,7 @@ impl RunOptions {
             metrics: None,
             logs: LogHub::default(),
             exit_on_lease_end: false,
+            token_patience: TOKEN_PATIENCE,
         }
     }
 
@@ -117,6 +124,14 @@ impl RunOptions {
     #[must_use]
     pub fn exit_on_lease_end(mut self, exits: bool) -> Self {
         self.exit_on_lease_end = exits;
+        self
+    }
+
+    /// How long a token that the controller refuses is tried, and looked for in the exporter file
+    /// again, before the exporter ends; default: five minutes.
+    #[must_use]
+    pub fn token_patience(mut self, patience: Duration) -> Self {
+        self.token_patience = patience;
         self
     }
 
@@ -223,6 +238,8 @@ impl RunOptions {
 /// `Cancelled` for a signal while the device is opened: nothing was served then. After any other
 /// signal a complete shutdown is `Ok`.
 pub async fn run(options: RunOptions, ready: impl FnOnce(Ready<'_>) -> Result<()>) -> Result<()> {
+    // The first process of a container gets the processes whose parents have ended.
+    let _reaping = getpid().is_init().then(|| AbortOnDropHandle::new(tokio::spawn(reap_orphans())));
     let outcome = match options.joins_a_controller() {
         true => {
             let ends_with_sidecar = options.ends_after_lease();
@@ -388,7 +405,11 @@ async fn serve_until_signal(
         server.start_for_hooks(listener);
     }
     let _metrics = match options.metrics {
-        Some(address) => Some(MetricsListener::bind(address).await?.serve(session)),
+        Some(address) => {
+            let observed = Observed::default();
+            observed.set_session(Some(session));
+            Some(MetricsListener::bind(address).await?.serve(observed))
+        }
         None => None,
     };
     let addresses = server.addresses().to_vec();

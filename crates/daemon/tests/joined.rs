@@ -1,65 +1,15 @@
 //! An exporter that joins a controller, and a client of that controller.
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
-use std::sync::Arc;
+mod support;
+
 use std::time::Duration;
 
+use jumpstarter_client::ExporterState;
 use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Wanted};
-use jumpstarter_client::{Exporter, ExporterState};
-use jumpstarter_config::ExporterConfig;
-use jumpstarter_controller::{Controller, ControllerOptions, Identity, Trust};
-use jumpstarter_daemon::{RunOptions, run};
-use jumpstarter_driver_core::{Error, ErrorKind, Secret};
-use jumpstarter_test_controller::{Answer, Kind, Options, Rule, TestController};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio_util::task::AbortOnDropHandle;
-
-use jumpstarter_driver_flasher as _;
-use jumpstarter_driver_network as _;
-use jumpstarter_driver_power as _;
-
-const LIMIT: Duration = Duration::from_secs(20);
-const POWER: &str = "{power: {type: mock-power}, echo: {type: echo}}";
-
-/// A controller with the exporter `e1` and the client `c1`.
-async fn controller() -> TestController {
-    let controller = TestController::start(Options::default()).await.unwrap();
-    controller.add_exporter("e1", &[("board", "mock")]);
-    controller.add_client("c1", &[]);
-    controller
-}
-
-type Running = AbortOnDropHandle<jumpstarter_driver_core::Result<()>>;
-
-/// Runs the exporter of a file until it is registered.
-async fn exporter(controller: &TestController, rest: &str) -> Running {
-    let file = controller.exporter_file("e1", POWER) + rest;
-    let config = ExporterConfig::parse(&file, "exporter.yaml").unwrap();
-    let (ready, is_ready) = oneshot::channel();
-    let task: JoinHandle<_> = tokio::spawn(run(RunOptions::new(config), |_| {
-        ready.send(()).ok();
-        Ok(())
-    }));
-    let task = AbortOnDropHandle::new(task);
-    tokio::time::timeout(LIMIT, is_ready).await.unwrap().unwrap();
-    task
-}
-
-fn lab(controller: &TestController) -> Lab {
-    let token = Secret::new(controller.token(Kind::Client, "c1"));
-    let identity = Identity::client("lab", "c1", token);
-    let options = ControllerOptions::new(controller.endpoint().parse().unwrap(), identity)
-        .trust(Trust::Authorities(controller.ca_bundle().into_bytes()));
-    Lab::new(Controller::new(options).unwrap())
-}
-
-async fn leased(lab: &Lab) -> (Arc<Lease>, Exporter) {
-    let wanted = Wanted::selector("board=mock").acquisition_limit(LIMIT);
-    let lease = lab.lease(wanted, |_| {}).await.unwrap();
-    let exporter = lease.connect().await.unwrap();
-    (lease, exporter)
-}
+use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_test_controller::{Answer, Rule};
+use support::lab::{LIMIT, controller, exporter, lab, leased};
 
 /// Why a leased device cannot be used; the controller may say it before the exporter.
 async fn unusable(lab: &Lab, with: impl FnOnce(&Lease) -> bool) -> Error {

@@ -30,7 +30,7 @@ impl Drop for Open {
 }
 
 /// Why the exporter ends a connection.
-enum End {
+pub(crate) enum End {
     /// Other connections without a call need its place.
     CrowdedOut,
     /// It made no admitted call in time.
@@ -99,14 +99,14 @@ impl End {
 }
 
 /// Serves a connection until its client ends it, or, after `stop`, until its calls have ended.
-/// Dropping the future cuts it off, with the calls on it.
+/// Dropping the future cuts it off, with the calls on it. Returns the reason if the exporter ended it.
 pub(crate) async fn serve(
     session: Session,
     passphrase: Option<Passphrase>,
     transport: Box<dyn Transport>,
     peer: Peer,
     stop: CancellationToken,
-) {
+) -> Option<End> {
     let standing = peer.standing.clone();
     let _open = Open(standing.clone());
     let mut windows = Windows::new();
@@ -118,15 +118,15 @@ pub(crate) async fn serve(
         opened = handshake => opened,
         end = &mut end => {
             end.note(&session, &peer);
-            return;
+            return Some(end);
         }
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return None,
     };
     let mut connection = match opened {
         Ok(connection) => connection,
         Err(error) => {
             tracing::debug!(%error, "a client does not speak HTTP/2");
-            return;
+            return None;
         }
     };
     // Memory for this client's data, once it has an admitted call.
@@ -152,9 +152,9 @@ pub(crate) async fn serve(
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "a connection broke");
-                    return;
+                    return None;
                 }
-                None => return,
+                None => return None,
             },
             () = standing.admitted.notified(), if !is_admitted => {
                 is_admitted = true;
@@ -167,12 +167,13 @@ pub(crate) async fn serve(
             () = windows.pause() => windows.adapt(&mut connection, streams()),
             end = &mut end => {
                 end.note(&session, &peer);
-                if matches!(end, End::CrowdedOut) {
-                    break;
+                if !matches!(end, End::CrowdedOut) {
+                    // Whether the client receives it changes nothing.
+                    let farewell = connection.abort(end.reason());
+                    drop(tokio::time::timeout(FAREWELL_LIMIT, farewell).await);
                 }
-                // Whether the client receives it changes nothing.
-                drop(tokio::time::timeout(FAREWELL_LIMIT, connection.abort(end.reason())).await);
-                break;
+                drop(promise);
+                return Some(end);
             }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
@@ -180,5 +181,4 @@ pub(crate) async fn serve(
             }
         }
     }
-    drop(promise);
 }

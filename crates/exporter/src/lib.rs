@@ -74,4 +74,4 @@ pub use server::Server;
 pub use session::{Session, SessionOptions};
 pub use state::{State, Stateful};
 pub use tls::TlsOptions;
-pub use tunnels::Tunnels;
+pub use tunnels::{TunnelEnd, Tunnels};

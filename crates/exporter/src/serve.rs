@@ -188,7 +188,8 @@ pub(crate) async fn serve_behind(
             };
             match opened {
                 Ok(transport) => {
-                    connection::serve(session, passphrase, transport, peer, stop.serving).await
+                    let stop = stop.serving;
+                    let _end = connection::serve(session, passphrase, transport, peer, stop).await;
                 }
                 Err(error) if session.0.connections.crowd.may_speak() => {
                     let address = address.map(|address| address.to_string()).unwrap_or_default();

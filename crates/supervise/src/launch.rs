@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::environment;
 use crate::guardian::{Setup, split};
 use crate::open_files;
+use crate::orphans::Own;
 
 /// A started program, and all that is needed to own it.
 pub(crate) struct Launched {
@@ -34,8 +35,8 @@ pub(crate) struct Launched {
 
 /// What owns a program, and ends after it.
 pub(crate) enum Guard {
-    /// The guardian, this process's direct child.
-    Guardian(tokio::process::Child),
+    /// The guardian, this process's direct child, until it is reaped.
+    Guardian(tokio::process::Child, Own),
     /// The connection to a launcher.
     Bridge(JoinHandle<()>),
 }
@@ -44,7 +45,7 @@ impl Guard {
     /// Waits until the program and all that it left have ended.
     pub(crate) async fn ended(&mut self) -> io::Result<()> {
         match self {
-            Self::Guardian(guardian) => guardian.wait().await.map(drop),
+            Self::Guardian(guardian, _) => guardian.wait().await.map(drop),
             Self::Bridge(bridge) => {
                 // An error: the runtime was shut down, which closes the connection.
                 bridge.await.ok();
@@ -109,7 +110,7 @@ pub(crate) fn launch(
 
     // Without kill_on_drop, which would kill the guardian. Closing `control` makes it kill what it
     // guards.
-    let mut guardian = process.spawn()?;
+    let (mut guardian, own) = Own::start(|| process.spawn())?;
     // The guardian is not reaped yet, so its number is still its own.
     let control = Control::new(control.into(), guardian.id())?;
     drop((orders, reports));
@@ -118,7 +119,7 @@ pub(crate) fn launch(
     let pid = u32::from_ne_bytes(pid);
     let (stdin, stdout) = (guardian.stdin.take(), guardian.stdout.take());
     let stderr = guardian.stderr.take();
-    let guard = Guard::Guardian(guardian);
+    let guard = Guard::Guardian(guardian, own);
     Ok(Launched { guard, stdin, stdout, stderr, control, status: status.into(), pid })
 }
 

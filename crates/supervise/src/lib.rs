@@ -36,6 +36,9 @@
 //! shares this process's memory copy-on-write, so a parent that holds gigabytes pins the pages that
 //! it changes later.
 //!
+//! The first process of a container inherits what a killed guardian leaves, and every process whose
+//! parent outside has ended: [`reap_orphans`] reaps those, and leaves the guardians alone.
+//!
 //! # Programs in another container
 //!
 //! [`Command::through`] runs a program through a [`Launcher`], in the sidecar of an exporter's pod.
@@ -59,6 +62,7 @@ mod heeded;
 mod launch;
 pub mod launcher;
 mod open_files;
+mod orphans;
 mod output;
 mod run;
 mod standard;
@@ -75,6 +79,7 @@ pub use file_size::survive_file_size_limit;
 pub use heeded::Heeded;
 pub use launcher::Launcher;
 pub use open_files::raise_open_files;
+pub use orphans::reap_orphans;
 pub use run::{Output, run, run_blocking, run_unchecked};
 pub use rustix::process::Signal;
 pub use standard::{StandardStream, was_closed};

@@ -7,21 +7,29 @@ use std::time::Duration;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_controller::{Controller, Pauses, Refusal};
 use jumpstarter_driver_core::{Error, Result, Secret};
+use jumpstarter_exporter::LogHub;
 use jumpstarter_protocol::rpc::controller::Status;
 use jumpstarter_protocol::v1::{StatusRequest, StatusResponse};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::counted::Counted;
 use super::reporter::Reporter;
-
-/// How long a refused token is tried, and looked for in the file again.
-const REFUSED_LIMIT: Duration = Duration::from_secs(5 * 60);
+use crate::RunOptions;
 
 /// A lease of this exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leased {
     pub(super) lease: String,
     pub(super) client: String,
+}
+
+impl Leased {
+    /// Names the lease and its client in the log and the metrics.
+    pub(super) fn name_in(&self, logs: &LogHub, counted: &Counted) {
+        logs.set_lease(Some((&self.lease, &self.client)));
+        counted.change(|counts| counts.lease = Some((self.lease.clone(), self.client.clone())));
+    }
 }
 
 /// What the controller said last; `None` before it said anything.
@@ -32,12 +40,15 @@ pub(super) type Assignment = Option<Option<Leased>>;
 pub(super) struct Credentials {
     controller: Controller,
     file: PathBuf,
+    /// How long a refused token is tried, and looked for in the file again.
+    patience: Duration,
     refused_since: Option<Instant>,
 }
 
 impl Credentials {
-    pub(super) fn new(controller: Controller, config: &ExporterConfig) -> Self {
-        Self { controller, file: PathBuf::from(&config.origin), refused_since: None }
+    pub(super) fn new(controller: Controller, options: &RunOptions) -> Self {
+        let file = PathBuf::from(&options.config.origin);
+        Self { controller, file, patience: options.token_patience, refused_since: None }
     }
 
     /// The controller took the token.
@@ -50,7 +61,7 @@ impl Credentials {
     /// Looks for a new token after an error. Logs a refusal once.
     ///
     /// # Errors
-    /// The refusal, after five minutes.
+    /// The refusal, after the options' patience.
     pub(super) async fn heed(&mut self, error: Error) -> Result<()> {
         let refusal = Refusal::of(&error);
         if !refusal.is_some_and(|refusal| refusal.is_of_the_token() || refusal == Refusal::Missing)
@@ -60,19 +71,19 @@ impl Credentials {
         let since = match self.refused_since {
             Some(since) => since,
             None => {
-                let minutes = REFUSED_LIMIT.as_secs() / 60;
                 let what = match refusal {
                     Some(Refusal::Expired) => "the token has expired",
                     _ => "the controller refuses the token",
                 };
                 tracing::error!(
                     error = error.report(),
-                    "{what}: write a new one into the exporter file; it is looked for for {minutes} minutes"
+                    "{what}: write a new one into the exporter file, which is looked at for {:?}",
+                    self.patience
                 );
                 *self.refused_since.insert(Instant::now())
             }
         };
-        if since.elapsed() > REFUSED_LIMIT {
+        if since.elapsed() > self.patience {
             return Err(Error::unauthenticated("the controller refuses the exporter")
                 .with_source(error)
                 .with_hint(
@@ -106,9 +117,10 @@ impl Credentials {
 /// begun.
 ///
 /// # Errors
-/// The controller's refusal of the token, after five minutes.
+/// The controller's refusal of the token, after the options' patience.
 pub(super) async fn follow(
     controller: Controller,
+    counted: Counted,
     mut credentials: Credentials,
     reporter: Reporter,
     assignment: watch::Sender<Assignment>,
@@ -121,6 +133,10 @@ pub(super) async fn follow(
             |message| {
                 if !std::mem::replace(&mut is_joined, true) {
                     tracing::info!(endpoint = %controller.endpoint(), "the controller answers");
+                    counted.change(|counts| {
+                        counts.is_connected = true;
+                        counts.connections += 1;
+                    });
                 }
                 pauses.begin_anew();
                 credentials.accepted();
@@ -135,6 +151,7 @@ pub(super) async fn follow(
         );
         let ended = ended.await;
         if std::mem::replace(&mut is_joined, false) {
+            counted.change(|counts| counts.is_connected = false);
             let error = ended.as_ref().err().map(Error::report);
             tracing::warn!(error, "the controller is away: the lease goes on without it");
         }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use jumpstarter_config::ExporterConfig;
 use jumpstarter_controller::Controller;
 use jumpstarter_driver_core::{Error, Result};
-use jumpstarter_exporter::{Server, Session};
+use jumpstarter_exporter::{LogHub, Server, Session};
 use jumpstarter_protocol::v1::ExporterStatus;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::counted::Counted;
 use super::following::{Assignment, Leased};
 use super::listening::listen;
 use super::reporter::Reporter;
@@ -41,6 +42,8 @@ pub(super) enum End {
 pub(super) struct Context<'a> {
     pub(super) config: &'a ExporterConfig,
     pub(super) controller: &'a Controller,
+    pub(super) counted: &'a Counted,
+    pub(super) logs: &'a LogHub,
     pub(super) reporter: &'a Reporter,
     pub(super) assignment: watch::Receiver<Assignment>,
     pub(super) signals: &'a mut Signals,
@@ -53,7 +56,8 @@ pub(super) struct Context<'a> {
 /// # Errors
 /// The errors of listening for the hooks, and of closing.
 pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leased) -> Result<End> {
-    let Context { config, controller, reporter, assignment, signals, is_last } = context;
+    let Context { config, controller, counted, logs, reporter, assignment, signals, is_last } =
+        context;
     let hooks = &config.settings.hooks;
     let (private, for_hooks) = for_hooks(hooks).await?.unzip();
     let over = CancellationToken::new();
@@ -67,6 +71,7 @@ pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leas
     let closing = CancellationToken::new();
     let task = listen(
         controller.clone(),
+        counted.clone(),
         leased.lease.clone(),
         server.tunnels(),
         listens,
@@ -76,7 +81,11 @@ pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leas
     // Before, the controller would pass on no tunnel. A controller that is away ends no lease.
     drop(tokio::time::timeout(LISTEN_LIMIT, listening.wait_for(|listens| *listens)).await);
     let mirror = reporter.mirror(session, is_last);
-    let watching = watch_end(assignment.clone(), leased.lease.clone(), over.clone());
+    let name_client = {
+        let (counted, logs) = (counted.clone(), logs.clone());
+        move |now: &Leased| now.name_in(&logs, &counted)
+    };
+    let watching = watch(assignment.clone(), leased.clone(), name_client, over.clone());
     let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
     let mut life =
         Life { lease, session, reporter, assignment, over, leased, has_hooks: has_hooks(hooks) };
@@ -104,17 +113,25 @@ pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leas
     close(session, signals).await.map(|()| end)
 }
 
-/// Cancels `over` once the controller leases the exporter otherwise.
-async fn watch_end(
+/// Watches the lease until the controller leases the exporter otherwise, and cancels `over` then. A
+/// transferred lease has another client, which `transferred` gets.
+async fn watch(
     mut assignment: watch::Receiver<Assignment>,
-    lease: String,
+    mut leased: Leased,
+    transferred: impl Fn(&Leased),
     over: CancellationToken,
 ) {
-    let is_over = |now: &Assignment| {
-        now.as_ref().is_some_and(|now| now.as_ref().is_none_or(|now| now.lease != lease))
-    };
-    if assignment.wait_for(is_over).await.is_ok() {
-        over.cancel();
+    loop {
+        let is_other =
+            |now: &Assignment| now.as_ref().is_some_and(|now| now.as_ref() != Some(&leased));
+        let Ok(now) = assignment.wait_for(is_other).await.map(|now| (*now).clone()) else { return };
+        match now.flatten() {
+            Some(now) if now.lease == leased.lease => {
+                transferred(&now);
+                leased = now;
+            }
+            _ => return over.cancel(),
+        }
     }
 }
 

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use jumpstarter_controller::{Controller, Pauses, Refusal};
 use jumpstarter_driver_core::{Result, Secret};
-use jumpstarter_exporter::Tunnels;
+use jumpstarter_exporter::{TunnelEnd, Tunnels};
 use jumpstarter_protocol::rpc::controller::Listen;
 use jumpstarter_protocol::v1::{ListenRequest, ListenResponse};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::counted::Counted;
+
 /// Joins the tunnels of a lease until `closing`, and returns when they have ended. Dropping the
 /// future cuts them off. `listens` becomes true once the controller has the first request.
 pub(super) async fn listen(
     controller: Controller,
+    counted: Counted,
     lease: String,
     tunnels: Tunnels,
     listens: watch::Sender<bool>,
@@ -23,7 +26,7 @@ pub(super) async fn listen(
 ) {
     let mut joined = JoinSet::new();
     tokio::select! {
-        never = join_each(&controller, &lease, &tunnels, &mut joined, &listens) => match never {},
+        never = join_each(&controller, &counted, &lease, &tunnels, &mut joined, &listens) => match never {},
         () = closing.cancelled() => {}
     }
     while joined.join_next().await.is_some() {}
@@ -31,6 +34,7 @@ pub(super) async fn listen(
 
 async fn join_each(
     controller: &Controller,
+    counted: &Counted,
     lease: &str,
     tunnels: &Tunnels,
     joined: &mut JoinSet<()>,
@@ -38,7 +42,7 @@ async fn join_each(
 ) -> Infallible {
     let mut pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
-        let ended = read(controller, lease, tunnels, joined, listens, &mut pauses).await;
+        let ended = read(controller, counted, lease, tunnels, joined, listens, &mut pauses).await;
         match ended {
             Ok(()) => tracing::debug!("the controller ended the stream of tunnels"),
             Err(error) => {
@@ -55,6 +59,7 @@ async fn join_each(
 
 async fn read(
     controller: &Controller,
+    counted: &Counted,
     lease: &str,
     tunnels: &Tunnels,
     joined: &mut JoinSet<()>,
@@ -67,15 +72,21 @@ async fn read(
     while let Some(ListenResponse { router_endpoint, router_token }) = stream.next().await? {
         pauses.begin_anew();
         while joined.try_join_next().is_some() {}
-        let (controller, tunnels) = (controller.clone(), tunnels.clone());
+        let (controller, tunnels, counted) = (controller.clone(), tunnels.clone(), counted.clone());
         joined.spawn(async move {
             let served = async {
                 let token = Secret::new(router_token);
                 let tunnel = controller.tunnel(&router_endpoint, &token).await?;
+                let _open = counted.tunnel();
                 tunnels.serve(tunnel).await
             };
-            if let Err(error) = served.await {
-                tracing::warn!(error = error.report(), "a client's tunnel was not joined");
+            match served.await {
+                Ok(TunnelEnd::Silent) => counted.change(|counts| counts.silent_tunnels += 1),
+                Ok(_) => {}
+                Err(error) => {
+                    counted.change(|counts| counts.failed_tunnels += 1);
+                    tracing::warn!(error = error.report(), "a client's tunnel was not joined");
+                }
             }
         });
     }

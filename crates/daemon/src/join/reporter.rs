@@ -12,6 +12,8 @@ use jumpstarter_protocol::v1::{ExporterStatus, ReleaseLeaseRequest, ReportStatus
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::counted::Counted;
+
 /// How long the release of a lease is tried while the controller is away.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,6 +28,7 @@ struct Report {
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     controller: Controller,
+    counted: Counted,
     wanted: Arc<watch::Sender<Option<Report>>>,
     /// The next report waits for the one before.
     turn: Arc<Mutex<()>>,
@@ -33,12 +36,13 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(controller: Controller) -> Self {
+    pub(super) fn new(controller: Controller, counted: Counted) -> Self {
         let (wanted, news) = watch::channel(None);
         let turn = Arc::new(Mutex::new(()));
-        let task = tokio::spawn(report_each(controller.clone(), news, turn.clone()));
+        let task =
+            tokio::spawn(report_each(controller.clone(), counted.clone(), news, turn.clone()));
         let task = Arc::new(AbortOnDropHandle::new(task));
-        Self { controller, wanted: Arc::new(wanted), turn, _task: task }
+        Self { controller, counted, wanted: Arc::new(wanted), turn, _task: task }
     }
 
     /// Reports a state, soon. One that is not reported yet is given up.
@@ -63,7 +67,7 @@ impl Reporter {
             false
         });
         let _turn = self.turn.lock().await;
-        tell(&self.controller, &report, false).await
+        tell(&self.controller, &self.counted, &report, false).await
     }
 
     /// Reports each state of a session, from the current one, until the returned task is dropped.
@@ -111,25 +115,36 @@ impl Reporter {
             status: ExporterStatus::AfterLeaseHook,
             message: "Releasing the lease".to_owned(),
         };
-        if let Err(error) = tell(&self.controller, &report, true).await {
+        if let Err(error) = tell(&self.controller, &self.counted, &report, true).await {
             tracing::warn!(error = error.report(), "the lease was not released");
         }
     }
 }
 
 /// Reports a state.
-async fn tell(controller: &Controller, report: &Report, releases: bool) -> Result<()> {
+async fn tell(
+    controller: &Controller,
+    counted: &Counted,
+    report: &Report,
+    releases: bool,
+) -> Result<()> {
     let request = ReportStatusRequest {
         status: report.status.into(),
         message: Some(report.message.clone()),
         release_lease: releases.then_some(true),
     };
-    controller.call::<ReportStatus>(&request).await.map(drop)
+    let told = controller.call::<ReportStatus>(&request).await.map(drop);
+    counted.change(|counts| match told {
+        Ok(()) => counts.reports += 1,
+        Err(_) => counts.failed_reports += 1,
+    });
+    told
 }
 
 /// Reports each wanted state, until it has it or another one is wanted.
 async fn report_each(
     controller: Controller,
+    counted: Counted,
     mut news: watch::Receiver<Option<Report>>,
     turn: Arc<Mutex<()>>,
 ) {
@@ -144,7 +159,7 @@ async fn report_each(
                 if news.has_changed().unwrap_or(true) {
                     continue;
                 }
-                match tell(&controller, &report, false).await {
+                match tell(&controller, &counted, &report, false).await {
                     Ok(()) => false,
                     // A controller without states.
                     Err(error) if error.kind() == ErrorKind::Unimplemented => false,

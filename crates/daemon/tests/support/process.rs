@@ -45,19 +45,27 @@ impl Exporter {
         Self::start_by(config, "exec \"$@\"")
     }
 
+    /// One that joins the controller of its file, and serves metrics.
+    pub fn join_by(config: impl FnOnce(&Path) -> String, script: &str) -> Self {
+        Self::begin(config, script, true)
+    }
+
     /// Started by a script for a shell, which becomes the exporter.
     pub fn start_by(config: impl FnOnce(&Path) -> String, script: &str) -> Self {
+        Self::begin(config, script, false)
+    }
+
+    fn begin(config: impl FnOnce(&Path) -> String, script: &str, joins: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
         let file = folder.path().join("exporter.yaml");
         std::fs::write(&file, config(folder.path())).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = shell(script);
-        command
-            .arg(example("serve").get_program())
-            .arg(&file)
-            .arg(folder.path().join("socket"))
-            .stdin(Stdio::null());
+        command.arg(example("serve").get_program()).arg(&file).stdin(Stdio::null());
+        if !joins {
+            command.arg(folder.path().join("socket"));
+        }
         command.env("TMPDIR", folder.path().join("tmp")).env_remove("XDG_RUNTIME_DIR");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();

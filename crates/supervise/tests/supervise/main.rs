@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are no tests to clippy")]
 
+mod orphans;
 mod output;
 mod ownership;
 mod processes;
