@@ -185,7 +185,7 @@ pub(crate) fn run(
     ended.map(|()| SUCCESS).map_err(|error| fault(error, joins))
 }
 
-/// A controller's refusal has an exit code of its own: a restart does not help.
+/// A controller's refusal has a separate exit code: a restart does not help.
 fn fault(error: Error, joins: bool) -> Fault {
     match joins && error.kind() == ErrorKind::Unauthenticated {
         true => Fault::Refused(error),

@@ -99,7 +99,8 @@ impl End {
 }
 
 /// Serves a connection until its client ends it, or, after `stop`, until its calls have ended.
-/// Dropping the future cuts it off, with the calls on it. Returns the reason if the exporter ended it.
+/// Dropping the future cuts it off, with the calls on it. Returns the reason if the exporter ended
+/// it.
 pub(crate) async fn serve(
     session: Session,
     passphrase: Option<Passphrase>,

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 /// The most streams of one connection; a client waits with more.
 pub(crate) const MAX_STREAMS: u32 = 1024;
-/// The window of a stream, while there are few streams.
-const MAX_STREAM: u32 = 1 << 20;
+/// The window of a stream, while there are few streams: over a distance, at most that much a round
+/// trip is sent.
+const MAX_STREAM: u32 = 4 << 20;
 const MIN_STREAM: u32 = 1 << 10;
 /// The window of a connection without an admitted call, or without memory.
 pub(crate) const MIN_CONNECTION: u32 = 4 << 20;
@@ -104,7 +105,7 @@ mod tests {
                 (1..=streams).map(|streams| u64::from(stream_window(connection, streams))).sum();
             assert!(all <= u64::from(connection), "{all} of {connection}");
         }
-        assert_eq!(stream_window(64 << 20, 8), MAX_STREAM);
+        assert_eq!(stream_window(64 << 20, 2), MAX_STREAM);
         assert_eq!(stream_window(64 << 20, 1024), 8 << 10);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Launched {
 /// What owns a program, and ends after it.
 pub(crate) enum Guard {
     /// The guardian, this process's direct child, until it is reaped.
-    Guardian(tokio::process::Child, Own),
+    Guardian { process: tokio::process::Child, _own: Own },
     /// The connection to a launcher.
     Bridge(JoinHandle<()>),
 }
@@ -45,7 +45,7 @@ impl Guard {
     /// Waits until the program and all that it left have ended.
     pub(crate) async fn ended(&mut self) -> io::Result<()> {
         match self {
-            Self::Guardian(guardian, _) => guardian.wait().await.map(drop),
+            Self::Guardian { process, .. } => process.wait().await.map(drop),
             Self::Bridge(bridge) => {
                 // An error: the runtime was shut down, which closes the connection.
                 bridge.await.ok();
@@ -119,7 +119,7 @@ pub(crate) fn launch(
     let pid = u32::from_ne_bytes(pid);
     let (stdin, stdout) = (guardian.stdin.take(), guardian.stdout.take());
     let stderr = guardian.stderr.take();
-    let guard = Guard::Guardian(guardian, own);
+    let guard = Guard::Guardian { process: guardian, _own: own };
     Ok(Launched { guard, stdin, stdout, stderr, control, status: status.into(), pid })
 }
 

@@ -34,7 +34,7 @@ impl Supervisor {
     pub(crate) async fn run(mut self) {
         let status =
             read_status(&mut self.status).await.map_or(ExitStatus::Unknown, ExitStatus::from_wait);
-        if status == ExitStatus::Unknown && matches!(self.guard, Guard::Guardian(..)) {
+        if status == ExitStatus::Unknown && matches!(self.guard, Guard::Guardian { .. }) {
             self.without_guardian();
         }
         let mut readings: Vec<Reading> = Vec::new();

@@ -53,7 +53,7 @@ impl Counted {
     }
 }
 
-/// An open tunnel.
+/// Counts a tunnel as open until it is dropped.
 #[derive(Debug)]
 pub(super) struct OpenTunnel(Counted);
 

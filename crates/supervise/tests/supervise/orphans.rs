@@ -1,3 +1,5 @@
+//! Processes whose guardians are killed, as the first process of a container inherits them.
+
 use jumpstarter_supervise::{Command, ExitStatus, reap_orphans};
 use rustix::process::{getpid, set_child_subreaper};
 

@@ -14,9 +14,12 @@ use crate::station::{Station, leased};
 /// What each connection takes, one way.
 const DELAY: Duration = Duration::from_millis(50);
 const BYTES: usize = 64 << 20;
-/// The least speed, in bytes a second. A window of 64 KiB would allow 0.6 MiB/s over one of the two
-/// connections, there and back in 100 ms.
-const FLOOR: f64 = (4 << 20) as f64;
+/// The smallest window on the way: that of a stream at the exporter.
+const WINDOW: f64 = (4 << 20) as f64;
+/// The way there and back, over two connections.
+const ROUND_TRIP: Duration = Duration::from_millis(200);
+/// The least part of what the window allows. With a window of 64 KiB it would be a sixty-fourth.
+const PART: f64 = 0.3;
 
 pub(crate) async fn run() -> Result<()> {
     let station = Station::start().await?;

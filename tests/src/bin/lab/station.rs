@@ -30,7 +30,7 @@ impl Station {
         Ok(Self { controller, folder: tempfile::tempdir()? })
     }
 
-    /// An exporter in a process of its own, which has joined.
+    /// An exporter in a separate process, which has joined.
     pub(crate) async fn process(&self, name: &str, rest: &str) -> Result<Child> {
         let path = self.folder.path().join(format!("{name}.yaml"));
         std::fs::write(&path, self.file(name, rest))?;
