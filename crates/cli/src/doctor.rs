@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use jumpstarter_client::lab::Lab;
 use jumpstarter_config::{ExporterConfig, TokenClaims};
 use jumpstarter_controller::{Controller, Endpoint, Probe, compare_clocks};
 use jumpstarter_driver_core::{Error, Result as Checked, Secret, rfc3339};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use crate::environment::Environment;
 use crate::fault::{FAILURE, Fault, Result, SUCCESS};
 use crate::format::Format;
-use crate::lab::{self, Who};
+use crate::lab::Who;
 use crate::{print, runtime, serving};
 
 /// Find out why an exporter or a client does not reach its controller
@@ -118,7 +119,7 @@ fn controller(arguments: &Arguments, environment: &Environment) -> Result<(Contr
         }
         None => {
             let config = arguments.who.config(environment)?;
-            lab::lab(&config, None)?.controller().clone()
+            Lab::of_client(&config)?.controller().clone()
         }
     };
     let token = controller.identity().token();

@@ -60,6 +60,8 @@ async fn metrics_and_log_show_the_controller_the_lease_and_its_tunnels() {
     until_metrics(&running, &again).await;
     assert!(!metrics(&running).contains("jumpstarter_status_reports_total 0\n"));
     lab.change_lease(lease.name(), None, None, Some("c2")).await.unwrap();
+    // The controller says it with its next message.
+    controller.end_status_streams(None, None);
     until_metrics(&running, &[&of("c2")]).await;
     controller.release(lease.name());
     until_metrics(&running, &["jumpstarter_open_tunnels 0", "jumpstarter_silent_tunnels_total 0"])
@@ -78,7 +80,8 @@ async fn metrics_and_log_show_the_controller_the_lease_and_its_tunnels() {
     let mut during: Vec<&str> = during.collect();
     let last = during.iter().position(|line| line.contains("the lease has ended")).unwrap();
     during.truncate(last + 1);
-    let named = |line: &&str| line.contains(&format!("lease={} client=c", lease.name()));
+    let name = format!("lease={}", lease.name());
+    let named = |line: &&str| line.contains(&name) && line.contains(" client=c");
     assert!(during.len() > 2 && during.iter().all(named), "{log}");
     assert!(during[0].contains("client=c1") && during[last].contains("client=c2"), "{log}");
 }

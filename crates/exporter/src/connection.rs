@@ -111,7 +111,7 @@ pub(crate) async fn serve(
     let standing = peer.standing.clone();
     let _open = Open(standing.clone());
     let mut windows = Windows::new();
-    let watched = Watched::new(transport);
+    let watched = Watched::opening_within(standing.opening_limit, transport);
     let end = End::of(standing.clone(), watched.flooded());
     tokio::pin!(end);
     let handshake = ServerConnection::open(watched, windows.stream(), MIN_CONNECTION, MAX_STREAMS);

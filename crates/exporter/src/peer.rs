@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::clients::{Clients, Membership};
 use crate::crowd::Place;
+use crate::watched::OPENING_LIMIT;
 
 /// The peer of a connection.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,8 @@ pub(crate) struct Standing {
     pub(crate) budget: Budget,
     /// How long it may last without an admitted call.
     pub(crate) first_call_limit: Duration,
+    /// How long the start of HTTP/2 may take.
+    pub(crate) opening_limit: Duration,
 }
 
 impl Default for Standing {
@@ -64,6 +67,7 @@ impl Default for Standing {
             streams: AtomicUsize::new(0),
             budget: Budget::default(),
             first_call_limit: Duration::from_secs(30),
+            opening_limit: OPENING_LIMIT,
         }
     }
 }

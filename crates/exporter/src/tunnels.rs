@@ -45,6 +45,8 @@ impl Tunnels {
         };
         let mut standing = connections.standing(place);
         standing.first_call_limit = FIRST_CALL_LIMIT;
+        // The client of a tunnel may come later than the tunnel.
+        standing.opening_limit = 2 * FIRST_CALL_LIMIT;
         let peer = Peer { address: None, is_hook: false, standing: Arc::new(standing) };
         let (session, stop) = (self.session.clone(), self.stop.clone());
         let serving = connection::serve(session, None, Box::new(tunnel), peer, stop);

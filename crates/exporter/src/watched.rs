@@ -30,14 +30,20 @@ pub(crate) struct Watched<T> {
 }
 
 impl<T> Watched<T> {
+    #[cfg(test)]
     pub(crate) fn new(transport: T) -> Self {
+        Self::opening_within(OPENING_LIMIT, transport)
+    }
+
+    /// A transport whose client has to start HTTP/2 in this time.
+    pub(crate) fn opening_within(limit: Duration, transport: T) -> Self {
         Self {
             inner: transport,
             frames: Frames::default(),
             pace: Pace::new(),
             flooded: Arc::default(),
             phase: Phase::Opening,
-            limit: Some(Box::pin(tokio::time::sleep(OPENING_LIMIT))),
+            limit: Some(Box::pin(tokio::time::sleep(limit))),
         }
     }
 
