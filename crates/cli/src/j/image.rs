@@ -1,9 +1,11 @@
 //! Images on the command line: a file, a URL, or `-` for a standard stream.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 use jumpstarter_driver_core::{Error, ImageSink, ImageSource};
 
+use jumpstarter_storage::s3_image;
 use jumpstarter_supervise::StandardStream;
 
 use super::output::Output;
@@ -13,11 +15,24 @@ use crate::terminal::output;
 /// The word for standard input or output.
 pub(crate) const STANDARD_STREAM: &str = "-";
 
-/// The image to read.
-pub(crate) fn source(word: &OsStr) -> Result<ImageSource> {
+/// The image to read. One in a bucket (`s3://BUCKET/KEY`) is signed for with this process's
+/// credentials, so that who fetches it needs none.
+pub(crate) async fn source(word: &OsStr) -> Result<ImageSource> {
+    match word.to_str().filter(|word| is_s3(word)) {
+        Some(url) => Ok(ImageSource::request(s3_image(url, BTreeMap::new()).await?)),
+        None => source_without_bucket(word),
+    }
+}
+
+/// As [`source`], but for images in buckets.
+pub(crate) fn source_without_bucket(word: &OsStr) -> Result<ImageSource> {
     Ok(match word.to_str() {
         Some(STANDARD_STREAM) => {
             ImageSource::reader(tokio::io::stdin(), None).with_name("standard input")
+        }
+        Some(url) if is_s3(url) => {
+            let message = "an image in a bucket is an argument of verbs only";
+            return Err(Fault::usage(message, "use a verb, such as `flash` or `write`"));
         }
         Some(url) if is_url(url) || is_oci(url) => ImageSource::url(url).map_err(Fault::Usage)?,
         _ => ImageSource::path(word),
@@ -27,6 +42,11 @@ pub(crate) fn source(word: &OsStr) -> Result<ImageSource> {
 /// Whether the word names an image in a registry of container images.
 pub(crate) fn is_oci(word: &str) -> bool {
     word.starts_with("oci://")
+}
+
+/// Whether the word names an image in a bucket.
+pub(crate) fn is_s3(word: &str) -> bool {
+    word.starts_with("s3://")
 }
 
 /// Whether the word is the URL of an image.

@@ -80,7 +80,9 @@ fn argument(parameter: Option<&ParameterDescriptor>, word: &str) -> Result<Argum
         value.json_types().iter().all(|one| matches!(one, JsonType::Text | JsonType::Null))
     });
     Ok(match parameter.map(|parameter| parameter.kind) {
-        Some(ParameterKind::Source) => Argument::Source(image::source(word.as_ref())?),
+        Some(ParameterKind::Source) => {
+            Argument::Source(image::source_without_bucket(word.as_ref())?)
+        }
         Some(ParameterKind::Sink) => Argument::Sink(image::sink(word.as_ref())?),
         _ if text => Argument::Value(Value::from(word)),
         _ => Argument::Value(serde_json::from_str(word).unwrap_or_else(|_| Value::from(word))),

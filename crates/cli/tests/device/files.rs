@@ -19,12 +19,15 @@ metadata: {{namespace: default, name: lab}}
 export:
   files: {{type: opendal, config: {{scheme: fs, kwargs: {{root: {folder}/files}}}}}}
   far: {{type: opendal, config: {{scheme: http, kwargs: {{endpoint: 'http://127.0.0.1:9', root: a b}}}}}}
+  held: {{type: opendal, config: {{scheme: memory}}}}
   web: {{type: http, config: {{root_dir: {folder}/web, host: 127.0.0.1, port: 0}}}}
   boot: {{type: tftp, config: {{root_dir: {folder}/boot, host: 127.0.0.1, port: 0}}}}
 "
     );
     std::fs::write(lab.path("lab.yaml"), file).unwrap();
     std::fs::write(lab.path("os.img"), vec![7; 300_000]).unwrap();
+    // More than a connection has on the way.
+    std::fs::write(lab.path("large.img"), vec![7; 4 << 20]).unwrap();
     let (exporter, host) = lab.serve(&["--listen-unix", socket.to_str().unwrap()]).await;
     Bench { lab, exporter, host }
 }
@@ -258,6 +261,60 @@ async fn each_verb_of_a_storage_in_json() {
         null
         $ j files capability --output json
         {"blocking":false,"copy":true,"create_dir":true,"delete":true,"list":true,"list_with_limit":false,"list_with_recursive":true,"list_with_start_after":false,"presign":false,"presign_read":false,"presign_stat":false,"presign_write":false,"read":true,"read_with_if_match":false,"read_with_if_none_match":false,"read_with_override_cache_control":false,"read_with_override_content_disposition":false,"read_with_override_content_type":false,"rename":true,"shared":true,"stat":true,"stat_with_if_match":false,"stat_with_if_none_match":false,"write":true,"write_can_append":false,"write_can_empty":true,"write_can_multi":true,"write_multi_max_size":null,"write_multi_min_size":null,"write_total_max_size":null,"write_with_cache_control":false,"write_with_content_disposition":false,"write_with_content_type":false}
+    "#);
+}
+
+#[tokio::test]
+async fn files_in_memory() {
+    let bench = bench().await;
+    assert_snapshot!(session(&bench, "
+        held write-bytes a/hello.txt
+        held read-bytes a/hello.txt
+        held hash a/hello.txt
+        held copy a/hello.txt b
+        held scan /
+        held rename b c
+        held presign-read --expire-second 60 b
+        held write-from-path image s3://lab
+        held write-from-path large large.img
+        held call file_write x s3://lab/os.img
+    ").await, @r#"
+        $ j held write-bytes a/hello.txt
+        --- stderr
+        standard input: 6 B in TIME (RATE)
+        $ j held read-bytes a/hello.txt
+        typed
+        --- stderr
+        standard output: 6 B in TIME (RATE)
+        $ j held hash a/hello.txt
+        04af3840888d59214ae722512bb8cb2e0e7e5ecb530137a0ebeab0eca633d6f4
+        $ j held copy a/hello.txt b
+        --- stderr
+        error: copying a/hello.txt to b: operation is not supported
+        --- exit code 1
+        $ j held scan /
+        /
+        a/hello.txt
+        $ j held rename b c
+        --- stderr
+        error: renaming b to c: operation is not supported
+        --- exit code 1
+        $ j held presign-read --expire-second 60 b
+        --- stderr
+        error: signing a request for b: operation is not supported
+        --- exit code 1
+        $ j held write-from-path image s3://lab
+        --- stderr
+        error: the URL of an image in a bucket is s3://BUCKET/KEY
+        --- exit code 1
+        $ j held write-from-path large large.img
+        --- stderr
+        large.img: 4.00 MiB in TIME (RATE)
+        $ j held call file_write x s3://lab/os.img
+        --- stderr
+        error: an image in a bucket is an argument of verbs only
+        hint: use a verb, such as `flash` or `write`
+        --- exit code 2
     "#);
 }
 

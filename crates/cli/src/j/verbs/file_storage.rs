@@ -128,7 +128,7 @@ fn storage(context: &Context) -> Result<std::sync::Arc<dyn Storage>> {
 
 async fn write(context: &Context, path: &str, file: &OsStr) -> Result<u8> {
     let transfer = Transfer::start(image::label(file), &context.output);
-    let source: ImageSource = image::source(file)?.with_observer(transfer.observer());
+    let source: ImageSource = image::source(file).await?.with_observer(transfer.observer());
     write_file(&*storage(context)?, path, source).await?;
     done(context, file, transfer)
 }

@@ -59,12 +59,13 @@ Examples:
 Several images are written one after the other, once all files and targets are checked. Of a folder each file is for
 the target that it is named after, with or without extensions: images/rootfs.img.zst for rootfs.
 
-The exporter fetches oci://REGISTRY/REPOSITORY:TAG with its own credentials (`podman login`).
+The exporter fetches oci://REGISTRY/REPOSITORY:TAG with its own credentials (`podman login`). For s3://BUCKET/KEY
+this command signs a request with the credentials of Amazon's variables and files, and the exporter uses it.
 
 JSON, a line for each image: {\"file\", \"target\", \"bytes\", \"seconds\", \"bytes_per_second\"}; bytes is the size of
 the file, null if an exporter in Python fetched it itself")]
 struct Flash {
-    /// The image: a file, an http(s) or oci URL, or - for standard input; or a folder of images
+    /// The image: a file, an http(s), oci or s3 URL, or - for standard input; or a folder of images
     #[arg(required_unless_present = "target", value_hint = ValueHint::FilePath)]
     file: Option<OsString>,
     /// What to write where, also as NAME=FILE; may be repeated. With FILE, only the NAME
@@ -209,7 +210,7 @@ impl Flash {
         is_python: bool,
         context: &Context,
     ) -> Result<ImageSource> {
-        let mut source = image::source(file)?;
+        let mut source = image::source(file).await?;
         if let Some(sha256) = &self.sha256 {
             source = source.expect_sha256(sha256).map_err(Fault::Usage)?;
         }

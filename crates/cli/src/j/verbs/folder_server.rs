@@ -44,7 +44,8 @@ impl Say for PutFile {
     async fn run(self, context: &Context) -> Result<u8> {
         let storage = context.device().node(&context.child(STORAGE))?.caller().clone();
         let transfer = Transfer::start(image::label(&self.src), &context.output);
-        let source: ImageSource = image::source(&self.src)?.with_observer(transfer.observer());
+        let source: ImageSource = image::source(&self.src).await?;
+        let source = source.with_observer(transfer.observer());
         write_file(&*<dyn Storage>::remote(storage), &self.dst, source).await?;
         let summary = transfer.finish();
         let path = utf8_percent_encode(self.dst.trim_start_matches('/'), KEPT);

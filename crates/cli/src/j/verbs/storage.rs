@@ -85,7 +85,7 @@ impl Say for Write {
     async fn run(self, context: &Context) -> Result<u8> {
         let file = &self.file;
         let transfer = Transfer::start(image::label(file), &context.output);
-        let source = image::source(file)?.with_observer(transfer.observer());
+        let source = image::source(file).await?.with_observer(transfer.observer());
         transferred(context, Self::NAME, file, Argument::Source(source), transfer).await
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn read(file: &OsStr) -> Result<String> {
 /// A URL with a query is not tried: it may be signed for one file.
 pub(super) async fn beside(file: &OsStr) -> Option<(String, String)> {
     let word = file.to_str().filter(|word| *word != image::STANDARD_STREAM)?;
-    if image::is_oci(word) {
+    if image::is_oci(word) || image::is_s3(word) {
         return None;
     }
     if image::is_url(word) {
