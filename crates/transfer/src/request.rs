@@ -221,9 +221,9 @@ impl SmallAnswer {
 
 /// The answer to a [`SmallRequest`] whose body is received while it is read.
 pub struct StreamedAnswer {
-    /// Its status.
+    /// Never a redirect: it is followed, or fails the request.
     pub status: StatusCode,
-    /// Its headers.
+    /// Those of the last answer, after redirects.
     pub headers: HeaderMap,
     /// Its body, in pieces.
     pub body: BoxStream<'static, io::Result<Bytes>>,
