@@ -104,6 +104,9 @@ async fn console_shell_on_debian_in_guest() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(shell.run("cat /proc/version; false", BOOT).await.unwrap().exit_code, 1);
 
+    // A new shell waits for silence, so that it stops no boot.
+    assert_eq!(shell.run("dmesg -n 1; kill $!", BOOT).await.unwrap().exit_code, 0);
+
     // Over an exporter, by the program; the user's shell is left as it is.
     drop(shell);
     let folder = tempfile::tempdir().unwrap();
