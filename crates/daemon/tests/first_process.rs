@@ -1,5 +1,4 @@
 //! An exporter that is the first process of a container: a real process in a PID namespace.
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
 mod support;
 

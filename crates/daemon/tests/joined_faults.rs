@@ -1,6 +1,5 @@
 //! What goes wrong for an exporter that is joined to a controller: its token, its device, an old
 //! controller, streams that end.
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
 mod support;
 
