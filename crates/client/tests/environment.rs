@@ -129,7 +129,7 @@ async fn nowhere() {
     let text = run("failing", &[]).await;
     let failure = text.lines().find_map(|line| line.strip_prefix("failed: ")).unwrap();
     insta::assert_snapshot!(failure.replace(" / ", "\n"), @r"
-    neither JUMPSTARTER_HOST nor JMP_EXPORTER_CONFIG is set
-    hint: set JMP_EXPORTER_CONFIG to an exporter file to have its device in this process, or JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, as `jmp shell` does
+    none of JUMPSTARTER_HOST, JMP_LEASE, JMP_SELECTOR and JMP_EXPORTER_CONFIG is set
+    hint: set JMP_EXPORTER_CONFIG to an exporter file to have its device in this process, JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, as `jmp shell` does, or JMP_SELECTOR to the labels of a device of a lab
     ");
 }

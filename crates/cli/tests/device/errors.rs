@@ -111,12 +111,12 @@ async fn no_device() {
     assert_snapshot!(without_device(&["power", "on"], None).await, @r"
     --- stderr
     error: which device?
-    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT
+    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS, --tls-grpc HOST:PORT, or --selector LABELS for a device of a lab
     --- exit code 2
     ");
     assert_snapshot!(without_device(&["power", "on", "--output", "json"], None).await, @r#"
     --- stderr
-    {"error":"which device?","kind":"InvalidArgument","hint":"run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT"}
+    {"error":"which device?","kind":"InvalidArgument","hint":"run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS, --tls-grpc HOST:PORT, or --selector LABELS for a device of a lab"}
     --- exit code 2
     "#);
 }

@@ -186,7 +186,7 @@ async fn jmp_forward_of_something_else() {
     assert_snapshot!(bench.run(jmp(&["forward", "echo"])).await, @r"
     --- stderr
     error: which device?
-    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS or --tls-grpc HOST:PORT
+    hint: run this in `jmp shell`, set JUMPSTARTER_HOST to an exporter's socket or HOST:PORT, or add --exporter-config FILE, --exporter ALIAS, --tls-grpc HOST:PORT, or --selector LABELS for a device of a lab
     --- exit code 2
     ");
 }
