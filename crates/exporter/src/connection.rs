@@ -110,7 +110,7 @@ pub(crate) async fn serve(
 ) -> Option<End> {
     let standing = peer.standing.clone();
     let _open = Open(standing.clone());
-    let mut windows = Windows::new();
+    let mut windows = Windows::new(standing.largest_stream_window);
     let watched = Watched::opening_within(standing.opening_limit, transport);
     let end = End::of(standing.clone(), watched.flooded());
     tokio::pin!(end);

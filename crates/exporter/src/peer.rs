@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::clients::{Clients, Membership};
 use crate::crowd::Place;
 use crate::watched::OPENING_LIMIT;
+use crate::windows::NEAR_STREAM;
 
 /// The peer of a connection.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +51,8 @@ pub(crate) struct Standing {
     pub(crate) streams: AtomicUsize,
     /// The memory for its messages.
     pub(crate) budget: Budget,
+    /// The largest flow-control window of its streams.
+    pub(crate) largest_stream_window: u32,
     /// How long it may last without an admitted call.
     pub(crate) first_call_limit: Duration,
     /// How long the start of HTTP/2 may take.
@@ -66,6 +69,7 @@ impl Default for Standing {
             waiting_resources: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             budget: Budget::default(),
+            largest_stream_window: NEAR_STREAM,
             first_call_limit: Duration::from_secs(30),
             opening_limit: OPENING_LIMIT,
         }

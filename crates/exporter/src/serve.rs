@@ -19,6 +19,7 @@ use crate::listener::Accepted;
 use crate::peer::Peer;
 use crate::seldom::Seldom;
 use crate::watched::OPENING_LIMIT;
+use crate::windows::FAR_STREAM;
 use crate::{Listener, Session, TlsOptions};
 
 /// The pause after a failure to accept a connection.
@@ -175,8 +176,11 @@ pub(crate) async fn serve_behind(
             Origin::Tcp(address) => Some(address),
             Origin::Unix | Origin::Hooks => None,
         };
-        let standing = Arc::new(session.0.connections.standing(place));
-        let peer = Peer { address, is_hook: door.is_for_hooks, standing };
+        let mut standing = session.0.connections.standing(place);
+        if address.is_some_and(|address| !address.is_loopback()) {
+            standing.largest_stream_window = FAR_STREAM;
+        }
+        let peer = Peer { address, is_hook: door.is_for_hooks, standing: Arc::new(standing) };
         let open = session.0.connections.open.clone();
         let (session, passphrase, door, stop) =
             (session.clone(), passphrase.clone(), door.clone(), stop.clone());

@@ -11,6 +11,7 @@ use crate::Session;
 use crate::connection::{self, End};
 use crate::crowd::Origin;
 use crate::peer::Peer;
+use crate::windows::FAR_STREAM;
 
 /// How long a tunnel may last without a call: clients open some that they never use.
 const FIRST_CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ impl Tunnels {
         };
         let mut standing = connections.standing(place);
         standing.first_call_limit = FIRST_CALL_LIMIT;
+        standing.largest_stream_window = FAR_STREAM;
         // The client of a tunnel may come later than the tunnel.
         standing.opening_limit = 2 * FIRST_CALL_LIMIT;
         let peer = Peer { address: None, is_hook: false, standing: Arc::new(standing) };

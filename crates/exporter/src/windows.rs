@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 /// The most streams of one connection; a client waits with more.
 pub(crate) const MAX_STREAMS: u32 = 1024;
-/// The window of a stream, while there are few streams: over a distance, at most that much a round
-/// trip is sent.
-const MAX_STREAM: u32 = 4 << 20;
+/// The window of a stream of a client on this machine, while there are few streams.
+pub(crate) const NEAR_STREAM: u32 = 1 << 20;
+/// That of a client at a distance: no more is sent in one round trip.
+pub(crate) const FAR_STREAM: u32 = 4 << 20;
 const MIN_STREAM: u32 = 1 << 10;
 /// The window of a connection without an admitted call, or without memory.
 pub(crate) const MIN_CONNECTION: u32 = 4 << 20;
@@ -29,14 +30,21 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Windows {
     connection: u32,
     stream: u32,
+    /// The largest window of a stream.
+    largest: u32,
     changed: Instant,
 }
 
 impl Windows {
-    /// The windows of a new connection.
-    pub(crate) fn new() -> Self {
+    /// The windows of a new connection, whose streams have at most the window `largest`.
+    pub(crate) fn new(largest: u32) -> Self {
         let connection = MIN_CONNECTION;
-        Self { connection, stream: stream_window(connection, 1), changed: Instant::now() }
+        let stream = stream_window(connection, 1, largest);
+        Self { connection, stream, largest, changed: Instant::now() }
+    }
+
+    fn wanted(&self, streams: usize) -> u32 {
+        stream_window(self.connection, streams, self.largest)
     }
 
     pub(crate) fn stream(&self) -> u32 {
@@ -54,13 +62,13 @@ impl Windows {
         if bytes > self.connection {
             self.connection = bytes;
             wire.set_connection_window(bytes);
-            self.set(wire, stream_window(bytes, streams));
+            self.set(wire, self.wanted(streams));
         }
     }
 
     /// Adapts the streams' windows to their number: shrinks at once, grows after a while.
     pub(crate) fn adapt(&mut self, wire: &mut ServerConnection<impl Wire>, streams: usize) {
-        let wanted = stream_window(self.connection, streams);
+        let wanted = self.wanted(streams);
         if wanted < self.stream || (wanted > self.stream && self.changed.elapsed() >= PAUSE) {
             self.set(wire, wanted);
         }
@@ -76,7 +84,7 @@ impl Windows {
 
     /// Waits until the windows may grow again; for ever if they are at their maximum.
     pub(crate) async fn pause(&self) {
-        match self.stream < stream_window(self.connection, 1) {
+        match self.stream < self.wanted(1) {
             true => tokio::time::sleep_until(self.changed.max(Instant::now()) + PAUSE).await,
             false => std::future::pending().await,
         }
@@ -87,10 +95,10 @@ impl Windows {
 pub(crate) trait Wire: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Wire for T {}
 
-fn stream_window(connection: u32, streams: usize) -> u32 {
+fn stream_window(connection: u32, streams: usize, largest: u32) -> u32 {
     let streams = u32::try_from(streams.max(1)).unwrap_or(u32::MAX);
     let each = connection / PART / streams;
-    each.checked_ilog2().map_or(MIN_STREAM, |bits| (1 << bits).clamp(MIN_STREAM, MAX_STREAM))
+    each.checked_ilog2().map_or(MIN_STREAM, |bits| (1 << bits).clamp(MIN_STREAM, largest))
 }
 
 #[cfg(test)]
@@ -101,11 +109,12 @@ mod tests {
     fn what_streams_leave_unread_one_after_the_other_fits_into_the_connections_window() {
         for connection in [MIN_CONNECTION, 16 << 20, 64 << 20, 1 << 30] {
             let streams = MAX_STREAMS as usize;
-            let all: u64 =
-                (1..=streams).map(|streams| u64::from(stream_window(connection, streams))).sum();
+            let each = |streams| u64::from(stream_window(connection, streams, FAR_STREAM));
+            let all: u64 = (1..=streams).map(each).sum();
             assert!(all <= u64::from(connection), "{all} of {connection}");
         }
-        assert_eq!(stream_window(64 << 20, 2), MAX_STREAM);
-        assert_eq!(stream_window(64 << 20, 1024), 8 << 10);
+        assert_eq!(stream_window(64 << 20, 2, FAR_STREAM), FAR_STREAM);
+        assert_eq!(stream_window(64 << 20, 2, NEAR_STREAM), NEAR_STREAM);
+        assert_eq!(stream_window(64 << 20, 1024, FAR_STREAM), 8 << 10);
     }
 }
