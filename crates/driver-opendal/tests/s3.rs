@@ -195,7 +195,8 @@ async fn errors_of_a_bucket_name_no_secret() {
     let nothing_listens = "http://127.0.0.1:1";
     for (settings, expected) in [
         (with("access_key_id", "nobody"), ErrorKind::PermissionDenied),
-        (with("bucket", "none"), ErrorKind::NotFound),
+        // A wrong setting, to the service.
+        (with("bucket", "none"), ErrorKind::InvalidArgument),
         (with("endpoint", nothing_listens), ErrorKind::Unavailable),
     ] {
         let device = open(settings).await.unwrap();
