@@ -364,7 +364,10 @@ export:
   old: {{type: lab_driver.Lab}}
 """
     after = before.replace("config: {", "config: {greeting: moin, ").replace("old:", "new:")
+    # Under nohup the signal is ignored, and an exporter leaves it so.
+    disposition = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     exporter = Exporter(tmp_path, before, "--listen-unix", tmp_path / "exporter.sock")
+    signal.signal(signal.SIGHUP, disposition)
 
     def j(*arguments):
         variables = {**os.environ, "JUMPSTARTER_HOST": exporter.host()}
