@@ -7,40 +7,18 @@ use std::time::Duration;
 use jumpstarter_cli as _;
 use jumpstarter_config as config;
 use jumpstarter_driver_core::Registry;
-use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Command, Input, run_unchecked};
+use jumpstarter_test_support::npm;
 use serde_json::{Value, json};
 
 /// The server, from npm's registry: 27 MB with what it needs.
 const PACKAGE: &str = "yaml-language-server@1.25.0";
-/// Downloads take their time.
-const INSTALL_LIMIT: Duration = Duration::from_secs(120);
 const LIMIT: Duration = Duration::from_secs(100);
 
 /// The server's program; none, after a skip, where it cannot be installed.
 async fn server() -> Option<PathBuf> {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = cache.join(PACKAGE);
-    let program = folder.join("node_modules/yaml-language-server/bin/yaml-language-server");
-    if program.exists() {
-        return Some(program);
-    }
-    // Whole before it has its name: tests run at the same time.
-    let incoming = tempfile::tempdir_in(cache).unwrap();
-    let install = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--prefix"])
-        .arg(incoming.path())
-        .arg(PACKAGE);
-    let why = match run_unchecked(install, INSTALL_LIMIT).await {
-        Ok(output) if output.status.success() => match std::fs::rename(incoming.path(), &folder) {
-            Err(error) if !program.exists() => error.to_string(),
-            _ => return Some(program),
-        },
-        Ok(output) => output.stderr.lines().last().unwrap_or_default().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    skip(&format!("npm cannot install {PACKAGE}: {why}"));
-    None
+    let folder = npm::package(Path::new(env!("CARGO_TARGET_TMPDIR")), PACKAGE).await?;
+    Some(folder.join("node_modules/yaml-language-server/bin/yaml-language-server"))
 }
 
 /// What is offered at the end of each text.

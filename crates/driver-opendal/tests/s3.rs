@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of these tests too")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -12,45 +12,19 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::storage::{read_file, write_file};
 use jumpstarter_driver_core::{FileMode, HashAlgorithm, Registry, Storage};
 use jumpstarter_driver_opendal as _;
-use jumpstarter_driver_testkit::skip;
 use jumpstarter_storage::s3_image;
-use jumpstarter_supervise::{Child, Command, Sink, run_unchecked};
+use jumpstarter_supervise::{Child, Command, Sink};
+use jumpstarter_test_support::npm;
 use jumpstarter_transfer as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// The server, from npm's registry: 14 MB with what it needs.
 const PACKAGE: &str = "s3rver@3.7.1";
-/// Downloads take their time.
+/// From its start until it listens.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Its only user, and that user's password.
 const KEY: &str = "S3RVER";
-
-/// The server's program; none, after a skip, where it cannot be installed.
-async fn program() -> Option<PathBuf> {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = cache.join(PACKAGE);
-    let program = folder.join("node_modules/.bin/s3rver");
-    if program.exists() {
-        return Some(program);
-    }
-    // Whole before it has its name: tests run at the same time.
-    let incoming = tempfile::tempdir_in(cache).unwrap();
-    let install = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--prefix"])
-        .arg(incoming.path())
-        .arg(PACKAGE);
-    let why = match run_unchecked(install, LIMIT).await {
-        Ok(output) if output.status.success() => match std::fs::rename(incoming.path(), &folder) {
-            Err(error) if !program.exists() => error.to_string(),
-            _ => return Some(program),
-        },
-        Ok(output) => output.stderr.lines().last().unwrap_or_default().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    skip(&format!("npm cannot install {PACKAGE}: {why}"));
-    None
-}
 
 /// A server with the bucket `lab`.
 struct Server {
@@ -61,7 +35,8 @@ struct Server {
 
 impl Server {
     async fn start() -> Option<Self> {
-        let program = program().await?;
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let program = npm::package(cache, PACKAGE).await?.join("node_modules/.bin/s3rver");
         let folder = tempfile::tempdir().unwrap();
         let command = Command::new(program)
             .args(["--address", "127.0.0.1", "--port", "0", "--configure-bucket", "lab"])

@@ -1,5 +1,5 @@
 //! What tests of several crates share: a served session and tonic's client for it, HTTP/2 by hand,
-//! and exporters that answer what none should.
+//! exporters that answer what none should, and peers of npm's registry.
 #![allow(
     missing_docs,
     missing_debug_implementations,
@@ -9,6 +9,7 @@
 
 pub mod hostile;
 pub mod http2;
+pub mod npm;
 
 use std::path::Path;
 use std::sync::Arc;

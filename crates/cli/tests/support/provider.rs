@@ -2,17 +2,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Child, Command, Input, Sink, run_unchecked};
+use jumpstarter_test_support::npm;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::terminal::DEADLINE;
-
-/// Downloads take their time.
-const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 
 /// A running provider. It knows every user, all with one password.
 pub struct Provider {
@@ -34,32 +30,7 @@ fn source() -> PathBuf {
 
 /// The folder with its packages; none, after a skip, where they cannot be installed.
 async fn packages() -> Option<PathBuf> {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = cache.join("oidc-provider-8.8.1");
-    // Tests run at the same time: the first one installs.
-    let lock = std::fs::File::create(cache.join("oidc-provider.lock")).unwrap();
-    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap();
-    let _lock = lock.unwrap();
-    if folder.exists() {
-        return Some(folder);
-    }
-    let incoming = tempfile::tempdir_in(cache).unwrap();
-    for file in ["package.json", "package-lock.json"] {
-        std::fs::copy(source().join(file), incoming.path().join(file)).unwrap();
-    }
-    let install = Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-        .arg(incoming.path());
-    let why = match run_unchecked(install, INSTALL_LIMIT).await {
-        Ok(output) if output.status.success() => {
-            std::fs::rename(incoming.path(), &folder).unwrap();
-            return Some(folder);
-        }
-        Ok(output) => output.stderr.lines().last().unwrap_or_default().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    skip(&format!("npm cannot install an OpenID provider: {why}"));
-    None
+    npm::locked(Path::new(env!("CARGO_TARGET_TMPDIR")), "oidc-provider-8.8.1", &source()).await
 }
 
 impl Provider {
