@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, Secret, day_of_date, rfc3339};
+use jumpstarter_driver_core::{
+    Error, ErrorKind, Result, ResultExt, Secret, parse_http_date, rfc3339,
+};
 use jumpstarter_protocol::client::v1::ListExportersRequest;
 use jumpstarter_protocol::v1::ReleaseLeaseRequest;
 use jumpstarter_protocol::{Rpc, encode, rpc};
@@ -133,7 +135,7 @@ impl Probe {
                 return Err(error.context(doing).with_hint(NOT_A_CONTROLLER));
             }
         };
-        let date = date.as_ref().and_then(|date| time(date.to_str().ok()?));
+        let date = date.as_ref().and_then(|date| parse_http_date(date.to_str().ok()?));
         match answer.map(|answer| answer.status) {
             Some(1) => Ok((format!("{} serves", self.endpoint), date)),
             _ => Err(Error::unavailable(format!("{} does not serve now", self.endpoint))
@@ -240,30 +242,13 @@ async fn within<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(LIMIT, step).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Reads the time of HTTP: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn time(text: &str) -> Option<SystemTime> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut words = text.split(' ').skip(1);
-    let day: u64 = words.next()?.parse().ok()?;
-    let name = words.next()?;
-    let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok()?;
-    let clock: Vec<u64> =
-        words.next()?.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [hours, minutes, seconds] = clock[..] else { return None };
-    let days = day_of_date(year, month, day)?;
-    let seconds = ((days * 24 + hours) * 60 + minutes) * 60 + seconds;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn clocks_are_compared() {
-        let there = time("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let there = parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
         assert_eq!(there.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(), 784_111_777);
         let saw = compare_clocks(there + Duration::from_secs(2), there).unwrap();
         assert_eq!(saw, "the controller's clock says 1994-11-06T08:49:37.000Z");
@@ -271,6 +256,6 @@ mod tests {
         assert!(ahead.report().contains("90 s ahead of the controller's"), "{ahead:?}");
         let behind = compare_clocks(there - Duration::from_secs(90), there).unwrap_err();
         assert!(behind.report().contains("90 s behind the controller's"), "{behind:?}");
-        assert_eq!(time("yesterday"), None);
+        assert_eq!(parse_http_date("yesterday"), None);
     }
 }

@@ -143,7 +143,7 @@ pub use registry::{DriverEntry, Misfit, OpenDriver, Registry};
 pub use secret::Secret;
 pub use shell::{Shell, ShellOutput};
 pub use tcp::keep_alive;
-pub use timestamp::{date_of_day, day_of_date, rfc3339};
+pub use timestamp::{date_of_day, day_of_date, http_date, parse_http_date, rfc3339};
 pub use units::{ByteSize, Span, deadline_after};
 pub use value_type::{CallValue, JsonType, ValueType};
 pub use {schemars, serde, serde_json};

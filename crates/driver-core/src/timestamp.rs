@@ -1,6 +1,11 @@
-//! Times as logs have them.
+//! Times as logs and HTTP have them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// From the first day of 1970 on.
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The time in UTC as RFC 3339 has it, with milliseconds: `2024-02-29T12:30:00.123Z`.
 pub fn rfc3339(time: SystemTime) -> String {
@@ -44,11 +49,69 @@ pub fn day_of_date(year: u64, month: u64, day: u64) -> Option<u64> {
     Some(before + (153 * month + 2) / 5 + day - 1 - 719_468)
 }
 
+/// The time in the form of HTTP (RFC 9110, section 5.6.7), `Sun, 06 Nov 1994 08:49:37 GMT`; times
+/// before 1970 are its beginning.
+pub fn http_date(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date_of_day(days);
+    format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize - 1],
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// The time that a text in the form of HTTP says, in whole seconds, the inverse of [`http_date`];
+/// `None` for another text. The day of the week is not looked at.
+pub fn parse_http_date(text: &str) -> Option<SystemTime> {
+    let (_, rest) = text.trim().split_once(", ")?;
+    let mut words = rest.split(' ');
+    let day: u64 = words.next()?.parse().ok()?;
+    let month = words.next()?;
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let year: u64 = words.next()?.parse().ok()?;
+    let mut parts = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    if words.next() != Some("GMT") || hour > 23 || minute > 59 {
+        return None;
+    }
+    let seconds =
+        day_of_date(year, month, day)? * 86_400 + hour * 3_600 + minute * 60 + second.min(60);
+    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn times_of_http_are_written_and_read() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (4_102_444_800, "Fri, 01 Jan 2100 00:00:00 GMT"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(http_date(time), expected);
+            assert_eq!(parse_http_date(expected), Some(time), "{expected}");
+        }
+        for wrong in [
+            "",
+            "Sun, 06 Nov 1994",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "x, 1 Foo 1 1:1:1",
+            "Sun, 06 Nov 1994 18446744073709551615:49:37 GMT",
+        ] {
+            assert_eq!(parse_http_date(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

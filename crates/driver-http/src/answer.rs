@@ -13,10 +13,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use jumpstarter_driver_core::blocking;
+use jumpstarter_driver_core::{blocking, http_date, parse_http_date};
 use jumpstarter_files::{ConfinedFolder, InnerPath};
 
-use crate::date;
 use crate::range::Part;
 
 /// How much of a file is read at once.
@@ -82,7 +81,7 @@ fn send<B>(request: &Request<B>, file: File, metadata: &Metadata) -> Response<Bo
         }
     };
     set(header::ETAG, tag.clone());
-    set(header::LAST_MODIFIED, date::text(modified));
+    set(header::LAST_MODIFIED, http_date(modified));
     set(header::ACCEPT_RANGES, "bytes".to_owned());
     let sent = request.headers();
     if is_unchanged(sent, &tag, modified) {
@@ -137,7 +136,7 @@ fn is_unchanged(sent: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
         let mut tags = tags.split(',').map(|one| one.trim().trim_start_matches("W/"));
         return tags.any(|one| one == tag || one == "*");
     }
-    let since = text(sent, &header::IF_MODIFIED_SINCE).and_then(date::parse);
+    let since = text(sent, &header::IF_MODIFIED_SINCE).and_then(parse_http_date);
     // HTTP's times have whole seconds.
     since.is_some_and(|since| modified < since + Duration::from_secs(1))
 }
@@ -147,7 +146,7 @@ fn range_applies(sent: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
     match text(sent, &header::IF_RANGE) {
         None => true,
         Some(condition) if condition.starts_with('"') => condition == tag,
-        Some(condition) => condition == date::text(modified),
+        Some(condition) => condition == http_date(modified),
     }
 }
 

@@ -4,7 +4,6 @@
 
 mod answer;
 mod config;
-mod date;
 mod driver;
 mod idle;
 mod interface;
