@@ -42,8 +42,7 @@ pub(crate) type Fetch = BoxFuture<'static, Result<Image>>;
 
 /// The expected image: from the cache, if it is there, else fetched and kept.
 pub(crate) async fn cached(settings: Settings, expected: Expected, fetch: Fetch) -> Result<Image> {
-    let is_digest = |hex: &str| hex.len() == 64 && hex.bytes().all(|it| it.is_ascii_hexdigit());
-    let cache = settings.cache.filter(|_| is_digest(&expected.sha256));
+    let cache = settings.cache.filter(|_| is_name(expected.sha256.as_bytes()));
     let Some(cache) = cache else {
         let image = fetch.await?;
         return Ok(Image { chunks: checked(image.chunks, expected), ..image });
@@ -121,7 +120,7 @@ impl Cache {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let is_entry = name.len() == 64 && name.as_encoded_bytes().iter().all(is_hex);
+            let is_entry = is_name(name.as_encoded_bytes());
             // Another process may remove it meanwhile.
             if let Ok(found) = entry.metadata()
                 && found.is_file()
@@ -148,8 +147,9 @@ impl Cache {
     }
 }
 
-fn is_hex(byte: &u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+/// Whether this is the name of an entry: a SHA-256 in lower case.
+fn is_name(name: &[u8]) -> bool {
+    name.len() == 64 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn remove(path: &Path) {
