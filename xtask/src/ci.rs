@@ -1,4 +1,5 @@
 //! `cargo xtask ci`: everything that has to pass, in the order in which it fails soonest.
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -8,7 +9,7 @@ use crate::interop::{self, Grpcio};
 use crate::process::{Interrupted, Run};
 use crate::progress::{note, seconds};
 use crate::setup::{self, Policy};
-use crate::{api, book, outside, test, tidy};
+use crate::{api, book, outside, test, tidy, workspace};
 
 /// How many tests may be skipped on the machine that runs CI. Raise it with a reason in the commit.
 const MAX_SKIPPED: usize = 12;
@@ -108,6 +109,15 @@ impl Step {
         }
     }
 
+    /// The folder in `target/` in which only this step builds.
+    fn own_folder(self) -> Option<&'static str> {
+        match self {
+            Step::Api => Some("api"),
+            Step::Outside => Some("outside"),
+            _ => None,
+        }
+    }
+
     fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -124,13 +134,15 @@ enum Outcome {
 /// Runs the task: every step, also after one that failed.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
+    let target = workspace::target().await?;
     let mut outcomes = Vec::new();
     for step in Step::value_variants() {
         if arguments.skip.contains(step) {
             outcomes.push((step.name(), Outcome::LeftOut));
             continue;
         }
-        note(format_args!("\n== {}", step.name()));
+        // A full disk fails in strange places: the output shows how much was left.
+        note(format_args!("\n== {} ({} GiB free)", step.name(), free_gibibytes(&target)));
         let begun = Instant::now();
         let outcome = match step.run(&arguments).await {
             Ok(()) => Outcome::Passed(begun.elapsed()),
@@ -141,6 +153,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             }
         };
         outcomes.push((step.name(), outcome));
+        if let Some(folder) = step.own_folder() {
+            // Nothing after it needs what it built, and the tests need the space.
+            drop(std::fs::remove_dir_all(target.join(folder)));
+        }
     }
     note(format_args!("\n{}", summary(&outcomes, start.elapsed())));
     let failed: Vec<_> =
@@ -149,6 +165,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         0 => Ok(()),
         count => bail!("{count} of {} steps failed", outcomes.len()),
     }
+}
+
+/// What is free on the disk of `folder`, or of the nearest folder above it that exists.
+fn free_gibibytes(folder: &Path) -> u64 {
+    let system = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    system.map_or(0, |system| (system.f_bavail * system.f_frsize) >> 30)
 }
 
 fn summary(outcomes: &[(String, Outcome)], total: Duration) -> String {

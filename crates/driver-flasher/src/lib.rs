@@ -41,7 +41,6 @@ mod options;
 mod output;
 mod read;
 mod read_back;
-mod room;
 mod thread;
 mod write;
 
@@ -58,5 +57,4 @@ pub use mock_mux::{
 };
 pub use options::{WriteOptions, WriteReport};
 pub use read::read_image;
-pub use room::free_room;
 pub use write::{write_image, write_image_to};

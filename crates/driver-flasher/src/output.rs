@@ -6,10 +6,9 @@ use crate::item::ZEROS;
 use crate::medium::ImageMedium;
 use crate::options::{Inspect, WriteOptions};
 use crate::read_back::Checksums;
-use crate::room::Room;
 use crate::thread::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
-use jumpstarter_files::{StagedFile, Turn, discard, write_over, write_sparse, zero};
+use jumpstarter_files::{Room, StagedFile, Turn, discard, write_over, write_sparse, zero};
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::num::NonZeroU64;
@@ -129,7 +128,7 @@ impl ImageMedium for Output {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let count = bytes.len() as u64;
         if let Some(Target::File(staged)) = &mut self.target {
-            self.room.take(staged.file(), count).map_err(no_space)?;
+            self.room.take(staged.file(), count).map_err(disk_error)?;
         }
         if let Some(checksums) = &mut self.checksums {
             checksums.add(offset, bytes);

@@ -10,10 +10,10 @@ use crate::mapped::MappedMedium;
 use crate::medium::ImageMedium;
 use crate::options::{WriteOptions, WriteReport};
 use crate::output::Output;
-use crate::room::too_large;
 use crate::thread::{check, on_thread, spawn};
 use jumpstarter_codec::{Compression, HEADER};
 use jumpstarter_driver_core::image::{LateLength, Meter, Wishes};
+use jumpstarter_driver_core::prelude::ByteSize;
 use jumpstarter_driver_core::{Error, ImageSource, Result, ResultExt};
 use jumpstarter_files::Turn;
 use std::ops::Range;
@@ -306,4 +306,12 @@ impl WriteStage {
         }
         Ok(())
     }
+}
+
+/// The error of an image above its limit.
+fn too_large(limit: u64) -> Error {
+    let message =
+        format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));
+    Error::resource_exhausted(message)
+        .with_hint("flash a smaller image, or raise `flash_limit` in the exporter file")
 }

@@ -13,8 +13,8 @@ mod names;
 mod obstacle;
 mod private_file;
 mod removal;
+mod room;
 mod runtime_dir;
-
 mod socket;
 mod sparse;
 mod staged;
@@ -27,6 +27,7 @@ mod unnamed;
 pub use confined::{ConfinedFile, ConfinedFolder, Entry, EntryKind, InnerPath};
 pub use private_file::{save_new, save_private};
 pub use removal::finish_removals;
+pub use room::{Room, free_room};
 pub use runtime_dir::RuntimeDir;
 pub use socket::{SocketFile, SocketPlace};
 pub use sparse::{discard, write_over, write_sparse, zero};

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_flasher::free_room;
+use jumpstarter_files::free_room;
 
 use crate::disk::QemuImage;
 

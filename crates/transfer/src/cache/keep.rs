@@ -1,13 +1,12 @@
 //! Keeps an image in the cache while it is fetched.
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use jumpstarter_files::UnnamedFile;
-use rustix::fs::fstatvfs;
+use jumpstarter_files::{Room, UnnamedFile};
 use tokio::sync::{mpsc, oneshot};
 use twox_hash::XxHash3_64;
 
@@ -90,7 +89,7 @@ fn write(
     DirBuilder::new().recursive(true).mode(0o700).create(&cache.folder)?;
     let unnamed = UnnamedFile::create(&cache.folder)?;
     cache.make_room(length.unwrap_or(0))?;
-    let mut file = unnamed.file();
+    let (mut file, mut room) = (unnamed.file(), Room::default());
     let (mut count, mut checksums, mut piece) = (0_u64, Vec::new(), Vec::with_capacity(PIECE));
     loop {
         match parts.blocking_recv() {
@@ -106,7 +105,7 @@ fn write(
                     piece.extend_from_slice(&now);
                     if piece.len() == PIECE {
                         checksums.push(XxHash3_64::oneshot(&piece));
-                        check_room(file)?;
+                        room.take(file, PIECE as u64)?;
                         file.write_all(&piece)?;
                         piece.clear();
                     }
@@ -126,14 +125,5 @@ fn write(
                 return cache.make_room(0);
             }
         }
-    }
-}
-
-/// Leaves a twentieth of the file system to others.
-fn check_room(file: &File) -> io::Result<()> {
-    let system = fstatvfs(file)?;
-    match system.f_blocks > 0 && system.f_bavail < system.f_blocks / 20 {
-        true => Err(io::ErrorKind::StorageFull.into()),
-        false => Ok(()),
     }
 }

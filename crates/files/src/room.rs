@@ -1,32 +1,36 @@
-//! The part of a file system that an image may use: it keeps a reserve.
+//! The part of a file system that images may use: it keeps a reserve.
 
-use jumpstarter_driver_core::prelude::ByteSize;
-use jumpstarter_driver_core::{Error, Result};
-use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use std::fs::File;
+use std::io;
 use std::path::Path;
+
+use rustix::fs::{StatVfs, fstatvfs, statvfs};
 
 /// The reserve: a twentieth of the file system, but no more than this, in bytes.
 const RESERVE: u64 = 1 << 30;
 /// How much is written, in bytes, before the free space is checked again: others write to it, too.
 const LOOK_EVERY: u64 = 8 << 20;
 
-/// The space that may be written before the next check.
+/// Limits what is written to the free space of a file system, except a reserve. It asks for the
+/// free space at the start, and again after each 8 MiB.
 #[derive(Debug, Default)]
-pub(crate) struct Room {
+pub struct Room {
     left: u64,
 }
 
 impl Room {
-    /// Makes sure that `count` bytes can be written to `file` and leave the reserve.
-    pub(crate) fn take(&mut self, file: &File, count: u64) -> Result<()> {
+    /// Makes sure that `count` bytes can be written to `file` and leave the reserve. Blocks.
+    ///
+    /// # Errors
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if they do not fit. The errors of the file system.
+    pub fn take(&mut self, file: &File, count: u64) -> io::Result<()> {
         if count > self.left {
-            self.left = look(file)?.min(LOOK_EVERY.max(count));
+            self.left = room_of(fstatvfs(file)?).min(LOOK_EVERY.max(count));
         }
         match self.left.checked_sub(count) {
             Some(left) => self.left = left,
             None => {
-                return Err(Error::resource_exhausted("the disk is almost full"));
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is almost full"));
             }
         }
         Ok(())
@@ -34,17 +38,13 @@ impl Room {
 }
 
 /// The bytes that an image may use in the file system of `path`: the free ones, except a reserve of
-/// a twentieth of the file system, at most 1 GiB. Blocks.
+/// a twentieth of the file system, at most 1 GiB. [`u64::MAX`] where the file system does not
+/// report its size. Blocks.
 ///
 /// # Errors
 /// The errors of the file system.
-pub fn free_room(path: &Path) -> Result<u64> {
-    Ok(room_of(statvfs(path).map_err(std::io::Error::from)?))
-}
-
-/// How many bytes can be written.
-fn look(file: &File) -> Result<u64> {
-    Ok(room_of(fstatvfs(file).map_err(std::io::Error::from)?))
+pub fn free_room(path: &Path) -> io::Result<u64> {
+    Ok(room_of(statvfs(path)?))
 }
 
 fn room_of(system: StatVfs) -> u64 {
@@ -58,14 +58,6 @@ fn allowed(total: u64, free: u64) -> u64 {
         0 => u64::MAX,
         _ => free.saturating_sub((total / 20).min(RESERVE)),
     }
-}
-
-/// The error of an image above its limit.
-pub(crate) fn too_large(limit: u64) -> Error {
-    let message =
-        format!("the image is larger than {}, the most that is allowed", ByteSize::bytes(limit));
-    Error::resource_exhausted(message)
-        .with_hint("flash a smaller image, or raise `flash_limit` in the exporter file")
 }
 
 #[cfg(test)]
