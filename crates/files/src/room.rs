@@ -22,7 +22,8 @@ impl Room {
     /// Makes sure that `count` bytes can be written to `file` and leave the reserve. Blocks.
     ///
     /// # Errors
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if they do not fit. The errors of the file system.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if they do not fit. The errors of the file
+    /// system.
     pub fn take(&mut self, file: &File, count: u64) -> io::Result<()> {
         if count > self.left {
             self.left = room_of(fstatvfs(file)?).min(LOOK_EVERY.max(count));
