@@ -55,6 +55,6 @@ pub use mock::{MockFlasher, MockFlasherConfig};
 pub use mock_mux::{
     MockStorageMux, MockStorageMuxConfig, MockStorageMuxFlasher, MockStorageMuxFlasherConfig,
 };
-pub use options::{WriteOptions, WriteReport};
+pub use options::{NewFile, WriteOptions, WriteReport};
 pub use read::read_image;
 pub use write::{write_image, write_image_to};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +21,27 @@ pub struct WriteOptions {
     pub(crate) must_exist: bool,
 }
 
+/// A new file, before it replaces the old one.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct NewFile<'a> {
+    /// The file, open for reading and writing.
+    pub file: &'a File,
+    /// Its name for now, beside the old one, for other programs.
+    pub path: &'a Path,
+}
+
 /// A function that inspects a new file.
 #[derive(Clone)]
 pub(crate) struct Inspect(Arc<Look>);
 
 impl Inspect {
-    pub(crate) fn look(&self, file: &File) -> Result<()> {
-        (self.0)(file)
+    pub(crate) fn look(&self, new: NewFile<'_>) -> Result<()> {
+        (self.0)(new)
     }
 }
 
-type Look = dyn Fn(&File) -> Result<()> + Send + Sync;
+type Look = dyn Fn(NewFile<'_>) -> Result<()> + Send + Sync;
 
 impl fmt::Debug for Inspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +69,10 @@ impl WriteOptions {
     /// error keeps the old one. It runs on a thread that may block, and not for a block device,
     /// which is written in place.
     #[must_use]
-    pub fn inspect(mut self, look: impl Fn(&File) -> Result<()> + Send + Sync + 'static) -> Self {
+    pub fn inspect(
+        mut self,
+        look: impl Fn(NewFile<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
         self.inspect = Some(Inspect(Arc::new(look)));
         self
     }

@@ -4,7 +4,7 @@
 use crate::device::Device;
 use crate::item::ZEROS;
 use crate::medium::ImageMedium;
-use crate::options::{Inspect, WriteOptions};
+use crate::options::{Inspect, NewFile, WriteOptions};
 use crate::read_back::Checksums;
 use crate::thread::gone;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
@@ -190,7 +190,8 @@ impl ImageMedium for Output {
         let inspect = self.inspect.take();
         let Target::File(staged) = self.target()? else { return Ok(()) };
         staged.file().set_len(length).map_err(disk_error)?;
-        inspect.map_or(Ok(()), |inspect| inspect.look(staged.file()))
+        let new = NewFile { file: staged.file(), path: staged.temporary() };
+        inspect.map_or(Ok(()), |inspect| inspect.look(new))
     }
 
     /// Writes everything to the disk and replaces the old file, unless the caller was cancelled by

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_files::StagedFile;
-use jumpstarter_supervise::{SuperviseError, run};
+use jumpstarter_supervise::{Launcher, SuperviseError, run};
 
 #[cfg(test)]
 pub(crate) use chain::Layer;
@@ -109,18 +109,27 @@ pub struct QemuImage {
     path: PathBuf,
     format: DiskFormat,
     block_device: bool,
+    /// Where qemu-img runs; beside this program without one.
+    launcher: Option<Launcher>,
 }
 
 impl QemuImage {
     /// An image in a file of a known format. Touches no file.
     pub fn with_format(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
-        Self { path: path.into(), format, block_device: false }
+        Self { path: path.into(), format, block_device: false, launcher: None }
     }
 
     /// The same on a block device of the host, for which QEMU has another driver than for files.
     #[must_use]
     pub fn on_block_device(mut self) -> Self {
         self.block_device = true;
+        self
+    }
+
+    /// The same, with the qemu-img of a launcher, which sees the image at the same path.
+    #[must_use]
+    pub(crate) fn through(mut self, launcher: Option<&Launcher>) -> Self {
+        self.launcher = launcher.cloned();
         self
     }
 
@@ -165,7 +174,7 @@ impl QemuImage {
                 _ => {
                     let staged = StagedFile::create(&path).context(&*doing)?;
                     let size = size.div_ceil(512).saturating_mul(512).to_string();
-                    let command = qemu_img("create")
+                    let command = qemu_img("create", None)
                         .args(["-q", "-f", format.name()])
                         .arg(staged.temporary())
                         .arg(size);
@@ -217,7 +226,8 @@ impl QemuImage {
     /// message.
     pub async fn info(&self) -> Result<ImageInfo> {
         let doing = format!("inspect the {} image {}", self.format, self.path.display());
-        let command = qemu_img("info")
+        let command = self
+            .qemu_img("info")
             .args(["--output=json", "-f", self.format.name()])
             .arg(self.absolute(&doing)?);
         let output = finish(run(command, QUICK).await, &doing)?;
@@ -238,8 +248,10 @@ impl QemuImage {
         if self.format == DiskFormat::Raw {
             return Err(Error::unimplemented(format!("{doing}: a raw image has nothing to check")));
         }
-        let command =
-            qemu_img("check").args(["-q", "-f", self.format.name()]).arg(self.absolute(&doing)?);
+        let command = self
+            .qemu_img("check")
+            .args(["-q", "-f", self.format.name()])
+            .arg(self.absolute(&doing)?);
         match run(command, deadline).await {
             Err(SuperviseError::Failed { status, stderr, .. })
                 if matches!(status.code(), Some(2 | 3)) =>
@@ -260,7 +272,7 @@ impl QemuImage {
         let doing = format!("resize the {} image {}", self.format, self.path.display());
         let size = size.div_ceil(512).saturating_mul(512);
         let now = self.info().await.context(&*doing)?.virtual_size;
-        let mut command = qemu_img("resize").args(["-q", "-f", self.format.name()]);
+        let mut command = self.qemu_img("resize").args(["-q", "-f", self.format.name()]);
         if size < now {
             let (from, to) = (ByteSize::bytes(now), ByteSize::bytes(size));
             let error = Error::invalid_argument(format!("{doing}: {to} is less than its {from}"));
@@ -319,7 +331,7 @@ impl QemuImage {
         let doing = format!("save {} as {} to {}", self.path.display(), save.format, to.display());
         // The files below it have known formats, too: QEMU reads what a machine would see.
         let source = chain::options(self).context(&*doing)?;
-        let mut command = qemu_img("convert").args(["-q", "-O", save.format.name()]);
+        let mut command = self.qemu_img("convert").args(["-q", "-O", save.format.name()]);
         if save.compressed {
             if save.format != DiskFormat::Qcow2 {
                 return Err(Error::invalid_argument(format!(
@@ -336,7 +348,7 @@ impl QemuImage {
         let command = command.arg(staged.temporary());
         finish(run(command, deadline).await, &doing)?;
         staged.commit().context(doing)?;
-        Ok(Self::with_format(to, save.format))
+        Ok(Self::with_format(to, save.format).through(self.launcher.as_ref()))
     }
 
     /// Creates a qcow2 image at `at`, which must not exist, that shows this one until it is written
@@ -352,7 +364,7 @@ impl QemuImage {
         let size = self.virtual_size().await.context(&*doing)?.max(size.unwrap_or(0));
         let backing = Backing { path: self.absolute(&doing)?, format: self.format };
         write_qcow2(&at, size, Some(&backing)).context(doing)?;
-        Ok(Self::with_format(at, DiskFormat::Qcow2))
+        Ok(Self::with_format(at, DiskFormat::Qcow2).through(self.launcher.as_ref()))
     }
 
     /// As a path that starts with `/`, so that it is never parsed as a protocol (`nbd:`) or an

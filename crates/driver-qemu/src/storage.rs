@@ -11,7 +11,6 @@ mod room;
 mod root;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::suggest;
-use jumpstarter_driver_flasher::{WriteOptions, read_image, write_image};
+use jumpstarter_driver_flasher::{NewFile, WriteOptions, read_image, write_image};
 use tokio::time::timeout;
 
 use crate::arguments::Boot;
@@ -223,7 +222,7 @@ impl Storage {
     ) -> Result<()> {
         let this = self.clone();
         let options =
-            WriteOptions::default().inspect(move |file| this.inspect_new(file, partition, target));
+            WriteOptions::default().inspect(move |new| this.inspect_new(new, partition, target));
         let volume = if config.flash_limit.is_some() { None } else { self.0.place.room() };
         let limit = config.flash_limit.or(volume.map(|(room, _)| room));
         let options =
@@ -313,6 +312,11 @@ impl Storage {
         self.0.folder.join(format!("flashed-{}", partition.name()))
     }
 
+    /// An image whose tools are where QEMU runs.
+    fn image(&self, path: impl Into<PathBuf>, format: DiskFormat) -> QemuImage {
+        QemuImage::with_format(path, format).through(self.0.place.launcher())
+    }
+
     /// The flashed image of a partition, with its format at that time.
     fn flashed_image(&self, partition: Partition) -> Result<Option<QemuImage>> {
         let path = self.flashed(partition);
@@ -332,7 +336,7 @@ impl Storage {
         };
         let format = lock(&self.0.known).flashed.get(&identity(&metadata)).copied();
         match format {
-            Some(format) => Ok(Some(QemuImage::with_format(path, format))),
+            Some(format) => Ok(Some(self.image(path, format))),
             None => Err(Error::failed_precondition(format!(
                 "{} is not what was flashed",
                 path.display()
@@ -343,7 +347,13 @@ impl Storage {
 
     /// Inspects a new image before it replaces the old one: whether a machine may use it, and its
     /// format.
-    fn inspect_new(&self, file: &File, partition: Partition, target: Architecture) -> Result<()> {
+    fn inspect_new(
+        &self,
+        new: NewFile<'_>,
+        partition: Partition,
+        target: Architecture,
+    ) -> Result<()> {
+        let file = new.file;
         let header = Header::read_file(file)?;
         let format = match header.fixed_size {
             // Without its footer it is raw, and QEMU shows all of it.
@@ -356,7 +366,7 @@ impl Storage {
         let size = match format {
             DiskFormat::Raw => file.metadata()?.len(),
             _ => {
-                let found = QemuImage::try_open(file, format)?;
+                let found = QemuImage::try_open(new, format, self.0.place.launcher())?;
                 found.or(header.virtual_size).unwrap_or_default()
             }
         };
@@ -371,7 +381,7 @@ impl Storage {
         match partition {
             Partition::Root => self.root_as_seen(config),
             Partition::OvmfVars if self.variables().exists() => {
-                Ok(Some(QemuImage::with_format(self.variables(), DiskFormat::Qcow2)))
+                Ok(Some(self.image(self.variables(), DiskFormat::Qcow2)))
             }
             _ => self.firmware_image(partition, config),
         }

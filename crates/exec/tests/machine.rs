@@ -9,10 +9,10 @@ use std::time::Duration;
 use jumpstarter_console::Console;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{Accel, Architecture, Machine, Phase, Qemu, QemuConfig, Vm};
-use jumpstarter_driver_testkit::guest::{Arch, qemu_available};
+use jumpstarter_driver_testkit::guest::{Arch, qemu_available, qemu_img_available};
 use jumpstarter_driver_testkit::processes::{descendants, find};
 use jumpstarter_driver_testkit::{eventually, pico, skip};
-use jumpstarter_supervise::{Child, Command, Signal, run};
+use jumpstarter_supervise::{Child, Command, Signal, SuperviseError, run};
 
 /// For what takes a second on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -58,12 +58,7 @@ impl Sidecar {
     }
 
     fn config(&self) -> QemuConfig {
-        let mut config = QemuConfig::default();
-        config.arch = Some(Architecture::X86_64);
-        config.accel = Accel::Tcg;
-        (config.mem, config.smp) = (ByteSize::mebibytes(64), 1);
-        config.launcher_socket = Some(self.volume.path().join("launcher.sock").into());
-        config
+        config(self.volume.path())
     }
 
     /// A machine that boots pico from the volume.
@@ -85,6 +80,16 @@ impl Sidecar {
             })
             .count()
     }
+}
+
+/// A machine whose sidecar shares this volume.
+fn config(volume: &Path) -> QemuConfig {
+    let mut config = QemuConfig::default();
+    config.arch = Some(Architecture::X86_64);
+    config.accel = Accel::Tcg;
+    (config.mem, config.smp) = (ByteSize::mebibytes(64), 1);
+    config.launcher_socket = Some(volume.join("launcher.sock").into());
+    config
 }
 
 async fn log_in(vm: &Vm) -> Console {
@@ -196,4 +201,63 @@ async fn a_sidecar_that_ends_is_noticed() {
     let error = vm.start().await.unwrap_err();
     assert!(error.report().contains("through the launcher"), "{error:?}");
     vm.destroy().await.unwrap();
+}
+
+/// In the process of an exporter without QEMU's tools: the volume that it shares with the sidecar.
+const VOLUME: &str = "JUMPSTARTER_TEST_VOLUME";
+
+#[tokio::test]
+async fn an_exporter_without_qemu_img_uses_that_of_the_sidecar() {
+    if let Some(volume) = std::env::var_os(VOLUME) {
+        return vmdk_is_flashed_grown_and_dumped(Path::new(&volume)).await;
+    }
+    if !qemu_img_available() {
+        return;
+    }
+    let Some(sidecar) = Sidecar::start(&[]).await else { return };
+    let volume = sidecar.volume.path();
+    let raw = volume.join("pico.img");
+    pico::write_to(&raw).unwrap();
+    let convert = Command::new("qemu-img").args(["convert", "-O", "vmdk"]);
+    run(convert.arg(&raw).arg(volume.join("pico.vmdk")), SOON).await.unwrap();
+    let create = Command::new("qemu-img").args(["create", "-f", "qcow2"]);
+    run(create.arg(volume.join("damaged")).arg("1M"), SOON).await.unwrap();
+    let exporter = Command::new(std::env::current_exe().unwrap())
+        .args(["an_exporter_without_qemu_img_uses_that_of_the_sidecar", "--exact", "--nocapture"])
+        .env("PATH", &sidecar.only_there)
+        .env(VOLUME, volume);
+    run(exporter, 3 * SOON).await.unwrap();
+}
+
+/// Its file has to be inspected, its overlay resized and its disk converted by qemu-img.
+async fn vmdk_is_flashed_grown_and_dumped(volume: &Path) {
+    let here = run(Command::new("qemu-img").arg("--version"), SOON).await.unwrap_err();
+    assert!(matches!(here, SuperviseError::NotFound { .. }), "{here}");
+    let vm = Vm::create("sidecar", config(volume)).await.unwrap();
+    let device = Device::of_driver(Qemu::new(vm.clone()));
+    let flasher = device.get::<dyn Flasher>("flasher").unwrap();
+
+    // The first-level table lies outside of what QEMU accepts.
+    let mut damaged = std::fs::read(volume.join("damaged")).unwrap();
+    damaged[40..48].fill(0xff);
+    let refused = flasher.flash(ImageSource::bytes(damaged), None).await.unwrap_err();
+    assert!(refused.report().contains("QEMU does not open the qcow2 image"), "{refused:?}");
+
+    flasher.flash(ImageSource::path(volume.join("pico.vmdk")), None).await.unwrap();
+    vm.start().await.unwrap();
+    log_in(&vm).await;
+    vm.cut().await.unwrap();
+    device.call("", "set_disk_size", vec!["1M".into()]).await.unwrap();
+    vm.start().await.unwrap();
+    let mut console = log_in(&vm).await;
+    console.send_line(pico::command::DISK).await.unwrap();
+    console.wait_for("disk 2048 sectors", SOON).await.unwrap();
+    vm.cut().await.unwrap();
+
+    let dump = volume.join("dump");
+    flasher.dump(ImageSink::path(&dump), None).await.unwrap();
+    let mut expected = pico::image().to_vec();
+    expected.resize(1 << 20, 0);
+    assert!(std::fs::read(&dump).unwrap() == expected, "the dump differs");
+    device.close().await.unwrap();
 }

@@ -89,11 +89,12 @@ async fn a_look_at_the_new_image_may_refuse_or_change_it() {
     let error = write_image(ImageSource::bytes("new"), &bench.disk(), refuse).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     bench.assert_untouched();
-    let cut = WriteOptions::default().inspect(|file| {
+    let cut = WriteOptions::default().inspect(|new| {
         let mut all = [0; 8];
-        file.read_exact_at(&mut all, 0)?;
+        new.file.read_exact_at(&mut all, 0)?;
         assert_eq!(&all, b"new\0tail");
-        Ok(file.set_len(3)?)
+        assert_eq!(std::fs::read(new.path).unwrap(), all);
+        Ok(new.file.set_len(3)?)
     });
     write_image(ImageSource::bytes("new\0tail"), &bench.disk(), cut).await.unwrap();
     assert_eq!(std::fs::read(bench.disk()).unwrap(), b"new");

@@ -1,11 +1,11 @@
 //! qemu-img: its description of images, and the meaning of its failures.
 
-use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_supervise::{Command, SuperviseError, run, run_blocking};
+use jumpstarter_driver_flasher::NewFile;
+use jumpstarter_supervise::{Command, Launcher, SuperviseError, run, run_blocking};
 
 use super::{DiskFormat, QemuImage};
 
@@ -54,20 +54,26 @@ struct Extent {
 
 impl QemuImage {
     /// Makes QEMU open an image of that format: an image that it cannot open is refused on arrival,
-    /// and not at the next power-on. Returns the disk's size; `None` if qemu-img is not installed.
-    /// Blocks.
+    /// and not at the next power-on. A launcher's qemu-img opens it by its path, and one here as it
+    /// is. Returns the disk's size; `None` if qemu-img is not installed. Blocks.
     ///
     /// # Errors
     /// `FailedPrecondition` with qemu-img's message; `DeadlineExceeded`.
-    pub(crate) fn try_open(file: &File, format: DiskFormat) -> Result<Option<u64>> {
+    pub(crate) fn try_open(
+        new: NewFile<'_>,
+        format: DiskFormat,
+        launcher: Option<&Launcher>,
+    ) -> Result<Option<u64>> {
         let doing = format!("open the {format} image");
-        let copy = file.try_clone().context(&*doing)?;
         // `-U`: the writer of the file holds a lock of another kind, which some file systems do not
         // distinguish from QEMU's.
-        let command = qemu_img("info")
-            .args(["--output=json", "-U", "-f", format.name()])
-            .arg(format!("/dev/fd/{}", copy.as_raw_fd()))
-            .keep_fd(copy.into());
+        let command = qemu_img("info", launcher).args(["--output=json", "-U", "-f", format.name()]);
+        let command = if launcher.is_some() {
+            command.arg(new.path)
+        } else {
+            let copy = new.file.try_clone().context(&*doing)?;
+            command.arg(format!("/dev/fd/{}", copy.as_raw_fd())).keep_fd(copy.into())
+        };
         let output = match run_blocking(command, QUICK) {
             Err(SuperviseError::NotFound { .. }) => return Ok(None),
             Err(SuperviseError::Failed { stderr, .. }) => {
@@ -91,9 +97,15 @@ impl QemuImage {
         }
     }
 
+    /// qemu-img where the image's tools are.
+    pub(super) fn qemu_img(&self, subcommand: &str) -> Command {
+        qemu_img(subcommand, self.launcher.as_ref())
+    }
+
     /// The end of the last write to this file itself, in bytes of the disk.
     pub(super) async fn written_up_to(&self, doing: &str) -> Result<u64> {
-        let command = qemu_img("map")
+        let command = self
+            .qemu_img("map")
             .args(["--output=json", "-f", self.format.name()])
             .arg(self.absolute(doing)?);
         let output = finish(run(command, QUICK).await, doing)?;
@@ -107,11 +119,13 @@ impl QemuImage {
     }
 }
 
-pub(super) fn qemu_img(subcommand: &str) -> Command {
+/// qemu-img here, or beside a launcher.
+pub(super) fn qemu_img(subcommand: &str, launcher: Option<&Launcher>) -> Command {
     let hint =
         "install it: `apt-get install qemu-utils`, `dnf install qemu-img`, `brew install qemu`";
     // Messages are matched below, so they must not be translated.
-    Command::new("qemu-img").arg(subcommand).env("LC_ALL", "C").install_hint(hint)
+    let command = Command::new("qemu-img").arg(subcommand).env("LC_ALL", "C").install_hint(hint);
+    launcher.cloned().into_iter().fold(command, Command::through)
 }
 
 /// Turns a failure of qemu-img into an error that quotes it, and an image in use into its own kind.

@@ -118,13 +118,16 @@ async fn an_image_that_refers_to_the_hosts_files_is_refused() {
     refused(&descriptor, "extents");
     let external = folder.path().join("external");
     let data = format!("data_file={}", folder.path().join("data").display());
-    run(qemu_img("create").args(["-q", "-f", "qcow2", "-o", &data]).arg(&external).arg("1M"), LONG)
-        .await
-        .unwrap();
+    run(
+        qemu_img("create", None).args(["-q", "-f", "qcow2", "-o", &data]).arg(&external).arg("1M"),
+        LONG,
+    )
+    .await
+    .unwrap();
     refused(&external, "external data file");
     let old = folder.path().join("old");
     let over = ["-q", "-f", "qcow", "-F", "raw", "-b", "/etc/passwd"];
-    run(qemu_img("create").args(over).arg(&old), LONG).await.unwrap();
+    run(qemu_img("create", None).args(over).arg(&old), LONG).await.unwrap();
     refused(&old, "backing file");
 }
 
@@ -307,7 +310,7 @@ async fn what_is_accepted_refers_to_nothing_as_qemu_reads_it() {
         let Ok(opened) = QemuImage::open(&path, References::Refuse) else { continue };
         accepted += 1;
         let command =
-            qemu_img("info").args(["--output=json", "-f", opened.format().name()]).arg(&path);
+            qemu_img("info", None).args(["--output=json", "-f", opened.format().name()]).arg(&path);
         // QEMU reads nothing of a refused image.
         let Ok(output) = run(command, LONG).await else { continue };
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -79,12 +79,17 @@ impl Place {
         (*self == Self::Here).then(|| (binary.to_owned(), changed()))
     }
 
-    /// The folder that both containers see; `None` if QEMU sees what this program sees.
-    pub(crate) fn shared(&self) -> Option<&Path> {
+    /// The launcher of the sidecar; `None` if QEMU runs beside this program.
+    pub(crate) fn launcher(&self) -> Option<&Launcher> {
         match self {
             Self::Here => None,
-            Self::Sidecar(launcher) => launcher.socket().parent(),
+            Self::Sidecar(launcher) => Some(launcher),
         }
+    }
+
+    /// The folder that both containers see; `None` if QEMU sees what this program sees.
+    pub(crate) fn shared(&self) -> Option<&Path> {
+        self.launcher()?.socket().parent()
     }
 
     /// How much the volume still takes, and its size; `None` without one.

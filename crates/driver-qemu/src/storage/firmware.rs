@@ -124,7 +124,7 @@ impl Storage {
         facts: &HostFacts,
         disks: &mut Disks,
     ) -> Result<Boot> {
-        let raw = |path: PathBuf| QemuImage::with_format(path, DiskFormat::Raw);
+        let raw = |path: PathBuf| self.image(path, DiskFormat::Raw);
         let own_vars = self.firmware_image(Partition::OvmfVars, config)?;
         let (code, vars) = if let Some(code) = self.firmware_image(Partition::OvmfCode, config)? {
             (code, own_vars)
@@ -195,8 +195,8 @@ impl Storage {
         }
         // A BIOS is loaded unchanged, whatever its contents.
         Ok(Some(match partition {
-            Partition::Bios => QemuImage::with_format(path, DiskFormat::Raw),
-            _ => QemuImage::open(path, References::Allow)?,
+            Partition::Bios => self.image(path, DiskFormat::Raw),
+            _ => QemuImage::open(path, References::Allow)?.through(self.0.place.launcher()),
         }))
     }
 
@@ -206,7 +206,7 @@ impl Storage {
         let now = (fingerprint(template.path())?, fingerprint(code.path())?);
         let made_then = lock(&self.0.known).variables.clone();
         if made_then.as_ref() == Some(&now) && self.variables().exists() {
-            return Ok(QemuImage::with_format(self.variables(), DiskFormat::Qcow2));
+            return Ok(self.image(self.variables(), DiskFormat::Qcow2));
         }
         if made_then.is_some() {
             let path = template.path().display();

@@ -29,6 +29,7 @@ impl Storage {
         // Taken first: a write between the two is noticed the next time.
         let now = fingerprint(path).context(doing)?;
         let image = format::find_configured(path, config).context(doing)?;
+        let image = image.through(self.0.place.launcher());
         lock(&self.0.known).configured = Some((image.clone(), now));
         Ok(Some(image))
     }
