@@ -142,21 +142,21 @@ impl Arguments {
         let (out, err) = (&mut environment.out(), &mut environment.err());
         match &self.command {
             Command::Auth(arguments) => auth::run(arguments, environment),
-            Command::Check(arguments) => check::run(arguments, out, err),
+            Command::Check(arguments) => check::run(arguments, environment),
             Command::Completions(arguments) => {
                 packaging::completions(arguments, Self::command(), out)
             }
             Command::Manual(arguments) => {
                 packaging::manual(arguments, Self::command(), j::command())
             }
-            Command::Config(arguments) => config::run(arguments, out, err),
+            Command::Config(arguments) => config::run(arguments, environment),
             Command::Create(arguments) => arguments.run(environment),
             Command::Delete(arguments) => arguments.run(environment),
             Command::Get(arguments) => arguments.run(environment),
             Command::Update(arguments) => arguments.run(environment),
             Command::Doctor(arguments) => doctor::run(arguments, environment),
-            Command::Driver(command) => command.run(out),
-            Command::Drivers(arguments) => drivers::run(arguments, out, err),
+            Command::Driver(command) => command.run(environment),
+            Command::Drivers(arguments) => drivers::run(arguments, environment),
             Command::Forward(arguments) => forward::run(arguments, log, environment),
             Command::J { arguments } => {
                 let words = std::iter::once("j".into()).chain(arguments.iter().cloned());

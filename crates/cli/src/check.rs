@@ -7,6 +7,7 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_config::{ConfigFaults, Fault};
 use serde_json::{Value, json};
 
+use crate::environment::Environment;
 use crate::fault::Fault::Unread;
 use crate::fault::{FAILURE, Result, SUCCESS};
 use crate::format::Format;
@@ -39,11 +40,11 @@ pub(crate) struct Arguments {
     no_python: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8> {
     let outcomes: Vec<_> =
         arguments.files.iter().map(|file| (file, load(file, arguments))).collect();
     let has_faults = outcomes.iter().any(|(_, outcome)| outcome.is_err());
-    match show(outcomes, arguments.output, out, err) {
+    match show(outcomes, arguments.output, environment) {
         // The code still says what was found.
         Ok(()) | Err(Unread) if has_faults => Ok(FAILURE),
         shown => shown.map(|()| SUCCESS),
@@ -53,9 +54,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
 fn show(
     outcomes: Vec<(&String, Result<ExporterConfig, ConfigFaults>)>,
     format: Format,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
+    environment: &Environment,
 ) -> Result<()> {
+    let (mut out, mut err) = (environment.out(), environment.err());
     let mut report = Vec::new();
     for (file, outcome) in outcomes {
         match (format, outcome) {
@@ -63,7 +64,7 @@ fn show(
             (Format::Text, Ok(config)) => {
                 err.write_all(config.warnings.to_text(&config.origin).as_bytes())?;
                 writeln!(out, "{}: no faults", config.origin)?;
-                out.write_all(outline::text(&config.export).as_bytes())?;
+                out.write_all(outline::text(&config.export, environment.width()).as_bytes())?;
             }
             (Format::Text, Err(faults)) => {
                 writeln!(err, "{faults}")?;

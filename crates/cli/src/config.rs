@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use jumpstarter_config::{ExporterConfig, user_folder};
 use jumpstarter_driver_core::Secret;
 
+use crate::environment::Environment;
 use crate::fault::Result;
 use crate::format::Format;
 use crate::print;
@@ -117,14 +118,15 @@ impl Arguments {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8> {
+    let (out, err) = (&mut environment.out(), &mut environment.err());
     let command = match &arguments.kind {
-        Kind::Client(command) => return client::run(command, out, err),
+        Kind::Client(command) => return client::run(command, environment),
         Kind::Exporter(command) => command,
     };
     match command {
-        Command::List(arguments) => look::list(arguments, out, err),
-        Command::Show(arguments) => look::show(arguments, out),
+        Command::List(arguments) => look::list(arguments, environment),
+        Command::Show(arguments) => look::show(arguments, environment),
         Command::Create(arguments) => create::create(arguments, out, err),
         Command::Edit(arguments) => change::edit(arguments, err),
         Command::Delete(arguments) => change::delete(arguments, out, err),

@@ -11,6 +11,7 @@ use jumpstarter_driver_core::{
 };
 use serde_json::{Value, json};
 
+use crate::environment::Environment;
 use crate::fault::{Result, SUCCESS};
 use crate::format::Format;
 use crate::{outline, print, serving, table, version};
@@ -52,7 +53,8 @@ impl Command {
         }
     }
 
-    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<u8> {
+    pub(crate) fn run(&self, environment: &Environment) -> Result<u8> {
+        let mut out = environment.out();
         match self {
             Self::List => {
                 let mut rows = vec![vec!["NAME".to_owned(), "TYPE".to_owned()]];
@@ -64,23 +66,24 @@ impl Command {
                         vec![class.to_owned(), name.to_owned()]
                     })
                 }));
-                out.write_all(table::aligned(&rows).as_bytes())?;
+                out.write_all(table::aligned(&rows, environment.width()).as_bytes())?;
                 Ok(SUCCESS)
             }
-            Self::Version(arguments) => version::run(arguments, out),
+            Self::Version(arguments) => version::run(arguments, &mut out),
         }
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8> {
+    let (mut out, width) = (environment.out(), environment.width());
     let file = arguments.name.as_deref().map(Path::new).filter(|name| name.is_file());
     if let Some(file) = file {
-        let config = serving::load(file, err)?;
+        let config = serving::load(file, &mut environment.err())?;
         let text = match arguments.output {
             Format::Text => {
                 let mut rows = Vec::new();
                 entries(&config.export, "", &mut rows);
-                table::aligned(&rows)
+                table::aligned(&rows, width)
             }
             Format::Json => pretty(&outline::json(&config.export))?,
         };
@@ -88,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Writ
         return Ok(SUCCESS);
     }
     let text = match (&arguments.name, arguments.output) {
-        (None, Format::Text) => list(Registry::linked().drivers()?),
+        (None, Format::Text) => list(Registry::linked().drivers()?, width),
         (None, Format::Json) => {
             pretty(&Registry::linked().drivers()?.iter().map(|entry| as_json(entry)).collect())?
         }
@@ -118,7 +121,7 @@ fn pretty(value: &Value) -> Result<String> {
     Ok(format!("{}\n", print::pretty_json(value)?))
 }
 
-fn list(drivers: &[&DriverEntry]) -> String {
+fn list(drivers: &[&DriverEntry], width: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = drivers
         .iter()
         .map(|entry| {
@@ -126,7 +129,7 @@ fn list(drivers: &[&DriverEntry]) -> String {
             vec![entry.name.to_owned(), names(&(entry.interfaces)()), first_line(&about)]
         })
         .collect();
-    table::aligned(&rows)
+    table::aligned(&rows, width)
 }
 
 fn page(entry: &DriverEntry) -> String {
@@ -140,13 +143,13 @@ fn page(entry: &DriverEntry) -> String {
         page += "  none\n";
     }
     let rows: Vec<Vec<String>> = fields.iter().flat_map(rows).collect();
-    page += &table::aligned(&rows);
+    page += &table::aligned(&rows, None);
     let children = children(entry);
     if !children.is_empty() {
         page += "\nChildren that it makes, without a configuration\n";
         let row =
             |child: &PlannedChild| vec![format!("  {}", child.name), names(&child.interfaces)];
-        page += &table::aligned(&children.iter().map(row).collect::<Vec<_>>());
+        page += &table::aligned(&children.iter().map(row).collect::<Vec<_>>(), None);
     }
     let wanted = wanted_children(entry);
     if !wanted.is_empty() {
@@ -155,7 +158,7 @@ fn page(entry: &DriverEntry) -> String {
             let state = if child.is_required { "required" } else { "" };
             vec![format!("  {}", child.name), names(&child.interfaces), state.to_owned()]
         };
-        page += &table::aligned(&wanted.iter().map(row).collect::<Vec<_>>());
+        page += &table::aligned(&wanted.iter().map(row).collect::<Vec<_>>(), None);
     }
     for interface in (entry.interfaces)() {
         // Writing into a string does not fail.
@@ -168,7 +171,7 @@ fn page(entry: &DriverEntry) -> String {
                 vec![format!("  {}", signature(method)), first_line(method.documentation)]
             })
             .collect();
-        page += &table::aligned(&rows);
+        page += &table::aligned(&rows, None);
     }
     page
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jumpstarter_supervise::{StandardStream, was_closed};
 use jumpstarter_text::block;
+use rustix::termios::tcgetwinsize;
 
 /// Standard output, standard error and the environment's variables of a command. Clones share
 /// them.
@@ -107,6 +108,17 @@ impl Environment {
     /// report the failure.
     pub(crate) fn err(&self) -> impl Write {
         Report(Safe(&self.0.err))
+    }
+
+    /// The width of the terminal on standard output: `COLUMNS`, else what it says itself. `None` if
+    /// it is no terminal, and if it does not say.
+    pub(crate) fn width(&self) -> Option<usize> {
+        if !self.0.out.is_terminal {
+            return None;
+        }
+        let given = self.variable("COLUMNS").and_then(|text| text.to_str()?.parse().ok());
+        let of_terminal = || Some(tcgetwinsize(io::stdout()).ok()?.ws_col.into());
+        given.or_else(of_terminal).filter(|&width| width > 0)
     }
 
     /// Whether standard error is a terminal.

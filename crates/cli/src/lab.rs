@@ -1,5 +1,6 @@
 //! Devices of a lab: which client asks which controller, for which device.
 
+mod choice;
 pub(crate) mod command;
 pub(crate) mod get;
 mod leasing;
@@ -18,8 +19,9 @@ use jumpstarter_client::lab::{DialLimits, Lab, Wanted};
 use jumpstarter_config::ClientConfig;
 
 use crate::environment::Environment;
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 
+pub(crate) use choice::Choice;
 pub(crate) use leasing::Leasing;
 
 /// The options that name a client.
@@ -58,7 +60,8 @@ pub(crate) struct Ask {
     /// The device of this exporter
     #[arg(short = 'n', long = "name", value_name = "EXPORTER", help_heading = HEADING)]
     exporter_name: Option<String>,
-    /// The device of a lease that exists; it is not released at the end
+    /// The device of a lease that exists, which is kept at the end; --selector and --name must
+    /// match it
     #[arg(long, value_name = "LEASE", help_heading = HEADING)]
     lease: Option<String>,
     /// How long the device is wanted: seconds, or a time such as 30m, 1d3h or 01:30:00
@@ -95,20 +98,37 @@ impl Ask {
     }
 
     /// The device that the command line names, if it names one of a lab.
-    pub(crate) fn named(&self) -> Option<Wanted> {
-        if let Some(lease) = &self.lease {
-            return Some(Wanted::existing(lease));
-        }
-        let selector = self.selector.join(",");
-        match &self.exporter_name {
-            Some(name) => Some(Wanted::exporter(name).and_selector(selector)),
-            None => (!selector.is_empty()).then(|| Wanted::selector(selector)),
+    pub(crate) fn named(&self) -> Option<Choice> {
+        let (selector, exporter) = (self.selector.join(","), self.exporter_name.clone());
+        match (&self.lease, exporter) {
+            (Some(lease), exporter) => {
+                Some(Choice::Lease { name: lease.clone(), exporter, selector })
+            }
+            (None, Some(name)) => {
+                Some(Choice::Wanted(Wanted::exporter(name).and_selector(selector)))
+            }
+            (None, None) => {
+                (!selector.is_empty()).then(|| Choice::Wanted(Wanted::selector(selector)))
+            }
         }
     }
 
     /// The device that the command line names, else the environment.
-    pub(crate) fn wanted(&self, environment: &Environment) -> Option<Wanted> {
-        self.named().or_else(|| Wanted::from_variables(|name| environment.variable(name)))
+    pub(crate) fn choice(&self, environment: &Environment) -> Option<Choice> {
+        let by_variables = || Wanted::from_variables(|name| environment.variable(name));
+        self.named().or_else(|| by_variables().map(Choice::Wanted))
+    }
+
+    /// The client whose active lease is used if nothing names a device; `None` without a client.
+    ///
+    /// # Errors
+    /// Those of its file, if options name it.
+    pub(crate) fn some_client(&self, environment: &Environment) -> Result<Option<ClientConfig>> {
+        match self.who.config(environment) {
+            Ok(config) => Ok(Some(config)),
+            Err(Fault::Failed(_)) if self.given().is_empty() => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The lab of the client, for this device.
@@ -117,26 +137,20 @@ impl Ask {
     /// Those of the client's file.
     pub(crate) fn leasing(
         &self,
-        wanted: Wanted,
+        choice: Choice,
         config: &ClientConfig,
         environment: &Environment,
     ) -> Result<Leasing> {
         let dial = self.dial_timeout.unwrap_or(config.leases.dial_timeout);
         let limit = self.acquisition_timeout.unwrap_or(config.leases.acquisition_timeout);
         Ok(Leasing {
-            lab: self.lab(config)?.limits(DialLimits::within(dial)),
-            wanted: wanted.duration(self.duration).acquisition_limit(limit),
+            lab: Lab::of_client(config)?.limits(DialLimits::within(dial)),
+            choice,
+            duration: self.duration,
+            acquisition_limit: limit,
             retry_limit: self.retry_timeout.unwrap_or(config.leases.retry_timeout),
             environment: environment.clone(),
             tokens: token::Keeper::new(config.clone()),
         })
-    }
-
-    /// The lab of the client.
-    ///
-    /// # Errors
-    /// Those of the client's file.
-    pub(crate) fn lab(&self, config: &ClientConfig) -> Result<Lab> {
-        Ok(Lab::of_client(config)?)
     }
 }

@@ -1,6 +1,7 @@
 //! `jmp login`: a client, or an exporter, gets its token from the lab's OpenID provider.
 
 mod account;
+mod again;
 mod exporter_file;
 mod grant;
 
@@ -17,6 +18,7 @@ use crate::print;
 use crate::serving::{Log, runtime};
 use crate::terminal::{self, Echo};
 use account::Account;
+pub(crate) use again::again;
 use grant::Grant;
 
 /// Log in to a lab: get a token from its OpenID provider, and store it for the other commands
@@ -73,7 +75,8 @@ pub(crate) struct Arguments {
     /// Let the Python client classes of all packages be loaded
     #[arg(long)]
     r#unsafe: bool,
-    /// Accept any certificate, and a login service or provider without TLS
+    /// Accept any certificate, and a login service or provider without TLS; asks whether to go on,
+    /// unless --nointeractive is given
     #[arg(short = 'k', long)]
     insecure_tls: bool,
     /// Ask nothing, also on a terminal
@@ -114,7 +117,7 @@ impl Arguments {
     async fn run(&self, environment: &Environment) -> Result<u8> {
         let err = &mut environment.err();
         if self.insecure_tls {
-            writeln!(err, "warning: no certificate is checked: others can read what is sent")?;
+            terminal::confirm_insecure_tls(self.nointeractive, err)?;
         }
         let (name, host) = self.login.as_deref().map(split).transpose()?.unwrap_or_default();
         let mut account = Account::find(&self.whose, name)?;

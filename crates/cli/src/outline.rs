@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 
 use crate::table;
 
-/// One line for each entry: its name, driver, interfaces and description.
-pub(crate) fn text(entries: &[Planned]) -> String {
+/// One line for each entry, not longer than `width`: its name, driver, interfaces and description.
+pub(crate) fn text(entries: &[Planned], width: Option<usize>) -> String {
     let mut rows = Vec::new();
     add_rows(&entries.iter().collect::<Vec<_>>(), "", true, &mut rows);
-    table::aligned(&rows)
+    table::aligned(&rows, width)
 }
 
 fn add_rows(entries: &[&Planned], indent: &str, top: bool, rows: &mut Vec<Vec<String>>) {

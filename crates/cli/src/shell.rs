@@ -56,13 +56,9 @@ pub(crate) fn run(arguments: &Arguments, log: &Log, environment: &Environment) -
         let hint = format!("write `jmp shell --exporter-config {file}`, and the command after it");
         return Err(Fault::usage("which device?", hint));
     } else {
-        let config = match ask.who.config(environment) {
-            // Neither a device nor a client of a lab.
-            Err(Fault::Failed(_)) if ask.given().is_empty() => {
-                target.find_given(environment, &mut environment.err())?;
-                return Err(Fault::usage("which device?", WHICH));
-            }
-            config => config?,
+        let Some(config) = ask.some_client(environment)? else {
+            target.find_given(environment, &mut environment.err())?;
+            return Err(Fault::usage("which device?", WHICH));
         };
         arguments.log.install_quietly(log)?;
         let shell = lab::Shell::new(arguments.exporter_logs, words, environment);

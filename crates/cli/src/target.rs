@@ -4,14 +4,14 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jumpstarter_client::lab::{Lease, Wanted};
+use jumpstarter_client::lab::Lease;
 use jumpstarter_client::{ConnectOptions, Exporter};
-use jumpstarter_config::ExporterConfig;
+use jumpstarter_config::{ClientConfig, ExporterConfig};
 use jumpstarter_driver_core::{Device, Error, suggest};
 
 use crate::environment::Environment;
 use crate::fault::{Fault, Result};
-use crate::lab::{Ask, Leasing};
+use crate::lab::{Ask, Choice, Leasing};
 use crate::remote::Remote;
 use crate::serving::{self, Which};
 
@@ -88,7 +88,8 @@ impl Target {
 
     /// Finds the device: from the command line, else from `JUMPSTARTER_HOST` and its companions,
     /// else that of the lease `JMP_LEASE` or of a new one with the labels `JMP_SELECTOR`, else from
-    /// the file `JMP_EXPORTER_CONFIG`. Warnings about a file go to `warnings`.
+    /// the file `JMP_EXPORTER_CONFIG`, else that of the client's active lease. Warnings about a
+    /// file go to `warnings`.
     pub(crate) fn find(
         &self,
         environment: &Environment,
@@ -97,15 +98,17 @@ impl Target {
         let found = if self.is_given() {
             self.warn_of_lab(environment);
             self.find_given(environment, warnings)?
-        } else if let Some(wanted) = self.ask.named() {
-            self.leased(wanted, environment)?
+        } else if let Some(choice) = self.ask.named() {
+            self.leased(choice, &self.ask.who.config(environment)?, environment)?
         } else if environment.variable(HOST).is_some() {
             let options = ConnectOptions::from_variables(|name| environment.variable(name));
             Found::Exporter(Box::new(options.map_err(Fault::Usage)?))
-        } else if let Some(wanted) = self.ask.wanted(environment) {
-            self.leased(wanted, environment)?
+        } else if let Some(choice) = self.ask.choice(environment) {
+            self.leased(choice, &self.ask.who.config(environment)?, environment)?
         } else if let Some(file) = environment.variable(FILE) {
             Found::File(Box::new(serving::load(file.as_ref(), warnings)?))
+        } else if let Some(config) = self.ask.some_client(environment)? {
+            self.leased(Choice::Active, &config, environment)?
         } else {
             return Err(Fault::usage(
                 "which device?",
@@ -122,15 +125,19 @@ impl Target {
         })
     }
 
-    fn leased(&self, wanted: Wanted, environment: &Environment) -> Result<Found> {
-        let config = self.ask.who.config(environment)?;
-        Ok(Found::Leased(Box::new(self.ask.leasing(wanted, &config, environment)?)))
+    fn leased(
+        &self,
+        choice: Choice,
+        config: &ClientConfig,
+        environment: &Environment,
+    ) -> Result<Found> {
+        Ok(Found::Leased(Box::new(self.ask.leasing(choice, config, environment)?)))
     }
 }
 
 impl Found {
     /// Opens the device, or connects to it.
-    pub(crate) async fn open(self) -> jumpstarter_driver_core::Result<Opened> {
+    pub(crate) async fn open(self) -> Result<Opened> {
         match self {
             Self::File(config) => Ok(Opened { device: config.open().await?, exporter: None }),
             Self::Exporter(options) => {

@@ -15,7 +15,7 @@ use tokio::io::AsyncWrite;
 
 use crate::environment::unread;
 
-pub(crate) use ask::{Echo, ask};
+pub(crate) use ask::{Echo, ask, ask_beside, confirm_insecure_tls};
 pub(crate) use input::Input;
 
 /// Whether standard input is a terminal.

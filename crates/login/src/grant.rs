@@ -116,7 +116,7 @@ impl Provider {
 
 impl Refusal {
     /// The error. What was sent is not in it, should the server repeat it.
-    fn explain(&self, status: u16, sent: &Fields<'_>) -> Error {
+    pub(crate) fn explain(&self, status: u16, sent: &Fields<'_>) -> Error {
         let status = StatusCode::from_u16(status).map(|it| it.to_string()).unwrap_or_default();
         let (kind, hint) = match self.error.as_str() {
             "invalid_grant" => (ErrorKind::Unauthenticated, hint_of_grant(sent)),
@@ -133,7 +133,9 @@ impl Refusal {
                 "if it gives no refresh tokens, log in with --no-offline-access",
             ),
             "access_denied" => (ErrorKind::PermissionDenied, "log in again, and agree"),
-            "expired_token" => (ErrorKind::DeadlineExceeded, "log in again, and be quicker"),
+            "expired_token" => {
+                (ErrorKind::DeadlineExceeded, "log in again, and open the page sooner")
+            }
             _ if status.starts_with('5') => (ErrorKind::Unavailable, "try again later"),
             _ => (ErrorKind::FailedPrecondition, "ask who runs the provider"),
         };

@@ -33,5 +33,5 @@ pub use browser::BrowserLogin;
 pub use device_code::DeviceCode;
 pub use host::LoginHost;
 pub use provider::{CONTROLLER_ISSUER, DEFAULT_CLIENT, Provider, ProviderOptions};
-pub use renewal::{Renewed, renew};
+pub use renewal::{Renewed, renew, replace};
 pub use tokens::Tokens;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use jumpstarter_config::{ClientConfig, TokenClaims};
+use jumpstarter_config::{ClientConfig, ClientLock, TokenClaims};
 use jumpstarter_driver_core::{Error, Result, blocking};
 
-use crate::{Provider, ProviderOptions};
+use crate::{Provider, ProviderOptions, Tokens};
 
 /// How a client got another token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,7 @@ pub enum Renewed {
 /// it; those of the provider and of the file. If only storing failed, `config` has the new tokens
 /// nevertheless.
 pub async fn renew(config: &mut ClientConfig, at_least: Duration) -> Result<Renewed> {
-    let _turn = match &config.path {
-        Some(path) => {
-            let path = path.clone();
-            Some(blocking(move || ClientConfig::lock(&path)).await?)
-        }
-        None => None,
-    };
+    let _turn = turn(config).await?;
     if reread(config, at_least).await? {
         return Ok(Renewed::FromFile);
     }
@@ -60,6 +54,24 @@ pub async fn renew(config: &mut ClientConfig, at_least: Duration) -> Result<Rene
         Err(error) => return Err(error),
     }
     store(config).await.map(|()| Renewed::FromProvider)
+}
+
+/// Gives a client the tokens of a login, in its file, too.
+///
+/// # Errors
+/// Those of the file. If only storing failed, `config` has the new tokens nevertheless.
+pub async fn replace(config: &mut ClientConfig, tokens: Tokens) -> Result<()> {
+    let _turn = turn(config).await?;
+    config.token = Some(tokens.access);
+    // That of another login may be of another user.
+    config.refresh_token = tokens.refresh;
+    store(config).await
+}
+
+/// Waits until no other program changes the client's tokens.
+async fn turn(config: &ClientConfig) -> Result<Option<ClientLock>> {
+    let Some(path) = config.path.clone() else { return Ok(None) };
+    blocking(move || ClientConfig::lock(&path)).await.map(Some)
 }
 
 /// Takes the tokens of the file. Returns whether its token is another one, and good for long

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client_create::{self, Create};
 use super::{FileFormat, ListFormat};
+use crate::environment::Environment;
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::format::Format;
 use crate::{print, table};
@@ -38,9 +39,10 @@ impl Command {
     }
 }
 
-pub(super) fn run(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+pub(super) fn run(command: &Command, environment: &Environment) -> Result<u8> {
+    let (out, err) = (&mut environment.out(), &mut environment.err());
     match command {
-        Command::List(arguments) => list(arguments, out, err),
+        Command::List(arguments) => list(arguments, environment),
         Command::Show(arguments) => show(arguments, out),
         Command::Create(arguments) => client_create::create(arguments, out, err),
         Command::Use(arguments) => make_current(arguments, out),
@@ -60,7 +62,8 @@ pub(super) struct List {
     output: ListFormat,
 }
 
-fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
+fn list(arguments: &List, environment: &Environment) -> Result<u8> {
+    let (mut out, mut err) = (environment.out(), environment.err());
     let mut clients = Vec::new();
     for client in ClientConfig::all()? {
         match client {
@@ -103,7 +106,7 @@ fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8
                     path,
                 ]);
             }
-            out.write_all(table::aligned(&rows).as_bytes())?;
+            out.write_all(table::aligned(&rows, environment.width()).as_bytes())?;
         }
     }
     Ok(SUCCESS)

@@ -8,6 +8,7 @@ use jumpstarter_config::{ExporterConfig, Hook, Settings, files_with_alias};
 use serde_json::{Value, json};
 
 use super::{Alias, ListFormat};
+use crate::environment::Environment;
 use crate::fault::{Fault, Result, SUCCESS};
 use crate::format::Format;
 use crate::{outline, print, table};
@@ -30,8 +31,9 @@ impl List {
     }
 }
 
-pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
-    let files = files(err)?;
+pub(super) fn list(arguments: &List, environment: &Environment) -> Result<u8> {
+    let mut out = environment.out();
+    let files = files(&mut environment.err())?;
     let items = || -> Vec<Value> {
         files.iter().map(|(alias, path)| json!({"alias": alias, "path": path})).collect()
     };
@@ -55,7 +57,7 @@ pub(super) fn list(arguments: &List, out: &mut dyn Write, err: &mut dyn Write) -
             };
             let head = vec!["ALIAS".to_owned(), "PATH".to_owned()];
             let rows: Vec<_> = std::iter::once(head).chain(files.iter().map(row)).collect();
-            out.write_all(table::aligned(&rows).as_bytes())?;
+            out.write_all(table::aligned(&rows, environment.width()).as_bytes())?;
         }
     }
     Ok(SUCCESS)
@@ -97,7 +99,8 @@ impl Show {
     }
 }
 
-pub(super) fn show(arguments: &Show, out: &mut dyn Write) -> Result<u8> {
+pub(super) fn show(arguments: &Show, environment: &Environment) -> Result<u8> {
+    let mut out = environment.out();
     let path = ExporterConfig::find(&arguments.alias.alias)?;
     let config = ExporterConfig::load(&path).map_err(|faults| Fault::File(faults.into(), None))?;
     let mut report = json!({"alias": arguments.alias.alias, "path": path});
@@ -117,10 +120,10 @@ pub(super) fn show(arguments: &Show, out: &mut dyn Write) -> Result<u8> {
                 .filter(|(_, value)| !value.is_null())
                 .map(|(key, value)| vec![format!("{key}:"), plain(value)])
                 .collect();
-            out.write_all(table::aligned(&rows).as_bytes())?;
+            out.write_all(table::aligned(&rows, None).as_bytes())?;
             if !config.export.is_empty() {
                 writeln!(out)?;
-                out.write_all(outline::text(&config.export).as_bytes())?;
+                out.write_all(outline::text(&config.export, environment.width()).as_bytes())?;
             }
         }
     }

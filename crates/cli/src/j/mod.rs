@@ -124,7 +124,7 @@ impl Session<'_> {
         };
         let opened = match opened {
             Ok(opened) => opened,
-            Err(error) => return self.help_without_device(Fault::Unreachable(error)),
+            Err(fault) => return self.help_without_device(fault.while_opening()),
         };
         let device = opened.device.clone();
         let outcome = self.perform(opened, &mut signals).await;

@@ -65,7 +65,7 @@ async fn tree(context: &Context, path: &str) -> Result<u8> {
         rows.push(outline.row(top, ""));
     }
     outline.add_rows(top, "", rows.is_empty(), &mut rows);
-    let text = table::aligned(&rows);
+    let text = table::aligned(&rows, context.output.environment().width());
     context.output.answer_lines(&outline.value(top), text.trim_end())?;
     Ok(SUCCESS)
 }

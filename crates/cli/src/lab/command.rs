@@ -26,6 +26,11 @@ pub(crate) trait LabCommand {
     /// Performs it in that lab.
     async fn perform(&self, lab: &Lab, environment: &Environment) -> Result<u8>;
 
+    /// Whether it goes on until a signal, and may need more than one token.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// The format of its errors.
     fn format(&self) -> Format {
         self.common().output.format()
@@ -35,8 +40,14 @@ pub(crate) trait LabCommand {
     fn run(&self, environment: &Environment) -> Result<u8> {
         let config = self.common().who.config(environment)?;
         runtime()?.block_on(async {
-            let lab = Lab::of_client(&token::renewed(config).await?)?;
-            self.perform(&lab, environment).await
+            let config = token::renewed(config, environment).await?;
+            let (lab, tokens) = (Lab::of_client(&config)?, token::Keeper::new(config));
+            if self.goes_on() {
+                tokens.start(lab.controller().identity(), environment).await?;
+            }
+            let outcome = self.perform(&lab, environment).await;
+            tokens.settled().await;
+            outcome
         })
     }
 }

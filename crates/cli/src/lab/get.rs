@@ -2,7 +2,6 @@
 
 use clap::ValueEnum;
 use jumpstarter_client::lab::{ExporterEntry, Lab, LeaseEntry, LeaseQuery};
-use jumpstarter_driver_core::Error;
 use serde_json::{Value, json};
 
 use super::command::{Common, LabCommand};
@@ -10,7 +9,7 @@ use super::printed::{Form, Objects, lease_json, leases, pairs, yes};
 use super::selector::Selector;
 use super::times;
 use crate::environment::Environment;
-use crate::fault::{Fault, Result};
+use crate::fault::Result;
 
 /// List the exporters or the leases of a lab
 #[derive(Debug, clap::Args)]
@@ -37,6 +36,13 @@ impl LabCommand for Get {
         match &self.what {
             GetWhat::Exporters(arguments) => &arguments.common,
             GetWhat::Leases(arguments) => &arguments.common,
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        match &self.what {
+            GetWhat::Exporters(arguments) => arguments.watch,
+            GetWhat::Leases(arguments) => arguments.watch,
         }
     }
 
@@ -230,9 +236,7 @@ pub(super) async fn find(
     with_ended: bool,
     of_all_clients: bool,
 ) -> Result<Vec<LeaseEntry>> {
-    let wanted = Selector::parse(&selector.join(",")).map_err(|error| {
-        Fault::Usage(Error::invalid_argument(error).with_hint("write labels as board=rpi4,!spare"))
-    })?;
+    let wanted = Selector::of_option(&selector.join(","))?;
     // The controller knows the equalities alone.
     let query = LeaseQuery { filter: wanted.equalities(), tags: tags.to_owned(), with_ended };
     let mut found = lab.leases(&query).await?;

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jumpstarter_client::lab::{Lab, Lease, Wanted};
-use jumpstarter_driver_core::{Error, ErrorKind, Result};
+use jumpstarter_client::lab::{Lab, Lease};
+use jumpstarter_driver_core::{Error, ErrorKind, Result as CoreResult};
 
+use super::choice::Choice;
 use super::token::Keeper;
 use super::waiting::Waiting;
 use crate::environment::Environment;
+use crate::fault::Result;
 use crate::print;
 
 /// A device that is wanted, and the lab that has it.
 #[derive(Debug)]
 pub(crate) struct Leasing {
-    pub(super) wanted: Wanted,
+    pub(super) choice: Choice,
+    pub(super) duration: Duration,
+    pub(super) acquisition_limit: Duration,
     pub(super) lab: Lab,
     pub(super) retry_limit: Duration,
     pub(super) environment: Environment,
@@ -37,13 +41,15 @@ impl Leasing {
     /// client's token is renewed.
     pub(crate) async fn connected<T>(
         &self,
-        connect: impl AsyncFn(Arc<Lease>) -> Result<T>,
+        connect: impl AsyncFn(Arc<Lease>) -> CoreResult<T>,
     ) -> Result<(Arc<Lease>, T)> {
         self.tokens.start(self.lab.controller().identity(), &self.environment).await?;
+        let wanted = self.choice.settle(&self.lab, &self.environment).await?;
+        let wanted = wanted.duration(self.duration).acquisition_limit(self.acquisition_limit);
         let begun = Instant::now();
         loop {
             let mut waiting = Waiting::new(&self.environment);
-            let lease = self.lab.lease(self.wanted.clone(), |why| waiting.for_device(why)).await?;
+            let lease = self.lab.lease(wanted.clone(), |why| waiting.for_device(why)).await?;
             drop(waiting);
             let error = match connect(lease.clone()).await {
                 Ok(connected) => return Ok((lease, connected)),
@@ -53,7 +59,7 @@ impl Leasing {
                 lease.is_own() && is_unreachable(&error) && begun.elapsed() < self.retry_limit;
             lease.release().await?;
             if !is_retried {
-                return Err(error);
+                return Err(error.into());
             }
             let why = print::line(&format!("{error:#}")).into_owned();
             self.environment.report_beside(format_args!("{why}; another device is asked for"));

@@ -81,7 +81,8 @@ impl<T> Objects<'_, T> {
             }
             Form::Text | Form::Wide => {
                 let rows = std::iter::once(self.heads()).chain(found.iter().map(&self.row));
-                out.write_all(table::aligned(&rows.collect::<Vec<_>>()).as_bytes())?;
+                let rows: Vec<_> = rows.collect();
+                out.write_all(table::aligned(&rows, environment.width()).as_bytes())?;
             }
         }
         Ok(SUCCESS)

@@ -1,6 +1,10 @@
 //! Label selectors, for what the controller does not filter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jumpstarter_driver_core::Error;
+
+use crate::fault::{Fault, Result};
 
 /// A requirement of a selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,17 @@ enum Requirement {
 pub(super) struct Selector(Vec<Requirement>);
 
 impl Selector {
+    /// Reads the selector of an option.
+    ///
+    /// # Errors
+    /// A wrong command line.
+    pub(super) fn of_option(text: &str) -> Result<Self> {
+        Self::parse(text).map_err(|error| {
+            let error = Error::invalid_argument(error);
+            Fault::Usage(error.with_hint("write labels as board=rpi4,!spare"))
+        })
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut requirements = Vec::new();
         for part in split(text) {
@@ -39,6 +54,20 @@ impl Selector {
     /// it; the others hold if its equalities do not contradict.
     pub(super) fn holds_for(&self, lease: &Self) -> bool {
         self.0.iter().all(|wanted| lease.0.contains(wanted) || lease.fulfils(wanted))
+    }
+
+    /// Whether an exporter with these labels may be selected.
+    pub(super) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|requirement| match requirement {
+            Requirement::In(key, values) => {
+                labels.get(key).is_some_and(|value| values.contains(value))
+            }
+            Requirement::NotIn(key, values) => {
+                labels.get(key).is_none_or(|value| !values.contains(value))
+            }
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::Missing(key) => !labels.contains_key(key),
+        })
     }
 
     fn fulfils(&self, wanted: &Requirement) -> bool {
@@ -130,6 +159,18 @@ mod tests {
         }
         // The controller writes a selector in its own form.
         assert!(holds("zone!=x", "zone notin (x)"));
+    }
+
+    #[test]
+    fn labels_are_selected() {
+        let labels = BTreeMap::from([("board".to_owned(), "sa".to_owned())]);
+        let matches = |text: &str| Selector::parse(text).unwrap().matches(&labels);
+        for found in ["", "board=sa", "board", "!none", "board in (sa,sb)", "x!=y,board!=sb"] {
+            assert!(matches(found), "{found}");
+        }
+        for other in ["board=sb", "!board", "none", "board notin (sa)", "board=sa,x=y"] {
+            assert!(!matches(other), "{other}");
+        }
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use jumpstarter_config::{ClientConfig, TokenClaims};
 use jumpstarter_controller::Identity;
 use jumpstarter_driver_core::{Error, Result, Secret};
-use jumpstarter_login::{Renewed, renew};
+use jumpstarter_login::{ProviderOptions, Renewed, renew};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{LOG_IN, duration, remedy};
 use crate::environment::Environment;
+use crate::{login, terminal};
 
 /// A token is renewed when it expires within this time, or a third of its life.
 const EARLY: Duration = Duration::from_secs(120);
@@ -26,23 +27,34 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// How long the end of a command waits for a renewal.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
-/// A client's configuration with a token that is good now: renewed if it must be, and can be.
+/// A client's configuration with a token that is good now: renewed if it must be, and can be; else,
+/// on a terminal, of a new login.
 ///
 /// # Errors
-/// `Unauthenticated` for a token that has expired and cannot be renewed.
-pub(crate) async fn renewed(mut config: ClientConfig) -> Result<ClientConfig> {
-    make_good(&mut config).await.map(|()| config)
+/// `Unauthenticated` for a token that has expired and cannot be renewed; those of the login.
+pub(crate) async fn renewed(
+    mut config: ClientConfig,
+    environment: &Environment,
+) -> Result<ClientConfig> {
+    make_good(&mut config, environment).await.map(|()| config)
 }
 
-async fn make_good(config: &mut ClientConfig) -> Result<()> {
+async fn make_good(config: &mut ClientConfig, environment: &Environment) -> Result<()> {
     if life(&config.token).is_none_or(|life| life.left > MARGIN) {
         return Ok(());
     }
     let outcome = renew(config, MARGIN).await;
     match life(&config.token) {
         Some(life) if life.left.is_zero() => {
-            let message = format!("the token of the client {} is expired", config.alias);
             let claims = config.token.as_ref().and_then(TokenClaims::read).unwrap_or_default();
+            let options = ProviderOptions::of_claims(&claims);
+            if let Some(options) = options
+                && terminal::is_interactive()
+                && environment.err_is_animated()
+            {
+                return login::again(config, options, environment).await;
+            }
+            let message = format!("the token of the client {} is expired", config.alias);
             let error = Error::unauthenticated(message).with_hint(remedy(&claims));
             Err(match outcome {
                 Err(source) if config.refresh_token.is_some() => error.with_source(source),
@@ -89,14 +101,15 @@ impl Keeper {
         Self { config: Arc::new(Mutex::new(config)), renewals: TaskTracker::new() }
     }
 
-    /// Renews a token that has expired, and from now on each one before it expires, while the
-    /// runtime runs; gives it to `identity`. The user is warned of what goes wrong.
+    /// Renews a token that has expired, or lets the user log in, and from now on renews each one
+    /// before it expires, while the runtime runs; gives it to `identity`. The user is warned of
+    /// what goes wrong.
     ///
     /// # Errors
     /// As [`renewed`].
     pub(crate) async fn start(&self, identity: &Identity, environment: &Environment) -> Result<()> {
         let mut config = self.config.lock().await;
-        make_good(&mut config).await?;
+        make_good(&mut config, environment).await?;
         if let Some(token) = config.token.clone() {
             identity.set_token(token);
         }

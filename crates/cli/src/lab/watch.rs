@@ -50,7 +50,8 @@ impl<T> Objects<'_, T> {
         let mut known = list().await?;
         let mut rows = vec![self.heads()];
         rows.extend(known.iter().map(|object| (self.row)(object)));
-        let line = Line { objects: self, form, environment, columns: Columns::of(&rows) };
+        let columns = Columns::of(&rows);
+        let mut line = Line { objects: self, form, environment, columns };
         line.head()?;
         for object in &known {
             line.print(object, false)?;
@@ -109,19 +110,22 @@ struct Line<'a, T> {
     objects: &'a Objects<'a, T>,
     form: Form,
     environment: &'a Environment,
-    /// As wide as in the first list.
+    /// As wide as in the first list, and as later objects need.
     columns: Columns,
 }
 
 impl<T> Line<'_, T> {
-    fn head(&self) -> Result<()> {
+    fn head(&mut self) -> Result<()> {
         match self.form {
-            Form::Text | Form::Wide => self.write(&self.columns.line(&self.objects.heads())),
+            Form::Text | Form::Wide => {
+                let head = self.columns.line(&self.objects.heads(), self.environment.width());
+                self.write(&head)
+            }
             _ => Ok(()),
         }
     }
 
-    fn print(&self, object: &T, is_deleted: bool) -> Result<()> {
+    fn print(&mut self, object: &T, is_deleted: bool) -> Result<()> {
         let value = || {
             let mut value = (self.objects.json)(object);
             if is_deleted {
@@ -136,7 +140,7 @@ impl<T> Line<'_, T> {
             Form::Text | Form::Wide => {
                 let mut row = (self.objects.row)(object);
                 row.extend(is_deleted.then(|| "deleted".to_owned()));
-                self.columns.line(&row)
+                self.columns.line(&row, self.environment.width())
             }
         };
         self.write(&text)

@@ -1,8 +1,8 @@
 //! The way to a token: a token, a password, a code or a browser.
 
-use std::io::Write;
+use std::io::{self, Write};
 
-use jumpstarter_driver_core::{Error, Secret};
+use jumpstarter_driver_core::{Error, Result as CoreResult, Secret};
 use jumpstarter_login::{Provider, Tokens};
 
 use crate::config::read_secret;
@@ -65,52 +65,12 @@ impl Grant {
             let password = self.password(asks, environment)?;
             return Ok(provider.by_password(user, &password).await?);
         }
-        let by_variable = environment.variable("JMP_OIDC_DEVICE_FLOW");
-        if self.device_flow || by_variable.is_some_and(|value| value == "1") {
-            return self.by_device_code(provider, environment).await;
+        let show = |text: &str| environment.print(text);
+        if self.device_flow || is_device_flow(environment) {
+            return Ok(by_device_code(provider, show).await?);
         }
-        let login = provider.browser_login(self.port(environment)?).await?;
-        environment.print(&format!("Please open the URL in browser:  {}", login.url()))?;
-        let browser = open_page(environment, login.url()).await.unwrap_or_else(|error| {
-            environment.report(format_args!("note: no browser was opened: {error}"));
-            None
-        });
-        environment.report(
-            "waiting for the login; Ctrl-C gives up, and --device-flow needs no browser here",
-        );
-        let tokens = login.finish().await;
-        drop(browser);
-        Ok(tokens?)
-    }
-
-    async fn by_device_code(
-        &self,
-        provider: &Provider,
-        environment: &Environment,
-    ) -> Result<Tokens> {
-        let mut shown = Ok(());
-        let show = |code: &jumpstarter_login::DeviceCode| {
-            let url = code.whole_url.as_deref().unwrap_or(&code.url);
-            let minutes = code.life.as_secs().div_ceil(60);
-            shown = environment.print(&format!(
-                "Please open the URL in browser:  {url}\nCode: {}\nwaiting for the login, for {minutes} minutes",
-                crate::print::line(&code.text)
-            ));
-        };
-        let tokens = provider.by_device_code(show).await?;
-        shown?;
-        Ok(tokens)
-    }
-
-    /// The port for the browser.
-    fn port(&self, environment: &Environment) -> Result<u16> {
-        const NAME: &str = "JMP_OIDC_CALLBACK_PORT";
-        let variable = || {
-            let Some(value) = environment.variable(NAME) else { return Ok(0) };
-            let port = value.to_str().and_then(|port| port.parse().ok());
-            port.ok_or_else(|| Error::invalid_argument(format!("{NAME} is no port")).into())
-        };
-        self.callback_port.map_or_else(variable, Ok)
+        let port = self.callback_port.map_or_else(|| port(environment), Ok)?;
+        Ok(by_browser(provider, port, show, environment).await?)
     }
 
     fn password(&self, asks: bool, environment: &Environment) -> Result<Secret> {
@@ -128,6 +88,59 @@ impl Grant {
         let err: &mut dyn Write = &mut environment.err();
         Ok(Secret::new(terminal::ask("Password (not shown)", Echo::Hidden, err)?))
     }
+}
+
+/// Whether the environment wants a code for a browser on any device.
+pub(super) fn is_device_flow(environment: &Environment) -> bool {
+    environment.variable("JMP_OIDC_DEVICE_FLOW").is_some_and(|value| value == "1")
+}
+
+/// The port for the browser that the environment wants; 0 is any free one.
+pub(super) fn port(environment: &Environment) -> CoreResult<u16> {
+    const NAME: &str = "JMP_OIDC_CALLBACK_PORT";
+    let Some(value) = environment.variable(NAME) else { return Ok(0) };
+    let port = value.to_str().and_then(|port| port.parse().ok());
+    port.ok_or_else(|| Error::invalid_argument(format!("{NAME} is no port")))
+}
+
+/// Logs in with a browser on this machine. `show` gets what the user must know.
+pub(super) async fn by_browser(
+    provider: &Provider,
+    port: u16,
+    show: impl FnOnce(&str) -> io::Result<()>,
+    environment: &Environment,
+) -> CoreResult<Tokens> {
+    let login = provider.browser_login(port).await?;
+    show(&format!("Please open the URL in browser:  {}", login.url()))?;
+    let browser = open_page(environment, login.url()).await.unwrap_or_else(|error| {
+        environment.report(format_args!("note: no browser was opened: {error}"));
+        None
+    });
+    environment.report(
+        "waiting for the login; Ctrl-C gives up, and `jmp login --device-flow` needs no browser here",
+    );
+    let tokens = login.finish().await;
+    drop(browser);
+    tokens
+}
+
+/// Logs in with a browser on any device. `show` gets what the user must know.
+pub(super) async fn by_device_code(
+    provider: &Provider,
+    show: impl FnOnce(&str) -> io::Result<()>,
+) -> CoreResult<Tokens> {
+    let mut shown = Ok(());
+    let tokens = provider.by_device_code(|code| {
+        let url = code.whole_url.as_deref().unwrap_or(&code.url);
+        let minutes = code.life.as_secs().div_ceil(60);
+        shown = show(&format!(
+            "Please open the URL in browser:  {url}\nCode: {}\nwaiting for the login, for {minutes} minutes",
+            crate::print::line(&code.text)
+        ));
+    });
+    let tokens = tokens.await?;
+    shown?;
+    Ok(tokens)
 }
 
 /// A secret of an option, or of a file that an option names.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Remaining, Wanted};
+use jumpstarter_client::lab::{Lease, Remaining};
 use jumpstarter_client::{Exporter, ExporterState, LogRecord};
 use jumpstarter_config::ClientConfig;
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt, blocking};
@@ -20,7 +20,7 @@ use super::command::{Ending, Surroundings};
 use super::remote::{LAST_RECORDS, line};
 use crate::environment::Environment;
 use crate::fault::Fault;
-use crate::lab::{Ask, Leasing, token};
+use crate::lab::{Ask, Choice, Leasing};
 use crate::print;
 
 /// The longest wait for the exporter's hooks.
@@ -63,12 +63,8 @@ impl<'a> Shell<'a> {
         ask: &Ask,
         config: &ClientConfig,
     ) -> std::result::Result<u8, Fault> {
-        let config = &token::renewed(config.clone()).await?;
-        let wanted = match ask.wanted(self.environment) {
-            Some(wanted) => wanted,
-            None => Wanted::existing(self.only_lease(&ask.lab(config)?).await?),
-        };
-        let leasing = ask.leasing(wanted, config, self.environment)?;
+        let choice = ask.choice(self.environment).unwrap_or(Choice::Active);
+        let leasing = ask.leasing(choice, config, self.environment)?;
         let mut interrupts = Ending::new()?;
         let interrupted = async {
             loop {
@@ -81,42 +77,27 @@ impl<'a> Shell<'a> {
         };
         let outcome = tokio::select! {
             outcome = self.lease_and_run(&leasing) => outcome,
-            name = interrupted => Err(Error::cancelled(format!("{name}: the device is given back"))),
+            name = interrupted => {
+                Err(Error::cancelled(format!("{name}: the device is given back")).into())
+            }
         };
         leasing.lab().released().await;
         leasing.token_settles().await;
-        Ok(outcome?)
+        outcome
     }
 
     fn say(&self, text: impl std::fmt::Display) {
         self.environment.report_beside(text);
     }
 
-    /// The client's only active lease.
-    async fn only_lease(&self, lab: &Lab) -> std::result::Result<String, Fault> {
-        let client = lab.controller().identity().name().to_owned();
-        let mut own = lab.leases(&LeaseQuery::default()).await?;
-        own.retain(|lease| lease.client == client && !lease.has_ended());
-        let hint = "add --selector LABELS or --name EXPORTER to lease one, or --lease LEASE";
-        match own.as_slice() {
-            [] => Err(Fault::usage("which device?", hint)),
-            [only] => Ok(only.name.clone()),
-            several => {
-                let names: Vec<_> = several.iter().map(|lease| lease.name.as_str()).collect();
-                let message = format!("which of the leases {}?", names.join(", "));
-                Err(Fault::usage(message, "add --lease LEASE"))
-            }
-        }
-    }
-
     /// Leases a device, runs the command, and releases the lease.
-    async fn lease_and_run(&self, leasing: &Leasing) -> Result<u8> {
+    async fn lease_and_run(&self, leasing: &Leasing) -> std::result::Result<u8, Fault> {
         let connect = async |lease: Arc<Lease>| lease.connect().await;
         let (lease, exporter) = leasing.connected(connect).await?;
         let outcome = self.use_device(&lease, &exporter).await;
         exporter.device().close().await.ok();
         let released = lease.release().await;
-        outcome.and_then(|code| released.map(|()| code))
+        Ok(outcome.and_then(|code| released.map(|()| code))?)
     }
 
     /// Waits for the exporter, runs the command until its end or the lease's, and ends the session.

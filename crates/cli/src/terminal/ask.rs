@@ -4,7 +4,9 @@ use std::io::{self, BufRead, Write};
 
 use jumpstarter_driver_core::{Error, ErrorKind, Result, ResultExt};
 
-use super::RawTerminal;
+use super::{Input, RawTerminal};
+use crate::environment::Environment;
+use crate::fault::Fault;
 
 /// Whether an answer is shown while it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +38,55 @@ pub(crate) fn ask(question: &str, echo: Echo, err: &mut dyn Write) -> Result<Str
     if echo == Echo::Hidden || answer.is_none() {
         writeln!(err)?;
     }
-    let cancelled = || Error::new(ErrorKind::Cancelled, "the question was not answered");
-    Ok(answer.ok_or_else(cancelled)?.trim().to_owned())
+    Ok(answer.ok_or_else(unanswered)?.trim().to_owned())
+}
+
+/// As [`ask`] with a shown answer, in async code: cancelling it ends the wait for the answer.
+///
+/// # Errors
+/// `Cancelled` for the end of input.
+pub(crate) async fn ask_beside(question: &str, environment: &Environment) -> Result<String> {
+    environment.report_with_end(question, ": ");
+    let answer = Input::of_stdin()?.next().await.context("reading the answer")?;
+    let Some(answer) = answer else {
+        environment.report("");
+        return Err(unanswered());
+    };
+    Ok(text(answer.to_vec())?.trim().to_owned())
+}
+
+/// Asks whether to go on without a check of certificates. With `asks_nothing`, which an option
+/// sets, there is a warning instead.
+///
+/// # Errors
+/// `Cancelled` for any answer but yes; a wrong command line without a terminal.
+pub(crate) fn confirm_insecure_tls(
+    asks_nothing: bool,
+    err: &mut dyn Write,
+) -> crate::fault::Result<()> {
+    if asks_nothing {
+        writeln!(err, "warning: no certificate is checked: others can read what is sent")?;
+        return Ok(());
+    }
+    if !super::is_interactive() {
+        let message = "--insecure-tls asks whether to go on, and there is no terminal";
+        return Err(Fault::usage(message, "add --nointeractive to go on without the question"));
+    }
+    let question = "Insecure TLS mode is enabled. Certificate verification will be disabled for HTTPS \
+                    connections. Continue? [y/N]";
+    loop {
+        match ask(question, Echo::Shown, err)?.to_lowercase().as_str() {
+            "y" | "yes" => return Ok(()),
+            "" | "n" | "no" => {
+                return Err(Error::new(ErrorKind::Cancelled, "nothing was changed").into());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn unanswered() -> Error {
+    Error::new(ErrorKind::Cancelled, "the question was not answered")
 }
 
 /// A line of keys as a raw terminal sends them; `None` for Ctrl-C, and for Ctrl-D or the end of

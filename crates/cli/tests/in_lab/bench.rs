@@ -5,8 +5,8 @@ use jumpstarter_test_controller::{Options, TestController};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::lab::jmp;
-use crate::terminal::DEADLINE;
+use crate::lab::{clean, jmp};
+use crate::terminal::{DEADLINE, JMP, Terminal};
 
 /// A controller with a client and an exporter, which has joined.
 pub(crate) struct Lab {
@@ -42,6 +42,14 @@ impl Lab {
         let file = self.folder.path().join("client.yaml");
         let client = ["--client-config", file.to_str().unwrap()];
         jmp(&[&words[..parts], client.as_slice(), &words[parts..]].concat())
+    }
+
+    /// The same on a terminal, whose session it leads.
+    pub(crate) fn on(&self, terminal: &Terminal, words: &[&str], parts: usize) -> Command {
+        let file = self.folder.path().join("client.yaml");
+        let client = ["--client-config", file.to_str().unwrap()];
+        let words = [&[JMP], &words[..parts], client.as_slice(), &words[parts..]].concat();
+        clean(terminal.command(&words)).env_remove("COLUMNS")
     }
 
     /// The exit code, standard output and standard error of a shell.

@@ -40,11 +40,11 @@ async fn j_leases_a_device_for_one_command() {
         assert_eq!(code, Some(0), "{err}");
     }
     assert_eq!(lab.controller.leases(true), [name]);
-    // No lease for a page of help, and none without being asked.
+    // No lease for a page of help, and no new one without being asked: the active one is used.
     let (code, out, err) = ran(j(&["-l", "board=mock", "--help"])).await;
     assert!(code == Some(0) && out.contains("Device of a lab"), "{out}{err}");
     let (code, _, err) = ran(j(&["power", "on"])).await;
-    assert!(code == Some(2) && err.contains("which device?"), "{err}");
+    assert!(code == Some(0) && err.contains("using the lease"), "{err}");
     assert_eq!(lab.controller.leases(false).len(), 4);
 }
 

@@ -9,8 +9,10 @@ mod lab;
 mod terminal;
 
 mod bench;
+mod choice;
 mod devices;
 mod faults;
 mod shell;
+mod tables;
 mod upstream;
 mod watch;

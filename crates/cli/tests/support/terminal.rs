@@ -10,7 +10,7 @@ use std::time::Duration;
 use jumpstarter_supervise::{Child, Command, Sink};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tokio::sync::watch;
 
 /// For whatever takes a moment, on a busy host.
@@ -57,6 +57,14 @@ impl Terminal {
             }
         });
         Self { keyboard, end, path, screen, watching }
+    }
+
+    /// One that is so many characters wide.
+    pub fn of_width(columns: u16) -> Self {
+        let terminal = Self::new();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal.end, size).unwrap();
+        terminal
     }
 
     /// A command whose three streams are this terminal, which is also the one of its session.
