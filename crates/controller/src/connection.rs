@@ -1,7 +1,9 @@
 //! One HTTP/2 connection over TLS, to a controller or a router.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +17,8 @@ use jumpstarter_protocol::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use crate::driven::Work;
+use crate::gathered::Gathered;
 use crate::options::Keepalive;
 use crate::{Endpoint, Trust};
 
@@ -23,11 +27,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// The longest accepted message: gRPC's default.
 pub(crate) const MAX_MESSAGE: usize = 4 << 20;
 
-/// An open connection. It ends when it is dropped and its last call has ended.
+/// Begins calls on a connection, which ends when this is dropped and its last call has ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Caller {
     requests: Requests,
     authority: Arc<str>,
+}
+
+/// A connection that a separate task drives.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    caller: Caller,
     ended: CancellationToken,
 }
 
@@ -42,45 +52,14 @@ impl Connection {
         tls: &ClientTls,
         keepalive: Keepalive,
     ) -> Result<Self> {
-        let opening = async {
-            let secured = secure(endpoint, trust, tls).await?;
-            ClientConnection::open(secured).await.map_err(|error| {
-                Error::unavailable(format!("{endpoint} does not speak HTTP/2"))
-                    .with_source(Error::from(error))
-            })
-        };
-        let opened = tokio::time::timeout(CONNECT_LIMIT, opening).await.unwrap_or_else(|_| {
-            let limit = CONNECT_LIMIT.as_secs();
-            Err(Error::deadline_exceeded(format!("{endpoint} did not answer within {limit} s"))
-                .with_hint("check the address, and whether a firewall drops the packets"))
-        });
-        let (requests, mut connection) = opened?;
+        let (caller, work) = open(endpoint, trust, tls, keepalive).await?;
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        let name = endpoint.to_string();
         tokio::spawn(async move {
             let _ended = guard;
-            let pings = connection.pings();
-            let silence = async {
-                let Some(mut pings) = pings else { return std::future::pending().await };
-                loop {
-                    tokio::time::sleep(keepalive.interval).await;
-                    let answered = tokio::time::timeout(keepalive.timeout, pings.ping()).await;
-                    match answered {
-                        Ok(Ok(())) => {}
-                        Ok(Err(_)) => return std::future::pending().await,
-                        Err(_) => return,
-                    }
-                }
-            };
-            tokio::select! {
-                outcome = &mut connection => {
-                    tracing::debug!(endpoint = name, error = ?outcome.err(), "a connection ended");
-                }
-                () = silence => tracing::debug!(endpoint = name, "a connection is dead"),
-            }
+            work.await;
         });
-        Ok(Self { requests, authority: endpoint.to_string().into(), ended })
+        Ok(Self { caller, ended })
     }
 
     /// Whether it is open, as far as is known.
@@ -88,6 +67,76 @@ impl Connection {
         !self.ended.is_cancelled()
     }
 
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// Connects, through the environment's proxy if there is one. The caller drives the connection.
+///
+/// # Errors
+/// `Unavailable` and the like, with what was being done, and to whom.
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    trust: &Trust,
+    tls: &ClientTls,
+    keepalive: Keepalive,
+) -> Result<(Caller, Work)> {
+    let opening = async {
+        let transport = Gathered::new(secure(endpoint, trust, tls).await?);
+        let opened = ClientConnection::open(transport.clone()).await.map_err(|error| {
+            Error::unavailable(format!("{endpoint} does not speak HTTP/2"))
+                .with_source(Error::from(error))
+        });
+        Ok((opened?, transport))
+    };
+    let opened = tokio::time::timeout(CONNECT_LIMIT, opening).await.unwrap_or_else(|_| {
+        let limit = CONNECT_LIMIT.as_secs();
+        Err(Error::deadline_exceeded(format!("{endpoint} did not answer within {limit} s"))
+            .with_hint("check the address, and whether a firewall drops the packets"))
+    });
+    let ((requests, mut connection), transport) = opened?;
+    let name = endpoint.to_string();
+    let caller = Caller { requests, authority: name.as_str().into() };
+    let running = async move {
+        let pings = connection.pings();
+        let silence = async {
+            let Some(mut pings) = pings else { return std::future::pending().await };
+            loop {
+                tokio::time::sleep(keepalive.interval).await;
+                let answered = tokio::time::timeout(keepalive.timeout, pings.ping()).await;
+                match answered {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return std::future::pending().await,
+                    Err(_) => return,
+                }
+            }
+        };
+        tokio::select! {
+            outcome = &mut connection => {
+                tracing::debug!(endpoint = name, error = ?outcome.err(), "a connection ended");
+            }
+            () = silence => tracing::debug!(endpoint = name, "a connection is dead"),
+        }
+    };
+    Ok((caller, Box::pin(sending(running, transport))))
+}
+
+/// Sends what the connection has gathered, each time it has run.
+async fn sending(running: impl Future<Output = ()>, transport: Gathered<impl AsyncWrite + Unpin>) {
+    let mut running = std::pin::pin!(running);
+    poll_fn(|cx| {
+        let ended = running.as_mut().poll(cx);
+        match transport.poll_send(cx) {
+            // It will not read anything more, either.
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) | Poll::Pending => ended,
+        }
+    })
+    .await;
+}
+
+impl Caller {
     /// Begins a call. With a `body` the request is whole; else the first half sends it. The answer
     /// may begin at any time.
     pub(crate) async fn start<R: Rpc>(

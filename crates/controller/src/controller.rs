@@ -138,7 +138,7 @@ impl Controller {
         let opening = async {
             let connection = self.connection().await?;
             let metadata = self.identity().metadata()?;
-            let started = connection.start::<R>(metadata, Some(request)).await;
+            let started = connection.caller().start::<R>(metadata, Some(request)).await;
             let (sending, messages) = started.map_err(lost)?;
             Ok(Followed { messages, _sending: sending, doing: doing() })
         };
@@ -158,9 +158,9 @@ impl Controller {
         let doing = || format!("opening a tunnel through the router {router}");
         let endpoint: Endpoint = router.parse().with_context(doing)?;
         let options = &self.0.options;
-        let opened =
-            Connection::open(&endpoint, &options.trust, &self.0.tls, options.keepalive).await;
-        Tunnel::open(&opened.with_context(doing)?, token).await.with_context(doing)
+        let opening =
+            Tunnel::open(&endpoint, &options.trust, &self.0.tls, options.keepalive, token);
+        opening.await.with_context(doing)
     }
 
     pub(crate) fn options(&self) -> &ControllerOptions {
@@ -179,7 +179,7 @@ impl Controller {
     async fn answer<R: Rpc>(&self, request: Bytes) -> Result<R::Answer> {
         let connection = self.connection().await?;
         let metadata = self.identity().metadata()?;
-        let started = connection.start::<R>(metadata, Some(request)).await;
+        let started = connection.caller().start::<R>(metadata, Some(request)).await;
         let (_sending, mut messages) = started.map_err(lost)?;
         let read = async {
             let answer = messages.next().await.transpose()?;

@@ -25,7 +25,9 @@
 
 mod connection;
 mod controller;
+mod driven;
 mod endpoint;
+mod gathered;
 mod identity;
 mod options;
 mod pauses;

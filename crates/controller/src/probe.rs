@@ -117,7 +117,7 @@ impl Probe {
         let asking = async {
             let connection = self.connection().await?;
             let metadata = self.controller.identity().metadata()?;
-            let started = connection.start::<Health>(metadata, Some(encode(&())?)).await;
+            let started = connection.caller().start::<Health>(metadata, Some(encode(&())?)).await;
             let (_sending, mut messages) = started.map_err(lost)?;
             let answer = futures_util::StreamExt::next(&mut messages).await;
             let answer = answer.transpose().map_err(lost)?;
@@ -193,7 +193,10 @@ impl Probe {
         let hint = "check that it is the router's port, and not the controller's";
         let asking = async {
             let token = Secret::new("jmp-doctor");
-            let mut tunnel = Tunnel::open(&self.connection().await?, &token).await?;
+            let options = self.controller.options();
+            let (trust, tls) = (&options.trust, self.controller.tls());
+            let opening = Tunnel::open(&self.endpoint, trust, tls, options.keepalive, &token);
+            let mut tunnel = opening.await?;
             let mut nothing = [0];
             tunnel.read(&mut nothing).await.map_err(Error::from)
         };

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jumpstarter_driver_core::{Error, Result};
+use tokio::io::BufReader;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -27,6 +28,8 @@ use crate::Transport;
 const HTTP_2: &[u8] = b"h2";
 /// The largest file of certificates or of a key: all public authorities take 250 KB.
 const MAX_FILE: u64 = 1 << 20;
+/// The most encrypted bytes that one read of the socket takes. The library's own reads take 4 KiB.
+const READ: usize = 32 << 10;
 
 /// A certificate with the intermediate ones, and its private key.
 #[derive(Clone, Debug)]
@@ -167,7 +170,7 @@ impl ClientTls {
     ) -> io::Result<impl Transport + use<T>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        self.0.connect(name, socket).await
+        self.0.connect(name, BufReader::with_capacity(READ, socket)).await
     }
 }
 
@@ -206,7 +209,7 @@ impl ServerTls {
     /// # Errors
     /// The errors of the connection and of TLS.
     pub async fn accept<T: Transport>(&self, socket: T) -> io::Result<impl Transport + use<T>> {
-        self.0.accept(socket).await
+        self.0.accept(BufReader::with_capacity(READ, socket)).await
     }
 }
 

@@ -34,6 +34,9 @@ const PREFIX: usize = 5;
 const COPIED: usize = 16 << 10;
 /// The longest message whose memory does not count.
 const UNCOUNTED: usize = 1 << 10;
+/// The longest payload of a frame that is copied next to its head: one DATA frame of HTTP/2 carries
+/// both.
+const JOINED: usize = 1 << 10;
 /// How long a large message may make no progress.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -52,7 +55,8 @@ pub fn encode(message: &impl Message) -> Result<Bytes, Error> {
     Ok(buffer.freeze())
 }
 
-/// An encoded message with its prefix: in two pieces for a frame, whose payload is not copied.
+/// An encoded message with its prefix: in two pieces for a frame, whose payload is not copied if it
+/// is long.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     head: Bytes,
@@ -77,7 +81,8 @@ impl Encoded {
         };
         let kind_length =
             if kind == FrameType::Data { 0 } else { int32::encoded_len(2, &(kind as i32)) };
-        let mut head = BytesMut::with_capacity(PREFIX + 16);
+        let joined = if payload.len() <= JOINED { payload.len() } else { 0 };
+        let mut head = BytesMut::with_capacity(PREFIX + 16 + joined);
         head.put_u8(0);
         head.put_u32((payload_length + kind_length) as u32);
         if kind != FrameType::Data {
@@ -87,6 +92,8 @@ impl Encoded {
             encode_key(1, WireType::LengthDelimited, &mut head);
             encode_varint(payload.len() as u64, &mut head);
         }
+        head.extend_from_slice(&payload[..joined]);
+        let payload = if joined > 0 { Bytes::new() } else { payload };
         Self { head: head.freeze(), payload }
     }
 }
