@@ -339,12 +339,13 @@ impl Connection {
     /// A call with many answers; opening it has the call timeout.
     pub(crate) async fn streaming<R: Rpc>(
         &self,
+        metadata: Vec<(&'static str, HeaderValue)>,
         request: &R::Request,
         doing: &str,
     ) -> Result<Messages<R::Answer>> {
         let request = encode(request).context(doing)?;
         let opening = async {
-            match self.open::<R>(Vec::new(), Some(request)).await {
+            match self.open::<R>(metadata, Some(request)).await {
                 Ok((_, messages)) => Ok(messages),
                 Err(error) => Err(self.explain(error, doing).await),
             }

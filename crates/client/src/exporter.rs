@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use http::HeaderValue;
 use jumpstarter_driver_core::{Backend, Channel, Device, Error, ErrorKind, Result, ResultExt};
 use jumpstarter_protocol::labels::NAME;
 use jumpstarter_protocol::python::Implementation;
@@ -13,7 +14,7 @@ use jumpstarter_protocol::v1::{
     EndSessionRequest, ExporterStatus, GetReportResponse, GetStatusRequest, LogSource,
     LogStreamResponse, ResetRequest,
 };
-use jumpstarter_protocol::{fields, rpc};
+use jumpstarter_protocol::{fields, metadata, rpc};
 
 use crate::connection::Connection;
 use crate::{Address, ConnectOptions, channel, report};
@@ -254,8 +255,25 @@ impl Exporter {
     /// The errors of [`status`](Self::status). The log never ends by itself: the stream's last item
     /// is an error, `Unavailable` if the exporter stops or is lost.
     pub async fn logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
+        self.selected_logs(Vec::new()).await
+    }
+
+    /// Subscribes to the output of hooks, as [`logs`](Self::logs). An exporter that cannot select
+    /// sends all records.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn hook_logs(&self) -> Result<BoxStream<'static, Result<LogRecord>>> {
+        let hooks = HeaderValue::from_static(metadata::HOOKS);
+        self.selected_logs(vec![(metadata::RECORDS, hooks)]).await
+    }
+
+    async fn selected_logs(
+        &self,
+        selection: Vec<(&'static str, HeaderValue)>,
+    ) -> Result<BoxStream<'static, Result<LogRecord>>> {
         let doing = "following the exporter's log";
-        let records = self.connection.streaming::<rpc::LogStream>(&(), doing).await?;
+        let records = self.connection.streaming::<rpc::LogStream>(selection, &(), doing).await?;
         let connection = self.connection.clone();
         let records = futures_util::stream::unfold(Some(records), move |records| {
             let connection = connection.clone();

@@ -77,8 +77,10 @@ impl RemoteDriver {
             args: encode(arguments)?,
         };
         let doing: Arc<str> = calling(method).into();
-        let answers =
-            self.connection.streaming::<rpc::StreamingDriverCall>(&request, &doing).await?;
+        let answers = self
+            .connection
+            .streaming::<rpc::StreamingDriverCall>(Vec::new(), &request, &doing)
+            .await?;
         let connection = self.connection.clone();
         Ok(answers
             .then(move |answer| {

@@ -68,7 +68,7 @@ pub use jumpstarter_protocol::Address;
 pub use kept_socket::SocketKeeper;
 pub use limits::Limits;
 pub use listener::Listener;
-pub use logs::{LogHub, LogLayer, LogRecord, LogSource, LogTopic, Subscription};
+pub use logs::{LogHub, LogLayer, LogRecord, LogSelection, LogSource, LogTopic, Subscription};
 pub use serve::{Access, Door, serve};
 pub use server::Server;
 pub use session::{Session, SessionOptions};

@@ -7,4 +7,4 @@ mod record;
 pub use hub::{LogHub, Subscription};
 pub use layer::LogLayer;
 pub(crate) use record::{CALLS, VISITS};
-pub use record::{LogRecord, LogSource, LogTopic};
+pub use record::{LogRecord, LogSelection, LogSource, LogTopic};

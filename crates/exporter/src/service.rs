@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use jumpstarter_driver_core::{Error, Framing, Result};
 use jumpstarter_protocol::http2::Body;
 use jumpstarter_protocol::metadata::{
-    ACCEPT_ENCODING, BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING, RESOURCE,
+    ACCEPT_ENCODING, BYTES, DATAGRAMS, ENDS_WHEN_SENT, FRAMING, HOOKS, RECORDS, RESOURCE,
 };
 use jumpstarter_protocol::v1::{
     DriverCallRequest, DriverCallResponse, EndSessionRequest, EndSessionResponse, GetStatusRequest,
@@ -21,6 +21,7 @@ use crate::Session;
 use crate::answer::{Answer, message};
 use crate::byte_stream;
 use crate::layers::budgeted;
+use crate::logs::LogSelection;
 use crate::peer::Peer;
 
 /// The largest frame of a byte stream.
@@ -42,7 +43,12 @@ impl Session {
             }
             Some(Method::LogStream) => {
                 let () = message(head, body, peer).await?;
-                Ok(self.log_stream())
+                let is_of_hooks = head.headers.get(RECORDS).is_some_and(|wanted| wanted == HOOKS);
+                Ok(self.log_stream(if is_of_hooks {
+                    LogSelection::Hooks
+                } else {
+                    LogSelection::All
+                }))
             }
             Some(Method::Reset) => {
                 let ResetRequest {} = message(head, body, peer).await?;
@@ -77,9 +83,9 @@ impl Session {
         Ok(Answer::Many(HeaderMap::new(), answers.boxed()))
     }
 
-    fn log_stream(&self) -> Answer {
+    fn log_stream(&self, selection: LogSelection) -> Answer {
         let uuid = self.0.uuid.clone();
-        let subscription = self.logs().subscribe();
+        let subscription = self.logs().subscribe_to(selection);
         let shutdown = self.0.shutdown.clone();
         let records =
             stream::unfold((subscription, shutdown), |(mut subscription, shutdown)| async {

@@ -21,5 +21,9 @@ pub const DATAGRAMS: &str = "datagrams";
 /// accepted everything, or with the error that prevented it. An exporter that supports it answers
 /// with the same key.
 pub const ENDS_WHEN_SENT: &str = "x_jmp_ends_when_sent";
+/// With the log: which records the client wants, [`HOOKS`] or all of them.
+pub const RECORDS: &str = "x_jmp_records";
+/// The output of hooks.
+pub const HOOKS: &str = "hooks";
 /// The field beside the name of an image in a call, with what its client wishes.
 pub const WISHES: &str = "x_jmp_wishes";

@@ -269,7 +269,11 @@ impl<'a> Shell<'a> {
 
     /// Shows the log: a hook's output always, the rest when asked for.
     async fn show_log(&self, exporter: &Exporter) {
-        let opened = exporter.logs().await;
+        let opened = match self.show_logs {
+            true => exporter.logs().await,
+            // The record of each call would be another message through the router.
+            false => exporter.hook_logs().await,
+        };
         self.log_seen.send_modify(|count| *count += 1);
         if let Ok(mut records) = opened {
             // The log ends with the connection, whose loss is reported elsewhere.

@@ -32,7 +32,7 @@ pub(super) async fn prepare(
         return Ok((value, None));
     }
     let doing = "following the exporter's log";
-    let log = driver.connection.streaming::<rpc::LogStream>(&(), doing).await;
+    let log = driver.connection.streaming::<rpc::LogStream>(Vec::new(), &(), doing).await;
     let Ok(log) = log else { return Ok((value, None)) };
     let following = Following {
         log,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
 use tracing::Level;
 
-use super::record::{LogRecord, LogSource, LogTopic};
+use super::record::{LogRecord, LogSelection, LogSource, LogTopic};
 
 /// The most records that one client may be behind.
 const QUEUE: usize = 1024;
@@ -33,6 +33,7 @@ struct Listeners {
 
 #[derive(Debug, Default)]
 struct Queue {
+    selection: LogSelection,
     state: Mutex<Pending>,
     news: Notify,
 }
@@ -46,9 +47,16 @@ struct Pending {
 impl LogHub {
     /// Subscribes to the last records of this lease, and to every new one.
     pub fn subscribe(&self) -> Subscription {
+        self.subscribe_to(LogSelection::All)
+    }
+
+    /// As [`subscribe`](Self::subscribe), to some of the records: the others wake up nobody.
+    pub fn subscribe_to(&self, selection: LogSelection) -> Subscription {
         let mut listeners = self.listeners();
-        let records = listeners.backlog.clone();
+        let backlog = listeners.backlog.iter();
+        let records = backlog.filter(|record| selection.has(record)).cloned().collect();
         let queue = Arc::new(Queue {
+            selection,
             state: Mutex::new(Pending { records, lost: 0 }),
             news: Notify::default(),
         });
@@ -86,7 +94,8 @@ impl LogHub {
             }
             listeners.backlog.push_back(record.clone());
         }
-        for queue in listeners.queues.iter().filter_map(Weak::upgrade) {
+        let queues = listeners.queues.iter().filter_map(Weak::upgrade);
+        for queue in queues.filter(|queue| queue.selection.has(&record)) {
             let mut pending = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             if pending.records.len() >= QUEUE {
                 pending.records.pop_front();
@@ -152,6 +161,23 @@ mod tests {
             "10 log records were lost: this client reads too slowly"
         );
         assert_eq!(slow.next().await.message, "10");
+    }
+
+    #[tokio::test]
+    async fn who_listens_to_hooks_gets_nothing_else() {
+        let hub = LogHub::default();
+        let publish = |source, text: &str| {
+            hub.publish(LogRecord::new(Level::INFO, source, text.to_owned()));
+        };
+        publish(LogSource::BeforeLeaseHook, "first");
+        publish(LogSource::Driver, "a call");
+        let mut hooks = hub.subscribe_to(LogSelection::Hooks);
+        for _ in 0..QUEUE {
+            publish(LogSource::System, "much else");
+        }
+        publish(LogSource::AfterLeaseHook, "last");
+        assert_eq!(hooks.next().await.message, "first");
+        assert_eq!(hooks.next().await.message, "last");
     }
 
     #[tokio::test]

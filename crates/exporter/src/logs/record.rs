@@ -28,6 +28,28 @@ pub enum LogSource {
     System,
 }
 
+impl LogSource {
+    fn is_hook(self) -> bool {
+        matches!(self, Self::BeforeLeaseHook | Self::AfterLeaseHook)
+    }
+}
+
+/// The records that a listener gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogSelection {
+    /// All records.
+    #[default]
+    All,
+    /// The output of hooks.
+    Hooks,
+}
+
+impl LogSelection {
+    pub(super) fn has(self, record: &LogRecord) -> bool {
+        self == Self::All || record.source.is_hook()
+    }
+}
+
 /// The topic of a record, if it decides where the record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
