@@ -9,7 +9,7 @@ use jumpstarter_config::ExporterConfig;
 use jumpstarter_console::{Console, ConsoleShell, Credentials, SerialExt};
 use jumpstarter_driver_core::Framing;
 use jumpstarter_driver_core::prelude::*;
-use jumpstarter_driver_qemu as _;
+use jumpstarter_driver_qemu::Machine;
 use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
 use jumpstarter_supervise::{Command, run_unchecked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,17 +23,20 @@ const PER_SECOND: usize = 11_520;
 /// The characters that pass at once.
 const AT_ONCE: usize = 64;
 
-/// A running machine whose disk is the image that the variable names.
-async fn machine(variable: &str) -> Device {
+/// A running machine whose disk is the image that the variable names; `config` is more of its
+/// configuration.
+async fn machine(variable: &str, config: &str) -> Device {
     let image = std::env::var_os(variable);
     let image =
         image.unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask in-guest`"));
-    let file = "
-metadata: {name: lab}
+    let file = format!(
+        "
+metadata: {{name: lab}}
 export:
-  vm: {type: qemu, config: {arch: x86_64, accel: tcg, mem: 512M}}
-";
-    let device = ExporterConfig::parse(file, "lab.yaml").unwrap().open().await.unwrap();
+  vm: {{type: qemu, config: {{{config}, accel: tcg, mem: 512M}}}}
+"
+    );
+    let device = ExporterConfig::parse(&file, "lab.yaml").unwrap().open().await.unwrap();
     let flasher = device.get::<dyn Flasher>("vm.flasher").unwrap();
     flasher.flash(ImageSource::path(Path::new(&image)), None).await.unwrap();
     device.get::<dyn Power>("vm.power").unwrap().on().await.unwrap();
@@ -77,7 +80,7 @@ async fn slow(device: &Device) -> Console {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn console_shell_on_debian_in_guest() {
-    let device = machine("JUMPSTARTER_GUEST_DEBIAN").await;
+    let device = machine("JUMPSTARTER_GUEST_DEBIAN", "arch: x86_64").await;
     let mut shell = ConsoleShell::open(slow(&device).await, root(), BOOT).await.unwrap();
     let done = shell.run(
         "grep ^ID= /etc/os-release; cat /proc/1/comm; exit_with() { return 3; }; exit_with",
@@ -161,13 +164,18 @@ async fn served(bytes: Vec<u8>) -> u16 {
     port
 }
 
+/// Serves the static program of tests that the variable names.
+async fn served_program(variable: &str) -> u16 {
+    let program = std::env::var_os(variable);
+    let program = program.expect("no static program of tests: run `cargo xtask in-guest`");
+    served(std::fs::read(program).unwrap()).await
+}
+
 /// The tests of `vsock`, in a kernel that has the loopback.
 #[tokio::test(flavor = "multi_thread")]
 async fn vsock_tests_in_guest() {
-    let program = std::env::var_os("JUMPSTARTER_STATIC_NETWORK_TESTS");
-    let program = program.expect("no static program of tests: run `cargo xtask in-guest`");
-    let port = served(std::fs::read(program).unwrap()).await;
-    let device = machine("JUMPSTARTER_GUEST_X86_64").await;
+    let port = served_program("JUMPSTARTER_STATIC_NETWORK_TESTS").await;
+    let device = machine("JUMPSTARTER_GUEST_X86_64", "arch: x86_64").await;
     let console = device.get::<dyn Serial>("vm.console").unwrap().expect().await.unwrap();
     let mut shell = ConsoleShell::open(console, root(), BOOT).await.unwrap();
     let fetch = format!(
@@ -180,5 +188,46 @@ async fn vsock_tests_in_guest() {
     assert_eq!(done.exit_code, 0, "{text}");
     assert!(text.contains("vsock_connects_over_the_loopback ... ok"), "{text}");
     assert!(!text.contains("skipped:"), "{text}");
+    device.close().await.unwrap();
+}
+
+/// The tests of GPIO lines. Without ACPI the machine has a chip, which its power button is
+/// connected to.
+#[tokio::test(flavor = "multi_thread")]
+async fn gpio_tests_in_guest() {
+    let port = served_program("JUMPSTARTER_STATIC_GPIO_TESTS").await;
+    let config = "arch: aarch64, extra_args: [-machine, acpi=off]";
+    let device = machine("JUMPSTARTER_GUEST_AARCH64", config).await;
+    let console = device.get::<dyn Serial>("vm.console").unwrap().expect().await.unwrap();
+    let mut shell = ConsoleShell::open(console, root(), BOOT).await.unwrap();
+    let tests = format!(
+        "until wget -q -O /tmp/tests http://10.0.2.2:{port}/tests; do sleep 1; done; \
+         chmod +x /tmp/tests && /tmp/tests _in_guest --skip without_access --test-threads=1"
+    );
+    let button = device.get::<dyn Machine>("vm").unwrap();
+    let pressing = async {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            second.tick().await;
+            button.power_button().await.unwrap();
+        }
+    };
+    let done = tokio::select! {
+        done = shell.run(&tests, 4 * BOOT) => done.unwrap(),
+        () = pressing => unreachable!(),
+    };
+    let text = done.text();
+    assert_eq!(done.exit_code, 0, "{text}");
+    assert!(text.contains("edges_of_the_button_in_guest ... ok"), "{text}");
+    assert!(!text.contains("skipped:"), "{text}");
+
+    let as_user = "\
+        echo gpio:x:997: >>/etc/group; echo lab:x:1000:1000::/tmp:/bin/sh >>/etc/passwd; \
+        chgrp gpio /dev/gpiochip0 && chmod 660 /dev/gpiochip0 && \
+        su lab -c '/tmp/tests without_access'";
+    let done = shell.run(as_user, BOOT).await.unwrap();
+    let text = done.text();
+    assert_eq!(done.exit_code, 0, "{text}");
+    assert!(text.contains("a_user_without_access_in_guest ... ok"), "{text}");
     device.close().await.unwrap();
 }

@@ -37,7 +37,7 @@ const FEATURES: &[(&str, &str, &str)] = &[
         "jumpstarter",
         "client config exporter daemon cli testkit power power-http power-mqtt power-snmp network \
          websocket console serial flasher qemu python shell ssh uboot video vnc screen \
-         opendal opendal-memory opendal-s3 http tftp supervise",
+         opendal opendal-memory opendal-s3 http tftp gpio supervise",
         "",
     ),
 ];

@@ -231,6 +231,19 @@ pub(crate) async fn ensure_cargo_tool(name: &str, policy: Policy) -> Result<()> 
     install(&format!("cargo-{name}"), &[], is_there, policy).await
 }
 
+/// Makes sure that Rust's standard library for a target is installed.
+pub(crate) async fn ensure_rust_target(target: &str, policy: Policy) -> Result<()> {
+    let asked = Run::new("rustc").args(["--print", "target-libdir", "--target", target]);
+    if Path::new(asked.output().await?.trim()).is_dir() {
+        return Ok(());
+    }
+    let install = Run::new("rustup").args(["target", "add", target]);
+    if policy.no_install {
+        bail!("missing: the standard library for {target}; to install: {}", install.command_line());
+    }
+    install.show().await.with_context(|| format!("installing the standard library for {target}"))
+}
+
 /// The same for a program that is not a cargo command; `options` are for `cargo install`.
 pub(crate) async fn ensure_cargo_program(
     name: &str,

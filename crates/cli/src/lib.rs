@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use jumpstarter_driver_flasher as _;
+use jumpstarter_driver_gpiod as _;
 use jumpstarter_driver_http as _;
 use jumpstarter_driver_network as _;
 use jumpstarter_driver_opendal as _;

@@ -61,6 +61,7 @@ extern crate self as jumpstarter_driver_core;
 
 mod ambiguity;
 mod arguments;
+mod at_close;
 mod backend;
 mod blocking;
 #[doc(hidden)]
@@ -106,6 +107,7 @@ mod value_type;
 
 pub use arguments::{Argument, Arguments, Rest, whole_numbers};
 pub use async_trait::async_trait;
+pub use at_close::AtClose;
 pub use backend::Backend;
 pub use blocking::blocking;
 pub use builtin::{COMPOSITE_CLIENT, Composite, CompositeConfig};
@@ -151,8 +153,8 @@ pub use {schemars, serde, serde_json};
 /// The names that a driver's file needs: `use jumpstarter_driver_core::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device, Driver,
-        DriverConfig, Error, ErrorKind, FlashTarget, FlashTargets, Flasher, Framing, Gauge,
+        AtClose, ByteSize, Channel, ChannelReader, ChannelWriter, Child, ConfigProblem, Device,
+        Driver, DriverConfig, Error, ErrorKind, FlashTarget, FlashTargets, Flasher, Framing, Gauge,
         HostPath, ImageSink, ImageSource, Interface, Interfaces, Network, OpenContext,
         PlannedChild, Power, PowerReading, Program, Progress, Rest, Result, ResultExt, Secret,
         Serial, Shell, ShellOutput, Span, Storage, StorageMux, ValueStream, WantedChild,

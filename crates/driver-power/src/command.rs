@@ -10,7 +10,6 @@ use jumpstarter_supervise::{Output, run};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tracing::Instrument;
 
-use crate::close::AtClose;
 use crate::cycle::PowerCycle;
 use crate::reading::reading;
 

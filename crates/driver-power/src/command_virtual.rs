@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jumpstarter_driver_core::prelude::*;
 
-use crate::close::AtClose;
 use crate::command::{CommandPowerConfig, Switch, check, minute, warnings};
 use crate::virtual_power::VirtualPower;
 

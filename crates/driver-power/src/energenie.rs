@@ -6,7 +6,6 @@ use jumpstarter_transfer::SmallRequest;
 use std::fmt::Write as _;
 use tokio::sync::Mutex;
 
-use crate::close::AtClose;
 use crate::http::ten_seconds;
 
 /// How many sockets the strip has.

@@ -8,7 +8,6 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_transfer::{SmallAnswer, SmallRequest};
 use tokio::sync::Mutex;
 
-use crate::close::AtClose;
 use crate::reading::reading;
 
 /// A switch with a web interface, one request for each thing that it does.

@@ -10,7 +10,6 @@
 //! - `tasmota` is the feature `mqtt`: a plug behind an MQTT broker.
 //! - `snmp` is the feature `snmp`: an outlet of a power distribution unit.
 
-mod close;
 mod command;
 mod command_virtual;
 mod cycle;
@@ -26,7 +25,6 @@ mod snmp;
 mod tasmota;
 mod virtual_power;
 
-pub use close::AtClose;
 pub use command::{CommandPower, CommandPowerConfig};
 pub use command_virtual::{CommandVirtualPower, CommandVirtualPowerConfig};
 pub use cycle::PowerCycle;
@@ -34,6 +32,7 @@ pub use cycle::PowerCycle;
 pub use energenie::{Energenie, EnergenieConfig};
 #[cfg(feature = "http")]
 pub use http::{HttpAuth, HttpBasicAuth, HttpEndpoint, HttpPower, HttpPowerConfig};
+pub use jumpstarter_driver_core::AtClose;
 pub use mock::{MockPower, MockPowerConfig};
 #[cfg(feature = "snmp")]
 pub use snmp::{SnmpAuthentication, SnmpPower, SnmpPowerConfig, SnmpPrivacy, SnmpVersion};

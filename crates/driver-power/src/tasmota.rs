@@ -10,8 +10,6 @@ use rumqttc::{
 };
 use tokio::sync::Mutex;
 
-use crate::close::AtClose;
-
 /// How long a switch may take, the plug's answer included, unless configured.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Requests that wait for the connection: more than there ever are.

@@ -118,6 +118,9 @@ pub use jumpstarter_daemon as daemon;
 #[cfg(feature = "flasher")]
 #[doc(inline)]
 pub use jumpstarter_driver_flasher as flasher;
+#[cfg(feature = "gpio")]
+#[doc(inline)]
+pub use jumpstarter_driver_gpiod as gpio;
 #[cfg(feature = "http")]
 #[doc(inline)]
 pub use jumpstarter_driver_http as http;

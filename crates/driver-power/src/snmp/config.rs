@@ -8,7 +8,6 @@ use tokio::sync::Mutex;
 
 use super::SnmpPower;
 use super::agent::{Agent, object};
-use crate::close::AtClose;
 
 /// An outlet of a power distribution unit that is switched by SNMP.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@ use super::verb::Verb;
 mod file_storage;
 mod flasher;
 mod folder_server;
+mod gpio;
 mod machine;
 mod network;
 mod power;
@@ -34,6 +35,8 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
         "video" => video::VERBS,
         "uboot" => uboot::VERBS,
         "qemu" => qemu::VERBS,
+        "gpio-pin" => gpio::PIN,
+        "gpio-edges" => gpio::EDGES,
         _ => &[],
     }
 }
@@ -42,6 +45,7 @@ pub(crate) fn of(interface: &str) -> &'static [Verb] {
 pub(crate) fn of_client(client: &str) -> &'static [Verb] {
     match client {
         power::VIRTUAL_CLIENT => power::VIRTUAL_VERBS,
+        client if gpio::CLIENTS.contains(&client) => gpio::READ,
         _ => &[],
     }
 }

@@ -1,6 +1,10 @@
 //! What the end of a lease does to a switch.
 
-use jumpstarter_driver_core::prelude::*;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::error::{Result, ResultExt};
+use crate::generic::Power;
 
 /// What the end of a lease, and a reset, do to a switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -15,7 +19,10 @@ pub enum AtClose {
 
 impl AtClose {
     /// Switches off where that is wanted.
-    pub(crate) async fn apply(self, switch: &(impl Power + ?Sized)) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`Power::off`].
+    pub async fn apply(self, switch: &(impl Power + ?Sized)) -> Result<()> {
         match self {
             Self::Keep => Ok(()),
             Self::Off => switch.off().await.context("switching off at the end"),
