@@ -3,6 +3,8 @@
 //!
 //! Nothing outside the chip pulls its lines. Line 3 is the machine's power button.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::time::Duration;
 
 use jumpstarter_driver_core::prelude::*;

@@ -1,5 +1,7 @@
 //! What is found in a configuration without a chip.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use jumpstarter_driver_core::Registry;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_gpiod as _;
