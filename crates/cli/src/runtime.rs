@@ -1,7 +1,7 @@
 //! The runtimes of the commands. If the system lacks threads or descriptors they report an error;
 //! they never panic or block.
 
-use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
 use std::num::NonZero;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use jumpstarter_driver_core::{Error, Result, ResultExt};
 use tokio::runtime::{Builder, Runtime};
 
-/// File descriptors for a runtime and a first connection.
-const DESCRIPTORS: usize = 16;
+/// Pipes that take the file descriptors of a runtime and a first connection.
+const PIPES: usize = 8;
 /// Threads for blocking work, such as reading files. They are started at once and kept: if the
 /// system later refuses more, work waits for these.
 const BLOCKING_THREADS: usize = 2;
@@ -41,9 +41,9 @@ fn build(mut builder: Builder, blocking: usize, workers: usize) -> Result<Runtim
 }
 
 fn spare_descriptors() -> Result<()> {
-    let files: std::io::Result<Vec<File>> =
-        (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
-    files.map(drop).map_err(|error| {
+    // Pipes need no file: a container may have an empty /dev.
+    let pipes: io::Result<Vec<(PipeReader, PipeWriter)>> = (0..PIPES).map(|_| io::pipe()).collect();
+    pipes.map(drop).map_err(|error| {
         Error::resource_exhausted("this program may open too few files")
             .with_source(error)
             .with_hint("raise the limit: `ulimit -n 1024`")

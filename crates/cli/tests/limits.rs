@@ -11,6 +11,7 @@ mod terminal;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 
+use jumpstarter_driver_testkit::skip;
 use jumpstarter_supervise::{Child, Command, Output, Signal, Sink, run_unchecked};
 use rustix::process::getuid;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -132,4 +133,15 @@ async fn few_threads_are_an_error_or_enough() {
     }
     assert_eq!(started.first(), Some(&false), "{started:?}");
     assert!(user.is_none() || started.last() == Some(&true), "{started:?}");
+}
+
+#[tokio::test]
+async fn an_exporter_serves_where_dev_is_empty() {
+    const EMPTY: &str = "exec unshare --user --map-root-user --mount sh -c \
+                         'mount -t tmpfs none /dev && exec \"$@\"' sh";
+    let try_it = limited(EMPTY, "true", &[]);
+    if !run_unchecked(try_it, DEADLINE).await.expect("no hang").status.success() {
+        return skip("this system permits no mount namespace");
+    }
+    assert!(serves(&lab_of(None), EMPTY).await);
 }

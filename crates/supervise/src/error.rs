@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::ExitStatus;
 
+/// Where the streams of a program lead that has none.
+const NULL: &str = "/dev/null";
+
 /// Why a program could not be started, failed, or could not be stopped.
 ///
 /// The text says what happened to which program; the remedy is separate, in
@@ -19,7 +22,7 @@ pub enum SuperviseError {
     NotFound {
         /// The program as it was asked for.
         program: String,
-        /// The missing file: the program, or the interpreter that it names.
+        /// The missing file: the program, the interpreter that it names, or a device.
         what: String,
         /// The instruction that remedies it.
         hint: String,
@@ -143,6 +146,13 @@ impl SuperviseError {
             return Self::Folder { program, folder: folder.to_owned(), source: Arc::new(source) };
         }
         match error.kind() {
+            io::ErrorKind::NotFound if !Path::new(NULL).exists() => Self::NotFound {
+                program,
+                what: format!("{NULL}, which programs get for their streams, does not exist"),
+                hint: "give this process the devices of a container: null, zero, full, random \
+                       and urandom in /dev"
+                    .to_owned(),
+            },
             io::ErrorKind::NotFound => Self::not_found(program, hint),
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { program },
             _ => Self::Start { program, source: Arc::new(error) },

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jumpstarter_supervise::{Command, run};
+use jumpstarter_driver_testkit::skip;
+use jumpstarter_supervise::{Command, SuperviseError, run};
 
 const LONG: Duration = Duration::from_secs(60);
 /// The folder that the owner below deletes.
@@ -65,4 +66,27 @@ async fn children_get_no_secrets_and_a_folder_that_exists() {
             && part("only").contains("JMP_DRIVERS_ALLOW=UNSAFE")
     );
     assert!(!part("only").contains("HOME="), "{said}");
+}
+
+/// In a process without devices.
+const NO_DEVICES: &str = "SUPERVISE_TEST_NO_DEVICES";
+
+#[tokio::test]
+async fn a_missing_dev_null_is_named() {
+    if std::env::var_os(NO_DEVICES).is_some() {
+        let error = run(Command::new("true"), LONG).await.unwrap_err();
+        assert!(matches!(error, SuperviseError::NotFound { .. }), "{error}");
+        assert!(error.to_string().contains("/dev/null, which"), "{error}");
+        assert!(error.hint().unwrap().contains("urandom in /dev"), "{error}");
+        return;
+    }
+    let without = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+    let without =
+        || Command::new("unshare").args(without).arg("mount -t tmpfs none /dev && \"$@\"");
+    if run(without().args(["sh", "true"]), LONG).await.is_err() {
+        return skip("this system permits no mount namespace");
+    }
+    let owner = without().arg("sh").arg(std::env::current_exe().unwrap());
+    let name = "surroundings::a_missing_dev_null_is_named";
+    run(owner.args(["--exact", name, "--nocapture"]).env(NO_DEVICES, "1"), LONG).await.unwrap();
 }
