@@ -28,12 +28,11 @@ pub(crate) use leasing::Leasing;
 #[derive(Debug, Default, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct Who {
-    /// The client of a controller, by its alias in ~/.config/jumpstarter/clients; by default the
-    /// current one
-    #[arg(long, value_name = "ALIAS", help_heading = HEADING)]
+    /// Use the client with this alias in ~/.config/jumpstarter/clients [default: the current one]
+    #[arg(long, value_name = "ALIAS", help_heading = "Client of a lab")]
     client: Option<String>,
-    /// The file of a client
-    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    /// Use the client of this file
+    #[arg(long, value_name = "FILE", help_heading = "Client of a lab")]
     client_config: Option<PathBuf>,
 }
 
@@ -60,8 +59,8 @@ pub(crate) struct Ask {
     /// The device of this exporter
     #[arg(short = 'n', long = "name", value_name = "EXPORTER", help_heading = HEADING)]
     exporter_name: Option<String>,
-    /// The device of a lease that exists, which is kept at the end; --selector and --name must
-    /// match it
+    /// The device of a lease that exists and that --selector and --name match; it is not released
+    /// at the end
     #[arg(long, value_name = "LEASE", help_heading = HEADING)]
     lease: Option<String>,
     /// How long the device is wanted: seconds, or a time such as 30m, 1d3h or 01:30:00
@@ -70,8 +69,8 @@ pub(crate) struct Ask {
     /// How long a device is waited for [default: that of the client's file, 2h]
     #[arg(long, value_name = "TIME", value_parser = times::duration, help_heading = HEADING)]
     acquisition_timeout: Option<Duration>,
-    /// How long another device is tried for when one cannot be reached; 0 gives up at once
-    /// [default: that of the client's file, 5m]
+    /// How long to lease other devices for if one cannot be reached; 0 gives up at once [default:
+    /// that of the client's file, 5m]
     #[arg(long, value_name = "TIME", value_parser = times::duration, help_heading = HEADING)]
     retry_timeout: Option<Duration>,
     /// How long one connection waits for its exporter [default: that of the client's file, 60s]

@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     login: Option<String>,
     #[command(flatten)]
     whose: Whose,
-    /// The controller
+    /// The address of the controller
     #[arg(short, long, value_name = "HOST:PORT")]
     endpoint: Option<String>,
     /// The namespace on the controller
@@ -55,10 +55,10 @@ pub(crate) struct Arguments {
     /// The name in that namespace; an empty one leaves it to the controller
     #[arg(long)]
     name: Option<String>,
-    /// The OpenID provider
+    /// The address of the OpenID provider
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// What this program is called at the provider [default: jumpstarter-cli]
+    /// The name of this program at the provider [default: jumpstarter-cli]
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
     #[command(flatten)]
@@ -90,16 +90,16 @@ pub(crate) struct Arguments {
 #[derive(Debug, Default, clap::Args)]
 #[group(multiple = false)]
 struct Whose {
-    /// The client, by its alias [default: that before the `@`, else the current client]
+    /// Log in as the client with this alias [default: that before the `@`, else the current one]
     #[arg(long, value_name = "ALIAS")]
     client: Option<String>,
-    /// The file of a client
+    /// Log in as the client of this file
     #[arg(long, value_name = "FILE")]
     client_config: Option<PathBuf>,
-    /// An exporter, by its alias
+    /// Log in as the exporter with this alias
     #[arg(long, value_name = "ALIAS")]
     exporter: Option<String>,
-    /// The file of an exporter
+    /// Log in as the exporter of this file
     #[arg(long, value_name = "FILE")]
     exporter_config: Option<PathBuf>,
 }

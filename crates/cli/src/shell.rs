@@ -20,7 +20,8 @@ use command::Surroundings;
 ///
 /// `jmp shell` serves the device of a file at a private socket while the command runs. For a remote
 /// device it waits until the exporter takes calls. A device of a lab is leased for the command, and
-/// given back at its end. The exit code is the command's; 255 if the lease ended first.
+/// given back at its end; if nothing names a device, the client's active lease is used, and kept.
+/// The exit code is the command's; 255 if the lease ended first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

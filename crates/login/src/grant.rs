@@ -120,6 +120,10 @@ impl Refusal {
         let status = StatusCode::from_u16(status).map(|it| it.to_string()).unwrap_or_default();
         let (kind, hint) = match self.error.as_str() {
             "invalid_grant" => (ErrorKind::Unauthenticated, hint_of_grant(sent)),
+            // Dex's answer to a wrong password.
+            "access_denied" if grant_type(sent) == Some("password") => {
+                (ErrorKind::Unauthenticated, hint_of_grant(sent))
+            }
             "invalid_client" | "unauthorized_client" => (
                 ErrorKind::PermissionDenied,
                 "name a program that the provider knows, without a secret, with --client-id",
@@ -158,9 +162,14 @@ impl Refusal {
 const SECRET_FIELDS: [&str; 6] =
     ["refresh_token", "password", "subject_token", "code", "code_verifier", "device_code"];
 
+/// The way to a token that was asked for.
+fn grant_type<'a>(sent: &Fields<'a>) -> Option<&'a str> {
+    sent.iter().find(|(name, _)| *name == "grant_type").map(|(_, value)| *value)
+}
+
 /// What to do about a grant that is not accepted.
 fn hint_of_grant(sent: &Fields<'_>) -> &'static str {
-    match sent.iter().find(|(name, _)| *name == "grant_type").map(|(_, value)| *value) {
+    match grant_type(sent) {
         Some("password") => "check the user name and the password",
         Some("refresh_token") => "run `jmp login`",
         Some(grant) if grant.ends_with("token-exchange") => "check --token and --connector-id",
@@ -184,6 +193,10 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
         assert!(!report.contains("hush") && report.contains("wrong for me"), "{report}");
         assert!(report.contains("check the user name") && !report.contains('\u{1b}'), "{report}");
+        let refusal = Refusal { error: "access_denied".to_owned(), ..refusal };
+        let error = refusal.explain(401, &sent);
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.report().contains("check the user name"), "{}", error.report());
         let error = Refusal::default().explain(502, &sent);
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.report().contains("502 Bad Gateway"), "{}", error.report());

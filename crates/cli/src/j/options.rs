@@ -111,9 +111,9 @@ pub(crate) fn base() -> Command {
 const EXAMPLES: &str = "\
 Without an option that names a device, `j` uses the exporter at JUMPSTARTER_HOST (which `jmp shell`
 sets), else the lease JMP_LEASE, else a new lease with the labels JMP_SELECTOR, else the exporter
-file JMP_EXPORTER_CONFIG. A command opens the device of a file and closes it again; `--help` does
-not open it. A new lease ends with the command. Options may stand anywhere; those for a device of a
-lab stand before the first word of the command.
+file JMP_EXPORTER_CONFIG, else the client's active lease. A command opens the device of a file and
+closes it again; `--help` does not open it. A new lease ends with the command. Options may stand
+anywhere; those for a device of a lab stand before the first word of the command.
 
 Examples:
   j tree                           shows the device's tree of drivers

@@ -1,7 +1,7 @@
 //! Which device a command uses: of a new lease, of one that is named, or of the only one.
 
 use jumpstarter_client::lab::{Lab, LeaseEntry, LeaseQuery, Wanted};
-use jumpstarter_driver_core::Error;
+use jumpstarter_driver_core::{Error, ResultExt};
 
 use super::selector::Selector;
 use super::times;
@@ -69,7 +69,8 @@ async fn check(lab: &Lab, name: &str, exporter: Option<&str>, selector: &str) ->
 /// The name of the client's active lease.
 async fn active(lab: &Lab, environment: &Environment) -> Result<String> {
     let client = lab.controller().identity().name().to_owned();
-    let mut own = lab.leases(&LeaseQuery::default()).await?;
+    let listed = lab.leases(&LeaseQuery::default()).await;
+    let mut own = listed.context("nothing names a device, so an active lease is looked for")?;
     own.retain(|lease| lease.client == client && !lease.has_ended());
     match own.as_slice() {
         [] => Err(Fault::usage(

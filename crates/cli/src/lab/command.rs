@@ -14,6 +14,7 @@ use crate::serving::runtime;
 pub(crate) struct Common {
     #[command(flatten)]
     who: Who,
+    /// How to print the result
     #[arg(short = 'o', long, value_enum, default_value = "text", value_name = "FORM")]
     pub(super) output: Form,
 }

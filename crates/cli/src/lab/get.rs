@@ -65,19 +65,19 @@ enum With {
 /// List exporters
 #[derive(Debug, clap::Args)]
 struct Exporters {
-    /// Only this one
+    /// List only this exporter
     #[arg(value_name = "EXPORTER")]
     name: Option<String>,
-    /// Those with these labels
+    /// List only exporters with these labels, such as board=rpi4
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Vec<String>,
-    /// What to show beside them
+    /// Show these columns, too
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     with: Vec<With>,
-    /// Those that are disabled, too
+    /// List disabled exporters, too
     #[arg(long)]
     allow_disabled: bool,
-    /// The labels that the controller hides, too
+    /// Show the labels that the controller hides, too
     #[arg(long)]
     show_hidden_labels: bool,
     /// Go on with a line for each change, until Ctrl-C
@@ -185,20 +185,20 @@ impl Exporters {
 /// List leases
 #[derive(Debug, clap::Args)]
 struct Leases {
-    /// Only this one
+    /// List only this lease
     #[arg(value_name = "LEASE")]
     name: Option<String>,
-    /// Those with these labels in their selector
+    /// List only leases with these labels in their selector
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Vec<String>,
-    /// Those that have ended, too
+    /// List leases that have ended, too
     #[arg(short = 'a', long)]
     all: bool,
-    /// Those of every client
+    /// List the leases of every client, instead of your own
     #[arg(short = 'A', long)]
     all_clients: bool,
-    /// Those with these tags
-    #[arg(long, value_name = "TAGS", default_value = "")]
+    /// List only leases with these tags
+    #[arg(long, value_name = "TAGS", default_value = "", hide_default_value = true)]
     tag_filter: String,
     /// Go on with a line for each change, until Ctrl-C; one that has ended has no time remaining
     #[arg(short = 'w', long)]

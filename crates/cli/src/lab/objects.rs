@@ -34,28 +34,28 @@ enum CreateWhat {
 Example:
   jmp shell --lease $(jmp create lease -l board=rpi4 --duration 2h -o name)")]
 struct CreateLease {
-    /// Of an exporter with these labels
+    /// Lease an exporter with these labels, such as board=rpi4
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Vec<String>,
-    /// Of the exporter with this name
+    /// Lease the exporter with this name
     #[arg(short = 'n', long = "name", value_name = "EXPORTER")]
     exporter: Option<String>,
-    /// How long: seconds, or a time such as 30m or 1d3h
+    /// How long the lease lasts: seconds, or a time such as 30m or 1d3h
     #[arg(long, value_name = "TIME", value_parser = times::duration)]
     duration: Duration,
-    /// When it begins, as 2026-12-24T12:00:00Z; at once by default
+    /// When the lease begins, such as 2026-12-24T12:00:00Z [default: at once]
     #[arg(long, value_name = "TIME", value_parser = times::time)]
     begin_time: Option<SystemTime>,
-    /// What the lease is called; the controller chooses by default
-    #[arg(long, value_name = "NAME", default_value = "")]
+    /// The name of the lease [default: one that the controller makes]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     lease_id: String,
     /// A label of the lease itself, by which `jmp get leases --tag-filter` finds it
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     tag: Vec<(String, String)>,
-    /// A text that the exporter sees
+    /// A text for the exporter
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     context: Vec<(String, String)>,
-    /// Of an exporter that is disabled, too
+    /// Lease a disabled exporter, too
     #[arg(long)]
     allow_disabled: bool,
     #[command(flatten)]
@@ -79,16 +79,16 @@ enum UpdateWhat {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true, args = ["duration", "begin_time", "to_client"])]
 struct UpdateLease {
-    /// As `jmp get leases` lists it
+    /// The name of the lease, as in `jmp get leases`
     #[arg(value_name = "LEASE")]
     name: String,
-    /// How long it lasts from its beginning
+    /// How long the lease lasts, from its beginning
     #[arg(long, value_name = "TIME", value_parser = times::duration)]
     duration: Option<Duration>,
-    /// When it begins
+    /// When the lease begins
     #[arg(long, value_name = "TIME", value_parser = times::time)]
     begin_time: Option<SystemTime>,
-    /// The client that gets it
+    /// The client that gets the lease
     #[arg(long, value_name = "CLIENT")]
     to_client: Option<String>,
     #[command(flatten)]
@@ -111,16 +111,16 @@ enum DeleteWhat {
 /// End leases
 #[derive(Debug, clap::Args)]
 struct DeleteLeases {
-    /// The leases' names
+    /// The names of the leases
     #[arg(value_name = "LEASE")]
     names: Vec<String>,
-    /// Own leases with these labels in their selector
+    /// End own leases with these labels in their selector
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Vec<String>,
-    /// All own leases
+    /// End all own leases
     #[arg(short = 'a', long)]
     all: bool,
-    /// Those of other clients, too
+    /// End leases of other clients, too
     #[arg(short = 'A', long)]
     all_clients: bool,
     #[command(flatten)]

@@ -20,11 +20,11 @@ pub(crate) enum Form {
     /// A table for people
     #[default]
     Text,
-    /// A table with everything
+    /// A table with more columns
     Wide,
-    /// For programs
+    /// One JSON document, and with --watch one a line
     Json,
-    /// For programs
+    /// One YAML document, and with --watch several
     Yaml,
     /// One name a line
     Name,

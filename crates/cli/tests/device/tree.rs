@@ -201,13 +201,14 @@ async fn help_shows_the_tree_and_the_verbs() {
       -V, --version
               Print version
 
-    Device of a lab:
+    Client of a lab:
           --client <ALIAS>
-              The client of a controller, by its alias in ~/.config/jumpstarter/clients; by default the current one
+              Use the client with this alias in ~/.config/jumpstarter/clients [default: the current one]
 
           --client-config <FILE>
-              The file of a client
+              Use the client of this file
 
+    Device of a lab:
       -l, --selector <LABELS>
               A device whose exporter has these labels, such as board=rpi4
 
@@ -215,7 +216,7 @@ async fn help_shows_the_tree_and_the_verbs() {
               The device of this exporter
 
           --lease <LEASE>
-              The device of a lease that exists; it is not released at the end
+              The device of a lease that exists and that --selector and --name match; it is not released at the end
 
           --duration <TIME>
               How long the device is wanted: seconds, or a time such as 30m, 1d3h or 01:30:00
@@ -226,16 +227,16 @@ async fn help_shows_the_tree_and_the_verbs() {
               How long a device is waited for [default: that of the client's file, 2h]
 
           --retry-timeout <TIME>
-              How long another device is tried for when one cannot be reached; 0 gives up at once [default: that of the client's file, 5m]
+              How long to lease other devices for if one cannot be reached; 0 gives up at once [default: that of the client's file, 5m]
 
           --dial-timeout <TIME>
               How long one connection waits for its exporter [default: that of the client's file, 60s]
 
     Without an option that names a device, `j` uses the exporter at JUMPSTARTER_HOST (which `jmp shell`
     sets), else the lease JMP_LEASE, else a new lease with the labels JMP_SELECTOR, else the exporter
-    file JMP_EXPORTER_CONFIG. A command opens the device of a file and closes it again; `--help` does
-    not open it. A new lease ends with the command. Options may stand anywhere; those for a device of a
-    lab stand before the first word of the command.
+    file JMP_EXPORTER_CONFIG, else the client's active lease. A command opens the device of a file and
+    closes it again; `--help` does not open it. A new lease ends with the command. Options may stand
+    anywhere; those for a device of a lab stand before the first word of the command.
 
     Examples:
       j tree                           shows the device's tree of drivers
