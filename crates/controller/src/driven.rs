@@ -8,8 +8,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+
+/// How often the separate task looks after a connection: a read that was woken up may have been
+/// given up by then. It is less than a router waits for the answer to a ping.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Drives a connection, and ends with it.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -122,9 +127,11 @@ impl Driver {
         let (work_waker, reader_waker) =
             (driven.clone().into(), Arc::new(Reader(driven.clone())).into());
         let (kept, waker): (_, Waker) = (driven.clone(), driven.clone().into());
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         tokio::spawn(std::future::poll_fn(move |cx| {
             kept.caretaker.register(cx.waker());
             kept.drive(&waker);
+            while looks.poll_tick(cx).is_ready() {}
             if kept.has_ended() {
                 return Poll::Ready(());
             }
@@ -234,6 +241,21 @@ mod tests {
         // What is written is sent before the write returns, and wakes up nobody.
         driver.write(|| work.wake());
         assert_eq!((work.runs(), wakes.0.load(SeqCst)), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_is_given_up_does_not_hold_the_connection() {
+        let work = Endless::default();
+        let driver = work.spawn();
+        tokio::task::yield_now().await;
+        assert!(
+            driver
+                .read(&mut Context::from_waker(Waker::noop()), |_| Poll::<()>::Pending)
+                .is_pending()
+        );
+        work.wake();
+        tokio::time::sleep(LOOK_EVERY + Duration::from_secs(1)).await;
+        assert_eq!(work.runs(), 2, "its waker was called, and it did not read");
     }
 
     #[tokio::test]
