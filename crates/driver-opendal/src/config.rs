@@ -85,6 +85,23 @@ impl OpendalConfig {
     fn setting(&self, name: &str) -> Option<&str> {
         self.kwargs.get(name).map(Secret::expose).filter(|setting| !setting.is_empty())
     }
+
+    /// What is wrong with the settings of a bucket.
+    #[cfg(feature = "s3")]
+    fn bucket_problem(&self) -> Option<ConfigProblem> {
+        let settings = self.kwargs.iter().filter_map(|(name, setting)| {
+            // Of what is elsewhere only its presence is known.
+            let is_needed = ["bucket", "endpoint", "region"].iter().any(|part| name.contains(part));
+            match setting.is_elsewhere() {
+                true => is_needed.then(|| (name.clone(), "elsewhere".to_owned())),
+                false => Some((name.clone(), setting.expose().to_owned())),
+            }
+        });
+        let mut problem = jumpstarter_storage::Services::s3_problem(settings.collect())?;
+        let field = format!("kwargs.{}", problem.field);
+        field.trim_end_matches('.').clone_into(&mut problem.field);
+        Some(problem)
+    }
 }
 
 #[async_trait]
@@ -111,7 +128,7 @@ impl DriverConfig for OpendalConfig {
             let name = name.escape_debug();
             let message = format!("`{}` has no setting `{name}`", self.scheme);
             let hint = suggest::hint(&name.to_string(), settings.iter().copied());
-            found.push(ConfigProblem::new("kwargs", message).with_hint(hint));
+            found.push(ConfigProblem::new(format!("kwargs.{name}"), message).with_hint(hint));
         }
         if let Some((required, example)) = required
             && !self.kwargs.get(required).is_some_and(Secret::is_elsewhere)
@@ -119,6 +136,10 @@ impl DriverConfig for OpendalConfig {
         {
             let problem = ConfigProblem::new("kwargs", format!("`{required}` is missing"));
             found.push(problem.with_hint(format!("write `kwargs: {{{required}: {example}}}`")));
+        }
+        #[cfg(feature = "s3")]
+        if self.scheme == S3 && found.is_empty() {
+            found.extend(self.bucket_problem());
         }
         found
     }

@@ -78,7 +78,9 @@ async fn ask_once(way: &mut Way, asked: &Asked) -> Result<Answer> {
     let body = Full::new(asked.body.clone()).map_err(|never| match never {}).boxed_unsync();
     let mut request = way.request(asked.method.clone(), body)?;
     request.headers_mut().extend(asked.headers.clone());
-    if !asked.body.is_empty() || asked.method == Method::POST {
+    // Such a request says also that its body is empty (RFC 9110, section 8.6); services sign it.
+    let has_body = [Method::PATCH, Method::POST, Method::PUT].contains(&asked.method);
+    if has_body || !asked.body.is_empty() {
         request.headers_mut().insert(CONTENT_LENGTH, asked.body.len().into());
     }
     exchange(io, request, CancellationToken::new()).await

@@ -22,21 +22,26 @@ pub(crate) fn mapped(error: opendal_core::Error) -> Error {
         Kind::ConditionNotMatch | Kind::Conflict => ErrorKind::FailedPrecondition,
         _ => cause(&error).map_or(ErrorKind::Unavailable, Error::kind),
     };
-    let message = match cause(&error) {
+    Error::new(kind, message(&error))
+}
+
+/// What it says, without that context.
+pub(crate) fn message(error: &opendal_core::Error) -> String {
+    match cause(error) {
         Some(cause) => cause.report(),
         None if error.message().is_empty() => error.kind().to_string(),
         None => plain(error.message()),
-    };
-    Error::new(kind, message)
+    }
 }
 
 /// What a service says: of `S3Error { code: "C", message: "M", … }` it is `M (C)`.
 fn plain(message: &str) -> String {
     let field = |name: &str| {
         let (_, rest) = message.split_once(&format!("{name}: \""))?;
-        rest.split_once("\", ").map(|(text, _)| text).filter(|text| !text.is_empty())
+        rest.split_once("\", ").map(|(text, _)| text)
     };
-    match (field("{ code"), field("message")) {
+    match (field("{ code").filter(|code| !code.is_empty()), field("message")) {
+        (Some(code), Some("")) => code.to_owned(),
         (Some(code), Some(text)) => format!("{text} ({code})"),
         _ => message.to_owned(),
     }
@@ -62,6 +67,8 @@ mod tests {
     fn what_a_service_says_is_plain() {
         let said = r#"S3Error { code: "NoSuchKey", message: "There is none.", resource: "", request_id: "" }"#;
         assert_eq!(plain(said), "There is none. (NoSuchKey)");
+        let said = r#"S3Error { code: "SlowDown", message: "", resource: "", request_id: "" }"#;
+        assert_eq!(plain(said), "SlowDown");
         assert_eq!(plain("region is missing"), "region is missing");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::BoxStream;
-use jumpstarter_driver_core::{Error, Result};
+use jumpstarter_driver_core::{Error, ErrorKind as ours, Result};
 use jumpstarter_transfer::{SmallRequest, StreamedAnswer};
 use opendal_core::{Buffer, ErrorKind, HttpBody, HttpTransport};
 
@@ -48,8 +48,12 @@ async fn send(request: http::Request<Buffer>) -> Result<StreamedAnswer> {
     request.body(body.to_bytes()).send_streamed(LIMIT).await
 }
 
+/// A server that is away, and a connection that broke, may be there the next time.
 fn failed(error: Error) -> opendal_core::Error {
-    opendal_core::Error::new(ErrorKind::Unexpected, "sending a request").set_source(error)
+    let is_passing = matches!(error.kind(), ours::Unavailable | ours::DataLoss);
+    let failed = opendal_core::Error::new(ErrorKind::Unexpected, "sending a request");
+    let failed = failed.set_source(error);
+    if is_passing { failed.set_temporary() } else { failed }
 }
 
 /// OpenDAL wants what threads can share.
