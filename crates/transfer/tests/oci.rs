@@ -9,26 +9,14 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use jumpstarter_driver_core::image::ImageRequest;
 use jumpstarter_driver_core::{Error, ErrorKind};
-use jumpstarter_driver_testkit::{eventually, skip};
-use jumpstarter_supervise::Command;
 use jumpstarter_transfer::download;
-use ring::digest::{SHA256, digest};
+use registry::{BASIC, MANIFEST, Registry, manifest, push_blob, push_manifest, sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+mod registry;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// `user:secret`, for Basic.
-const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
-/// The password `secret`, as htpasswd keeps it.
-const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = digest(&SHA256, bytes);
-    let hex = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    format!("sha256:{}", hex.collect::<String>())
-}
-
 async fn fetch_with(url: &str, authorization: Option<&str>) -> Result<Vec<u8>, Error> {
     let request = ImageRequest::new(url)?;
     let request = match authorization {
@@ -44,83 +32,19 @@ async fn fetch(url: &str) -> Result<Vec<u8>, Error> {
     fetch_with(url, None).await
 }
 
-/// A manifest with these layers: title and content.
-fn manifest(layers: &[(&str, &[u8])]) -> String {
-    let layers = layers.iter().map(|(title, bytes)| {
-        serde_json::json!({
-            "mediaType": "application/vnd.example.disk", "digest": sha256(bytes),
-            "size": bytes.len(), "annotations": { "org.opencontainers.image.title": title },
-        })
-    });
-    let empty = serde_json::json!({
-        "mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256(b"{}"), "size": 2
-    });
-    serde_json::json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.example",
-        "config": empty, "layers": layers.collect::<Vec<_>>(),
-    })
-    .to_string()
-}
-
-/// One request of the test: its status, its `Location`.
-async fn ask(address: &str, head: &str, body: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "{head}\r\nhost: {address}\r\nauthorization: {BASIC}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let location = answer.lines().find_map(|line| line.strip_prefix("Location: "));
-    (status, location.unwrap_or_default().trim().to_owned())
-}
-
-async fn push_blob(address: &str, repository: &str, bytes: &[u8]) {
-    let head = format!("POST /v2/{repository}/blobs/uploads/ HTTP/1.1");
-    let (status, location) = ask(address, &head, b"").await;
-    assert_eq!(status, 202);
-    let target = location.split_once(address).unwrap().1;
-    let head = format!("PUT {target}&digest={} HTTP/1.1", sha256(bytes));
-    assert_eq!(ask(address, &head, bytes).await.0, 201);
-}
-
-async fn push_manifest(address: &str, repository: &str, tag: &str, kind: &str, text: &str) {
-    let head = format!("PUT /v2/{repository}/manifests/{tag} HTTP/1.1\r\ncontent-type: {kind}");
-    assert_eq!(ask(address, &head, text.as_bytes()).await.0, 201);
-}
-
 #[tokio::test]
 async fn from_a_real_registry() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let address = address.to_string();
-    let (htpasswd, config) = (folder.path().join("htpasswd"), folder.path().join("config.yml"));
-    std::fs::write(&htpasswd, HTPASSWD).unwrap();
-    let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {:?}}}}}\nhttp: {{addr: \"{address}\"}}\nauth: {{htpasswd: {{realm: test, path: {htpasswd:?}}}}}\n",
-        folder.path().join("store"),
-    );
-    std::fs::write(&config, text).unwrap();
-    let registry = Command::new("docker-registry").arg("serve").arg(&config).spawn().await;
-    let registry = match registry {
-        Ok(registry) => registry,
-        Err(error) => return skip(&format!("docker-registry does not start: {error}")),
-    };
-    eventually("the registry listens", || std::net::TcpStream::connect(&address).is_ok()).await;
-
+    let Some(registry) = Registry::start().await else { return };
+    let address = &registry.address;
     let disk: Vec<u8> = (0..3_000_000_u32).map(|number| (number / 7) as u8).collect();
     let other = b"another disk".to_vec();
     for blob in [&disk[..], &other, b"{}"] {
-        push_blob(&address, "lab/os", blob).await;
+        push_blob(address, "lab/os", blob).await;
     }
     let (one, two) =
         (manifest(&[("os.img", &disk)]), manifest(&[("os.img", &disk), ("b", &other)]));
-    push_manifest(&address, "lab/os", "1", MANIFEST, &one).await;
-    push_manifest(&address, "lab/os", "2", MANIFEST, &two).await;
+    push_manifest(address, "lab/os", "1", MANIFEST, &one).await;
+    push_manifest(address, "lab/os", "2", MANIFEST, &two).await;
     let entry = |text: &str, architecture: &str| {
         serde_json::json!({ "mediaType": MANIFEST, "digest": sha256(text.as_bytes()),
             "size": text.len(), "platform": { "os": "linux", "architecture": architecture } })
@@ -128,7 +52,7 @@ async fn from_a_real_registry() {
     let kind = "application/vnd.oci.image.index.v1+json";
     let index = serde_json::json!({ "schemaVersion": 2, "mediaType": kind,
         "manifests": [entry(&one, "amd64"), entry(&two, "arm64")] });
-    push_manifest(&address, "lab/os", "all", kind, &index.to_string()).await;
+    push_manifest(address, "lab/os", "all", kind, &index.to_string()).await;
 
     let at = |rest: &str| format!("oci://{address}/lab/os{rest}");
     let get = async |rest: &str| fetch_with(&at(rest), Some(BASIC)).await;
@@ -152,8 +76,7 @@ async fn from_a_real_registry() {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
         assert!(error.hint().unwrap().contains("podman login 127.0.0.1"), "{error:?}");
     }
-    registry.kill();
-    tokio::time::timeout(DEADLINE, registry.wait_gone()).await.unwrap();
+    registry.end(DEADLINE).await;
 }
 
 /// What a server was asked: first lines with the `authorization` header.
