@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// For whatever needs a guest under emulation on a busy host.
-const BOOT: Duration = Duration::from_secs(300);
+/// For whatever needs a guest under emulation on a busy host, where Debian takes minutes to boot.
+const BOOT: Duration = Duration::from_secs(15 * 60);
 /// How many characters pass the slow port in a second: those of 115200 baud.
 const PER_SECOND: usize = 11_520;
 /// The characters that pass at once.
