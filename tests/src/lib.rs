@@ -5,5 +5,6 @@
 mod book;
 pub mod interrupt;
 pub mod page;
+pub mod pairs;
 pub mod python_client;
 pub mod python_exporter;

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_driver_testkit::eventually;
-use jumpstarter_supervise::{Command, Input, Signal, Sink, run_unchecked};
-use jumpstarter_test_controller::proto::v1::ExporterStatus;
+use jumpstarter_supervise::{Command, Input, Signal, Sink};
 use jumpstarter_test_controller::{Options, TestController};
-use jumpstarter_tests::python_client::PythonClient;
-use jumpstarter_tests::python_exporter::{PythonExporter, python_environment};
+use jumpstarter_tests::pairs::{Pair, Part, Peer, Programs, Station};
+use jumpstarter_tests::python_exporter::python_environment;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 const EXPORT: &str = "
@@ -38,36 +37,27 @@ async fn is_joined(controller: &TestController) {
     eventually("the exporter joins", || controller.has_status_stream("e1")).await;
 }
 
+/// Runs parts of the suite that all pairs share.
+async fn passes(exporter: Peer, client: Peer) {
+    let Some(environment) = python_environment() else { return };
+    let lab = Path::new(env!("CARGO_BIN_EXE_lab"));
+    let programs = Programs::new(lab, Some(environment)).unwrap();
+    let station = Station::start(&programs, Pair { exporter, client }).await.unwrap();
+    for part in [Part::Calls, Part::Hooks] {
+        if let Err(error) = part.run(&station).await {
+            panic!("{}", error.report());
+        }
+    }
+}
+
 #[tokio::test]
 async fn python_hosts_the_client_of_our_exporter() {
-    use ExporterStatus::{AfterLeaseHook, Available, BeforeLeaseHook, LeaseReady};
-    let Some(environment) = python_environment() else { return };
-    let controller = controller().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("exporter.yaml");
-    std::fs::write(&file, controller.exporter_file("e1", EXPORT)).unwrap();
-    let exporter = ours().arg("run").arg(&file).stdout(Sink::Null).stderr(Sink::Tail(1 << 20));
-    let exporter = exporter.spawn().await.unwrap();
-    is_joined(&controller).await;
-    let client = PythonClient::new(&environment, &controller.client_file("c1")).unwrap();
-    let words = ["shell", "-l", "board=qemu", "--duration", "600", "--", "j", "power", "on"];
-    let output = run_unchecked(client.jmp(&words), DEADLINE).await.unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}\n{}", output.stderr, exporter.stderr_tail());
-    eventually("the lease is over", || controller.leases(true).is_empty()).await;
-    let log = exporter.stderr_tail();
-    assert!(log.contains("power on") && log.contains("power off"), "{log}");
-    assert!(log.contains("for c1"), "{log}");
-    let statuses: Vec<_> =
-        controller.reports("e1").into_iter().map(|report| report.status).collect();
-    let mut last = None;
-    let changes: Vec<_> =
-        statuses.into_iter().filter(|status| last.replace(*status) != Some(*status)).collect();
-    let first = [Available, BeforeLeaseHook, LeaseReady, AfterLeaseHook, Available];
-    assert!(changes.starts_with(&first), "{changes:?}");
-    exporter.signal(Signal::TERM);
-    let ended = tokio::time::timeout(DEADLINE, exporter.wait()).await.unwrap();
-    assert_eq!(ended.code(), Some(0), "{}", exporter.stderr_tail());
-    assert_eq!(controller.status_of("e1"), Some(ExporterStatus::Offline));
+    passes(Peer::Ours, Peer::Python).await;
+}
+
+#[tokio::test]
+async fn python_exporter_serves_a_lease_of_our_client() {
+    passes(Peer::Python, Peer::Ours).await;
 }
 
 /// `jmp` of this project, as the client of a file.
@@ -85,25 +75,6 @@ fn client(file: &Path, words: &[&str]) -> Command {
         .env_remove("JUMPSTARTER_HOST")
         .stdout(Sink::Tail(64 * 1024))
         .stderr(Sink::Tail(64 * 1024))
-}
-
-#[tokio::test]
-async fn python_exporter_serves_a_lease_of_our_client() {
-    let Some(environment) = python_environment() else { return };
-    let controller = controller().await;
-    let file = controller.exporter_file("e1", EXPORT);
-    let exporter = PythonExporter::join(&environment, &file).await.unwrap();
-    is_joined(&controller).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("client.yaml");
-    std::fs::write(&file, controller.client_file("c1")).unwrap();
-    let words = ["-l", "board=qemu", "--", "sh", "-c", "j power on && exit 7"];
-    let output = run_unchecked(client(&file, &words), DEADLINE).await.unwrap();
-    let said = format!("{}\n{}", output.stderr, exporter.log());
-    assert_eq!(output.status.code(), Some(7), "{said}");
-    assert!(exporter.log().contains("power on"), "{said}");
-    eventually("the lease is over", || controller.leases(true).is_empty()).await;
-    exporter.stop().await.unwrap();
 }
 
 #[tokio::test]

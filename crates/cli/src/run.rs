@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use jumpstarter_daemon::{Ready, RunOptions};
-use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret};
+use jumpstarter_driver_core::{ByteSize, Error, ErrorKind, ResultExt, Secret, Span};
 use jumpstarter_exporter::{Access, Address, Limits, TlsOptions};
 use jumpstarter_text::Line;
 
@@ -70,6 +70,10 @@ pub(crate) struct Arguments {
     /// End after the first lease of the controller
     #[arg(long)]
     exit_on_lease_end: bool,
+    /// How long a token that the controller refuses is tried, and looked for in the file again,
+    /// before the exporter ends with exit code 4 [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    token_patience: Option<Span>,
     /// Memory limit for the running calls of one connection [default: 128M]
     #[arg(long, value_name = "SIZE")]
     connection_memory: Option<ByteSize>,
@@ -163,15 +167,24 @@ pub(crate) fn run(
         .tls(tls)
         .passphrase(passphrase)
         .passphrase_file(arguments.passphrase_file.clone());
-    let options = RunOptions::new(config)
+    let mut options = RunOptions::new(config)
         .listen(arguments.tls_grpc_listener.iter().cloned().chain(unix))
         .access(access)
         .insecure(arguments.tls_grpc_insecure)
         .limits(arguments.limits())
         .metrics(arguments.metrics)
         .exit_on_lease_end(arguments.exit_on_lease_end);
-    if arguments.exit_on_lease_end && !options.joins_a_controller() {
-        writeln!(err, "warning: --exit-on-lease-end is for a controller, and has no effect here")?;
+    if let Some(patience) = arguments.token_patience {
+        options = options.token_patience(patience.as_duration());
+    }
+    let of_a_controller = [
+        (arguments.exit_on_lease_end, "--exit-on-lease-end"),
+        (arguments.token_patience.is_some(), "--token-patience"),
+    ];
+    for (is_given, option) in of_a_controller {
+        if is_given && !options.joins_a_controller() {
+            writeln!(err, "warning: {option} is for a controller, and has no effect here")?;
+        }
     }
     options.check().map_err(wrong_usage)?;
     let options = options.logs(arguments.log.install(log)?.hub().clone());

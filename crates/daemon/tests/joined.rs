@@ -9,7 +9,7 @@ use jumpstarter_client::ExporterState;
 use jumpstarter_client::lab::{Lab, Lease, LeaseQuery, Wanted};
 use jumpstarter_driver_core::{Error, ErrorKind};
 use jumpstarter_test_controller::{Answer, Rule};
-use support::lab::{LIMIT, controller, exporter, lab, leased};
+use support::lab::{LIMIT, controller, eventually, exporter, lab, leased};
 
 /// Why a leased device cannot be used; the controller may say it before the exporter.
 async fn unusable(lab: &Lab, with: impl FnOnce(&Lease) -> bool) -> Error {
@@ -112,6 +112,28 @@ async fn hooks_have_the_names_of_the_lease_and_run_once() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[..2], [format!("before {name} c1"), format!("after {name} c1")]);
     assert!(lines.len() == 3 && lines[2].starts_with("before "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_after_a_transferred_lease_has_the_name_of_the_new_client() {
+    let controller = controller().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hooks");
+    let script = format!("echo $CLIENT_NAME > {0}.part && mv {0}.part {0}", file.display());
+    let hooks = format!("hooks: {{afterLease: {{script: '{script}'}}}}\n");
+    let _running = exporter(&controller, &hooks).await;
+    let lab = lab(&controller);
+    let (lease, exporter) = leased(&lab).await;
+    exporter.wait_ready(LIMIT).await.unwrap();
+    lab.change_lease(lease.name(), None, None, Some("c2")).await.unwrap();
+    // The stream that follows names the new client, and then the state is reported again.
+    let reports = controller.reports("e1").len();
+    controller.end_status_streams(None, None);
+    eventually("the exporter knows", || controller.reports("e1").len() > reports).await;
+    controller.release(lease.name());
+    eventually("the hook runs", || file.exists()).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "c2\n");
+    lease.keep();
 }
 
 #[tokio::test(flavor = "multi_thread")]

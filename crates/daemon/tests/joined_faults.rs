@@ -6,8 +6,7 @@ mod support;
 use std::time::Duration;
 
 use jumpstarter_client::lab::Wanted;
-use jumpstarter_controller::{Controller, ControllerOptions, Identity, Trust};
-use jumpstarter_driver_core::{ErrorKind, Secret};
+use jumpstarter_driver_core::ErrorKind;
 use jumpstarter_protocol::rpc::controller::Dial;
 use jumpstarter_protocol::v1::DialRequest;
 use jumpstarter_test_controller::proto::v1::ExporterStatus::{
@@ -16,7 +15,8 @@ use jumpstarter_test_controller::proto::v1::ExporterStatus::{
 use jumpstarter_test_controller::{Answer, Kind, Rule, TestController};
 use rustix::process::Signal;
 use support::lab::{
-    LIMIT, POWER, begin, controller, end, eventually, exporter, exporter_of, lab, leased, options,
+    LIMIT, POWER, begin, client, controller, end, eventually, exporter, exporter_of, lab, leased,
+    options,
 };
 use support::process::Exporter;
 
@@ -187,11 +187,7 @@ async fn tunnels_that_no_client_uses_end_with_the_lease() {
     let _running = exporter(&controller, "").await;
     let (lease, exporter) = leased(&lab(&controller)).await;
     exporter.wait_ready(LIMIT).await.unwrap();
-    let token = Secret::new(controller.token(Kind::Client, "c1"));
-    let identity = Identity::client("lab", "c1", token);
-    let trust = Trust::Authorities(controller.ca_bundle().into_bytes());
-    let endpoint = controller.endpoint().parse().unwrap();
-    let client = Controller::new(ControllerOptions::new(endpoint, identity).trust(trust)).unwrap();
+    let client = client(&controller);
     let request = DialRequest { lease_name: lease.name().to_owned() };
     for _ in 0..20 {
         client.call::<Dial>(&request).await.unwrap();

@@ -103,7 +103,7 @@ impl<'a> Shell<'a> {
     /// Waits for the exporter, runs the command until its end or the lease's, and ends the session.
     async fn use_device(&self, lease: &Arc<Lease>, exporter: &Exporter) -> Result<u8> {
         let (over, is_over) = watch::channel(false);
-        let mut watching = pin!(self.watch(lease, over));
+        let mut watching = pin!(self.watch(lease, exporter, over));
         let mut showing = pin!(self.show_log(exporter));
         let mut working = pin!(self.work(lease, exporter, is_over));
         let outcome = loop {
@@ -249,10 +249,10 @@ impl<'a> Shell<'a> {
     }
 
     /// Watches the lease: a notice before its end, and its end.
-    async fn watch(&self, lease: &Lease, over: watch::Sender<bool>) {
+    async fn watch(&self, lease: &Lease, exporter: &Exporter, over: watch::Sender<bool>) {
         let mut is_noticed = false;
         lease
-            .ended(|left| {
+            .ended(exporter, |left| {
                 if let Remaining::Time(left) = left
                     && left <= NOTICE
                     && !std::mem::replace(&mut is_noticed, true)

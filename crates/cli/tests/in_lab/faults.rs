@@ -5,8 +5,10 @@ use jumpstarter_test_controller::{Answer, Code, Kind, Rule};
 use tokio::io::AsyncWriteExt;
 
 use crate::bench::Lab;
-use crate::lab::{eventually, line, start};
+use crate::lab::{eventually, jmp, line, start};
 use crate::terminal::code;
+
+const DEVICE: &str = "{power: {type: mock-power}}";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_is_refused_is_an_error_with_the_lease() {
@@ -45,6 +47,34 @@ async fn a_token_that_is_refused_says_what_to_do() {
             assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
             assert!(err.contains("hint: ") && err.contains(hint), "{words:?}: {err}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exporter_whose_token_stays_refused_ends_with_4() {
+    let lab = Lab::start("").await;
+    let expired = lab.controller.token_with_life(Kind::Exporter, "e1", -60);
+    let refused_from_the_start = lab.controller.exporter_file_with("e1", &expired, DEVICE);
+    let refused_later = lab.controller.exporter_file("e1", DEVICE);
+    for (file, is_later) in [(refused_from_the_start, false), (refused_later, true)] {
+        let path = lab.folder.path().join("refused.yaml");
+        std::fs::write(&path, file).unwrap();
+        let joined = lab.controller.calls_of("Status", "e1");
+        let words = ["run", "--token-patience", "1s", path.to_str().unwrap()];
+        let exporter = jmp(&words).stdout(Sink::Null).stderr(Sink::Tail(1 << 16));
+        let exporter = exporter.spawn().await.unwrap();
+        if is_later {
+            let is_joined = || lab.controller.calls_of("Status", "e1") > joined;
+            eventually("it joins", async || is_joined().then_some(())).await;
+            lab.controller.add_rule(Rule::expired_token("e1"));
+            lab.controller.end_status_streams(None, None);
+        }
+        assert_eq!(code(&exporter).await, Some(4), "{}", exporter.stderr_tail());
+        let said = exporter.stderr_tail();
+        assert_eq!(said.matches("ERROR").count(), 1, "one line of the log: {said}");
+        assert!(said.contains("the token has expired: write a new one"), "{said}");
+        assert!(said.contains("error: the controller refuses the exporter"), "{said}");
+        assert!(said.contains("hint: get a new token from who runs the lab"), "{said}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! `jmp shell`, and the lists of leases.
 
+use std::time::Duration;
+
 use jumpstarter_supervise::{Child, Signal, Sink};
 use serde_json::Value;
 
 use crate::bench::Lab;
-use crate::lab::eventually;
+use crate::lab::{eventually, line, start};
 use crate::terminal::code;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +38,18 @@ async fn the_end_of_a_lease_ends_the_command() {
     let (code, _, err) = lab.shell(&words).await;
     assert_eq!(code, Some(255), "{err}");
     assert!(err.contains("The lease has ended.") && !err.contains("rror:"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_an_administrator_ends_ends_the_command_before_the_next_look() {
+    let lab = Lab::start("").await;
+    let words = ["shell", "-l", "board=mock", "--", "sh", "-c", "echo ready; sleep 600"];
+    let (shell, mut lines) = start(lab.command(&words, 1)).await;
+    assert_eq!(line(&mut lines, &shell).await, "ready");
+    lab.controller.release(&lab.controller.leases(true)[0]);
+    // The client looks at the lease every 30 s.
+    let ended = tokio::time::timeout(Duration::from_secs(25), shell.wait()).await;
+    assert_eq!(ended.unwrap().code(), Some(255), "{}", shell.stderr_tail());
 }
 
 #[tokio::test(flavor = "multi_thread")]

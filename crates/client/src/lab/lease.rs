@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jumpstarter_controller::Pauses;
+use futures_util::FutureExt;
 use jumpstarter_driver_core::{Error, Result};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::{Lab, LeaseEntry, Wanted, release};
+use crate::Exporter;
 
 /// The longest time between two looks at a lease.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -182,11 +184,12 @@ impl Lease {
         }
     }
 
-    /// Waits until the lease is over, and calls `news` with what is left of it at each look. While
-    /// the controller is away the lease ends when it was to end at the last look.
-    pub async fn ended(&self, mut news: impl FnMut(Remaining)) {
+    /// Waits until the lease is over, and calls `news` with what is left of it at each look: twice
+    /// a minute, and when the connection to its exporter ends. While the controller is away the
+    /// lease ends when it was to end at the last look.
+    pub async fn ended(&self, exporter: &Exporter, mut news: impl FnMut(Remaining)) {
         let mut known: Option<tokio::time::Instant> = None;
-        let mut pauses = Pauses::new(Duration::from_secs(1), LOOK_INTERVAL);
+        let mut lost = pin!(exporter.lost().fuse());
         loop {
             let left = match self.look().await {
                 Ok(lease) if lease.has_ended() => {
@@ -194,7 +197,6 @@ impl Lease {
                     return;
                 }
                 Ok(lease) => {
-                    pauses.begin_anew();
                     let left = lease.remaining();
                     known = left.map(|left| tokio::time::Instant::now() + left);
                     left
@@ -216,7 +218,11 @@ impl Lease {
             }
             // The controller cuts ends to whole seconds.
             let until_end = left.unwrap_or(LOOK_INTERVAL).max(Duration::from_millis(200));
-            tokio::time::sleep(until_end.min(LOOK_INTERVAL)).await;
+            tokio::select! {
+                () = tokio::time::sleep(until_end.min(LOOK_INTERVAL)) => {}
+                // The exporter knows of the end of a lease at once. A router may have failed, too.
+                _ = &mut lost => {}
+            }
         }
     }
 

@@ -81,20 +81,24 @@ pub(super) async fn serve(context: Context<'_>, session: &Session, leased: &Leas
     // Before, the controller would pass on no tunnel. A controller that is away ends no lease.
     drop(tokio::time::timeout(LISTEN_LIMIT, listening.wait_for(|listens| *listens)).await);
     let mirror = reporter.mirror(session, is_last);
+    let (clients, client) = watch::channel(leased.client.clone());
     let name_client = {
         let (counted, logs) = (counted.clone(), logs.clone());
-        move |now: &Leased| now.name_in(&logs, &counted)
+        move |now: &Leased| {
+            now.name_in(&logs, &counted);
+            clients.send_replace(now.client.clone());
+        }
     };
-    let watching = watch(assignment.clone(), leased.clone(), name_client, over.clone());
+    let watching = watch(assignment, leased.clone(), name_client, over.clone());
     let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
     let mut life =
-        Life { lease, session, reporter, assignment, over, leased, has_hooks: has_hooks(hooks) };
+        Life { lease, session, reporter, client, over, leased, has_hooks: has_hooks(hooks) };
     let end = tokio::select! {
         end = life.run() => end,
         name = signals.next() => {
             tracing::info!(signal = name, "shutting down");
             tokio::select! {
-                failed = life.lease.finish() => failed.map_or_else(End::Exit, |()| End::Signal),
+                failed = life.finish() => failed.map_or_else(End::Exit, |()| End::Signal),
                 () = signals.hurry("the afterLease hook is ended") => End::Signal,
             }
         }
@@ -140,7 +144,8 @@ struct Life<'a> {
     lease: Lease<'a>,
     session: &'a Session,
     reporter: &'a Reporter,
-    assignment: watch::Receiver<Assignment>,
+    /// Whose lease it is: a transferred one has another client.
+    client: watch::Receiver<String>,
     over: CancellationToken,
     leased: &'a Leased,
     has_hooks: bool,
@@ -161,13 +166,7 @@ impl Life<'_> {
             () = self.session.ended() => true,
             () = self.over.cancelled() => false,
         };
-        // A transferred lease has another client.
-        if let Some(Some(now)) = &*self.assignment.borrow()
-            && now.lease == self.leased.lease
-        {
-            self.lease.set_client(&now.client);
-        }
-        if let Err(error) = self.lease.finish().await {
+        if let Err(error) = self.finish().await {
             self.go_offline().await;
             return End::Exit(error);
         }
@@ -179,6 +178,12 @@ impl Life<'_> {
             }
         }
         End::Over
+    }
+
+    /// Runs the afterLease hook for the client that has the lease now.
+    async fn finish(&mut self) -> Result<()> {
+        self.lease.set_client(&self.client.borrow());
+        self.lease.finish().await
     }
 
     /// Releases the lease once clients have seen the state.

@@ -74,11 +74,16 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The lab as the client `c1`.
 pub fn lab(controller: &TestController) -> Lab {
+    Lab::new(client(controller))
+}
+
+/// The controller as the client `c1` calls it.
+pub fn client(controller: &TestController) -> Controller {
     let token = Secret::new(controller.token(Kind::Client, "c1"));
     let identity = Identity::client("lab", "c1", token);
     let options = ControllerOptions::new(controller.endpoint().parse().unwrap(), identity)
         .trust(Trust::Authorities(controller.ca_bundle().into_bytes()));
-    Lab::new(Controller::new(options).unwrap())
+    Controller::new(options).unwrap()
 }
 
 pub async fn leased(lab: &Lab) -> (Arc<Lease>, Exporter) {

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use jumpstarter_driver_core::prelude::*;
 
 mod distance;
 mod outages;
+mod pairs;
 mod soak;
 mod station;
 
@@ -37,17 +39,26 @@ enum Row {
     Soak(soak::Arguments),
     /// A stream through connections that each take 50 ms one way
     Distance,
+    /// An exporter and a client, each ours or in Python: the same suite for all
+    Pairs(pairs::Arguments),
 }
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
-    // The exporters in processes are this program, called `lab jmp …`.
-    if words.next().is_some_and(|word| word == "jmp") {
-        let words = std::iter::once(OsString::from("jmp")).chain(words);
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    // The exporters in processes are this program, called `lab jmp …`; those of pairs, and their
+    // clients, are this program under other names.
+    if words.get(1).is_some_and(|word| word == "jmp") {
+        words.remove(0);
+    }
+    let name = words.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    if name == "jmp" || name == "j" {
         let environment = jumpstarter_cli::Environment::of_process();
         return ExitCode::from(jumpstarter_cli::run(words, &environment));
     }
-    let arguments = Arguments::parse();
+    let row = match name == "streams" {
+        true => None,
+        false => Some(Arguments::parse().row),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -57,13 +68,15 @@ fn main() -> ExitCode {
     };
     jumpstarter_supervise::raise_open_files();
     let outcome = runtime.block_on(async {
-        match arguments.row {
+        let Some(row) = row else { return jumpstarter_tests::pairs::streams().await };
+        match row {
             Row::Outages { time } => {
                 let times: Vec<Duration> = time.iter().map(|time| time.as_duration()).collect();
                 outages::run(&times).await
             }
             Row::Soak(arguments) => soak::run(&arguments).await,
             Row::Distance => distance::run().await,
+            Row::Pairs(arguments) => pairs::run(arguments).await,
         }
     });
     match outcome {
