@@ -1,7 +1,8 @@
 //! Byte streams to drivers, as channels.
 //!
-//! On the wire each frame stays one frame. An exporter of this project reports whether the
-//! boundaries carry meaning; for one in Python the network's address shows it.
+//! On the wire each frame stays one frame, unless it waits for an exporter in Python that has a
+//! network or a serial port there. An exporter of this project reports whether the boundaries carry
+//! meaning; for one in Python the network's address shows it.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use futures_util::StreamExt;
 use http::HeaderValue;
 use jumpstarter_driver_core::{Channel, Error, Framing, Result};
 use jumpstarter_protocol::metadata::{DATAGRAMS, ENDS_WHEN_SENT, FRAMING, REQUEST};
-use jumpstarter_protocol::python::is_stream_end;
+use jumpstarter_protocol::python::{Implementation, is_stream_end};
 use jumpstarter_protocol::v1::{FrameType, StreamResponse};
 use jumpstarter_protocol::{CallError, Messages, Outgoing, StreamTarget, rpc};
 
@@ -53,12 +54,18 @@ pub(crate) async fn connect(driver: &RemoteDriver, method: &str) -> Result<Chann
     let target = StreamTarget::Driver { uuid: driver.uuid.clone(), method: method.to_owned() };
     let (sending, messages) =
         open(&driver.connection, &target, &format!("opening `{method}`")).await?;
+    // A message costs Python much, whatever its size.
+    let merges = driver.implementation == Implementation::Python && driver.is_of_bytes();
     let framing = match messages.headers().get(FRAMING).map(HeaderValue::as_bytes) {
         Some(framing) if framing == DATAGRAMS.as_bytes() => Framing::Datagrams,
         Some(_) => Framing::Bytes,
         None => driver.framing().await,
     };
-    Ok(channel(driver.connection.clone(), sending, messages, framing))
+    let frames = match Frames::new(sending, framing) {
+        frames if merges && framing == Framing::Bytes => frames.merging(),
+        frames => frames,
+    };
+    Ok(channel(driver.connection.clone(), messages, frames, framing))
 }
 
 /// Connects to the driver `uuid` only to send bytes. Returns whether the exporter ends its side
@@ -73,16 +80,17 @@ pub(crate) async fn connect_to_send(
         open_with(connection, &target, &format!("opening `{method}`"), Some(ENDS_WHEN_SENT))
             .await?;
     let ends = messages.headers().contains_key(ENDS_WHEN_SENT);
-    Ok((channel(connection.clone(), sending, messages, Framing::Bytes), ends))
+    let frames = Frames::new(sending, Framing::Bytes);
+    Ok((channel(connection.clone(), messages, frames, Framing::Bytes), ends))
 }
 
 fn channel(
     connection: Arc<Connection>,
-    sending: Outgoing,
     messages: Messages<StreamResponse>,
+    frames: Frames,
     framing: Framing,
 ) -> Channel {
-    Channel::from_parts(framing, received(connection, messages), Frames::new(sending, framing))
+    Channel::from_parts(framing, received(connection, messages), frames)
 }
 
 /// The payloads until the end mark.

@@ -37,7 +37,7 @@ impl RemoteDriver {
     /// The framing of the driver's channels if the exporter does not report it: a network's address
     /// shows it, and is asked for once.
     pub(crate) async fn framing(&self) -> Framing {
-        if !self.interfaces.iter().any(|interface| interface.name == "network") {
+        if !self.has_any(&["network"]) {
             return Framing::Bytes;
         }
         let ask = || async {
@@ -47,6 +47,16 @@ impl RemoteDriver {
             }
         };
         *self.framing.get_or_init(ask).await
+    }
+
+    /// Whether its channels carry bytes unless they carry datagrams. A driver of an unknown kind
+    /// may give a meaning to the boundaries between its frames.
+    pub(crate) fn is_of_bytes(&self) -> bool {
+        self.has_any(&["network", "serial"])
+    }
+
+    fn has_any(&self, names: &[&str]) -> bool {
+        self.interfaces.iter().any(|interface| names.contains(&interface.name))
     }
 
     /// The request of a call with one answer.

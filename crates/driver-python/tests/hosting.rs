@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_python::{Looked, look};
 use serde_json::json;
@@ -69,6 +69,21 @@ async fn python_hosts_streams_and_images_as_they_are() {
         in_time(async { tokio::join!(writer.send(sent.clone()), receiving) }).await;
     wrote.unwrap();
     assert!(received == sent, "{} bytes", received.len());
+
+    // A driver of an unknown kind may give a meaning to the boundaries between its frames.
+    let lengths = || (0..500).map(|number| 4000 + number);
+    let sending = async {
+        for length in lengths() {
+            writer.feed(vec![7; length].into()).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+    };
+    let receiving = async {
+        for length in lengths() {
+            assert_eq!(reader.receive().await.unwrap().unwrap().len(), length);
+        }
+    };
+    in_time(async { tokio::join!(sending, receiving) }).await;
     drop((reader, writer));
 
     // A client of ours that believes that it is a flasher.

@@ -1,12 +1,14 @@
 //! The stream of a driver's channel: two independent pumps.
 
+use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use jumpstarter_driver_core::{Channel, ChannelReader, ChannelWriter, Error, Result, ResultExt};
 use jumpstarter_protocol::v1::{FrameType, StreamRequest};
 use tokio::sync::oneshot;
@@ -169,6 +171,8 @@ impl Stream for Receiving {
 
 /// Forwards the client's frames until its direction ends. If the driver stops reading, only this
 /// direction ends, unless `all` of it must arrive.
+///
+/// The writer gets all frames that have arrived before it is flushed: a slow one may merge them.
 async fn to_driver(
     mut incoming: impl Stream<Item = Result<StreamRequest>> + Unpin,
     mut writer: ChannelWriter,
@@ -176,27 +180,34 @@ async fn to_driver(
 ) -> Result<()> {
     let all = content == Content::All;
     let mut is_marked = false;
-    while let Some(frame) = incoming.next().await {
-        let frame: StreamRequest = frame.context("receiving from the client")?;
-        match frame.frame_type() {
-            FrameType::Data => {
-                if let Err(error) = writer.send(frame.payload).await {
-                    if all {
-                        return Err(error.context("passing on what was sent"));
-                    }
-                    tracing::debug!(error = %error.report(), "the driver's connection takes nothing more");
-                    return Ok(());
-                }
-            }
-            FrameType::Goaway => {
-                is_marked = true;
-                break;
-            }
-            FrameType::RstStream => {
-                return Err(Error::aborted("the client reset the stream"));
-            }
-            FrameType::Ping => {}
+    let refused = |error: Error| match all {
+        true => Err(error.context("passing on what was sent")),
+        false => {
+            tracing::debug!(error = %error.report(), "the driver's connection takes nothing more");
+            Ok(())
         }
+    };
+    loop {
+        let failed = match next_or_refused(&mut incoming, &mut writer).await {
+            Err(error) => return refused(error.into()),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => error.context("receiving from the client"),
+            Ok(Some(Ok(frame))) => match frame.frame_type() {
+                FrameType::Data => match writer.feed(frame.payload).await {
+                    Ok(()) => continue,
+                    Err(error) => return refused(error.into()),
+                },
+                FrameType::Goaway => {
+                    is_marked = true;
+                    break;
+                }
+                FrameType::RstStream => Error::aborted("the client reset the stream"),
+                FrameType::Ping => continue,
+            },
+        };
+        // What came before still reaches the driver, if it takes it.
+        drop(writer.flush().await);
+        return Err(failed);
     }
     if content == Content::Image && !is_marked {
         return Ok(());
@@ -208,4 +219,46 @@ async fn to_driver(
         tracing::debug!(error = %error.report(), "the driver's connection broke before its end");
     }
     Ok(())
+}
+
+/// The next frame, and meanwhile the writer is flushed; the error is the writer's.
+async fn next_or_refused<T: Stream + Unpin>(
+    incoming: &mut T,
+    writer: &mut ChannelWriter,
+) -> io::Result<Option<T::Item>> {
+    let mut is_flushed = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = incoming.poll_next_unpin(cx) {
+            return Poll::Ready(Ok(frame));
+        }
+        is_flushed = is_flushed || writer.poll_flush_unpin(cx)?.is_ready();
+        Poll::Pending
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn what_came_before_a_failure_reaches_a_slow_driver() {
+        let frame = |kind: FrameType, payload: &'static str| StreamRequest {
+            payload: payload.into(),
+            frame_type: kind.into(),
+        };
+        for last in [Err(Error::unavailable("gone")), Ok(frame(FrameType::RstStream, ""))] {
+            let (near, mut far) = tokio::io::duplex(8);
+            let incoming =
+                stream::iter([Ok(frame(FrameType::Data, "more than there is room")), last]);
+            let sending = to_driver(incoming, Channel::from_io(near).split().1, Content::Talk);
+            let mut received = String::new();
+            let (sent, read) = tokio::join!(sending, far.read_to_string(&mut received));
+            sent.unwrap_err();
+            read.unwrap();
+            assert_eq!(received, "more than there is room");
+        }
+    }
 }

@@ -75,27 +75,33 @@ impl Encoded {
     /// A `StreamRequest` or `StreamResponse`: both have the same encoding. The payload must be
     /// shorter than 4 GiB.
     pub fn frame(kind: FrameType, payload: Bytes) -> Self {
-        let payload_length = match payload.len() {
-            0 => 0,
-            length => key_len(1) + encoded_len_varint(length as u64) + length,
-        };
-        let kind_length =
-            if kind == FrameType::Data { 0 } else { int32::encoded_len(2, &(kind as i32)) };
         let joined = if payload.len() <= JOINED { payload.len() } else { 0 };
-        let mut head = BytesMut::with_capacity(PREFIX + 16 + joined);
-        head.put_u8(0);
-        head.put_u32((payload_length + kind_length) as u32);
-        if kind != FrameType::Data {
-            int32::encode(2, &(kind as i32), &mut head);
-        }
-        if !payload.is_empty() {
-            encode_key(1, WireType::LengthDelimited, &mut head);
-            encode_varint(payload.len() as u64, &mut head);
-        }
+        let mut head = frame_head(kind, payload.len(), joined);
         head.extend_from_slice(&payload[..joined]);
         let payload = if joined > 0 { Bytes::new() } else { payload };
         Self { head: head.freeze(), payload }
     }
+}
+
+/// What precedes a frame's payload of that many bytes, with room for more.
+fn frame_head(kind: FrameType, payload: usize, room: usize) -> BytesMut {
+    let payload_length = match payload {
+        0 => 0,
+        length => key_len(1) + encoded_len_varint(length as u64) + length,
+    };
+    let kind_length =
+        if kind == FrameType::Data { 0 } else { int32::encoded_len(2, &(kind as i32)) };
+    let mut head = BytesMut::with_capacity(PREFIX + 16 + room);
+    head.put_u8(0);
+    head.put_u32((payload_length + kind_length) as u32);
+    if kind != FrameType::Data {
+        int32::encode(2, &(kind as i32), &mut head);
+    }
+    if payload > 0 {
+        encode_key(1, WireType::LengthDelimited, &mut head);
+        encode_varint(payload as u64, &mut head);
+    }
+    head
 }
 
 /// The compression of single messages.
@@ -413,6 +419,20 @@ impl Outgoing {
         if !message.payload.is_empty() {
             self.queue.push_back(message.payload);
         }
+    }
+
+    /// Queues one frame of data whose payload is these pieces, which are not copied: together they
+    /// must be shorter than 4 GiB.
+    pub fn push_data(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
+        let at = self.queue.len();
+        self.queue.extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
+        if self.queue.len() == at + 1
+            && let Some(payload) = self.queue.pop_back()
+        {
+            return self.push(Encoded::frame(FrameType::Data, payload));
+        }
+        let length = self.queue.range(at..).map(Bytes::len).sum();
+        self.queue.insert(at, frame_head(FrameType::Data, length, 0).freeze());
     }
 
     /// Whether all queued messages are sent.
