@@ -14,6 +14,7 @@ use crate::workspace;
 
 mod archive;
 mod layout;
+mod pod;
 mod trial;
 
 /// Arguments of `cargo xtask image`.
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
     /// The certificate authorities, as in Debian's `ca-certificates`
     #[arg(long, value_name = "FILE", default_value = "/etc/ssl/certs/ca-certificates.crt")]
     certificates: PathBuf,
-    /// Run the image as a pod does: user 65532, read-only, with a sidecar (needs root)
+    /// Run the image as a pod, for one lease, with a sidecar for QEMU (needs root, crun and QEMU)
     #[arg(long = "try")]
     trial: bool,
 }

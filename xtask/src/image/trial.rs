@@ -1,25 +1,50 @@
-//! Runs an image as a pod does: user 65532 without rights, a read-only root, process 1, a sidecar.
+//! Runs an image as the pod of an ExporterSet: by an OCI runtime, with a sidecar that has QEMU, for
+//! one lease of a controller.
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::process::Run;
+use super::pod;
+use crate::process::{Run, find_program};
 use crate::progress::{Step, note};
+use crate::workspace;
 
-/// The containers' part; everything that it starts and mounts ends with its namespaces.
+/// The pod's life; everything that it starts and mounts ends with its namespaces.
 const SCRIPT: &str = include_str!("trial.sh");
 
-/// Needs root, QEMU, and the programs of util-linux.
+/// What reads, runs and tests the image, with Debian's packages.
+const NEEDS: [(&str, &str); 5] = [
+    ("skopeo", "skopeo"),
+    ("crun", "crun"),
+    ("unshare", "util-linux"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+];
+
+/// Needs root and these programs.
 pub(super) async fn run(archive: &Path) -> Result<()> {
+    let missing = NEEDS.iter().filter(|(program, _)| find_program(program).is_none());
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        bail!("--try needs more programs: `apt-get install {}`", missing.join(" "));
+    }
+    let controller = ["--package", "jumpstarter-test-controller", "--bin", "test-controller"];
+    let step = Step::announce("building the test controller");
+    Run::cargo().arg("build").args(controller).show().await?;
+    step.done("");
+    let controller = workspace::target().await?.join("debug/test-controller");
+
     let step = Step::announce("running it as a pod");
     let work = tempfile::tempdir().context("creating a temporary folder")?;
-    let archive = std::path::absolute(archive).context("finding the archive")?;
+    pod::prepare(archive, work.path()).await?;
+    let script = work.path().join("trial.sh");
+    std::fs::write(&script, SCRIPT).context("writing the script of the trial")?;
     let said = Run::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", SCRIPT, "trial"])
-        .args([&archive, work.path()])
-        .deadline(Duration::from_secs(600))
+        .arg("sh")
+        .args([&script, work.path(), &controller])
+        .deadline(Duration::from_secs(900))
         .output()
         .await?;
     for line in said.lines() {
