@@ -62,8 +62,8 @@ pub(crate) const NOTES: &[&str] = &[
     "calls: `power.on()`, one at a time; echo: one stream in frames of 64 KiB, counted once; flash: a file of random bytes; all inside \
      of one `jmp shell`",
     "Python client: the one in Python in our shell on our exporter",
-    "two bare ends: two gRPC clients of the router (tonic) send one byte there and back at a time, and frames of 64 KiB; ours is the \
-     client library without a shell",
+    "two bare ends: two gRPC clients of the router (tonic), each on a thread, send one byte there and back at a time, and frames of \
+     64 KiB; ours is the client library without a shell",
     "medians; turns alternate",
 ];
 

@@ -21,6 +21,22 @@ enum Way {
     Lease(Arc<Lease>),
 }
 
+/// Works on a separate thread, as `#[tokio::test]` would run it.
+pub(crate) async fn on_one_thread<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(work())
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(Error::internal("the client's thread panicked").with_source(error))
+    })
+}
+
 impl Way {
     async fn connect(&self) -> Result<Device> {
         let exporter = match self {
@@ -43,25 +59,18 @@ impl Library {
         Self(Way::Lease(lease))
     }
 
-    /// Measures on a separate thread, as `#[tokio::test]` would run it.
     async fn on_one_thread<F>(&self, take: impl FnOnce(Device) -> F + Send + 'static) -> Result<f64>
     where
         F: Future<Output = Result<f64>>,
     {
         let way = self.0.clone();
-        let work = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let device = way.connect().await?;
-                let figure = take(device.clone()).await;
-                device.close().await?;
-                figure
-            })
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|error| {
-            Err(Error::internal("the client's thread panicked").with_source(error))
+        on_one_thread(async move || {
+            let device = way.connect().await?;
+            let figure = take(device.clone()).await;
+            device.close().await?;
+            figure
         })
+        .await
     }
 
     /// Calls a second, one at a time.

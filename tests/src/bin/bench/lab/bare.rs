@@ -1,5 +1,6 @@
 //! What the controller and the router do with nothing of ours at their ends.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 
 use super::LOOK;
+use crate::library::on_one_thread;
 
 /// Bytes in one message of an echo.
 pub(super) const FRAME: usize = 64 * 1024;
@@ -74,25 +76,44 @@ impl End {
     }
 }
 
-/// Two ends of one stream; the second sends back what it gets.
-async fn ends(controller: &TestController) -> Result<End> {
+/// The way to one stream.
+#[derive(Clone)]
+struct Way {
+    address: SocketAddr,
+    tls: ClientTls,
+    token: String,
+}
+
+/// Gives `take` one end of a stream. Each end has a thread, as those of the exporter and the client
+/// have; the second end sends back what it gets.
+async fn beside_echo<F>(
+    controller: &TestController,
+    take: impl FnOnce(End) -> F + Send + 'static,
+) -> Result<f64>
+where
+    F: Future<Output = Result<f64>>,
+{
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let stream = format!("bench-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let token = controller.router_token(&stream, |_| ());
-    let (one, two) = (open(controller, &token), open(controller, &token));
-    let (one, mut two) = tokio::try_join!(one, two)?;
-    tokio::spawn(async move {
-        while let Ok(payload) = two.receive().await
-            && two.send(payload).await.is_ok()
-        {}
-    });
-    Ok(one)
-}
-
-async fn open(controller: &TestController, token: &str) -> Result<End> {
     let router = controller.router();
     let trusted = TrustedCertificates::from_pem(router.certificate().as_bytes(), "the router")?;
-    let (tls, address) = (ClientTls::new(trusted, None)?, router.address());
+    let way = Way { address: router.address(), tls: ClientTls::new(trusted, None)?, token };
+    let far = way.clone();
+    let echo = tokio::spawn(on_one_thread(async move || {
+        let mut end = open(&far).await?;
+        while let Ok(payload) = end.receive().await
+            && end.send(payload).await.is_ok()
+        {}
+        Ok(())
+    }));
+    let figure = on_one_thread(async move || take(open(&way).await?).await).await;
+    drop(echo.await);
+    figure
+}
+
+async fn open(way: &Way) -> Result<End> {
+    let Way { address, tls, token } = way.clone();
     let connect = move |_| {
         let tls = tls.clone();
         async move {
@@ -122,35 +143,39 @@ async fn open(controller: &TestController, token: &str) -> Result<End> {
 
 /// Messages a second of one byte, there and back, one at a time.
 pub(super) async fn messages(controller: &TestController, count: u64) -> Result<f64> {
-    let mut end = ends(controller).await?;
-    let start = Instant::now();
-    for _ in 0..count {
-        end.send(Bytes::from_static(b"x")).await?;
-        end.receive().await?;
-    }
-    Ok(count as f64 / start.elapsed().as_secs_f64())
+    beside_echo(controller, async move |mut end| {
+        let start = Instant::now();
+        for _ in 0..count {
+            end.send(Bytes::from_static(b"x")).await?;
+            end.receive().await?;
+        }
+        Ok(count as f64 / start.elapsed().as_secs_f64())
+    })
+    .await
 }
 
 /// Bytes a second, there and back.
 pub(super) async fn echo(controller: &TestController, bytes: u64) -> Result<f64> {
-    let mut end = ends(controller).await?;
-    let (sender, frame) = (end.sender.clone(), Bytes::from(vec![0xa5; FRAME]));
-    let start = Instant::now();
-    let sending = tokio::spawn(async move {
-        for _ in 0..bytes / FRAME as u64 {
-            let payload = frame.clone();
-            let message = StreamRequest { payload, ..StreamRequest::default() };
-            if sender.send(message).await.is_err() {
-                break;
+    beside_echo(controller, async move |mut end| {
+        let (sender, frame) = (end.sender.clone(), Bytes::from(vec![0xa5; FRAME]));
+        let start = Instant::now();
+        let sending = tokio::spawn(async move {
+            for _ in 0..bytes / FRAME as u64 {
+                let payload = frame.clone();
+                let message = StreamRequest { payload, ..StreamRequest::default() };
+                if sender.send(message).await.is_err() {
+                    break;
+                }
             }
+        });
+        let (whole, mut received) = (bytes / FRAME as u64 * FRAME as u64, 0);
+        while received < whole {
+            received += end.receive().await?.len() as u64;
         }
-    });
-    let (whole, mut received) = (bytes / FRAME as u64 * FRAME as u64, 0);
-    while received < whole {
-        received += end.receive().await?.len() as u64;
-    }
-    drop(sending.await);
-    Ok(received as f64 / start.elapsed().as_secs_f64())
+        drop(sending.await);
+        Ok(received as f64 / start.elapsed().as_secs_f64())
+    })
+    .await
 }
 
 fn failed(status: Status) -> Error {
