@@ -190,6 +190,8 @@ async fn echo_sends_back_and_ends_with_the_sender() {
         assert_eq!(talk.receive_exact(5, LONG).await.unwrap(), b"hello");
         talk.finish().await.unwrap();
         assert_eq!(talk.receive_to_end(LONG).await.unwrap(), b"");
+        let address = device.get::<dyn Network>("").unwrap().address().await;
+        assert_eq!(address.unwrap_err().kind(), ErrorKind::Unimplemented);
     }
 }
 

@@ -243,7 +243,10 @@ macro_rules! __cases {
             concurrent_flashes_do_not_mix "FLASHER-17",
             late_cancel_is_heeded "FLASHER-18",
             every_piece_comes_back "FLASHER-19",
-            zeros_replace_the_old_image "FLASHER-20"
+            zeros_replace_the_old_image "FLASHER-20",
+            unknown_target_names_the_listed_ones "FLASHER-21",
+            listed_targets_keep_their_images "FLASHER-22",
+            other_targets_are_taken "FLASHER-23"
         }
     };
     ($what:ident storage_mux) => {

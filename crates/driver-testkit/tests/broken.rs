@@ -175,7 +175,8 @@ broken! {
     // Who dumps something else shows every image wrong.
     flips_a_bit: FlasherConfig "flips a bit" [flasher]
         => "FLASHER-1" "FLASHER-2" "FLASHER-3" "FLASHER-4" "FLASHER-5" "FLASHER-6" "FLASHER-7" "FLASHER-8"
-           "FLASHER-9" "FLASHER-10" "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17" "FLASHER-18";
+           "FLASHER-9" "FLASHER-10" "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17" "FLASHER-18"
+           "FLASHER-22";
     ignores_gzip: FlasherConfig "gzip" [flasher] => "FLASHER-2";
     ignores_xz: FlasherConfig "xz" [flasher] => "FLASHER-3";
     ignores_bzip2: FlasherConfig "bzip2" [flasher] => "FLASHER-4";
@@ -194,8 +195,13 @@ broken! {
     late_cancel_ignored: FlasherConfig "ignores a late cancel" [flasher large] => "FLASHER-18";
     first_piece_only: FlasherConfig "first piece" [flasher large]
         => "FLASHER-19" "FLASHER-1" "FLASHER-6" "FLASHER-7" "FLASHER-8" "FLASHER-9" "FLASHER-10"
-           "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17" "FLASHER-18";
+           "FLASHER-12" "FLASHER-14" "FLASHER-15" "FLASHER-16" "FLASHER-17" "FLASHER-18"
+           "FLASHER-22";
     zeros_skipped: FlasherConfig "skips zeros" [flasher large] => "FLASHER-20" "FLASHER-1" "FLASHER-12";
+    names_no_target: FlasherConfig "names no target" [flasher] => "FLASHER-21";
+    reads_before_it_refuses: FlasherConfig "reads first" [flasher] => "FLASHER-21";
+    lists_what_it_lacks: FlasherConfig "lists a spare" [flasher] => "FLASHER-22";
+    takes_no_other_target: FlasherConfig "takes others" [flasher] => "FLASHER-23";
     litters_the_medium: FlasherConfig "litters" [flasher folder]
         => "FLASHER-6" "FLASHER-7" "FLASHER-8" "FLASHER-9" "FLASHER-10";
     mixes_images: FlasherConfig "mixes" [flasher] => "FLASHER-17";

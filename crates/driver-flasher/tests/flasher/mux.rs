@@ -68,9 +68,13 @@ async fn what_a_program_says_is_in_the_error() {
     assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "dut\n", "given back");
     let error = failing.off().await.unwrap_err();
     assert!(error.report().contains("running `off`"), "{error:?}");
-    let slow = mux(&bench, "exec sleep 60").await;
+    let started = bench.path("started");
+    let slow = mux(&bench, &format!("sleep 600 & echo $! >'{}'; wait", started.display())).await;
     let error = slow.host().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
+    let started = std::fs::read_to_string(started).unwrap();
+    let process = std::path::Path::new("/proc").join(started.trim());
+    eventually("what it started is killed, too", || !process.exists()).await;
 }
 
 #[tokio::test]

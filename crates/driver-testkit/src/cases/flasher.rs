@@ -1,18 +1,21 @@
 //! Cases of `Flasher`. Each flashes [`image::old`], then something with [`image::new`], and reads
 //! back.
 
+mod sinks;
+
 use std::io;
-use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use jumpstarter_driver_core::{ErrorKind, ImageSink, ImageSource, Progress, Result};
-use tokio::io::AsyncWrite;
+use jumpstarter_driver_core::{ErrorKind, FlashTargets, ImageSink, ImageSource, Progress, Result};
 use tokio::sync::Notify;
 
+pub(super) use self::sinks::Collected;
+use self::sinks::{Broken, Stuck};
 use crate::case::{MustSucceed, Outcome, ensure};
 use crate::image;
 use crate::instance::Instance;
@@ -318,9 +321,81 @@ pub(crate) async fn zeros_replace_the_old_image(instance: &Instance) -> Outcome 
     Ok(())
 }
 
+/// FLASHER-21: an unknown target is refused before the image is read, and the error names the
+/// targets that are listed.
+pub(crate) async fn unknown_target_names_the_listed_ones(instance: &Instance) -> Outcome {
+    let targets = targets(instance).await?;
+    if targets.accepts_others {
+        return Ok(());
+    }
+    let is_read = Arc::new(AtomicBool::new(false));
+    let (seen, image) = (is_read.clone(), instance.options.new_image());
+    let source = stream::once(async move {
+        seen.store(true, Ordering::Relaxed);
+        Ok(Bytes::from(image))
+    });
+    let source = ImageSource::stream(source.boxed(), None);
+    // One that takes it breaks another duty.
+    let Err(error) = flash_to(instance, source, Some("no-such-target")).await else {
+        return Ok(());
+    };
+    ensure!(!is_read.load(Ordering::Relaxed), "the image for an unknown target is read");
+    let text = format!("{} {}", error.report(), error.hint().unwrap_or_default());
+    // Of many targets an error names some.
+    let missing = targets.names().take(10).find(|name| !text.contains(name));
+    ensure!(missing.is_none(), "the error of an unknown target does not name {missing:?}: {text}");
+    Ok(())
+}
+
+/// FLASHER-22: every target that is listed takes an image, unless that is larger than the listed
+/// capacity, and each keeps its own.
+pub(crate) async fn listed_targets_keep_their_images(instance: &Instance) -> Outcome {
+    flash(instance, ImageSource::bytes(instance.options.new_image())).await.must("flashing")?;
+    let images = [instance.options.old_image(), instance.options.new_image()];
+    let targets = targets(instance).await?;
+    let all: Vec<_> = targets.known.iter().zip(images.iter().cycle()).collect();
+    let fits = all.into_iter().filter(|(target, image)| {
+        target.capacity_bytes.is_none_or(|capacity| image.len() as u64 <= capacity)
+    });
+    for (target, image) in fits.clone() {
+        flash_to(instance, ImageSource::bytes(image.clone()), Some(&target.name))
+            .await
+            .must(&format!("flashing the listed target `{}`", target.name))?;
+    }
+    for (target, image) in fits {
+        compare(&dump_from(instance, Some(&target.name)).await?, image)
+            .map_err(|why| format!("of the listed target `{}`: {why}", target.name))?;
+    }
+    Ok(())
+}
+
+/// FLASHER-23: a flasher whose list says that it takes other targets takes a new one, and keeps its
+/// image.
+pub(crate) async fn other_targets_are_taken(instance: &Instance) -> Outcome {
+    if !targets(instance).await?.accepts_others {
+        return Ok(());
+    }
+    let (image, name) = (instance.options.new_image(), Some("another-target"));
+    flash_to(instance, ImageSource::bytes(image.clone()), name)
+        .await
+        .must("flashing a target that is not listed")?;
+    compare(&dump_from(instance, name).await?, &image)
+}
+
+/// The targets that a flasher lists.
+async fn targets(instance: &Instance) -> std::result::Result<FlashTargets, String> {
+    instance.doing("listing the targets");
+    let targets = FlashTargets::of(&*instance.flasher()).await.must("listing the targets")?;
+    Ok(targets.unwrap_or_default())
+}
+
 async fn flash(instance: &Instance, source: ImageSource) -> Result<()> {
+    flash_to(instance, source, instance.options.target.as_deref()).await
+}
+
+async fn flash_to(instance: &Instance, source: ImageSource, target: Option<&str>) -> Result<()> {
     instance.doing("flashing");
-    instance.flasher().flash(source, instance.options.target.clone()).await
+    instance.flasher().flash(source, target.map(str::to_owned)).await
 }
 
 fn compressed(tool: &str) -> Bytes {
@@ -383,52 +458,17 @@ pub(super) fn compare(found: &[u8], image: &[u8]) -> Outcome {
 }
 
 async fn dump(instance: &Instance) -> std::result::Result<Vec<u8>, String> {
+    dump_from(instance, instance.options.target.as_deref()).await
+}
+
+async fn dump_from(
+    instance: &Instance,
+    target: Option<&str>,
+) -> std::result::Result<Vec<u8>, String> {
     instance.doing("dumping");
     let dumped = Collected::default();
-    let target = instance.options.target.clone();
+    let target = target.map(str::to_owned);
     instance.flasher().dump(ImageSink::writer(dumped.clone()), target).await.must("dumping")?;
     let mut bytes = dumped.0.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(std::mem::take(&mut *bytes))
 }
-
-/// Keeps the written bytes.
-#[derive(Clone, Default)]
-pub(super) struct Collected(pub(super) Arc<Mutex<Vec<u8>>>);
-
-/// Fails every write.
-struct Broken;
-
-/// Accepts nothing, and notifies at the first attempt.
-struct Stuck(Arc<Notify>);
-
-macro_rules! writer {
-    ($type:ident, |$self:ident, $bytes:ident| $write:expr) => {
-        impl AsyncWrite for $type {
-            fn poll_write(
-                $self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-                $bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                $write
-            }
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-        }
-    };
-}
-
-writer!(Collected, |self, bytes| {
-    self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-    Poll::Ready(Ok(bytes.len()))
-});
-writer!(Broken, |self, _bytes| Poll::Ready(Err(io::Error::other(
-    "the target fails, as the test wants"
-))));
-writer!(Stuck, |self, _bytes| {
-    self.0.notify_one();
-    Poll::Pending
-});

@@ -88,7 +88,9 @@ impl FlasherFake {
     fn check(&self, target: Option<&String>) -> Result<()> {
         match target {
             Some(name) if name != "root" && !self.is("any target") => {
-                Err(Error::invalid_argument(format!("there is no target `{name}`")))
+                let error = Error::invalid_argument(format!("there is no target `{name}`"));
+                let names = if self.is("names no target") { "some" } else { "root and spare" };
+                Err(error.with_hint(format!("there are {names}")))
             }
             _ => Ok(()),
         }
@@ -154,7 +156,12 @@ impl Driver for FlasherFake {
 #[async_trait]
 impl Flasher for FlasherFake {
     async fn flash(&self, source: ImageSource, target: Option<String>) -> Result<()> {
-        self.check(target.as_ref())?;
+        if let Err(refused) = self.check(target.as_ref()) {
+            if self.is("reads first") {
+                source.open().await?.receive().await?;
+            }
+            return Err(refused);
+        }
         if self.flashing.fetch_add(1, SeqCst) > 0 {
             self.mixed.store(true, SeqCst);
         }
@@ -218,5 +225,11 @@ impl Flasher for FlasherFake {
         }
         self.dumping.store(false, SeqCst);
         if self.is("never fails") { Ok(()) } else { outcome }
+    }
+
+    async fn targets(&self) -> Result<FlashTargets> {
+        let names = ["root", "spare"].into_iter().take(1 + usize::from(self.is("lists a spare")));
+        let accepts_others = self.is("takes others");
+        Ok(FlashTargets { accepts_others, ..FlashTargets::from_names(names) })
     }
 }
