@@ -26,8 +26,8 @@ export:
 ",
         folder.display()
     );
-    fs::write(&file, text).unwrap();
-    let (code, out, err) = jmp(&["check", file.to_str().unwrap()]);
+    fs::write(&file, text).expect("a new file");
+    let (code, out, err) = jmp(&["check", file.to_str().expect("a plain path")]);
     let prefix = format!("{}/", folder.display());
     format!("{out}{err}exit code {code}").replace(&prefix, "")
 }
