@@ -14,6 +14,8 @@ use jumpstarter_protocol::{CallError, Encoded, Outgoing};
 pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 /// The most bytes that one frame carries; datagrams are never split.
 pub(crate) const MAX_FRAME: usize = 256 * 1024;
+/// The most frames that are merged into one: each keeps the buffer in which it arrived.
+const MOST_MERGED: usize = 256;
 
 /// The sending direction of a byte stream, frame by frame. Dropping it ends the direction, or
 /// breaks the stream off if something was not sent.
@@ -94,7 +96,11 @@ impl Sink<Bytes> for Frames {
     /// There is room while the next frame is not full.
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_drained(cx) {
-            Poll::Pending if self.waiting_bytes < self.merged_below => Poll::Ready(Ok(())),
+            Poll::Pending
+                if self.waiting_bytes < self.merged_below && self.waiting.len() < MOST_MERGED =>
+            {
+                Poll::Ready(Ok(()))
+            }
             drained => drained,
         }
     }

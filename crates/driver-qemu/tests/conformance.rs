@@ -72,6 +72,9 @@ impl Flasher for FlasherPart {
     async fn dump(&self, target: ImageSink, partition: Option<String>) -> Result<()> {
         self.child.dump(target, partition).await
     }
+    async fn targets(&self) -> Result<FlashTargets> {
+        self.child.targets().await
+    }
 }
 
 #[async_trait]

@@ -328,13 +328,7 @@ pub(crate) async fn unknown_target_names_the_listed_ones(instance: &Instance) ->
     if targets.accepts_others {
         return Ok(());
     }
-    let is_read = Arc::new(AtomicBool::new(false));
-    let (seen, image) = (is_read.clone(), instance.options.new_image());
-    let source = stream::once(async move {
-        seen.store(true, Ordering::Relaxed);
-        Ok(Bytes::from(image))
-    });
-    let source = ImageSource::stream(source.boxed(), None);
+    let (source, is_read) = watched(instance.options.new_image());
     // One that takes it breaks another duty.
     let Err(error) = flash_to(instance, source, Some("no-such-target")).await else {
         return Ok(());
@@ -347,22 +341,33 @@ pub(crate) async fn unknown_target_names_the_listed_ones(instance: &Instance) ->
     Ok(())
 }
 
-/// FLASHER-22: every target that is listed takes an image, unless that is larger than the listed
-/// capacity, and each keeps its own.
+/// FLASHER-22: every target that is listed takes an image, and each keeps its own. An image that is
+/// larger than the listed capacity may be refused, and so may one that the driver has read and
+/// found to be in another format than the target needs (`InvalidArgument`).
 pub(crate) async fn listed_targets_keep_their_images(instance: &Instance) -> Outcome {
     flash(instance, ImageSource::bytes(instance.options.new_image())).await.must("flashing")?;
     let images = [instance.options.old_image(), instance.options.new_image()];
     let targets = targets(instance).await?;
-    let all: Vec<_> = targets.known.iter().zip(images.iter().cycle()).collect();
-    let fits = all.into_iter().filter(|(target, image)| {
-        target.capacity_bytes.is_none_or(|capacity| image.len() as u64 <= capacity)
-    });
-    for (target, image) in fits.clone() {
-        flash_to(instance, ImageSource::bytes(image.clone()), Some(&target.name))
-            .await
-            .must(&format!("flashing the listed target `{}`", target.name))?;
+    let mut flashed = Vec::new();
+    for (target, image) in targets.known.iter().zip(images.iter().cycle()) {
+        if target.capacity_bytes.is_some_and(|capacity| image.len() as u64 > capacity) {
+            continue;
+        }
+        let (source, is_read) = watched(image.clone());
+        match flash_to(instance, source, Some(&target.name)).await {
+            Ok(()) => flashed.push((target, image)),
+            Err(error)
+                if error.kind() == ErrorKind::InvalidArgument
+                    && is_read.load(Ordering::Relaxed) => {}
+            Err(error) => {
+                return Err(format!(
+                    "flashing the listed target `{}` failed: {error:?}",
+                    target.name
+                ));
+            }
+        }
     }
-    for (target, image) in fits {
+    for (target, image) in flashed {
         compare(&dump_from(instance, Some(&target.name)).await?, image)
             .map_err(|why| format!("of the listed target `{}`: {why}", target.name))?;
     }
@@ -380,6 +385,17 @@ pub(crate) async fn other_targets_are_taken(instance: &Instance) -> Outcome {
         .await
         .must("flashing a target that is not listed")?;
     compare(&dump_from(instance, name).await?, &image)
+}
+
+/// An image, and whether any of it was read.
+fn watched(image: Vec<u8>) -> (ImageSource, Arc<AtomicBool>) {
+    let is_read = Arc::new(AtomicBool::new(false));
+    let seen = is_read.clone();
+    let source = stream::once(async move {
+        seen.store(true, Ordering::Relaxed);
+        Ok(Bytes::from(image))
+    });
+    (ImageSource::stream(source.boxed(), None), is_read)
 }
 
 /// The targets that a flasher lists.
