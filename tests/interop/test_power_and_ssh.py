@@ -1,9 +1,11 @@
 """Switches with a web interface, switches that programs operate, and a login, under their Python clients: with our
 drivers, and with those of the packages that we host."""
 
+import contextlib
 import getpass
 import http.server
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -67,6 +69,15 @@ def plug():
     server.server_close()
 
 
+def free_port(kind):
+    """A port below those that the kernel gives to sockets that ask for any."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket(type=kind) as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+
+
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory):
     if not os.path.exists(SSHD) or shutil.which("ssh") is None:
@@ -76,9 +87,7 @@ def sshd(tmp_path_factory):
         subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", folder / key], check=True)
     if os.getuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
         "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
@@ -98,9 +107,7 @@ def snmpd(tmp_path_factory):
     (folder / "outlet").write_text("0")
     (folder / "script").write_text(OUTLET.format(folder=folder))
     (folder / "script").chmod(0o755)
-    with socket.socket(type=socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port(socket.SOCK_DGRAM)
     (folder / "snmpd.conf").write_text(
         f"agentAddress udp:127.0.0.1:{port}\n"
         'createUser lab SHA "authentic lab" AES "private lab"\nrwuser lab priv\n'

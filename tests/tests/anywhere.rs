@@ -16,6 +16,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{Conversation, PortForward};
 use jumpstarter_driver_qemu as _;
 use jumpstarter_driver_testkit::guest::{Arch, qemu_available, tiny_linux};
+use jumpstarter_driver_testkit::reserve_port;
 use jumpstarter_exporter::{Access, Address, Listener, Session, SessionOptions, serve};
 use jumpstarter_supervise::{Command, Sink};
 use jumpstarter_tests::python_exporter::{PythonExporter, emulating_qemu, python_environment};
@@ -105,12 +106,8 @@ export:
 fn prepared() -> Option<(PathBuf, tempfile::TempDir)> {
     let image = tiny_linux(Arch::X86_64).filter(|_| qemu_available(Arch::X86_64))?;
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("exporter.yaml"), exporter_file(free_port())).unwrap();
+    std::fs::write(folder.path().join("exporter.yaml"), exporter_file(reserve_port())).unwrap();
     Some((image, folder))
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs the test in a separate process, with the variables of a setting.

@@ -224,8 +224,9 @@ async fn hold(
     loop {
         let (reader, writer) = channel.split();
         // Apart, so that a device which waits for its output to be read before it takes input
-        // cannot block both.
+        // cannot block both. The end of a source is noticed before anything is written to it.
         let broken = tokio::select! {
+            biased;
             ended = keep_reading(reader, &ending.shared) => ended.err(),
             never = keep_writing(writer, &mut queue, &ending.shared) => match never {},
         };
@@ -234,6 +235,8 @@ async fn hold(
         ending.shared.change(|state| {
             // Keys that were meant for the old source must not stop the boot loader of the new one.
             while queue.try_recv().is_ok() {}
+            // What is written from now on is for the new one.
+            state.write_failure = None;
             state.connected = false;
         });
         match next(ConsoleNotes(Arc::clone(&ending.shared))).await {
@@ -248,10 +251,7 @@ async fn hold(
             }
         }
         ending.end = End::Closed;
-        ending.shared.change(|state| {
-            state.write_failure = None;
-            state.connected = true;
-        });
+        ending.shared.change(|state| state.connected = true);
     }
 }
 

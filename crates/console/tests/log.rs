@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jumpstarter_console::{Console, ConsoleLog, ReadFrom};
 use jumpstarter_driver_core::{ByteSize, Channel, ErrorKind, Framing, Serial};
 use jumpstarter_driver_serial::{SerialAddress, SerialConfig, SerialPort};
-use jumpstarter_driver_testkit::eventually;
 use jumpstarter_driver_testkit::serial::{LONG, Pty, ended, receive, timely};
+use jumpstarter_driver_testkit::{eventually, eventually_some};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, mpsc};
@@ -183,14 +183,16 @@ async fn clients_stay_when_the_source_comes_back() {
     })
     .await;
     drop(device);
+    // Nor does it once the source has ended: what is written then is for the next one.
+    eventually_some("writes are queued", async || log.writer().send("queued ").await.ok()).await;
     start.send(()).await.unwrap();
     let (mut device, _) = listener.accept().await.unwrap();
     device.write_all(b"second boot\r\n").await.unwrap();
     console.wait_for("second boot", LONG).await.unwrap();
     console.send_line("hello").await.unwrap();
-    let mut line = [0; 6];
+    let mut line = [0; 13];
     timely(device.read_exact(&mut line)).await.unwrap();
-    assert_eq!(&line, b"hello\r");
+    assert_eq!(&line, b"queued hello\r");
     assert!(!log.ended());
     drop(start);
     drop(device);

@@ -109,10 +109,14 @@ mod tests {
         (address, (listener, queued))
     }
 
+    /// Where nothing listens: no server uses the port, and the kernel gives it to no socket.
+    const NOBODY: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
     #[tokio::test]
     async fn an_address_that_hangs_or_refuses_does_not_hold_up_the_others() {
         let (hanging, _full) = silent().await;
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = NOBODY;
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
         let listens = listener.local_addr().unwrap();
         for addresses in [vec![hanging, closed, listens], vec![closed, listens], vec![listens]] {
@@ -127,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn the_error_says_what_became_of_each_address() {
         let (hanging, _full) = silent().await;
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = NOBODY;
         let deadline = deadline_after(Duration::from_millis(600));
         let error = connect_first(&[hanging, closed], Some(deadline)).await.unwrap_err();
         let said = error.to_string();

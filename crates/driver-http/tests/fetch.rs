@@ -122,7 +122,7 @@ async fn get(device: &Device, path: &str) -> String {
 #[tokio::test]
 async fn ports_and_files_are_released() {
     let root = tempfile::tempdir().unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = jumpstarter_driver_testkit::reserve_port();
     let config = json!({ "root_dir": root.path(), "host": "127.0.0.1", "port": free });
     std::fs::write(root.path().join("kept"), "kept").unwrap();
     for _ in 0..2 {

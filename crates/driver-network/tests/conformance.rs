@@ -1,13 +1,13 @@
 //! The network drivers do what every network driver must do.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 
 use jumpstarter_driver_network::{
     DbusNetworkConfig, EchoNetworkConfig, TcpNetworkConfig, UdpNetworkConfig, UnixNetworkConfig,
     VsockNetworkConfig,
 };
-use jumpstarter_driver_testkit::{conformance, peer};
+use jumpstarter_driver_testkit::{conformance, peer, reserve_port};
 
 conformance!(mod echo, EchoNetworkConfig, {}, [network(echo)], deadline: 60 s);
 conformance!(
@@ -19,17 +19,13 @@ conformance!(
     mod udp, UdpNetworkConfig, { "host": "127.0.0.1", "port": udp_echo() }, [network(echo)], deadline: 60 s
 );
 // A port that nobody listens on: every call still ends as it must.
-conformance!(mod refused, TcpNetworkConfig, { "host": "127.0.0.1", "port": closed_port() }, [network]);
+conformance!(mod refused, TcpNetworkConfig, { "host": "127.0.0.1", "port": reserve_port() }, [network]);
 
 conformance!(
     mod vsock, VsockNetworkConfig, { "cid": 1, "port": 0x7fff_fff0, "connect_timeout": "200ms" }, [network]
 );
 // Whether a bus runs here or not, and whatever it makes of clients that say nothing.
 conformance!(mod dbus, DbusNetworkConfig, { "kind": "session" }, [network]);
-
-fn closed_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
-}
 
 /// A peer that sends each datagram back, for as long as this process lives.
 fn udp_echo() -> u16 {

@@ -92,7 +92,7 @@ async fn tcp_configuration_is_checked() {
 
 #[tokio::test]
 async fn unreachable_endpoints_say_where_and_why() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let port = jumpstarter_driver_testkit::reserve_port();
     let refused = TcpNetwork::new("127.0.0.1", port);
     let error = refused.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -92,8 +92,8 @@ async fn a_switch_that_was_not_seen_to_work_is_an_error() {
     check(url("/denied"), Some((ErrorKind::PermissionDenied, "401"))).await;
     check(url("/gone"), Some((ErrorKind::NotFound, "404"))).await;
     check(url("/slow"), Some((ErrorKind::DeadlineExceeded, "did not answer within"))).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody = json!({ "url": format!("http://{free}/on") });
+    let free = jumpstarter_driver_testkit::reserve_port();
+    let nobody = json!({ "url": format!("http://127.0.0.1:{free}/on") });
     check(nobody, Some((ErrorKind::Unavailable, "refused"))).await;
 }
 

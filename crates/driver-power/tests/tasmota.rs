@@ -9,7 +9,7 @@ use std::time::Duration;
 use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::serde_json::{Value, json};
 use jumpstarter_driver_power as _;
-use jumpstarter_driver_testkit::{eventually_some, skip};
+use jumpstarter_driver_testkit::{eventually_some, reserve_port, skip};
 use jumpstarter_supervise::{Child, Command};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use support::{open, power, with};
@@ -22,10 +22,6 @@ struct Broker {
     /// Without and with TLS.
     ports: [u16; 2],
     _child: Child,
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Broker {
@@ -43,7 +39,7 @@ impl Broker {
         let hashed =
             Command::new("mosquitto_passwd").args(["-b", "-c", &path("users"), "me", "hush"]);
         jumpstarter_supervise::run(hashed, Duration::from_secs(10)).await.unwrap();
-        let ports = [free_port(), free_port()];
+        let ports = [reserve_port(), reserve_port()];
         let configuration = format!(
             "user root\npersistence false\nallow_anonymous false\npassword_file {}\n\
              listener {} 127.0.0.1\nlistener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
@@ -145,7 +141,7 @@ async fn a_switch_that_was_not_seen_to_work_is_an_error() {
     .await;
     let wrong = with(broker.config(), "password", json!("wrong"));
     check(wrong, ErrorKind::PermissionDenied, "the broker refuses the connection").await;
-    let nobody = with(broker.config(), "port", json!(free_port()));
+    let nobody = with(broker.config(), "port", json!(reserve_port()));
     check(nobody, ErrorKind::Unavailable, "the connection to the broker failed").await;
 }
 

@@ -7,7 +7,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_core::{SerialFlowControl, SerialParity, SerialSettings};
 use jumpstarter_driver_serial::{SerialConfig, SerialPort};
 use jumpstarter_driver_testkit::serial::{LONG, Pty, receive, timely};
-use jumpstarter_driver_testkit::{eventually_some, skip};
+use jumpstarter_driver_testkit::{eventually_some, reserve_port, skip};
 use jumpstarter_supervise::{Child, Command};
 use rustix::termios::{self, ControlModes};
 
@@ -29,7 +29,7 @@ impl Server {
         }
         let pty = Pty::open();
         let folder = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = reserve_port();
         let file = folder.path().join("ser2net.yaml");
         let text = format!(
             "%YAML 1.1\n---\nconnection: &it\n  accepter: telnet(rfc2217),tcp,127.0.0.1,{free}\n  \

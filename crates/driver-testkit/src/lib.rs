@@ -34,6 +34,7 @@ mod leftovers;
 mod medium;
 pub mod peer;
 pub mod pico;
+mod port;
 pub mod processes;
 mod run;
 #[cfg(feature = "serial")]
@@ -50,6 +51,7 @@ pub use fixture::{ChildFixture, Fixture};
 pub use fuse::FuseMount;
 pub use instance::{Instance, Mode};
 pub use isolated::isolated;
+pub use port::reserve_port;
 pub use run::{Failure, run_case};
 #[cfg(feature = "served")]
 pub use served::{Served, open, served};

@@ -72,7 +72,8 @@ async fn the_url_has_what_the_page_needs() {
 
 #[tokio::test]
 async fn a_screen_that_is_not_there_is_reported() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // No server uses the port, and the kernel gives it to no socket.
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     let mut bridge = Bridge::start(Arc::new(TcpNetwork::from_address(nobody))).await.unwrap();
     let (mut socket, _) = open(bridge.websocket()).await.unwrap();
     within(async { while socket.next().await.is_some_and(|message| message.is_ok()) {} }).await;

@@ -119,7 +119,7 @@ impl SuperviseError {
                 "is `{program}` a program? If so: chmod +x, and a file system without noexec"
             )),
             Self::Folder { .. } => Some("create the folder, or correct its path".to_owned()),
-            Self::Launcher { socket, source, .. } if is_about_connecting(source.kind()) => {
+            Self::Launcher { socket, source, .. } if launcher_is_gone(source.kind()) => {
                 let socket = socket.display();
                 Some(format!(
                     "check that the sidecar runs `jumpstarter-exec serve --socket {socket}`"
@@ -181,9 +181,16 @@ impl SuperviseError {
 }
 
 /// Whether an error means that no launcher listens.
-fn is_about_connecting(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
-    matches!(kind, NotFound | ConnectionRefused | PermissionDenied)
+fn launcher_is_gone(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, UnexpectedEof,
+    };
+    match kind {
+        NotFound | ConnectionRefused | PermissionDenied => true,
+        // It ended when it was asked.
+        BrokenPipe | ConnectionReset | UnexpectedEof => true,
+        _ => false,
+    }
 }
 
 /// The program's last output, for the end of a sentence.

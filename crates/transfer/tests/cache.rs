@@ -56,8 +56,9 @@ impl Bench {
         self.0.path().join("fetched")
     }
 
+    /// None before the folder is there: a program that is killed early has not made it yet.
     fn entries(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.cache()).unwrap();
+        let Ok(entries) = std::fs::read_dir(self.cache()) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 

@@ -129,7 +129,7 @@ async fn devices_that_cannot_be_reached() {
     hint: start the exporter: it creates the socket
     --- exit code 3
     ");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = jumpstarter_driver_testkit::reserve_port();
     let said = without_device(&["power", "on"], Some(&format!("127.0.0.1:{port}"))).await;
     assert_snapshot!(said.replace(&port.to_string(), "PORT"), @r"
     --- stderr

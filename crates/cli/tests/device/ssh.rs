@@ -1,10 +1,9 @@
 //! `j` logs in to a real SSH server, through the exporter.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use jumpstarter_driver_testkit::{eventually_some, skip};
+use jumpstarter_driver_testkit::{eventually_some, reserve_port, skip};
 use jumpstarter_supervise::{Child, Command, run_blocking};
 
 use crate::lab::Bench;
@@ -42,7 +41,7 @@ impl Server {
             // Where it confines itself when root starts it; distributions make it at boot.
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = reserve_port();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let configuration = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\

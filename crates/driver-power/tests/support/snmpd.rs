@@ -64,7 +64,7 @@ impl Snmpd {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(path("outlets"), mode).unwrap();
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = jumpstarter_driver_testkit::reserve_port();
         let configuration = format!(
             "agentAddress udp:127.0.0.1:{port}\n\
              createUser plain\n\

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jumpstarter_driver_testkit::{eventually, skip};
+use jumpstarter_driver_testkit::{eventually, reserve_port, skip};
 use jumpstarter_supervise::{Child, Command};
 use ring::digest::{SHA256, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// `user:secret`, for Basic.
 pub(crate) const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
@@ -25,8 +25,7 @@ impl Registry {
     /// `None`, after a skip, where it is not installed.
     pub(crate) async fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let address = address.to_string();
+        let address = format!("127.0.0.1:{}", reserve_port());
         let (htpasswd, config) = (folder.path().join("htpasswd"), folder.path().join("config.yml"));
         std::fs::write(&htpasswd, HTPASSWD).unwrap();
         let text = format!(
