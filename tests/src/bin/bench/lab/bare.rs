@@ -14,7 +14,7 @@ use jumpstarter_protocol::v1::{DialRequest, StreamRequest, StreamResponse};
 use jumpstarter_protocol::{ClientTls, TrustedCertificates};
 use jumpstarter_test_controller::TestController;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
@@ -100,14 +100,23 @@ where
     let trusted = TrustedCertificates::from_pem(router.certificate().as_bytes(), "the router")?;
     let way = Way { address: router.address(), tls: ClientTls::new(trusted, None)?, token };
     let far = way.clone();
+    let (over, is_over) = oneshot::channel::<()>();
     let echo = tokio::spawn(on_one_thread(async move || {
         let mut end = open(&far).await?;
-        while let Ok(payload) = end.receive().await
-            && end.send(payload).await.is_ok()
-        {}
+        let echoing = async {
+            while let Ok(payload) = end.receive().await
+                && end.send(payload).await.is_ok()
+            {}
+        };
+        // The router does not pass on that the other end is gone.
+        tokio::select! {
+            () = echoing => {}
+            _ = is_over => {}
+        }
         Ok(())
     }));
     let figure = on_one_thread(async move || take(open(&way).await?).await).await;
+    drop(over);
     drop(echo.await);
     figure
 }
