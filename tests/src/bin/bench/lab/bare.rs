@@ -108,7 +108,7 @@ where
                 && end.send(payload).await.is_ok()
             {}
         };
-        // The router does not pass on that the other end is gone.
+        // The router does not pass on that the other end has ended.
         tokio::select! {
             () = echoing => {}
             _ = is_over => {}
