@@ -22,8 +22,8 @@ const MOST_MERGED: usize = 256;
 pub(crate) struct Frames {
     outgoing: Outgoing,
     framing: Framing,
-    /// Frames of fewer bytes are merged while the exporter takes no more: 0 if none may be.
-    merged_below: usize,
+    /// Whether frames are merged while the exporter takes no more.
+    merges: bool,
     /// The bytes of the next frame.
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
@@ -37,7 +37,7 @@ impl Frames {
         Self {
             outgoing,
             framing,
-            merged_below: 0,
+            merges: false,
             waiting: Vec::new(),
             waiting_bytes: 0,
             finished: false,
@@ -47,7 +47,7 @@ impl Frames {
 
     /// Merges frames that wait into ones of [`MAX_FRAME`].
     pub(crate) fn merging(mut self) -> Self {
-        self.merged_below = MAX_FRAME;
+        self.merges = true;
         self
     }
 
@@ -97,7 +97,9 @@ impl Sink<Bytes> for Frames {
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_drained(cx) {
             Poll::Pending
-                if self.waiting_bytes < self.merged_below && self.waiting.len() < MOST_MERGED =>
+                if self.merges
+                    && self.waiting_bytes < MAX_FRAME
+                    && self.waiting.len() < MOST_MERGED =>
             {
                 Poll::Ready(Ok(()))
             }

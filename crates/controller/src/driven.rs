@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Drives a connection, and ends with it.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The connection, and who is woken up for it.
+/// The connection, and the tasks that are woken up for it.
 pub(crate) struct Driven {
     /// `None` once it has ended.
     work: Mutex<Option<Work>>,

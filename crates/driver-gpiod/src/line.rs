@@ -28,7 +28,7 @@ impl Line for Request {
     }
 }
 
-/// A line until it is released. Only who has the turn uses it.
+/// A line until it is released. Each use needs the turn, so that uses follow one another.
 pub(crate) struct Held {
     /// What it is, for people: "line 3 (RELAY) of /dev/gpiochip0".
     name: String,

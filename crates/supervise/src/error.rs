@@ -180,17 +180,20 @@ impl SuperviseError {
     }
 }
 
-/// Whether an error means that no launcher listens.
+/// Whether an error means that no launcher listens, or that it ended when it was asked.
 fn launcher_is_gone(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, UnexpectedEof,
     };
-    match kind {
-        NotFound | ConnectionRefused | PermissionDenied => true,
-        // It ended when it was asked.
-        BrokenPipe | ConnectionReset | UnexpectedEof => true,
-        _ => false,
-    }
+    matches!(
+        kind,
+        NotFound
+            | ConnectionRefused
+            | PermissionDenied
+            | BrokenPipe
+            | ConnectionReset
+            | UnexpectedEof
+    )
 }
 
 /// The program's last output, for the end of a sentence.

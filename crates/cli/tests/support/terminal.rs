@@ -59,7 +59,7 @@ impl Terminal {
         Self { keyboard, end, path, screen, watching }
     }
 
-    /// One that is so many characters wide.
+    /// A terminal with that many columns.
     pub fn of_width(columns: u16) -> Self {
         let terminal = Self::new();
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
