@@ -12,7 +12,6 @@ mod reporter;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt;
 use jumpstarter_config::{ExporterConfig, GrpcOption, Settings};
 use jumpstarter_controller::{Controller, ControllerOptions, Endpoint, Identity, Pauses, Trust};
 use jumpstarter_driver_core::{Error, Result, ResultExt};
@@ -147,10 +146,11 @@ pub(crate) async fn join(
     }
     let (sender, assignment) = watch::channel(None);
     let refused = CancellationToken::new();
+    let is_refused = refused.clone();
     signals.also_end_with(refused.clone());
     let following =
         follow(controller.clone(), counted.clone(), credentials, reporter.clone(), sender);
-    let mut following = AbortOnDropHandle::new(tokio::spawn(async move {
+    let following = AbortOnDropHandle::new(tokio::spawn(async move {
         let _refused = refused.drop_guard();
         following.await
     }));
@@ -166,7 +166,9 @@ pub(crate) async fn join(
         failures,
     };
     let mut outcome = joined.leases(&mut signals).await;
-    if let Some(Ok(Err(error))) = (&mut following).now_or_never() {
+    if is_refused.is_cancelled()
+        && let Ok(Err(error)) = following.await
+    {
         outcome = Err(error);
     }
     notify("STOPPING=1");

@@ -331,7 +331,10 @@ async fn a_child_through_a_launcher_is_like_any_other() {
     let kept = sh("true").keep_fd(kept.into()).through(server.launcher());
     assert!(kept.spawn().await.unwrap_err().to_string().contains("passes no files on"));
 
-    let asleep = through("trap '' TERM; while :; do sleep 0.1; done").spawn().await.unwrap();
+    let ready = server.file("ready");
+    let deaf = format!("trap '' TERM; echo > {}; while :; do sleep 0.1; done", ready.display());
+    let asleep = through(&deaf).spawn().await.unwrap();
+    eventually("the script ignores SIGTERM", || ready.exists()).await;
     let plan = StopPlan::terminate(Duration::from_millis(300));
     let stopped = asleep.stop(plan).await.unwrap();
     assert_eq!(stopped.status, ExitStatus::Signal(9));
