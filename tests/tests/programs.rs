@@ -8,7 +8,7 @@ use jumpstarter_driver_testkit::guest;
 use jumpstarter_supervise::{Command, Output, Sink, run_unchecked};
 use serde_json::Value;
 
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 async fn run(command: Command) -> Output {
     run_unchecked(command.stderr(Sink::Tail(64 * 1024)), DEADLINE).await.unwrap()

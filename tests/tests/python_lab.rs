@@ -68,8 +68,9 @@ async fn python_exporter_and_client_share_a_lease() {
     let is_over = || lab.controller.leases(true).is_empty();
     eventually("the client deletes its lease", is_over).await;
     // The exporter repeats the last one after its release, which may be later.
-    let statuses = lab.statuses();
     let first = [Available, BeforeLeaseHook, LeaseReady, AfterLeaseHook, Available];
+    eventually("its states are reported", || lab.statuses().len() >= first.len()).await;
+    let statuses = lab.statuses();
     assert!(statuses.starts_with(&first), "{statuses:?}");
     assert!(lab.controller.calls_of("Dial", "c1") >= 1);
     assert_eq!(lab.controller.calls_of("Listen", "e1"), 1);

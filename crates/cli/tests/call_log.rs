@@ -214,7 +214,7 @@ async fn a_log_that_nobody_reads_stops_no_call() {
                     .env("JUMPSTARTER_HOST", &exporter.host)
             })
             .collect();
-        clients.into_iter().map(|command| run_unchecked(command, DEADLINE))
+        clients.into_iter().map(|command| run_unchecked(command, DEADLINE * 3))
     };
     for output in futures_util::future::join_all(calls()).await {
         let output = output.expect("no call waits for the log");

@@ -6,6 +6,7 @@ mod support;
 
 use jumpstarter_client::{ConnectOptions, connect};
 use jumpstarter_driver_core::{Device, Secret};
+use jumpstarter_driver_testkit::reserve_port;
 use jumpstarter_exporter::{Access, TlsOptions};
 use support::certificates::Certificates;
 use support::stub::Stub;
@@ -74,9 +75,7 @@ async fn a_unix_socket() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_or_a_host_that_is_none() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let address = format!("127.0.0.1:{}", reserve_port());
     insta::assert_snapshot!(failure(&to(&address), &[(&address, "ADDRESS")]).await, @r"
     Unavailable
     nothing listens at ADDRESS

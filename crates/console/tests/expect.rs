@@ -238,7 +238,7 @@ async fn an_echoed_password_is_in_no_error() {
     let mut console = SerialPort::device(&pty.path).expect().await.unwrap();
     let password = Secret::new("s3cret");
     let (login, ()) = tokio::join!(
-        console.login("root", Some(&password), "never", Duration::from_secs(2)),
+        console.login("root", Some(&password), "never", Duration::from_secs(10)),
         getty(&pty, true, true)
     );
     let error = login.unwrap_err();

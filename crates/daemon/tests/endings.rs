@@ -216,12 +216,15 @@ async fn killed_clients_leave_nothing() {
     settled("fd", before[0]).await;
     settled("files", before[2]).await;
     settled("VmRSS", before[1] + 8 * 1024).await;
-    let mut folder: Vec<_> = std::fs::read_dir(exporter.folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    folder.sort();
-    assert_eq!(folder, ["card.img", "exporter.yaml", "log", "socket", "tmp"]);
+    let folder = || {
+        let entries = std::fs::read_dir(exporter.folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    // A thread removes what was staged.
+    let expected = ["card.img", "exporter.yaml", "log", "socket", "tmp"];
+    until(|| (folder() == expected).then_some(()), || format!("{:?}", folder())).await;
     assert!(
         std::fs::read(exporter.folder.path().join("card.img"))
             .unwrap()
@@ -266,7 +269,9 @@ async fn a_socket_that_was_removed_is_made_again() {
     let exporter = Exporter::start(|_| EXPORT.to_owned());
     let mut before = connect(&exporter.socket()).await;
     std::fs::remove_file(exporter.socket()).unwrap();
-    until(|| exporter.socket().exists().then_some(()), || "the socket".to_owned()).await;
+    // It is there before it listens.
+    let connects = || std::os::unix::net::UnixStream::connect(exporter.socket()).ok().map(drop);
+    until(connects, || "the socket".to_owned()).await;
     connect(&exporter.socket()).await.call("power", "on", &[]).await.unwrap();
     before.call("power", "off", &[]).await.unwrap();
     exporter.until_logged("another program removed a socket; it was made again").await;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use jumpstarter_client::ExporterState;
@@ -11,18 +12,20 @@ use jumpstarter_driver_core::{Error, ErrorKind};
 use jumpstarter_test_controller::{Answer, Rule};
 use support::lab::{LIMIT, controller, eventually, exporter, lab, leased};
 
-/// Why a leased device cannot be used; the controller may say it before the exporter.
-async fn unusable(lab: &Lab, with: impl FnOnce(&Lease) -> bool) -> Error {
+/// A beforeLease hook that fails once the file `go` is there: the failure shows for a second only.
+fn failing_hook(go: &Path, on_failure: &str) -> String {
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; exit 3", go.display());
+    format!("hooks: {{beforeLease: {{script: '{script}', onFailure: {on_failure}}}}}\n")
+}
+
+/// Why a leased device cannot be used whose hook fails now.
+async fn unusable(lab: &Lab, go: &Path, with: impl FnOnce(&Lease) -> bool) -> Error {
     let wanted = Wanted::selector("board=mock").acquisition_limit(LIMIT);
-    let lease = match lab.lease(wanted, |_| {}).await {
-        Ok(lease) => lease,
-        Err(error) => return error,
-    };
+    let lease = lab.lease(wanted, |_| {}).await.unwrap();
     assert!(with(&lease));
-    match lease.connect().await {
-        Ok(exporter) => exporter.wait_ready(LIMIT).await.unwrap_err(),
-        Err(error) => error,
-    }
+    let exporter = lease.connect().await.unwrap();
+    std::fs::write(go, "").unwrap();
+    exporter.wait_ready(LIMIT).await.unwrap_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +119,7 @@ async fn hooks_have_the_names_of_the_lease_and_run_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_after_a_transferred_lease_has_the_name_of_the_new_client() {
+    use jumpstarter_test_controller::proto::v1::ExporterStatus::LeaseReady;
     let controller = controller().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hooks");
@@ -126,6 +130,7 @@ async fn a_hook_after_a_transferred_lease_has_the_name_of_the_new_client() {
     let (lease, exporter) = leased(&lab).await;
     exporter.wait_ready(LIMIT).await.unwrap();
     lab.change_lease(lease.name(), None, None, Some("c2")).await.unwrap();
+    eventually("its state is reported", || controller.status_of("e1") == Some(LeaseReady)).await;
     // The stream that follows names the new client, and then the state is reported again.
     let reports = controller.reports("e1").len();
     controller.end_status_streams(None, None);
@@ -150,6 +155,8 @@ async fn an_exporter_waits_for_its_controller_and_ends_after_one_lease() {
     let lab = lab(&controller);
     let (lease, exporter) = leased(&lab).await;
     exporter.wait_ready(LIMIT).await.unwrap();
+    // A state that is followed by the next one at once is not reported.
+    eventually("its state is reported", || controller.status_of("e1") == Some(LeaseReady)).await;
     lease.release().await.unwrap();
     tokio::time::timeout(LIMIT, running).await.unwrap().unwrap().unwrap();
     // Nobody else gets a device that is about to go.
@@ -224,11 +231,12 @@ async fn a_router_that_restarts_breaks_what_went_through_it_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_ends_the_lease_tells_the_client_why() {
     let controller = controller().await;
-    let hooks = "hooks: {beforeLease: {script: 'exit 3', onFailure: endLease}}\n";
-    let _running = exporter(&controller, hooks).await;
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let _running = exporter(&controller, &failing_hook(&go, "endLease")).await;
     let lab = lab(&controller);
     // The exporter gives the lease back by itself.
-    let error = unusable(&lab, |lease| {
+    let error = unusable(&lab, &go, |lease| {
         lease.keep();
         true
     });
@@ -245,10 +253,11 @@ async fn a_hook_that_ends_the_lease_tells_the_client_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_ends_the_exporter_ends_it() {
     let controller = controller().await;
-    let hooks = "hooks: {beforeLease: {script: 'exit 3', onFailure: exit}}\n";
-    let running = exporter(&controller, hooks).await;
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let running = exporter(&controller, &failing_hook(&go, "exit")).await;
     let lab = lab(&controller);
-    let error = unusable(&lab, |lease| lease.is_own()).await;
+    let error = unusable(&lab, &go, |lease| lease.is_own()).await;
     assert!(error.report().contains("beforeLease hook failed"), "{error:?}");
     let error = tokio::time::timeout(LIMIT, running).await.unwrap().unwrap().unwrap_err();
     assert!(error.report().contains("beforeLease"), "{error:?}");

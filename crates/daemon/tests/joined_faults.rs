@@ -42,6 +42,8 @@ async fn a_token_that_is_refused_later_ends_the_exporter_too() {
     let file = controller.exporter_file("e1", POWER);
     let (running, ready) = begin(options(&file, "exporter.yaml").token_patience(PATIENCE));
     ready.await.unwrap();
+    // A stream that opens later would not be ended.
+    eventually("it follows its leases", || controller.has_status_stream("e1")).await;
     controller.add_rule(Rule::expired_token("e1"));
     controller.end_status_streams(None, None);
     let error = end(running).await.unwrap_err();
@@ -153,12 +155,14 @@ async fn streams_that_end_at_once_are_no_busy_loop() {
     exporter.wait_ready(LIMIT).await.unwrap();
     let before = controller.calls("Status");
     let began = std::time::Instant::now();
-    while began.elapsed() < Duration::from_secs(2) {
+    // On a busy machine the next streams may be later.
+    while began.elapsed() < Duration::from_secs(2) || controller.calls("Status") < before + 2 {
+        assert!(began.elapsed() < LIMIT, "the stream is not opened again");
         controller.end_status_streams(None, None);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let calls = controller.calls("Status") - before;
-    assert!((2..=25).contains(&calls), "{calls} streams in two seconds");
+    assert!((2..=25).contains(&calls), "{calls} streams in {:?}", began.elapsed());
     let broken = tonic::Status::unknown("watch channel closed");
     controller.end_status_streams(None, Some(&broken));
     exporter.device().call("power", "on", vec![]).await.unwrap();
@@ -178,7 +182,8 @@ async fn a_state_whose_answer_is_lost_is_reported_again() {
     let _running = exporter(&controller, "").await;
     let (_lease, exporter) = leased(&lab(&controller)).await;
     exporter.wait_ready(LIMIT).await.unwrap();
-    assert_eq!(controller.status_of("e1"), Some(LeaseReady));
+    // The client may see the state before the controller has it.
+    eventually("it is reported", || controller.status_of("e1") == Some(LeaseReady)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,7 @@ async fn receive(stream: &mut Channel) -> bytes::Bytes {
 async fn keep_alive_finds_a_frozen_controller_and_what_runs_goes_on() {
     let controller = controller().await;
     let mut used = Used::start(&controller, IMPATIENT).await;
+    eventually("its state is reported", || controller.status_of("e1") == Some(LeaseReady)).await;
     let (streams, reports) = (controller.calls_of("Status", "e1"), controller.reports("e1").len());
     controller.controller().freeze();
     used.running.until_logged("the controller is away").await;

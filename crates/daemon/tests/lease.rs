@@ -13,10 +13,14 @@ use tonic::Code;
 
 #[tokio::test]
 async fn a_hook_that_ends_the_exporter_is_seen_to_fail() {
-    let exporter = Exporter::start(|_| {
-        format!("{EXPORT}hooks:\n  beforeLease: {{script: 'sleep 0.3; exit 3', onFailure: exit}}\n")
+    let exporter = Exporter::start(|folder| {
+        let go = folder.join("go");
+        let script = format!("until [ -e {} ]; do sleep 0.02; done; exit 3", go.display());
+        format!("{EXPORT}hooks:\n  beforeLease: {{script: '{script}', onFailure: exit}}\n")
     });
     let mut client = connect(&exporter.socket()).await;
+    // The failure shows for two seconds.
+    std::fs::write(exporter.folder.path().join("go"), "").unwrap();
     let failed = until_status(&mut client, ExporterStatus::BeforeLeaseHookFailed).await;
     let message = failed.message();
     assert!(
@@ -84,6 +88,8 @@ async fn the_end_of_a_session_runs_no_hook_and_forgets_its_log() {
     }
     assert!(!heard.iter().any(|line| line == "power on" || line == "prepared"), "{heard:?}");
     drop((next, log));
+    // The log has a separate thread.
+    exporter.until_logged("prepared").await;
     let count = |text: &str| exporter.log().matches(text).count();
     assert_eq!((count("prepared"), count("tidied")), (1, 0), "{}", exporter.log());
     exporter.signal(Signal::TERM);
@@ -191,13 +197,13 @@ async fn hooks_by_any_interpreter_are_heard() {
 async fn a_hook_that_takes_too_long_is_told_of() {
     let exporter = Exporter::start(|_| {
         format!(
-            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo working; exec sleep 1000', timeout: 1}}\n"
+            "{EXPORT}hooks:\n  beforeLease: {{script: 'echo working; exec sleep 1000', timeout: 5}}\n"
         )
     });
     let mut client = connect(&exporter.socket()).await;
     let mut log = client.exporter.log_stream(()).await.unwrap().into_inner();
     let mut heard = Vec::new();
-    while !heard.iter().any(|line: &String| line.contains("did not end within 1 s")) {
+    while !heard.iter().any(|line: &String| line.contains("did not end within 5 s")) {
         let record = tokio::time::timeout(DEADLINE, log.message()).await.unwrap().unwrap().unwrap();
         if record.source() == LogSource::BeforeLeaseHook {
             heard.push(record.message);

@@ -36,6 +36,8 @@ async fn metrics_and_log_show_the_controller_the_lease_and_its_tunnels() {
     let controller = controller().await;
     let file = controller.exporter_file("e1", POWER);
     let running = Exporter::join_by(|_| file, "exec \"$@\"");
+    // The log has a separate thread.
+    running.until_logged("metrics are served").await;
     let before = ["jumpstarter_controller_connected 1", "jumpstarter_leases_total 0"];
     until_metrics(&running, &before).await;
     assert!(!metrics(&running).contains("jumpstarter_lease{"));

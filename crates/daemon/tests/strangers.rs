@@ -105,7 +105,7 @@ async fn strangers_with_idle_connections_lock_nobody_out_at_64_descriptors() {
         }
         for unix in [false, true] {
             let took = exporter.honest(unix).await;
-            assert!(took < Duration::from_secs(10), "round {round}, unix: {unix}: {took:?}");
+            assert!(took < Duration::from_secs(20), "round {round}, unix: {unix}: {took:?}");
         }
     }
     let log = exporter.log();
@@ -167,7 +167,7 @@ async fn strangers_that_reconnect_without_a_pause_lock_nobody_of_their_address_o
             .collect();
         for _ in 0..5 {
             let took = exporter.honest(false).await;
-            assert!(took < Duration::from_secs(5), "{kind:?}: {took:?}");
+            assert!(took < Duration::from_secs(20), "{kind:?}: {took:?}");
         }
         ended.store(true, Ordering::Relaxed);
         for each in loops {
@@ -246,8 +246,10 @@ async fn unfinished_messages_take_no_more_than_the_budget() {
             drop(answer);
         }));
     }
-    let mut most = 0;
-    for _ in 0..40 {
+    let (mut most, mut rounds, start) = (0, 0, Instant::now());
+    // On a busy machine it takes longer until as much has come.
+    while rounds < 40 || (most <= 30 << 20 && start.elapsed() < DEADLINE) {
+        rounds += 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
         client.device().call("power", "on", vec![]).await.unwrap();
         most = most.max(exporter.resident().saturating_sub(before));

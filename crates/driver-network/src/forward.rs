@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use jumpstarter_driver_core::channel::copy_both;
 use jumpstarter_driver_core::{Channel, Error, Framing, Network, Result, ResultExt};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::listen::{self, Listener};
@@ -53,6 +54,7 @@ pub struct PortForward {
     endpoint: Endpoint,
     stats: Arc<LiveStats>,
     task: AbortOnDropHandle<()>,
+    stopping: CancellationToken,
     device_address: Option<String>,
     file: Option<SocketFile>,
 }
@@ -107,13 +109,18 @@ impl PortForward {
         MatchingForward { network, address: LOOPBACK.to_owned() }
     }
 
-    fn start<S>(endpoint: Endpoint, serve: impl FnOnce(Arc<LiveStats>) -> S) -> Self
+    /// `serve` ends once the token is cancelled and everything is closed.
+    fn start<S>(
+        endpoint: Endpoint,
+        serve: impl FnOnce(Arc<LiveStats>, CancellationToken) -> S,
+    ) -> Self
     where
         S: Future<Output = ()> + Send + 'static,
     {
-        let stats = Arc::new(LiveStats::default());
-        let task = AbortOnDropHandle::new(tokio::spawn(serve(stats.clone())));
-        Self { endpoint, stats, task, device_address: None, file: None }
+        let (stats, stopping) = (Arc::new(LiveStats::default()), CancellationToken::new());
+        let serving = serve(stats.clone(), stopping.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(serving));
+        Self { endpoint, stats, task, stopping, device_address: None, file: None }
     }
 
     /// What the device said its endpoint's address is when the forward started, such as
@@ -164,8 +171,9 @@ impl PortForward {
     /// Ends the listener and every connection, and returns when all are closed and the socket's
     /// file is removed. Cancelling does the same without waiting.
     pub async fn stop(self) {
-        self.task.abort();
-        // It was cancelled, or it panicked and the panic was reported then.
+        // Not aborted: the tasks of its connections would end later.
+        self.stopping.cancel();
+        // A panic was reported then.
         self.task.await.ok();
         if let Some(file) = self.file {
             // A hanging file system blocks only this caller.
@@ -211,8 +219,8 @@ impl IntoFuture for TcpForward {
 impl TcpForward {
     async fn start(self, device_address: Option<String>) -> Result<PortForward> {
         let (listener, address) = listen::tcp(&self.address).await?;
-        let forward = PortForward::start(Endpoint::Tcp(address), |stats| {
-            serve(listener, self.network, stats)
+        let forward = PortForward::start(Endpoint::Tcp(address), |stats, stopping| {
+            serve(listener, self.network, stats, stopping)
         });
         Ok(PortForward { device_address, ..forward })
     }
@@ -265,8 +273,8 @@ impl IntoFuture for UnixForward {
         Box::pin(async move {
             let device_address = of_streams(address_of(&*self.network).await)?;
             let (listener, file) = listen::unix(&self.path).await?;
-            let forward = PortForward::start(Endpoint::Unix(self.path), |stats| {
-                serve(listener, self.network, stats)
+            let forward = PortForward::start(Endpoint::Unix(self.path), |stats, stopping| {
+                serve(listener, self.network, stats, stopping)
             });
             Ok(PortForward { device_address, file: Some(file), ..forward })
         })
@@ -291,11 +299,17 @@ impl fmt::Debug for UnixForward {
     }
 }
 
-/// Accepts until dropped; dropping ends the connections with it.
-async fn serve(listener: Listener, network: Arc<dyn Network>, stats: Arc<LiveStats>) {
+/// Accepts until it is stopped or dropped, which ends the connections with it.
+async fn serve(
+    listener: Listener,
+    network: Arc<dyn Network>,
+    stats: Arc<LiveStats>,
+    stopping: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            () = stopping.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(local) => {
                     connections.spawn(pass_on(local, network.clone(), stats.clone()));
@@ -310,6 +324,8 @@ async fn serve(listener: Listener, network: Arc<dyn Network>, stats: Arc<LiveSta
             },
         }
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 async fn pass_on(local: Channel, network: Arc<dyn Network>, stats: Arc<LiveStats>) {

@@ -8,7 +8,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{
     Conversation, EchoNetwork, TcpNetwork, UnixNetwork, VsockNetworkConfig, check, check_within,
 };
-use jumpstarter_driver_testkit::skip;
+use jumpstarter_driver_testkit::{eventually_some, skip};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_vsock::{VsockAddr, VsockListener};
@@ -241,8 +241,12 @@ async fn tcp_connections_are_kept_alive() {
     let (_server, client) = listener.accept().await.unwrap();
     // `02` in the column of timers: the probes of keep-alive.
     let ends = format!("0100007F:{:04X} 0100007F:{port:04X} 01 ", client.port());
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let line = table.lines().find(|line| line.contains(&ends)).expect("the connection is listed");
+    // Connections of others that come and go may hide it in one reading.
+    let listed = async || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().find(|line| line.contains(&ends)).map(str::to_owned)
+    };
+    let line = eventually_some("the connection is listed", listed).await;
     assert!(line.contains(" 02:"), "{line}");
 }
 

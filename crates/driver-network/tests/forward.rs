@@ -1,6 +1,7 @@
 //! Forwards with real sockets on both sides.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_network::{
     EchoNetwork, ForwardStats, PortForward, TcpNetwork, UdpNetwork, UnixNetwork, check,
 };
-use jumpstarter_driver_testkit::eventually_some;
+use jumpstarter_driver_testkit::{eventually_some, reserve_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -104,19 +105,18 @@ async fn the_client_may_go_on_after_the_device_finished() {
 
 #[tokio::test]
 async fn an_unreachable_device_resets_the_connection_and_is_counted() {
-    let (listener, network) = listener().await;
-    drop(listener);
-    let address = network.to_string();
+    let address = SocketAddr::from(([127, 0, 0, 1], reserve_port()));
+    let network = Arc::new(TcpNetwork::from_address(address));
     let forward = PortForward::tcp(network).await.unwrap();
     let mut client = TcpStream::connect(forward.address()).await.unwrap();
     let error = within(client.read(&mut [0; 1])).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     let stats = eventually(&forward, |stats| stats.active == 0).await;
     assert_eq!((stats.connections, stats.failures), (1, 1));
-    assert!(stats.last_error.unwrap().contains(&address));
+    assert!(stats.last_error.unwrap().contains(&address.to_string()));
 
     // The forward outlives it: the device comes, and the next connection works.
-    let listener = TcpListener::bind(&address).await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     let mut client = TcpStream::connect(forward.address()).await.unwrap();
     let (mut server, _) = within(listener.accept()).await.unwrap();
     server.write_all(b"here").await.unwrap();

@@ -109,7 +109,7 @@ async fn messages_of_both_kinds_keep_their_boundaries() {
 
 #[tokio::test]
 async fn pings_are_answered_and_sent_also_while_nobody_reads() {
-    let (_channel, mut server) = pair(json!({"keep_alive": "50ms"})).await;
+    let (_channel, mut server) = pair(json!({"keep_alive": "2s"})).await;
     server.send(Message::Ping("x".into())).await.unwrap();
     let (mut answered, mut pings) = (false, 0);
     while !answered || pings < 3 {

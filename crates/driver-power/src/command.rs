@@ -172,8 +172,11 @@ impl Switch {
 impl CommandPower {
     /// What the end of a lease does. A cycle that its caller has left ends first, at once.
     async fn end(&self) -> Result<()> {
-        self.ending.send_replace(());
-        drop(self.switch.turn().await);
+        // In this order: whoever has the turn before learns of it.
+        let (turn, ()) = tokio::join!(self.switch.turn(), async {
+            self.ending.send_replace(());
+        });
+        drop(turn);
         self.switch.config.close.apply(self).await
     }
 }
@@ -217,8 +220,9 @@ impl PowerCycle for CommandPower {
                 return Err(Error::invalid_argument(message));
             }
         };
-        let turn = self.switch.turn().await;
+        // Before the wait for the turn: the end of the lease may come meanwhile.
         let (switch, ending) = (self.switch.clone(), self.ending.subscribe());
+        let turn = self.switch.turn().await;
         // A separate task: a caller that leaves must not leave the device off.
         let cycling = async move {
             let _turn = turn;

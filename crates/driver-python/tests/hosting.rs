@@ -230,9 +230,13 @@ async fn python_hosts_again_within_a_moment() {
     let began = std::time::Instant::now();
     in_time(lab.open().await.close()).await.unwrap();
     let first = began.elapsed();
-    let began = std::time::Instant::now();
-    in_time(lab.open().await.close()).await.unwrap();
-    let second = began.elapsed();
+    let mut second = Duration::MAX;
+    // The best of some: a busy machine may hold one of them up.
+    for _ in 0..5 {
+        let began = std::time::Instant::now();
+        in_time(lab.open().await.close()).await.unwrap();
+        second = second.min(began.elapsed());
+    }
     // Python's start, and the packages', is not paid again.
     assert!(second < first, "{second:?} after {first:?}");
     assert!(second < Duration::from_secs(5), "{second:?}");

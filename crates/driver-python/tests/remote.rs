@@ -237,6 +237,8 @@ async fn an_exporter_that_goes_away_is_said_and_found_again_at_a_reset() {
     in_time(device.reset()).await.unwrap();
     in_time(device.call("lab.power", "on", vec![])).await.unwrap();
     far.shut_down().await;
+    // A connection that is not known to be lost is not made anew.
+    in_time(device.call("lab.power", "on", vec![])).await.unwrap_err();
     let far = Served::file(FAR, &socket).await;
     in_time(device.renew()).await.unwrap();
     in_time(device.call("lab.power", "on", vec![])).await.unwrap();

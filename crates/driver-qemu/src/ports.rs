@@ -159,8 +159,9 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_named_with_what_to_do() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = taken.local_addr().unwrap();
+        let port = jumpstarter_driver_testkit::reserve_port();
+        let address: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
+        let taken = TcpListener::bind(address).unwrap();
         let at = |address| ForwardedPort {
             name: "web".to_owned(),
             protocol: Protocol::Tcp,

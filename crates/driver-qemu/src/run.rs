@@ -28,8 +28,8 @@ use crate::status::{RunNumber, Starting, Status};
 /// Bytes of QEMU's stderr that are kept for errors.
 const STDERR_TAIL_BYTES: usize = 16 * 1024;
 
-/// How much later than QMP's end the end of the process may be noticed.
-const LAG: Duration = Duration::from_millis(500);
+/// How much later than QMP's end the end of the process may be noticed: on a busy host, seconds.
+const LAG: Duration = Duration::from_secs(5);
 
 /// How long killed processes may take to end.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(10);

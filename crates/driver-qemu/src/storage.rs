@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +35,9 @@ pub(crate) use format::compressed_defaults;
 /// How long file work of an earlier, cancelled call is waited for.
 const EARLIER_WORK: Duration =
     if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+
+/// Numbers the copies of disks: the last one may still be removed while the next one is made.
+static COPIES: AtomicU64 = AtomicU64::new(0);
 
 /// A target of a flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -276,7 +280,8 @@ impl Storage {
                 let below = base.iter().filter(|base| base.path() != disk.path());
                 let files: Vec<_> = std::iter::once(&disk).chain(below).collect();
                 room::check_for_copy(&this.0.folder, &files)?;
-                let whole = this.0.folder.join("dump.raw");
+                let number = COPIES.fetch_add(1, Ordering::Relaxed);
+                let whole = this.0.folder.join(format!("dump-{number}.raw"));
                 let cleanup = RemoveOnDrop(whole.clone());
                 let save = Save::new(DiskFormat::Raw);
                 disk.save(&whole, save, config.flash_timeout.as_duration()).await?;

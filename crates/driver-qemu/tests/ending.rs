@@ -135,7 +135,7 @@ async fn a_start_that_gets_no_answer_ends_in_time_with_what_was_said() {
         let program = program(folder.path(), &format!("END='{end}'\n{script}"));
         let fixture = pico_machine(|config| {
             config.binary = Some(program.into());
-            config.timeouts.start = Span::seconds(3);
+            config.timeouts.start = Span::seconds(10);
         })
         .await;
         let error = soon(fixture.vm.start()).await.unwrap_err();
@@ -353,7 +353,11 @@ async fn off_has_a_deadline_when_the_process_is_not_reaped() {
     if !can_run() {
         return;
     }
-    let fixture = pico_machine(|config| config.timeouts.quit = Span::milliseconds(200)).await;
+    let fixture = pico_machine(|config| {
+        config.timeouts.shutdown = Span::seconds(1);
+        config.timeouts.quit = Span::milliseconds(200);
+    })
+    .await;
     let vm = &fixture.vm;
     vm.start().await.unwrap();
     let pid = vm.pid().unwrap();

@@ -10,7 +10,7 @@ use jumpstarter_driver_core::prelude::*;
 use jumpstarter_driver_qemu::{
     Machine, MachineState, OffMode, Phase, Qemu, QemuDriver, StopOutcome, Vm,
 };
-use jumpstarter_driver_testkit::pico;
+use jumpstarter_driver_testkit::{pico, reserve_port};
 
 async fn state(vm: &Vm) -> MachineState {
     vm.state().await.unwrap()
@@ -208,8 +208,8 @@ async fn a_qemu_that_dies_at_once_is_an_error_with_its_words() {
     assert!(error.report().contains("no-such-option: invalid option"), "{error:?}");
     assert_eq!(state(&fixture.vm).await, MachineState::Off);
 
-    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = holder.local_addr().unwrap().port();
+    let port = reserve_port();
+    let holder = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let fixture = pico_machine(|config| {
         let forward = serde_json::json!({"web": {"hostport": port, "guestport": 80}});
         config.hostfwd = serde_json::from_value(forward).unwrap();

@@ -61,10 +61,12 @@ async fn guest(restrict: bool) -> Option<(Vm, Console)> {
     Some((vm, console))
 }
 
-/// What the guest gets from a port of the address at which QEMU shows it this host.
-async fn ask_host(console: &mut Console, port: u16) -> String {
+/// What the guest gets from a port of the address at which QEMU shows it this host; it waits
+/// `seconds` for it.
+async fn ask_host(console: &mut Console, port: u16, seconds: u32) -> String {
     // The marks are put together by the guest's shell: what is typed is echoed.
-    let ask = format!("echo be\"\"gin; nc -w 5 10.0.2.2 {port} </dev/null; echo e\"\"nd");
+    let get = format!("nc -w {seconds} 10.0.2.2 {port} </dev/null");
+    let ask = format!("echo be\"\"gin; {get}; echo e\"\"nd");
     console.send_line(&ask).await.unwrap();
     console.wait_for("begin", BOOT).await.unwrap();
     let said = console.wait_for("end", BOOT).await.unwrap();
@@ -79,7 +81,7 @@ async fn a_guest_reaches_this_hosts_loopback_unless_it_is_restricted() {
     let port = listener_for_this_host().await;
     for restrict in [false, true] {
         let Some((vm, mut console)) = guest(restrict).await else { return };
-        let said = ask_host(&mut console, port).await;
+        let said = ask_host(&mut console, port, if restrict { 5 } else { 60 }).await;
         assert_eq!(said.contains("for-this-host"), !restrict, "restrict: {restrict}: {said}");
         if restrict {
             // Ports in `hostfwd` stay reachable.

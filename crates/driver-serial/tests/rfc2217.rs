@@ -239,10 +239,18 @@ async fn answer(stream: &mut TcpStream) {
     stream.write_all(&answer_to(code, &value)).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_command_without_an_answer_takes_no_answer_of_a_later_one() {
     let (port, _channel, mut stream) = by_hand().await;
-    let (outcome, _) = tokio::join!(port.set_dtr(true), command(&mut stream));
+    let asking = tokio::spawn({
+        let port = Arc::clone(&port);
+        async move { port.set_dtr(true).await }
+    });
+    command(&mut stream).await;
+    // It has come. From here on nothing but time passes.
+    tokio::time::pause();
+    let outcome = asking.await.unwrap();
+    tokio::time::resume();
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     let (outcome, ()) = tokio::join!(port.set_rts(false), answer(&mut stream));
     outcome.unwrap();

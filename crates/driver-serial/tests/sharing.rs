@@ -228,6 +228,7 @@ async fn a_log_goes_on_between_leases_and_clients_of_the_next_one_do_not_see_it(
     // Its own output is what a later client of this lease gets first.
     let mut later = second.connect().await.unwrap();
     assert_eq!(receive(&mut later, 8).await, b"second\r\n");
+    eventually("it is logged", || logged().contains("second")).await;
     Driver::close(&second).await.unwrap();
     drop(second);
     // Another configuration closes the device, and opens it.

@@ -63,14 +63,15 @@ async fn a_terminal_server_whose_machine_is_lost_is_noticed() {
     let address = listener.local_addr().unwrap();
     let port = SerialPort::new(SerialConfig::new(format!("socket://{address}").parse().unwrap()));
     let _channel = port.connect().await.unwrap();
-    assert!(keeps_alive(address.port()));
+    eventually("the client keeps it alive", || keeps_alive(address.port())).await;
     // The server's side, and its client.
     let server = Rfc2217Server::bind(Arc::new(SerialPort::loopback()), "127.0.0.1:0").await;
     let server = server.unwrap();
     let url = format!("rfc2217://{}", server.address());
     let port = SerialPort::new(SerialConfig::new(url.parse().unwrap()));
     let _channel = port.connect().await.unwrap();
-    assert!(keeps_alive(server.address().port()));
+    // While bytes wait to be acknowledged, another timer is shown.
+    eventually("the client keeps it alive", || keeps_alive(server.address().port())).await;
     let client = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     let client = client.local_addr().unwrap().port();
     eventually("the server keeps it alive", || keeps_alive(client)).await;

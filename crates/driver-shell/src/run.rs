@@ -126,6 +126,8 @@ async fn watch(
     is_overdue: Arc<AtomicBool>,
 ) -> Result<(), SuperviseError> {
     tokio::select! {
+        // A script that has ended is not late, however late that is noticed.
+        biased;
         _ = child.wait() => return Ok(()),
         () = tokio::time::sleep(limit) => is_overdue.store(true, Ordering::SeqCst),
         () = closed.cancelled() => {}

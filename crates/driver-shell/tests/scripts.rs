@@ -91,13 +91,13 @@ async fn a_script_that_takes_too_long_is_ended_with_all_that_it_started() {
         "trap 'echo bye' TERM; (trap '' TERM; sleep 1000) & echo $! > {0}; setsid sleep 1000 & echo $! >> {0}; wait",
         pids.display()
     );
-    let methods = json!({ "m": { "command": script, "timeout": "500ms" } });
+    let methods = json!({ "m": { "command": script, "timeout": "5s" } });
     let shell = shell(json!({ "methods": methods, "timeout": 1000 })).await;
     let began = Instant::now();
     let (stdout, stderr, exit_code) = whole(start(&*shell, "m", &[], &[]).await.unwrap()).await;
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!((&*stdout, exit_code), ("bye\n", Some(199)));
-    assert_eq!(stderr, "\nTimeout expired while running m: it did not end within 500ms\n");
+    assert_eq!(stderr, "\nTimeout expired while running m: it did not end within 5s\n");
     let pids = std::fs::read_to_string(pids).unwrap();
     assert_eq!(pids.lines().count(), 2);
     assert_gone(&pids).await;

@@ -127,7 +127,8 @@ async fn a_program_is_started_fed_and_reported() {
         ))
         .await;
     let pid = client.started().await;
-    assert_eq!(find(pid).unwrap().name, "sh");
+    // It has its name a moment after its start.
+    eventually("it runs", || find(pid).is_some_and(|process| process.name == "sh")).await;
     client.send("not a message").await;
     client.send(r#"{"type":"Stdin","data":"aGkK"}"#).await;
     client.send(r#"{"type":"StdinClose"}"#).await;

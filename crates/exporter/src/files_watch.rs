@@ -162,6 +162,7 @@ impl<T: Clone> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jumpstarter_driver_testkit::{eventually, eventually_some};
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     #[tokio::test]
@@ -177,12 +178,20 @@ mod tests {
             }
         };
         let watch = FilesWatch::new("the number", vec![file.clone()], read).unwrap();
-        let later = || watch.0.state().looked -= INTERVAL;
+        let later = || watch.0.state().looked = Instant::now() - INTERVAL;
+        // A look that takes long leaves the earlier value for now.
+        let becomes = |number: u32| {
+            let watch = &watch;
+            eventually_some("the new value", async move || {
+                (watch.current().await == number).then_some(())
+            })
+        };
         assert_eq!(watch.current().await, 1);
         std::fs::write(&file, "2").unwrap();
+        watch.0.state().looked = Instant::now() + LOOK_LIMIT;
         assert_eq!(watch.current().await, 1, "it was looked at a moment ago");
         later();
-        assert_eq!(watch.current().await, 2);
+        becomes(2).await;
         for (broken, then) in [("x", "3"), ("", "4")] {
             std::fs::write(&file, broken).unwrap();
             later();
@@ -192,7 +201,7 @@ mod tests {
             std::fs::write(folder.path().join("new"), then).unwrap();
             std::fs::rename(folder.path().join("new"), &file).unwrap();
             later();
-            assert_eq!(watch.current().await, before + 1);
+            becomes(before + 1).await;
         }
         std::fs::remove_file(&file).unwrap();
         later();
@@ -204,7 +213,7 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, "5").unwrap();
         later();
-        assert_eq!(watch.current().await, 5);
+        becomes(5).await;
     }
 
     #[test]
@@ -261,6 +270,8 @@ mod tests {
         }
         drop(going);
         assert_eq!(looking.await.unwrap(), 1);
+        let is_read = || reads.load(std::sync::atomic::Ordering::SeqCst) > 1;
+        eventually("the thread reads", is_read).await;
         let reads = reads.load(std::sync::atomic::Ordering::SeqCst);
         assert_eq!(reads, 2, "one thread waits, however many ask");
     }

@@ -200,11 +200,16 @@ async fn resources_that_no_call_names_are_few_and_do_not_last() {
     let served = serve_file(FILE).await;
     let mut client = served.client().await;
     let mut unused = Vec::new();
-    for _ in 0..32 {
-        unused.push(client.resource("flasher", None).await);
-    }
     let request = json!({"kind": "resource", "uuid": client.uuid("flasher")}).to_string();
-    let status = client.open(&request).await.err().unwrap();
+    // On a busy machine the first ones end before the last ones are open.
+    let status = loop {
+        match client.open(&request).await {
+            Ok(stream) => unused.push(stream),
+            Err(status) => break status,
+        }
+        assert!(unused.len() < 320, "none is one too many");
+    };
+    assert!(unused.len() >= 32, "{}", unused.len());
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     let mut other = served.client().await;
     drop(other.resource("flasher", None).await);

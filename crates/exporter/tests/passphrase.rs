@@ -109,13 +109,14 @@ async fn a_guesser_keeps_out_nobody_and_is_answered_late() {
         slowest = slowest.max(start.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     let mut waited = 0;
     for guess in guesses {
         let status = guess.await.unwrap();
         assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
         waited += usize::from(status.message() == "wrong passphrase");
     }
-    assert!((1..20).contains(&waited), "{waited} guesses of 50 were answered in turn");
+    // Eight at a time, and more where the guesses themselves come slowly.
+    assert!((1..45).contains(&waited), "{waited} guesses of 50 were answered in turn");
     served.shut_down().await;
 }

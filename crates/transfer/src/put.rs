@@ -20,7 +20,7 @@ use crate::way::{MAX_REDIRECTS, Way, redirects};
 
 /// A server that is asked whether it wants an upload has so long to redirect it; then the upload
 /// begins.
-const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
+const CONTINUE_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 1 });
 
 /// What an upload's body is made of: its end has to be said, so that a broken-off dump is not taken
 /// for a whole one.
@@ -51,6 +51,7 @@ pub(crate) async fn put(
         let answer = exchange(io, request, begin.clone());
         tokio::pin!(answer);
         let response = tokio::select! {
+            biased;
             response = &mut answer => response?,
             () = tokio::time::sleep(CONTINUE_LIMIT) => {
                 // Many servers do not know the question: they wait for what is sent.

@@ -451,7 +451,8 @@ async fn a_drip_is_given_up() {
             tick.tick().await;
         }
     };
-    let source = download(ImageRequest::new(url).unwrap(), Duration::from_secs(1)).unwrap();
+    // The first bytes are enough for one such time, and not for a second one.
+    let source = download(ImageRequest::new(url).unwrap(), Duration::from_secs(4)).unwrap();
     let reading = tokio::time::timeout(DEADLINE, source.into_stream().try_collect::<Vec<_>>());
     let ((), fetched) = tokio::join!(serving, async { reading.await.unwrap() });
     let error = Error::from(fetched.unwrap_err());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use jumpstarter_driver_core::image::ImageRequest;
 use jumpstarter_driver_core::{Error, ErrorKind};
+use jumpstarter_driver_testkit::reserve_port;
 use jumpstarter_transfer::download;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -157,9 +158,9 @@ async fn a_server_that_gets_no_further_is_given_up() {
 
 #[tokio::test]
 async fn a_server_that_restarts_is_waited_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let url = format!("http://{address}/os.img");
+    let address = ("127.0.0.1", reserve_port());
+    let listener = TcpListener::bind(address).await.unwrap();
+    let url = format!("http://{}/os.img", listener.local_addr().unwrap());
     let behaviour = server(&[TAG], true, |number| if number == 0 { 150_000 } else { usize::MAX });
     let restarted = behaviour.clone();
     tokio::spawn(async move {
@@ -231,7 +232,7 @@ async fn a_rest_that_is_not_whole_or_of_another_image_is_no_success() {
 
 #[tokio::test]
 async fn known_bytes_that_come_again_are_no_standstill() {
-    const STALL_LIMIT: Duration = Duration::from_millis(500);
+    const STALL_LIMIT: Duration = Duration::from_secs(4);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/os.img", listener.local_addr().unwrap());
     let first = server(&[None], true, |_| 300_000);

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +24,9 @@ use crate::proto::v1::router_service_server::RouterServiceServer;
 use crate::state::Core;
 use crate::switches::Answer;
 use crate::{client_service, controller_service, health, router_service};
+
+/// The most bytes of one read from a socket, as Go's gRPC.
+const READ: usize = 32 << 10;
 
 /// How a server's answers look to hyper.
 type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -157,6 +160,8 @@ pub(crate) async fn listen(
                     let (tls, services) = (tls.clone(), services.clone());
                     let (closed, frozen) = (connections.clone(), frozen.clone());
                     tokio::spawn(async move {
+                        // TLS alone reads 4 KiB at a time.
+                        let stream = BufReader::with_capacity(READ, stream);
                         let handshake = unless_frozen(tls.accept(stream), frozen.clone());
                         if let Some(Ok(stream)) = closed.run_until_cancelled(handshake).await {
                             serve(stream, services, frozen, closed).await;

@@ -95,7 +95,9 @@ pub(super) async fn forwards(station: &Station<'_>) -> Result<String> {
     until("a local port", || address().is_some() || !shell.child.is_running()).await?;
     let address = address().ok_or_else(|| Error::internal(shell.errors()))?;
     let socket: PathBuf = station.path("socket");
-    until("a local socket", || socket.exists() || !shell.child.is_running()).await?;
+    // It is there before it listens.
+    let listens = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    until("a local socket", || listens() || !shell.child.is_running()).await?;
     let mut running = tokio::task::JoinSet::new();
     for number in 0..8 {
         let (address, socket) = (address.clone(), socket.clone());

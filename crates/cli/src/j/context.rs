@@ -57,10 +57,10 @@ impl Context {
         }
     }
 
-    /// Returns when the user interrupts: Ctrl-C or SIGTERM. A verb that awaits this ends itself;
-    /// any other verb is cancelled. A second signal cancels every verb.
-    pub(crate) async fn interrupted(&self) {
-        self.interrupts.received().await;
+    /// Returns when the user interrupts: Ctrl-C or SIGTERM. A verb that holds this future ends
+    /// itself; any other verb is cancelled. A second signal cancels every verb.
+    pub(crate) fn interrupted(&self) -> impl Future<Output = ()> + use<> {
+        self.interrupts.received()
     }
 
     /// Replaces the error of a call by the loss of the connection if that caused it.

@@ -45,9 +45,14 @@ impl Interrupts {
         self.0.receiver_count() > 0 && !self.0.send_replace(true)
     }
 
-    /// Returns when the user interrupts. The first signal does not cancel a verb that awaits this.
-    pub(crate) async fn received(&self) {
-        // The sender is held by `self`: this cannot fail.
-        self.0.subscribe().wait_for(|sent| *sent).await.ok();
+    /// Returns when the user interrupts. The first signal does not cancel a verb that holds this
+    /// future, even before it is polled.
+    pub(crate) fn received(&self) -> impl Future<Output = ()> + use<> {
+        let (sender, mut asked) = (self.0.clone(), self.0.subscribe());
+        async move {
+            // The sender is held here: this cannot fail.
+            asked.wait_for(|sent| *sent).await.ok();
+            drop(sender);
+        }
     }
 }

@@ -91,12 +91,14 @@ impl Surroundings {
         environment: &Environment,
         end: impl Future<Output = ()>,
     ) -> Result<u8> {
+        // Before anything is awaited: from here on the signals are the command's.
+        let signals = Signals::new()?;
         if let (Some(motd), []) = (&self.motd, words) {
             environment.report_beside(motd.trim_end());
         }
         let before = Settings::save();
         let command = self.command(words).await;
-        let code = attend(command, words.is_empty(), end).await;
+        let code = attend(command, signals, words.is_empty(), end).await;
         drop(before);
         code
     }
@@ -150,8 +152,12 @@ impl Surroundings {
     }
 }
 
-async fn attend(command: Command, interactive: bool, end: impl Future<Output = ()>) -> Result<u8> {
-    let mut signals = Signals::new()?;
+async fn attend(
+    command: Command,
+    mut signals: Signals,
+    interactive: bool,
+    end: impl Future<Output = ()>,
+) -> Result<u8> {
     let child = command.spawn().await.context("running the command")?;
     let status = tokio::select! {
         status = child.wait() => status,

@@ -175,6 +175,8 @@ impl<'a> Shell<'a> {
     async fn wait_ready(&self, exporter: &Exporter) -> Result<()> {
         let mut is_told = false;
         let waiting = async {
+            // The records of the log that were sent before a state come before it.
+            self.log_opens(LAST_RECORDS).await;
             loop {
                 let status = match exporter.status().await {
                     Ok(status) => status,
@@ -229,15 +231,25 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
+    /// Waits until the log is followed. Returns false after `limit`: an exporter in Python answers
+    /// only with its first record.
+    async fn log_opens(&self, limit: Duration) -> bool {
+        let mut seen = self.log_seen.subscribe();
+        let opening = async {
+            // It fails only without a sender.
+            drop(seen.wait_for(|count| *count > 0).await);
+        };
+        tokio::time::timeout(limit, opening).await.is_ok()
+    }
+
     /// Waits until the earlier records of the log are shown: what a hook printed comes before the
     /// command.
     async fn log_settles(&self) {
+        if !self.log_opens(QUIET).await {
+            return;
+        }
         let mut seen = self.log_seen.subscribe();
-        let settling = async {
-            // It fails only without a sender.
-            drop(seen.wait_for(|count| *count > 0).await);
-            while tokio::time::timeout(QUIET, seen.changed()).await.is_ok() {}
-        };
+        let settling = async { while tokio::time::timeout(QUIET, seen.changed()).await.is_ok() {} };
         tokio::time::timeout(LAST_RECORDS, settling).await.ok();
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use jumpstarter_client::{Address, ConnectOptions, Exporter, ExporterState, LogRecord};
 use jumpstarter_driver_core::{ErrorKind, Result, ResultExt};
 
@@ -18,6 +18,8 @@ use crate::remote::Remote;
 const READY_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long to wait for the log records of the command's last call.
 pub(super) const LAST_RECORDS: Duration = Duration::from_millis(200);
+/// How long the exporter may take to answer then.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Connects, waits until the exporter takes calls, and runs the command.
 pub(super) async fn shell(
@@ -112,7 +114,16 @@ async fn with_logs(
         code = &mut work => code,
         () = &mut showing => work.await,
     };
-    tokio::time::timeout(LAST_RECORDS, showing).await.ok();
+    let last = async {
+        tokio::time::sleep(LAST_RECORDS).await;
+        // The records that the exporter sent before its answer have come with it.
+        tokio::time::timeout(ANSWER_LIMIT, exporter.status()).await.ok();
+    };
+    tokio::select! {
+        () = last => {}
+        () = &mut showing => {}
+    }
+    showing.now_or_never();
     code
 }
 

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use jumpstarter_supervise::{Command, run_unchecked};
 
 use crate::inside;
-use crate::lab::{Bench, clean};
+use crate::lab::{Bench, clean, in_time};
 use crate::terminal::{DEADLINE, J};
 
 /// What the script for fish is answered: a candidate a line, a tab, and what it is. The last word
@@ -12,9 +12,12 @@ use crate::terminal::{DEADLINE, J};
 async fn offered(bench: &Bench, line: &[&str]) -> String {
     let words = ["--"].iter().chain(line).copied().collect::<Vec<_>>();
     let variables = [("JUMPSTARTER_HOST", bench.host.as_str()), ("COMPLETE", "fish")];
-    let (code, out, err) = inside::j(&words, &variables).await;
-    assert_eq!(code, 0, "{err}");
-    out
+    in_time(async || {
+        let (code, out, err) = inside::j(&words, &variables).await;
+        assert_eq!(code, 0, "{err}");
+        out
+    })
+    .await
 }
 
 #[tokio::test]
@@ -60,9 +63,12 @@ async fn paths_and_methods() {
 #[tokio::test]
 async fn bash_asks_in_its_own_way() {
     let bench = Bench::everything().await;
-    let command = bench.command(&["--", "j", "rack", "sh"]).env("COMPLETE", "bash");
-    let command = command.env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n");
-    let output = run_unchecked(command, DEADLINE).await.unwrap();
+    let output = in_time(async || {
+        let command = bench.command(&["--", "j", "rack", "sh"]).env("COMPLETE", "bash");
+        let command = command.env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n");
+        run_unchecked(command, DEADLINE).await.unwrap()
+    })
+    .await;
     assert_snapshot!(output.stdout_text(), @"shelf");
 }
 
@@ -85,8 +91,12 @@ async fn a_shell_that_sources_the_script_offers_them() {
         "$completion" j po shelf
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
-    let command = clean(Command::new("bash"))
-        .args(["-c", script, "bash", J])
-        .env("JUMPSTARTER_HOST", &bench.host);
-    assert_snapshot!(bench.run(command).await, @"power");
+    let offered = in_time(async || {
+        let command = clean(Command::new("bash"))
+            .args(["-c", script, "bash", J])
+            .env("JUMPSTARTER_HOST", &bench.host);
+        bench.run(command).await
+    })
+    .await;
+    assert_snapshot!(offered, @"power");
 }

@@ -13,7 +13,8 @@ metadata: {namespace: default, name: lab}
 export:
   power: {type: mock-power}
   flasher: {type: mock-flasher}
-  disk: {type: file-flasher, config: {path: disk.img, stall_timeout: 500ms}}
+  impatient: {type: file-flasher, config: {path: none.img, stall_timeout: 500ms}}
+  disk: {type: file-flasher, config: {path: disk.img}}
 ";
 
 async fn bench() -> Bench {
@@ -68,7 +69,7 @@ async fn a_pipe_is_awaited_and_interrupted() {
     )
     .await;
     assert!(said.ends_with("130\npipe\n") || said.contains("124\npipe\n"), "{said}");
-    let said = script(&bench, "timeout 20 $j disk flash pipe").await;
+    let said = script(&bench, "timeout 50 $j impatient flash pipe").await;
     assert!(said.contains("delivered nothing for 500ms"), "{said}");
     let said =
         script(&bench, "(sleep 0.1; cat os.img > pipe) & $j disk flash pipe && cat disk.img").await;

@@ -202,9 +202,11 @@ async fn a_file_that_is_not_there() {
 #[tokio::test]
 async fn progress_without_a_terminal_is_plain_lines() {
     let (bench, _) = with_image().await;
-    // A pipe that feeds slowly: the first line comes after the first interval.
-    let script = "head -c 100000 os.img; sleep 4; cat os.img";
-    let feed = format!("({script}) | {} flasher flash -", crate::terminal::J);
+    // A pipe that feeds slowly, until the line after the first interval is there.
+    let script = "until grep -qs ' after ' said; do head -c 100000 os.img || exit; sleep 0.2; done
+                  cat os.img";
+    let flash = format!("{} flasher flash - 2> said", crate::terminal::J);
+    let feed = format!("({script}) | {flash}; code=$?; cat said >&2; exit $code");
     let command = crate::lab::clean(jumpstarter_supervise::Command::new("/bin/sh"))
         .args(["-c", &feed])
         .env("JUMPSTARTER_HOST", &bench.host)

@@ -165,7 +165,7 @@ async fn the_help_of_a_machine_lists_its_verbs() {
         .take_while(|line| !line.is_empty());
     let names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
     assert_snapshot!(names.join(" "), @"power flasher console vnc state stop wait events destroy start pause resume reset power-button resize get-hostname get-username get-password");
-    assert_snapshot!(bench.j(&["tree"]).await, @r"
+    assert_snapshot!(bench.j_in_time(&["tree"]).await, @r"
     qemu        machine, qemu         off
     ├─ power    power                      the machine's plug
     ├─ flasher  flasher, oci_flasher       the machine's images

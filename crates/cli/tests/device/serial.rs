@@ -96,7 +96,7 @@ async fn a_script_prints_its_captures_or_says_which_step_failed() {
 - expect: {regex: '(?s)(?<escape>esc.*m)'}
 "#,
     );
-    write("late.yaml", "- line: hello\n- expect: never\n  within: 1s\n");
+    write("late.yaml", "- line: hello\n- expect: never\n  within: 5s\n");
     write("wrong.yaml", "- line: hello\n- exspect: never\n");
     let file = |name: &str| bench.lab.path(name).display().to_string();
     let run = async |words: &[&str]| bench.j_with(words, b"").await;
@@ -108,7 +108,7 @@ async fn a_script_prints_its_captures_or_says_which_step_failed() {
     let words = ["console", "script", "-t", &transcript, &file("late.yaml")];
     assert_snapshot!(run(&words).await, @r#"
     --- stderr
-    error: step 2 (expect `never`): no `never` within 1s; seen last:
+    error: step 2 (expect `never`): no `never` within 5s; seen last:
       hello\r
     --- exit code 1
     "#);

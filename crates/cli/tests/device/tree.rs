@@ -8,7 +8,7 @@ use crate::terminal::Lab;
 #[tokio::test]
 async fn the_tree_for_people() {
     let bench = Bench::everything().await;
-    assert_snapshot!(bench.j(&["tree"]).await, @r"
+    assert_snapshot!(bench.j_in_time(&["tree"]).await, @r"
     power        power                                     relay 1
     echo         network
     console      serial
@@ -28,7 +28,7 @@ async fn the_tree_for_people() {
 #[tokio::test]
 async fn the_tree_for_programs() {
     let bench = Bench::everything().await;
-    let text = bench.j(&["tree", "rack", "--output", "json"]).await;
+    let text = bench.j_in_time(&["tree", "rack", "--output", "json"]).await;
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
     {

@@ -28,7 +28,7 @@ async fn commands_of_u_boot() {
     let off = bench.j(&["uboot", "run", "version"]).await;
     assert!(off.contains("error: U-Boot does not wait at its prompt"), "{off}");
     assert!(off.contains("j PATH reboot") && off.contains("--- exit code 1"), "{off}");
-    assert_eq!(bench.j(&["uboot", "reboot"]).await, "");
+    assert_eq!(bench.j(&["uboot", "reboot", "--timeout", "3min"]).await, "");
     let version = bench.j_with(&["uboot", "run", "version"], b"").await;
     assert!(version.starts_with("U-Boot 20"), "{version}");
     assert_snapshot!(bench.j_with(&["uboot", "run", "--", "echo it;", "false"], b"").await, @r"

@@ -1,5 +1,6 @@
 //! The lab of these tests.
 
+use jumpstarter_driver_testkit::eventually;
 use jumpstarter_supervise::{Child, Command, Sink, run_unchecked};
 use jumpstarter_test_controller::{Options, TestController};
 use serde_json::Value;
@@ -68,7 +69,18 @@ impl Lab {
         let words = ["create", "lease", "-n", "e1", "--duration", "1h", "-o", "name"];
         let (code, name, err) = self.run(&words, 2).await;
         assert_eq!(code, Some(0), "{err}");
-        name.trim().to_owned()
+        let name = name.trim().to_owned();
+        let is_scheduled =
+            || self.controller.lease(&name).is_some_and(|lease| !lease.conditions.is_empty());
+        eventually("the controller has looked for an exporter", is_scheduled).await;
+        name
+    }
+
+    /// Waits until only these leases are not over: the controller ends one a moment after it is
+    /// asked to.
+    #[track_caller]
+    pub(crate) fn has_only(&self, leases: &[&str]) -> impl Future<Output = ()> {
+        eventually("only these leases", move || self.controller.leases(true) == leases)
     }
 
     pub(crate) async fn json(&self, words: &[&str], parts: usize) -> Value {

@@ -24,7 +24,7 @@ async fn j_leases_a_device_for_one_command() {
     };
     let (code, out, err) = ran(j(&["-l", "board=mock", "power", "on"])).await;
     assert_eq!(code, Some(0), "{out}{err}");
-    assert!(lab.controller.leases(true).is_empty(), "it is given back");
+    lab.has_only(&[]).await;
     let (code, out, err) = ran(j(&["-ne1", "tree", "--output", "json"])).await;
     assert!(code == Some(0) && out.contains("power"), "{out}{err}");
     // By the environment.
@@ -39,7 +39,7 @@ async fn j_leases_a_device_for_one_command() {
         let (code, _, err) = ran(command).await;
         assert_eq!(code, Some(0), "{err}");
     }
-    assert_eq!(lab.controller.leases(true), [name]);
+    lab.has_only(&[name.as_str()]).await;
     // No lease for a page of help, and no new one without being asked: the active one is used.
     let (code, out, err) = ran(j(&["-l", "board=mock", "--help"])).await;
     assert!(code == Some(0) && out.contains("Device of a lab"), "{out}{err}");
@@ -64,7 +64,7 @@ async fn a_forward_holds_its_lease() {
     assert_eq!(&answer, b"hello");
     forward.signal(Signal::INT);
     assert_eq!(code(&forward).await, Some(0), "{}", forward.stderr_tail());
-    assert!(lab.controller.leases(true).is_empty(), "it is given back");
+    lab.has_only(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn ctrl_c_while_a_forward_waits_for_a_device_gives_the_lease_back() {
     eventually(held, async || waiting.stderr_tail().contains(held).then_some(())).await;
     waiting.signal(Signal::INT);
     assert_eq!(code(&waiting).await, Some(1));
-    assert_eq!(lab.controller.leases(true), [name]);
+    lab.has_only(&[name.as_str()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +95,7 @@ async fn the_wait_is_a_line_that_is_redrawn_on_a_terminal() {
     terminal.shows("`echo` is at ").await;
     terminal.press("\u{3}");
     assert_eq!(code(&waiting).await, Some(0), "{}", terminal.text());
-    assert!(lab.controller.leases(true).is_empty());
+    lab.has_only(&[]).await;
 }
 
 const ASKED: &str = "JUMPSTARTER_TEST_IN_LAB";
@@ -167,11 +167,11 @@ async fn a_test_in_rust_has_a_device_of_the_lab_and_gives_it_back() {
     for (count, how) in (1..).zip(["closes", "drops", "blocks", "requests"]) {
         lab.test(how, &selector).await;
         assert_eq!(lab.controller.leases(false).len(), count, "{how}");
-        assert!(lab.controller.leases(true).is_empty(), "{how}");
+        lab.has_only(&[]).await;
     }
     let name = lab.take().await;
     lab.test("closes", &[("JMP_LEASE", &name), selector[0]]).await;
-    assert_eq!(lab.controller.leases(true), [name]);
+    lab.has_only(&[name.as_str()]).await;
     let text = lab.test("nothing", &[]).await;
     assert!(text.contains("none of JUMPSTARTER_HOST, JMP_LEASE, JMP_SELECTOR and"), "{text}");
     assert_eq!(lab.controller.leases(false).len(), 5);

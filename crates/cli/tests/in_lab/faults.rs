@@ -29,7 +29,7 @@ async fn a_release_waits_for_its_controller() {
     lab.controller.add_rule(Rule::new("DeleteLease", away).times(2));
     let (code, _, err) = lab.shell(&["-l", "board=mock", "--", "true"]).await;
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(lab.controller.leases(true).is_empty());
+    lab.has_only(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +103,7 @@ async fn a_shell_outlives_an_outage_of_the_controller_and_a_restart_of_the_route
     assert_eq!(line(&mut lines, &shell).await, "used");
     drop(input);
     assert_eq!(code(&shell).await, Some(7), "{}", shell.stderr_tail());
-    assert!(lab.controller.leases(true).is_empty());
+    lab.has_only(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,5 +141,5 @@ async fn a_signal_before_the_command_gives_the_device_back() {
         .await;
     shell.signal(Signal::INT);
     assert_eq!(code(&shell).await, Some(1), "{}", shell.stderr_tail());
-    assert!(lab.controller.leases(true).is_empty(), "{}", shell.stderr_tail());
+    lab.has_only(&[]).await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jumpstarter_supervise::{Child, Signal, Sink};
+use jumpstarter_test_controller::proto::v1::ExporterStatus;
 use serde_json::Value;
 
 use crate::bench::Lab;
@@ -17,6 +18,9 @@ async fn a_command_has_a_device_of_the_lab_and_gives_it_back() {
     assert_eq!(code, Some(7), "{out}{err}");
     assert!(out.starts_with("e1 board=mock"), "{out}");
     assert_eq!(lab.json(&["get", "leases"], 2).await["leases"], Value::Array(Vec::new()));
+    // Its last state may be on its way; a lease that waits for it says so.
+    let is_free = || lab.controller.status_of("e1") == Some(ExporterStatus::Available);
+    eventually("the exporter is available", async || is_free().then_some(())).await;
     // Without `--`, and by the exporter's name.
     let (code, _, err) = lab.shell(&["--name", "e1", "j", "power", "off"]).await;
     assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -34,7 +38,7 @@ async fn a_command_has_a_device_of_the_lab_and_gives_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_lease_ends_the_command() {
     let lab = Lab::start("").await;
-    let words = ["--selector", "board=mock", "--duration", "3s", "--", "sleep", "60"];
+    let words = ["--selector", "board=mock", "--duration", "6s", "--", "sleep", "60"];
     let (code, _, err) = lab.shell(&words).await;
     assert_eq!(code, Some(255), "{err}");
     assert!(err.contains("The lease has ended.") && !err.contains("rror:"), "{err}");

@@ -12,9 +12,9 @@ const WIDTH: usize = 60;
 async fn shown(terminal: &Terminal, command: Command, lines: usize) -> Vec<String> {
     let command = command.spawn().await.unwrap();
     assert_eq!(code(&command).await, Some(0), "{}", terminal.text());
-    let all = || terminal.text().lines().map(str::to_owned).collect::<Vec<_>>();
-    jumpstarter_driver_testkit::eventually("every line", || all().len() >= lines).await;
-    all()
+    let is_whole = || terminal.text().matches('\n').count() >= lines;
+    jumpstarter_driver_testkit::eventually("every line", is_whole).await;
+    terminal.text().lines().map(str::to_owned).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,16 +107,16 @@ async fn a_before_lease_hook_that_ends_the_exporter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_expires_is_no_error() {
     let lab = Lab::start("").await;
-    let words = ["shell", "--selector", "board=mock", "--duration", "2s", "--", "sleep", "30"];
+    let words = ["shell", "--selector", "board=mock", "--duration", "6s", "--", "sleep", "60"];
     let (code, said) = said(&lab, &words, 1).await;
     assert!(code == Some(255) && !said.contains("Error:"), "{code:?} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_expires_before_the_device_is_ready_is_no_error() {
-    let hooks = "hooks:\n  beforeLease: {script: 'sleep 6', timeout: 30}\n";
+    let hooks = "hooks:\n  beforeLease: {script: 'sleep 60', timeout: 90}\n";
     let lab = Lab::start(hooks).await;
-    let words = ["shell", "--selector", "board=mock", "--duration", "2s", "--", "echo", "COMMAND"];
+    let words = ["shell", "--selector", "board=mock", "--duration", "5s", "--", "echo", "COMMAND"];
     let (code, said) = said(&lab, &words, 1).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(!said.contains("Error:") && !said.contains("COMMAND"), "{said}");
@@ -171,7 +171,7 @@ async fn lists_of_leases() {
 async fn a_lease_as_yaml_and_for_another_client() {
     let lab = Lab::start("").await;
     lab.controller.add_client("c2", &[]);
-    let create = "create lease --selector board=mock --duration 10s --context build=4711 -o yaml";
+    let create = "create lease --selector board=mock --duration 60s --context build=4711 -o yaml";
     let (code, yaml) = said(&lab, &create.split(' ').collect::<Vec<_>>(), 2).await;
     assert_eq!(code, Some(0), "{yaml}");
     let name = yaml

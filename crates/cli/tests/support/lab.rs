@@ -1,6 +1,8 @@
 //! An exporter in a separate process, and the output of `j` about its device.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::time::{Duration, Instant};
+
 /// Waits until something holds.
 pub use jumpstarter_driver_testkit::eventually_some as eventually;
 use jumpstarter_supervise::{Child, Command, Input, Output, Sink, run_unchecked};
@@ -66,6 +68,11 @@ impl Bench {
         self.lab.j(&self.host, words).await
     }
 
+    /// As [`j`](Self::j), [in time](in_time).
+    pub async fn j_in_time(&self, words: &[&str]) -> String {
+        in_time(async || self.j(words).await).await
+    }
+
     /// As [`j`](Self::j), in a separate process with this standard input.
     pub async fn j_with(&self, words: &[&str], input: &[u8]) -> String {
         self.run(self.command(words).stdin(Input::Bytes(input.to_vec()))).await
@@ -93,6 +100,19 @@ impl Bench {
         .await;
         (child, lines)
     }
+}
+
+/// What `attempt` answers within a second, which is how long `j` waits for a device whose words TAB
+/// offers, and for each address in a tree: without them it answers, too.
+pub async fn in_time<T>(mut attempt: impl AsyncFnMut() -> T) -> T {
+    for _ in 0..5 {
+        let began = Instant::now();
+        let answer = attempt().await;
+        if began.elapsed() < Duration::from_secs(1) {
+            return answer;
+        }
+    }
+    attempt().await
 }
 
 /// The lines that a program prints.

@@ -63,6 +63,8 @@ impl Following {
             tokio::time::sleep(LAST_RECORD).await;
         };
         tokio::select! {
+            biased;
+            // A record that has come counts, however late it is read.
             () = self.follow() => {}
             () = late => {}
         }

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use super::Lab;
 
+/// An exporter that takes longer to prepare itself may have given the lease back.
+const PREPARES_SOON: Duration = Duration::from_secs(1);
+
 /// How long a way to an exporter is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,8 +70,12 @@ impl Lab {
 
     /// Waits until the exporter of a new lease prepares itself: a dial that comes earlier costs
     /// half a second. An exporter whose state is not known is dialled.
-    pub(super) async fn wait_for_preparation(&self, exporter: &str) -> Result<()> {
-        let end = Instant::now() + self.limits.dial;
+    ///
+    /// # Errors
+    /// `FailedPrecondition` for an exporter that cannot be used, or that has given the lease back.
+    pub(super) async fn wait_for_preparation(&self, lease: &str, exporter: &str) -> Result<()> {
+        let begun = Instant::now();
+        let end = begun + self.limits.dial;
         let mut pauses = Pauses::new(Duration::from_millis(10), Duration::from_millis(500));
         loop {
             let known = match self.exporter(exporter, false).await {
@@ -77,7 +84,15 @@ impl Lab {
                 Err(_) => return Ok(()),
             };
             match known.status.as_str() {
-                "AVAILABLE" if Instant::now() < end => pauses.wait().await,
+                "AVAILABLE" if Instant::now() < end => {
+                    pauses.wait().await;
+                    // It may have prepared itself in vain, and have given the lease back.
+                    if begun.elapsed() > PREPARES_SOON
+                        && self.lease_named(lease).await.is_ok_and(|found| found.has_ended())
+                    {
+                        return Err(unusable(exporter, &format!("the lease {lease} is over")));
+                    }
+                }
                 "OFFLINE" => return Err(unusable(exporter, "it is offline")),
                 "BEFORE_LEASE_HOOK_FAILED" | "AFTER_LEASE_HOOK_FAILED" => {
                     return Err(unusable(exporter, &known.status_message));

@@ -68,7 +68,7 @@ impl Lab {
         let preparing = async {
             let found = self.wait_for_exporter(found, limit, progress).await?;
             let exporter = found.exporter.unwrap_or_default();
-            self.wait_for_preparation(&exporter).await?;
+            self.wait_for_preparation(&found.name, &exporter).await?;
             Ok(exporter)
         };
         match preparing.await {

@@ -38,7 +38,7 @@ fn what_an_exporter_reports_is_bounded() {
     let begin = std::time::Instant::now();
     assert_eq!(remote(10_000, flat, numbered).unwrap().nodes().len(), 10_000);
     assert_eq!(remote(61, chain, numbered).unwrap().nodes()[60].path().matches('.').count(), 59);
-    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
     for (device, expected) in [
         (remote(100_000, flat, numbered), "the device has more than 10000 drivers"),
         (remote(2_000, chain, numbered), "the device's tree is deeper than 60 levels"),

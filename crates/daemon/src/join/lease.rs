@@ -21,7 +21,7 @@ use crate::run::{close, for_hooks};
 use crate::signals::Signals;
 
 /// How long clients may take to see the end of a lease, or its failure.
-const VISIBLE: Duration = Duration::from_secs(1);
+const VISIBLE: Duration = Duration::from_secs(2);
 /// How long running calls may take to end after the lease.
 const CALLS_GRACE: Duration = Duration::from_secs(1);
 /// The longest wait of a lease's first state for the stream of tunnels.

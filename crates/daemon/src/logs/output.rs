@@ -15,6 +15,11 @@ use super::format::{self, LogFormat};
 
 /// The most lines that wait to be written.
 const QUEUE: usize = 4096;
+/// The most bytes of lines that are written at once.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+/// How long the thread rests after a write. A flood of lines wakes it up once in this time, not
+/// once for each line.
+const REST: Duration = Duration::from_millis(1);
 /// How long waiting lines may take at the program's end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
@@ -107,12 +112,30 @@ fn start() -> Option<SyncSender<Order>> {
 }
 
 fn write_all(orders: &Receiver<Order>) {
-    for order in orders {
-        match order {
-            Order::Line(line) => write(&line),
-            Order::Flush(done) => drop(done.send(())),
+    let mut lines = String::new();
+    while let Ok(first) = orders.recv() {
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Line(line) => lines.push_str(&line),
+                Order::Flush(done) => {
+                    write(&lines);
+                    lines.clear();
+                    // It waits no longer than a moment.
+                    done.send(()).ok();
+                }
+            }
+            next = (lines.len() < WRITTEN_AT_ONCE).then(|| orders.try_recv().ok()).flatten();
         }
+        write(&lines);
+        lines.clear();
+        rest();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it limits a rate, and waits for nothing")]
+fn rest() {
+    thread::sleep(REST);
 }
 
 fn write(line: &str) {

@@ -7,8 +7,13 @@ use jumpstarter_driver_flasher::{StorageMuxConfig, StorageMuxDriver};
 use jumpstarter_driver_testkit::eventually;
 use serde_json::json;
 
+/// More than a program takes on a busy machine.
+const LONG: &str = "60s";
+/// For what does not come in time: a program has this long, too.
+const SHORT: &str = "10s";
+
 /// The host has the card as `card`, the device as `in-device`.
-async fn mux(bench: &Bench, host: &str) -> StorageMuxDriver {
+async fn mux(bench: &Bench, host: &str, timeout: &str) -> StorageMuxDriver {
     bench.file("in-device", b"old card");
     let (card, device) = (bench.path("card"), bench.path("in-device"));
     let (card, device) = (card.display().to_string(), device.display().to_string());
@@ -19,7 +24,7 @@ async fn mux(bench: &Bench, host: &str) -> StorageMuxDriver {
     let host = host.replace("TAKE", &format!("mv '{device}' '{card}'"));
     let config = json!({
         "host": ["sh", "-c", host], "dut": ["sh", "-c", give], "off": ["false"],
-        "path": card, "timeout": "2s", "verify": true,
+        "path": card, "timeout": timeout, "verify": true,
     });
     open::<StorageMuxConfig>(config).await.unwrap()
 }
@@ -27,7 +32,7 @@ async fn mux(bench: &Bench, host: &str) -> StorageMuxDriver {
 #[tokio::test]
 async fn a_flash_takes_the_card_and_gives_it_back() {
     let bench = Bench::new();
-    let mux = mux(&bench, "TAKE").await;
+    let mux = mux(&bench, "TAKE", LONG).await;
     let plain = image(3 << 20);
     mux.flash(ImageSource::bytes(plain.clone()), None).await.unwrap();
     assert!(std::fs::read(bench.path("in-device")).unwrap() == plain);
@@ -48,28 +53,34 @@ async fn a_flash_takes_the_card_and_gives_it_back() {
 #[tokio::test]
 async fn a_card_that_appears_late_is_awaited_and_one_that_does_not_is_an_error() {
     let bench = Bench::new();
-    mux(&bench, "(sleep 0.3; TAKE) >/dev/null 2>&1 & sleep 0.5")
-        .await
-        .flash(ImageSource::bytes("new"), None)
-        .await
-        .unwrap();
+    // The program ends, and then the card comes.
+    let switched = bench.path("switched");
+    let late = mux(&bench, &format!("echo >'{}'", switched.display()), LONG).await;
+    let inserting = async {
+        eventually("the program ran", || switched.exists()).await;
+        std::fs::rename(bench.path("in-device"), bench.path("card")).unwrap();
+    };
+    let (flashed, ()) = tokio::join!(late.flash(ImageSource::bytes("new"), None), inserting);
+    flashed.unwrap();
     assert_eq!(std::fs::read(bench.path("in-device")).unwrap(), b"new");
-    let error = mux(&bench, "true").await.flash(ImageSource::bytes("new"), None).await.unwrap_err();
+    let without = mux(&bench, "true", SHORT).await;
+    let error = without.flash(ImageSource::bytes("new"), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    assert!(error.report().contains("is not there after 2s"), "{error:?}");
+    assert!(error.report().contains("is not there after 10s"), "{error:?}");
 }
 
 #[tokio::test]
 async fn what_a_program_says_is_in_the_error() {
     let bench = Bench::new();
-    let failing = mux(&bench, "echo no such relay; exit 3").await;
+    let failing = mux(&bench, "echo no such relay; exit 3", LONG).await;
     let error = failing.flash(ImageSource::bytes("new"), None).await.unwrap_err();
     assert!(error.report().contains("exit code 3): no such relay"), "{error:?}");
     assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "dut\n", "given back");
     let error = failing.off().await.unwrap_err();
     assert!(error.report().contains("running `off`"), "{error:?}");
     let started = bench.path("started");
-    let slow = mux(&bench, &format!("sleep 600 & echo $! >'{}'; wait", started.display())).await;
+    let script = format!("sleep 600 & echo $! >'{}'; wait", started.display());
+    let slow = mux(&bench, &script, SHORT).await;
     let error = slow.host().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
     let started = std::fs::read_to_string(started).unwrap();
@@ -80,7 +91,7 @@ async fn what_a_program_says_is_in_the_error() {
 #[tokio::test]
 async fn a_cancelled_flash_gives_the_card_back() {
     let bench = Bench::new();
-    let mux = mux(&bench, "TAKE").await;
+    let mux = mux(&bench, "TAKE", LONG).await;
     let flashing = tokio::spawn(async move { mux.flash(stuck(image(2 << 20)), None).await });
     eventually("the host has the card", || bench.path("card").exists()).await;
     flashing.abort();
@@ -90,7 +101,7 @@ async fn a_cancelled_flash_gives_the_card_back() {
 #[tokio::test]
 async fn a_card_that_is_removed_before_the_first_byte_gets_no_file_in_its_place() {
     let bench = Bench::new();
-    let mux = mux(&bench, "TAKE").await;
+    let mux = mux(&bench, "TAKE", LONG).await;
     mux.host().await.unwrap();
     let card = bench.path("card");
     let removed = card.clone();

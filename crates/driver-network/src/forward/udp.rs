@@ -17,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{ACCEPT_PAUSE, Endpoint, LOOPBACK, PortForward, pass_on};
 use crate::listen;
@@ -83,14 +84,14 @@ impl IntoFuture for UdpForward {
         Box::pin(async move {
             let (sockets, address) = listen::udp(&self.address).await?;
             let room = Arc::new(Semaphore::new(self.most_peers));
-            Ok(PortForward::start(Endpoint::Udp(address), |stats| async move {
+            Ok(PortForward::start(Endpoint::Udp(address), |stats, stopping| async move {
                 let mut serving = JoinSet::new();
                 for socket in sockets {
                     let (network, room) = (self.network.clone(), room.clone());
                     let (stats, idle) = (stats.clone(), self.idle);
-                    let socket = Arc::new(socket);
+                    let (socket, stopping) = (Arc::new(socket), stopping.clone());
                     serving.spawn(async move {
-                        Local { socket, network, stats, idle, room }.serve().await;
+                        Local { socket, network, stats, idle, room }.serve(stopping).await;
                     });
                 }
                 while let Some(ended) = serving.join_next().await {
@@ -114,13 +115,14 @@ struct Local {
 }
 
 impl Local {
-    /// Receives until dropped; dropping ends the peers' channels.
-    async fn serve(&self) {
+    /// Receives until it is stopped or dropped, which ends the peers' channels.
+    async fn serve(&self, stopping: CancellationToken) {
         let mut buffer = vec![0; LARGEST];
         let mut peers: HashMap<SocketAddr, mpsc::Sender<Bytes>> = HashMap::new();
         let mut channels = JoinSet::new();
         loop {
             tokio::select! {
+                () = stopping.cancelled() => break,
                 received = self.socket.recv_from(&mut buffer) => match received {
                     Ok((length, peer)) => {
                         let datagram = Bytes::copy_from_slice(&buffer[..length]);
@@ -143,6 +145,7 @@ impl Local {
                 },
             }
         }
+        channels.shutdown().await;
     }
 
     fn pass(

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use jumpstarter_supervise::Signal;
 use qapi::qmp::{RunState, StatusInfo};
@@ -71,9 +70,9 @@ impl Run {
             while let Ok(event) = events.recv().await {
                 self.on_event(&event, &mut seen);
             }
+            self.child.wait_gone().await;
         };
-        drop(timeout(Duration::from_secs(1), rest).await);
-        if timeout(KILL_WITHIN, self.child.wait_gone()).await.is_err() {
+        if timeout(KILL_WITHIN, rest).await.is_err() {
             tracing::warn!(pid = self.child.pid(), "what QEMU has started does not end");
         }
         let last = self.final_state(seen.panicked);

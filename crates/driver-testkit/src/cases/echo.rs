@@ -62,11 +62,14 @@ pub(crate) async fn slow_reader_slows_the_writer(instance: &Instance) -> Outcome
         jumpstarter_driver_core::Result::Ok(writer)
     });
     instance.doing("waiting for the writer to stall");
-    let mut seen = usize::MAX;
-    while seen != sent.load(Ordering::SeqCst) {
-        seen = sent.load(Ordering::SeqCst);
+    let (mut seen, mut unchanged) = (usize::MAX, 0);
+    // Not at the first look: all of this process may have been stopped since the last one.
+    while unchanged < 3 {
+        let now = sent.load(Ordering::SeqCst);
+        unchanged = if now == seen { unchanged + 1 } else { 0 };
+        seen = now;
         ensure!(seen < UNBOUNDED, "{seen} bytes were taken although nobody reads");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     stop.store(0, Ordering::SeqCst); // The chunk under way is the last one.
     instance.doing("reading what was held up");

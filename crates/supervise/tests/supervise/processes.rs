@@ -3,6 +3,7 @@
 use std::fs;
 
 use jumpstarter_driver_testkit::eventually;
+use jumpstarter_driver_testkit::processes::find;
 use jumpstarter_supervise::{Child, Command, Sink};
 
 /// The environment variable by which a test recognises its processes.
@@ -42,6 +43,12 @@ pub(crate) fn guardian(child: &Child) -> u32 {
     stat(child.pid()).unwrap().1
 }
 
+/// Whether a guardian has all that it needs: it holds its two pipes, and nothing else. Its program
+/// may be faster.
+pub(crate) fn guards(guardian: u32) -> bool {
+    fs::read_dir(format!("/proc/{guardian}/fd")).is_ok_and(|open| open.count() == 2)
+}
+
 /// A shell that runs this script, with the mark, and whose stdout is kept.
 pub(crate) fn shell(script: &str, mark: &str) -> Command {
     Command::new("sh").args(["-c", script]).env(MARK, mark).stdout(Sink::Tail(4096))
@@ -64,6 +71,12 @@ pub(crate) const TREE_SIZE: usize = 5;
 /// Starts the tree and returns when it is complete.
 pub(crate) async fn tree(mark: &str) -> Child {
     let child = ready(TREE, mark).await;
-    eventually("the tree is complete", || marked(mark).len() == TREE_SIZE).await;
+    // Shells on the way to it are as many for a moment.
+    let sleeps = |pid: &u32| find(*pid).is_some_and(|process| process.name == "sleep");
+    eventually("the tree is complete", || {
+        let all = marked(mark);
+        all.len() == TREE_SIZE && all.iter().filter(|pid| sleeps(pid)).count() == 3
+    })
+    .await;
     child
 }

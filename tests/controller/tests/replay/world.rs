@@ -31,6 +31,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        // Its clock begins now, too.
+        let begin = (SystemTime::now(), Instant::now());
         let controller = TestController::start(Options::default()).await.unwrap();
         controller.set_router(Some("localhost:8083"));
         let mut tokens = HashMap::new();
@@ -50,7 +52,6 @@ impl World {
         };
         let (channel, router) = (connect(controller.controller()), connect(controller.router()));
         let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
-        let begin = (SystemTime::now(), Instant::now());
         Self { controller, pool, channel, router, tokens, begin }
     }
 

@@ -13,7 +13,7 @@ use crate::j::context::Context;
 use crate::j::verb::{Say, Verb};
 
 /// How long an answer may stay open after the wanted readings. A meter that never ends exceeds it.
-const MORE: Duration = Duration::from_millis(500);
+const MORE: Duration = Duration::from_secs(2);
 
 pub(super) static VERBS: &[Verb] =
     &[Verb::of::<On>(), Verb::of::<Off>(), Verb::of::<Cycle>(), Verb::of::<Read>()];

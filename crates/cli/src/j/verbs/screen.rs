@@ -1,6 +1,7 @@
 //! Verbs of screens: network endpoints that speak VNC, and drivers that name one.
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args;
@@ -96,11 +97,13 @@ impl Say for Session {
         let mut bridge = Bridge::start(network(context)?).await?;
         let url = bridge.url(&self.page, encrypt);
         let value = json!({ "url": url, "websocket": bridge.websocket() });
+        // Before the URL is shown: who has seen it may interrupt.
+        let mut interrupted = pin!(context.interrupted());
         context.output.answer(&value, &url)?;
         let _browser = self.browser.open(context, &url).await;
         loop {
             tokio::select! {
-                () = context.interrupted() => return Ok(SUCCESS),
+                () = &mut interrupted => return Ok(SUCCESS),
                 error = bridge.failure() => context.output.note(format_args!("{error:#}")),
             }
         }

@@ -1,6 +1,7 @@
 //! Verbs of cameras.
 
 use std::ffi::OsString;
+use std::pin::pin;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -80,11 +81,13 @@ impl Say for Stream {
         let address = server.address();
         let url = format!("http://{address}/");
         let value = json!({ "url": url, "host": address.ip().to_string(), "port": address.port() });
+        // Before the URL is shown: who has seen it may interrupt.
+        let mut interrupted = pin!(context.interrupted());
         context.output.answer(&value, &url)?;
         let _browser = self.browser.open(context, &url).await;
         loop {
             tokio::select! {
-                () = context.interrupted() => return Ok(SUCCESS),
+                () = &mut interrupted => return Ok(SUCCESS),
                 error = server.failure() => context.output.note(format_args!("{error:#}")),
             }
         }
