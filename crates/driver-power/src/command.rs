@@ -172,7 +172,7 @@ impl Switch {
 impl CommandPower {
     /// What the end of a lease does. A cycle that its caller has left ends first, at once.
     async fn end(&self) -> Result<()> {
-        // In this order: whoever has the turn before learns of it.
+        // In this order: the caller that has the turn before learns of it.
         let (turn, ()) = tokio::join!(self.switch.turn(), async {
             self.ending.send_replace(());
         });

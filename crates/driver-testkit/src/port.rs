@@ -7,8 +7,9 @@ use std::os::linux::net::SocketAddrExt;
 #[cfg(target_os = "linux")]
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Below the ports that Linux gives to sockets that ask for any (`ip_local_port_range`).
-const PORTS: Range<u16> = 20_000..32_000;
+/// Below the ports that Linux gives to sockets that ask for any (`ip_local_port_range`), and below
+/// those that virtual machines forward.
+const PORTS: Range<u16> = 10_000..18_000;
 
 /// A port of the loopback that is free for TCP and UDP, and that no other test gets while this
 /// process lives: neither from this function, nor from the kernel as any free port.

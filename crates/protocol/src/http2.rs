@@ -43,8 +43,9 @@ mod called {
     pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
     /// The largest HTTP/2 frame that is accepted: payloads arrive in one piece.
     pub(super) const MAX_FRAME: u32 = 1 << 20;
-    /// The most unsent bytes of one stream while the network is busy.
-    pub(super) const SEND_BUFFER: usize = 2 << 20;
+    /// The most unsent bytes of one stream while the network is busy. Senders merge what has to
+    /// wait after these.
+    pub(super) const SEND_BUFFER: usize = 128 << 10;
     /// The largest headers of an answer, and its largest trailers, which hold the error.
     pub(super) const MAX_HEADERS: u32 = 256 << 10;
 }
