@@ -15,6 +15,7 @@ mod dumps;
 mod errors;
 mod files;
 mod flasher;
+mod gpio;
 mod hostile;
 mod images;
 mod killed;
