@@ -152,7 +152,9 @@ fn summary(stats: &ForwardStats) -> String {
         text += &format!(", datagrams dropped: {}", stats.dropped_datagrams);
     }
     if let Some(error) = &stats.last_error {
-        text += &format!("\nthe last failure: {}", print::line(error));
+        for line in format!("the last failure: {error}").lines() {
+            text += &format!("\n{}", print::line(line));
+        }
     }
     text
 }

@@ -194,6 +194,7 @@ impl<'a> Reader<'a> {
     ) -> std::result::Result<ExporterConfig, ConfigFaults> {
         let mut root = document::parse(text).map_err(|faults| ConfigFaults::new(origin, faults))?;
         accept_python_names(&mut root);
+        shorten_proxies(&mut root);
 
         let start = At { path: String::new(), owner: Place { line: 1, column: 1 } };
         let (of_settings, definitions) = schema::of_settings();
@@ -328,4 +329,40 @@ fn accept_python_names(root: &mut yaml::Node) {
             hooks.iter_mut().for_each(|hook| rename(&mut hook.value));
         }
     }
+}
+
+/// Makes `{ref: TARGET}` of each proxy that is written as a driver of Python:
+/// `{type: jumpstarter_driver_composite.driver.Proxy, config: {ref: TARGET}}`.
+fn shorten_proxies(root: &mut yaml::Node) {
+    const PROXY: &str = "jumpstarter_driver_composite.driver.Proxy";
+    fn below(children: &mut yaml::Node) {
+        let Value::Map(children) = &mut children.value else { return };
+        for entry in children.iter_mut().map(|child| &mut child.value) {
+            shorten(entry);
+            let Value::Map(fields) = &mut entry.value else { continue };
+            fields.iter_mut().filter(|field| field.key == "children").for_each(|field| {
+                below(&mut field.value);
+            });
+        }
+    }
+    fn shorten(entry: &mut yaml::Node) {
+        if entry.get("type").and_then(|kind| kind.value.text()) != Some(PROXY) {
+            return;
+        }
+        let Some([target]) = entry.get("config").map(|config| config.value.entries()) else {
+            return;
+        };
+        if target.key != "ref" {
+            return;
+        }
+        let target = target.clone();
+        if let Value::Map(fields) = &mut entry.value {
+            fields.retain(|field| !matches!(field.key.as_str(), "type" | "config"));
+            fields.push(target);
+        }
+    }
+    let Value::Map(entries) = &mut root.value else { return };
+    entries.iter_mut().filter(|entry| entry.key == "export").for_each(|entry| {
+        below(&mut entry.value);
+    });
 }

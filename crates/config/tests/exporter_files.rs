@@ -195,6 +195,22 @@ async fn opens_what_was_read() {
     device.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_proxy_may_be_written_as_a_driver_of_python() {
+    const PROXY: &str = "jumpstarter_driver_composite.driver.Proxy";
+    let text = format!(
+        "export: {{a: {{type: test-board, config: {{port: 1}}}}, \
+         c: {{type: {PROXY}, config: {{ref: group.b}}}}, \
+         group: {{type: composite, children: {{b: {{type: {PROXY}, config: {{ref: a}}}}}}}}}}"
+    );
+    let device = ExporterConfig::parse(&text, "lab.yaml").unwrap().open().await.unwrap();
+    let paths: Vec<&str> = device.nodes().iter().map(|node| node.path()).collect();
+    assert_eq!(paths, ["", "a", "c", "group", "group.b"]);
+    device.close().await.unwrap();
+    let wrong = format!("export:\n  b: {{type: {PROXY}, config: {{ref: x}}}}");
+    assert_snapshot!(faults(&wrong), @"lab.yaml:2:70: export.b.ref: nothing is at `x`; there is nothing else to refer to");
+}
+
 #[test]
 fn fields() {
     assert_snapshot!(of_board("memm: 1G\nport: 7\npassward: hunter2"), @r#"

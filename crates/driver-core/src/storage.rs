@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::file_storage::{FileMode, Storage};
 use crate::generic::StorageMux;
 use crate::image::{ImageSink, ImageSource};
@@ -76,9 +76,21 @@ impl Drop for Medium {
 /// # Errors
 /// Those of the storage and of the source; the old file is as it was.
 pub async fn write_file(storage: &dyn Storage, path: &str, source: ImageSource) -> Result<()> {
+    // A source that cannot be read replaces nothing. An empty file is a file.
+    match source.look_ahead().await {
+        Err(error) if error.kind() != ErrorKind::DataLoss => return Err(error),
+        _ => {}
+    }
     let file = storage.open(path.to_owned(), FileMode::Write).await?;
-    let written = storage.file_write(file.clone(), source).await;
-    written.and(storage.file_close(file).await)
+    let Err(error) = storage.file_write(file.clone(), source).await else {
+        return storage.file_close(file).await;
+    };
+    // A storage that has not seen the write would complete an empty file. Its session's end drops
+    // it.
+    if let Ok(false) = storage.file_writable(file.clone()).await {
+        storage.file_close(file).await.ok();
+    }
+    Err(error)
 }
 
 /// Reads a file of a [`Storage`]: opens it, reads all of it into `target` and closes it.

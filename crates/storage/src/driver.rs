@@ -232,7 +232,7 @@ impl Storage for StorageDriver {
     }
 
     async fn file_writable(&self, fd: String) -> Result<bool> {
-        Ok(self.files().get(&fd)?.is_some_and(|handle| handle.is_writer))
+        Ok(self.files().get(&fd)?.is_some_and(|handle| handle.takes_writes()))
     }
 
     async fn stat(&self, path: String) -> Result<StoredMetadata> {

@@ -30,6 +30,14 @@ pub(crate) struct Handle {
     pub(crate) file: Mutex<Option<OpenFile>>,
 }
 
+impl Handle {
+    /// Whether it is open for writing, and no write has failed.
+    pub(crate) fn takes_writes(&self) -> bool {
+        let is_broken = || matches!(self.file.try_lock().as_deref(), Ok(Some(OpenFile::Broken)));
+        self.is_writer && !is_broken()
+    }
+}
+
 /// The open files by their handles.
 #[derive(Default)]
 pub(crate) struct OpenFiles {

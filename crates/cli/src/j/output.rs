@@ -73,6 +73,11 @@ impl Output {
     pub(crate) fn note(&self, text: impl Display) {
         self.environment.report(line(&text.to_string()));
     }
+
+    /// Reports an error with its hint, each on its line.
+    pub(crate) fn note_lines(&self, text: &str) {
+        text.lines().for_each(|line| self.note(line));
+    }
 }
 
 /// A text with its lines; of a larger value one line for each item or field, deeper ones as JSON.

@@ -176,6 +176,34 @@ async fn each_verb_of_a_storage() {
 }
 
 #[tokio::test]
+async fn a_source_that_cannot_be_read_replaces_no_file() {
+    let bench = bench().await;
+    std::fs::create_dir(bench.lab.path("folder")).unwrap();
+    let content = b"typed\n";
+    for (put, place) in [
+        (&["files", "write-from-path"][..], "files/f"),
+        (&["web", "put-file"], "web/f"),
+        (&["boot", "put-file"], "boot/f"),
+    ] {
+        let with = |source: &'static str| [put, &["f", source]].concat();
+        bench.j_with(&with("-"), content).await;
+        // The last one opens, and its first read fails.
+        for source in ["typo.img", "folder", "/proc/self/mem"] {
+            let said = bench.j_with(&with(source), b"").await;
+            assert!(said.contains("error: opening "), "{said}");
+            assert!(said.contains("exit code 1"), "{said}");
+            assert_eq!(std::fs::read(bench.lab.path(place)).unwrap(), content, "{put:?} {source}");
+        }
+    }
+    let said = session(&bench, "files write-from-path new typo.img").await;
+    assert!(said.contains("No such file"), "{said}");
+    assert!(!bench.lab.path("files/new").exists());
+    std::fs::write(bench.lab.path("empty"), "").unwrap();
+    session(&bench, "files write-from-path new empty").await;
+    assert_eq!(std::fs::read(bench.lab.path("files/new")).unwrap(), b"");
+}
+
+#[tokio::test]
 async fn each_verb_of_a_storage_in_json() {
     let bench = bench().await;
     assert_snapshot!(session(&bench, "

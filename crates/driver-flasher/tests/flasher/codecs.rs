@@ -55,8 +55,8 @@ async fn truncated_files_are_refused_at_every_offset() {
     let file = bench.file("plain", &image(200_000));
     for (_, program, arguments) in TOOLS {
         let compressed = tool(program, arguments, &file);
-        // The signature must be there: less of it is some other, raw file.
-        let offsets = (10..40)
+        // One byte may be some other, raw file.
+        let offsets = (2..40)
             .chain((40..compressed.len()).step_by(compressed.len() / 40))
             .chain([compressed.len() - 1]);
         for offset in offsets {

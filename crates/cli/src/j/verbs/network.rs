@@ -172,7 +172,7 @@ async fn until_interrupted(context: &Context, forward: PortForward) -> Result<u8
         context.output.note(format!("{} datagram(s) dropped", stats.dropped_datagrams));
     }
     if let Some(error) = &stats.last_error {
-        context.output.note(format!("the last failure: {error}"));
+        context.output.note_lines(&format!("the last failure: {error}"));
     }
     Ok(SUCCESS)
 }

@@ -85,7 +85,7 @@ impl Say for Login {
         }
         let code = attend(context, ssh.args(options).arg(host).args(words)).await?;
         if let Some(error) = forward.and_then(|forward| forward.stats().last_error) {
-            context.output.note(format_args!("`{place}`: {error}"));
+            context.output.note_lines(&format!("`{place}`: {error}"));
         }
         if let Some(Key(folder)) = key {
             blocking(|| Ok(folder.close()?)).await.context("removing the key")?;
