@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::command::{Ending, Surroundings};
 use super::remote::{LAST_RECORDS, line};
 use crate::environment::Environment;
-use crate::fault::Fault;
+use crate::fault::{Fault, SUCCESS};
 use crate::lab::{Ask, Choice, Leasing};
 use crate::print;
 
@@ -129,12 +129,12 @@ impl<'a> Shell<'a> {
         let is_over_now = is_over.clone();
         let ready = tokio::select! {
             ready = self.wait_ready(exporter) => ready,
-            // Quietly: the device was never there.
-            _ = is_over.wait_for(|over| *over) => return Ok(0),
+            // No error, as in Python: the device was never there.
+            _ = is_over.wait_for(|over| *over) => return Ok(self.never_began()),
         };
         if let Err(error) = ready {
             return match *is_over_now.borrow() {
-                true => Ok(0),
+                true => Ok(self.never_began()),
                 false => Err(error),
             };
         }
@@ -169,6 +169,11 @@ impl<'a> Shell<'a> {
         }
         let code = code?;
         self.end_session(lease, exporter, is_over).await.map(|()| code)
+    }
+
+    fn never_began(&self) -> u8 {
+        self.say("The lease has ended before the command began: it did not run.");
+        SUCCESS
     }
 
     /// Waits until the exporter takes calls.

@@ -107,6 +107,27 @@ async fn a_shell_outlives_an_outage_of_the_controller_and_a_restart_of_the_route
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_cannot_be_dialled_is_reported_once() {
+    let lab = Lab::start("").await;
+    let script = "echo ready; read line; j power on; echo done";
+    let words = ["shell", "-l", "board=mock", "--", "sh", "-c", script];
+    let (shell, mut lines) = start(lab.command(&words, 1).stdin(Input::Piped)).await;
+    assert_eq!(line(&mut lines, &shell).await, "ready");
+    let refused = Answer::Refuse(Code::Unknown, "permission denied".to_owned());
+    lab.controller.add_rule(Rule::new("Dial", refused));
+    let dials = lab.controller.calls_of("Dial", "c1");
+    let mut input = shell.take_stdin().unwrap();
+    input.write_all(b"\n").await.unwrap();
+    // `j` connects again and again, for some seconds.
+    assert_eq!(line(&mut lines, &shell).await, "done");
+    assert_eq!(code(&shell).await, Some(0), "{}", shell.stderr_tail());
+    let said = shell.stderr_tail();
+    assert_eq!(said.matches("a connection to the exporter failed").count(), 1, "{said}");
+    let dials = lab.controller.calls_of("Dial", "c1") - dials;
+    assert!((1..20).contains(&dials), "{dials} dials");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_minutes_before_the_end_one_line_says_so() {
     let lab = Lab::start("").await;
     // By the controller's clock: by the client's the lease is over from the beginning.

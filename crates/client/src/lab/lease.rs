@@ -8,16 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jumpstarter_controller::Tunnel;
 use jumpstarter_driver_core::{Error, Result};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{Lab, LeaseEntry, Wanted, release};
 use crate::Exporter;
 
 /// The longest time between two looks at a lease.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a client's connection may take to end after its tunnel.
+/// How long a connection that cannot be passed on stays open: its client will connect again.
+const REFUSAL: Duration = Duration::from_millis(500);
+/// How soon a failure that is like the last one is reported again.
+const REPORT_AGAIN: Duration = Duration::from_secs(30);
+/// The pause before the next connection is accepted.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What is left of a lease.
@@ -153,26 +160,46 @@ impl Lease {
     }
 
     /// Connects each client of a socket to the exporter, with a tunnel for each. Dropping the
-    /// future cuts them off.
+    /// future cuts them off. A failure is logged once, and again after half a minute.
     ///
     /// # Errors
     /// The error of the socket.
     pub async fn serve(&self, listener: UnixListener) -> Result<()> {
         let mut clients = JoinSet::new();
+        let mut last: Option<(String, Instant)> = None;
+        let mut report = |error: Error| {
+            let text = error.report();
+            let is_known =
+                |(said, at): &(String, Instant)| *said == text && at.elapsed() < REPORT_AGAIN;
+            if !last.as_ref().is_some_and(is_known) {
+                tracing::warn!(error = text, "a connection to the exporter failed");
+                last = Some((text, Instant::now()));
+            }
+        };
+        let (failed, mut failures) = mpsc::unbounded_channel();
         loop {
-            let accepted = listener.accept().await;
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(error) = failures.recv() => {
+                    report(error);
+                    continue;
+                }
+            };
             while clients.try_join_next().is_some() {}
             match accepted {
                 Ok((client, _)) => {
                     let (lab, name, exporter) =
                         (self.lab.clone(), self.name.clone(), self.exporter.clone());
+                    let failed = failed.clone();
                     clients.spawn(async move {
-                        let passed = pass(client, &lab, &name, &exporter);
-                        if let Err(error) = passed.await {
-                            tracing::warn!(
-                                error = error.report(),
-                                "a connection to the exporter failed"
-                            );
+                        match lab.dial(&name, &exporter).await {
+                            Ok(tunnel) => pass(client, tunnel).await,
+                            Err(error) => {
+                                // It fails only when nobody serves the socket any more.
+                                failed.send(error).ok();
+                                tokio::time::sleep(REFUSAL).await;
+                                drop(client);
+                            }
                         }
                     });
                 }
@@ -252,17 +279,13 @@ impl Drop for Lease {
 }
 
 /// Passes a client's bytes on, both ways.
-async fn pass(mut client: UnixStream, lab: &Lab, lease: &str, exporter: &str) -> Result<()> {
-    let mut tunnel = lab.dial(lease, exporter).await?;
-    match tokio::io::copy_bidirectional_with_sizes(&mut client, &mut tunnel, 256 << 10, 256 << 10)
-        .await
-    {
-        Ok(_) => Ok(()),
-        // The end of a lease, and of a client that is killed.
-        Err(error) => {
-            tracing::debug!(%error, "a tunnel broke");
-            Ok(())
-        }
+async fn pass(mut client: UnixStream, mut tunnel: Tunnel) {
+    const SIZE: usize = 256 << 10;
+    let passed =
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut tunnel, SIZE, SIZE).await;
+    // The end of a lease, and of a client that is killed.
+    if let Err(error) = passed {
+        tracing::debug!(%error, "a tunnel broke");
     }
 }
 
