@@ -39,7 +39,7 @@ const SIGNATURES: [(&str, &[u8]); 8] = [
     ("zstd", b"\x28\xb5\x2f\xfd"),
     ("lz4", b"\x04\x22\x4d\x18"),
     ("lzip", b"LZIP\x01"),
-    ("android sparse", b"\x3a\xff\x26\xed\x01\0"),
+    ("Android sparse", b"\x3a\xff\x26\xed\x01\0"),
 ];
 
 /// The compression of a file that ends within its signature. A single byte is too few to say so.
@@ -90,6 +90,7 @@ mod tests {
                 assert!(cut(&signature[..length]), "{name}, {length} bytes");
             }
             assert!(!cut(&signature[..1]) && !cut(signature), "{name}");
+            assert_eq!(Compression::detect(signature).to_string(), name);
         }
         assert!(cut(b"BZh1\x31\x41") && !cut(b"BZx") && !cut(b"ok") && !cut(b""));
     }

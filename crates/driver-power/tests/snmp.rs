@@ -62,7 +62,7 @@ async fn every_identity_switches_an_outlet() {
 async fn a_switch_that_was_not_seen_to_work_is_an_error() {
     let Some(agent) = Snmpd::start().await else { return };
     let check = async |change: Value, kind: ErrorKind, expected: &[&str]| {
-        // Only what gets no answer takes so long as the driver waits.
+        // Only a request without an answer takes as long as the timeout.
         let timeout = if kind == ErrorKind::DeadlineExceeded { "1500ms" } else { "60s" };
         let config = agent.config(with(aes(), "plug", json!(4)));
         let mut config = with(config, "timeout", json!(timeout));

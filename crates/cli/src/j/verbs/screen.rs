@@ -97,7 +97,7 @@ impl Say for Session {
         let mut bridge = Bridge::start(network(context)?).await?;
         let url = bridge.url(&self.page, encrypt);
         let value = json!({ "url": url, "websocket": bridge.websocket() });
-        // Before the URL is shown: who has seen it may interrupt.
+        // Before the URL is shown: a user who reads it may press Ctrl-C at once.
         let mut interrupted = pin!(context.interrupted());
         context.output.answer(&value, &url)?;
         let _browser = self.browser.open(context, &url).await;

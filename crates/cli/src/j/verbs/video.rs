@@ -81,7 +81,7 @@ impl Say for Stream {
         let address = server.address();
         let url = format!("http://{address}/");
         let value = json!({ "url": url, "host": address.ip().to_string(), "port": address.port() });
-        // Before the URL is shown: who has seen it may interrupt.
+        // Before the URL is shown: a user who reads it may press Ctrl-C at once.
         let mut interrupted = pin!(context.interrupted());
         context.output.answer(&value, &url)?;
         let _browser = self.browser.open(context, &url).await;
